@@ -1,0 +1,191 @@
+//! One wake-up for all who wait on a watermark: blocked threads of any process, and async tasks of this one.
+//!
+//! A bell is two words in the shared tail page, a futex word and a *waiting* flag, and a list of wakers in this process.
+//! The protocol is the classic one of two flags: a waiter raises *waiting* and then looks at the watermark once more; the
+//! ringer moves the watermark and then looks at *waiting*. Between the two steps both sides have a sequentially consistent
+//! fence, so at least one sees the other, and no wake-up is lost. A ringer that nobody waits for pays one fence and two
+//! loads.
+//!
+//! A waiter killed while *waiting* is raised costs the next ring one system call, which clears the flag.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use rustix::thread::futex;
+
+use crate::region::Region;
+
+/// How often a reader looks that may not write to the tail page, and so cannot raise its flag.
+const UNANNOUNCED_WAIT: Duration = Duration::from_millis(10);
+
+/// A bell in the tail page. See the module documentation.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    region: Arc<Region>,
+    offset: usize,
+    wakers: Mutex<Vec<Waker>>,
+    /// Whether `wakers` may hold any; a copy that the ringer reads without the lock.
+    wakers_waiting: AtomicBool,
+    /// Whether a thread carries rings from another process over to `wakers`.
+    courier: AtomicBool,
+}
+
+impl Bell {
+    /// The bell whose two words stand at `offset` of the tail page.
+    pub(crate) fn new(region: Arc<Region>, offset: usize) -> Bell {
+        Bell {
+            region,
+            offset,
+            wakers: Mutex::default(),
+            wakers_waiting: AtomicBool::new(false),
+            courier: AtomicBool::new(false),
+        }
+    }
+
+    fn word(&self) -> &AtomicU32 {
+        self.region.cell_u32(self.offset)
+    }
+
+    fn waiting(&self) -> &AtomicU32 {
+        self.region.cell_u32(self.offset + 4)
+    }
+
+    /// Wakes everyone who waits. Call it after the watermark has moved.
+    #[inline]
+    pub(crate) fn ring(&self) {
+        // Partner: the fence in `wait_until` and in `register`.
+        fence(Ordering::SeqCst);
+        if self.waiting().load(Ordering::Relaxed) != 0 {
+            self.wake_threads();
+        }
+        if self.wakers_waiting.load(Ordering::Relaxed) {
+            self.wake_tasks();
+        }
+    }
+
+    #[cold]
+    fn wake_threads(&self) {
+        self.waiting().store(0, Ordering::SeqCst);
+        self.word().fetch_add(1, Ordering::SeqCst);
+        // Fails only for an address that is not mapped; ours is.
+        let _ = futex::wake(self.word(), futex::Flags::empty(), i32::MAX as u32);
+    }
+
+    #[cold]
+    fn wake_tasks(&self) {
+        let wakers = {
+            let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+            self.wakers_waiting.store(false, Ordering::SeqCst);
+            std::mem::take(&mut *wakers)
+        };
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    /// Blocks until `ready` says so or the deadline passes; returns what `ready` said last.
+    pub(crate) fn wait_until(&self, deadline: Option<Instant>, mut ready: impl FnMut() -> bool) -> bool {
+        loop {
+            if ready() {
+                return true;
+            }
+            let seen = self.word().load(Ordering::SeqCst);
+            if self.region.is_writable() {
+                self.waiting().store(1, Ordering::SeqCst);
+            }
+            // Partner: the fence in `ring`.
+            fence(Ordering::SeqCst);
+            if ready() {
+                return true;
+            }
+            let mut left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return false;
+            }
+            if !self.region.is_writable() {
+                left = Some(left.unwrap_or(UNANNOUNCED_WAIT).min(UNANNOUNCED_WAIT));
+            }
+            let timeout = left.map(|d| futex::Timespec {
+                tv_sec: i64::try_from(d.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: d.subsec_nanos().into(),
+            });
+            // A changed word, a signal and a time-out all mean the same: look again.
+            let _ = futex::wait(self.word(), futex::Flags::empty(), seen, timeout.as_ref());
+        }
+    }
+
+    /// Has `waker` woken at the next ring. The caller looks at the watermark once more afterwards.
+    pub(crate) fn register(&self, waker: &Waker) {
+        {
+            let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+            if !wakers.iter().any(|w| w.will_wake(waker)) {
+                wakers.push(waker.clone());
+            }
+            self.wakers_waiting.store(true, Ordering::SeqCst);
+        }
+        // Partner: the fence in `ring`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Wakes the async tasks of this process only.
+    pub(crate) fn ring_tasks(&self) {
+        if self.wakers_waiting.load(Ordering::SeqCst) {
+            self.wake_tasks();
+        }
+    }
+
+    /// Whether the caller is to start the thread that carries rings over; it runs at most once.
+    pub(crate) fn start_courier(&self) -> bool {
+        !self.courier.swap(true, Ordering::SeqCst)
+    }
+
+    /// Lets the carrying thread end when no task waits. A task that registers afterwards starts another.
+    pub(crate) fn end_courier_if_idle(&self) -> bool {
+        let wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = wakers.is_empty();
+        if idle {
+            self.courier.store(false, Ordering::SeqCst);
+        }
+        idle
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    fn bell() -> Arc<Bell> {
+        Arc::new(Bell::new(Arc::new(Region::heap(4096)), 768))
+    }
+
+    #[test]
+    fn no_ring_is_lost_between_a_look_and_a_wait() {
+        let (bell, value) = (bell(), Arc::new(AtomicU64::new(0)));
+        let waiters: Vec<_> = (0..3)
+            .map(|_| {
+                let (bell, value) = (Arc::clone(&bell), Arc::clone(&value));
+                std::thread::spawn(move || {
+                    for wanted in 1..=20_000 {
+                        assert!(bell.wait_until(None, || value.load(Ordering::Acquire) >= wanted));
+                    }
+                })
+            })
+            .collect();
+        for next in 1..=20_000 {
+            value.store(next, Ordering::Release);
+            bell.ring();
+        }
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_deadline_ends_the_wait() {
+        assert!(!bell().wait_until(Some(Instant::now() + Duration::from_millis(5)), || false));
+    }
+}

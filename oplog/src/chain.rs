@@ -1,0 +1,133 @@
+//! The chain of segments: which files the directory holds, in order, and the mapped segment behind each when needed.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::format::{FileName, parse_name};
+use crate::ids::{LogId, OpId, Sequence};
+use crate::segment::Segment;
+
+/// One segment of the chain. It is mapped while somebody reads it, and unmapped afterwards.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) sequence: Sequence,
+    pub(crate) first: OpId,
+    mapped: Mutex<Weak<Segment>>,
+}
+
+impl Link {
+    pub(crate) fn new(sequence: Sequence, first: OpId) -> Link {
+        Link {
+            sequence,
+            first,
+            mapped: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn mapped(segment: &Arc<Segment>) -> Link {
+        let mapped = Mutex::new(Arc::downgrade(segment));
+        Link {
+            sequence: segment.sequence,
+            first: segment.first,
+            mapped,
+        }
+    }
+
+    /// The mapped segment, mapping it read-only if nobody holds it.
+    pub(crate) fn segment(&self, disk: &dyn Disk, log_id: LogId) -> Result<Arc<Segment>> {
+        let mut mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(segment) = mapped.upgrade() {
+            return Ok(segment);
+        }
+        let segment = Arc::new(Segment::open(disk, log_id, self.sequence, self.first, false)?);
+        *mapped = Arc::downgrade(&segment);
+        Ok(segment)
+    }
+}
+
+/// The segments of a log in order, without gaps. Replaced as a whole when one is added or trimmed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chain {
+    links: Vec<Arc<Link>>,
+}
+
+impl Chain {
+    /// Reads the directory: every segment file from `from` on. Gaps, a missing beginning and OpIDs that do not grow are
+    /// errors; files below `from` are what an interrupted trim left.
+    pub(crate) fn read(disk: &dyn Disk, from: Sequence, first: OpId) -> Result<Chain> {
+        let names = disk.names().map_err(Error::io("list", disk.path()))?;
+        let mut found: Vec<(Sequence, OpId)> = names
+            .iter()
+            .filter_map(|name| match parse_name(name) {
+                FileName::Segment(sequence, first) if sequence >= from => Some((sequence, first)),
+                _ => None,
+            })
+            .collect();
+        found.sort_unstable();
+        let (mut expected, mut at_least) = (from, first);
+        for (i, &(sequence, op_id)) in found.iter().enumerate() {
+            if sequence > expected {
+                return Err(Error::MissingSegment {
+                    path: disk.path().to_path_buf(),
+                    sequence: expected.0,
+                    from: at_least,
+                });
+            }
+            let fits = if i == 0 { op_id == first } else { op_id >= at_least };
+            if sequence < expected || !fits {
+                let path = disk.path().join(crate::format::segment_name(sequence, op_id));
+                let what = "its name does not follow its predecessor's";
+                return Err(Error::ForeignSegment { path, what });
+            }
+            (expected, at_least) = (sequence.next(), op_id.next());
+        }
+        let links = found
+            .into_iter()
+            .map(|(sequence, first)| Arc::new(Link::new(sequence, first)))
+            .collect();
+        Ok(Chain { links })
+    }
+
+    pub(crate) fn links(&self) -> &[Arc<Link>] {
+        &self.links
+    }
+
+    pub(crate) fn oldest(&self) -> Option<&Arc<Link>> {
+        self.links.first()
+    }
+
+    pub(crate) fn newest(&self) -> Option<&Arc<Link>> {
+        self.links.last()
+    }
+
+    /// The segment that holds `op_id`, or would hold it if it is not there yet.
+    pub(crate) fn covering(&self, op_id: OpId) -> Option<&Arc<Link>> {
+        let after = self.links.partition_point(|link| link.first <= op_id);
+        self.links.get(after.checked_sub(1)?)
+    }
+
+    pub(crate) fn with(&self, link: Link) -> Chain {
+        let mut links = self.links.clone();
+        links.push(Arc::new(link));
+        Chain { links }
+    }
+
+    pub(crate) fn truncated(&self, keep: usize) -> Chain {
+        Chain {
+            links: self.links[..keep].to_vec(),
+        }
+    }
+
+    /// Without the segments before `sequence`.
+    pub(crate) fn from(&self, sequence: Sequence) -> Chain {
+        Chain {
+            links: self
+                .links
+                .iter()
+                .filter(|link| link.sequence >= sequence)
+                .cloned()
+                .collect(),
+        }
+    }
+}

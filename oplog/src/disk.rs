@@ -1,0 +1,265 @@
+//! The seam between the log and the operating system: every file operation the log makes, and no other way to make one.
+//!
+//! [`OsDisk`] is the real one; tests put a simulated disk in its place that loses unsynced sectors and directory entries.
+//! The operations are as coarse as durability needs them: [`Disk::replace`] and [`Disk::prepare`] are durable when they
+//! return, [`Disk::rename`] and [`Disk::remove`] only after [`Disk::sync_directory`].
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::FallocateFlags;
+
+use crate::region::Region;
+
+/// Writes that prepare a file are this long: the kernel then tracks dirt in pages of this size, and a later sync of one
+/// small record writes one page instead of a large folio. `docs/performance.md` has the figures.
+const PREPARE_BYTES: usize = 4096;
+
+/// A mapped file, and the way to make its stores durable.
+#[derive(Clone, Debug)]
+pub(crate) struct Medium {
+    pub(crate) region: Arc<Region>,
+    pub(crate) file: Arc<dyn Durable>,
+}
+
+/// Something whose stores can be made durable.
+pub(crate) trait Durable: Send + Sync + Debug {
+    /// Returns when everything stored before the call survives power loss. After an error nothing is known.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Identity of a file, to tell it from a copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FileIdentity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+/// The file operations of a log's directory.
+pub(crate) trait Disk: Send + Sync + Debug {
+    fn path(&self) -> &Path;
+    /// Names of everything in the directory.
+    fn names(&self) -> io::Result<Vec<String>>;
+    /// Whole contents of a small file; nothing when it does not exist.
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
+    fn length(&self, name: &str) -> io::Result<u64>;
+    /// Replaces a file's contents at once, durably.
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Allocates a file of `length` zero bytes but for `records`, durably. On failure nothing is left behind.
+    fn prepare(&self, name: &str, length: u64, records: &[(usize, Vec<u8>)]) -> io::Result<()>;
+    /// Makes a file that was cut short `length` bytes long again, filled with zeros, durably.
+    fn extend(&self, name: &str, length: u64) -> io::Result<()>;
+    fn open(&self, name: &str, length: usize, writable: bool) -> io::Result<Medium>;
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    fn remove(&self, name: &str) -> io::Result<()>;
+    fn sync_directory(&self) -> io::Result<()>;
+    /// Opens the shared tail file of `length` bytes, making it when `writable`.
+    fn open_tail(&self, name: &str, length: usize, writable: bool) -> io::Result<(Medium, FileIdentity)>;
+    /// Takes the writer's lock, held until the result is dropped or the process dies.
+    fn lock(&self, name: &str) -> Result<Box<dyn Any + Send + Sync>, LockError>;
+}
+
+/// Why the lock was not taken.
+#[derive(Debug)]
+pub(crate) enum LockError {
+    Held { holder: String },
+    Io(io::Error),
+}
+
+/// A directory of the operating system.
+#[derive(Debug)]
+pub(crate) struct OsDisk {
+    path: PathBuf,
+}
+
+impl OsDisk {
+    pub(crate) fn new(path: &Path) -> OsDisk {
+        OsDisk {
+            path: path.to_path_buf(),
+        }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn fill(file: &File, length: u64, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
+        // Real blocks: a store into a hole of a full disk would be a SIGBUS, here it is an error.
+        rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length)?;
+        let zeros = [0; PREPARE_BYTES];
+        let mut offset = 0;
+        while offset < length {
+            let bytes = usize::try_from(length - offset)
+                .unwrap_or(PREPARE_BYTES)
+                .min(PREPARE_BYTES);
+            file.write_all_at(&zeros[..bytes], offset)?;
+            offset += bytes as u64;
+        }
+        for (at, bytes) in records {
+            file.write_all_at(bytes, *at as u64)?;
+        }
+        file.sync_all()
+    }
+}
+
+#[derive(Debug)]
+struct OsFile(File);
+
+impl Durable for OsFile {
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+impl Disk for OsDisk {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        fs::read_dir(&self.path)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.at(name)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.at(name))?.len())
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let temporary = self.at(&format!("{name}.tmp"));
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, self.at(name))?;
+        self.sync_directory()
+    }
+
+    fn prepare(&self, name: &str, length: u64, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
+        let path = self.at(name);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        OsDisk::fill(&file, length, records).inspect_err(|_| {
+            // A failed fallocate can keep all the space it found.
+            let _ = fs::remove_file(&path);
+            let _ = self.sync_directory();
+        })
+    }
+
+    fn extend(&self, name: &str, length: u64) -> io::Result<()> {
+        let file = OpenOptions::new().read(true).write(true).open(self.at(name))?;
+        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length)?;
+        file.sync_all()
+    }
+
+    fn open(&self, name: &str, length: usize, writable: bool) -> io::Result<Medium> {
+        let file = OpenOptions::new().read(true).write(writable).open(self.at(name))?;
+        if file.metadata()?.len() < length as u64 {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "shorter than its length says",
+            ));
+        }
+        let region = Arc::new(Region::map(&file, length, writable)?);
+        Ok(Medium {
+            region,
+            file: Arc::new(OsFile(file)),
+        })
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.at(from), self.at(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.at(name))
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn open_tail(&self, name: &str, length: usize, writable: bool) -> io::Result<(Medium, FileIdentity)> {
+        let path = self.at(name);
+        let file = if writable {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)?;
+            rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length as u64)?;
+            file
+        } else {
+            // Write permission lets a reader ring for itself; without it the reader looks from time to time.
+            match OpenOptions::new().read(true).write(true).open(&path) {
+                Ok(file) => file,
+                Err(_) => File::open(&path)?,
+            }
+        };
+        let metadata = file.metadata()?;
+        if metadata.len() < length as u64 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "shorter than a tail file"));
+        }
+        let identity = FileIdentity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        };
+        let region = match Region::map(&file, length, true) {
+            Ok(region) => region,
+            Err(_) if !writable => Region::map(&file, length, false)?,
+            Err(e) => return Err(e),
+        };
+        Ok((
+            Medium {
+                region: Arc::new(region),
+                file: Arc::new(OsFile(file)),
+            },
+            identity,
+        ))
+    }
+
+    fn lock(&self, name: &str) -> Result<Box<dyn Any + Send + Sync>, LockError> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(self.at(name))
+            .map_err(LockError::Io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder);
+                let holder = holder.trim().to_owned();
+                return Err(LockError::Held {
+                    holder: if holder.is_empty() { "unknown".into() } else { holder },
+                });
+            }
+            Err(TryLockError::Error(e)) => return Err(LockError::Io(e)),
+        }
+        // For people only; the kernel's lock is what counts.
+        let note = format!(
+            "pid {} since {}\n",
+            std::process::id(),
+            crate::ids::Timestamp::now().as_millis() / 1000
+        );
+        file.set_len(0)
+            .and_then(|()| file.write_all(note.as_bytes()))
+            .map_err(LockError::Io)?;
+        Ok(Box::new(file))
+    }
+}

@@ -1,0 +1,267 @@
+//! The entry schema: how the payloads of the document store's entries are laid out. `docs/oplog-format.md` (*Entries*) is
+//! the authority.
+//!
+//! Decoding reads lengths and borrows; it does not look into the BSON documents. Their bytes come from this log, whose
+//! checksums hold, and were validated before they were appended.
+
+use bson::RawDocument;
+
+use crate::error::{Error, Result};
+
+/// Longest database name in bytes.
+pub const DATABASE_NAME_BYTES_MAX: usize = 63;
+/// Longest collection name in bytes; the namespace with its dot stays within 255, as in MongoDB.
+pub const COLLECTION_NAME_BYTES_MAX: usize = 191;
+
+const HEAD_BYTES: usize = 20;
+
+/// What an entry of the document store did.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum EntryKind {
+    /// A document was inserted: *document*.
+    Insert = 1,
+    /// A document was changed: *key*, *diff* and *document*, the post-image.
+    Update = 2,
+    /// A document was replaced: *document*.
+    Replace = 3,
+    /// A document was deleted: *key*.
+    Delete = 4,
+    /// A collection was created: *detail* has its options.
+    Create = 8,
+    /// A collection was dropped.
+    Drop = 9,
+    /// A collection was renamed: *detail* has `to` and `dropTarget`.
+    Rename = 10,
+    /// A database was dropped, after its collections.
+    DropDatabase = 11,
+    /// Nothing: a mark in the log.
+    Noop = 16,
+}
+
+impl EntryKind {
+    /// The kind with this number, when it is one of the document store's.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<EntryKind> {
+        Some(match number {
+            1 => EntryKind::Insert,
+            2 => EntryKind::Update,
+            3 => EntryKind::Replace,
+            4 => EntryKind::Delete,
+            8 => EntryKind::Create,
+            9 => EntryKind::Drop,
+            10 => EntryKind::Rename,
+            11 => EntryKind::DropDatabase,
+            16 => EntryKind::Noop,
+            _ => return None,
+        })
+    }
+
+    /// Its number in the frame.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// Its name in the format document.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            EntryKind::Insert => "insert",
+            EntryKind::Update => "update",
+            EntryKind::Replace => "replace",
+            EntryKind::Delete => "delete",
+            EntryKind::Create => "create",
+            EntryKind::Drop => "drop",
+            EntryKind::Rename => "rename",
+            EntryKind::DropDatabase => "dropDatabase",
+            EntryKind::Noop => "noop",
+        }
+    }
+}
+
+/// The payload of one entry of the document store, borrowed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoreEntry<'a> {
+    /// Database name.
+    pub database: &'a str,
+    /// Collection name; empty where there is none.
+    pub collection: &'a str,
+    /// The collection's UUID; zero where there is none.
+    pub collection_id: [u8; 16],
+    /// The document key, `{_id: …}`.
+    pub key: Option<&'a RawDocument>,
+    /// The document as it is after the operation.
+    pub document: Option<&'a RawDocument>,
+    /// `{updatedFields, removedFields, truncatedArrays}`.
+    pub diff: Option<&'a RawDocument>,
+    /// The document as it was before the operation.
+    pub pre_image: Option<&'a RawDocument>,
+    /// `{lsid, txnNumber}`.
+    pub session: Option<&'a RawDocument>,
+    /// What a definition changed.
+    pub detail: Option<&'a RawDocument>,
+}
+
+impl<'a> StoreEntry<'a> {
+    fn sections(&self) -> [Option<&'a RawDocument>; 6] {
+        [
+            self.key,
+            self.document,
+            self.diff,
+            self.pre_image,
+            self.session,
+            self.detail,
+        ]
+    }
+
+    /// Appends the payload's bytes to `out`.
+    ///
+    /// # Panics
+    ///
+    /// When a name is longer than 255 bytes; the store refuses such names before.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let name_byte = |name: &str| u8::try_from(name.len()).expect("names are checked by the store");
+        let sections = self.sections();
+        let present = sections.iter().enumerate().filter(|(_, s)| s.is_some());
+        let bits = present.fold(0u16, |bits, (i, _)| bits | 1 << i);
+        out.extend_from_slice(&[name_byte(self.database), name_byte(self.collection)]);
+        out.extend_from_slice(&bits.to_le_bytes());
+        out.extend_from_slice(&self.collection_id);
+        out.extend_from_slice(self.database.as_bytes());
+        out.extend_from_slice(self.collection.as_bytes());
+        for section in sections.into_iter().flatten() {
+            out.extend_from_slice(section.as_bytes());
+        }
+    }
+
+    /// Reads a payload. The documents are borrowed as they lie; only their lengths are checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MalformedEntry`].
+    pub fn decode(payload: &'a [u8]) -> Result<StoreEntry<'a>> {
+        let malformed = |what| Error::MalformedEntry { what };
+        let head: &[u8; HEAD_BYTES] = payload.first_chunk().ok_or(malformed("shorter than its head"))?;
+        let (database, rest) = take_name(&payload[HEAD_BYTES..], head[0])?;
+        let (collection, mut rest) = take_name(rest, head[1])?;
+        let bits = u16::from_le_bytes([head[2], head[3]]);
+        if bits >> 6 != 0 {
+            return Err(malformed("unknown sections"));
+        }
+        let mut sections = [None; 6];
+        for (i, section) in sections.iter_mut().enumerate() {
+            if bits & 1 << i != 0 {
+                let (document, after) = take_document(rest)?;
+                *section = Some(document);
+                rest = after;
+            }
+        }
+        if !rest.is_empty() {
+            return Err(malformed("bytes left over"));
+        }
+        let mut collection_id = [0; 16];
+        collection_id.copy_from_slice(&head[4..]);
+        let [key, document, diff, pre_image, session, detail] = sections;
+        Ok(StoreEntry {
+            database,
+            collection,
+            collection_id,
+            key,
+            document,
+            diff,
+            pre_image,
+            session,
+            detail,
+        })
+    }
+}
+
+fn take_name(bytes: &[u8], length: u8) -> Result<(&str, &[u8])> {
+    let (name, rest) = bytes.split_at_checked(length.into()).ok_or(Error::MalformedEntry {
+        what: "a name is cut short",
+    })?;
+    let name = std::str::from_utf8(name).map_err(|_| Error::MalformedEntry {
+        what: "a name is not UTF-8",
+    })?;
+    Ok((name, rest))
+}
+
+fn take_document(bytes: &[u8]) -> Result<(&RawDocument, &[u8])> {
+    let cut = Error::MalformedEntry {
+        what: "a document is cut short",
+    };
+    let length = bytes.first_chunk::<4>().map(|b| u32::from_le_bytes(*b) as usize);
+    let Some((document, rest)) = length.and_then(|length| bytes.split_at_checked(length)) else {
+        return Err(cut);
+    };
+    let document = RawDocument::from_bytes(document).map_err(|_| cut)?;
+    Ok((document, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    #[test]
+    fn the_payload_is_golden() {
+        let key = rawdoc! { "_id": 1 };
+        let entry = StoreEntry {
+            database: "db",
+            collection: "c",
+            collection_id: [7; 16],
+            key: Some(&key),
+            ..StoreEntry::default()
+        };
+        let mut bytes = Vec::new();
+        entry.encode(&mut bytes);
+        let mut expected = vec![2, 1, 1, 0];
+        expected.extend_from_slice(&[7; 16]);
+        expected.extend_from_slice(b"dbc");
+        expected.extend_from_slice(&[14, 0, 0, 0, 0x10, b'_', b'i', b'd', 0, 1, 0, 0, 0, 0]);
+        assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn every_section_round_trips() {
+        let documents: Vec<_> = (0..6).map(|n| rawdoc! { "section": n }).collect();
+        let entry = StoreEntry {
+            database: "shop",
+            collection: "orders",
+            collection_id: [1; 16],
+            key: Some(&documents[0]),
+            document: Some(&documents[1]),
+            diff: Some(&documents[2]),
+            pre_image: Some(&documents[3]),
+            session: Some(&documents[4]),
+            detail: Some(&documents[5]),
+        };
+        let mut bytes = Vec::new();
+        entry.encode(&mut bytes);
+        let decoded = StoreEntry::decode(&bytes).unwrap();
+        assert_eq!((decoded.database, decoded.collection), ("shop", "orders"));
+        let sections: Vec<_> = decoded.sections().into_iter().map(Option::unwrap).collect();
+        assert_eq!(sections, documents.iter().map(|d| &**d).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_cut_payload_is_refused_at_every_length() {
+        let document = rawdoc! { "_id": 1, "name": "Ada" };
+        let entry = StoreEntry {
+            database: "d",
+            collection: "c",
+            document: Some(&document),
+            ..StoreEntry::default()
+        };
+        let mut bytes = Vec::new();
+        entry.encode(&mut bytes);
+        for length in 0..bytes.len() {
+            assert!(StoreEntry::decode(&bytes[..length]).is_err(), "{length} bytes");
+        }
+        bytes.push(0);
+        assert!(StoreEntry::decode(&bytes).is_err(), "one byte too many");
+    }
+}

@@ -1,0 +1,239 @@
+//! What can go wrong with a log, precisely, and coarsely by what the caller would do about it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::ids::{LogId, OpId, Term};
+
+/// The result of a log operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a caller can do about an [`Error`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The directory, its permissions or the disk's space need an operator; afterwards the same call works.
+    Environment,
+    /// Another process has the log open for writing. Close it, or open read-only.
+    Locked,
+    /// The call itself is wrong: an entry too large, an OpID that does not exist yet, a malformed option.
+    InvalidInput,
+    /// The wanted entries have been trimmed. Start again from a snapshot or from the oldest entry.
+    HistoryLost,
+    /// What was asked for belongs to another log, or to a history that this log did not take.
+    OtherHistory,
+    /// Bytes on disk are not what was written. `tailwater log verify` says which; restore them from a copy or a follower.
+    Corrupt,
+    /// The files were written by a newer release.
+    NewerFormat,
+    /// A sync failed earlier, so nothing more can be promised. Reopen the log.
+    Poisoned,
+    /// The log was closed.
+    Closed,
+}
+
+/// An error of the log.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An operating-system call failed.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was attempted, as a verb phrase.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// A new segment could not be allocated. Appends work again as soon as there is space; reads go on.
+    #[error("no space for a new segment of {bytes} bytes in {}: free some and append again", path.display())]
+    StorageFull {
+        /// Directory of the log.
+        path: PathBuf,
+        /// Size of the segment that was wanted.
+        bytes: u64,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// The directory holds files, but no log.
+    #[error("{} is not a log: it has no MANIFEST; name the log's directory, or an empty or new one", path.display())]
+    NotALog {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory does not exist, and it was not to be created.
+    #[error("there is no log at {}", path.display())]
+    NotFound {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another process, or another handle in this one, has the log open for writing.
+    #[error("the log at {} is open for writing elsewhere ({holder}): close that, or open this one read-only", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// What the lock file says about the holder.
+        holder: String,
+    },
+    /// Written by a newer release.
+    #[error("{} has format version {found}, this release reads up to {known}: use a newer release", path.display())]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest version this release knows.
+        known: u32,
+    },
+    /// Metadata whose checksum, magic or contents are wrong.
+    #[error("{} is damaged: {what}; restore it from a copy", path.display())]
+    DamagedMetadata {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A segment that the directory should hold is not there.
+    #[error("segment {sequence} is missing from {}: entries from OpID {from} on are not there; restore it from a copy", path.display())]
+    MissingSegment {
+        /// The directory.
+        path: PathBuf,
+        /// The missing segment's sequence number.
+        sequence: u64,
+        /// First OpID that is not there.
+        from: OpId,
+    },
+    /// A segment file that is not the one its name says: of another log, renamed, or swapped.
+    #[error("{} does not belong here: {what}; move it away and restore the right one", path.display())]
+    ForeignSegment {
+        /// The file.
+        path: PathBuf,
+        /// Which of its marks disagrees.
+        what: &'static str,
+    },
+    /// Entries that were durable cannot be read.
+    #[error("{} is corrupt at offset {offset}: no valid entry {expected}, though entries up to {durable} were durable; restore the segment from a copy or a follower", path.display())]
+    Corrupt {
+        /// The segment file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// The OpID that should stand there.
+        expected: OpId,
+        /// The highest OpID known to have been durable.
+        durable: OpId,
+    },
+    /// The entry is below the oldest one.
+    #[error("entry {requested} has been trimmed: the oldest is {oldest}")]
+    HistoryLost {
+        /// The OpID that was asked for.
+        requested: OpId,
+        /// The oldest OpID still there.
+        oldest: OpId,
+    },
+    /// The entry has not been written yet.
+    #[error("entry {requested} does not exist yet: the newest is {newest}")]
+    Ahead {
+        /// The OpID that was asked for.
+        requested: OpId,
+        /// The newest OpID.
+        newest: OpId,
+    },
+    /// The position belongs to another log.
+    #[error("the position belongs to log {got}, this is log {expected}")]
+    OtherLog {
+        /// This log.
+        expected: LogId,
+        /// The position's log.
+        got: LogId,
+    },
+    /// The log has that OpID, but written in another term: the histories parted before it.
+    #[error(
+        "entry {op_id} was written in term {found} here, the position is of term {requested}: the histories have parted"
+    )]
+    Diverged {
+        /// The OpID.
+        op_id: OpId,
+        /// The term of the position that was asked for.
+        requested: Term,
+        /// The term in which this log wrote it.
+        found: Term,
+    },
+    /// The entry or batch does not fit.
+    #[error("{what} of {bytes} bytes is larger than the {max} bytes that fit: raise segment_bytes, or split it")]
+    TooLarge {
+        /// "entry" or "batch".
+        what: &'static str,
+        /// Its size, frames included.
+        bytes: u64,
+        /// The largest that fits.
+        max: u64,
+    },
+    /// An option is outside its range.
+    #[error("{option} must be {range}, not {got}")]
+    InvalidOption {
+        /// Name of the option.
+        option: &'static str,
+        /// Its range in words.
+        range: &'static str,
+        /// What was given.
+        got: u64,
+    },
+    /// An entry's payload does not follow the entry schema.
+    #[error("entry payload is malformed: {what}")]
+    MalformedEntry {
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A batch without entries.
+    #[error("a batch needs at least one entry")]
+    EmptyBatch,
+    /// A sync failed earlier. Entries up to `durable` are safe; what came later may be lost with the machine's power.
+    #[error("an earlier sync failed, so the log takes no more writes: entries up to {durable} are durable; reopen it")]
+    Poisoned {
+        /// The last OpID that was durable.
+        durable: OpId,
+        /// What the failed sync said.
+        source: Arc<io::Error>,
+    },
+    /// The log was closed while the call was under way.
+    #[error("the log is closed")]
+    Closed,
+}
+
+impl Error {
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Io { .. } | Error::StorageFull { .. } | Error::NotALog { .. } | Error::NotFound { .. } => {
+                ErrorKind::Environment
+            }
+            Error::Locked { .. } => ErrorKind::Locked,
+            Error::NewerFormat { .. } => ErrorKind::NewerFormat,
+            Error::DamagedMetadata { .. }
+            | Error::MissingSegment { .. }
+            | Error::ForeignSegment { .. }
+            | Error::MalformedEntry { .. }
+            | Error::Corrupt { .. } => ErrorKind::Corrupt,
+            Error::HistoryLost { .. } => ErrorKind::HistoryLost,
+            Error::OtherLog { .. } | Error::Diverged { .. } => ErrorKind::OtherHistory,
+            Error::Ahead { .. } | Error::TooLarge { .. } | Error::InvalidOption { .. } | Error::EmptyBatch => {
+                ErrorKind::InvalidInput
+            }
+            Error::Poisoned { .. } => ErrorKind::Poisoned,
+            Error::Closed => ErrorKind::Closed,
+        }
+    }
+
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io {
+            action,
+            path,
+            source: Arc::new(source),
+        }
+    }
+}

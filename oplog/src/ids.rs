@@ -1,0 +1,160 @@
+//! The numbers a log is addressed with, each a type of its own so that an OpID can never be passed where a term is meant.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Position of one entry in the log: dense, counted from 1, never reused under the same term.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct OpId(u64);
+
+impl OpId {
+    /// The position before the first entry: nothing has been written.
+    pub const ZERO: OpId = OpId(0);
+    /// The first entry a log ever holds.
+    pub const FIRST: OpId = OpId(1);
+
+    /// The OpID with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> OpId {
+        OpId(number)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The entry after this one.
+    #[must_use]
+    pub const fn next(self) -> OpId {
+        OpId(self.0 + 1)
+    }
+
+    /// The entry before this one; [`OpId::ZERO`] stays where it is.
+    #[must_use]
+    pub const fn previous(self) -> OpId {
+        OpId(self.0.saturating_sub(1))
+    }
+}
+
+impl fmt::Display for OpId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for OpId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpId({})", self.0)
+    }
+}
+
+/// One period of writing: grows with every writable open and every promotion, so that the same OpID written twice
+/// (once lost with its machine's power, once again later) can be told apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Term(u32);
+
+impl Term {
+    /// The term with this number.
+    #[must_use]
+    pub const fn new(number: u32) -> Term {
+        Term(number)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Identity of a log, made when its directory is initialised. Copies and followers share it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LogId(uuid::Uuid);
+
+impl LogId {
+    pub(crate) fn random() -> LogId {
+        LogId(uuid::Uuid::new_v4())
+    }
+
+    /// The identity with these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> LogId {
+        LogId(uuid::Uuid::from_bytes(bytes))
+    }
+
+    /// Its sixteen bytes.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LogId({})", self.0)
+    }
+}
+
+/// Nanoseconds since the Unix epoch, of a hybrid clock: the wall clock where that has moved on, otherwise the
+/// predecessor's value plus one. It orders entries as their OpIDs do, whatever the wall clock does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The timestamp so many nanoseconds after the Unix epoch.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Timestamp {
+        Timestamp(nanos)
+    }
+
+    /// The wall clock's time. A clock before 1970 counts as 1970.
+    #[must_use]
+    pub fn now() -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Nanoseconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Milliseconds since the Unix epoch, as BSON dates count.
+    #[must_use]
+    pub const fn as_millis(self) -> i64 {
+        (self.0 / 1_000_000) as i64
+    }
+
+    /// The timestamp of an entry written at wall-clock time `now`, after one with the timestamp `self`.
+    #[must_use]
+    pub(crate) fn successor(self, now: Timestamp) -> Timestamp {
+        Timestamp(now.0.max(self.0 + 1))
+    }
+}
+
+/// Sequence number of a segment: dense, counted from 1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct Sequence(pub(crate) u64);
+
+impl Sequence {
+    pub(crate) const FIRST: Sequence = Sequence(1);
+
+    pub(crate) fn next(self) -> Sequence {
+        Sequence(self.0 + 1)
+    }
+}

@@ -1,0 +1,57 @@
+//! A segmented, memory-mapped, CRC-checked operation log: the part of Tailwater that everything else reads.
+//!
+//! One process appends entries; each gets the next [`OpId`]. Any number of readers, in this process or in others, follow
+//! the log through the same mapped bytes. [`Oplog`] writes, [`OplogView`] and [`Cursor`] read, and
+//! [`entry`] says how the document store's entries are laid out.
+//!
+//! This crate knows bytes, disk, order, checksums and watermarks. It knows no async runtime, no sockets and no query
+//! matching.
+//!
+//! ```
+//! use tailwater_oplog::{Durability, OpId, Oplog, ReadConcern};
+//!
+//! # fn main() -> Result<(), tailwater_oplog::Error> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! let log = Oplog::open(dir.path())?;
+//! let outcome = log.append(128, b"a debit of 3", Durability::Disk)?;
+//! assert_eq!(outcome.first, OpId::FIRST);
+//!
+//! let mut cursor = log.view().cursor_from_oldest(ReadConcern::Durable);
+//! let entry = cursor.try_next()?.expect("appended durably, so released");
+//! assert_eq!(entry.payload(), b"a debit of 3");
+//! # Ok(())
+//! # }
+//! ```
+
+mod bell;
+mod chain;
+pub mod codec;
+mod courier;
+mod cursor;
+mod disk;
+pub mod entry;
+mod error;
+mod format;
+mod frame;
+mod ids;
+mod keeper;
+mod oplog;
+mod options;
+mod recovery;
+mod region;
+mod segment;
+#[cfg(test)]
+mod sim;
+mod sync;
+mod tail;
+mod verify;
+mod view;
+
+pub use cursor::{Cursor, Entry, SharedEntry};
+pub use error::{Error, ErrorKind, Result};
+pub use ids::{LogId, OpId, Term, Timestamp};
+pub use oplog::{AppendOutcome, Durable, Oplog, Record};
+pub use options::{Durability, Options, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+pub use tail::Watermarks;
+pub use verify::{Finding, SegmentReport, SegmentState, VerifyReport, verify};
+pub use view::{Interrupt, OplogView, ReadConcern, WaitOutcome};

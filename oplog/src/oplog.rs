@@ -1,0 +1,685 @@
+//! The writing face of a log: open, append, wait for durability, trim, close.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+
+use crate::chain::{Chain, Link};
+use crate::disk::{Disk, LockError, OsDisk};
+use crate::error::{Error, Result};
+use crate::format::{self, FRAMES_START, LOCK, MANIFEST, Manifest, VERSION, encode_checked};
+use crate::frame::{FLAG_BATCH, FLAG_BATCH_END, FrameHeader, HEADER_BYTES, crc32, frame_bytes};
+use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
+use crate::keeper::Keeper;
+use crate::options::{Durability, Options};
+use crate::recovery;
+use crate::region::RegionWriter;
+use crate::segment::{Segment, frames_capacity, prepared_records};
+use crate::sync::Syncer;
+use crate::tail::{Tail, Watermarks};
+use crate::view::{OplogView, Shared, read_manifest};
+
+/// One entry to append: how its payload is to be read, and the payload in pieces that are written one after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// 1–31 are the document store's, see [`EntryKind`](crate::entry::EntryKind); 128–255 are free for other programs.
+    pub kind: u8,
+    /// The payload.
+    pub payload: &'a [&'a [u8]],
+}
+
+impl Record<'_> {
+    fn payload_bytes(&self) -> usize {
+        self.payload.iter().map(|piece| piece.len()).sum()
+    }
+}
+
+/// What an append has done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AppendOutcome {
+    /// The first entry's OpID.
+    pub first: OpId,
+    /// The last entry's OpID; the same for a single entry.
+    pub last: OpId,
+    /// The term they were written in.
+    pub term: Term,
+    /// The timestamp they share.
+    pub timestamp: Timestamp,
+}
+
+/// The end of the log, as the one who holds the append lock sees it.
+#[derive(Debug)]
+struct Appender {
+    segment: Arc<Segment>,
+    writer: RegionWriter,
+    /// Invariant: the end of the segment's frames, where the next one goes.
+    offset: usize,
+    /// Invariant: the OpID of the next entry; `next - segment.first` entries are in the segment.
+    next: OpId,
+    timestamp: Timestamp,
+    /// Stores below this offset will not fault.
+    prefaulted: usize,
+}
+
+/// Shared by the handles of a writable log and its two threads.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) syncer: Syncer,
+    pub(crate) keeper: Keeper,
+    pub(crate) options: Options,
+    pub(crate) segment_bytes: u64,
+    term: Term,
+    appender: Mutex<Appender>,
+    /// The manifest as it is on disk; its lock also orders trims.
+    manifest: Mutex<Manifest>,
+}
+
+impl Core {
+    pub(crate) fn tail(&self) -> &Tail {
+        self.shared.tail.as_ref().expect("a writable log has a tail page")
+    }
+
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.shared.disk
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::SeqCst)
+    }
+}
+
+/// Handle of the one writable log in a directory. Cheap to clone; every method may be called from any thread.
+///
+/// ```text
+///   append ──► mapped segment ──► appended ──► sync ──► durable ──► released ──► readers
+///    one lock, one copy, CRC        │                     │
+///                                   └ ReadConcern::Local  └ ReadConcern::Durable
+/// ```
+///
+/// # Losing power, losing the process
+///
+/// An append with [`Durability::Disk`] that has returned survives power loss. One with [`Durability::Memory`] survives
+/// the death of the process at once and power loss after the next sync. Neither ever leaves a gap: what is found after a
+/// crash is a prefix of what was appended, batches whole.
+///
+/// # Closing
+///
+/// The last handle's drop syncs what is left and gives the directory free. Errors at that point have nowhere to go; call
+/// [`Oplog::close`] to see them.
+#[derive(Clone)]
+pub struct Oplog {
+    handle: Arc<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    core: Arc<Core>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Held until the log is closed.
+    lock: Mutex<Option<Box<dyn LockGuard>>>,
+}
+
+trait LockGuard: Send + Sync {}
+impl<T: Any + Send + Sync + ?Sized> LockGuard for Box<T> {}
+impl fmt::Debug for dyn LockGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LockGuard")
+    }
+}
+
+impl Oplog {
+    /// Opens the log in `dir` for writing, with default [`Options`]; a missing or empty directory becomes a new log.
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Oplog> {
+        Options::default().open(dir)
+    }
+
+    pub(crate) fn open_with(dir: &Path, options: &Options) -> Result<Oplog> {
+        options.check()?;
+        if options.create {
+            std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+        }
+        Oplog::on(Box::new(OsDisk::new(dir)), options)
+    }
+
+    pub(crate) fn on(disk: Box<dyn Disk>, options: &Options) -> Result<Oplog> {
+        let segment_bytes = options.check()?;
+        if !options.create {
+            read_manifest(&*disk)?;
+        }
+        let lock = disk.lock(LOCK).map_err(|e| match e {
+            LockError::Held { holder } => Error::Locked {
+                path: disk.path().to_path_buf(),
+                holder,
+            },
+            LockError::Io(e) => Error::io("lock", disk.path().join(LOCK))(e),
+        })?;
+        let mut manifest = match read_manifest(&*disk) {
+            Err(Error::NotALog { path }) if options.create => initialise(&*disk, path)?,
+            other => other?,
+        };
+        let log_id = LogId::from_bytes(manifest.log_id);
+        let (first_sequence, first) = (Sequence(manifest.first_sequence), OpId::new(manifest.first_op_id));
+        remove_left_overs(&*disk, first_sequence)?;
+        let mut chain = Chain::read(&*disk, first_sequence, first)?;
+        if chain.newest().is_none() {
+            if manifest.term > 0 {
+                let path = disk.path().to_path_buf();
+                return Err(Error::MissingSegment {
+                    path,
+                    sequence: first_sequence.0,
+                    from: first,
+                });
+            }
+            create_segment(&*disk, log_id, first_sequence, first, segment_bytes)?;
+            chain = Chain::read(&*disk, first_sequence, first)?;
+        }
+
+        let tail = Tail::open(&*disk, true).map_err(Error::io("open", disk.path().join(format::TAIL)))?;
+        let proven = if tail.is_live(log_id) {
+            tail.durable()
+        } else {
+            OpId::ZERO
+        };
+        let recovered = recovery::recover(&*disk, log_id, &chain, proven)?;
+
+        manifest.term += 1;
+        write_manifest(&*disk, &manifest)?;
+        tail.take_over(log_id, first, recovered.end.next.previous());
+
+        let (segment, writer) = recovered.newest;
+        // The chain refers to segments weakly; those that are still written are held here and by the keeper.
+        let open = recovered.full.iter().map(|(segment, _)| segment).chain([&segment]);
+        let mut live_chain = recovered
+            .chain
+            .truncated(recovered.chain.links().len() - recovered.full.len() - 1);
+        for segment in open {
+            live_chain = live_chain.with(Link::mapped(segment));
+        }
+        let shared = Arc::new(Shared::for_writer(disk, log_id, live_chain, tail));
+        let full = recovered.full.into_iter().map(|(segment, _)| segment).collect();
+        let core = Arc::new(Core {
+            syncer: Syncer::new(Arc::clone(&segment)),
+            keeper: Keeper::new(full),
+            options: options.clone(),
+            segment_bytes,
+            term: Term::new(manifest.term),
+            appender: Mutex::new(Appender {
+                prefaulted: recovered.end.end,
+                offset: recovered.end.end,
+                next: recovered.end.next,
+                timestamp: recovered.end.timestamp,
+                segment,
+                writer,
+            }),
+            manifest: Mutex::new(manifest),
+            shared,
+        });
+        tracing::info!(
+            path = %core.disk().path().display(), log = %log_id, term = %core.term,
+            last = %recovered.end.next.previous(), "log opened for writing"
+        );
+        let threads = vec![
+            spawn("tailwater-sync", &core, Syncer::run)?,
+            spawn("tailwater-keep", &core, Keeper::run)?,
+        ];
+        let lock: Box<dyn LockGuard> = Box::new(lock);
+        Ok(Oplog {
+            handle: Arc::new(Handle {
+                core,
+                threads: Mutex::new(threads),
+                lock: Mutex::new(Some(lock)),
+            }),
+        })
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.handle.core
+    }
+
+    /// Appends one entry and returns when it is as durable as asked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`], [`Error::StorageFull`], [`Error::Poisoned`], [`Error::Closed`]: the entry is not in the log.
+    /// With [`Durability::Disk`], [`Error::Poisoned`] can also mean that it was appended but its sync failed: whether it
+    /// survives is known after reopening.
+    pub fn append(&self, kind: u8, payload: &[u8], durability: Durability) -> Result<AppendOutcome> {
+        self.append_batch(
+            &[Record {
+                kind,
+                payload: &[payload],
+            }],
+            durability,
+        )
+    }
+
+    /// Appends entries that are released together or not at all, and returns when they are as durable as asked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Oplog::append`]; [`Error::EmptyBatch`].
+    pub fn append_batch(&self, records: &[Record<'_>], durability: Durability) -> Result<AppendOutcome> {
+        let outcome = self.core().append(records)?;
+        if durability == Durability::Disk {
+            self.sync(outcome.last)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Blocks until entry `op_id` is durable, taking part in the group's sync. Not for an async task: see
+    /// [`Oplog::durable`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ahead`] when the entry has not been appended, [`Error::Poisoned`] when a sync failed, [`Error::Closed`].
+    pub fn sync(&self, op_id: OpId) -> Result<()> {
+        self.core().sync(op_id)
+    }
+
+    /// A future that is ready when entry `op_id` is durable. The sync runs on the log's own thread.
+    #[must_use]
+    pub fn durable(&self, op_id: OpId) -> Durable {
+        Durable {
+            core: Arc::clone(self.core()),
+            op_id,
+        }
+    }
+
+    /// Removes whole segments that hold only entries below `before`, oldest first, and returns the oldest entry that is
+    /// left. It never removes the newest segment or an entry that is not durable. Appends go on meanwhile; readers inside a
+    /// removed segment finish it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; [`Error::Poisoned`], [`Error::Closed`].
+    pub fn trim(&self, before: OpId) -> Result<OpId> {
+        self.core().trim(before)
+    }
+
+    /// The reading face.
+    #[must_use]
+    pub fn view(&self) -> OplogView {
+        OplogView {
+            shared: Arc::clone(&self.core().shared),
+        }
+    }
+
+    /// The watermarks now.
+    #[must_use]
+    pub fn watermarks(&self) -> Watermarks {
+        self.core().tail().watermarks()
+    }
+
+    /// Identity of the log.
+    #[must_use]
+    pub fn log_id(&self) -> LogId {
+        self.core().shared.log_id
+    }
+
+    /// The term this handle writes in.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.core().term
+    }
+
+    /// Syncs what is left, ends the log's threads and waits, and gives the directory free. Other handles find the log
+    /// closed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`] when that sync or an earlier one failed.
+    pub fn close(self) -> Result<()> {
+        self.handle.close()
+    }
+}
+
+impl Handle {
+    fn close(&self) -> Result<()> {
+        let core = &self.core;
+        // Under the append lock, so that an append either is part of the last sync or finds the log closed.
+        let first = {
+            let _appender = core.lock_appender();
+            !core.shared.closed.swap(true, Ordering::SeqCst)
+        };
+        if !first {
+            return Ok(());
+        }
+        core.keeper.stop();
+        core.syncer.stop(core);
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A panic of theirs has been reported by the panic hook; the log on disk is sound whatever they did.
+            let _ = thread.join();
+        }
+        let result = core.syncer.finish(core);
+        core.keeper.discard_spare(core);
+        core.tail().ring_all();
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        result
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "closing the log");
+        }
+    }
+}
+
+impl fmt::Debug for Oplog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Oplog")
+            .field("path", &self.core().disk().path())
+            .field("term", &self.term())
+            .field("watermarks", &self.watermarks())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits for an entry to be durable; see [`Oplog::durable`].
+#[derive(Debug)]
+pub struct Durable {
+    core: Arc<Core>,
+    op_id: OpId,
+}
+
+impl Future for Durable {
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let core = &self.core;
+        if let Some(result) = core.durable_now(self.op_id) {
+            return Poll::Ready(result);
+        }
+        core.tail().released_bell.register(context.waker());
+        match core.durable_now(self.op_id) {
+            Some(result) => Poll::Ready(result),
+            None => {
+                core.syncer.request(core, self.op_id);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Core {
+    fn lock_appender(&self) -> MutexGuard<'_, Appender> {
+        // A panic under the lock leaves unpublished bytes behind the end, which the next append overwrites.
+        self.appender.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append(&self, records: &[Record<'_>]) -> Result<AppendOutcome> {
+        let bytes = self.check_batch(records)?;
+        let mut appender = self.lock_appender();
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        self.syncer.check(self)?;
+        let entries = appender.next.get() - appender.segment.first.get();
+        let capacity = frames_capacity(appender.segment.length(), entries + records.len() as u64);
+        if appender.offset - FRAMES_START + bytes > capacity {
+            self.roll(&mut appender)?;
+        }
+        let outcome = self.write(&mut appender, records);
+        self.tail().set_appended(outcome.last);
+        Ok(outcome)
+    }
+
+    fn check_batch(&self, records: &[Record<'_>]) -> Result<usize> {
+        let what = match records {
+            [] => return Err(Error::EmptyBatch),
+            [_] => "entry",
+            _ => "batch",
+        };
+        let bytes = records
+            .iter()
+            .fold(0usize, |sum, r| sum.saturating_add(frame_bytes(r.payload_bytes())));
+        let max = frames_capacity(self.segment_bytes as usize, records.len() as u64);
+        if bytes > max {
+            return Err(Error::TooLarge {
+                what,
+                bytes: bytes as u64,
+                max: max as u64,
+            });
+        }
+        Ok(bytes)
+    }
+
+    /// Writes the frames of one batch behind the end and publishes them. They fit.
+    fn write(&self, appender: &mut Appender, records: &[Record<'_>]) -> AppendOutcome {
+        let timestamp = appender.timestamp.successor(Timestamp::now());
+        let watermark = self.tail().durable();
+        let first = appender.next;
+        let mut offset = appender.offset;
+        let mut op_id = first;
+        for (i, record) in records.iter().enumerate() {
+            let flags = match records.len() {
+                1 => 0,
+                n if i + 1 == n => FLAG_BATCH | FLAG_BATCH_END,
+                _ => FLAG_BATCH,
+            };
+            let length = record.payload_bytes();
+            let header = FrameHeader {
+                crc: 0,
+                length: length as u32,
+                op_id,
+                term: self.term,
+                kind: record.kind,
+                flags,
+                reserved: 0,
+                timestamp,
+                watermark,
+            };
+            let end = write_frame(&mut appender.writer, appender.segment.seed, offset, &header, record);
+            appender.segment.note(op_id, offset);
+            offset = end;
+            op_id = op_id.next();
+        }
+        appender.writer.publish(offset);
+        appender.offset = offset;
+        appender.next = op_id;
+        appender.timestamp = timestamp;
+        self.keeper
+            .after_append(self, &appender.segment, offset, &mut appender.prefaulted);
+        AppendOutcome {
+            first,
+            last: op_id.previous(),
+            term: self.term,
+            timestamp,
+        }
+    }
+
+    /// Makes the prepared spare the newest segment.
+    fn roll(&self, appender: &mut Appender) -> Result<()> {
+        let sequence = appender.segment.sequence.next();
+        let name = format::segment_name(sequence, appender.next);
+        let path = self.disk().path().join(&name);
+        let spare = self.keeper.take_spare(self, sequence)?;
+        self.disk().rename(&spare, &name).map_err(Error::io("rename", &path))?;
+        let segment = Arc::new(Segment::open(
+            self.disk(),
+            self.shared.log_id,
+            sequence,
+            appender.next,
+            true,
+        )?);
+        let writer = segment.region().writer().ok_or(Error::Closed)?;
+        segment.trust_from(FRAMES_START);
+        tracing::debug!(segment = %path.display(), first = %appender.next, "rolled to a new segment");
+
+        // From here on nothing fails. The chain first: who finds the old segment full must find its successor.
+        let chain = self.shared.chain.load().with(Link::mapped(&segment));
+        self.shared.chain.store(Arc::new(chain));
+        appender.segment.set_last(appender.next.previous());
+        self.syncer.rolled(Arc::clone(&segment));
+        appender.segment = segment;
+        appender.writer = writer;
+        appender.offset = FRAMES_START;
+        appender.prefaulted = FRAMES_START;
+        Ok(())
+    }
+
+    /// Where the newest segment ends, for a slot. The end belongs to the returned OpID.
+    pub(crate) fn end(&self) -> (Arc<Segment>, OpId, usize) {
+        let appender = self.lock_appender();
+        (Arc::clone(&appender.segment), appender.next.previous(), appender.offset)
+    }
+
+    fn trim(&self, before: OpId) -> Result<OpId> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        self.syncer.check(self)?;
+        let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let chain = self.shared.chain.load_full();
+        let before = before.min(self.tail().durable().next());
+        // A segment is wholly below `before` when its successor begins at or below it.
+        let keep_from = chain.links().iter().rev().find(|link| link.first <= before);
+        let Some(keep_from) = keep_from.filter(|link| link.first.get() > manifest.first_op_id) else {
+            return Ok(OpId::new(manifest.first_op_id));
+        };
+        let changed = Manifest {
+            first_sequence: keep_from.sequence.0,
+            first_op_id: keep_from.first.get(),
+            ..manifest.clone()
+        };
+        // The manifest first: a crash from here on leaves files that the next open recognises as left-overs.
+        write_manifest(self.disk(), &changed)?;
+        *manifest = changed;
+        self.tail().set_oldest(keep_from.first);
+        {
+            // Rolls replace the chain too, under the append lock.
+            let _appender = self.lock_appender();
+            let chain = self.shared.chain.load().from(keep_from.sequence);
+            self.shared.chain.store(Arc::new(chain));
+        }
+        tracing::info!(oldest = %keep_from.first, "trimmed");
+        for link in chain.links().iter().filter(|link| link.sequence < keep_from.sequence) {
+            let name = format::segment_name(link.sequence, link.first);
+            self.disk()
+                .remove(&name)
+                .map_err(Error::io("remove", self.disk().path().join(&name)))?;
+        }
+        self.disk()
+            .sync_directory()
+            .map_err(Error::io("sync", self.disk().path()))?;
+        Ok(keep_from.first)
+    }
+}
+
+/// Writes one frame at `offset` and returns where it ends.
+#[inline]
+fn write_frame(
+    writer: &mut RegionWriter,
+    seed: u32,
+    offset: usize,
+    header: &FrameHeader,
+    record: &Record<'_>,
+) -> usize {
+    writer.write(offset, &header.encode());
+    let mut at = offset + HEADER_BYTES;
+    for piece in record.payload {
+        writer.write(at, piece);
+        at += piece.len();
+    }
+    let end = offset + header.frame_bytes();
+    writer.write(at, &[0; 8][..end - at]);
+    let crc = crc32(seed, writer.bytes(offset + 4..end));
+    writer.write(offset, &crc.to_le_bytes());
+    end
+}
+
+/// Makes `directory`, which has no manifest, a new log; unless it holds something else.
+fn initialise(disk: &dyn Disk, path: std::path::PathBuf) -> Result<Manifest> {
+    let names = disk.names().map_err(Error::io("list", disk.path()))?;
+    let ours = |name: &String| [LOCK, "MANIFEST.tmp", "lost+found"].contains(&name.as_str());
+    if !names.iter().all(ours) {
+        return Err(Error::NotALog { path });
+    }
+    let manifest = Manifest {
+        version: VERSION,
+        log_id: LogId::random().to_bytes(),
+        created: Timestamp::now().as_nanos(),
+        term: 0,
+        first_sequence: Sequence::FIRST.0,
+        first_op_id: OpId::FIRST.get(),
+    };
+    write_manifest(disk, &manifest)?;
+    Ok(manifest)
+}
+
+fn write_manifest(disk: &dyn Disk, manifest: &Manifest) -> Result<()> {
+    disk.replace(MANIFEST, &encode_checked(manifest, 0))
+        .map_err(Error::io("write", disk.path().join(MANIFEST)))
+}
+
+/// Removes spares, and segments that an interrupted trim has already taken out of the manifest.
+fn remove_left_overs(disk: &dyn Disk, first: Sequence) -> Result<()> {
+    for name in disk.names().map_err(Error::io("list", disk.path()))? {
+        let stale = match format::parse_name(&name) {
+            format::FileName::Segment(sequence, _) => sequence < first,
+            format::FileName::Spare => true,
+            format::FileName::Other => false,
+        };
+        if stale {
+            disk.remove(&name)
+                .map_err(Error::io("remove", disk.path().join(&name)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Prepares a file for segment `sequence` under its spare name.
+pub(crate) fn prepare_spare(disk: &dyn Disk, log_id: LogId, sequence: Sequence, length: u64) -> Result<String> {
+    let name = format::spare_name(sequence);
+    let seed = uuid::Uuid::new_v4().as_fields().0;
+    let records = prepared_records(log_id, sequence, seed, length, Timestamp::now());
+    disk.prepare(&name, length, &records).map_err(|source| {
+        let full = matches!(
+            source.kind(),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+        );
+        let source = Arc::new(source);
+        match full {
+            true => Error::StorageFull {
+                path: disk.path().to_path_buf(),
+                bytes: length,
+                source,
+            },
+            false => Error::Io {
+                action: "prepare",
+                path: disk.path().join(&name),
+                source,
+            },
+        }
+    })?;
+    Ok(name)
+}
+
+fn create_segment(disk: &dyn Disk, log_id: LogId, sequence: Sequence, first: OpId, length: u64) -> Result<()> {
+    let spare = prepare_spare(disk, log_id, sequence, length)?;
+    let name = format::segment_name(sequence, first);
+    disk.rename(&spare, &name)
+        .map_err(Error::io("rename", disk.path().join(&name)))?;
+    disk.sync_directory().map_err(Error::io("sync", disk.path()))
+}
+
+fn spawn(name: &str, core: &Arc<Core>, run: fn(&Core)) -> Result<JoinHandle<()>> {
+    let thread_core = Arc::clone(core);
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || run(&thread_core))
+        .map_err(Error::io("start a thread for", core.disk().path()))
+}

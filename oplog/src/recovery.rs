@@ -1,0 +1,330 @@
+//! Finding the end of the log: what a torn tail is, and what is damage.
+//!
+//! A crash may leave, behind the last entry that was synced, any mixture of old and new sectors. So the first place where
+//! no valid frame stands (where entry *e* should be) is the end of the log, unless something proves that *e* was once
+//! durable: the watermark in a later frame, a watermark slot, or the live tail page. Then it is damage, and nothing is cut.
+//!
+//! The search begins at the newest watermark slot, not at the beginning, and covers only segments that are not sealed, so
+//! its cost does not grow with the log. Recovery is idempotent: it may be interrupted anywhere and be started again.
+
+use std::sync::Arc;
+
+use crate::chain::Chain;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::format::{self, FRAMES_START};
+use crate::frame::{FrameHeader, HEADER_BYTES, check_frame};
+use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
+use crate::region::RegionWriter;
+use crate::segment::Segment;
+
+/// What a scan over consecutive frames found, up to the last entry after which no batch is open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Scan {
+    /// The entry that would come next.
+    pub(crate) next: OpId,
+    /// Where its frame would stand, in the segment.
+    pub(crate) end: usize,
+    pub(crate) term: Term,
+    pub(crate) timestamp: Timestamp,
+}
+
+/// Follows the frames in `area`, which begins at offset `start` of its segment, from entry `expected` on; calls `each` for
+/// every valid frame, also those of a batch that turns out to be incomplete.
+pub(crate) fn scan(
+    area: &[u8],
+    start: usize,
+    seed: u32,
+    expected: OpId,
+    term: Term,
+    mut each: impl FnMut(&FrameHeader, usize),
+) -> Scan {
+    let mut whole = Scan {
+        next: expected,
+        end: start,
+        term,
+        timestamp: Timestamp::default(),
+    };
+    let (mut next, mut at, mut term) = (expected, 0, term);
+    while let Some(header) = area.get(at..).and_then(|rest| check_frame(rest, seed)) {
+        if header.op_id != next || header.term < term || header.watermark >= header.op_id {
+            break;
+        }
+        each(&header, start + at);
+        (next, at, term) = (next.next(), at + header.frame_bytes(), header.term);
+        if header.ends_batch() {
+            whole = Scan {
+                next,
+                end: start + at,
+                term,
+                timestamp: header.timestamp,
+            };
+        }
+    }
+    whole
+}
+
+/// The highest watermark in any valid frame of `area`, wherever it stands.
+pub(crate) fn highest_watermark(area: &[u8], seed: u32) -> OpId {
+    let mut highest = OpId::ZERO;
+    let mut at = 0;
+    while at + HEADER_BYTES <= area.len() {
+        // Most of a torn segment was never written; step over that quickly.
+        let page = &area[at..area.len().min(at + 4096)];
+        if page.iter().all(|&byte| byte == 0) {
+            at += page.len();
+            continue;
+        }
+        let page_end = at + page.len();
+        while at < page_end {
+            match check_frame(&area[at..], seed) {
+                Some(header) => {
+                    highest = highest.max(header.watermark);
+                    at += header.frame_bytes();
+                }
+                None => at += 8,
+            }
+        }
+    }
+    highest
+}
+
+/// Where the search begins in a segment: behind the newest slot, or at its beginning.
+fn starting_point(segment: &Segment) -> (OpId, usize) {
+    let slot = segment.slot().filter(|slot| {
+        let end = usize::try_from(slot.end).unwrap_or(usize::MAX);
+        slot.durable >= segment.first.get()
+            && end <= segment.frames_limit()
+            && end > FRAMES_START
+            && end.is_multiple_of(8)
+    });
+    match slot {
+        Some(slot) => (OpId::new(slot.durable).next(), slot.end as usize),
+        None => (segment.first, FRAMES_START),
+    }
+}
+
+/// Where the log ends, among its segments that are not sealed.
+struct End {
+    /// Index, among those segments, of the one in which the log ends.
+    segment: usize,
+    scan: Scan,
+}
+
+/// Finds the end in `segments`, consecutive and not sealed, the last of them the newest of the log. `proven` is known to
+/// have been durable from elsewhere. `area` lends a segment's frames from an offset on.
+fn find_end<'a>(
+    segments: &'a [Arc<Segment>],
+    proven: OpId,
+    area: impl Fn(usize, usize) -> &'a [u8],
+    mut note: impl FnMut(usize, &FrameHeader, usize),
+) -> Result<End> {
+    let mut end = None;
+    let mut term = Term::default();
+    for (i, segment) in segments.iter().enumerate() {
+        let (expected, start) = starting_point(segment);
+        let found = scan(area(i, start), start, segment.seed, expected, term, |h, offset| {
+            note(i, h, offset);
+        });
+        term = found.term;
+        end = Some(End {
+            segment: i,
+            scan: found,
+        });
+        if segments
+            .get(i + 1)
+            .is_some_and(|successor| successor.first != found.next)
+            || i + 1 == segments.len()
+        {
+            break;
+        }
+    }
+    let end = end.ok_or(Error::Closed)?;
+    let slots = segments
+        .iter()
+        .filter_map(|s| s.slot())
+        .map(|slot| OpId::new(slot.durable));
+    let beyond = (end.segment..segments.len()).map(|i| {
+        let start = if i == end.segment { end.scan.end } else { FRAMES_START };
+        highest_watermark(area(i, start), segments[i].seed)
+    });
+    let durable = slots.chain(beyond).fold(proven, OpId::max);
+    if durable >= end.scan.next {
+        return Err(Error::Corrupt {
+            path: segments[end.segment].path.clone(),
+            offset: end.scan.end as u64,
+            expected: end.scan.next,
+            durable,
+        });
+    }
+    Ok(end)
+}
+
+/// The newest segments of the log that are not sealed, oldest first, opened; and the OpID the first of them begins with.
+fn unsealed(disk: &dyn Disk, log_id: LogId, chain: &Chain, writable: bool) -> Result<Vec<Arc<Segment>>> {
+    let mut segments = Vec::new();
+    for link in chain.links().iter().rev() {
+        let segment = open_whole(disk, log_id, link.sequence, link.first, writable)?;
+        if let Some(trailer) = segment.sealed() {
+            let next = OpId::new(trailer.last).next();
+            let successor: Option<&Arc<Segment>> = segments.last();
+            if successor.is_none_or(|s| s.first != next) {
+                let path = disk.path().to_path_buf();
+                return Err(Error::MissingSegment {
+                    path,
+                    sequence: link.sequence.next().0,
+                    from: next,
+                });
+            }
+            break;
+        }
+        segments.push(segment);
+    }
+    segments.reverse();
+    Ok(segments)
+}
+
+/// Opens a segment; one that was cut short, as by a copy that was interrupted, is made as long as it was before.
+fn open_whole(disk: &dyn Disk, log_id: LogId, sequence: Sequence, first: OpId, writable: bool) -> Result<Arc<Segment>> {
+    if writable {
+        let name = format::segment_name(sequence, first);
+        let path = disk.path().join(&name);
+        let length = disk.length(&name).map_err(Error::io("look at", &path))?;
+        if length >= FRAMES_START as u64 {
+            let medium = disk.open(&name, FRAMES_START, false).map_err(Error::io("map", &path))?;
+            if let Some(header) = crate::segment::read_header(&medium.region).filter(|h| h.length > length) {
+                tracing::warn!(path = %path.display(), length, wanted = header.length, "segment was cut short");
+                disk.extend(&name, header.length).map_err(Error::io("extend", &path))?;
+            }
+        }
+    }
+    Segment::open(disk, log_id, sequence, first, writable).map(Arc::new)
+}
+
+/// The last entry before the end of the log, found without writing anything; for readers where no writer has been.
+pub(crate) fn last_whole_entry(disk: &dyn Disk, log_id: LogId, chain: &Chain, first: OpId) -> Result<OpId> {
+    let segments = unsealed(disk, log_id, chain, false)?;
+    if segments.is_empty() {
+        return Ok(first.previous());
+    }
+    // No writer is alive, so what stands in the files is all there will be: the whole frame area may be looked at. These
+    // mappings serve the search only.
+    for segment in &segments {
+        segment.region().publish_foreign(segment.frames_limit());
+    }
+    let area = |i: usize, start: usize| segments[i].region().bytes(start..segments[i].frames_limit());
+    let end = match find_end(&segments, OpId::ZERO, area, |_, _, _| {}) {
+        Ok(end) => end.scan.next.previous(),
+        // Readers get everything up to the damage, and the error when they reach it.
+        Err(Error::Corrupt { durable, .. }) => durable,
+        Err(e) => return Err(e),
+    };
+    Ok(end)
+}
+
+/// A log that has been recovered and is ready for appending.
+pub(crate) struct Recovered {
+    pub(crate) chain: Chain,
+    /// Full segments that have no footer yet, oldest first; each with its writer.
+    pub(crate) full: Vec<(Arc<Segment>, RegionWriter)>,
+    /// The newest segment and its writer.
+    pub(crate) newest: (Arc<Segment>, RegionWriter),
+    pub(crate) end: Scan,
+}
+
+/// Recovers the log for its writer: finds the end, keeps a copy of what lies beyond and cuts it off, and makes the rest
+/// durable. `proven` is the durable watermark of a live tail page.
+pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, proven: OpId) -> Result<Recovered> {
+    let segments = unsealed(disk, log_id, chain, true)?;
+    let writers: Option<Vec<RegionWriter>> = segments.iter().map(|s| s.region().writer()).collect();
+    let mut writers = writers.ok_or(Error::Closed)?;
+    let area = |i: usize, start: usize| writers[i].bytes(start..segments[i].frames_limit());
+    let end = find_end(&segments, proven, area, |i, header, offset| {
+        segments[i].note(header.op_id, offset);
+    })?;
+
+    let keep = chain.links().len() - (segments.len() - 1 - end.segment);
+    for segment in segments[end.segment + 1..].iter().rev() {
+        set_aside(disk, segment)?;
+    }
+    let newest = &segments[end.segment];
+    cut(disk, newest, &mut writers[end.segment], end.scan.end)?;
+
+    for (i, (segment, writer)) in segments.iter().zip(&mut writers).take(end.segment + 1).enumerate() {
+        let (_, start) = starting_point(segment);
+        segment.trust_from(start);
+        let frames_end = if i == end.segment {
+            end.scan.end
+        } else {
+            let last = segments[i + 1].first.previous();
+            segment.set_last(last);
+            end_of(writer, segment, last)?
+        };
+        writer.publish(frames_end);
+        segment.sync().map_err(Error::io("sync", &segment.path))?;
+    }
+    disk.sync_directory().map_err(Error::io("sync", disk.path()))?;
+
+    let mut open: Vec<_> = segments.into_iter().zip(writers).take(end.segment + 1).collect();
+    let newest = open.pop().ok_or(Error::Closed)?;
+    Ok(Recovered {
+        chain: chain.truncated(keep),
+        full: open,
+        newest,
+        end: end.scan,
+    })
+}
+
+/// End of the frames of a full segment, whose last entry is known.
+fn end_of(writer: &RegionWriter, segment: &Segment, last: OpId) -> Result<usize> {
+    let (expected, start) = starting_point(segment);
+    let found = scan(
+        writer.bytes(start..segment.frames_limit()),
+        start,
+        segment.seed,
+        expected,
+        Term::default(),
+        |_, _| {},
+    );
+    debug_assert_eq!(found.next, last.next());
+    Ok(found.end)
+}
+
+/// Cuts everything from `offset` on, after keeping a copy of what is not zero.
+fn cut(disk: &dyn Disk, segment: &Segment, writer: &mut RegionWriter, offset: usize) -> Result<()> {
+    let torn = writer.bytes(offset..segment.length());
+    let Some(last) = torn.iter().rposition(|&byte| byte != 0) else {
+        return Ok(());
+    };
+    let name = free_name(disk, &format!("torn-{:010}-{offset}", segment.sequence.0), "bin")?;
+    tracing::warn!(
+        segment = %segment.path.display(), offset, bytes = last + 1, kept = %name,
+        "torn tail: cutting what a crash left behind the last whole entry"
+    );
+    disk.replace(&name, &torn[..=last])
+        .map_err(Error::io("write", disk.path().join(&name)))?;
+    writer.zero(offset..segment.length());
+    Ok(())
+}
+
+/// Takes a segment out of the log that lies wholly behind the end, and keeps its file.
+fn set_aside(disk: &dyn Disk, segment: &Segment) -> Result<()> {
+    let from = format::segment_name(segment.sequence, segment.first);
+    let to = free_name(
+        disk,
+        &format!("torn-{:010}-{:020}", segment.sequence.0, segment.first.get()),
+        "seg",
+    )?;
+    tracing::warn!(segment = %segment.path.display(), kept = %to, "segment behind the end of the log set aside");
+    disk.rename(&from, &to).map_err(Error::io("rename", &segment.path))?;
+    disk.sync_directory().map_err(Error::io("sync", disk.path()))
+}
+
+fn free_name(disk: &dyn Disk, stem: &str, suffix: &str) -> Result<String> {
+    let taken = disk.names().map_err(Error::io("list", disk.path()))?;
+    let names = std::iter::once(format!("{stem}.{suffix}")).chain((2..).map(|n| format!("{stem}-{n}.{suffix}")));
+    names
+        .into_iter()
+        .find(|name| !taken.contains(name))
+        .ok_or(Error::Closed)
+}

@@ -1,0 +1,238 @@
+//! Single faults on the simulated disk: what a failed sync, a full disk and a failed rename do to a log.
+
+use std::time::Duration;
+
+use super::SimDisk;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::format::{MANIFEST, Manifest, encode_checked};
+use crate::ids::OpId;
+use crate::oplog::Oplog;
+use crate::options::{Durability, Options};
+use crate::view::{ReadConcern, read_manifest};
+
+const KIND: u8 = 200;
+
+fn open(disk: &SimDisk) -> Result<Oplog> {
+    let options = Options {
+        segment_bytes: 16 << 10,
+        sync_interval: Duration::from_secs(3600),
+        create: true,
+    };
+    Oplog::on(Box::new(disk.clone()), &options)
+}
+
+fn append(log: &Oplog, durability: Durability) -> Result<OpId> {
+    let next = log.watermarks().appended.next();
+    log.append(KIND, &payload(next), durability).map(|outcome| outcome.last)
+}
+
+fn payload(op_id: OpId) -> Vec<u8> {
+    vec![op_id.get() as u8; 500]
+}
+
+/// Appends in memory until the next append needs a new segment.
+fn fill_segment(disk: &SimDisk, log: &Oplog) {
+    disk.fill_up(0, true);
+    while append(log, Durability::Memory).is_ok() {}
+}
+
+fn check(log: &Oplog, last: OpId) {
+    let view = log.view();
+    assert_eq!(view.newest(ReadConcern::Local), last);
+    let mut cursor = view.cursor_from_oldest(ReadConcern::Local);
+    while let Some(entry) = cursor.try_next().unwrap() {
+        assert_eq!(entry.payload(), payload(entry.op_id()));
+    }
+    assert_eq!(cursor.position(), last.next());
+}
+
+#[test]
+fn a_failed_sync_poisons_the_log_and_reads_go_on() {
+    for for_ever in [false, true] {
+        let disk = SimDisk::new();
+        let log = open(&disk).unwrap();
+        let durable = append(&log, Durability::Disk).unwrap();
+        disk.fail_sync(0, for_ever);
+        assert!(matches!(append(&log, Durability::Disk), Err(Error::Poisoned { durable: d, .. }) if d == durable));
+
+        // The disk would sync again, and say that all is well.
+        let appended = log.watermarks().appended;
+        assert_eq!(appended, durable.next());
+        assert!(matches!(log.sync(appended), Err(Error::Poisoned { .. })));
+        assert!(matches!(append(&log, Durability::Memory), Err(Error::Poisoned { .. })));
+        assert!(matches!(append(&log, Durability::Disk), Err(Error::Poisoned { .. })));
+        assert!(matches!(log.trim(appended), Err(Error::Poisoned { .. })));
+        log.sync(durable).unwrap();
+        assert_eq!(log.watermarks().durable, durable);
+        check(&log, appended);
+
+        let crashed = disk.crash_to_durable();
+        assert!(matches!(log.close(), Err(Error::Poisoned { .. })));
+        check(&open(&crashed).unwrap(), durable);
+    }
+}
+
+#[tokio::test]
+async fn an_async_waiter_is_told_of_a_failed_sync() {
+    let disk = SimDisk::new();
+    let log = open(&disk).unwrap();
+    let last = append(&log, Durability::Memory).unwrap();
+    disk.fail_sync(0, false);
+    let waited = log.durable(last).await;
+    assert!(matches!(waited, Err(Error::Poisoned { .. })), "{waited:?}");
+}
+
+/// After a failed sync the kernel takes the pages for clean: they read as new, the disk has the old bytes, and syncing
+/// again does nothing. A log reopened on such pages must not call them durable before it has written them once more.
+#[test]
+fn entries_of_a_failed_sync_are_written_again_when_the_log_is_reopened() {
+    let disk = SimDisk::new();
+    let log = open(&disk).unwrap();
+    append(&log, Durability::Disk).unwrap();
+    disk.fail_sync(0, false);
+    append(&log, Durability::Disk).unwrap_err();
+    log.close().unwrap_err();
+
+    let log = open(&disk).unwrap();
+    let found = log.watermarks().durable;
+    check(&log, found);
+    let crashed = disk.crash_to_durable();
+    drop(log);
+    check(&open(&crashed).unwrap(), found);
+}
+
+#[test]
+fn a_failed_sync_of_recovery_is_not_forgotten_by_the_next() {
+    let disk = SimDisk::new();
+    let log = open(&disk).unwrap();
+    append(&log, Durability::Disk).unwrap();
+    append(&log, Durability::Memory).unwrap();
+    let disk = disk.kill();
+    drop(log);
+    disk.fail_sync(0, false);
+    assert!(matches!(open(&disk), Err(Error::Io { action: "sync", .. })));
+
+    let log = open(&disk).unwrap();
+    let found = log.watermarks().durable;
+    assert_eq!(found, OpId::new(2));
+    let crashed = disk.crash_to_durable();
+    drop(log);
+    check(&open(&crashed).unwrap(), found);
+}
+
+#[test]
+fn a_full_disk_fails_the_append_that_needs_a_segment_and_nothing_else() {
+    let disk = SimDisk::new();
+    let log = open(&disk).unwrap();
+    fill_segment(&disk, &log);
+    let full = log.watermarks().appended;
+    for _ in 0..3 {
+        assert!(matches!(
+            append(&log, Durability::Memory),
+            Err(Error::StorageFull { .. })
+        ));
+        check(&log, full);
+    }
+    // What still fits is taken, and all of it can be made durable.
+    let last = log.append(KIND, &[], Durability::Disk).unwrap().last;
+    assert_eq!(last, full.next());
+    assert!(
+        disk.names().unwrap().iter().all(|name| !name.ends_with(".spare")),
+        "{disk:?}"
+    );
+
+    disk.heal_space();
+    let last = log.append(KIND, &payload(last.next()), Durability::Disk).unwrap().last;
+    assert_eq!(log.watermarks().durable, last);
+    let crashed = disk.crash_to_durable();
+    drop(log);
+    let log = open(&crashed).unwrap();
+    assert_eq!(log.watermarks().durable, last);
+    assert_eq!(
+        log.view().get(last, ReadConcern::Durable).unwrap().payload(),
+        payload(last)
+    );
+}
+
+#[test]
+fn a_failed_rename_fails_one_append_and_the_next_works() {
+    let disk = SimDisk::new();
+    let log = open(&disk).unwrap();
+    fill_segment(&disk, &log);
+    disk.heal_space();
+    disk.fail_rename();
+    assert!(matches!(
+        append(&log, Durability::Memory),
+        Err(Error::Io { action: "rename", .. })
+    ));
+    let last = append(&log, Durability::Disk).unwrap();
+    check(&log, last);
+    let crashed = disk.crash_to_durable();
+    drop(log);
+    check(&open(&crashed).unwrap(), last);
+}
+
+#[test]
+fn a_trim_that_power_loss_interrupts_never_leaves_a_manifest_without_its_segment() {
+    for operation in 0..8 {
+        for seed in 0..20 {
+            let disk = SimDisk::new();
+            let log = open(&disk).unwrap();
+            fill_segment(&disk, &log);
+            log.sync(log.watermarks().appended).unwrap();
+            disk.heal_space();
+            // The new segment's name is not durable yet; everything before it is, and may be trimmed.
+            let last = append(&log, Durability::Memory).unwrap();
+            disk.lose_power_after(operation, seed);
+            let trimmed = log.trim(last);
+            let Some(crashed) = disk.after_power_loss() else {
+                assert_eq!(trimmed.unwrap(), last);
+                continue;
+            };
+            drop(log);
+            let log = open(&crashed).unwrap_or_else(|e| panic!("operation {operation}, seed {seed}: {e:?}"));
+            assert!(log.watermarks().appended >= last.previous());
+        }
+    }
+}
+
+#[test]
+fn a_manifest_of_another_log_deletes_nothing() {
+    let disk = SimDisk::new();
+    let log = open(&disk).unwrap();
+    append(&log, Durability::Disk).unwrap();
+    log.close().unwrap();
+    let own = read_manifest(&disk).unwrap();
+    let other = Manifest {
+        log_id: [7; 16],
+        first_sequence: 9,
+        first_op_id: 900,
+        ..own.clone()
+    };
+    disk.replace(MANIFEST, &encode_checked(&other, 0)).unwrap();
+    assert!(matches!(open(&disk), Err(Error::MissingSegment { sequence: 9, .. })));
+    disk.replace(MANIFEST, &encode_checked(&own, 0)).unwrap();
+    check(&open(&disk).unwrap(), OpId::new(1));
+}
+
+/// "Restore it from a copy", says the error about a damaged manifest; the copy may be old.
+#[test]
+fn a_manifest_of_an_earlier_term_does_not_make_terms_go_back() {
+    let disk = SimDisk::new();
+    let mut old = None;
+    for _ in 0..5 {
+        let log = open(&disk).unwrap();
+        old.get_or_insert_with(|| read_manifest(&disk).unwrap());
+        append(&log, Durability::Disk).unwrap();
+        log.close().unwrap();
+    }
+    disk.replace(MANIFEST, &encode_checked(&old.unwrap(), 0)).unwrap();
+    let log = open(&disk).unwrap();
+    let term = log.term();
+    let last = append(&log, Durability::Disk).unwrap();
+    assert!(term > log.view().get(last.previous(), ReadConcern::Durable).unwrap().term());
+    let crashed = disk.crash_to_durable();
+    drop(log);
+    check(&open(&crashed).unwrap(), last);
+}

@@ -1,0 +1,497 @@
+//! The reading face of a log, the same for the process that writes it and for any other.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use crate::chain::Chain;
+use crate::cursor::{Cursor, Entry, SharedEntry};
+use crate::disk::{Disk, OsDisk};
+use crate::error::{Error, Result};
+use crate::format::{MANIFEST, Manifest, VERSION, decode_checked};
+use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
+use crate::recovery;
+use crate::segment::Segment;
+use crate::tail::{Tail, Watermarks};
+
+/// How often a reader looks for a writer while there has been none since the machine started.
+const NO_WRITER_WAIT: Duration = Duration::from_millis(100);
+
+/// Which entries a reader sees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ReadConcern {
+    /// Everything appended, at once; the machine's power loss may take some of it back.
+    Local,
+    /// Only what has been released: durable, never taken back.
+    #[default]
+    Durable,
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WaitOutcome {
+    /// The entry can be read.
+    Ready,
+    /// The deadline passed first.
+    TimedOut,
+    /// The [`Interrupt`] was raised.
+    Interrupted,
+    /// The log was closed by its writer in this process.
+    Closed,
+}
+
+/// Ends waits from another thread.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// An interrupt that has not been raised.
+    #[must_use]
+    pub fn new() -> Interrupt {
+        Interrupt::default()
+    }
+
+    /// Whether it has been raised.
+    #[must_use]
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// What every handle of one open log shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) disk: Box<dyn Disk>,
+    pub(crate) log_id: LogId,
+    pub(crate) chain: ArcSwap<Chain>,
+    pub(crate) tail: Option<Tail>,
+    /// Whether this process is the writer.
+    pub(crate) writer: bool,
+    pub(crate) closed: AtomicBool,
+    /// Whether the tail's watermarks are this boot's. Until then `still` is all there is to read.
+    live: AtomicBool,
+    still: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn for_writer(disk: Box<dyn Disk>, log_id: LogId, chain: Chain, tail: Tail) -> Shared {
+        Shared {
+            disk,
+            log_id,
+            chain: ArcSwap::from_pointee(chain),
+            tail: Some(tail),
+            writer: true,
+            closed: AtomicBool::new(false),
+            live: AtomicBool::new(true),
+            still: AtomicU64::new(0),
+        }
+    }
+
+    /// The live tail, looked up again while there has been none.
+    #[inline]
+    pub(crate) fn tail(&self) -> Option<&Tail> {
+        let tail = self.tail.as_ref()?;
+        if self.live.load(Ordering::Acquire) {
+            return Some(tail);
+        }
+        let live = tail.is_live(self.log_id);
+        self.live.store(live, Ordering::Release);
+        live.then_some(tail)
+    }
+
+    #[inline]
+    pub(crate) fn limit(&self, concern: ReadConcern) -> OpId {
+        match (self.tail(), concern) {
+            (Some(tail), ReadConcern::Durable) => tail.released(),
+            (Some(tail), ReadConcern::Local) => tail.appended(),
+            (None, _) => OpId::new(self.still.load(Ordering::Acquire)),
+        }
+    }
+
+    pub(crate) fn oldest(&self) -> OpId {
+        match self.tail() {
+            Some(tail) => tail.oldest(),
+            None => self.chain.load().oldest().map_or(OpId::FIRST, |link| link.first),
+        }
+    }
+
+    /// The segment that holds `op_id`.
+    pub(crate) fn covering(&self, op_id: OpId) -> Result<Arc<Segment>> {
+        let oldest = self.oldest();
+        let lost = || Error::HistoryLost {
+            requested: op_id,
+            oldest: self.oldest(),
+        };
+        if op_id < oldest {
+            return Err(lost());
+        }
+        let chain = self.chain.load();
+        let link = chain.covering(op_id).ok_or_else(lost)?;
+        link.segment(&*self.disk, self.log_id)
+            .map_err(|e| if op_id < self.oldest() { lost() } else { e })
+    }
+
+    /// The segment after `segment`, whose entries before `next` have all been read; nothing when it has no successor.
+    pub(crate) fn successor(&self, segment: &Segment, next: OpId) -> Result<Option<Arc<Segment>>> {
+        if !self.writer
+            && self
+                .chain
+                .load()
+                .newest()
+                .is_none_or(|link| link.sequence <= segment.sequence)
+        {
+            self.refresh()?;
+        }
+        let chain = self.chain.load();
+        let Some(link) = chain.covering(next) else {
+            return Err(Error::HistoryLost {
+                requested: next,
+                oldest: self.oldest(),
+            });
+        };
+        if link.sequence <= segment.sequence {
+            return Ok(None);
+        }
+        if link.first != next {
+            // The chain went on from another OpID: what lies between is not there.
+            return Err(self.corrupt(segment, segment.region().published(), next));
+        }
+        segment.set_last(next.previous());
+        self.covering(next).map(Some)
+    }
+
+    /// Reads the directory again: another process may have rolled or trimmed.
+    fn refresh(&self) -> Result<()> {
+        let manifest = read_manifest(&*self.disk)?;
+        let from = Sequence(manifest.first_sequence);
+        let fresh = Chain::read(&*self.disk, from, OpId::new(manifest.first_op_id))?;
+        // Links that are known stay, with what they have mapped.
+        let known = self.chain.load().from(from);
+        let newest = known.newest().map_or(Sequence(0), |link| link.sequence);
+        let chain = fresh
+            .links()
+            .iter()
+            .filter(|link| link.sequence > newest)
+            .fold(known, |chain, link| {
+                chain.with(crate::chain::Link::new(link.sequence, link.first))
+            });
+        self.chain.store(Arc::new(chain));
+        Ok(())
+    }
+
+    pub(crate) fn corrupt(&self, segment: &Segment, offset: usize, expected: OpId) -> Error {
+        let path = segment.path.clone();
+        Error::Corrupt {
+            path,
+            offset: offset as u64,
+            expected,
+            durable: self.limit(ReadConcern::Durable),
+        }
+    }
+
+    /// Waits until entry `next` can be read.
+    pub(crate) fn wait(
+        &self,
+        next: OpId,
+        concern: ReadConcern,
+        deadline: Option<Instant>,
+        interrupt: &Interrupt,
+    ) -> WaitOutcome {
+        let reason = || {
+            if self.limit(concern) >= next {
+                Some(WaitOutcome::Ready)
+            } else if interrupt.is_raised() {
+                Some(WaitOutcome::Interrupted)
+            } else if self.closed.load(Ordering::SeqCst) {
+                Some(WaitOutcome::Closed)
+            } else {
+                None
+            }
+        };
+        loop {
+            let mut outcome = None;
+            // Without a live tail nobody rings in time to be relied on.
+            let look_again = (self.tail().is_none()).then(|| Instant::now() + NO_WRITER_WAIT);
+            let until = [deadline, look_again].into_iter().flatten().min();
+            match &self.tail {
+                Some(tail) => {
+                    let bell = match concern {
+                        ReadConcern::Local => &tail.appended_bell,
+                        ReadConcern::Durable => &tail.released_bell,
+                    };
+                    bell.wait_until(until, || {
+                        outcome = reason();
+                        outcome.is_some()
+                    });
+                }
+                None => {
+                    outcome = reason();
+                    if outcome.is_none() {
+                        std::thread::sleep(until.map_or(NO_WRITER_WAIT, |u| u - Instant::now().min(u)));
+                    }
+                }
+            }
+            if let Some(outcome) = outcome {
+                return outcome;
+            }
+            if deadline.is_some_and(|d| Instant::now() >= d) {
+                return WaitOutcome::TimedOut;
+            }
+        }
+    }
+}
+
+/// Reads and checks the manifest.
+pub(crate) fn read_manifest(disk: &dyn Disk) -> Result<Manifest> {
+    let path = disk.path().join(MANIFEST);
+    let Some(bytes) = disk.read(MANIFEST).map_err(Error::io("read", &path))? else {
+        let path = disk.path().to_path_buf();
+        return Err(if path.is_dir() {
+            Error::NotALog { path }
+        } else {
+            Error::NotFound { path }
+        });
+    };
+    let Some(manifest) = decode_checked::<Manifest>(&bytes, 0) else {
+        return Err(Error::DamagedMetadata {
+            path,
+            what: "checksum or contents are wrong",
+        });
+    };
+    if manifest.version > VERSION {
+        return Err(Error::NewerFormat {
+            path,
+            found: manifest.version,
+            known: VERSION,
+        });
+    }
+    Ok(manifest)
+}
+
+/// The reading face of a log. Cheap to clone; every method may be called from any thread.
+///
+/// A view of a log that this process writes comes from [`Oplog::view`](crate::Oplog::view); of any other,
+/// from [`OplogView::open`], which writes nothing and works beside a live writer, after its death, and across its restart.
+///
+/// # What lies outside this promise
+///
+/// A log is mapped memory. A stranger that truncates a segment file while it is mapped, or a disk that cannot read back a
+/// page, ends the process with SIGBUS; no user-space check can prevent that.
+#[derive(Clone)]
+pub struct OplogView {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl OplogView {
+    /// Opens the log in `dir` for reading only.
+    ///
+    /// With a writer alive, or since this boot of the machine, the view follows its watermarks. Otherwise (after a reboot,
+    /// in a copy) it shows every entry up to the first that is not whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::NotALog`], [`Error::NewerFormat`], [`Error::DamagedMetadata`],
+    /// [`Error::MissingSegment`], [`Error::ForeignSegment`], [`Error::Corrupt`], [`Error::Io`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<OplogView> {
+        OplogView::on(Box::new(OsDisk::new(dir.as_ref())))
+    }
+
+    pub(crate) fn on(disk: Box<dyn Disk>) -> Result<OplogView> {
+        let manifest = read_manifest(&*disk)?;
+        let log_id = LogId::from_bytes(manifest.log_id);
+        let (from, first) = (Sequence(manifest.first_sequence), OpId::new(manifest.first_op_id));
+        // No tail file, or one that cannot be opened, only means that there is no live writer.
+        let tail = Tail::open(&*disk, false).ok();
+        let live = tail.as_ref().is_some_and(|tail| tail.is_live(log_id));
+        let chain = Chain::read(&*disk, from, first)?;
+        let still = if live {
+            OpId::ZERO
+        } else {
+            recovery::last_whole_entry(&*disk, log_id, &chain, first)?
+        };
+        let shared = Shared {
+            disk,
+            log_id,
+            chain: ArcSwap::from_pointee(chain),
+            tail,
+            writer: false,
+            closed: AtomicBool::new(false),
+            live: AtomicBool::new(live),
+            still: AtomicU64::new(still.get()),
+        };
+        Ok(OplogView {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Identity of the log.
+    #[must_use]
+    pub fn log_id(&self) -> LogId {
+        self.shared.log_id
+    }
+
+    /// Directory of the log.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.shared.disk.path()
+    }
+
+    /// The watermarks now.
+    #[must_use]
+    pub fn watermarks(&self) -> Watermarks {
+        match self.shared.tail() {
+            Some(tail) => tail.watermarks(),
+            None => {
+                let still = self.shared.limit(ReadConcern::Durable);
+                Watermarks {
+                    oldest: self.shared.oldest(),
+                    released: still,
+                    durable: still,
+                    appended: still,
+                }
+            }
+        }
+    }
+
+    /// The last entry a reader with that concern sees.
+    #[must_use]
+    pub fn newest(&self, concern: ReadConcern) -> OpId {
+        self.shared.limit(concern)
+    }
+
+    /// A cursor whose first entry is `from`, which may be one that has not been written yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::HistoryLost`] when `from` has been trimmed.
+    pub fn cursor(&self, from: OpId, concern: ReadConcern) -> Result<Cursor> {
+        let oldest = self.shared.oldest();
+        if from < oldest {
+            return Err(Error::HistoryLost {
+                requested: from,
+                oldest,
+            });
+        }
+        Ok(Cursor::new(Arc::clone(&self.shared), from, concern))
+    }
+
+    /// A cursor over everything the log still has.
+    #[must_use]
+    pub fn cursor_from_oldest(&self, concern: ReadConcern) -> Cursor {
+        Cursor::new(Arc::clone(&self.shared), self.shared.oldest(), concern)
+    }
+
+    /// A cursor over what comes after this call.
+    #[must_use]
+    pub fn cursor_from_now(&self, concern: ReadConcern) -> Cursor {
+        Cursor::new(Arc::clone(&self.shared), self.shared.limit(concern).next(), concern)
+    }
+
+    /// A cursor that begins with the first entry at or after `time`, of those that have been released.
+    ///
+    /// # Errors
+    ///
+    /// As [`OplogView::get`], for the entries looked at on the way.
+    pub fn cursor_from_time(&self, time: Timestamp, concern: ReadConcern) -> Result<Cursor> {
+        let (mut low, mut high) = (self.shared.oldest(), self.shared.limit(concern).next());
+        while low < high {
+            let middle = OpId::new(low.get() + (high.get() - low.get()) / 2);
+            if self.get(middle, concern)?.timestamp() < time {
+                low = middle.next();
+            } else {
+                high = middle;
+            }
+        }
+        self.cursor(low, concern)
+    }
+
+    /// Reads one entry.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::HistoryLost`] when it has been trimmed, [`Error::Ahead`] when it is not there yet, [`Error::Corrupt`] and its
+    /// kin when it cannot be read.
+    pub fn get(&self, op_id: OpId, concern: ReadConcern) -> Result<SharedEntry> {
+        let newest = self.shared.limit(concern);
+        if op_id > newest {
+            return Err(Error::Ahead {
+                requested: op_id,
+                newest,
+            });
+        }
+        let mut cursor = self.cursor(op_id, concern)?;
+        let entry = cursor.try_next()?.as_ref().map(Entry::share);
+        entry.ok_or(Error::Ahead {
+            requested: op_id,
+            newest,
+        })
+    }
+
+    /// Checks that this log holds entry `op_id` and wrote it in `term`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Diverged`] when it was written in another term, otherwise as [`OplogView::get`].
+    pub fn check_position(&self, op_id: OpId, term: Term) -> Result<()> {
+        let found = self.get(op_id, ReadConcern::Local)?.term();
+        if found == term {
+            return Ok(());
+        }
+        Err(Error::Diverged {
+            op_id,
+            requested: term,
+            found,
+        })
+    }
+
+    /// Blocks until entry `next` can be read with that concern, the deadline passes or `interrupt` is raised.
+    #[must_use]
+    pub fn wait(
+        &self,
+        next: OpId,
+        concern: ReadConcern,
+        deadline: Option<Instant>,
+        interrupt: &Interrupt,
+    ) -> WaitOutcome {
+        self.shared.wait(next, concern, deadline, interrupt)
+    }
+
+    /// Has `waker` woken at the next movement of the watermark that decides what a reader with that concern sees. Look at
+    /// [`OplogView::newest`] once more after the call.
+    ///
+    /// In a process that does not write the log, a thread of this view carries the rings over.
+    pub fn wake_on_change(&self, concern: ReadConcern, waker: &Waker) {
+        crate::courier::register(&self.shared, concern, waker);
+    }
+
+    /// Raises `interrupt` and wakes everyone who waits, so that its waits end now.
+    pub fn interrupt(&self, interrupt: &Interrupt) {
+        interrupt.0.store(true, Ordering::SeqCst);
+        if let Some(tail) = &self.shared.tail
+            // A read-only mapping cannot be rung; its waiters look for themselves every few milliseconds.
+            && tail.is_writable()
+        {
+            tail.ring_all();
+        }
+    }
+
+    /// Whether the log was closed by its writer in this process.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::SeqCst)
+    }
+}
+
+impl fmt::Debug for OplogView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OplogView")
+            .field("path", &self.path())
+            .field("watermarks", &self.watermarks())
+            .finish_non_exhaustive()
+    }
+}
