@@ -1,0 +1,242 @@
+//! A walker over the elements of a raw document.
+//!
+//! Finding one field among a dozen is the hottest loop of this crate: it runs for every log entry
+//! and every predicate. The `bson` crate's own iterator checks each name for UTF-8 and each nested
+//! document's frame on the way; this one reads only what it needs to step over an element, and
+//! decodes a value only when asked for it.
+//!
+//! Invariants: every read is bounds-checked and a malformed element ends the walk, so hostile bytes
+//! cannot cause a panic, an allocation or an endless loop; the rest of such a document counts as
+//! absent. A value that is malformed inside (bad UTF-8, a boolean of 7) is absent too.
+
+use bson::oid::ObjectId;
+use bson::raw::{RawBinaryRef, RawIter, RawJavaScriptCodeWithScopeRef, RawRegexRef};
+use bson::spec::{BinarySubtype, ElementType};
+use bson::{DateTime, Decimal128, RawArray, RawBsonRef, RawDocument, Timestamp};
+use serde::Deserialize;
+use serde::de::value::{BorrowedBytesDeserializer, Error as BytesError};
+
+/// One element: its type, its name and the undecoded bytes of its value.
+#[derive(Clone, Copy)]
+pub(crate) struct Element<'a> {
+    pub(crate) kind: u8,
+    pub(crate) name: &'a [u8],
+    bytes: &'a [u8],
+    index: usize,
+}
+
+/// Walks the elements of one document in order.
+pub(crate) struct Elements<'a> {
+    document: &'a RawDocument,
+    offset: usize,
+    index: usize,
+    /// See [`Elements::db_pointer`].
+    trail: Option<(RawIter<'a>, usize)>,
+}
+
+impl<'a> Elements<'a> {
+    pub(crate) fn new(document: &'a RawDocument) -> Self {
+        Elements {
+            document,
+            offset: 4,
+            index: 0,
+            trail: None,
+        }
+    }
+
+    /// Decodes `element`, which must come from this walk.
+    pub(crate) fn value(&mut self, element: &Element<'a>) -> Option<RawBsonRef<'a>> {
+        if element.kind == ElementType::DbPointer as u8 {
+            return self.db_pointer(element.index);
+        }
+        element.decode()
+    }
+
+    /// The next element whose value decodes, with that value; the walk ends at the first that
+    /// does not.
+    pub(crate) fn next_value(&mut self) -> Option<(Element<'a>, RawBsonRef<'a>)> {
+        let element = self.next()?;
+        let value = self.value(&element)?;
+        Some((element, value))
+    }
+
+    /// Decodes the DBPointer at `index`.
+    ///
+    /// `bson` does not let others build a value of this deprecated type, so its own iterator has
+    /// to. That iterator trails this one and never starts over, which keeps a document full of
+    /// DBPointers linear.
+    #[cold]
+    fn db_pointer(&mut self, index: usize) -> Option<RawBsonRef<'a>> {
+        let document = self.document;
+        let (iter, at) = self.trail.get_or_insert_with(|| (document.iter_elements(), 0));
+        let element = iter.nth(index.checked_sub(*at)?)?.ok()?;
+        *at = index + 1;
+        element.value().ok()
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Element<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Element<'a>> {
+        let rest = self.document.as_bytes().get(self.offset..)?;
+        let (&kind, rest) = rest.split_first()?;
+        if kind == 0 {
+            return None;
+        }
+        let name_len = rest.iter().position(|&byte| byte == 0)?;
+        let (name, rest) = (&rest[..name_len], &rest[name_len + 1..]);
+        let size = value_size(kind, rest)?;
+        let bytes = rest.get(..size)?;
+        let element = Element {
+            kind,
+            name,
+            bytes,
+            index: self.index,
+        };
+        self.offset += 1 + name_len + 1 + size;
+        self.index += 1;
+        Some(element)
+    }
+}
+
+impl<'a> Element<'a> {
+    fn decode(&self) -> Option<RawBsonRef<'a>> {
+        let bytes = self.bytes;
+        Some(match ElementType::from(self.kind)? {
+            ElementType::Double => RawBsonRef::Double(f64::from_le_bytes(bytes.try_into().ok()?)),
+            ElementType::String => RawBsonRef::String(text(bytes)?),
+            ElementType::EmbeddedDocument => RawBsonRef::Document(RawDocument::from_bytes(bytes).ok()?),
+            ElementType::Array => RawBsonRef::Array(array(bytes)?),
+            ElementType::Binary => RawBsonRef::Binary(binary(bytes)?),
+            ElementType::Undefined => RawBsonRef::Undefined,
+            ElementType::ObjectId => RawBsonRef::ObjectId(ObjectId::from_bytes(bytes.try_into().ok()?)),
+            ElementType::Boolean => RawBsonRef::Boolean(match bytes {
+                [0] => false,
+                [1] => true,
+                _ => return None,
+            }),
+            ElementType::DateTime => {
+                RawBsonRef::DateTime(DateTime::from_millis(i64::from_le_bytes(bytes.try_into().ok()?)))
+            }
+            ElementType::Null => RawBsonRef::Null,
+            ElementType::RegularExpression => {
+                let (pattern, rest) = cstring(bytes)?;
+                let (options, _) = cstring(rest)?;
+                RawBsonRef::RegularExpression(RawRegexRef {
+                    pattern: pattern.try_into().ok()?,
+                    options: options.try_into().ok()?,
+                })
+            }
+            // Decoded by `Elements::value`.
+            ElementType::DbPointer => return None,
+            ElementType::JavaScriptCode => RawBsonRef::JavaScriptCode(text(bytes)?),
+            ElementType::Symbol => RawBsonRef::Symbol(text(bytes)?),
+            ElementType::JavaScriptCodeWithScope => {
+                let (code, scope) = bytes.get(4..)?.split_at_checked(text_size(bytes.get(4..)?)?)?;
+                RawBsonRef::JavaScriptCodeWithScope(RawJavaScriptCodeWithScopeRef {
+                    code: text(code)?,
+                    scope: RawDocument::from_bytes(scope).ok()?,
+                })
+            }
+            ElementType::Int32 => RawBsonRef::Int32(i32::from_le_bytes(bytes.try_into().ok()?)),
+            ElementType::Timestamp => {
+                let bits = u64::from_le_bytes(bytes.try_into().ok()?);
+                RawBsonRef::Timestamp(Timestamp {
+                    time: (bits >> 32) as u32,
+                    increment: bits as u32,
+                })
+            }
+            ElementType::Int64 => RawBsonRef::Int64(i64::from_le_bytes(bytes.try_into().ok()?)),
+            ElementType::Decimal128 => RawBsonRef::Decimal128(Decimal128::from_bytes(bytes.try_into().ok()?)),
+            ElementType::MaxKey => RawBsonRef::MaxKey,
+            ElementType::MinKey => RawBsonRef::MinKey,
+        })
+    }
+}
+
+/// The first field of that name, without decoding the others.
+#[inline]
+pub(crate) fn find<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {
+    let mut elements = Elements::new(document);
+    while let Some(element) = elements.next() {
+        if element.name == name.as_bytes() {
+            return elements.value(&element);
+        }
+    }
+    None
+}
+
+/// The elements of an array, under their positions as names.
+pub(crate) fn of_array(array: &RawArray) -> Option<Elements<'_>> {
+    Some(Elements::new(RawDocument::from_bytes(array.as_bytes()).ok()?))
+}
+
+/// How many bytes the value at the head of `rest` takes; `None` when they say nothing sensible.
+#[inline]
+fn value_size(kind: u8, rest: &[u8]) -> Option<usize> {
+    Some(match ElementType::from(kind)? {
+        ElementType::Int32 => 4,
+        ElementType::Double | ElementType::Int64 | ElementType::DateTime | ElementType::Timestamp => 8,
+        ElementType::String | ElementType::Symbol | ElementType::JavaScriptCode => text_size(rest)?,
+        ElementType::EmbeddedDocument | ElementType::Array => length(rest)?.max(5),
+        ElementType::ObjectId => 12,
+        ElementType::Boolean => 1,
+        ElementType::Null | ElementType::Undefined | ElementType::MinKey | ElementType::MaxKey => 0,
+        ElementType::Binary => length(rest)?.checked_add(5)?,
+        ElementType::Decimal128 => 16,
+        ElementType::DbPointer => text_size(rest)?.checked_add(12)?,
+        ElementType::JavaScriptCodeWithScope => length(rest)?.max(14),
+        ElementType::RegularExpression => {
+            let (pattern, after) = cstring(rest)?;
+            let (options, _) = cstring(after)?;
+            pattern.len() + options.len() + 2
+        }
+    })
+}
+
+#[inline]
+fn length(bytes: &[u8]) -> Option<usize> {
+    let bytes = bytes.first_chunk::<4>()?;
+    usize::try_from(i32::from_le_bytes(*bytes)).ok()
+}
+
+/// The size of a length-prefixed, NUL-terminated string, prefix included.
+#[inline]
+fn text_size(bytes: &[u8]) -> Option<usize> {
+    length(bytes)?.max(1).checked_add(4)
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    let (&last, content) = bytes.get(4..)?.split_last()?;
+    if last != 0 {
+        return None;
+    }
+    std::str::from_utf8(content).ok()
+}
+
+fn cstring(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let end = bytes.iter().position(|&byte| byte == 0)?;
+    Some((std::str::from_utf8(&bytes[..end]).ok()?, &bytes[end + 1..]))
+}
+
+fn array(bytes: &[u8]) -> Option<&RawArray> {
+    <&RawArray>::deserialize(BorrowedBytesDeserializer::<BytesError>::new(bytes)).ok()
+}
+
+fn binary(bytes: &[u8]) -> Option<RawBinaryRef<'_>> {
+    let subtype = BinarySubtype::from(*bytes.get(4)?);
+    let mut content = bytes.get(5..)?;
+    if subtype == BinarySubtype::BinaryOld {
+        // The old generic subtype repeats its length inside.
+        if length(content)?.checked_add(4)? != content.len() {
+            return None;
+        }
+        content = &content[4..];
+    }
+    Some(RawBinaryRef {
+        subtype,
+        bytes: content,
+    })
+}

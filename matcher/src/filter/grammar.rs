@@ -1,0 +1,228 @@
+//! The grammar of filter text: a recursive descent over its tokens.
+//!
+//! ```text
+//! filter     = [ any ]
+//! any        = all { ("or" | "||") all }
+//! all        = unary { ("and" | "&&") unary }
+//! unary      = ("not" | "!") unary | "(" any ")" | condition
+//! condition  = path ( comparison value | ["not"] "in" list | ["not"] "exists" )
+//! comparison = "=" | "==" | "!=" | "<>" | ">" | ">=" | "<" | "<="
+//!            | "is" ["not"] | ["not"] "has"
+//! list       = "[" [ value { "," value } ] "]" | "(" [ value { "," value } ] ")"
+//! value      = text | number | "true" | "false" | "null"
+//!            | "date" "(" text ")" | "ObjectId" "(" text ")"
+//! ```
+
+use bson::RawBson;
+
+use super::FILTER_DEPTH_MAX;
+use super::cursor::Cursor;
+use super::error::{FilterError, FilterErrorKind as Kind};
+use super::literal;
+use super::token::{self, TokenKind};
+use crate::expression::{EXPRESSION_DEPTH_MAX, EXPRESSION_NODES_MAX, Expression};
+use crate::node::{Comparison, Constant, Node};
+use crate::path::Path;
+
+const CONDITION: &str = "a field name, `not` or `(`";
+const OPERATOR: &str = "an operator (=, !=, >, >=, <, <=, is, is not, has, not has, in, not in, exists, not exists)";
+const VALUE: &str = "a value (text in quotes, a number, true, false, null, date(\"…\"), ObjectId(\"…\"))";
+
+pub(super) fn parse(text: &str) -> Result<Expression, FilterError> {
+    let tokens = token::tokens(text)?;
+    let mut parser = Parser {
+        cursor: Cursor::new(text, &tokens),
+        conditions: 0,
+    };
+    if parser.cursor.kind() == &TokenKind::End {
+        return Ok(Expression::always());
+    }
+    let root = parser.any(0)?;
+    if parser.cursor.kind() != &TokenKind::End {
+        return Err(parser.cursor.unexpected("`and`, `or` or the end of the filter"));
+    }
+    if root.depth() > EXPRESSION_DEPTH_MAX {
+        return Err(FilterError::new(Kind::TooManyLevels, text, 0));
+    }
+    Ok(Expression { root })
+}
+
+struct Parser<'t> {
+    cursor: Cursor<'t>,
+    conditions: usize,
+}
+
+impl Parser<'_> {
+    fn any(&mut self, depth: usize) -> Result<Node, FilterError> {
+        let mut parts = vec![self.all(depth)?];
+        while self.cursor.accept("or") {
+            parts.push(self.all(depth)?);
+        }
+        Ok(Node::or(parts))
+    }
+
+    fn all(&mut self, depth: usize) -> Result<Node, FilterError> {
+        let mut parts = vec![self.unary(depth)?];
+        while self.cursor.accept("and") {
+            parts.push(self.unary(depth)?);
+        }
+        Ok(Node::and(parts))
+    }
+
+    fn unary(&mut self, depth: usize) -> Result<Node, FilterError> {
+        if depth > FILTER_DEPTH_MAX {
+            return Err(self.cursor.error(Kind::TooDeep));
+        }
+        if self.cursor.accept("not") {
+            return Ok(self.unary(depth + 1)?.negate());
+        }
+        if self.cursor.accept("(") {
+            let inner = self.any(depth + 1)?;
+            return if self.cursor.accept(")") {
+                Ok(inner)
+            } else {
+                Err(self.cursor.unexpected("`)`, `and` or `or`"))
+            };
+        }
+        self.condition()
+    }
+
+    fn condition(&mut self) -> Result<Node, FilterError> {
+        self.conditions += 1;
+        if self.conditions > EXPRESSION_NODES_MAX {
+            return Err(self.cursor.error(Kind::TooManyConditions));
+        }
+        let path = self.path()?;
+        if self.cursor.is("matches") {
+            return Err(self.cursor.error(Kind::NotAvailable { word: "matches" }));
+        }
+        if self.cursor.accept("not") {
+            let node = if self.cursor.accept("in") {
+                self.list(path)?
+            } else if self.cursor.accept("exists") {
+                Node::Exists { path }
+            } else if self.cursor.accept("has") {
+                self.comparison(path, Comparison::Eq)?
+            } else {
+                return Err(self.cursor.unexpected("`in`, `has` or `exists`"));
+            };
+            return Ok(node.negate());
+        }
+        if self.cursor.accept("in") {
+            return self.list(path);
+        }
+        if self.cursor.accept("exists") {
+            return Ok(Node::Exists { path });
+        }
+        if self.cursor.accept("is") {
+            let negated = self.cursor.accept("not");
+            let node = self.comparison(path, Comparison::Eq)?;
+            return Ok(if negated { node.negate() } else { node });
+        }
+        if self.cursor.accept("!=") {
+            return Ok(self.comparison(path, Comparison::Eq)?.negate());
+        }
+        for (spelling, operator) in [
+            ("=", Comparison::Eq),
+            ("has", Comparison::Eq),
+            (">", Comparison::Gt),
+            (">=", Comparison::Gte),
+            ("<", Comparison::Lt),
+            ("<=", Comparison::Lte),
+        ] {
+            if self.cursor.accept(spelling) {
+                return self.comparison(path, operator);
+            }
+        }
+        Err(self.cursor.unexpected(OPERATOR))
+    }
+
+    fn path(&mut self) -> Result<Path, FilterError> {
+        let token = self.cursor.token();
+        let dotted = match &token.kind {
+            TokenKind::Path(dotted) => dotted.as_str(),
+            TokenKind::Word => {
+                let word = self.cursor.text(token);
+                if ["and", "or", "not"]
+                    .iter()
+                    .any(|keyword| word.eq_ignore_ascii_case(keyword))
+                {
+                    return Err(self.cursor.unexpected(CONDITION));
+                }
+                word
+            }
+            _ => return Err(self.cursor.unexpected(CONDITION)),
+        };
+        if dotted.starts_with('$') {
+            // As a match document it would be an operator.
+            return Err(self.cursor.error(Kind::Name {
+                problem: "begin with $",
+            }));
+        }
+        let path = Path::new(dotted).map_err(|problem| self.cursor.error(Kind::Path(problem)))?;
+        self.cursor.advance();
+        Ok(path)
+    }
+
+    fn comparison(&mut self, path: Path, operator: Comparison) -> Result<Node, FilterError> {
+        let value = Constant::from(self.value()?);
+        Ok(Node::Compare { path, operator, value })
+    }
+
+    fn list(&mut self, path: Path) -> Result<Node, FilterError> {
+        let close = if self.cursor.accept("[") {
+            "]"
+        } else if self.cursor.accept("(") {
+            ")"
+        } else {
+            return Err(self.cursor.unexpected("a list like [1, 2]"));
+        };
+        let mut values = Vec::new();
+        if !self.cursor.accept(close) {
+            loop {
+                values.push(Constant::from(self.value()?));
+                if self.cursor.accept(close) {
+                    break;
+                }
+                if !self.cursor.accept(",") {
+                    let expected = if close == "]" { "`,` or `]`" } else { "`,` or `)`" };
+                    return Err(self.cursor.unexpected(expected));
+                }
+            }
+        }
+        Ok(Node::any_of(path, values))
+    }
+
+    fn value(&mut self) -> Result<RawBson, FilterError> {
+        let value = match &self.cursor.token().kind {
+            TokenKind::Text(text) => RawBson::String(text.clone()),
+            TokenKind::Number(number) => number.clone(),
+            TokenKind::Word if self.cursor.is("true") => RawBson::Boolean(true),
+            TokenKind::Word if self.cursor.is("false") => RawBson::Boolean(false),
+            TokenKind::Word if self.cursor.is("null") => RawBson::Null,
+            TokenKind::Word if self.cursor.is("date") => return self.call(literal::date),
+            TokenKind::Word if self.cursor.is("objectid") => return self.call(literal::object_id),
+            _ => return Err(self.cursor.unexpected(VALUE)),
+        };
+        self.cursor.advance();
+        Ok(value)
+    }
+
+    /// Reads `name("text")` and converts the text.
+    fn call(&mut self, convert: fn(&str) -> Result<RawBson, Kind>) -> Result<RawBson, FilterError> {
+        self.cursor.advance();
+        if !self.cursor.accept("(") {
+            return Err(self.cursor.unexpected("`(`"));
+        }
+        let TokenKind::Text(text) = self.cursor.kind() else {
+            return Err(self.cursor.unexpected("text in quotes"));
+        };
+        let value = convert(text).map_err(|kind| self.cursor.error(kind))?;
+        self.cursor.advance();
+        if self.cursor.accept(")") {
+            Ok(value)
+        } else {
+            Err(self.cursor.unexpected("`)`"))
+        }
+    }
+}

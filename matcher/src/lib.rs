@@ -1,0 +1,54 @@
+//! MongoDB's match expressions and a text filter language, evaluated on raw BSON.
+//!
+//! - [`Expression`] is a predicate: parsed once from a `$match` document
+//!   ([`Expression::parse`]) or from text ([`parse_filter`]), evaluated many times without
+//!   allocating, on documents or on anything that has [`Fields`].
+//! - [`compare`] is MongoDB's order over all BSON values; [`encode_key`] and [`KeyString`] write
+//!   values as bytes in that order.
+//! - [`Path`] walks dotted paths through documents and arrays.
+//! - [`Conjunct`] is what an index may conclude from a predicate.
+//! - [`validate`] checks untrusted bytes.
+//!
+//! # What is not here
+//!
+//! This crate knows values and predicates. It does not know the log, the store, change streams or
+//! namespaces, does no I/O and starts no threads. Regular expressions, `$elemMatch`, `$all`,
+//! `$size`, `$type`, `$mod`, the bitwise and geospatial operators, `$expr`, `$where`, `$text`,
+//! `$jsonSchema` and collations are not available yet; they are errors, never ignored.
+//!
+//! # Costs
+//!
+//! Evaluation decodes only the elements on a predicate's paths and steps over the others. Malformed
+//! bytes never panic: what cannot be read is missing.
+//!
+#![doc = include_str!("../reference.md")]
+
+mod compare;
+mod conjunct;
+mod decimal;
+mod elements;
+mod error;
+mod expression;
+mod fields;
+mod filter;
+mod keystring;
+mod leaf;
+mod node;
+mod number;
+mod parse;
+mod path;
+mod render;
+mod validate;
+
+pub use compare::compare;
+pub use conjunct::{Conjunct, RangeOperator, Values};
+pub use error::ParseError;
+pub use expression::{EXPRESSION_DEPTH_MAX, EXPRESSION_NODES_MAX, Expression, IN_VALUES_MAX};
+pub use fields::Fields;
+pub use filter::{FILTER_BYTES_MAX, FILTER_DEPTH_MAX, FilterError, FilterErrorKind, parse_filter};
+pub use keystring::{KeyString, encode_key, encode_key_descending};
+pub use path::{PATH_COMPONENTS_MAX, PATH_POSITIONS_MAX, Path, PathError};
+pub use validate::{DEPTH_MAX, DOCUMENT_BYTES_MAX, ValidateError, ValidateErrorKind, validate};
+
+/// The reference page for both languages, in Markdown, for `help` texts.
+pub const REFERENCE: &str = include_str!("../reference.md");

@@ -1,0 +1,216 @@
+//! Dotted paths, and which values they reach.
+//!
+//! MongoDB's rules, at every level of `a.b.c`:
+//!
+//! - In a document, a component names a field. If there is none, or the value cannot have fields,
+//!   the path reaches *missing*.
+//! - In an array, the rest of the path is looked up in every element that is a document. If the
+//!   component is a position, the element there is reached as well. Other elements reach nothing,
+//!   not even missing.
+//! - An array at the end of the path is reached element by element and then as a whole; unless it
+//!   was itself reached by its position in another array, then only as a whole.
+//!
+//! A predicate holds when it holds for *any* value reached, so the walk is a visitor that can stop.
+//! It allocates nothing. Its depth is bounded by the number of components, its breadth by the
+//! arrays in the document times two for every numeric component (which may be a position or a name,
+//! so both are tried); that is why numeric components have a limit of their own.
+
+use std::fmt;
+
+use bson::{RawArray, RawBsonRef, RawDocument};
+
+use crate::elements;
+use crate::fields::Fields;
+
+/// How many components a path may have; deeper than any valid document.
+pub const PATH_COMPONENTS_MAX: usize = 128;
+
+/// How many components of a path may be positions.
+pub const PATH_POSITIONS_MAX: usize = 10;
+
+/// A dotted path, split once.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Path {
+    dotted: Box<str>,
+    components: Box<[Component]>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Component {
+    name: Box<str>,
+    /// The component as a position in an array, if it can be one.
+    position: Option<usize>,
+}
+
+/// Why a text is not a path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PathError {
+    /// The path holds a zero byte, which no field name can.
+    #[error("a path cannot hold a zero byte")]
+    ZeroByte,
+    /// The path has more than [`PATH_COMPONENTS_MAX`] components.
+    #[error("the path has too many components, found={found} limit={PATH_COMPONENTS_MAX}")]
+    TooLong {
+        /// How many it has.
+        found: usize,
+    },
+    /// The path has more than [`PATH_POSITIONS_MAX`] numeric components.
+    #[error("the path has too many numeric components, found={found} limit={PATH_POSITIONS_MAX}")]
+    TooManyPositions {
+        /// How many it has.
+        found: usize,
+    },
+}
+
+impl Path {
+    /// Splits `dotted` at its dots.
+    pub fn new(dotted: &str) -> Result<Path, PathError> {
+        if dotted.contains('\0') {
+            return Err(PathError::ZeroByte);
+        }
+        let path = Path::split(dotted);
+        let found = path.components.len();
+        if found > PATH_COMPONENTS_MAX {
+            return Err(PathError::TooLong { found });
+        }
+        let found = path.components.iter().filter(|part| part.position.is_some()).count();
+        if found > PATH_POSITIONS_MAX {
+            return Err(PathError::TooManyPositions { found });
+        }
+        Ok(path)
+    }
+
+    fn split(dotted: &str) -> Path {
+        let component = |name: &str| Component {
+            name: name.into(),
+            position: position(name),
+        };
+        Path {
+            dotted: dotted.into(),
+            components: dotted.split('.').map(component).collect(),
+        }
+    }
+
+    /// The path with `prefix.` in front. Bytes that no name can hold are left out.
+    pub(crate) fn prefixed(&self, prefix: &str) -> Path {
+        Path::split(&format!("{}.{}", prefix.replace('\0', ""), self.dotted))
+    }
+
+    /// The path as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.dotted
+    }
+
+    /// The path's components, in order; there is at least one.
+    pub fn components(&self) -> impl Iterator<Item = &str> {
+        self.components.iter().map(|component| &*component.name)
+    }
+
+    /// Visits the values the path reaches in `root` until `visit` says `true`, and says whether it
+    /// did. `None` stands for *missing*; a path may reach it several times.
+    ///
+    /// ```
+    /// use bson::{RawBsonRef, rawdoc};
+    /// use tailwater_matcher::Path;
+    ///
+    /// let document = rawdoc! { "items": [{ "n": 1 }, { "n": 2 }] };
+    /// let mut sum = 0;
+    /// let path = Path::new("items.n")?;
+    /// path.any(&document, &mut |value| {
+    ///     sum += value.and_then(RawBsonRef::as_i32).unwrap_or(0);
+    ///     false
+    /// });
+    /// assert_eq!(sum, 3);
+    /// # Ok::<(), tailwater_matcher::PathError>(())
+    /// ```
+    pub fn any<F: Fields + ?Sized>(&self, root: &F, visit: &mut dyn FnMut(Option<RawBsonRef<'_>>) -> bool) -> bool {
+        match &*self.components {
+            [first, rest @ ..] => match root.field(&first.name) {
+                Some(value) => reach(value, rest, visit),
+                None => visit(None),
+            },
+            [] => false,
+        }
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.dotted)
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Path({:?})", self.dotted)
+    }
+}
+
+type Visit<'v> = dyn FnMut(Option<RawBsonRef<'_>>) -> bool + 'v;
+
+/// Follows `rest` from a value that was found under a field name.
+fn reach(value: RawBsonRef<'_>, rest: &[Component], visit: &mut Visit<'_>) -> bool {
+    match value {
+        RawBsonRef::Array(array) => reach_array(array, rest, visit),
+        RawBsonRef::Document(document) if !rest.is_empty() => reach_field(document, rest, visit),
+        _ if rest.is_empty() => visit(Some(value)),
+        _ => visit(None),
+    }
+}
+
+/// Follows `rest`, which is not empty, into a document.
+fn reach_field(document: &RawDocument, rest: &[Component], visit: &mut Visit<'_>) -> bool {
+    let Some((first, rest)) = rest.split_first() else {
+        return visit(Some(RawBsonRef::Document(document)));
+    };
+    match elements::find(document, &first.name) {
+        Some(value) => reach(value, rest, visit),
+        None => visit(None),
+    }
+}
+
+fn reach_array(array: &RawArray, rest: &[Component], visit: &mut Visit<'_>) -> bool {
+    let Some(mut elements) = elements::of_array(array) else {
+        return false;
+    };
+    let Some((first, after)) = rest.split_first() else {
+        while let Some((_, value)) = elements.next_value() {
+            if visit(Some(value)) {
+                return true;
+            }
+        }
+        return visit(Some(RawBsonRef::Array(array)));
+    };
+    let mut position = 0;
+    while let Some((_, value)) = elements.next_value() {
+        if let RawBsonRef::Document(document) = value
+            && reach_field(document, rest, visit)
+        {
+            return true;
+        }
+        if first.position == Some(position) && reach_position(value, after, visit) {
+            return true;
+        }
+        position += 1;
+    }
+    false
+}
+
+/// Follows `rest` from an array's element that was named by its position.
+fn reach_position(value: RawBsonRef<'_>, rest: &[Component], visit: &mut Visit<'_>) -> bool {
+    if rest.is_empty() {
+        return visit(Some(value));
+    }
+    match value {
+        RawBsonRef::Document(document) => reach_field(document, rest, visit),
+        RawBsonRef::Array(array) => reach_array(array, rest, visit),
+        _ => false,
+    }
+}
+
+/// Positions are written without leading zeros: `a.01` can only be a field name.
+fn position(name: &str) -> Option<usize> {
+    let plain = name == "0" || !name.starts_with(['0', '+']);
+    if plain { name.parse().ok() } else { None }
+}

@@ -1,0 +1,182 @@
+//! Expressions as wholes: rendering, conjuncts, prefixes, roots that are not documents.
+
+mod common;
+
+use bson::{RawBsonRef, RawDocumentBuf, doc, rawdoc};
+use common::{any_value, document, match_document, raw_document, small_document};
+use proptest::prelude::*;
+use tailwater_matcher::{Conjunct, Expression, Fields, RangeOperator};
+
+#[track_caller]
+fn check_rendered(filter: &str, expected: &str) {
+    let expression = Expression::parse(&document(filter)).unwrap();
+    assert_eq!(expression.to_document(), document(expected), "{filter}");
+}
+
+#[test]
+fn rendering_reads_as_a_person_would_write_it() {
+    for form in [
+        "{}",
+        r#"{"a": 1}"#,
+        r#"{"a": {"b": 1}}"#,
+        r#"{"a": {"$gt": 1, "$lt": 5}, "b": {"$ne": 2}}"#,
+        r#"{"a": {"$in": [1, 2]}, "b": {"$nin": [3]}, "c": {"$exists": false}}"#,
+        r#"{"$or": [{"a": 1, "b": 1}, {"c": 1}], "d": 1}"#,
+        r#"{"a": {"$not": {"$gt": 1}}}"#,
+        r#"{"$nor": [{"a": 1}, {"b": 1}]}"#,
+        r#"{"$and": [{"$or": [{"a": 1}, {"b": 1}]}, {"$or": [{"c": 1}, {"d": 1}]}]}"#,
+    ] {
+        check_rendered(form, form);
+    }
+    check_rendered(r#"{"a": {"$eq": 1}}"#, r#"{"a": 1}"#);
+    check_rendered(r#"{"$and": [{"a": 1}, {"b": 1}]}"#, r#"{"a": 1, "b": 1}"#);
+    check_rendered(r#"{"$or": [{"a": 1}]}"#, r#"{"a": 1}"#);
+    check_rendered(r#"{"a": {"$in": [2, 1, 2.0]}}"#, r#"{"a": {"$in": [1, 2]}}"#);
+    check_rendered(r#"{"a": {"$eq": {"$gt": 1}}}"#, r#"{"a": {"$eq": {"$gt": 1}}}"#);
+}
+
+#[test]
+fn conjuncts_are_the_positive_parts_of_the_top_level() {
+    let expression = Expression::parse(&document(
+        r#"{"a": 1, "b": {"$in": [1, 2]}, "c.d": {"$gt": 5, "$lte": 9}, "e": {"$exists": true},
+            "f": {"$ne": 1}, "$or": [{"g": 1}, {"h": 1}], "i": {"$gte": null},
+            "j": {"$gt": {"$minKey": 1}}}"#,
+    ))
+    .unwrap();
+    let shown: Vec<String> = expression.indexable().iter().map(show).collect();
+    let expected = ["a = 1", "b in 2", "c.d Gt 5", "c.d Lte 9", "e exists", "i = null"];
+    assert_eq!(shown, expected);
+}
+
+fn show(conjunct: &Conjunct<'_>) -> String {
+    let number = |value: &RawBsonRef<'_>| {
+        value
+            .as_i32()
+            .map_or_else(|| "null".to_owned(), |number| number.to_string())
+    };
+    let path = conjunct.path();
+    match conjunct {
+        Conjunct::Equal { value, .. } => format!("{path} = {}", number(value)),
+        Conjunct::In { values, .. } => format!("{path} in {}", values.len()),
+        Conjunct::Range { operator, bound, .. } => {
+            let operator: &RangeOperator = operator;
+            format!("{path} {operator:?} {}", number(bound))
+        }
+        _ => format!("{path} exists"),
+    }
+}
+
+/// A root whose fields exist nowhere as BSON.
+struct Event<'a> {
+    operation: &'a str,
+    full_document: &'a RawDocumentBuf,
+}
+
+impl Fields for Event<'_> {
+    fn field(&self, name: &str) -> Option<RawBsonRef<'_>> {
+        match name {
+            "operationType" => Some(RawBsonRef::String(self.operation)),
+            "fullDocument" => Some(RawBsonRef::Document(self.full_document)),
+            _ => None,
+        }
+    }
+}
+
+#[test]
+fn a_prefixed_filter_looks_into_the_event() {
+    let inner = Expression::parse(&rawdoc! { "age": { "$gt": 18 }, "tags": "x" }).unwrap();
+    let outer = Expression::parse(&rawdoc! { "operationType": "insert" }).unwrap();
+    let both = Expression::and(outer, inner.prefixed("fullDocument"));
+    let adult = rawdoc! { "age": 20, "tags": ["x"] };
+    let event = |operation| Event {
+        operation,
+        full_document: &adult,
+    };
+    assert!(both.matches(&event("insert")));
+    assert!(!both.matches(&event("update")));
+    assert!(both.matches(&&event("insert")));
+    let child = rawdoc! { "age": 2, "tags": ["x"] };
+    assert!(!both.matches(&Event {
+        operation: "insert",
+        full_document: &child
+    }));
+    assert!(!both.matches(&adult));
+    assert_eq!(
+        both.to_document(),
+        rawdoc! {
+            "operationType": "insert",
+            "fullDocument.age": { "$gt": 18 },
+            "fullDocument.tags": "x",
+        },
+    );
+}
+
+#[test]
+fn expressions_are_values() {
+    fn is_value<T: Clone + std::fmt::Debug + Send + Sync + PartialEq + 'static>(value: &T) -> bool {
+        &value.clone() == value
+    }
+    let nan = Expression::parse(&rawdoc! { "a": f64::NAN }).unwrap();
+    assert!(is_value(&nan));
+    assert!(Expression::default().is_always());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn rendering_and_parsing_undo_each_other(filter in match_document()) {
+        let expression = Expression::parse(&raw_document(&filter)).unwrap();
+        let rendered = expression.to_document();
+        let again = Expression::parse(&rendered).unwrap();
+        prop_assert_eq!(&again, &expression, "{:?}", rendered);
+        prop_assert_eq!(again.to_document(), rendered);
+    }
+
+    #[test]
+    fn any_constant_survives_rendering(value in any_value()) {
+        let filter = raw_document(&doc! { "a": { "$ne": value.clone() }, "b": { "$eq": value } });
+        if let Ok(expression) = Expression::parse(&filter) {
+            prop_assert_eq!(Expression::parse(&expression.to_document()), Ok(expression));
+        }
+    }
+
+    #[test]
+    fn the_rendered_filter_matches_the_same(filter in match_document(), doc in small_document()) {
+        let (filter, doc) = (raw_document(&filter), raw_document(&doc));
+        let expression = Expression::parse(&filter).unwrap();
+        let again = Expression::parse(&expression.to_document()).unwrap();
+        prop_assert_eq!(again.matches(&doc), expression.matches(&doc));
+    }
+
+    #[test]
+    fn every_conjunct_holds_where_the_filter_does(
+        filter in match_document(),
+        doc in small_document(),
+    ) {
+        let doc = raw_document(&doc);
+        let expression = Expression::parse(&raw_document(&filter)).unwrap();
+        if expression.matches(&doc) {
+            for conjunct in expression.indexable() {
+                prop_assert!(conjunct.to_expression().matches(&doc), "{:?}", conjunct);
+            }
+        }
+    }
+
+    #[test]
+    fn a_prefix_only_moves_the_root(filter in match_document(), inner in small_document()) {
+        let expression = Expression::parse(&raw_document(&filter)).unwrap();
+        let outer = raw_document(&doc! { "x": inner.clone() });
+        let expected = expression.matches(&raw_document(&inner));
+        prop_assert_eq!(expression.prefixed("x").matches(&outer), expected);
+    }
+
+    #[test]
+    fn negation_is_the_opposite(filter in match_document(), doc in small_document()) {
+        let doc = raw_document(&doc);
+        let negated = raw_document(&doc! { "$nor": [filter.clone()] });
+        let filter = Expression::parse(&raw_document(&filter)).unwrap();
+        let negated = Expression::parse(&negated).unwrap();
+        prop_assert_ne!(filter.matches(&doc), negated.matches(&doc));
+    }
+}
