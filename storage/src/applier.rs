@@ -1,0 +1,114 @@
+//! The applier: moves durable generations of the overlay into the engine, each in one atomic commit.
+//!
+//! The engine is never ahead of the durable log. While there is nothing to apply the thread sleeps without a time-out.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::catalog::{Catalog, garbage_key};
+use crate::engine::EngineBatch;
+use crate::error::Result;
+use crate::overlay::Generation;
+use crate::store::Core;
+
+/// A generation is applied when it has grown to this size …
+pub(crate) const FREEZE_BYTES: usize = 8 << 20;
+/// … or has waited this long.
+const FREEZE_INTERVAL: Duration = Duration::from_millis(500);
+/// Documents of a dropped collection removed in one step.
+const GARBAGE_CHUNK: usize = 4096;
+
+/// The applier's thread.
+pub(crate) fn run(core: &Arc<Core>) {
+    loop {
+        wait_for_work(core);
+        if core.stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        if let Err(error) = flush(core).and_then(|()| collect_garbage(core)) {
+            tracing::error!(%error, "applying to the engine failed: the store takes no more writes");
+            *core.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            return;
+        }
+    }
+}
+
+/// Sleeps until there is a generation worth applying, or the store closes.
+fn wait_for_work(core: &Core) {
+    let mut guard = core.signal.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut deadline = None;
+    loop {
+        let bytes = core.layers().generations[0].bytes();
+        if core.stopping.load(Ordering::SeqCst) || bytes >= core.freeze_bytes() {
+            return;
+        }
+        if bytes == 0 {
+            guard = core.signal.1.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        }
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + FREEZE_INTERVAL);
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        guard = core
+            .signal
+            .1
+            .wait_timeout(guard, left)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+    }
+}
+
+/// Applies everything written so far.
+pub(crate) fn flush(core: &Core) -> Result<()> {
+    let _one = core.applying.lock().unwrap_or_else(PoisonError::into_inner);
+    core.freeze();
+    // Oldest first; one may be left from a flush that failed.
+    let frozen: Vec<_> = core.layers().generations[1..].iter().rev().cloned().collect();
+    for generation in frozen {
+        apply(core, &generation)?;
+        core.retire(&generation);
+        core.wake();
+    }
+    Ok(())
+}
+
+fn apply(core: &Core, generation: &Generation) -> Result<()> {
+    let last = generation.last();
+    core.log.sync(last)?;
+    let mut batch = EngineBatch::new();
+    generation.newest_versions(|collection, key, version| match version.document() {
+        Some(document) => batch.put(collection.0, key, document),
+        None => batch.delete(collection.0, key),
+    });
+    for change in generation.changes() {
+        change.record(&mut batch);
+    }
+    for key in core.forgotten.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        batch.delete_catalog(&key);
+    }
+    core.record_origin(&mut batch, last)?;
+    let (writes, bytes) = (batch.len(), batch.bytes());
+    core.engine.commit(batch, last.get())?;
+    tracing::debug!(applied = %last, writes, bytes, "applied a generation");
+    Ok(())
+}
+
+/// Removes what dropped collections have left behind.
+fn collect_garbage(core: &Core) -> Result<()> {
+    for number in Catalog::garbage(&core.engine.snapshot())? {
+        while core.engine.drop_collection_chunk(number.0, GARBAGE_CHUNK)? > 0 {
+            if core.stopping.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+        }
+        // The key goes with the next generation's commit; until then looking again costs one empty scan.
+        core.forgotten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(garbage_key(number));
+    }
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! A document store whose only write path is the Tailwater oplog.
+//!
+//! A write is validated and computed, appended to the log, and applied to the state; replay and followers run the same
+//! apply. So the state is always what the log adds up to, and everything else that wants to know of a write reads the log.
+//!
+//! This crate knows documents, updates, the catalogue and the engine under the state. It knows no watchers and no sockets.
+//!
+//! ```
+//! use bson::rawdoc;
+//! use tailwater_storage::Store;
+//!
+//! # fn main() -> Result<(), tailwater_storage::Error> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! let store = Store::open(dir.path())?;
+//! let people = store.collection("town", "people")?;
+//! people.insert_one(&rawdoc! { "_id": 1, "name": "Ada", "age": 36 })?;
+//! people.update_one(&rawdoc! { "_id": 1 }, &rawdoc! { "$inc": { "age": 1 } })?;
+//! let ada = people.find_one(&rawdoc! { "age": { "$gt": 36 } })?.expect("she is 37");
+//! assert_eq!(ada, rawdoc! { "_id": 1, "name": "Ada", "age": 37 });
+//! # Ok(())
+//! # }
+//! ```
+
+mod applier;
+mod catalog;
+mod collection;
+#[allow(
+    dead_code,
+    reason = "the engine's face is wider than what this version uses: descending scans, batch sizes"
+)]
+mod engine;
+mod error;
+pub mod limits;
+mod names;
+mod overlay;
+mod state;
+mod store;
+pub mod update;
+
+pub use collection::{Collection, Documents, InsertOutcome, WriteOutcome};
+pub use error::{Error, Result};
+pub use store::{Store, StoreOptions, log_directory};

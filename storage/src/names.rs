@@ -1,0 +1,72 @@
+//! Which names databases and collections may have (MongoDB manual: *Naming Restrictions*).
+
+use tailwater_oplog::entry::{COLLECTION_NAME_BYTES_MAX, DATABASE_NAME_BYTES_MAX};
+
+use crate::error::{Error, Result};
+
+/// Checks a database name.
+pub(crate) fn check_database(name: &str) -> Result<()> {
+    let invalid = |what| {
+        Err(Error::InvalidName {
+            name: name.to_owned(),
+            what,
+        })
+    };
+    if name.is_empty() {
+        return invalid("a database name cannot be empty");
+    }
+    if name.len() > DATABASE_NAME_BYTES_MAX {
+        return invalid("a database name has at most 63 bytes");
+    }
+    if name.contains(['/', '\\', '.', ' ', '"', '$', '*', '<', '>', ':', '|', '?', '\0']) {
+        return invalid("a database name cannot contain any of /\\. \"$*<>:|? or a NUL");
+    }
+    Ok(())
+}
+
+/// Checks a collection name.
+pub(crate) fn check_collection(name: &str) -> Result<()> {
+    let invalid = |what| {
+        Err(Error::InvalidName {
+            name: name.to_owned(),
+            what,
+        })
+    };
+    if name.is_empty() {
+        return invalid("a collection name cannot be empty");
+    }
+    if name.len() > COLLECTION_NAME_BYTES_MAX {
+        return invalid("a collection name has at most 191 bytes");
+    }
+    if name.contains(['$', '\0']) {
+        return invalid("a collection name cannot contain $ or a NUL");
+    }
+    if name.starts_with("system.") {
+        return invalid("collection names beginning with system. are reserved");
+    }
+    if name.starts_with('.') || name.ends_with('.') {
+        return invalid("a collection name cannot begin or end with a dot");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_manual() {
+        for name in ["shop", "a", "données", &"x".repeat(63)] {
+            check_database(name).unwrap();
+        }
+        for name in ["", "a.b", "a b", "a/b", "a$b", "a\0b", &"x".repeat(64)] {
+            assert!(check_database(name).is_err(), "{name:?}");
+        }
+        for name in ["orders", "orders.2026", "a b", &"x".repeat(191)] {
+            check_collection(name).unwrap();
+        }
+        for name in ["", "a$b", "a\0b", "system.users", ".a", "a.", &"x".repeat(192)] {
+            assert!(check_collection(name).is_err(), "{name:?}");
+        }
+    }
+}
