@@ -1,0 +1,189 @@
+//! The fields of an event, made from the entry where it lies: for `$match` before an event exists, and for the event's
+//! document afterwards. Nothing is built before it is asked for.
+
+use std::cell::OnceCell;
+
+use bson::raw::{CStr, RawBsonRef};
+use bson::spec::BinarySubtype;
+use bson::{RawDocument, RawDocumentBuf, rawdoc};
+use tailwater_matcher::Fields;
+use tailwater_oplog::entry::StoreEntry;
+use tailwater_oplog::{Entry, LogId};
+
+use crate::event::OperationType;
+use crate::options::Images;
+use crate::token::{ResumeToken, TokenKind};
+
+/// The names in the order in which events carry them.
+const NAMES: [&CStr; 14] = [
+    bson::raw::cstr!("_id"),
+    bson::raw::cstr!("operationType"),
+    bson::raw::cstr!("clusterTime"),
+    bson::raw::cstr!("wallTime"),
+    bson::raw::cstr!("collectionUUID"),
+    bson::raw::cstr!("lsid"),
+    bson::raw::cstr!("txnNumber"),
+    bson::raw::cstr!("fullDocument"),
+    bson::raw::cstr!("ns"),
+    bson::raw::cstr!("to"),
+    bson::raw::cstr!("operationDescription"),
+    bson::raw::cstr!("documentKey"),
+    bson::raw::cstr!("updateDescription"),
+    bson::raw::cstr!("fullDocumentBeforeChange"),
+];
+
+/// The fields of one event. See the module documentation.
+pub(crate) struct EventFields<'a> {
+    entry: Entry<'a>,
+    store: StoreEntry<'a>,
+    operation: OperationType,
+    log_id: LogId,
+    images: Images,
+    id: OnceCell<RawDocumentBuf>,
+    namespace: OnceCell<RawDocumentBuf>,
+    key: OnceCell<RawDocumentBuf>,
+}
+
+impl<'a> EventFields<'a> {
+    pub(crate) fn new(
+        entry: Entry<'a>,
+        store: StoreEntry<'a>,
+        operation: OperationType,
+        log_id: LogId,
+        images: Images,
+    ) -> EventFields<'a> {
+        let (id, namespace, key) = Default::default();
+        EventFields {
+            entry,
+            store,
+            operation,
+            log_id,
+            images,
+            id,
+            namespace,
+            key,
+        }
+    }
+
+    fn id(&self) -> RawBsonRef<'_> {
+        RawBsonRef::Document(self.id.get_or_init(|| {
+            let kind = match self.operation {
+                OperationType::Invalidate => TokenKind::Invalidate,
+                _ => TokenKind::Event,
+            };
+            ResumeToken::new(self.log_id, self.entry.term(), self.entry.op_id(), kind).to_document()
+        }))
+    }
+
+    fn namespace(&self) -> Option<RawBsonRef<'_>> {
+        if self.operation == OperationType::Invalidate {
+            return None;
+        }
+        let namespace = self.namespace.get_or_init(|| {
+            let mut namespace = rawdoc! { "db": self.store.database };
+            if !self.store.collection.is_empty() {
+                namespace.append(bson::raw::cstr!("coll"), self.store.collection);
+            }
+            namespace
+        });
+        Some(RawBsonRef::Document(namespace))
+    }
+
+    pub(crate) fn document_key(&self) -> Option<RawBsonRef<'_>> {
+        match self.operation {
+            OperationType::Update | OperationType::Delete => self.store.key.map(RawBsonRef::Document),
+            OperationType::Insert | OperationType::Replace => {
+                let id = self.store.document?.get("_id").ok()??;
+                let key = self.key.get_or_init(|| {
+                    let mut key = RawDocumentBuf::new();
+                    key.append(bson::raw::cstr!("_id"), id);
+                    key
+                });
+                Some(RawBsonRef::Document(key))
+            }
+            _ => None,
+        }
+    }
+
+    fn full_document(&self) -> Option<RawBsonRef<'_>> {
+        if !self.images.shows_document(self.operation) {
+            return None;
+        }
+        // Asked for and not to be had is null, as with MongoDB.
+        Some(self.store.document.map_or(RawBsonRef::Null, RawBsonRef::Document))
+    }
+
+    fn pre_image(&self) -> Option<RawBsonRef<'_>> {
+        use OperationType::{Delete, Replace, Update};
+        let shown = self.images.shows_pre_image() && matches!(self.operation, Update | Replace | Delete);
+        shown.then(|| self.store.pre_image.map_or(RawBsonRef::Null, RawBsonRef::Document))
+    }
+
+    fn session(&self, name: &str) -> Option<RawBsonRef<'_>> {
+        self.store.session?.get(name).ok()?
+    }
+
+    fn detail(&self, name: &str) -> Option<RawBsonRef<'_>> {
+        self.store.detail?.get(name).ok()?
+    }
+
+    pub(crate) fn to_document(&self) -> RawDocumentBuf {
+        let mut document = RawDocumentBuf::new();
+        for name in NAMES {
+            if let Some(value) = self.field(name.as_str()) {
+                document.append(name, value);
+            }
+        }
+        document
+    }
+}
+
+impl Fields for EventFields<'_> {
+    fn field(&self, name: &str) -> Option<RawBsonRef<'_>> {
+        match name {
+            "_id" => Some(self.id()),
+            "operationType" => Some(RawBsonRef::String(self.operation.name())),
+            "clusterTime" => Some(RawBsonRef::Timestamp(cluster_time(self.entry.timestamp()))),
+            "wallTime" => Some(RawBsonRef::DateTime(bson::DateTime::from_millis(
+                self.entry.timestamp().as_millis(),
+            ))),
+            "ns" => self.namespace(),
+            "documentKey" => self.document_key(),
+            "fullDocument" => self.full_document(),
+            "fullDocumentBeforeChange" => self.pre_image(),
+            "updateDescription" => match self.operation {
+                OperationType::Update => self.store.diff.map(RawBsonRef::Document),
+                _ => None,
+            },
+            "lsid" | "txnNumber" => self.session(name),
+            "to" if self.operation == OperationType::Rename => self.detail(name),
+            "collectionUUID" if self.images.expanded && self.store.collection_id != [0; 16] => {
+                Some(RawBsonRef::Binary(bson::RawBinaryRef {
+                    subtype: BinarySubtype::Uuid,
+                    bytes: &self.store.collection_id,
+                }))
+            }
+            "operationDescription" if self.images.expanded && self.operation != OperationType::Invalidate => self
+                .store
+                .detail
+                .map(|detail: &RawDocument| RawBsonRef::Document(detail)),
+            _ => None,
+        }
+    }
+}
+
+/// The cluster time of an entry: seconds, and as increment the nanoseconds within the second plus one. Unlike MongoDB's
+/// counter it needs no state, and it orders entries as their OpIDs do.
+pub(crate) fn cluster_time(timestamp: tailwater_oplog::Timestamp) -> bson::Timestamp {
+    let nanos = timestamp.as_nanos();
+    bson::Timestamp {
+        time: u32::try_from(nanos / 1_000_000_000).unwrap_or(u32::MAX),
+        increment: (nanos % 1_000_000_000) as u32 + 1,
+    }
+}
+
+/// The log's time for a cluster time: entries at or after the one are at or after the other.
+pub(crate) fn log_time(time: bson::Timestamp) -> tailwater_oplog::Timestamp {
+    let nanos = u64::from(time.increment.saturating_sub(1)).min(999_999_999);
+    tailwater_oplog::Timestamp::from_nanos(u64::from(time.time) * 1_000_000_000 + nanos)
+}

@@ -1,0 +1,33 @@
+//! Change streams: tailing, filtering, resumable cursors over the Tailwater oplog.
+//!
+//! [`Watch`] collects what is wanted; [`Watch::start`] gives a [`ChangeStream`], [`Watch::subscribe`] a channel with a
+//! handle. Events are evaluated where the entry lies, before anything is decoded or delivered.
+//!
+//! This crate knows the log and the match language. It knows no store: what an event shows is in the entry it comes from.
+//!
+//! # What a watcher may rely on
+//!
+//! * **Order**: events come in the order of the log.
+//! * **Nothing lost**: a watcher that resumes with the token of the last event it has dealt with gets every later event of
+//!   its scope; if history is gone, it gets an error that says so.
+//! * **Nothing twice**: within one stream each event is delivered once.
+//! * **Nothing that did not happen**: with [`ReadConcern::Durable`](tailwater_oplog::ReadConcern), the default, an event's
+//!   write survives power loss.
+
+mod error;
+mod event;
+mod fields;
+mod options;
+mod pipeline;
+mod scope;
+mod stream;
+mod subscription;
+mod token;
+
+pub use error::{Error, Result};
+pub use event::{ChangeEvent, OperationType};
+pub use options::{FullDocument, FullDocumentBeforeChange, Watch};
+pub use scope::Scope;
+pub use stream::{BlockingIter, ChangeStream, Stopper};
+pub use subscription::{Receiver, RecvError, WatchHandle};
+pub use token::{ResumeToken, TokenKind};

@@ -1,0 +1,278 @@
+//! What a watcher asks for, and the builder that collects it.
+
+use bson::{Document, RawDocumentBuf};
+use tailwater_matcher::{Expression, parse_filter};
+use tailwater_oplog::{OpId, OplogView, ReadConcern};
+
+use crate::error::{Error, Result};
+use crate::event::OperationType;
+use crate::fields::log_time;
+use crate::pipeline;
+use crate::scope::Scope;
+use crate::stream::{ChangeStream, Plan};
+use crate::subscription::{Receiver, WatchHandle};
+use crate::token::{ResumeToken, TokenKind};
+
+/// Whether update events carry the whole document (MongoDB: `fullDocument`).
+///
+/// The document is the one right after that operation, as the log has it, not whatever is current.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum FullDocument {
+    /// Only insert and replace carry it.
+    #[default]
+    Default,
+    /// Updates carry it.
+    UpdateLookup,
+    /// Updates carry it, or null where it was not recorded.
+    WhenAvailable,
+    /// Updates carry it; where it was not recorded the stream fails with [`Error::NoPostImage`].
+    Required,
+}
+
+/// Whether events carry the document as it was before (MongoDB: `fullDocumentBeforeChange`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum FullDocumentBeforeChange {
+    /// No.
+    #[default]
+    Off,
+    /// Update, replace and delete carry it, or null where it was not recorded.
+    WhenAvailable,
+    /// They carry it; where it was not recorded the stream fails with [`Error::NoPreImage`].
+    Required,
+}
+
+/// What of an entry an event shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Images {
+    pub(crate) full_document: FullDocument,
+    pub(crate) before_change: FullDocumentBeforeChange,
+    pub(crate) expanded: bool,
+}
+
+impl Images {
+    pub(crate) fn shows_document(self, operation: OperationType) -> bool {
+        match operation {
+            OperationType::Insert | OperationType::Replace => true,
+            OperationType::Update => self.full_document != FullDocument::Default,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn shows_pre_image(self) -> bool {
+        self.before_change != FullDocumentBeforeChange::Off
+    }
+}
+
+/// Where a stream begins.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    Resume(ResumeToken),
+    /// As `Resume`, also behind an `invalidate`.
+    AfterAny(ResumeToken),
+    AtOperationTime(bson::Timestamp),
+}
+
+/// Builds a change stream. Errors in its parts come from [`Watch::start`] and [`Watch::subscribe`].
+#[derive(Clone, Debug)]
+#[must_use = "a watch does nothing before it is started"]
+pub struct Watch {
+    view: OplogView,
+    scope: Scope,
+    filter: Option<String>,
+    pipeline: Vec<RawDocumentBuf>,
+    images: Images,
+    concern: ReadConcern,
+    starts: Vec<Start>,
+    /// Events in a subscription's channel.
+    capacity: usize,
+    /// Bytes of entries in a subscription's channel.
+    capacity_bytes: usize,
+}
+
+impl Watch {
+    /// A watch over `scope` of the log behind `view`, from now on.
+    pub fn new(view: OplogView, scope: Scope) -> Watch {
+        Watch {
+            view,
+            scope,
+            filter: None,
+            pipeline: Vec::new(),
+            images: Images::default(),
+            concern: ReadConcern::Durable,
+            starts: Vec::new(),
+            capacity: 10_000,
+            capacity_bytes: 16 << 20,
+        }
+    }
+
+    /// Only events whose document satisfies a text filter, such as `age > 18 and tags has "urgent"`.
+    ///
+    /// The filter speaks of the document after the operation, so updates carry it, as with
+    /// [`FullDocument::UpdateLookup`], and events without a document (delete, drop) do not match. The `invalidate` event
+    /// that ends a stream is always delivered.
+    pub fn filter(mut self, filter: impl Into<String>) -> Watch {
+        self.filter = Some(filter.into());
+        self
+    }
+
+    /// Only events that pass a pipeline, such as `[{$match: {operationType: "insert", "fullDocument.age": {$gt: 18}}}]`.
+    pub fn pipeline(mut self, stages: impl IntoIterator<Item = Document>) -> Watch {
+        // A `Document` that cannot be written as BSON (a key with a NUL) becomes an empty stage, which `start` refuses.
+        self.pipeline = stages
+            .into_iter()
+            .map(|stage| RawDocumentBuf::try_from(&stage).unwrap_or_default())
+            .collect();
+        self
+    }
+
+    /// As [`Watch::pipeline`], from raw stages.
+    pub fn raw_pipeline(mut self, stages: impl IntoIterator<Item = RawDocumentBuf>) -> Watch {
+        self.pipeline = stages.into_iter().collect();
+        self
+    }
+
+    /// Whether updates carry the whole document.
+    pub fn full_document(mut self, mode: FullDocument) -> Watch {
+        self.images.full_document = mode;
+        self
+    }
+
+    /// Whether events carry the document as it was before.
+    pub fn full_document_before_change(mut self, mode: FullDocumentBeforeChange) -> Watch {
+        self.images.before_change = mode;
+        self
+    }
+
+    /// Whether `create` events and the fields `collectionUUID` and `operationDescription` are shown.
+    pub fn show_expanded_events(mut self, show: bool) -> Watch {
+        self.images.expanded = show;
+        self
+    }
+
+    /// Whether the stream sees entries at once ([`ReadConcern::Local`]) or when they are durable, the default.
+    pub fn read_concern(mut self, concern: ReadConcern) -> Watch {
+        self.concern = concern;
+        self
+    }
+
+    /// Goes on behind the event that carried this token. An `invalidate` event's token is refused.
+    pub fn resume_after(mut self, token: ResumeToken) -> Watch {
+        self.starts.push(Start::Resume(token));
+        self
+    }
+
+    /// Goes on behind the event that carried this token, also an `invalidate`.
+    pub fn start_after(mut self, token: ResumeToken) -> Watch {
+        self.starts.push(Start::AfterAny(token));
+        self
+    }
+
+    /// Begins with the first event at or after this cluster time.
+    pub fn start_at_operation_time(mut self, time: bson::Timestamp) -> Watch {
+        self.starts.push(Start::AtOperationTime(time));
+        self
+    }
+
+    /// How much a subscription's channel holds before its watcher waits: events (default 10,000) and bytes of their entries
+    /// (default 16 MiB), whichever is reached first; one event always fits.
+    pub fn channel_capacity(mut self, events: usize, bytes: usize) -> Watch {
+        self.capacity = events.max(1);
+        self.capacity_bytes = bytes;
+        self
+    }
+
+    /// Starts the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Filter`], [`Error::Match`] and the other errors of a pipeline; [`Error::MalformedToken`],
+    /// [`Error::Invalidated`], [`Error::TokenAheadOfLog`], [`Error::TimeTrimmed`], [`Error::ConflictingStart`]; from the log
+    /// [`HistoryLost`](tailwater_oplog::Error::HistoryLost), [`OtherLog`](tailwater_oplog::Error::OtherLog),
+    /// [`Diverged`](tailwater_oplog::Error::Diverged).
+    pub fn start(self) -> Result<ChangeStream> {
+        let mut images = self.images;
+        let filter = self
+            .filter
+            .as_deref()
+            .map(parse_filter)
+            .transpose()?
+            .map(|filter| filter.prefixed("fullDocument"));
+        if filter.is_some() && images.full_document == FullDocument::Default {
+            images.full_document = FullDocument::UpdateLookup;
+        }
+        let condition = pipeline::compile(&self.pipeline)?;
+        let (cursor, token) = match self.starts.as_slice() {
+            [] => {
+                let newest = self.view.newest(self.concern);
+                (self.view.cursor(newest.next(), self.concern)?, self.token_at(newest)?)
+            }
+            [start] => self.position(*start)?,
+            _ => return Err(Error::ConflictingStart),
+        };
+        let plan = Plan {
+            scope: self.scope,
+            filter: filter.unwrap_or_else(Expression::always),
+            condition,
+            images,
+            log_id: self.view.log_id(),
+        };
+        Ok(ChangeStream::new(self.view, cursor, plan, token))
+    }
+
+    /// Starts the stream on a thread of its own, which delivers into a bounded channel. Dropping the handle ends it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Watch::start`].
+    pub fn subscribe(self) -> Result<(WatchHandle, Receiver)> {
+        let (events, bytes) = (self.capacity, self.capacity_bytes);
+        crate::subscription::subscribe(self.start()?, events, bytes)
+    }
+
+    fn position(&self, start: Start) -> Result<(tailwater_oplog::Cursor, ResumeToken)> {
+        let token = match start {
+            Start::Resume(token) if token.kind() == TokenKind::Invalidate => return Err(Error::Invalidated),
+            Start::Resume(token) | Start::AfterAny(token) => token,
+            Start::AtOperationTime(time) => return self.position_at(time),
+        };
+        let (expected, got) = (self.view.log_id(), token.log_id());
+        if expected != got {
+            return Err(tailwater_oplog::Error::OtherLog { expected, got }.into());
+        }
+        // The newest mark of all, so that a token from a reader with the other concern is good as well.
+        let newest = self.view.newest(ReadConcern::Local);
+        if token.op_id() > newest {
+            return Err(Error::TokenAheadOfLog {
+                requested: token.op_id(),
+                newest,
+            });
+        }
+        let cursor = self.view.cursor(token.op_id().next(), self.concern)?;
+        // The entry right before the oldest is gone, and with it its term, but nothing is missing after it.
+        if token.op_id() >= self.view.watermarks().oldest {
+            self.view.check_position(token.op_id(), token.term())?;
+        }
+        Ok((cursor, token))
+    }
+
+    fn position_at(&self, time: bson::Timestamp) -> Result<(tailwater_oplog::Cursor, ResumeToken)> {
+        let requested = log_time(time);
+        let cursor = self.view.cursor_from_time(requested, self.concern)?;
+        let oldest = self.view.watermarks().oldest;
+        if cursor.position() == oldest && oldest > OpId::FIRST {
+            return Err(Error::TimeTrimmed { requested, oldest });
+        }
+        let token = self.token_at(cursor.position().previous())?;
+        Ok((cursor, token))
+    }
+
+    /// The token that stands behind `op_id`, whether or not that entry is still there.
+    fn token_at(&self, op_id: OpId) -> Result<ResumeToken> {
+        let term = match self.view.get(op_id, ReadConcern::Local) {
+            Ok(entry) => entry.term(),
+            Err(tailwater_oplog::Error::HistoryLost { .. }) => tailwater_oplog::Term::default(),
+            Err(e) => return Err(e.into()),
+        };
+        Ok(ResumeToken::new(self.view.log_id(), term, op_id, TokenKind::Event))
+    }
+}

@@ -1,0 +1,327 @@
+//! The stream itself: a cursor that turns entries into events.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::Stream;
+use futures::stream::FusedStream;
+use tailwater_matcher::Expression;
+use tailwater_oplog::entry::{EntryKind, StoreEntry};
+use tailwater_oplog::{Cursor, Interrupt, LogId, OplogView, SharedEntry, WaitOutcome};
+
+use crate::error::{Error, Result};
+use crate::event::{ChangeEvent, OperationType};
+use crate::fields::EventFields;
+use crate::options::{FullDocument, FullDocumentBeforeChange, Images};
+use crate::scope::Scope;
+use crate::token::{ResumeToken, TokenKind};
+
+/// How many entries an async poll looks at before it lets other tasks run.
+const ENTRIES_PER_POLL: u32 = 4096;
+
+/// What a stream selects and shows, compiled.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) scope: Scope,
+    /// The text filter, over the event's `fullDocument`.
+    pub(crate) filter: Expression,
+    /// The pipeline, over the event.
+    pub(crate) condition: Expression,
+    pub(crate) images: Images,
+    pub(crate) log_id: LogId,
+}
+
+/// What became of one entry.
+enum Verdict {
+    /// It is not for this stream.
+    Passed,
+    /// An event.
+    Event(OperationType),
+}
+
+impl Plan {
+    fn judge(&self, entry: &tailwater_oplog::Entry<'_>) -> Result<(Verdict, bool)> {
+        let Some(kind) = EntryKind::from_number(entry.kind()) else {
+            return Ok((Verdict::Passed, false));
+        };
+        let store = StoreEntry::decode(entry.payload())?;
+        if !self.scope.includes(&store) {
+            return Ok((Verdict::Passed, false));
+        }
+        let ends = self.scope.ends_with(kind);
+        let Some(operation) = OperationType::of(kind, self.images.expanded) else {
+            return Ok((Verdict::Passed, ends));
+        };
+        if operation == OperationType::Update
+            && self.images.full_document == FullDocument::Required
+            && store.document.is_none()
+        {
+            return Err(Error::NoPostImage { op_id: entry.op_id() });
+        }
+        let changes = matches!(
+            operation,
+            OperationType::Update | OperationType::Replace | OperationType::Delete
+        );
+        if changes && self.images.before_change == FullDocumentBeforeChange::Required && store.pre_image.is_none() {
+            return Err(Error::NoPreImage { op_id: entry.op_id() });
+        }
+        let fields = EventFields::new(*entry, store, operation, self.log_id, self.images);
+        let wanted = self.filter.matches(&fields) && self.condition.matches(&fields);
+        Ok((
+            if wanted {
+                Verdict::Event(operation)
+            } else {
+                Verdict::Passed
+            },
+            ends,
+        ))
+    }
+
+    fn wants_invalidate(&self, entry: &SharedEntry) -> Result<bool> {
+        let store = StoreEntry::decode(entry.payload())?;
+        let fields = EventFields::new(
+            entry.entry(),
+            store,
+            OperationType::Invalidate,
+            self.log_id,
+            self.images,
+        );
+        Ok(self.condition.matches(&fields))
+    }
+}
+
+/// How far a stream has got.
+#[derive(Debug)]
+enum State {
+    /// It follows the log.
+    Running,
+    /// What it watched ended with this entry; the `invalidate` event comes next.
+    Ending(SharedEntry),
+    /// Nothing more comes.
+    Ended,
+}
+
+/// A change stream: every event of its scope that passes its filter, in the order of the log, from its starting point on.
+///
+/// The same stream is read in whichever way suits: as a [`futures::Stream`], with [`ChangeStream::next_if_any`], or
+/// blocking with [`ChangeStream::wait_next`] and [`ChangeStream::blocking_iter`].
+///
+/// # Falling behind
+///
+/// A stream that is not read costs nothing and loses nothing: its place is a position in the log. Only a trim can take
+/// entries away from it; then it fails with [`HistoryLost`](tailwater_oplog::Error::HistoryLost).
+///
+/// # Ending
+///
+/// When what it watches is dropped or renamed, the stream delivers `invalidate` and ends. When the log is closed by its
+/// writer in the same process, it fails with [`Closed`](tailwater_oplog::Error::Closed) and ends. Every other error leaves it
+/// where it was.
+#[derive(Debug)]
+pub struct ChangeStream {
+    view: OplogView,
+    cursor: Cursor,
+    plan: Plan,
+    token: ResumeToken,
+    state: State,
+    interrupt: Interrupt,
+}
+
+impl ChangeStream {
+    pub(crate) fn new(view: OplogView, cursor: Cursor, plan: Plan, token: ResumeToken) -> ChangeStream {
+        ChangeStream {
+            view,
+            cursor,
+            plan,
+            token,
+            state: State::Running,
+            interrupt: Interrupt::new(),
+        }
+    }
+
+    /// The token to go on from later. It stands behind the last event delivered, or behind what was passed over since
+    /// because it did not match; so a stream that rarely matches keeps a fresh token.
+    #[must_use]
+    pub fn resume_token(&self) -> ResumeToken {
+        self.token
+    }
+
+    /// Whether nothing more will come.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    /// The next event if there is one by now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoPreImage`], [`Error::NoPostImage`], and the log's errors. The stream stays where it is.
+    pub fn next_if_any(&mut self) -> Result<Option<ChangeEvent>> {
+        Ok(self.advance(u32::MAX)?.flatten())
+    }
+
+    /// Looks at up to `budget` entries: an event, the end of what there is (`Some(None)`), or the budget is used up (`None`).
+    fn advance(&mut self, mut budget: u32) -> Result<Option<Option<ChangeEvent>>> {
+        loop {
+            match &self.state {
+                State::Running => {}
+                State::Ended => return Ok(Some(None)),
+                State::Ending(entry) => {
+                    let entry = entry.clone();
+                    let wanted = self.plan.wants_invalidate(&entry)?;
+                    self.state = State::Ended;
+                    let event = self.event(entry, OperationType::Invalidate);
+                    self.token = event.resume_token();
+                    return Ok(Some(wanted.then_some(event)));
+                }
+            }
+            if budget == 0 {
+                return Ok(None);
+            }
+            budget -= 1;
+            let position = self.cursor.position();
+            let Some(entry) = self.cursor.try_next()? else {
+                return Ok(Some(None));
+            };
+            let judged = self.plan.judge(&entry);
+            let token = ResumeToken::new(self.plan.log_id, entry.term(), entry.op_id(), TokenKind::Event);
+            let (verdict, ends) = match judged {
+                Ok(judged) => judged,
+                Err(e) => {
+                    self.cursor = self.view.cursor(position, self.cursor.concern())?;
+                    return Err(e);
+                }
+            };
+            let shared = (ends || matches!(verdict, Verdict::Event(_))).then(|| entry.share());
+            self.token = token;
+            let Some(shared) = shared else { continue };
+            if ends {
+                self.state = State::Ending(shared.clone());
+            }
+            if let Verdict::Event(operation) = verdict {
+                return Ok(Some(Some(self.event(shared, operation))));
+            }
+        }
+    }
+
+    fn event(&self, entry: SharedEntry, operation: OperationType) -> ChangeEvent {
+        ChangeEvent::new(entry, operation, self.plan.log_id, self.plan.images)
+    }
+
+    /// The next event, waiting for it: nothing when the time is up, the stream was interrupted, or it has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`ChangeStream::next_if_any`]; [`Closed`](tailwater_oplog::Error::Closed).
+    pub fn wait_next(&mut self, timeout: Option<Duration>) -> Result<Option<ChangeEvent>> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            let event = self.next_if_any()?;
+            if event.is_some() || self.is_ended() {
+                return Ok(event);
+            }
+            match self.cursor.wait(deadline, &self.interrupt) {
+                WaitOutcome::Ready => {}
+                WaitOutcome::TimedOut | WaitOutcome::Interrupted => return Ok(None),
+                WaitOutcome::Closed => {
+                    // What was released before the close is still there to read.
+                    let event = self.next_if_any()?;
+                    if event.is_some() {
+                        return Ok(event);
+                    }
+                    self.state = State::Ended;
+                    return Err(tailwater_oplog::Error::Closed.into());
+                }
+            }
+        }
+    }
+
+    /// An iterator that blocks for each event and ends with the stream.
+    pub fn blocking_iter(&mut self) -> BlockingIter<'_> {
+        BlockingIter { stream: self }
+    }
+
+    /// Ends a blocking read from another thread.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper {
+            view: self.view.clone(),
+            interrupt: self.interrupt.clone(),
+        }
+    }
+
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupt.is_raised()
+    }
+}
+
+impl Stream for ChangeStream {
+    type Item = Result<ChangeEvent>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match self.advance(ENTRIES_PER_POLL) {
+                Err(e) => return Poll::Ready(Some(Err(e))),
+                Ok(Some(Some(event))) => return Poll::Ready(Some(Ok(event))),
+                Ok(Some(None)) if self.is_ended() || self.is_interrupted() => return Poll::Ready(None),
+                Ok(Some(None)) => {}
+                Ok(None) => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+            match self.cursor.poll_ready(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(e)) => {
+                    self.state = State::Ended;
+                    return Poll::Ready(Some(Err(e.into())));
+                }
+            }
+        }
+    }
+}
+
+impl FusedStream for ChangeStream {
+    fn is_terminated(&self) -> bool {
+        self.is_ended()
+    }
+}
+
+/// Blocks for each event; see [`ChangeStream::blocking_iter`].
+#[derive(Debug)]
+pub struct BlockingIter<'a> {
+    stream: &'a mut ChangeStream,
+}
+
+impl Iterator for BlockingIter<'_> {
+    type Item = Result<ChangeEvent>;
+
+    fn next(&mut self) -> Option<Result<ChangeEvent>> {
+        if self.stream.is_ended() {
+            return None;
+        }
+        self.stream.wait_next(None).transpose()
+    }
+}
+
+/// Ends a blocking read; see [`ChangeStream::stopper`].
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    view: OplogView,
+    interrupt: Interrupt,
+}
+
+impl Stopper {
+    /// Ends the stream's present and future waits. What is there to be read can still be read.
+    pub fn stop(&self) {
+        self.view.interrupt(&self.interrupt);
+    }
+
+    /// Whether it has been stopped.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.interrupt.is_raised()
+    }
+}

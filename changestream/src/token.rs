@@ -1,0 +1,224 @@
+//! Resume tokens: where a watcher is, in a form it can keep.
+//!
+//! A token names log, term and OpID, and inside one entry the place of the event. It is ordered (comparing the bytes of
+//! two tokens of one log compares their positions), opaque, and checked: damage is noticed, not followed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bson::{RawDocument, RawDocumentBuf};
+use tailwater_oplog::{LogId, OpId, Term, codec};
+
+use crate::error::{Error, Result};
+
+const VERSION: u8 = 1;
+
+/// Which event of an entry a token stands behind.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum TokenKind {
+    /// The entry's own event, or the entry as such.
+    Event,
+    /// The `invalidate` event that the entry brought about.
+    Invalidate,
+}
+
+/// A position in a change stream, from which it can go on later: after a restart, in another process, on a replica.
+///
+/// ```
+/// # use tailwater_changestream::ResumeToken;
+/// # fn main() -> Result<(), tailwater_changestream::Error> {
+/// let text = "01000000000000000000000000000000000000000100000000000000070000c7ed00a2";
+/// assert!(text.parse::<ResumeToken>().is_err(), "a forged token is refused");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ResumeToken {
+    log_id: LogId,
+    term: Term,
+    op_id: OpId,
+    kind: TokenKind,
+}
+
+/// What is encoded in front of the checksum, in the order that makes byte order position order: version, log, term, OpID,
+/// kind.
+type Layout = (u8, [u8; 16], u32, u64, u8);
+
+impl ResumeToken {
+    pub(crate) fn new(log_id: LogId, term: Term, op_id: OpId, kind: TokenKind) -> ResumeToken {
+        ResumeToken {
+            log_id,
+            term,
+            op_id,
+            kind,
+        }
+    }
+
+    /// The log it belongs to.
+    #[must_use]
+    pub fn log_id(&self) -> LogId {
+        self.log_id
+    }
+
+    /// The term in which the entry was written; zero where the log had no entry yet.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// The entry it stands behind.
+    #[must_use]
+    pub fn op_id(&self) -> OpId {
+        self.op_id
+    }
+
+    /// Which of the entry's events it stands behind.
+    #[must_use]
+    pub fn kind(&self) -> TokenKind {
+        self.kind
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        let kind = match self.kind {
+            TokenKind::Event => 0,
+            TokenKind::Invalidate => 1,
+        };
+        let layout: Layout = (VERSION, self.log_id.to_bytes(), self.term.get(), self.op_id.get(), kind);
+        let mut bytes = codec::encode_ordered(&layout);
+        let crc = codec::checksum(&bytes);
+        bytes.extend_from_slice(&crc.to_be_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<ResumeToken> {
+        let malformed = |what| Error::MalformedToken { what };
+        let (body, crc) = bytes.split_last_chunk::<4>().ok_or(malformed("it is too short"))?;
+        if codec::checksum(body) != u32::from_be_bytes(*crc) {
+            return Err(malformed("its checksum is wrong"));
+        }
+        if body.first() != Some(&VERSION) {
+            return Err(malformed("its version is unknown to this release"));
+        }
+        let (_, log_id, term, op_id, kind): Layout =
+            codec::decode_ordered(body).map_err(|_| malformed("its length is wrong"))?;
+        let kind = match kind {
+            0 => TokenKind::Event,
+            1 => TokenKind::Invalidate,
+            _ => return Err(malformed("its kind is unknown to this release")),
+        };
+        Ok(ResumeToken::new(
+            LogId::from_bytes(log_id),
+            Term::new(term),
+            OpId::new(op_id),
+            kind,
+        ))
+    }
+
+    /// The token as drivers see it: `{_data: "…"}`.
+    #[must_use]
+    pub fn to_document(&self) -> RawDocumentBuf {
+        bson::rawdoc! { "_data": self.to_string() }
+    }
+
+    /// Reads `{_data: "…"}`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MalformedToken`].
+    pub fn from_document(document: &RawDocument) -> Result<ResumeToken> {
+        let data = document.get_str("_data").map_err(|_| Error::MalformedToken {
+            what: "it has no string _data",
+        })?;
+        data.parse()
+    }
+}
+
+/// Order of position, within one log.
+impl Ord for ResumeToken {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let key = |t: &ResumeToken| (t.log_id.to_bytes(), t.term, t.op_id, t.kind);
+        key(self).cmp(&key(other))
+    }
+}
+
+impl PartialOrd for ResumeToken {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for ResumeToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for ResumeToken {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<ResumeToken> {
+        let hex = || Error::MalformedToken {
+            what: "it is not a string of hexadecimal digits",
+        };
+        if !text.len().is_multiple_of(2) || !text.bytes().all(|b| b.is_ascii_hexdigit()) || text.len() > 256 {
+            return Err(hex());
+        }
+        let bytes: Option<Vec<u8>> = (0..text.len())
+            .step_by(2)
+            .map(|i| u8::from_str_radix(text.get(i..i + 2)?, 16).ok())
+            .collect();
+        ResumeToken::from_bytes(&bytes.ok_or_else(hex)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn token(term: u32, op_id: u64, kind: TokenKind) -> ResumeToken {
+        ResumeToken::new(LogId::from_bytes([0xa5; 16]), Term::new(term), OpId::new(op_id), kind)
+    }
+
+    #[test]
+    fn the_text_is_golden() {
+        let text = token(2, 258, TokenKind::Event).to_string();
+        let body = "01a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a500000002000000000000010200";
+        assert_eq!(&text[..body.len()], body);
+        assert_eq!(text.len(), body.len() + 8);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_refused() {
+        let good = token(3, 77, TokenKind::Invalidate).to_bytes();
+        assert!(ResumeToken::from_bytes(&good).is_ok());
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(ResumeToken::from_bytes(&bad).is_err(), "bit {bit}");
+        }
+        for length in 0..good.len() {
+            assert!(ResumeToken::from_bytes(&good[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn tokens_round_trip_and_sort_as_their_texts(a: (u32, u64, bool), b: (u32, u64, bool)) {
+            let make = |(term, op_id, invalidate)| {
+                token(term, op_id, if invalidate { TokenKind::Invalidate } else { TokenKind::Event })
+            };
+            let (a, b) = (make(a), make(b));
+            prop_assert_eq!(a.to_string().parse::<ResumeToken>().unwrap(), a);
+            prop_assert_eq!(ResumeToken::from_document(&a.to_document()).unwrap(), a);
+            prop_assert_eq!(a.to_string().cmp(&b.to_string()), a.cmp(&b));
+        }
+
+        #[test]
+        fn arbitrary_text_never_panics(text in ".*") {
+            let _ = text.parse::<ResumeToken>();
+        }
+    }
+}

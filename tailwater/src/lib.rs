@@ -1,0 +1,46 @@
+//! Tailwater: an embeddable document store with an oplog and change streams.
+//!
+//! This crate is what a program depends on. It opens the parts, wires them together and re-exports them; it has no logic of
+//! its own.
+//!
+//! ```
+//! use tailwater::{Store, bson::rawdoc};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let store = Store::open(dir.path())?;
+//! let people = store.collection("town", "people")?;
+//! let (handle, adults) = people.watch().filter("age > 18").subscribe()?;
+//!
+//! people.insert_one(&rawdoc! { "name": "Ada", "age": 36 })?;
+//! people.insert_one(&rawdoc! { "name": "Bo", "age": 7 })?;
+//! people.insert_one(&rawdoc! { "name": "Cy", "age": 19 })?;
+//!
+//! let name = |event: &tailwater::ChangeEvent| Some(event.full_document()?.get_str("name").ok()?.to_owned());
+//! assert_eq!(name(&adults.recv()?).as_deref(), Some("Ada"));
+//! assert_eq!(name(&adults.recv()?).as_deref(), Some("Cy"));
+//! drop(handle);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What a crash can do
+//!
+//! A write acknowledged with [`Durability::Disk`], the default, survives power loss; one with [`Durability::Memory`]
+//! survives the death of the process, and power loss after the next sync. Watchers see a write when it is durable, unless
+//! they ask for [`ReadConcern::Local`]. A watcher that resumes with the token of its last event misses nothing.
+
+mod store;
+
+pub use bson;
+pub use store::{Collection, LogError, LogView, Store};
+pub use tailwater_changestream::{
+    BlockingIter, ChangeEvent, ChangeStream, Error as WatchError, FullDocument, FullDocumentBeforeChange,
+    OperationType, Receiver, RecvError, ResumeToken, Scope, Stopper, TokenKind, Watch, WatchHandle,
+};
+pub use tailwater_matcher as matcher;
+pub use tailwater_oplog as oplog;
+pub use tailwater_oplog::{Durability, OpId, ReadConcern};
+pub use tailwater_storage::{
+    Documents, Error, InsertOutcome, Result, StoreOptions, WriteOutcome, limits, log_directory, update,
+};
