@@ -1,6 +1,7 @@
 //! The chain of segments: which files the directory holds, in order, and the mapped segment behind each when needed.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -34,15 +35,44 @@ impl Link {
         }
     }
 
-    /// The mapped segment, mapping it read-only if nobody holds it.
-    pub(crate) fn segment(&self, disk: &dyn Disk, log_id: LogId) -> Result<Arc<Segment>> {
-        let mut mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The mapped segment. If nobody holds it, it is mapped read-only and kept among the `recent` ones.
+    pub(crate) fn segment(&self, disk: &dyn Disk, log_id: LogId, recent: &Recent) -> Result<Arc<Segment>> {
+        let mut mapped = self.lock();
         if let Some(segment) = mapped.upgrade() {
             return Ok(segment);
         }
         let segment = Arc::new(Segment::open(disk, log_id, self.sequence, self.first, false)?);
         *mapped = Arc::downgrade(&segment);
+        recent.keep(&segment);
         Ok(segment)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Weak<Segment>> {
+        self.mapped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The segments that were mapped last, kept so for a while: single reads here and there would otherwise map and unmap a
+/// segment each time.
+#[derive(Debug, Default)]
+pub(crate) struct Recent(Mutex<VecDeque<Arc<Segment>>>);
+
+/// How many segments are kept mapped without a reader. It bounds open files, not memory.
+const RECENT_MAX: usize = 64;
+
+impl Recent {
+    fn keep(&self, segment: &Arc<Segment>) {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() == RECENT_MAX {
+            recent.pop_front();
+        }
+        recent.push_back(Arc::clone(segment));
+    }
+
+    /// Lets go of the segments before `sequence`, which have been trimmed.
+    pub(crate) fn forget_before(&self, sequence: Sequence) {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|segment| segment.sequence >= sequence);
     }
 }
 
@@ -107,10 +137,14 @@ impl Chain {
         self.links.get(after.checked_sub(1)?)
     }
 
-    pub(crate) fn with(&self, link: Link) -> Chain {
+    pub(crate) fn extended(&self, more: impl IntoIterator<Item = Link>) -> Chain {
         let mut links = self.links.clone();
-        links.push(Arc::new(link));
+        links.extend(more.into_iter().map(Arc::new));
         Chain { links }
+    }
+
+    pub(crate) fn with(&self, link: Link) -> Chain {
+        self.extended([link])
     }
 
     pub(crate) fn truncated(&self, keep: usize) -> Chain {

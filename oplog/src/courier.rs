@@ -24,7 +24,7 @@ fn bell(tail: &Tail, concern: ReadConcern) -> &Bell {
 
 /// Has `waker` woken when the watermark of `concern` moves.
 pub(crate) fn register(shared: &Arc<Shared>, concern: ReadConcern, waker: &Waker) {
-    let Some(tail) = &shared.tail else {
+    let Some(tail) = shared.find_tail() else {
         // No tail file at all: nobody will ring, so a thread looks after it for this one wait.
         let (shared, waker) = (Arc::clone(shared), waker.clone());
         std::thread::spawn(move || {
@@ -45,7 +45,7 @@ pub(crate) fn register(shared: &Arc<Shared>, concern: ReadConcern, waker: &Waker
 fn run(weak: &Weak<Shared>, concern: ReadConcern) {
     let mut seen = None;
     while let Some(shared) = weak.upgrade() {
-        let Some(tail) = &shared.tail else { return };
+        let Some(tail) = shared.any_tail() else { return };
         let bell = bell(tail, concern);
         let limit = shared.limit(concern);
         if seen != Some(limit) {

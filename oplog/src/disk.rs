@@ -8,6 +8,7 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use crate::region::Region;
 /// Writes that prepare a file are this long: the kernel then tracks dirt in pages of this size, and a later sync of one
 /// small record writes one page instead of a large folio. `docs/performance.md` has the figures.
 const PREPARE_BYTES: usize = 4096;
+/// Writes that rewrite a file are this long.
+const REWRITE_BYTES: usize = 64 << 10;
 
 /// A mapped file, and the way to make its stores durable.
 #[derive(Clone, Debug)]
@@ -31,6 +34,9 @@ pub(crate) struct Medium {
 pub(crate) trait Durable: Send + Sync + Debug {
     /// Returns when everything stored before the call survives power loss. After an error nothing is known.
     fn sync(&self) -> io::Result<()>;
+    /// Writes the bytes in `range` over themselves, so that the next sync writes them: after a sync has failed, the kernel
+    /// takes the pages it could not write for clean.
+    fn rewrite(&self, range: Range<usize>) -> io::Result<()>;
 }
 
 /// Identity of a file, to tell it from a copy.
@@ -113,6 +119,16 @@ struct OsFile(File);
 impl Durable for OsFile {
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn rewrite(&self, range: Range<usize>) -> io::Result<()> {
+        let mut bytes = vec![0; REWRITE_BYTES.min(range.len())];
+        for at in range.clone().step_by(REWRITE_BYTES) {
+            let piece = &mut bytes[..(range.end - at).min(REWRITE_BYTES)];
+            self.0.read_exact_at(piece, at as u64)?;
+            self.0.write_all_at(piece, at as u64)?;
+        }
+        Ok(())
     }
 }
 

@@ -119,6 +119,11 @@ impl Keeper {
         }
     }
 
+    /// Takes back a spare that was not used.
+    pub(crate) fn put_back(&self, sequence: Sequence, name: String) {
+        self.lock().spare = Spare::Ready(sequence, name);
+    }
+
     /// Takes segments over that are full, durable, and whose successors' names are durable.
     pub(crate) fn seal(&self, full: Vec<Arc<Segment>>) {
         self.lock().full.extend(full);
@@ -141,7 +146,13 @@ impl Keeper {
             if let Spare::Wanted(sequence) = jobs.spare {
                 jobs.spare = Spare::Preparing;
                 drop(jobs);
-                let prepared = prepare_spare(core.disk(), core.shared.log_id, sequence, core.segment_bytes);
+                // The newest segment's name must be durable before its successor has one, or power loss could leave a gap.
+                let named = core
+                    .disk()
+                    .sync_directory()
+                    .map_err(Error::io("sync", core.disk().path()));
+                let prepared =
+                    named.and_then(|()| prepare_spare(core.disk(), core.shared.log_id, sequence, core.segment_bytes));
                 if let Err(error) = &prepared {
                     tracing::error!(%error, "preparing the next segment");
                 }

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use crate::chain::{Chain, Link};
 use crate::disk::{Disk, LockError, OsDisk};
 use crate::error::{Error, Result};
-use crate::format::{self, FRAMES_START, LOCK, MANIFEST, Manifest, VERSION, encode_checked};
+use crate::format::{self, FRAMES_START, FileName, LOCK, MANIFEST, Manifest, VERSION, encode_checked};
 use crate::frame::{FLAG_BATCH, FLAG_BATCH_END, FrameHeader, HEADER_BYTES, crc32, frame_bytes};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::keeper::Keeper;
@@ -83,7 +83,7 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn tail(&self) -> &Tail {
-        self.shared.tail.as_ref().expect("a writable log has a tail page")
+        self.shared.any_tail().expect("a writable log has a tail page")
     }
 
     pub(crate) fn disk(&self) -> &dyn Disk {
@@ -170,7 +170,7 @@ impl Oplog {
         };
         let log_id = LogId::from_bytes(manifest.log_id);
         let (first_sequence, first) = (Sequence(manifest.first_sequence), OpId::new(manifest.first_op_id));
-        remove_left_overs(&*disk, first_sequence)?;
+        remove(&*disk, |file| matches!(file, FileName::Spare))?;
         let mut chain = Chain::read(&*disk, first_sequence, first)?;
         if chain.newest().is_none() {
             if manifest.term > 0 {
@@ -193,7 +193,13 @@ impl Oplog {
         };
         let recovered = recovery::recover(&*disk, log_id, &chain, proven)?;
 
-        manifest.term += 1;
+        // Only now has it been seen that manifest and segments belong together.
+        remove(
+            &*disk,
+            |file| matches!(file, FileName::Segment(sequence, _) if *sequence < first_sequence),
+        )?;
+        // A manifest that was restored from an old copy may know less than the entries.
+        manifest.term = manifest.term.max(recovered.end.term.get()) + 1;
         write_manifest(&*disk, &manifest)?;
         tail.take_over(log_id, first, recovered.end.next.previous());
 
@@ -507,14 +513,20 @@ impl Core {
         let name = format::segment_name(sequence, appender.next);
         let path = self.disk().path().join(&name);
         let spare = self.keeper.take_spare(self, sequence)?;
-        self.disk().rename(&spare, &name).map_err(Error::io("rename", &path))?;
-        let segment = Arc::new(Segment::open(
-            self.disk(),
-            self.shared.log_id,
-            sequence,
-            appender.next,
-            true,
-        )?);
+        if let Err(error) = self.disk().rename(&spare, &name) {
+            self.keeper.put_back(sequence, spare);
+            return Err(Error::io("rename", &path)(error));
+        }
+        let segment = match Segment::open(self.disk(), self.shared.log_id, sequence, appender.next, true) {
+            Ok(segment) => Arc::new(segment),
+            Err(error) => {
+                // Otherwise the next spare is renamed over it.
+                if self.disk().rename(&name, &spare).is_ok() {
+                    self.keeper.put_back(sequence, spare);
+                }
+                return Err(error);
+            }
+        };
         let writer = segment.region().writer().ok_or(Error::Closed)?;
         segment.trust_from(FRAMES_START);
         tracing::debug!(segment = %path.display(), first = %appender.next, "rolled to a new segment");
@@ -555,7 +567,11 @@ impl Core {
             first_op_id: keep_from.first.get(),
             ..manifest.clone()
         };
-        // The manifest first: a crash from here on leaves files that the next open recognises as left-overs.
+        // The new beginning may be a segment whose name is not durable yet.
+        self.disk()
+            .sync_directory()
+            .map_err(Error::io("sync", self.disk().path()))?;
+        // Then the manifest: a crash from here on leaves files that the next open recognises as left-overs.
         write_manifest(self.disk(), &changed)?;
         *manifest = changed;
         self.tail().set_oldest(keep_from.first);
@@ -565,6 +581,7 @@ impl Core {
             let chain = self.shared.chain.load().from(keep_from.sequence);
             self.shared.chain.store(Arc::new(chain));
         }
+        self.shared.recent.forget_before(keep_from.sequence);
         tracing::info!(oldest = %keep_from.first, "trimmed");
         for link in chain.links().iter().filter(|link| link.sequence < keep_from.sequence) {
             let name = format::segment_name(link.sequence, link.first);
@@ -625,15 +642,10 @@ fn write_manifest(disk: &dyn Disk, manifest: &Manifest) -> Result<()> {
         .map_err(Error::io("write", disk.path().join(MANIFEST)))
 }
 
-/// Removes spares, and segments that an interrupted trim has already taken out of the manifest.
-fn remove_left_overs(disk: &dyn Disk, first: Sequence) -> Result<()> {
+/// Removes left-overs: spares, or segments that an interrupted trim has already taken out of the manifest.
+fn remove(disk: &dyn Disk, left_over: impl Fn(&FileName) -> bool) -> Result<()> {
     for name in disk.names().map_err(Error::io("list", disk.path()))? {
-        let stale = match format::parse_name(&name) {
-            format::FileName::Segment(sequence, _) => sequence < first,
-            format::FileName::Spare => true,
-            format::FileName::Other => false,
-        };
-        if stale {
+        if left_over(&format::parse_name(&name)) {
             disk.remove(&name)
                 .map_err(Error::io("remove", disk.path().join(&name)))?;
         }

@@ -160,9 +160,12 @@ fn find_end<'a>(
     Ok(end)
 }
 
-/// The newest segments of the log that are not sealed, oldest first, opened; and the OpID the first of them begins with.
-fn unsealed(disk: &dyn Disk, log_id: LogId, chain: &Chain, writable: bool) -> Result<Vec<Arc<Segment>>> {
-    let mut segments = Vec::new();
+/// Segments that are not sealed, oldest first, and the sealed one before them, if any.
+type Unsealed = (Vec<Arc<Segment>>, Option<Arc<Segment>>);
+
+/// Opens the newest segments of the log, back to the first that is sealed.
+fn unsealed(disk: &dyn Disk, log_id: LogId, chain: &Chain, writable: bool) -> Result<Unsealed> {
+    let (mut segments, mut sealed) = (Vec::new(), None);
     for link in chain.links().iter().rev() {
         let segment = open_whole(disk, log_id, link.sequence, link.first, writable)?;
         if let Some(trailer) = segment.sealed() {
@@ -176,12 +179,13 @@ fn unsealed(disk: &dyn Disk, log_id: LogId, chain: &Chain, writable: bool) -> Re
                     from: next,
                 });
             }
+            sealed = Some(segment);
             break;
         }
         segments.push(segment);
     }
     segments.reverse();
-    Ok(segments)
+    Ok((segments, sealed))
 }
 
 /// Opens a segment; one that was cut short, as by a copy that was interrupted, is made as long as it was before.
@@ -203,7 +207,7 @@ fn open_whole(disk: &dyn Disk, log_id: LogId, sequence: Sequence, first: OpId, w
 
 /// The last entry before the end of the log, found without writing anything; for readers where no writer has been.
 pub(crate) fn last_whole_entry(disk: &dyn Disk, log_id: LogId, chain: &Chain, first: OpId) -> Result<OpId> {
-    let segments = unsealed(disk, log_id, chain, false)?;
+    let (segments, _) = unsealed(disk, log_id, chain, false)?;
     if segments.is_empty() {
         return Ok(first.previous());
     }
@@ -229,13 +233,14 @@ pub(crate) struct Recovered {
     pub(crate) full: Vec<(Arc<Segment>, RegionWriter)>,
     /// The newest segment and its writer.
     pub(crate) newest: (Arc<Segment>, RegionWriter),
+    /// With term and timestamp of the last entry, wherever it stands.
     pub(crate) end: Scan,
 }
 
 /// Recovers the log for its writer: finds the end, keeps a copy of what lies beyond and cuts it off, and makes the rest
 /// durable. `proven` is the durable watermark of a live tail page.
 pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, proven: OpId) -> Result<Recovered> {
-    let segments = unsealed(disk, log_id, chain, true)?;
+    let (segments, sealed) = unsealed(disk, log_id, chain, true)?;
     let writers: Option<Vec<RegionWriter>> = segments.iter().map(|s| s.region().writer()).collect();
     let mut writers = writers.ok_or(Error::Closed)?;
     let area = |i: usize, start: usize| writers[i].bytes(start..segments[i].frames_limit());
@@ -261,17 +266,49 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, proven: OpI
             end_of(writer, segment, last)?
         };
         writer.publish(frames_end);
+        // Nothing proves that these frames are on disk: a sync may have failed in an earlier life of the log.
+        segment
+            .file()
+            .rewrite(start..frames_end)
+            .map_err(Error::io("write", &segment.path))?;
         segment.sync().map_err(Error::io("sync", &segment.path))?;
     }
     disk.sync_directory().map_err(Error::io("sync", disk.path()))?;
 
+    let mut scan = end.scan;
+    if let Some(last) = last_entry(&segments, sealed.as_deref(), &end) {
+        (scan.term, scan.timestamp) = (last.term, last.timestamp);
+    }
     let mut open: Vec<_> = segments.into_iter().zip(writers).take(end.segment + 1).collect();
     let newest = open.pop().ok_or(Error::Closed)?;
     Ok(Recovered {
         chain: chain.truncated(keep),
         full: open,
         newest,
-        end: end.scan,
+        end: scan,
+    })
+}
+
+/// Header of the last entry, which the scan has not seen when it began behind it. Nothing when there is no entry, or when
+/// its frame is damaged, which its reader will be told.
+fn last_entry(segments: &[Arc<Segment>], sealed: Option<&Segment>, end: &End) -> Option<FrameHeader> {
+    let last = end.scan.next.previous();
+    match segments[..=end.segment].iter().rev().find(|s| s.first <= last) {
+        Some(segment) => {
+            let area = segment.region().bytes(FRAMES_START..segment.region().published());
+            last_frame(area, segment.seed, last)
+        }
+        None => sealed.and_then(|segment| segment.frame(segment.locate(last).ok()?, last).ok()),
+    }
+}
+
+/// Header of the frame of entry `op_id`, which ends where `area` ends, found from behind.
+fn last_frame(area: &[u8], seed: u32, op_id: OpId) -> Option<FrameHeader> {
+    let starts = (0..=area.len().checked_sub(HEADER_BYTES)?).rev().step_by(8);
+    starts.into_iter().find_map(|at| {
+        let header = FrameHeader::decode(area[at..].first_chunk()?);
+        let fits = header.op_id == op_id && at + header.frame_bytes() == area.len();
+        fits.then(|| check_frame(&area[at..], seed)).flatten()
     })
 }
 

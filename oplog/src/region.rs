@@ -71,6 +71,15 @@ impl Region {
         Region::new(base, len, true, Memory::Heap(words))
     }
 
+    /// As a file that was opened for reading is mapped.
+    #[cfg(test)]
+    pub(crate) fn read_only(self) -> Region {
+        Region {
+            writable: false,
+            ..self
+        }
+    }
+
     fn new(base: NonNull<u8>, len: usize, writable: bool, memory: Memory) -> Region {
         let published = AtomicUsize::new(FRAMES_START);
         Region {

@@ -197,6 +197,17 @@ struct Faults {
     /// The preparation after so many more finds no space; and all that follow, when `true`.
     prepare: Option<(u64, bool)>,
     rename: bool,
+    /// Done in the middle of the owning thread's next sync: what other threads get in meanwhile.
+    meanwhile: Meanwhile,
+}
+
+#[derive(Default)]
+struct Meanwhile(Option<Box<dyn FnOnce() + Send>>);
+
+impl fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Meanwhile").field(&self.0.is_some()).finish()
+    }
 }
 
 /// Whether a fault that is due after so many more is due now.
@@ -367,6 +378,17 @@ impl SimDisk {
         self.state().faults.rename = true;
     }
 
+    /// Has `act` done in the middle of the next sync, or not at all after [`SimDisk::nothing_meanwhile`].
+    pub(crate) fn meanwhile(&self, act: impl FnOnce() + Send + 'static) {
+        self.state().faults.meanwhile.0 = Some(Box::new(act));
+    }
+
+    pub(crate) fn nothing_meanwhile(&self) {
+        let act = self.state().faults.meanwhile.0.take();
+        // It may hold the last handle of a log, whose drop uses the disk.
+        drop(act);
+    }
+
     /// There is space again.
     pub(crate) fn heal_space(&self) {
         self.state().faults.prepare = None;
@@ -461,6 +483,20 @@ impl Durable for SimFile {
             return Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()));
         }
         file.sync();
+        if std::thread::current().id() == self.disk.owner {
+            let meanwhile = state.faults.meanwhile.0.take();
+            drop(state);
+            if let Some(act) = meanwhile {
+                act();
+            }
+        }
+        Ok(())
+    }
+
+    fn rewrite(&self, range: Range<usize>) -> io::Result<()> {
+        let mut state = self.disk.operate()?;
+        let file = state.files.get_mut(&self.inode).expect("open files stay");
+        file.lost.retain(|&at, _| at + SECTOR <= range.start || at >= range.end);
         Ok(())
     }
 }
@@ -533,7 +569,8 @@ impl Disk for SimDisk {
         if bytes.len() < length {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let region = Arc::new(region(&bytes[..length]));
+        let region = region(&bytes[..length]);
+        let region = Arc::new(if writable { region } else { region.read_only() });
         if writable {
             assert_eq!(length, bytes.len());
             file.current = Current::Mapped(Arc::clone(&region));

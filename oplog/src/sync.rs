@@ -40,6 +40,8 @@ pub(crate) struct Syncer {
     poisoned: AtomicBool,
     /// Highest OpID that an async waiter wants durable.
     wanted: AtomicU64,
+    /// Everything up to this OpID has been durable at a rest of the log, and a slot on disk says so if one can.
+    settled: AtomicU64,
     /// Interrupts the sync thread's pause.
     pause: (Mutex<()>, Condvar),
 }
@@ -54,10 +56,11 @@ struct Slots {
 
 impl Syncer {
     pub(crate) fn new(newest: Arc<Segment>) -> Syncer {
+        let slot = newest.slot();
         let slots = Slots {
             sequence: newest.sequence.0,
-            durable: OpId::ZERO,
-            end: 0,
+            durable: OpId::new(slot.map_or(0, |slot| slot.durable)),
+            end: slot.map_or(0, |slot| slot.end as usize),
         };
         Syncer {
             leading: AtomicBool::new(false),
@@ -69,6 +72,7 @@ impl Syncer {
             failure: OnceLock::new(),
             poisoned: AtomicBool::new(false),
             wanted: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
             pause: (Mutex::new(()), Condvar::new()),
         }
     }
@@ -213,6 +217,10 @@ impl Syncer {
         self.pause.1.notify_all();
     }
 
+    fn settled(&self) -> OpId {
+        OpId::new(self.settled.load(Ordering::SeqCst))
+    }
+
     fn wanted(&self) -> OpId {
         OpId::new(self.wanted.load(Ordering::SeqCst))
     }
@@ -228,7 +236,8 @@ impl Syncer {
     pub(crate) fn run(core: &Core) {
         let syncer = &core.syncer;
         let tail = core.tail();
-        let work = || tail.appended() > tail.durable() || core.is_closed();
+        // What others have synced since the last rest needs its slot as well.
+        let work = || tail.appended() > syncer.settled() || core.is_closed();
         loop {
             tail.appended_bell.wait_until(None, work);
             if core.is_closed() || syncer.check(core).is_err() {
@@ -271,7 +280,12 @@ impl Syncer {
             return;
         }
         let leader = self.leader(core);
-        if tail.appended() == tail.durable() && self.note_end(core, &leader) {
+        let durable = tail.durable();
+        if tail.appended() != durable {
+            return;
+        }
+        self.settled.store(durable.get(), Ordering::SeqCst);
+        if self.note_end(core, &leader) {
             let newest = Arc::clone(&self.lock_dirty().newest);
             if let Err(error) = newest.sync() {
                 self.poison(core, error);

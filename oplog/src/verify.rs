@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::chain::Chain;
 use crate::disk::OsDisk;
 use crate::error::{Error, Result};
 use crate::format::FRAMES_START;
@@ -10,7 +9,7 @@ use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::recovery::{highest_watermark, scan};
 use crate::segment::Segment;
 use crate::tail::Tail;
-use crate::view::read_manifest;
+use crate::view::{read_log, read_manifest};
 
 /// What stands in one segment file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,13 +100,12 @@ impl VerifyReport {
 /// not returned.
 pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
     let disk = OsDisk::new(dir.as_ref());
-    let manifest = read_manifest(&disk)?;
-    let log_id = LogId::from_bytes(manifest.log_id);
-    let oldest = OpId::new(manifest.first_op_id);
+    let log_id = LogId::from_bytes(read_manifest(&disk)?.log_id);
     // The watermark before the directory: every entry up to it is in a segment that the listing shows.
     let tail = Tail::open(&disk, false).ok().filter(|tail| tail.is_live(log_id));
     let released = tail.as_ref().map(Tail::released);
-    let chain = Chain::read(&disk, Sequence(manifest.first_sequence), oldest)?;
+    let (manifest, chain) = read_log(&disk)?;
+    let oldest = OpId::new(manifest.first_op_id);
     let mut report = VerifyReport {
         log_id,
         term: Term::new(manifest.term),
@@ -120,7 +118,18 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
         let successor = chain.links().get(i + 1).map(|next| next.first);
         match Segment::open(&disk, log_id, link.sequence, link.first, false) {
             Ok(segment) => check_segment(&segment, successor, released, &mut report),
-            Err(error) => report.findings.push(Finding::Damage(error)),
+            Err(error) => {
+                let now = read_manifest(&disk)?;
+                if link.sequence < Sequence(now.first_sequence) {
+                    // Trimmed meanwhile, with everything before it: the report begins anew.
+                    report.oldest = successor.unwrap_or(link.first);
+                    report.newest = report.oldest.previous();
+                    report.segments.clear();
+                    report.findings.clear();
+                } else {
+                    report.findings.push(Finding::Damage(error));
+                }
+            }
         }
     }
     Ok(report)
@@ -148,7 +157,7 @@ fn check_segment(segment: &Segment, successor: Option<OpId>, released: Option<Op
         },
     );
     if let Some(stop) = stop.filter(|&stop| stop < found.next.previous()) {
-        found.next = stop.next();
+        found.next = stop.next().max(segment.first);
     }
     let last = found.next.previous();
     let state = match (segment.sealed(), successor) {
@@ -172,13 +181,11 @@ fn check_segment(segment: &Segment, successor: Option<OpId>, released: Option<Op
 
     let wanted = match (successor, segment.sealed()) {
         (Some(next), _) => next.previous(),
-        (None, Some(trailer)) => OpId::new(trailer.last),
-        (None, None) => {
+        (None, Some(trailer)) => OpId::new(trailer.last).min(released.unwrap_or(OpId::new(trailer.last))),
+        (None, None) => released.unwrap_or_else(|| {
             let slot = segment.slot().map_or(OpId::ZERO, |slot| OpId::new(slot.durable));
-            let beyond = highest_watermark(&area[found.end - FRAMES_START..], segment.seed);
-            let beyond = if released.is_some() { OpId::ZERO } else { beyond };
-            slot.max(beyond).max(released.unwrap_or(OpId::ZERO))
-        }
+            slot.max(highest_watermark(&area[found.end - FRAMES_START..], segment.seed))
+        }),
     };
     if wanted > last {
         report.findings.push(Finding::Damage(Error::Corrupt {
@@ -187,7 +194,10 @@ fn check_segment(segment: &Segment, successor: Option<OpId>, released: Option<Op
             expected: found.next,
             durable: wanted,
         }));
-    } else if successor.is_none() && segment.sealed().is_some() {
+    } else if successor.is_none()
+        // A live writer may have sealed it since the directory was read.
+        && segment.sealed().is_some_and(|trailer| released.is_none_or(|released| released.get() > trailer.last))
+    {
         report.findings.push(Finding::Damage(Error::MissingSegment {
             path: segment.path.parent().unwrap_or(Path::new("")).to_path_buf(),
             sequence: segment.sequence.next().0,

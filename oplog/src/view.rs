@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use crate::chain::Chain;
+use crate::chain::{Chain, Link, Recent};
 use crate::cursor::{Cursor, Entry, SharedEntry};
 use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
@@ -69,7 +69,9 @@ pub(crate) struct Shared {
     pub(crate) disk: Box<dyn Disk>,
     pub(crate) log_id: LogId,
     pub(crate) chain: ArcSwap<Chain>,
-    pub(crate) tail: Option<Tail>,
+    pub(crate) recent: Recent,
+    /// The tail page; absent while no writer has made one.
+    tail: OnceLock<Tail>,
     /// Whether this process is the writer.
     pub(crate) writer: bool,
     pub(crate) closed: AtomicBool,
@@ -84,7 +86,8 @@ impl Shared {
             disk,
             log_id,
             chain: ArcSwap::from_pointee(chain),
-            tail: Some(tail),
+            recent: Recent::default(),
+            tail: OnceLock::from(tail),
             writer: true,
             closed: AtomicBool::new(false),
             live: AtomicBool::new(true),
@@ -95,13 +98,29 @@ impl Shared {
     /// The live tail, looked up again while there has been none.
     #[inline]
     pub(crate) fn tail(&self) -> Option<&Tail> {
-        let tail = self.tail.as_ref()?;
+        let tail = self.tail.get()?;
         if self.live.load(Ordering::Acquire) {
             return Some(tail);
         }
         let live = tail.is_live(self.log_id);
         self.live.store(live, Ordering::Release);
         live.then_some(tail)
+    }
+
+    /// The tail page, live or not.
+    pub(crate) fn any_tail(&self) -> Option<&Tail> {
+        self.tail.get()
+    }
+
+    /// As [`Shared::any_tail`], looking for the file once more if there was none: a writer may have made it since.
+    pub(crate) fn find_tail(&self) -> Option<&Tail> {
+        if self.tail.get().is_none()
+            && let Ok(tail) = Tail::open(&*self.disk, false)
+        {
+            // Another thread may have been first; its page is the same file.
+            let _ = self.tail.set(tail);
+        }
+        self.tail.get()
     }
 
     #[inline]
@@ -122,18 +141,37 @@ impl Shared {
 
     /// The segment that holds `op_id`.
     pub(crate) fn covering(&self, op_id: OpId) -> Result<Arc<Segment>> {
-        let oldest = self.oldest();
         let lost = || Error::HistoryLost {
             requested: op_id,
             oldest: self.oldest(),
         };
-        if op_id < oldest {
-            return Err(lost());
+        loop {
+            if op_id < self.oldest() {
+                return Err(lost());
+            }
+            if !self.writer && self.chain.load().covering(op_id).is_none() {
+                // The view is older than the first segment.
+                self.refresh()?;
+            }
+            let chain = self.chain.load();
+            let link = chain.covering(op_id).ok_or_else(lost)?;
+            match link.segment(&*self.disk, self.log_id, &self.recent) {
+                Err(_) if op_id < self.oldest() => return Err(lost()),
+                Err(error) if !self.writer => {
+                    // It may be the newest this process knew of, trimmed since, and `op_id` in one that is newer.
+                    self.refresh()?;
+                    if self
+                        .chain
+                        .load()
+                        .covering(op_id)
+                        .is_some_and(|now| now.sequence == link.sequence)
+                    {
+                        return Err(error);
+                    }
+                }
+                other => return other,
+            }
         }
-        let chain = self.chain.load();
-        let link = chain.covering(op_id).ok_or_else(lost)?;
-        link.segment(&*self.disk, self.log_id)
-            .map_err(|e| if op_id < self.oldest() { lost() } else { e })
     }
 
     /// The segment after `segment`, whose entries before `next` have all been read; nothing when it has no successor.
@@ -167,20 +205,15 @@ impl Shared {
 
     /// Reads the directory again: another process may have rolled or trimmed.
     fn refresh(&self) -> Result<()> {
-        let manifest = read_manifest(&*self.disk)?;
+        let (manifest, fresh) = read_log(&*self.disk)?;
         let from = Sequence(manifest.first_sequence);
-        let fresh = Chain::read(&*self.disk, from, OpId::new(manifest.first_op_id))?;
         // Links that are known stay, with what they have mapped.
         let known = self.chain.load().from(from);
         let newest = known.newest().map_or(Sequence(0), |link| link.sequence);
-        let chain = fresh
-            .links()
-            .iter()
-            .filter(|link| link.sequence > newest)
-            .fold(known, |chain, link| {
-                chain.with(crate::chain::Link::new(link.sequence, link.first))
-            });
+        let fresh = fresh.links().iter().filter(|link| link.sequence > newest);
+        let chain = known.extended(fresh.map(|link| Link::new(link.sequence, link.first)));
         self.chain.store(Arc::new(chain));
+        self.recent.forget_before(from);
         Ok(())
     }
 
@@ -215,10 +248,11 @@ impl Shared {
         };
         loop {
             let mut outcome = None;
+            let tail = self.find_tail();
             // Without a live tail nobody rings in time to be relied on.
             let look_again = (self.tail().is_none()).then(|| Instant::now() + NO_WRITER_WAIT);
             let until = [deadline, look_again].into_iter().flatten().min();
-            match &self.tail {
+            match tail {
                 Some(tail) => {
                     let bell = match concern {
                         ReadConcern::Local => &tail.appended_bell,
@@ -273,6 +307,24 @@ pub(crate) fn read_manifest(disk: &dyn Disk) -> Result<Manifest> {
     Ok(manifest)
 }
 
+/// Reads the manifest and the directory as they belong together, though a trim may come between the two.
+pub(crate) fn read_log(disk: &dyn Disk) -> Result<(Manifest, Chain)> {
+    let mut manifest = read_manifest(disk)?;
+    loop {
+        let (from, first) = (Sequence(manifest.first_sequence), OpId::new(manifest.first_op_id));
+        match Chain::read(disk, from, first) {
+            Ok(chain) => return Ok((manifest, chain)),
+            Err(error) => {
+                let now = read_manifest(disk)?;
+                if now.first_sequence == manifest.first_sequence {
+                    return Err(error);
+                }
+                manifest = now;
+            }
+        }
+    }
+}
+
 /// The reading face of a log. Cheap to clone; every method may be called from any thread.
 ///
 /// A view of a log that this process writes comes from [`Oplog::view`](crate::Oplog::view); of any other,
@@ -302,13 +354,12 @@ impl OplogView {
     }
 
     pub(crate) fn on(disk: Box<dyn Disk>) -> Result<OplogView> {
-        let manifest = read_manifest(&*disk)?;
-        let log_id = LogId::from_bytes(manifest.log_id);
-        let (from, first) = (Sequence(manifest.first_sequence), OpId::new(manifest.first_op_id));
+        let log_id = LogId::from_bytes(read_manifest(&*disk)?.log_id);
         // No tail file, or one that cannot be opened, only means that there is no live writer.
         let tail = Tail::open(&*disk, false).ok();
         let live = tail.as_ref().is_some_and(|tail| tail.is_live(log_id));
-        let chain = Chain::read(&*disk, from, first)?;
+        let (manifest, chain) = read_log(&*disk)?;
+        let first = OpId::new(manifest.first_op_id);
         let still = if live {
             OpId::ZERO
         } else {
@@ -318,7 +369,8 @@ impl OplogView {
             disk,
             log_id,
             chain: ArcSwap::from_pointee(chain),
-            tail,
+            recent: Recent::default(),
+            tail: tail.map_or_else(OnceLock::new, OnceLock::from),
             writer: false,
             closed: AtomicBool::new(false),
             live: AtomicBool::new(live),
@@ -472,7 +524,7 @@ impl OplogView {
     /// Raises `interrupt` and wakes everyone who waits, so that its waits end now.
     pub fn interrupt(&self, interrupt: &Interrupt) {
         interrupt.0.store(true, Ordering::SeqCst);
-        if let Some(tail) = &self.shared.tail
+        if let Some(tail) = self.shared.any_tail()
             // A read-only mapping cannot be rung; its waiters look for themselves every few milliseconds.
             && tail.is_writable()
         {

@@ -411,3 +411,26 @@ fn directories_that_are_no_log_are_refused_by_name() {
     assert!(matches!(existing_only.open(&nowhere), Err(Error::NotFound { .. })));
     assert!(!nowhere.exists());
 }
+
+#[test]
+fn a_view_that_is_older_than_the_tail_page_and_the_first_segment_catches_up() {
+    let (made, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = small().open(made.path()).unwrap();
+    fill(&log, 3, 100);
+    log.close().unwrap();
+    // A reader may come in the middle of a log's first open.
+    let manifest = made.path().join("MANIFEST");
+    std::fs::copy(&manifest, dir.path().join("MANIFEST")).unwrap();
+    let view = OplogView::open(dir.path()).unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut cursor = view.cursor_from_oldest(ReadConcern::Durable);
+        assert_eq!(cursor.wait(None, &Interrupt::new()), WaitOutcome::Ready);
+        check_to_end(&mut cursor, 100)
+    });
+    for segment in segments(made.path()) {
+        std::fs::copy(&segment, dir.path().join(segment.file_name().unwrap())).unwrap();
+    }
+    let log = small().open(dir.path()).unwrap();
+    assert_eq!(reader.join().unwrap(), OpId::new(3));
+    drop(log);
+}

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::SimDisk;
+use super::{File, Rng, SimDisk};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::format::{MANIFEST, Manifest, encode_checked};
-use crate::ids::OpId;
+use crate::format::{FRAMES_START, MANIFEST, Manifest, RECORD_BYTES, SLOT_OFFSETS, encode_checked};
+use crate::frame::{crc32, frame_bytes};
+use crate::ids::{OpId, Timestamp};
 use crate::oplog::Oplog;
 use crate::options::{Durability, Options};
 use crate::view::{ReadConcern, read_manifest};
@@ -197,6 +198,28 @@ fn a_trim_that_power_loss_interrupts_never_leaves_a_manifest_without_its_segment
     }
 }
 
+/// A directory may keep the name of a segment and lose that of its predecessor, as long as neither has been synced.
+#[test]
+fn power_loss_after_many_rolls_without_a_sync_leaves_no_gap_in_the_names() {
+    for seed in 0..50 {
+        let disk = SimDisk::new();
+        let log = open(&disk).unwrap();
+        while disk
+            .names()
+            .unwrap()
+            .iter()
+            .filter(|name| name.ends_with(".seg"))
+            .count()
+            < 5
+        {
+            append(&log, Durability::Memory).unwrap();
+        }
+        let crashed = disk.crash(&mut Rng::new(seed));
+        drop(log);
+        open(&crashed).unwrap_or_else(|e| panic!("seed {seed}: {e:?}"));
+    }
+}
+
 #[test]
 fn a_manifest_of_another_log_deletes_nothing() {
     let disk = SimDisk::new();
@@ -235,4 +258,63 @@ fn a_manifest_of_an_earlier_term_does_not_make_terms_go_back() {
     let crashed = disk.crash_to_durable();
     drop(log);
     check(&open(&crashed).unwrap(), last);
+}
+
+/// The clock may have been set back while the log was closed, and the search for the end may begin behind the last entry.
+#[test]
+fn timestamps_grow_across_a_reopening_whatever_the_clock_says() {
+    let disk = SimDisk::new();
+    let log = open(&disk).unwrap();
+    append(&log, Durability::Disk).unwrap();
+    log.close().unwrap();
+
+    // As if the entry had been written ten years from now.
+    let future = Timestamp::now().as_nanos() + 10 * 365 * 86_400 * 1_000_000_000;
+    edit(&disk, "0000000001-00000000000000000001.seg", |bytes| {
+        let seed = u32::from_le_bytes(bytes[44..48].try_into().unwrap());
+        bytes[FRAMES_START + 24..FRAMES_START + 32].copy_from_slice(&future.to_le_bytes());
+        let crc = crc32(seed, &bytes[FRAMES_START + 4..FRAMES_START + frame_bytes(500)]);
+        bytes[FRAMES_START..FRAMES_START + 4].copy_from_slice(&crc.to_le_bytes());
+    });
+    for _ in 0..3 {
+        let log = open(&disk).unwrap();
+        let before = log
+            .view()
+            .get(log.watermarks().appended, ReadConcern::Durable)
+            .unwrap()
+            .timestamp();
+        assert!(before.as_nanos() >= future);
+        let outcome = log
+            .append(KIND, &payload(log.watermarks().appended.next()), Durability::Memory)
+            .unwrap();
+        assert!(outcome.timestamp > before);
+        log.close().unwrap();
+    }
+
+    // The same when the newest segment is empty, and its predecessor sealed.
+    let log = open(&disk).unwrap();
+    fill_segment(&disk, &log);
+    disk.heal_space();
+    let last = log.watermarks().appended;
+    let before = log.view().get(last, ReadConcern::Local).unwrap().timestamp();
+    append(&log, Durability::Disk).unwrap();
+    log.close().unwrap();
+    let name = format!("0000000002-{:020}.seg", last.next().get());
+    edit(&disk, &name, |bytes| {
+        bytes[SLOT_OFFSETS[0]..SLOT_OFFSETS[0] + RECORD_BYTES].fill(0);
+        bytes[SLOT_OFFSETS[1]..SLOT_OFFSETS[1] + RECORD_BYTES].fill(0);
+        bytes[FRAMES_START..].fill(0);
+    });
+    // Power loss, so that the tail page says nothing about the entry.
+    let log = open(&disk.crash_to_durable()).unwrap();
+    assert_eq!(log.watermarks().appended, last);
+    assert!(log.append(KIND, &[], Durability::Memory).unwrap().timestamp > before);
+}
+
+fn edit(disk: &SimDisk, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut state = disk.state();
+    let file = state.file(name).unwrap();
+    let mut bytes = file.bytes();
+    change(&mut bytes);
+    *file = File::new(bytes.clone(), bytes);
 }

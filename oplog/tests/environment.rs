@@ -1,0 +1,354 @@
+//! The surroundings at their worst: a disk that is really full, a directory that cannot be written, readers and copies
+//! that come while segments are made and removed.
+//!
+//! The first two need a file system of their own. As root they mount a small tmpfs; as another user the test starts itself
+//! again in a mount namespace (`unshare -rm`). Where neither is permitted they say so and check nothing; as root they fail.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tailwater_oplog::{Durability, Error, ErrorKind, OpId, Oplog, OplogView, Options, ReadConcern, verify};
+
+const KIND: u8 = 200;
+const INSIDE: &str = "TAILWATER_INSIDE_NAMESPACE";
+
+fn options() -> Options {
+    Options {
+        segment_bytes: 1 << 20,
+        ..Options::default()
+    }
+}
+
+fn payload(op_id: u64, bytes: usize) -> Vec<u8> {
+    let mut payload = op_id.to_le_bytes().to_vec();
+    payload.resize(bytes, op_id as u8);
+    payload
+}
+
+fn append(log: &Oplog, bytes: usize, durability: Durability) -> Result<u64, Error> {
+    let next = log.watermarks().appended.next().get();
+    log.append(KIND, &payload(next, bytes), durability)
+        .map(|outcome| outcome.last.get())
+}
+
+fn read(view: &OplogView, concern: ReadConcern, bytes: usize) -> Result<u64, Error> {
+    let mut cursor = view.cursor_from_oldest(concern);
+    while let Some(entry) = cursor.try_next()? {
+        assert!(
+            entry.payload() == payload(entry.op_id().get(), bytes),
+            "entry {}",
+            entry.op_id()
+        );
+    }
+    Ok(cursor.position().previous().get())
+}
+
+/// A tmpfs that goes away with the value.
+struct Mount(tempfile::TempDir);
+
+impl Mount {
+    fn new(size: &str) -> Result<Mount, String> {
+        let dir = tempfile::tempdir().unwrap();
+        run(
+            "mount",
+            &[
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={size}"),
+                "tmpfs",
+                dir.path().to_str().unwrap(),
+            ],
+        )?;
+        Ok(Mount(dir))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = run("umount", &["-l", self.path().to_str().unwrap()]);
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .map_err(|e| format!("{program}: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    ))
+}
+
+/// Runs `test` on a tmpfs of that size, here or in a namespace where it may be mounted.
+#[expect(clippy::print_stderr, reason = "says what was not checked, and why")]
+fn on_tmpfs(name: &str, size: &str, test: impl FnOnce(&Path)) {
+    let refused = match Mount::new(size) {
+        Ok(mount) => return test(mount.path()),
+        Err(refused) => refused,
+    };
+    assert!(
+        std::env::var_os(INSIDE).is_none(),
+        "no mounts inside the namespace either: {refused}"
+    );
+    let there = Command::new("unshare")
+        .args(["-rm", "true"])
+        .status()
+        .is_ok_and(|status| status.success());
+    if !there {
+        assert!(
+            !rustix::process::geteuid().is_root(),
+            "root must be able to mount a tmpfs: {refused}"
+        );
+        eprintln!("{name} HAS CHECKED NOTHING: no tmpfs can be mounted ({refused}) and unshare -rm is not permitted");
+        return;
+    }
+    let inside = Command::new("unshare")
+        .arg("-rm")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(INSIDE, "1")
+        .status();
+    assert!(inside.unwrap().success(), "failed in a namespace of its own");
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_writing_resumes_when_there_is_space() {
+    on_tmpfs(
+        "a_full_disk_is_an_error_and_writing_resumes_when_there_is_space",
+        "6m",
+        full_disk,
+    );
+}
+
+fn full_disk(mount: &Path) {
+    let filler = mount.join("filler");
+    fs::write(&filler, vec![1; 1_500_000]).unwrap();
+    let dir = mount.join("log");
+    let log = options().open(&dir).unwrap();
+    let fill = || loop {
+        if let Err(error) = append(&log, 50_000, Durability::Memory) {
+            break error;
+        }
+    };
+    for _ in 0..3 {
+        let error = fill();
+        assert!(
+            matches!(&error, Error::StorageFull { path, bytes: 1_048_576, .. } if *path == dir),
+            "{error:?}"
+        );
+        assert_eq!(error.kind(), ErrorKind::Environment);
+    }
+    let last = log.watermarks().appended;
+    assert!(last.get() > 50, "{last}");
+    // What is there can be read, and made durable.
+    assert_eq!(read(&log.view(), ReadConcern::Local, 50_000).unwrap(), last.get());
+    log.sync(last).unwrap();
+    assert_eq!(
+        read(&OplogView::open(&dir).unwrap(), ReadConcern::Durable, 50_000).unwrap(),
+        last.get()
+    );
+    // What could not be allocated whole does not stay behind.
+    let spares = fs::read_dir(&dir)
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "spare"));
+    assert_eq!(spares.count(), 0);
+
+    fs::remove_file(&filler).unwrap();
+    assert_eq!(append(&log, 50_000, Durability::Disk).unwrap(), last.next().get());
+    let error = fill();
+    assert!(matches!(error, Error::StorageFull { .. }), "{error:?}");
+    let last = log.watermarks().appended;
+    log.close().unwrap();
+
+    // Opening writes a manifest. Without even that much space it fails by name, and works afterwards.
+    let full = fs::File::create(mount.join("rest")).unwrap();
+    let mut pieces = 0u64;
+    while std::os::unix::fs::FileExt::write_at(&full, &[1; 4096], pieces * 4096).is_ok_and(|n| n == 4096) {
+        pieces += 1;
+    }
+    let error = options().open(&dir).unwrap_err();
+    assert!(
+        matches!(&error, Error::Io { .. }) && error.kind() == ErrorKind::Environment,
+        "{error:?}"
+    );
+    drop(full);
+    fs::remove_file(mount.join("rest")).unwrap();
+    let log = options().open(&dir).unwrap();
+    assert_eq!(read(&log.view(), ReadConcern::Durable, 50_000).unwrap(), last.get());
+    let oldest = log.trim(last).unwrap();
+    assert!(oldest > OpId::FIRST);
+    append(&log, 50_000, Durability::Disk).unwrap();
+    log.close().unwrap();
+    assert!(verify(&dir).unwrap().findings.is_empty());
+}
+
+/// Name, length, inode, times and contents of everything in the directory.
+fn picture(dir: &Path) -> Vec<(PathBuf, u64, u64, i64, i64, Vec<u8>)> {
+    let look = |path: PathBuf| {
+        let m = fs::metadata(&path).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        (
+            path,
+            m.len(),
+            m.ino(),
+            m.mtime_nsec() + m.mtime() * 1_000_000_000,
+            m.ctime_nsec() + m.ctime(),
+            bytes,
+        )
+    };
+    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|e| look(e.unwrap().path())).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_read_only_file_system_can_be_read_and_not_written() {
+    on_tmpfs("a_read_only_file_system_can_be_read_and_not_written", "8m", |mount| {
+        let dir = mount.join("log");
+        let log = options().open(&dir).unwrap();
+        for _ in 0..100 {
+            append(&log, 20_000, Durability::Memory).unwrap();
+        }
+        log.close().unwrap();
+        // Once with the tail page of this boot, once without, and once without even the lock file.
+        for missing in [None, Some("TAIL"), Some("LOCK")] {
+            if let Some(name) = missing {
+                fs::remove_file(dir.join(name)).unwrap();
+            }
+            let before = picture(&dir);
+            run("mount", &["-o", "remount,bind,ro", mount.to_str().unwrap()]).unwrap();
+            let error = options().open(&dir).unwrap_err();
+            assert!(
+                matches!(&error, Error::Io { path, .. } if path.starts_with(&dir)),
+                "{error:?}"
+            );
+            assert_eq!(error.kind(), ErrorKind::Environment);
+            assert!(error.to_string().contains(dir.to_str().unwrap()), "{error}");
+
+            let view = OplogView::open(&dir).unwrap();
+            assert_eq!(read(&view, ReadConcern::Durable, 20_000).unwrap(), 100);
+            assert!(verify(&dir).unwrap().findings.is_empty());
+            // A reader that cannot ring still ends its waits.
+            let soon = Some(std::time::Instant::now() + Duration::from_millis(5));
+            let _ = view.wait(
+                OpId::new(101),
+                ReadConcern::Durable,
+                soon,
+                &tailwater_oplog::Interrupt::new(),
+            );
+            assert!(picture(&dir) == before, "a reader has changed something");
+            drop(view);
+            run("mount", &["-o", "remount,bind,rw", mount.to_str().unwrap()]).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_reader_changes_nothing_in_a_directory_it_could_write() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = temporary.path().join("log");
+    let log = options().open(&dir).unwrap();
+    for _ in 0..100 {
+        append(&log, 20_000, Durability::Memory).unwrap();
+    }
+    log.close().unwrap();
+    fs::remove_file(dir.join("TAIL")).unwrap();
+    let before = picture(&dir);
+    assert_eq!(
+        read(&OplogView::open(&dir).unwrap(), ReadConcern::Durable, 20_000).unwrap(),
+        100
+    );
+    verify(&dir).unwrap();
+    assert!(picture(&dir) == before);
+}
+
+/// Writes, rolls and trims until told to stop, while the test does something else to the same directory.
+fn busy_log(test: impl FnOnce(&Path)) {
+    let temporary = tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap());
+    let dir = temporary.path().join("log");
+    let log = options().open(&dir).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let last = append(&log, 100_000, Durability::Disk).unwrap();
+                if last > 30 {
+                    log.trim(OpId::new(last - 25)).unwrap();
+                }
+            }
+        });
+        let stop_at_end = StopAtEnd(&stop);
+        test(&dir);
+        drop(stop_at_end);
+    });
+}
+
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn readers_and_verify_come_while_segments_are_rolled_and_trimmed() {
+    busy_log(|dir| {
+        for round in 0..1_500 {
+            let view = OplogView::open(dir).unwrap_or_else(|e| panic!("round {round}: {e:?}"));
+            match read(&view, ReadConcern::Durable, 100_000) {
+                Ok(_) | Err(Error::HistoryLost { .. }) => {}
+                Err(error) => panic!("round {round}: {error:?}"),
+            }
+            if round % 10 == 0 {
+                let report = verify(dir).unwrap_or_else(|e| panic!("round {round}: {e:?}"));
+                assert!(report.is_sound(), "round {round}: {:?}", report.findings);
+            }
+        }
+    });
+}
+
+/// `cp` of a live log is not a snapshot: it may have a newer segment without an older one's end. What it must not do is
+/// yield wrong entries, or fewer without saying so.
+#[test]
+fn a_copy_made_under_load_reads_right_or_is_refused_by_name() {
+    let mut opened = 0;
+    busy_log(|dir| {
+        for round in 0..40 {
+            let copy = tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap());
+            for file in fs::read_dir(dir).unwrap() {
+                let file = file.unwrap();
+                // A file may be gone since the directory was read.
+                let _ = fs::copy(file.path(), copy.path().join(file.file_name()));
+            }
+            let report = verify(copy.path());
+            match options().open(copy.path()) {
+                Ok(log) => {
+                    let last = read(&log.view(), ReadConcern::Durable, 100_000);
+                    if report.is_ok_and(|report| report.is_sound()) {
+                        assert_eq!(last.unwrap(), log.watermarks().durable.get(), "round {round}");
+                    }
+                    opened += 1;
+                }
+                Err(error) => assert!(
+                    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Environment),
+                    "round {round}: {error:?}"
+                ),
+            }
+        }
+    });
+    assert!(opened > 0, "no copy could be opened at all");
+}
