@@ -27,6 +27,8 @@ pub(crate) struct Scan {
     pub(crate) end: usize,
     pub(crate) term: Term,
     pub(crate) timestamp: Timestamp,
+    /// The entry whose frame is not valid, and where it should stand: beyond `next` when that is inside a batch.
+    pub(crate) invalid: (OpId, usize),
 }
 
 /// Follows the frames in `area`, which begins at offset `start` of its segment, from entry `expected` on; calls `each` for
@@ -44,6 +46,7 @@ pub(crate) fn scan(
         end: start,
         term,
         timestamp: Timestamp::default(),
+        invalid: (expected, start),
     };
     let (mut next, mut at, mut term) = (expected, 0, term);
     while let Some(header) = area.get(at..).and_then(|rest| check_frame(rest, seed)) {
@@ -58,9 +61,11 @@ pub(crate) fn scan(
                 end: start + at,
                 term,
                 timestamp: header.timestamp,
+                invalid: whole.invalid,
             };
         }
     }
+    whole.invalid = (next, start + at);
     whole
 }
 
@@ -150,10 +155,11 @@ fn find_end<'a>(
     });
     let durable = slots.chain(beyond).fold(proven, OpId::max);
     if durable >= end.scan.next {
+        let (expected, offset) = end.scan.invalid;
         return Err(Error::Corrupt {
             path: segments[end.segment].path.clone(),
-            offset: end.scan.end as u64,
-            expected: end.scan.next,
+            offset: offset as u64,
+            expected,
             durable,
         });
     }

@@ -188,10 +188,11 @@ fn check_segment(segment: &Segment, successor: Option<OpId>, released: Option<Op
         }),
     };
     if wanted > last {
+        let (expected, offset) = found.invalid;
         report.findings.push(Finding::Damage(Error::Corrupt {
             path: segment.path.clone(),
-            offset: found.end as u64,
-            expected: found.next,
+            offset: offset as u64,
+            expected,
             durable: wanted,
         }));
     } else if successor.is_none()
