@@ -39,7 +39,7 @@ pub enum Error {
         oldest: OpId,
     },
     /// More than one starting point was given.
-    #[error("give one of resume_after, start_after and start_at_operation_time, not several")]
+    #[error("give one of resume_after, start_after, start_at_operation_time and start_at_oldest, not several")]
     ConflictingStart,
     /// The text filter does not parse.
     #[error("malformed filter: {0}")]

@@ -70,6 +70,8 @@ enum Start {
     /// As `Resume`, also behind an `invalidate`.
     AfterAny(ResumeToken),
     AtOperationTime(bson::Timestamp),
+    /// With the oldest entry the log has.
+    Oldest,
 }
 
 /// Builds a change stream. Errors in its parts come from [`Watch::start`] and [`Watch::subscribe`].
@@ -173,6 +175,12 @@ impl Watch {
         self
     }
 
+    /// Begins with the oldest event the log still has.
+    pub fn start_at_oldest(mut self) -> Watch {
+        self.starts.push(Start::Oldest);
+        self
+    }
+
     /// How much a subscription's channel holds before its watcher waits: events (default 10,000) and bytes of their entries
     /// (default 16 MiB), whichever is reached first; one event always fits.
     pub fn channel_capacity(mut self, events: usize, bytes: usize) -> Watch {
@@ -234,6 +242,11 @@ impl Watch {
             Start::Resume(token) if token.kind() == TokenKind::Invalidate => return Err(Error::Invalidated),
             Start::Resume(token) | Start::AfterAny(token) => token,
             Start::AtOperationTime(time) => return self.position_at(time),
+            Start::Oldest => {
+                let cursor = self.view.cursor_from_oldest(self.concern);
+                let token = self.token_at(cursor.position().previous())?;
+                return Ok((cursor, token));
+            }
         };
         let (expected, got) = (self.view.log_id(), token.log_id());
         if expected != got {
@@ -268,6 +281,14 @@ impl Watch {
 
     /// The token that stands behind `op_id`, whether or not that entry is still there.
     fn token_at(&self, op_id: OpId) -> Result<ResumeToken> {
+        if op_id == OpId::ZERO {
+            return Ok(ResumeToken::new(
+                self.view.log_id(),
+                tailwater_oplog::Term::default(),
+                op_id,
+                TokenKind::Event,
+            ));
+        }
         let term = match self.view.get(op_id, ReadConcern::Local) {
             Ok(entry) => entry.term(),
             Err(tailwater_oplog::Error::HistoryLost { .. }) => tailwater_oplog::Term::default(),

@@ -237,6 +237,13 @@ impl ChangeStream {
         }
     }
 
+    /// Blocks until the log has more to look at, which need not be an event for this stream; whether it has.
+    #[must_use]
+    pub fn wait_ready(&self, timeout: Option<Duration>) -> bool {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        self.cursor.wait(deadline, &self.interrupt) == WaitOutcome::Ready
+    }
+
     /// An iterator that blocks for each event and ends with the stream.
     pub fn blocking_iter(&mut self) -> BlockingIter<'_> {
         BlockingIter { stream: self }

@@ -39,7 +39,9 @@ fn wait_for_work(core: &Core) {
     let mut guard = core.signal.0.lock().unwrap_or_else(PoisonError::into_inner);
     let mut deadline = None;
     loop {
-        let bytes = core.layers().generations[0].bytes();
+        let Ok(layers) = core.layers() else { return };
+        let bytes = layers.generations[0].bytes();
+        drop(layers);
         if core.stopping.load(Ordering::SeqCst) || bytes >= core.freeze_bytes() {
             return;
         }
@@ -66,7 +68,7 @@ pub(crate) fn flush(core: &Core) -> Result<()> {
     let _one = core.applying.lock().unwrap_or_else(PoisonError::into_inner);
     core.freeze();
     // Oldest first; one may be left from a flush that failed.
-    let frozen: Vec<_> = core.layers().generations[1..].iter().rev().cloned().collect();
+    let frozen: Vec<_> = core.layers()?.generations[1..].iter().rev().cloned().collect();
     for generation in frozen {
         apply(core, &generation)?;
         core.retire(&generation);
@@ -91,15 +93,16 @@ fn apply(core: &Core, generation: &Generation) -> Result<()> {
     }
     core.record_origin(&mut batch, last)?;
     let (writes, bytes) = (batch.len(), batch.bytes());
-    core.engine.commit(batch, last.get())?;
+    core.engine()?.commit(batch, last.get())?;
     tracing::debug!(applied = %last, writes, bytes, "applied a generation");
     Ok(())
 }
 
 /// Removes what dropped collections have left behind.
 fn collect_garbage(core: &Core) -> Result<()> {
-    for number in Catalog::garbage(&core.engine.snapshot())? {
-        while core.engine.drop_collection_chunk(number.0, GARBAGE_CHUNK)? > 0 {
+    let engine = core.engine()?;
+    for number in Catalog::garbage(&engine.snapshot())? {
+        while engine.drop_collection_chunk(number.0, GARBAGE_CHUNK)? > 0 {
             if core.stopping.load(Ordering::SeqCst) {
                 return Ok(());
             }

@@ -77,16 +77,24 @@ impl Catalog {
         self.by_name.values()
     }
 
+    /// The next collection, if it is added under that name.
+    pub(crate) fn candidate(&self, namespace: Namespace, id: [u8; 16]) -> CollectionInfo {
+        CollectionInfo {
+            namespace,
+            id,
+            number: CollectionNumber(self.next),
+            options: RawDocumentBuf::new(),
+        }
+    }
+
     /// Adds a collection; nothing when its name or id is taken.
     pub(crate) fn add(&mut self, namespace: Namespace, id: [u8; 16], options: RawDocumentBuf) -> Option<CatalogChange> {
         if self.by_name.contains_key(&namespace) || self.by_id.contains_key(&id) {
             return None;
         }
         let info = CollectionInfo {
-            namespace: namespace.clone(),
-            id,
-            number: CollectionNumber(self.next),
             options,
+            ..self.candidate(namespace.clone(), id)
         };
         self.next += 1;
         self.by_id.insert(id, namespace.clone());

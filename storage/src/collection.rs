@@ -122,8 +122,8 @@ impl Collection {
         while documents.peek().is_some() && refused.is_none() {
             let core = self.core();
             let guard = core.lock_commit()?;
-            let info = core.ensure(&guard, &self.namespace)?;
-            let mut batch = InsertBatch::new(core, info);
+            let (info, creation) = core.define(&guard, &self.namespace);
+            let mut batch = InsertBatch::new(core, info, creation);
             while batch.has_room()
                 && let Some((index, document)) = documents.next()
             {
@@ -135,7 +135,8 @@ impl Collection {
                     }
                 }
             }
-            if !batch.drafts.is_empty() {
+            // A collection comes into being with its first document, and not without one.
+            if !batch.keys.is_empty() {
                 last = core.commit(&guard, &batch.drafts)?.last;
             }
         }
@@ -262,7 +263,7 @@ impl Collection {
                 filter,
             });
         };
-        let (layers, at) = core.reading();
+        let (layers, at) = core.reading()?;
         let key = filter.indexable().into_iter().find_map(|conjunct| match conjunct {
             // An array as a whole is no `_id`, and neither is a regular expression, so equality means this key.
             Conjunct::Equal { path, value } if path.as_str() == "_id" => {
@@ -323,7 +324,7 @@ impl Collection {
         let Some(info) = catalog.get(&self.namespace) else {
             return Ok(None);
         };
-        let (layers, at) = core.reading();
+        let (layers, at) = core.reading()?;
         Ok(layers.get(info.number, key, at)?.map(|stored| (info.clone(), stored)))
     }
 }
@@ -427,11 +428,11 @@ struct InsertBatch<'a> {
 }
 
 impl<'a> InsertBatch<'a> {
-    fn new(core: &'a Core, info: CollectionInfo) -> InsertBatch<'a> {
+    fn new(core: &'a Core, info: CollectionInfo, creation: Option<Draft>) -> InsertBatch<'a> {
         InsertBatch {
             core,
             info,
-            drafts: Vec::new(),
+            drafts: creation.into_iter().collect(),
             keys: std::collections::HashSet::new(),
             bytes: 0,
         }
@@ -457,7 +458,7 @@ impl<'a> InsertBatch<'a> {
         };
         let id = document.get("_id").ok().flatten().unwrap_or(RawBsonRef::Null);
         let key = document_key(id)?;
-        let (layers, at) = self.core.reading();
+        let (layers, at) = self.core.reading()?;
         if self.keys.contains(&key) || layers.get(self.info.number, &key, at)?.is_some() {
             let mut key = RawDocumentBuf::new();
             key.append(ID, id);

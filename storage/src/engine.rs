@@ -44,9 +44,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use fjall::config::CompressionPolicy;
-use fjall::{
-    CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
-};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 
 pub(crate) use batch::EngineBatch;
 pub(crate) use error::EngineError;
@@ -118,12 +116,8 @@ impl Engine {
             source,
         };
         let spaces = Arc::new(Spaces {
-            documents: database
-                .keyspace("documents", document_options)
-                .map_err(opening)?,
-            catalogue: database
-                .keyspace("catalogue", catalogue_options)
-                .map_err(opening)?,
+            documents: database.keyspace("documents", document_options).map_err(opening)?,
+            catalogue: database.keyspace("catalogue", catalogue_options).map_err(opening)?,
         });
 
         check_format(dir, &database, &spaces)?;
@@ -151,10 +145,7 @@ impl Engine {
     /// If `applied` is not above the last one: commits follow the log.
     pub(crate) fn commit(&self, batch: EngineBatch, applied: u64) -> Result<(), EngineError> {
         // The lock guards no data of its own, so a panic elsewhere leaves nothing half done.
-        let _committing = self
-            .committing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _committing = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
         let previous = self.applied();
         assert!(
             applied > previous,
@@ -162,11 +153,7 @@ impl Engine {
         );
 
         let mut write = batch.into_write(&self.database, &self.spaces)?;
-        write.insert(
-            &self.spaces.catalogue,
-            APPLIED_KEY,
-            &applied.to_le_bytes()[..],
-        );
+        write.insert(&self.spaces.catalogue, APPLIED_KEY, &applied.to_le_bytes()[..]);
         self.write(write)
     }
 
@@ -193,15 +180,8 @@ impl Engine {
     /// needs no record: the caller repeats the call for each dropped id in its catalogue until it
     /// returns zero. The drop itself must be covered by `applied` and the id never be used again,
     /// else replay or a later insert could meet a document that this call is about to remove.
-    pub(crate) fn drop_collection_chunk(
-        &self,
-        collection: u32,
-        documents_max: usize,
-    ) -> Result<usize, EngineError> {
-        let _committing = self
-            .committing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn drop_collection_chunk(&self, collection: u32, documents_max: usize) -> Result<usize, EngineError> {
+        let _committing = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
 
         let mut write = self.database.batch();
         for key in self.snapshot().keys(collection).take(documents_max) {
@@ -295,11 +275,7 @@ fn check_format(dir: &Path, database: &Database, spaces: &Spaces) -> Result<(), 
     match spaces.catalogue.get(FORMAT_KEY).map_err(opening)? {
         None => {
             let mut write = database.batch();
-            write.insert(
-                &spaces.catalogue,
-                FORMAT_KEY,
-                &FORMAT_VERSION.to_le_bytes()[..],
-            );
+            write.insert(&spaces.catalogue, FORMAT_KEY, &FORMAT_VERSION.to_le_bytes()[..]);
             write.commit().map_err(opening)
         }
         Some(found) if *found == FORMAT_VERSION.to_le_bytes() => Ok(()),

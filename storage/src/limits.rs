@@ -69,11 +69,7 @@ mod tests {
     #[test]
     fn damage_at_any_depth_is_found() {
         let sound = rawdoc! { "a": [{ "b": "text" }], "c": rawbson!(1) };
-        let text = sound
-            .as_bytes()
-            .windows(4)
-            .position(|bytes| bytes == b"text")
-            .unwrap();
+        let text = sound.as_bytes().windows(4).position(|bytes| bytes == b"text").unwrap();
         let mut bytes = sound.as_bytes().to_vec();
         bytes[text] = 0xff;
         let damaged = RawDocumentBuf::from_bytes(bytes).unwrap();

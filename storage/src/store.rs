@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use arc_swap::ArcSwap;
-use bson::{RawDocument, RawDocumentBuf};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bson::RawDocument;
 use tailwater_matcher::encode_key;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 use tailwater_oplog::{AppendOutcome, Durability, OpId, Oplog, OplogView, ReadConcern, Record, SharedEntry, Term};
@@ -80,12 +80,14 @@ pub fn log_directory(dir: &Path) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) log: Oplog,
-    pub(crate) engine: Engine,
+    /// Nothing once the store is closed, so that it can be opened again while handles of it are still around.
+    engine: ArcSwapOption<Engine>,
     pub(crate) options: StoreOptions,
     /// Held while a write is computed, appended and applied.
     commit: Mutex<()>,
     catalog: ArcSwap<Catalog>,
-    layers: ArcSwap<Layers>,
+    /// Nothing once the store is closed.
+    layers: ArcSwapOption<Layers>,
     /// The last entry that has been applied: what a read that begins now reads at.
     visible: AtomicU64,
     /// The applier's wake-up, and the writers' when the overlay is full.
@@ -141,12 +143,12 @@ impl Store {
         let core = Arc::new(Core {
             catalog: ArcSwap::from_pointee(Catalog::load(&snapshot)?),
             visible: AtomicU64::new(snapshot.applied()),
-            layers: ArcSwap::from_pointee(Layers {
+            layers: ArcSwapOption::from_pointee(Layers {
                 generations: vec![Arc::new(Generation::new())],
                 engine: snapshot,
             }),
             log,
-            engine,
+            engine: ArcSwapOption::from_pointee(engine),
             options: options.clone(),
             commit: Mutex::new(()),
             signal: (Mutex::new(()), Condvar::new()),
@@ -195,12 +197,12 @@ impl Store {
         let core = self.core();
         let outcome = {
             let guard = core.lock_commit()?;
-            if core.catalog().get(&namespace).is_some() {
+            let (_, Some(creation)) = core.define(&guard, &namespace) else {
                 return Err(Error::CollectionExists {
                     namespace: namespace.to_string(),
                 });
-            }
-            core.create(&guard, &namespace)?
+            };
+            core.commit(&guard, &[creation])?
         };
         core.settle(outcome.last, core.options.durability)
     }
@@ -294,11 +296,12 @@ impl Store {
     pub fn trim_log(&self, before: OpId) -> Result<OpId> {
         let core = self.core();
         applier::flush(core)?;
-        let persisted = OpId::new(core.engine.persist()?);
+        let persisted = OpId::new(core.engine()?.persist()?);
         Ok(core.log.trim(before.min(persisted.next()))?)
     }
 
-    /// Writes everything to the engine, syncs and closes. Other handles find the log closed.
+    /// Writes everything to the engine, syncs and closes. Other handles find the store closed; the directory is free to be
+    /// opened again, unless somebody is still reading: an unfinished [`Documents`](crate::Documents) keeps its state open.
     ///
     /// # Errors
     ///
@@ -318,7 +321,9 @@ impl Handle {
         core.wake();
         // A panic over there has been reported by the panic hook; the log has what the engine lacks.
         let _ = applier.join();
-        let flushed = applier::flush(core).and_then(|()| Ok(core.engine.persist()?));
+        let flushed = applier::flush(core).and_then(|()| Ok(core.engine()?.persist()?));
+        // The state before the log, whose lock says to others whether the directory is free.
+        core.release_state();
         core.log.clone().close()?;
         flushed.map(drop)
     }
@@ -374,15 +379,27 @@ impl Core {
         self.catalog.load_full()
     }
 
-    pub(crate) fn layers(&self) -> Arc<Layers> {
-        self.layers.load_full()
+    pub(crate) fn engine(&self) -> Result<Arc<Engine>> {
+        self.engine.load_full().ok_or_else(closed)
+    }
+
+    pub(crate) fn layers(&self) -> Result<Arc<Layers>> {
+        self.layers.load_full().ok_or_else(closed)
     }
 
     /// The state to read, and the OpID to read it at.
-    pub(crate) fn reading(&self) -> (Arc<Layers>, OpId) {
+    pub(crate) fn reading(&self) -> Result<(Arc<Layers>, OpId)> {
         // The layers before the OpID: the engine's part of them then covers no more than the OpID does.
-        let layers = self.layers();
-        (layers, self.visible())
+        let layers = self.layers()?;
+        Ok((layers, self.visible()))
+    }
+
+    /// Lets go of the state. Whoever is still reading keeps what he reads.
+    fn release_state(&self) {
+        // Under the lock, so that a write is either wholly before this or finds the store closed before it appends.
+        let _guard = self.lock();
+        self.layers.store(None);
+        self.engine.store(None);
     }
 
     pub(crate) fn visible(&self) -> OpId {
@@ -404,16 +421,14 @@ impl Core {
 
     /// Size at which a generation is due for the engine.
     pub(crate) fn freeze_bytes(&self) -> usize {
-        applier::FREEZE_BYTES.min(self.options.overlay_bytes_max / 2)
+        // At least one: an empty generation is never due.
+        applier::FREEZE_BYTES.min(self.options.overlay_bytes_max / 2).max(1)
     }
 
     fn overlay_bytes(&self) -> usize {
-        self.layers
-            .load()
-            .generations
-            .iter()
-            .map(|generation| generation.bytes())
-            .sum()
+        let layers = self.layers.load();
+        let generations = layers.iter().flat_map(|layers| &layers.generations);
+        generations.map(|generation| generation.bytes()).sum()
     }
 
     fn await_room(&self) -> Result<()> {
@@ -443,6 +458,7 @@ impl Core {
 
     /// Appends entries as one batch and applies them.
     pub(crate) fn commit(&self, _: &Commit<'_>, drafts: &[Draft]) -> Result<AppendOutcome> {
+        let layers = self.layers()?;
         let payloads: Vec<[&[u8]; 1]> = drafts.iter().map(|draft| [draft.payload.as_slice()]).collect();
         let records: Vec<Record<'_>> = drafts
             .iter()
@@ -454,12 +470,11 @@ impl Core {
             .collect();
         let outcome = self.log.append_batch(&records, Durability::Memory)?;
         let mut cursor = self.log.view().cursor(outcome.first, ReadConcern::Local)?;
-        let layers = self.layers.load();
         let generation = &layers.generations[0];
         let before = generation.bytes();
         for _ in drafts {
             let Some(entry) = cursor.try_next()? else {
-                return Err(tailwater_oplog::Error::Closed.into());
+                return Err(closed());
             };
             self.apply(generation, &entry.share())?;
         }
@@ -471,28 +486,20 @@ impl Core {
         Ok(outcome)
     }
 
-    /// Appends and applies the creation of a collection.
-    pub(crate) fn create(&self, guard: &Commit<'_>, namespace: &Namespace) -> Result<AppendOutcome> {
-        let options = RawDocumentBuf::new();
-        let entry = StoreEntry {
-            database: &namespace.database,
-            collection: &namespace.collection,
-            collection_id: uuid::Uuid::new_v4().into_bytes(),
-            detail: Some(&options),
-            ..StoreEntry::default()
-        };
-        self.commit(guard, &[Draft::new(EntryKind::Create, &entry)])
-    }
-
-    /// The collection of that name, created if need be.
-    pub(crate) fn ensure(&self, guard: &Commit<'_>, namespace: &Namespace) -> Result<CollectionInfo> {
-        if self.catalog().get(namespace).is_none() {
-            self.create(guard, namespace)?;
+    /// The collection of that name. If it is not there yet, as it will be, with the entry that creates it, to be committed
+    /// in front of what the caller has for it.
+    pub(crate) fn define(&self, _: &Commit<'_>, namespace: &Namespace) -> (CollectionInfo, Option<Draft>) {
+        let catalog = self.catalog();
+        if let Some(info) = catalog.get(namespace) {
+            return (info.clone(), None);
         }
-        let info = self.catalog().get(namespace).cloned();
-        info.ok_or_else(|| Error::NoSuchCollection {
-            namespace: namespace.to_string(),
-        })
+        let info = catalog.candidate(namespace.clone(), uuid::Uuid::new_v4().into_bytes());
+        let entry = StoreEntry {
+            detail: Some(&info.options),
+            ..entry_for(&info)
+        };
+        let creation = Draft::new(EntryKind::Create, &entry);
+        (info, Some(creation))
     }
 
     /// Waits until `op_id` is as durable as asked; returns it.
@@ -581,41 +588,44 @@ impl Core {
     /// Makes the newest generation an older one, and returns it; nothing when it is empty.
     pub(crate) fn freeze(&self) -> Option<Arc<Generation>> {
         let _guard = self.lock();
-        let layers = self.layers.load_full();
+        let layers = self.layers.load_full()?;
         let newest = Arc::clone(&layers.generations[0]);
         if newest.last() == OpId::ZERO {
             return None;
         }
         let mut generations = vec![Arc::new(Generation::new())];
         generations.extend(layers.generations.iter().cloned());
-        self.layers.store(Arc::new(Layers {
+        self.layers.store(Some(Arc::new(Layers {
             generations,
             engine: Arc::clone(&layers.engine),
-        }));
+        })));
         Some(newest)
     }
 
     /// Takes a generation away that the engine has by now.
     pub(crate) fn retire(&self, done: &Arc<Generation>) {
         let _guard = self.lock();
-        let layers = self.layers.load_full();
+        let (Some(layers), Some(engine)) = (self.layers.load_full(), self.engine.load_full()) else {
+            return;
+        };
         let generations = layers
             .generations
             .iter()
             .filter(|g| !Arc::ptr_eq(g, done))
             .cloned()
             .collect();
-        self.layers.store(Arc::new(Layers {
+        self.layers.store(Some(Arc::new(Layers {
             generations,
-            engine: self.engine.snapshot(),
-        }));
+            engine: engine.snapshot(),
+        })));
     }
 
     /// Checks that the engine's state was made from this log, or marks it so when it is new.
     fn check_origin(&self, state: &Path) -> Result<()> {
-        let applied = OpId::new(self.engine.applied());
+        let engine = self.engine()?;
+        let applied = OpId::new(engine.applied());
         let watermarks = self.log.watermarks();
-        let entries = self.engine.snapshot().catalog()?;
+        let entries = engine.snapshot().catalog()?;
         let origin = entries.iter().find(|(key, _)| key == ORIGIN).map(|(_, value)| value);
         let Some(origin) = origin else {
             return Ok(());
@@ -655,7 +665,7 @@ impl Core {
 
     /// Applies the entries that the engine does not cover.
     fn replay(self: &Arc<Core>) -> Result<()> {
-        let applied = OpId::new(self.engine.applied());
+        let applied = OpId::new(self.engine()?.applied());
         let oldest = self.log.watermarks().oldest;
         if applied.next() < oldest {
             return Err(Error::StateBehind { applied, oldest });
@@ -664,7 +674,7 @@ impl Core {
         let mut count = 0u64;
         while let Some(entry) = cursor.try_next()? {
             let entry = entry.share();
-            let layers = self.layers.load();
+            let layers = self.layers()?;
             self.apply(&layers.generations[0], &entry)?;
             self.visible.store(entry.op_id().get(), Ordering::Release);
             count += 1;
@@ -675,6 +685,10 @@ impl Core {
         tracing::info!(from = %applied.next(), entries = count, "replayed the log into the state");
         Ok(())
     }
+}
+
+fn closed() -> Error {
+    tailwater_oplog::Error::Closed.into()
 }
 
 /// Key under which the engine's catalogue names the log and the term of the last entry it covers.

@@ -111,12 +111,10 @@ impl Update {
         for operation in elements(document) {
             let operation = operation?;
             let operator = operator(operation.name)?;
-            let operand = operation
-                .document()
-                .ok_or_else(|| UpdateError::OperandNotDocument {
-                    operator: operation.name.to_owned(),
-                    found: operation.kind,
-                })?;
+            let operand = operation.document().ok_or_else(|| UpdateError::OperandNotDocument {
+                operator: operation.name.to_owned(),
+                found: operation.kind,
+            })?;
             for field in elements(operand?) {
                 let field = field?;
                 let path = Path::of_update(field.name)?;
@@ -159,9 +157,7 @@ impl Operator {
             Operator::Inc => match Number::read(operand) {
                 Some(number) => Ok(Change::Increment(number)),
                 None if operand.kind == ElementType::Decimal128 => {
-                    Err(UpdateError::DecimalUnsupported {
-                        path: path.to_string(),
-                    })
+                    Err(UpdateError::DecimalUnsupported { path: path.to_string() })
                 }
                 None => Err(UpdateError::IncrementNotNumeric {
                     path: path.to_string(),
@@ -181,8 +177,6 @@ fn operator(name: &str) -> Result<Operator, UpdateError> {
             operator: name.to_owned(),
         }
     } else {
-        UpdateError::FieldWithoutOperator {
-            field: name.to_owned(),
-        }
+        UpdateError::FieldWithoutOperator { field: name.to_owned() }
     })
 }

@@ -37,12 +37,7 @@ impl EngineBatch {
 
     /// Inserts or replaces a document.
     pub(crate) fn put(&mut self, collection: u32, key: &[u8], value: &[u8]) {
-        self.push(
-            Space::Documents,
-            &collection.to_be_bytes(),
-            key,
-            Some(value),
-        );
+        self.push(Space::Documents, &collection.to_be_bytes(), key, Some(value));
     }
 
     /// Removes a document; none there is no error.
@@ -89,11 +84,7 @@ impl EngineBatch {
     ///
     /// All changes of a commit share one sequence number, so two for the same key would be left to
     /// the engine's insertion order; and it takes sorted keys faster.
-    pub(super) fn into_write(
-        mut self,
-        database: &Database,
-        spaces: &Spaces,
-    ) -> Result<OwnedWriteBatch, EngineError> {
+    pub(super) fn into_write(mut self, database: &Database, spaces: &Spaces) -> Result<OwnedWriteBatch, EngineError> {
         if self.key_bytes_longest > KEY_BYTES_MAX {
             return Err(EngineError::KeyTooLong {
                 bytes: self.key_bytes_longest,
@@ -102,10 +93,8 @@ impl EngineBatch {
         }
         // Latest first and a stable sort, so that `dedup_by`, which keeps the first, keeps the latest.
         self.changes.reverse();
-        self.changes
-            .sort_by(|a, b| (a.space, &a.key).cmp(&(b.space, &b.key)));
-        self.changes
-            .dedup_by(|b, a| (a.space, &a.key) == (b.space, &b.key));
+        self.changes.sort_by(|a, b| (a.space, &a.key).cmp(&(b.space, &b.key)));
+        self.changes.dedup_by(|b, a| (a.space, &a.key) == (b.space, &b.key));
 
         let mut write = database.batch();
         for Change { space, key, value } in self.changes {

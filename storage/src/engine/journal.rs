@@ -30,9 +30,7 @@ pub(super) fn open_cutting_torn_tail(
     let broken = match open() {
         Ok(database) => return Ok(database),
         Err(fjall::Error::Locked) => {
-            return Err(EngineError::Locked {
-                dir: dir.to_owned(),
-            });
+            return Err(EngineError::Locked { dir: dir.to_owned() });
         }
         Err(error) if is_broken_batch(&error) => error,
         Err(source) => {
@@ -55,8 +53,7 @@ pub(super) fn open_cutting_torn_tail(
     };
     let kept = journal.with_extension("damaged");
     let bytes = fs::copy(&journal, &kept).map_err(|source| repairing(&journal, source))?;
-    let restore =
-        |cut: u64| cut_copy(&kept, &journal, cut).map_err(|source| repairing(&journal, source));
+    let restore = |cut: u64| cut_copy(&kept, &journal, cut).map_err(|source| repairing(&journal, source));
 
     // Invariant: cut at `sound` it opens, cut at `unsound` it does not.
     let (mut sound, mut unsound) = (0, bytes);
@@ -102,9 +99,7 @@ pub(super) fn open_cutting_torn_tail(
 fn is_broken_batch(error: &fjall::Error) -> bool {
     matches!(
         error,
-        fjall::Error::JournalRecovery(
-            Journal::ChecksumMismatch | Journal::TooManyItems | Journal::InsufficientLength
-        )
+        fjall::Error::JournalRecovery(Journal::ChecksumMismatch | Journal::TooManyItems | Journal::InsufficientLength)
     )
 }
 
@@ -128,10 +123,7 @@ pub(super) fn newest_journal(dir: &Path) -> io::Result<Option<PathBuf>> {
 /// Makes `journal` the first `bytes` bytes of `kept`, durably.
 fn cut_copy(kept: &Path, journal: &Path, bytes: u64) -> io::Result<()> {
     let mut source = io::Read::take(File::open(kept)?, bytes);
-    let mut target = OpenOptions::new()
-        .write(true)
-        .truncate(true)
-        .open(journal)?;
+    let mut target = OpenOptions::new().write(true).truncate(true).open(journal)?;
     io::copy(&mut source, &mut target)?;
     target.sync_all()
 }

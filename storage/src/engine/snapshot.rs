@@ -40,8 +40,7 @@ impl EngineSnapshot {
         let applied = match view.get(&spaces.catalogue, APPLIED_KEY).map_err(reading)? {
             None => 0,
             Some(bytes) => u64::from_le_bytes(
-                <[u8; 8]>::try_from(&bytes[..])
-                    .map_err(|_| EngineError::AppliedMalformed { bytes: bytes.len() })?,
+                <[u8; 8]>::try_from(&bytes[..]).map_err(|_| EngineError::AppliedMalformed { bytes: bytes.len() })?,
             ),
         };
         Ok(EngineSnapshot {
@@ -59,10 +58,7 @@ impl EngineSnapshot {
     /// The document under `key`.
     pub(crate) fn get(&self, collection: u32, key: &[u8]) -> Result<Option<Slice>, EngineError> {
         let key = prefixed(collection, key);
-        let value = self
-            .view
-            .get(&self.spaces.documents, key)
-            .map_err(reading)?;
+        let value = self.view.get(&self.spaces.documents, key).map_err(reading)?;
         Ok(value.map(|bytes| Slice { bytes, start: 0 }))
     }
 
@@ -101,10 +97,7 @@ impl EngineSnapshot {
     }
 
     /// Full keys, prefix included, of a collection. Values are not read.
-    pub(super) fn keys(
-        &self,
-        collection: u32,
-    ) -> impl Iterator<Item = Result<fjall::Slice, EngineError>> + use<> {
+    pub(super) fn keys(&self, collection: u32) -> impl Iterator<Item = Result<fjall::Slice, EngineError>> + use<> {
         self.view
             .prefix(&self.spaces.documents, collection.to_be_bytes())
             .map(|entry| entry.key().map_err(reading))
@@ -174,10 +167,7 @@ fn document(entry: fjall::Guard) -> Result<(Slice, Slice), EngineError> {
         bytes: key,
         start: COLLECTION_PREFIX_BYTES,
     };
-    let value = Slice {
-        bytes: value,
-        start: 0,
-    };
+    let value = Slice { bytes: value, start: 0 };
     Ok((key, value))
 }
 

@@ -57,10 +57,7 @@ fn all_keys(engine: &Engine, collection: u32) -> Vec<Vec<u8>> {
 fn new_engine_is_empty() {
     let (_dir, engine) = temporary();
     let snapshot = engine.snapshot();
-    assert_eq!(
-        (engine.applied(), engine.persisted(), snapshot.applied()),
-        (0, 0, 0)
-    );
+    assert_eq!((engine.applied(), engine.persisted(), snapshot.applied()), (0, 0, 0));
     assert_eq!(snapshot.get(1, b"a").unwrap(), None);
     assert_eq!(snapshot.catalog().unwrap(), []);
     assert!(all_keys(&engine, 1).is_empty());
@@ -167,12 +164,7 @@ fn scan_keeps_to_its_bounds() {
     put(
         &engine,
         1,
-        &[
-            (1, b"a", b""),
-            (1, b"b", b""),
-            (1, b"b\0", b""),
-            (1, b"c", b""),
-        ],
+        &[(1, b"a", b""), (1, b"b", b""), (1, b"b\0", b""), (1, b"c", b"")],
     );
     let check = |from, to, expected: &[&[u8]]| {
         assert_eq!(keys(&engine, 1, from, to), expected, "{from:?} {to:?}");
@@ -210,12 +202,7 @@ fn scan_does_not_leave_its_collection() {
     assert_eq!(all_keys(&engine, 2), [&b""[..], b"a"]);
     assert_eq!(all_keys(&engine, 3), [b""; 0]);
     assert_eq!(all_keys(&engine, u32::MAX), [&b""[..], b"\xff\xff"]);
-    let after = keys(
-        &engine,
-        1,
-        Bound::Excluded(b"\xff\xff\xff\xff\xff"),
-        Bound::Unbounded,
-    );
+    let after = keys(&engine, 1, Bound::Excluded(b"\xff\xff\xff\xff\xff"), Bound::Unbounded);
     assert_eq!(after, [b""; 0]);
     let before = keys(&engine, 2, Bound::Unbounded, Bound::Excluded(b""));
     assert_eq!(before, [b""; 0]);
@@ -235,10 +222,7 @@ fn dropped_collection_goes_in_chunks() {
 
     assert_eq!(engine.drop_collection_chunk(7, 10).unwrap(), 10);
     assert_eq!(all_keys(&engine, 7).len(), 15);
-    assert_eq!(
-        before.scan(7, Bound::Unbounded, Bound::Unbounded).count(),
-        25
-    );
+    assert_eq!(before.scan(7, Bound::Unbounded, Bound::Unbounded).count(), 25);
     drop(before);
     drop(engine);
     let engine = open(dir.path());
@@ -290,17 +274,11 @@ fn poisoned_engine_reads_but_does_not_write() {
     let (_dir, engine) = temporary();
     put(&engine, 1, &[(1, b"a", b"")]);
     let disk_full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-    assert!(matches!(
-        engine.poison(disk_full.into()),
-        EngineError::Write { .. }
-    ));
+    assert!(matches!(engine.poison(disk_full.into()), EngineError::Write { .. }));
 
     let refused = engine.commit(EngineBatch::new(), 2).unwrap_err();
     assert!(matches!(refused, EngineError::Poisoned));
-    assert!(matches!(
-        engine.persist().unwrap_err(),
-        EngineError::Poisoned
-    ));
+    assert!(matches!(engine.persist().unwrap_err(), EngineError::Poisoned));
     assert!(matches!(
         engine.drop_collection_chunk(1, 1).unwrap_err(),
         EngineError::Poisoned
@@ -319,11 +297,7 @@ fn second_open_is_refused() {
 #[test]
 fn foreign_format_is_refused() {
     let (dir, engine) = temporary();
-    engine
-        .spaces
-        .catalogue
-        .insert(super::FORMAT_KEY, [9, 9])
-        .unwrap();
+    engine.spaces.catalogue.insert(super::FORMAT_KEY, [9, 9]).unwrap();
     drop(engine);
     let error = Engine::open(dir.path(), CACHE_BYTES).unwrap_err();
     assert!(
@@ -412,12 +386,7 @@ fn assert_state_follows_from_applied(engine: &Engine) {
         .map(|document| {
             let (key, value) = document.unwrap();
             let n = u64::from_le_bytes(value[..8].try_into().unwrap());
-            assert!(
-                value[8..]
-                    .iter()
-                    .copied()
-                    .eq(filler(n).take(value.len() - 8))
-            );
+            assert!(value[8..].iter().copied().eq(filler(n).take(value.len() - 8)));
             (u64::from_be_bytes(key[..].try_into().unwrap()), n)
         })
         .collect();
@@ -458,11 +427,7 @@ fn killed_process_leaves_whole_commits() {
         let committed = fs::read(dir.path().join(COMMITTED_FILE)).unwrap_or_default();
         let committed = committed.try_into().map_or(0, u64::from_le_bytes);
         let engine = open(&dir.path().join("engine"));
-        assert!(
-            engine.applied() >= committed,
-            "{} < {committed}",
-            engine.applied()
-        );
+        assert!(engine.applied() >= committed, "{} < {committed}", engine.applied());
         assert_state_follows_from_applied(&engine);
     }
     assert!(
@@ -516,14 +481,9 @@ fn check_lost_pages(padding: usize) -> usize {
         let engine = open(lost.path());
         cuts += usize::from(kept.exists());
         let applied = engine.applied();
-        assert!(
-            (PERSISTED..LAST).contains(&applied),
-            "page={page} applied={applied}"
-        );
+        assert!((PERSISTED..LAST).contains(&applied), "page={page} applied={applied}");
         assert_state_follows_from_applied(&engine);
-        engine
-            .commit(batch_number(applied + 1, padding), applied + 1)
-            .unwrap();
+        engine.commit(batch_number(applied + 1, padding), applied + 1).unwrap();
         drop(engine);
         let engine = open(lost.path());
         assert_eq!(engine.applied(), applied + 1);
@@ -539,10 +499,7 @@ fn lost_page_among_small_documents_is_a_shorter_prefix() {
 
 #[test]
 fn lost_page_inside_a_large_document_is_a_shorter_prefix() {
-    assert!(
-        check_lost_pages(20_000) > 0,
-        "the engine copes by itself: drop the cut"
-    );
+    assert!(check_lost_pages(20_000) > 0, "the engine copes by itself: drop the cut");
 }
 
 #[test]

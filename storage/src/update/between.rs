@@ -26,10 +26,7 @@ impl UpdateDiff {
     /// (empty, or with a dot), if a name occurs twice, or if `_id` changes or moves, the answer is
     /// `None`, and the log needs the new version as a whole. Fields in another order are moved to the
     /// end, see [`UpdateDiff`].
-    pub fn between(
-        old: &RawDocument,
-        new: &RawDocument,
-    ) -> Result<Option<UpdateDiff>, UpdateError> {
+    pub fn between(old: &RawDocument, new: &RawDocument) -> Result<Option<UpdateDiff>, UpdateError> {
         let mut comparison = Comparison::default();
         let start = comparison.updated.begin();
         if !comparison.documents("", 1, old, new)? {
@@ -83,11 +80,7 @@ impl Comparison {
             return Ok(false);
         }
 
-        for field in old
-            .elements
-            .iter()
-            .filter(|field| new.get(field.name).is_none())
-        {
+        for field in old.elements.iter().filter(|field| new.get(field.name).is_none()) {
             if !is_nameable(field.name, is_root) {
                 return Ok(false);
             }
@@ -116,20 +109,13 @@ impl Comparison {
             if is_moving {
                 self.removed.push(joined(path, field.name));
             }
-            self.updated
-                .put(&joined(path, field.name), field.kind, field.value);
+            self.updated.put(&joined(path, field.name), field.kind, field.value);
         }
         Ok(true)
     }
 
     /// Compares two arrays at `path`, on the given level, element by element.
-    fn arrays(
-        &mut self,
-        path: &str,
-        level: usize,
-        old: &RawDocument,
-        new: &RawDocument,
-    ) -> Result<bool, UpdateError> {
+    fn arrays(&mut self, path: &str, level: usize, old: &RawDocument, new: &RawDocument) -> Result<bool, UpdateError> {
         let old = elements(old).collect::<Result<Vec<_>, _>>()?;
         let new = elements(new).collect::<Result<Vec<_>, _>>()?;
         // BSON does not insist on names that count up, and applying a diff would repair them.
@@ -156,13 +142,7 @@ impl Comparison {
     }
 
     /// Two values that differ, at `path` in a document or array on the given level.
-    fn values(
-        &mut self,
-        path: &str,
-        level: usize,
-        old: &Element<'_>,
-        new: &Element<'_>,
-    ) -> Result<(), UpdateError> {
+    fn values(&mut self, path: &str, level: usize, old: &Element<'_>, new: &Element<'_>) -> Result<(), UpdateError> {
         let mark = self.mark();
         let said = match (old.document(), new.document(), old.array(), new.array()) {
             _ if level == NESTING_MAX => false,
@@ -193,13 +173,8 @@ impl Comparison {
 
     fn bytes_since(&self, mark: Mark) -> usize {
         let removed = self.removed[mark.removed..].iter().map(String::len);
-        let truncated = self.truncated[mark.truncated..]
-            .iter()
-            .map(|array| array.field.len());
-        let lists: usize = removed
-            .chain(truncated)
-            .map(|bytes| bytes + LIST_ENTRY_BYTES)
-            .sum();
+        let truncated = self.truncated[mark.truncated..].iter().map(|array| array.field.len());
+        let lists: usize = removed.chain(truncated).map(|bytes| bytes + LIST_ENTRY_BYTES).sum();
         self.updated.len() - mark.updated + lists
     }
 }

@@ -71,9 +71,9 @@ impl UpdateDiff {
                     removed = Some(paths.collect::<Result<_, UpdateError>>()?);
                 }
                 (key, RawBsonRef::Array(arrays)) if key == TRUNCATED_ARRAYS => {
-                    let arrays = arrays.into_iter().map(|array| {
-                        TruncatedArray::parse(array?.as_document().ok_or_else(malformed)?)
-                    });
+                    let arrays = arrays
+                        .into_iter()
+                        .map(|array| TruncatedArray::parse(array?.as_document().ok_or_else(malformed)?));
                     truncated = Some(arrays.collect::<Result<_, UpdateError>>()?);
                 }
                 _ => return Err(malformed()),
@@ -89,11 +89,7 @@ impl UpdateDiff {
     /// `{updatedFields: {…}, removedFields: […], truncatedArrays: [{field, newSize}, …]}`.
     pub fn to_document(&self) -> RawDocumentBuf {
         let removed: RawArrayBuf = self.removed_fields.iter().map(String::as_str).collect();
-        let truncated: RawArrayBuf = self
-            .truncated_arrays
-            .iter()
-            .map(TruncatedArray::to_document)
-            .collect();
+        let truncated: RawArrayBuf = self.truncated_arrays.iter().map(TruncatedArray::to_document).collect();
         let mut document = RawDocumentBuf::new();
         document.append(UPDATED_FIELDS, &self.updated_fields);
         document.append(REMOVED_FIELDS, removed);
@@ -103,9 +99,7 @@ impl UpdateDiff {
 
     /// Whether it describes no change at all.
     pub fn is_empty(&self) -> bool {
-        self.updated_fields.is_empty()
-            && self.removed_fields.is_empty()
-            && self.truncated_arrays.is_empty()
+        self.updated_fields.is_empty() && self.removed_fields.is_empty() && self.truncated_arrays.is_empty()
     }
 
     /// Makes the new version of `document`; see *Exactness* above.
@@ -134,9 +128,7 @@ impl UpdateDiff {
 impl TruncatedArray {
     fn parse(document: &RawDocument) -> Result<TruncatedArray, UpdateError> {
         let field = document.get(FIELD.as_str())?.and_then(RawBsonRef::as_str);
-        let new_size = document
-            .get(NEW_SIZE.as_str())?
-            .and_then(RawBsonRef::as_i32);
+        let new_size = document.get(NEW_SIZE.as_str())?.and_then(RawBsonRef::as_i32);
         Ok(TruncatedArray {
             field: field.ok_or_else(|| malformed(FIELD))?.to_owned(),
             new_size: new_size

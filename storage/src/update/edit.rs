@@ -60,8 +60,7 @@ impl Edit {
 
         // Only the upsert of a document that is just being built has no `_id` yet.
         if let Some(id) = tree.child(ID) {
-            let found =
-                elements(old).find(|element| !matches!(element, Ok(found) if found.name != ID));
+            let found = elements(old).find(|element| !matches!(element, Ok(found) if found.name != ID));
             if found.transpose()?.is_none() {
                 changed |= self.create(ID, &id.node)?;
             }
@@ -86,12 +85,7 @@ impl Edit {
     }
 
     /// The fields of a document, between a `begin` and an `end` of the caller.
-    fn write_fields(
-        &mut self,
-        old: &RawDocument,
-        tree: &Tree,
-        level: Level,
-    ) -> Result<bool, UpdateError> {
+    fn write_fields(&mut self, old: &RawDocument, tree: &Tree, level: Level) -> Result<bool, UpdateError> {
         let mut changed = false;
         let mut met = vec![false; tree.orders()];
         for element in elements(old) {
@@ -117,20 +111,15 @@ impl Edit {
                     self.document.copy(&element);
                     false
                 }
-                node => self.change(&element, node)?,
+                node => self.change(element.name, &element, node)?,
             };
             if differs && level == Level::Root && element.name == ID {
-                return Err(UpdateError::ImmutableField {
-                    field: ID.to_owned(),
-                });
+                return Err(UpdateError::ImmutableField { field: ID.to_owned() });
             }
             changed |= differs;
         }
 
-        let mut new: Vec<_> = tree
-            .children()
-            .filter(|(_, child)| !met[child.order])
-            .collect();
+        let mut new: Vec<_> = tree.children().filter(|(_, child)| !met[child.order]).collect();
         new.sort_by_key(|(_, child)| child.order);
         for (name, child) in new {
             if level != Level::Root || name != ID {
@@ -159,10 +148,7 @@ impl Edit {
         let mut length = 0;
         for element in elements(old) {
             let element = element?;
-            if tree
-                .truncation()
-                .is_some_and(|truncation| length >= truncation)
-            {
+            if tree.truncation().is_some_and(|truncation| length >= truncation) {
                 changed = true;
                 break;
             }
@@ -177,7 +163,7 @@ impl Edit {
                     changed |= self.set(name, Some(&element), &null)?;
                 }
                 Some((_, name, node)) => {
-                    changed |= self.change(&Element { name, ..element }, node)?;
+                    changed |= self.change(name, &element, node)?;
                 }
             }
             length += 1;
@@ -192,8 +178,7 @@ impl Edit {
                 return Err(UpdateError::ArrayPaddingTooLarge { path, length });
             }
             for padding in length..index {
-                self.document
-                    .put(&padding.to_string(), ElementType::Null, &[]);
+                self.document.put(&padding.to_string(), ElementType::Null, &[]);
             }
             self.check_size()?;
             length = index + 1;
@@ -203,28 +188,24 @@ impl Edit {
     }
 
     /// An element that is there, and for which the tree has a node other than a removal.
-    fn change(&mut self, old: &Element<'_>, node: &Node) -> Result<bool, UpdateError> {
+    ///
+    /// In an array its name should be, but need not be, the index that the path has.
+    fn change(&mut self, name: &str, old: &Element<'_>, node: &Node) -> Result<bool, UpdateError> {
         match node {
-            Node::Leaf(Change::Set(value) | Change::Move(value)) => {
-                self.set(old.name, Some(old), value)
-            }
+            Node::Leaf(Change::Set(value) | Change::Move(value)) => self.set(name, Some(old), value),
             Node::Leaf(Change::Increment(increment)) => {
-                let sum = self.sum(old, *increment)?;
-                self.set(old.name, Some(old), &sum.to_value())
+                let sum = self.sum(name, old, *increment)?;
+                self.set(name, Some(old), &sum.to_value())
             }
             Node::Leaf(Change::Unset) => Ok(false),
             Node::Branch(tree) => {
                 if let Some(document) = old.document() {
-                    self.inside(old, |edit| {
-                        edit.write_fields(document?, tree, Level::Embedded)
-                    })
+                    self.inside(name, old, |edit| edit.write_fields(document?, tree, Level::Embedded))
                 } else if let Some(array) = old.array() {
-                    self.inside(old, |edit| edit.write_elements(array?, tree))
+                    self.inside(name, old, |edit| edit.write_elements(array?, tree))
                 } else if let Some(needed) = tree.first_needed() {
-                    let outer = self.enter(old.name);
-                    let error = self.not_viable(needed, old.kind);
-                    self.path.truncate(outer);
-                    Err(error)
+                    self.enter(name);
+                    Err(self.not_viable(needed, old.kind))
                 } else {
                     self.document.copy(old);
                     Ok(false)
@@ -256,20 +237,16 @@ impl Edit {
         }
     }
 
-    /// Writes `value` under `name`, in the place of `old`.
-    fn set(
-        &mut self,
-        name: &str,
-        old: Option<&Element<'_>>,
-        value: &Value,
-    ) -> Result<bool, UpdateError> {
-        if let Some(old) = old
-            && old.is(value.kind, &value.bytes)
-        {
-            self.document.copy(old);
-            return Ok(false);
-        }
-        let start = self.document.put(name, value.kind, &value.bytes);
+    /// Writes `value` under `name`, or in the place of `old`.
+    fn set(&mut self, name: &str, old: Option<&Element<'_>>, value: &Value) -> Result<bool, UpdateError> {
+        let start = match old {
+            Some(old) if old.is(value.kind, &value.bytes) => {
+                self.document.copy(old);
+                return Ok(false);
+            }
+            Some(old) => self.document.put(old.name, value.kind, &value.bytes),
+            None => self.document.put(name, value.kind, &value.bytes),
+        };
         self.check_size()?;
         self.updated(name, value.kind, start);
         Ok(true)
@@ -278,10 +255,11 @@ impl Edit {
     /// Copies the head of `old`, an embedded document or array, and lets `walk` write what is in it.
     fn inside(
         &mut self,
+        name: &str,
         old: &Element<'_>,
         walk: impl FnOnce(&mut Edit) -> Result<bool, UpdateError>,
     ) -> Result<bool, UpdateError> {
-        let outer = self.enter(old.name);
+        let outer = self.enter(name);
         self.document.head(old.name, old.kind);
         let start = self.document.begin();
         let changed = walk(self)?;
@@ -290,21 +268,17 @@ impl Edit {
         Ok(changed)
     }
 
-    fn sum(&self, old: &Element<'_>, increment: Number) -> Result<Number, UpdateError> {
-        let path = || self.joined(old.name);
+    fn sum(&self, name: &str, old: &Element<'_>, increment: Number) -> Result<Number, UpdateError> {
+        let path = || self.joined(name);
         match Number::read(old) {
-            Some(number) => {
-                number
-                    .add(increment)
-                    .map_err(|overflow| UpdateError::IncrementOverflow {
-                        path: path(),
-                        current: overflow.current,
-                        increment: overflow.increment,
-                    })
-            }
-            None if old.kind == ElementType::Decimal128 => {
-                Err(UpdateError::DecimalUnsupported { path: path() })
-            }
+            Some(number) => number
+                .add(increment)
+                .map_err(|overflow| UpdateError::IncrementOverflow {
+                    path: path(),
+                    current: overflow.current,
+                    increment: overflow.increment,
+                }),
+            None if old.kind == ElementType::Decimal128 => Err(UpdateError::DecimalUnsupported { path: path() }),
             None => Err(UpdateError::TypeMismatch {
                 path: path(),
                 found: old.kind,

@@ -26,9 +26,7 @@ pub(super) struct Value {
 }
 
 /// The elements of a document in order. Ends after the first error.
-pub(super) fn elements(
-    document: &RawDocument,
-) -> impl Iterator<Item = Result<Element<'_>, UpdateError>> {
+pub(super) fn elements(document: &RawDocument) -> impl Iterator<Item = Result<Element<'_>, UpdateError>> {
     let bytes = document.as_bytes();
     let mut start = size_of::<i32>();
     document.iter_elements().map(move |element| {
@@ -83,9 +81,7 @@ impl<'a> Element<'a> {
         alone.push(0);
         let levels = nesting(RawDocument::from_bytes(&alone)?)? - 1 + path.components().len();
         if levels > NESTING_MAX {
-            return Err(UpdateError::NestingTooDeep {
-                path: path.to_string(),
-            });
+            return Err(UpdateError::NestingTooDeep { path: path.to_string() });
         }
         Ok(())
     }

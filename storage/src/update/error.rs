@@ -33,10 +33,7 @@ pub enum UpdateError {
     },
 
     /// An operator that is not supported.
-    #[error(
-        "unknown update operator operator={operator} supported={}",
-        supported()
-    )]
+    #[error("unknown update operator operator={operator} supported={}", supported())]
     OperatorUnknown {
         /// Its name, with the dollar sign.
         operator: String,
@@ -148,10 +145,7 @@ pub enum UpdateError {
     },
 
     /// The resulting document would be too large.
-    #[error(
-        "document too large bytes_min={bytes_min} bytes_max={}",
-        DOCUMENT_BYTES_MAX
-    )]
+    #[error("document too large bytes_min={bytes_min} bytes_max={}", DOCUMENT_BYTES_MAX)]
     DocumentTooLarge {
         /// It has at least this size.
         bytes_min: usize,

@@ -25,9 +25,7 @@ impl Number {
         Some(match element.kind {
             ElementType::Int32 => Number::Int32(i32::from_le_bytes(element.value.try_into().ok()?)),
             ElementType::Int64 => Number::Int64(i64::from_le_bytes(element.value.try_into().ok()?)),
-            ElementType::Double => {
-                Number::Double(f64::from_le_bytes(element.value.try_into().ok()?))
-            }
+            ElementType::Double => Number::Double(f64::from_le_bytes(element.value.try_into().ok()?)),
             _ => return None,
         })
     }
@@ -92,11 +90,7 @@ mod tests {
         check(Int32(1), Int64(2), Int64(3));
         check(Int64(i64::MAX), Int32(-1), Int64(i64::MAX - 1));
         check(Int32(1), Double(0.5), Double(1.5));
-        check(
-            Int64(i64::MAX),
-            Double(1.0),
-            Double(9_223_372_036_854_775_808.0),
-        );
+        check(Int64(i64::MAX), Double(1.0), Double(9_223_372_036_854_775_808.0));
     }
 
     #[test]

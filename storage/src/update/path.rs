@@ -19,11 +19,7 @@ impl<'a> Path<'a> {
     /// A path of an update document, where a dollar sign has a meaning.
     pub(super) fn of_update(path: &'a str) -> Result<Path<'a>, UpdateError> {
         let parsed = Path::of_diff(path)?;
-        match parsed
-            .components
-            .iter()
-            .find(|component| component.starts_with('$'))
-        {
+        match parsed.components.iter().find(|component| component.starts_with('$')) {
             None => Ok(parsed),
             Some(component) => Err(UpdateError::PathComponentReserved {
                 path: path.to_owned(),
@@ -36,14 +32,10 @@ impl<'a> Path<'a> {
     pub(super) fn of_diff(path: &'a str) -> Result<Path<'a>, UpdateError> {
         let components: Vec<&str> = path.split('.').take(NESTING_MAX + 1).collect();
         if components.len() > NESTING_MAX {
-            return Err(UpdateError::NestingTooDeep {
-                path: path.to_owned(),
-            });
+            return Err(UpdateError::NestingTooDeep { path: path.to_owned() });
         }
         if components.contains(&"") {
-            return Err(UpdateError::PathComponentEmpty {
-                path: path.to_owned(),
-            });
+            return Err(UpdateError::PathComponentEmpty { path: path.to_owned() });
         }
         Ok(Path { components })
     }
@@ -54,10 +46,7 @@ impl<'a> Path<'a> {
 
     /// The last component, and those before it.
     pub(super) fn split_last(&self) -> (&'a str, &[&'a str]) {
-        let (last, parents) = self
-            .components
-            .split_last()
-            .expect("splitting gives one at least");
+        let (last, parents) = self.components.split_last().expect("splitting gives one at least");
         (last, parents)
     }
 }

@@ -101,9 +101,7 @@ impl Tree {
     /// A branch without one, only removals, does nothing to a scalar or to nothing at all.
     pub(super) fn first_needed(&self) -> Option<&str> {
         let needed = self.children().filter(|(_, child)| child.node.is_needed());
-        needed
-            .min_by_key(|(_, child)| child.order)
-            .map(|(name, _)| name)
+        needed.min_by_key(|(_, child)| child.order).map(|(name, _)| name)
     }
 
     /// The branch at `components`, a prefix of `path`, created if need be.
@@ -113,11 +111,7 @@ impl Tree {
             if !tree.children.contains_key(*component) {
                 tree.push(component, Node::Branch(Tree::default()));
             }
-            match tree
-                .children
-                .get_mut(*component)
-                .map(|child| &mut child.node)
-            {
+            match tree.children.get_mut(*component).map(|child| &mut child.node) {
                 Some(Node::Branch(branch)) => tree = branch,
                 _ => return Err(conflict(path, &components[..=depth])),
             }

@@ -119,13 +119,8 @@ fn operations() -> impl Strategy<Value = Vec<(String, Operation)>> {
     let operation = prop_oneof![
         value().prop_map(Operation::Set),
         Just(Operation::Unset),
-        prop::sample::select(vec![
-            Bson::Int32(0),
-            Bson::Int32(1),
-            Bson::Int64(2),
-            Bson::Double(0.5)
-        ])
-        .prop_map(Operation::Inc),
+        prop::sample::select(vec![Bson::Int32(0), Bson::Int32(1), Bson::Int64(2), Bson::Double(0.5)])
+            .prop_map(Operation::Inc),
     ];
     prop::collection::vec((path, operation), 1..5)
 }
@@ -138,9 +133,7 @@ fn update_document(operations: &[(String, Operation)]) -> Document {
             Operation::Unset => ("$unset", Bson::Int32(1)),
             Operation::Inc(number) => ("$inc", number.clone()),
         };
-        let operands = update
-            .entry(name.to_owned())
-            .or_insert_with(|| Bson::Document(doc! {}));
+        let operands = update.entry(name.to_owned()).or_insert_with(|| Bson::Document(doc! {}));
         operands.as_document_mut().unwrap().insert(path, operand);
     }
     update
@@ -210,11 +203,7 @@ fn model_one(at: &mut Bson, path: &[&str], operator: &str, operand: &Bson) -> Re
         },
         Bson::Array(elements) => {
             let Ok(index) = name.parse::<usize>() else {
-                return if is_unset {
-                    Ok(())
-                } else {
-                    Err(Refusal::NotViable)
-                };
+                return if is_unset { Ok(()) } else { Err(Refusal::NotViable) };
             };
             if index >= elements.len() {
                 if is_unset {
@@ -269,8 +258,18 @@ fn model_value(old: Option<&Bson>, operator: &str, operand: &Bson) -> Result<Bso
     }
 }
 
+/// Finds become named tests in the file above, so nothing is written beside the sources.
+fn config() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig {
+        cases: config.cases.max(2_000),
+        failure_persistence: None,
+        ..config
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn update_agrees_with_the_model(old in document(), operations in operations()) {

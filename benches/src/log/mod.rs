@@ -1,0 +1,119 @@
+//! Suite `log`: the oplog by itself, entries of 256 bytes.
+
+mod append_disk;
+mod append_memory;
+mod frames;
+mod killed;
+mod lookup;
+mod scan;
+mod tail_async;
+mod tail_blocking;
+
+use crate::cli::Arguments;
+use crate::harness::{Plan, Result};
+use crate::machine;
+use crate::report::{Comparison, Printer};
+
+pub(crate) use killed::fill;
+
+/// One or a few figures that are taken together.
+struct Workload {
+    /// Names of the figures; any of them selects the workload.
+    names: &'static [&'static str],
+    /// What its limit is.
+    limit: &'static str,
+    run: fn(&Plan) -> Result<Vec<Comparison>>,
+}
+
+const WORKLOADS: [Workload; 10] = [
+    Workload {
+        names: &["append-memory-1"],
+        limit: "header and payload copied into prefaulted memory, CRC-32",
+        run: append_memory::one,
+    },
+    Workload {
+        names: &["append-memory-batch64"],
+        limit: "as append-memory-1",
+        run: append_memory::batches,
+    },
+    Workload {
+        names: &["append-memory-2threads"],
+        limit: "tailwater with one thread",
+        run: append_memory::two_threads,
+    },
+    Workload {
+        names: &["append-disk-1", "append-disk-1-p50", "append-disk-1-p99"],
+        limit: "pwrite + fdatasync for each record, in a prepared file",
+        run: append_disk::one_writer,
+    },
+    Workload {
+        names: &["append-disk-64"],
+        limit: "20 times tailwater with one writer",
+        run: append_disk::many_writers,
+    },
+    Workload {
+        names: &["scan-crc", "scan-verified"],
+        limit: "the same frames in memory, CRC-32 of each; for scan-verified, twice tailwater's scan-crc",
+        run: scan::scans,
+    },
+    Workload {
+        names: &["tail-blocking", "tail-blocking-p99"],
+        limit: "a parked thread unparked, p50 and p99",
+        run: tail_blocking::wake_ups,
+    },
+    Workload {
+        names: &["tail-async", "tail-async-p99"],
+        limit: "tokio's Notify on a current-thread runtime, p50 and p99",
+        run: tail_async::wake_ups,
+    },
+    Workload {
+        names: &["lookup"],
+        limit: "one dependent read at a random place in memory of the same size",
+        run: lookup::random,
+    },
+    Workload {
+        names: &["open-after-kill"],
+        limit: "newest segment read and synced, CRC-32 of its frames",
+        run: killed::open,
+    },
+];
+
+/// Runs the suite, or those of its workloads that are named.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let known: Vec<_> = WORKLOADS.iter().flat_map(|workload| workload.names).copied().collect();
+    if let Some(unknown) = arguments.workloads.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(format!(
+            "no workload \"{unknown}\" in suite log; there are: {}",
+            known.join(", ")
+        )
+        .into());
+    }
+    let wanted = |name: &&str| arguments.workloads.is_empty() || arguments.workloads.iter().any(|w| w == name);
+    let chosen: Vec<_> = WORKLOADS
+        .iter()
+        .filter(|workload| workload.names.iter().any(wanted))
+        .collect();
+
+    let plan = Plan::new(arguments.quick, arguments.dir.as_deref())?;
+    let mut head = vec![
+        machine::facts(plan.dir()),
+        format!(
+            "{} rounds, limit and tailwater in turn; ratio of medians, 1 is the limit, more is better",
+            plan.rounds
+        ),
+        "durability: append-disk-* Disk, all others Memory".to_owned(),
+    ];
+    head.extend(
+        chosen
+            .iter()
+            .map(|workload| format!("limit of {}: {}", workload.names[0], workload.limit)),
+    );
+    let printer = Printer::new(arguments.json, "log", &head);
+    for workload in chosen {
+        plan.settle()?;
+        for comparison in (workload.run)(&plan)? {
+            printer.print(&comparison);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! The `tailwater` command: import documents, watch changes, look into a log, and prove on the spot that nothing gets lost.
+
+#![expect(clippy::print_stderr, reason = "a command line prints")]
+
+mod demo;
+mod directory;
+mod failure;
+mod import;
+mod log;
+mod output;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::{Failure, Outcome};
+
+/// An oplog-based document store with change streams.
+///
+/// A store is a directory. One process at a time writes it; any number of others can watch it live.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tailwater",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Try it:\n  \
+        tailwater demo\n  \
+        tailwater import --dir ./store --db shop --collection orders orders.json\n  \
+        tailwater watch --dir ./store --db shop --filter 'total > 100 and status is \"open\"'\n  \
+        tailwater log verify --dir ./store\n\n\
+        Exit codes:\n  \
+        0  done\n  \
+        1  something else went wrong\n  \
+        2  wrong arguments, a malformed filter, pipeline or token\n  \
+        3  malformed input: the message names the line; what came before it is imported\n  \
+        4  no store there, in use by another writer, newer than this release, or the disk is full\n  \
+        5  data on disk is damaged, or the demo found something lost\n  \
+        6  the history asked for has been trimmed, or belongs to another log\n\n\
+        Set TAILWATER_LOG=debug to see what the engine does."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Arguments),
+    Import(import::Arguments),
+    Watch(watch::Arguments),
+    Log(log::Arguments),
+    /// Shows the reference of the filter and match languages: `tailwater help filter`.
+    Help(HelpArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct HelpArguments {
+    /// A topic: filter.
+    #[arg(value_parser = ["filter"])]
+    topic: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TAILWATER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let arguments = Arguments::parse();
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { exit, message }) => {
+            eprintln!("tailwater: {message}");
+            ExitCode::from(exit as u8)
+        }
+    }
+}
+
+fn run(command: Command) -> Outcome {
+    match command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
+        Command::Watch(arguments) => watch::run(&arguments),
+        Command::Log(arguments) => log::run(&arguments),
+        Command::Help(HelpArguments { topic: Some(_) }) => output::print(&reference()),
+        Command::Help(HelpArguments { topic: None }) => {
+            use clap::CommandFactory;
+            output::print(&Arguments::command().render_long_help().to_string())
+        }
+    }
+}
+
+/// The reference page for reading: without the lines of its examples that only the compiler wants.
+fn reference() -> String {
+    let mut code = false;
+    let shown = tailwater::matcher::REFERENCE.lines().filter(|line| {
+        code ^= line.starts_with("```");
+        !(code && line.starts_with("# "))
+    });
+    shown.flat_map(|line| [line, "\n"]).collect()
+}
