@@ -1,5 +1,4 @@
-//! The log's housekeeping thread: prepares the next segment before it is needed, maps pages ahead of the appender, and
-//! writes the footers of full segments.
+//! The log's housekeeping thread: prepares the next segment before it is needed, and writes the footers of full segments.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,10 +7,6 @@ use crate::error::{Error, Result};
 use crate::ids::{OpId, Sequence};
 use crate::oplog::{Core, prepare_spare};
 use crate::segment::Segment;
-
-/// Pages are mapped for writing so many bytes ahead of an appender that does not sync. More would only make the next
-/// sync write pages that hold nothing yet.
-const PREFAULT_BYTES: usize = 256 << 10;
 
 /// The prepared segment, or what became of it.
 #[derive(Debug)]
@@ -59,30 +54,12 @@ impl Keeper {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Called under the append lock after each append: asks for the spare once the segment is a quarter full, and maps
-    /// pages ahead while appends come faster than syncs.
-    #[inline]
-    pub(crate) fn after_append(&self, core: &Core, segment: &Segment, offset: usize, prefaulted: &mut usize) {
-        if offset > *prefaulted {
-            self.prefault(core, segment, offset, prefaulted);
-        }
-    }
-
-    #[cold]
-    fn prefault(&self, core: &Core, segment: &Segment, offset: usize, prefaulted: &mut usize) {
+    /// Called under the append lock, once in a while: asks for the spare when the segment is a quarter full.
+    pub(crate) fn look(&self, segment: &Segment, offset: usize) {
+        // Relaxed: asking twice does no harm.
         if offset >= segment.length() / 4 && !self.asked.swap(true, Ordering::Relaxed) {
             self.ask(segment.sequence.next());
         }
-        let page_end = offset.next_multiple_of(4096);
-        let (last, durable) = (core.tail().appended(), core.tail().durable());
-        let unsynced = last.get().saturating_sub(durable.get());
-        // An appender that syncs every few entries would sync the mapped pages with each of them, for nothing.
-        if unsynced < 64 {
-            *prefaulted = page_end;
-            return;
-        }
-        segment.region().prefault(page_end..page_end + PREFAULT_BYTES);
-        *prefaulted = page_end + PREFAULT_BYTES;
     }
 
     fn ask(&self, sequence: Sequence) {

@@ -37,6 +37,7 @@ mod ids;
 mod keeper;
 mod oplog;
 mod options;
+mod prefault;
 mod recovery;
 mod region;
 mod segment;

@@ -18,6 +18,7 @@ use crate::frame::{FLAG_BATCH, FLAG_BATCH_END, FrameHeader, HEADER_BYTES, crc32,
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::keeper::Keeper;
 use crate::options::{Durability, Options};
+use crate::prefault::{Ahead, Prefaulter};
 use crate::recovery;
 use crate::region::RegionWriter;
 use crate::segment::{Segment, frames_capacity, prepared_records};
@@ -63,16 +64,16 @@ struct Appender {
     /// Invariant: the OpID of the next entry; `next - segment.first` entries are in the segment.
     next: OpId,
     timestamp: Timestamp,
-    /// Stores below this offset will not fault.
-    prefaulted: usize,
+    ahead: Ahead,
 }
 
-/// Shared by the handles of a writable log and its two threads.
+/// Shared by the handles of a writable log and its threads.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
     pub(crate) syncer: Syncer,
     pub(crate) keeper: Keeper,
+    pub(crate) prefaulter: Prefaulter,
     pub(crate) options: Options,
     pub(crate) segment_bytes: u64,
     term: Term,
@@ -217,11 +218,12 @@ impl Oplog {
         let core = Arc::new(Core {
             syncer: Syncer::new(Arc::clone(&segment)),
             keeper: Keeper::new(full),
+            prefaulter: Prefaulter::default(),
             options: options.clone(),
             segment_bytes,
             term: Term::new(manifest.term),
             appender: Mutex::new(Appender {
-                prefaulted: recovered.end.end,
+                ahead: Ahead::new(recovered.end.end),
                 offset: recovered.end.end,
                 next: recovered.end.next,
                 timestamp: recovered.end.timestamp,
@@ -238,6 +240,7 @@ impl Oplog {
         let threads = vec![
             spawn("tailwater-sync", &core, Syncer::run)?,
             spawn("tailwater-keep", &core, Keeper::run)?,
+            spawn("tailwater-map", &core, Prefaulter::run)?,
         ];
         let lock: Box<dyn LockGuard> = Box::new(lock);
         Ok(Oplog {
@@ -362,6 +365,7 @@ impl Handle {
             return Ok(());
         }
         core.keeper.stop();
+        core.prefaulter.stop();
         core.syncer.stop(core);
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
@@ -497,8 +501,12 @@ impl Core {
         appender.offset = offset;
         appender.next = op_id;
         appender.timestamp = timestamp;
-        self.keeper
-            .after_append(self, &appender.segment, offset, &mut appender.prefaulted);
+        if offset > appender.ahead.look {
+            self.keeper.look(&appender.segment, offset);
+            let unsynced = first.get() - watermark.get();
+            self.prefaulter
+                .advance(&appender.segment, offset, unsynced, &mut appender.ahead);
+        }
         AppendOutcome {
             first,
             last: op_id.previous(),
@@ -539,7 +547,7 @@ impl Core {
         appender.segment = segment;
         appender.writer = writer;
         appender.offset = FRAMES_START;
-        appender.prefaulted = FRAMES_START;
+        appender.ahead = Ahead::new(FRAMES_START);
         Ok(())
     }
 

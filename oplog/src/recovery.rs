@@ -76,7 +76,7 @@ pub(crate) fn highest_watermark(area: &[u8], seed: u32) -> OpId {
     while at + HEADER_BYTES <= area.len() {
         // Most of a torn segment was never written; step over that quickly.
         let page = &area[at..area.len().min(at + 4096)];
-        if page.iter().all(|&byte| byte == 0) {
+        if page.iter().fold(0, |all, &byte| all | byte) == 0 {
             at += page.len();
             continue;
         }
@@ -92,6 +92,19 @@ pub(crate) fn highest_watermark(area: &[u8], seed: u32) -> OpId {
         }
     }
     highest
+}
+
+/// Index of the last byte that is not zero. Whole pages first: most of a segment's rest was never written.
+pub(crate) fn last_nonzero(bytes: &[u8]) -> Option<usize> {
+    let mut end = bytes.len();
+    for page in bytes.rchunks(4096) {
+        if page.iter().fold(0, |all, &byte| all | byte) != 0 {
+            let start = end - page.len();
+            return page.iter().rposition(|&byte| byte != 0).map(|at| start + at);
+        }
+        end -= page.len();
+    }
+    None
 }
 
 /// Where the search begins in a segment: behind the newest slot, or at its beginning.
@@ -336,7 +349,7 @@ fn end_of(writer: &RegionWriter, segment: &Segment, last: OpId) -> Result<usize>
 /// Cuts everything from `offset` on, after keeping a copy of what is not zero.
 fn cut(disk: &dyn Disk, segment: &Segment, writer: &mut RegionWriter, offset: usize) -> Result<()> {
     let torn = writer.bytes(offset..segment.length());
-    let Some(last) = torn.iter().rposition(|&byte| byte != 0) else {
+    let Some(last) = last_nonzero(torn) else {
         return Ok(());
     };
     let name = free_name(disk, &format!("torn-{:010}-{offset}", segment.sequence.0), "bin")?;

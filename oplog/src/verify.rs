@@ -6,7 +6,7 @@ use crate::disk::OsDisk;
 use crate::error::{Error, Result};
 use crate::format::FRAMES_START;
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
-use crate::recovery::{highest_watermark, scan};
+use crate::recovery::{highest_watermark, last_nonzero, scan};
 use crate::segment::Segment;
 use crate::tail::Tail;
 use crate::view::{read_log, read_manifest};
@@ -206,7 +206,7 @@ fn check_segment(segment: &Segment, successor: Option<OpId>, released: Option<Op
         }));
     } else if released.is_none()
         && successor.is_none()
-        && let Some(rest) = area[found.end - FRAMES_START..].iter().rposition(|&byte| byte != 0)
+        && let Some(rest) = last_nonzero(&area[found.end - FRAMES_START..])
     {
         let bytes = rest as u64 + 1;
         report.findings.push(Finding::TornTail {
