@@ -1,8 +1,8 @@
 //! What a watcher asks for, and the builder that collects it.
 
 use bson::{Document, RawDocumentBuf};
-use tailwater_matcher::{Expression, parse_filter};
-use tailwater_oplog::{OpId, OplogView, ReadConcern};
+use tailwater_matcher::parse_filter;
+use tailwater_oplog::{OpId, OplogView, ReadConcern, Timestamp};
 
 use crate::error::{Error, Result};
 use crate::event::OperationType;
@@ -217,14 +217,25 @@ impl Watch {
             [start] => self.position(*start)?,
             _ => return Err(Error::ConflictingStart),
         };
+        let not_before = match self.starts.as_slice() {
+            [Start::AtOperationTime(time)] => log_time(*time),
+            _ => Timestamp::default(),
+        };
+        let resumed = matches!(self.starts.as_slice(), [Start::Resume(_) | Start::AfterAny(_)]);
         let plan = Plan {
             scope: self.scope,
-            filter: filter.unwrap_or_else(Expression::always),
+            filter,
             condition,
             images,
             log_id: self.view.log_id(),
+            not_before,
         };
-        Ok(ChangeStream::new(self.view, cursor, plan, token))
+        let mut ending = None;
+        if resumed && token.kind() == TokenKind::Event && token.op_id() >= self.view.watermarks().oldest {
+            let entry = self.view.get(token.op_id(), ReadConcern::Local)?;
+            ending = plan.ended_by(&entry)?.then_some(entry);
+        }
+        Ok(ChangeStream::new(self.view, cursor, plan, token, ending))
     }
 
     /// Starts the stream on a thread of its own, which delivers into a bounded channel. Dropping the handle ends it.

@@ -4,11 +4,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bson::raw::RawBsonRef;
 use futures::Stream;
 use futures::stream::FusedStream;
-use tailwater_matcher::Expression;
+use tailwater_matcher::{Expression, Fields};
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
-use tailwater_oplog::{Cursor, Interrupt, LogId, OplogView, SharedEntry, WaitOutcome};
+use tailwater_oplog::{Cursor, Interrupt, LogId, OplogView, SharedEntry, Timestamp, WaitOutcome};
 
 use crate::error::{Error, Result};
 use crate::event::{ChangeEvent, OperationType};
@@ -24,12 +25,14 @@ const ENTRIES_PER_POLL: u32 = 4096;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) scope: Scope,
-    /// The text filter, over the event's `fullDocument`.
-    pub(crate) filter: Expression,
+    /// The text filter, over the event's `fullDocument`; an event without one does not satisfy it.
+    pub(crate) filter: Option<Expression>,
     /// The pipeline, over the event.
     pub(crate) condition: Expression,
     pub(crate) images: Images,
     pub(crate) log_id: LogId,
+    /// Entries from before are passed over.
+    pub(crate) not_before: Timestamp,
 }
 
 /// What became of one entry.
@@ -46,7 +49,7 @@ impl Plan {
             return Ok((Verdict::Passed, false));
         };
         let store = StoreEntry::decode(entry.payload())?;
-        if !self.scope.includes(&store) {
+        if !self.scope.includes(&store) || entry.timestamp() < self.not_before {
             return Ok((Verdict::Passed, false));
         }
         let ends = self.scope.ends_with(kind);
@@ -67,7 +70,7 @@ impl Plan {
             return Err(Error::NoPreImage { op_id: entry.op_id() });
         }
         let fields = EventFields::new(*entry, store, operation, self.log_id, self.images);
-        let wanted = self.filter.matches(&fields) && self.condition.matches(&fields);
+        let wanted = self.satisfies_filter(&fields) && self.condition.matches(&fields);
         Ok((
             if wanted {
                 Verdict::Event(operation)
@@ -76,6 +79,20 @@ impl Plan {
             },
             ends,
         ))
+    }
+
+    fn satisfies_filter(&self, fields: &EventFields<'_>) -> bool {
+        let Some(filter) = &self.filter else { return true };
+        let has_document = matches!(fields.field("fullDocument"), Some(RawBsonRef::Document(_)));
+        has_document && filter.matches(fields)
+    }
+
+    /// Whether the entry, which the stream has delivered before, is one that ends it.
+    pub(crate) fn ended_by(&self, entry: &SharedEntry) -> Result<bool> {
+        let Some(kind) = EntryKind::from_number(entry.kind()) else {
+            return Ok(false);
+        };
+        Ok(self.scope.ends_with(kind) && self.scope.includes(&StoreEntry::decode(entry.payload())?))
     }
 
     fn wants_invalidate(&self, entry: &SharedEntry) -> Result<bool> {
@@ -128,13 +145,20 @@ pub struct ChangeStream {
 }
 
 impl ChangeStream {
-    pub(crate) fn new(view: OplogView, cursor: Cursor, plan: Plan, token: ResumeToken) -> ChangeStream {
+    /// `ending` is the entry that ended what is watched, when the stream goes on between its event and the `invalidate`.
+    pub(crate) fn new(
+        view: OplogView,
+        cursor: Cursor,
+        plan: Plan,
+        token: ResumeToken,
+        ending: Option<SharedEntry>,
+    ) -> ChangeStream {
         ChangeStream {
             view,
             cursor,
             plan,
             token,
-            state: State::Running,
+            state: ending.map_or(State::Running, State::Ending),
             interrupt: Interrupt::new(),
         }
     }

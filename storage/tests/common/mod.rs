@@ -1,0 +1,70 @@
+//! What the store's tests share: small stores, copies of directories, the whole content of a store.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bson::{RawDocumentBuf, rawdoc};
+use tailwater_oplog::{Durability, Options};
+use tailwater_storage::{Store, StoreOptions};
+
+/// Options with small segments, because each segment is prepared by writing it, and with writes that need no sync.
+pub(crate) fn small() -> StoreOptions {
+    StoreOptions {
+        oplog: Options {
+            segment_bytes: 1 << 20,
+            ..Options::default()
+        },
+        durability: Durability::Memory,
+        cache_bytes: 8 << 20,
+        ..StoreOptions::default()
+    }
+}
+
+/// Documents of every collection, in the order of a scan, by `database.collection`.
+pub(crate) type Content = BTreeMap<String, Vec<RawDocumentBuf>>;
+
+/// Everything in a store.
+pub(crate) fn content(store: &Store) -> Content {
+    let mut content = Content::new();
+    for database in store.database_names() {
+        for name in store.collection_names(&database) {
+            let found = store.collection(&database, &name).unwrap().find(&rawdoc! {}).unwrap();
+            content.insert(format!("{database}.{name}"), found.map(Result::unwrap).collect());
+        }
+    }
+    content
+}
+
+/// Copies a store's directory as a crash would leave it. The state goes first: in the copy it cannot cover more than the
+/// log has, as on a disk that the engine is written to after the log.
+pub(crate) fn copy_store(from: &Path, to: &Path) {
+    copy_dir(&from.join("state"), &to.join("state"));
+    copy_dir(&from.join("oplog"), &to.join("oplog"));
+}
+
+/// Copies a directory with everything in it.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, copy) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy_dir(&path, &copy);
+        } else if let Err(error) = std::fs::copy(&path, &copy) {
+            // A spare segment may have been renamed, a temporary file removed, since the directory was read.
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}", path.display());
+        }
+    }
+}
+
+/// Waits until `condition` holds.
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::yield_now();
+    }
+}
