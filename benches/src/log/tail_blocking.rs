@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tailwater_oplog::{Cursor, Durability, Interrupt, Oplog, ReadConcern};
 
 use super::frames::{KIND, payload};
-use crate::harness::{Latencies, Plan, Result, quantiles};
+use crate::harness::{Dice, Latencies, Plan, Result, quantiles};
 use crate::report::{Comparison, Unit};
 
 pub(super) const INTERVAL: Duration = Duration::from_millis(1);
@@ -24,10 +24,13 @@ pub(super) fn entries(plan: &Plan) -> usize {
     plan.pick(2000, 500)
 }
 
-/// Calls `send` once a millisecond with the nanoseconds since `origin`; never 0, never the same twice.
+/// Calls `send` once a millisecond with the nanoseconds since `origin`; never 0, never the same twice. The moment within
+/// the millisecond varies, so that it does not keep step with a timer of the log.
 pub(super) fn pace(entries: usize, origin: Instant, mut send: impl FnMut(u64) -> Result<()>) -> Result<()> {
+    let mut dice = Dice::new();
     for i in 1..=entries as u32 {
-        thread::sleep((origin + INTERVAL * i).saturating_duration_since(Instant::now()));
+        let due = INTERVAL * i + Duration::from_micros(dice.below(500));
+        thread::sleep((origin + due).saturating_duration_since(Instant::now()));
         send(nanos_since(origin))?;
     }
     Ok(())

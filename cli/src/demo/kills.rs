@@ -10,7 +10,7 @@ use super::watcher::WATCHERS;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kill {
     pub(crate) whom: Role,
-    /// It comes as soon as so many operations are acknowledged, and a moment.
+    /// It comes as soon as so many operations are done, and a moment.
     pub(crate) at: usize,
     /// The moment: so that any instruction of the victim can be its last.
     pub(crate) moment: Duration,
@@ -40,14 +40,20 @@ fn between(low: usize, high: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::writer::OPERATIONS_BEYOND_KILL;
     use super::*;
 
     #[test]
     fn the_kills_come_in_order_and_in_the_middle() {
-        for _ in 0..100 {
-            let kills = draw(4000);
+        for _ in 0..1000 {
+            let kills = draw(3854);
             assert!(kills.is_sorted_by_key(|kill| kill.at));
-            assert!(kills.iter().all(|kill| (800..3200).contains(&kill.at)));
+            assert!(kills.iter().all(|kill| (770..3100).contains(&kill.at)));
+            let beyond = |kill: &Kill| kill.at + OPERATIONS_BEYOND_KILL;
+            assert!(
+                kills.iter().all(|kill| beyond(kill) < 3800),
+                "the writer cannot be done before it is killed"
+            );
             assert!(kills.iter().any(|kill| matches!(kill.whom, Role::Watcher(_))));
         }
     }

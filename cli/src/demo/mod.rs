@@ -110,8 +110,6 @@ pub(crate) struct Pace {
     pub(crate) writer_down: Duration,
     /// … and a killed watcher.
     pub(crate) watcher_down: Duration,
-    /// How many operations the writer may get beyond the one where it is to be killed.
-    pub(crate) slack: usize,
 }
 
 impl Pace {
@@ -122,7 +120,6 @@ impl Pace {
             total: Duration::from_millis(total),
             writer_down: Duration::from_millis(writer_down),
             watcher_down: Duration::from_millis(watcher_down),
-            slack: 400,
         }
     }
 }
@@ -150,34 +147,38 @@ fn play(arguments: &Arguments, pace: Pace) -> Outcome {
 
     let run = Director::new(&stage, &plan, pace, &mut view).run();
     view.lower();
-    let record = match run {
-        Ok(Some(record)) => record,
-        Ok(None) => return Ok(()),
-        Err(failure) => {
-            if failure.exit == Exit::Damage {
-                stage.keep();
-            }
-            return Err(failure);
-        }
+    let Some(record) = run.map_err(|failure| with_evidence(failure, &mut stage))? else {
+        return Ok(());
     };
     view.tell("writer and watchers are done; now the proof");
     if let Some(sabotage) = arguments.sabotage {
         sabotage.tamper_with(&journal::path(stage.dir(), WATCHERS[0]))?;
     }
-    let proof = proof::prove(&stage, &plan, &record)?;
+    let proof = proof::prove(&stage, &plan, &record).map_err(|failure| with_evidence(failure, &mut stage))?;
     view.say(&report::epilogue(&plan, &record, &proof, view.elapsed()));
 
     let faults = proof.all_faults();
-    if !faults.is_empty() && arguments.sabotage.is_none() {
-        // Evidence.
-        stage.keep();
-    }
-    if !stage.is_temporary() {
-        view.say(&report::invitation(&stage));
-    }
     if faults.is_empty() {
+        if !stage.is_temporary() {
+            view.say(&report::invitation(&stage));
+        }
         return view.is_read().map(drop);
     }
     let message = format!("not everything is as it has to be:\n  {}", faults.join("\n  "));
-    Err(Failure::new(Exit::Damage, message))
+    let failure = Failure::new(Exit::Damage, message);
+    Err(match arguments.sabotage {
+        None => with_evidence(failure, &mut stage),
+        Some(_) => failure,
+    })
+}
+
+/// Has the store stay where a failure is to be looked into, and says so.
+fn with_evidence(mut failure: Failure, stage: &mut Stage) -> Failure {
+    if failure.exit == Exit::Damage {
+        stage.keep();
+        failure
+            .message
+            .push_str(&format!("\nthe store is kept: {}", stage.dir().display()));
+    }
+    failure
 }

@@ -6,13 +6,13 @@ use indicatif::HumanCount;
 
 use super::dataset::Day;
 use super::director::Record;
-use super::plan::{COLLECTION, DATABASE, Plan};
+use super::plan::Plan;
 use super::proof::Proof;
 use super::stage::Stage;
 use super::watcher::WATCHERS;
 
 /// Characters of a digest that are shown.
-const DIGEST_SHOWN: usize = 16;
+const DIGEST_SHOWN: usize = 8;
 
 /// The introduction.
 pub(crate) fn prologue(stage: &Stage, days: &[Day], plan: &Plan) -> String {
@@ -23,23 +23,23 @@ pub(crate) fn prologue(stage: &Stage, days: &[Day], plan: &Plan) -> String {
         ""
     };
     let mut text = format!(
-        "Tailwater demo: a writer and a watcher are killed with SIGKILL in the middle of their work, and nothing is lost.\n\n\
-         store      {}{removed}\n\
-         data       the weather in Seattle, {} days\n\
-         writer     a process that makes {} writes to {DATABASE}.{COLLECTION}: {} inserts, {} updates, {} replacements,\n\
-         {:11}{} deletions; it acknowledges each when it is on disk\n",
+        "Tailwater demo: kill a writer and a watcher at their work, and lose nothing.\n\n\
+         store     {}{removed}\n\
+         data      the weather in Seattle, {} days\n\
+         writer    a process that makes {} writes, each acknowledged when on disk:\n\
+         {:10}{} inserts, {} updates, {} replacements, {} deletions\n",
         stage.dir().display(),
         HumanCount(days.len() as u64),
         HumanCount(plan.operations.len() as u64),
+        "",
         count("insert"),
         count("update"),
         count("replace"),
-        "",
         count("delete"),
     );
     for watcher in WATCHERS {
         text.push_str(&format!(
-            "{:10} a process that watches: {}\n",
+            "{:9} a process that watches {}\n",
             watcher.name(),
             watcher.filter()
         ));
@@ -52,12 +52,12 @@ pub(crate) fn epilogue(plan: &Plan, record: &Record, proof: &Proof, elapsed: Dur
     let planned = plan.operations.len() as u64;
     let good = |good: bool| if good { "ok" } else { "WRONG" };
     let mut text = format!(
-        "\n{:10} {:46} {:>8} {:>8}  {}\n",
-        "watcher", "filter", "expected", "received", "SHA-256 of all"
+        "\n{:8} {:40} {:>8} {:>8}  {}\n",
+        "watcher", "filter", "expected", "received", "SHA-256"
     );
     for watcher in &proof.watchers {
         text.push_str(&format!(
-            "{:10} {:46} {:>8} {:>8}  {:17} {}\n",
+            "{:8} {:40} {:>8} {:>8}  {} {}\n",
             watcher.watcher.name(),
             watcher.watcher.filter(),
             HumanCount(watcher.expected).to_string(),
@@ -67,11 +67,11 @@ pub(crate) fn epilogue(plan: &Plan, record: &Record, proof: &Proof, elapsed: Dur
         ));
     }
     text.push_str(&format!(
-        "\nwrites     {} of {} acknowledged; {} cut off by a kill before their acknowledgement, and found in the log\n\
-         log        {} entries in {} segments, read from the first, every checksum verified: {}\n\
-         store      {} documents, compared with the plan byte for byte: {}\n\
-         kills      {}; each resumed where it was\n\
-         time       {:.1} s\n\n",
+        "\nwrites    {} of {} acknowledged, {} cut off by a kill, yet in the log\n\
+         log       {} entries in {} segments, every checksum verified: {}\n\
+         store     {} documents, byte for byte as planned: {}\n\
+         kills     {}; each went on where it was\n\
+         time      {:.1} s\n\n",
         HumanCount(record.acks.len() as u64),
         HumanCount(planned),
         record.found,
@@ -84,7 +84,7 @@ pub(crate) fn epilogue(plan: &Plan, record: &Record, proof: &Proof, elapsed: Dur
         elapsed.as_secs_f64(),
     ));
     text.push_str(if proof.all_faults().is_empty() {
-        "Every acknowledged write reached every matching watcher exactly once and in order."
+        "Each acknowledged write reached each matching watcher exactly once, in order."
     } else {
         "NOT PROVED."
     });

@@ -79,8 +79,8 @@ impl View {
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             all.add(ProgressBar::new(length).with_style(style).with_prefix(name))
         };
-        let writer = "  {prefix:9} {bar:30.cyan/blue} {human_pos:>5} of {human_len} acknowledged  {wide_msg}";
-        let watcher = "  {prefix:9} {human_pos:>36} events received    {wide_msg}";
+        let writer = "  {prefix:8} {bar:20.cyan/blue} {human_pos:>5}/{human_len} acknowledged  {wide_msg}";
+        let watcher = "  {prefix:8} {human_pos:>26} events received     {wide_msg}";
         let bars = Bars {
             writer: bar(writer, scene.writer.name, scene.operations),
             watchers: scene.watchers.iter().map(|w| bar(watcher, w.name, u64::MAX)).collect(),
@@ -105,16 +105,13 @@ impl View {
             return;
         }
         if self.told.replace(Instant::now()).is_some() {
-            let watchers: String = scene
-                .watchers
-                .iter()
-                .map(|w| format!(", {} {}", w.name, HumanCount(w.count)))
-                .collect();
+            let received = |w: &Standing| format!("{} {}", w.name, HumanCount(w.count));
+            let received: Vec<String> = scene.watchers.iter().map(received).collect();
             let (done, all) = (HumanCount(scene.writer.count), HumanCount(scene.operations));
-            self.tell(&format!(
-                "{done} of {all} writes acknowledged; received: {}",
-                watchers.trim_start_matches(", ")
-            ));
+            self.tell(&match received.as_slice() {
+                [] => format!("the writer is {}", scene.writer.state),
+                received => format!("{done}/{all} acknowledged; {}", received.join(", ")),
+            });
         }
     }
 

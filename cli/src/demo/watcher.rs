@@ -35,7 +35,7 @@ impl Watcher {
         match self {
             Watcher::Hot => "temp_max >= 25",
             Watcher::Downpour => r#"weather is "rain" and precipitation > 10"#,
-            Watcher::Changes => "$match operationType: update, replace or delete",
+            Watcher::Changes => "$match: update, replace or delete",
         }
     }
 

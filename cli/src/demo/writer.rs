@@ -11,6 +11,8 @@
 //!
 //! Operations fall due at an even pace, for somebody to watch. Steps that are due together, because the disk is slower than
 //! the pace, go into the log one after the other and share the sync of the last: what is on disk is always a prefix.
+//!
+//! Around the operation at which it is to be killed the writer hurries, so that the kill finds it at work and not asleep.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -26,6 +28,11 @@ use crate::failure::{Exit, Failure, Outcome};
 
 /// Operations that share a sync at the most, so that there is always a middle to be killed in.
 const OPERATIONS_PER_SYNC: usize = 128;
+
+/// How many operations the writer gets beyond the one at which it is to be killed, at the most.
+pub(crate) const OPERATIONS_BEYOND_KILL: usize = 600;
+/// How many operations before that one it begins to hurry.
+const OPERATIONS_HURRIED: usize = 64;
 
 /// How the demo's store is opened: with segments so small that the log comes to more than one.
 pub(crate) fn store_options() -> StoreOptions {
@@ -51,10 +58,12 @@ pub(crate) fn run(dir: &Path, plan: &Plan, total: Duration, until: usize) -> Out
     let early = durable.clone().with_durability(Durability::Memory);
     let started = Instant::now();
     let per_operation = total / u32::try_from(plan.operations.len().max(1)).unwrap_or(u32::MAX);
+    let hurry = until.saturating_sub(OPERATIONS_BEYOND_KILL + OPERATIONS_HURRIED);
     let mut next = done;
     let mut steps = plan.steps.iter().filter(|step| step.end > done).peekable();
     while let Some(step) = steps.peek() {
-        let due = done + (started.elapsed().as_nanos() / per_operation.as_nanos().max(1)) as usize;
+        let in_time = done + (started.elapsed().as_nanos() / per_operation.as_nanos().max(1)) as usize;
+        let due = if next >= hurry { until } else { in_time };
         if step.start > due || step.start >= until {
             std::thread::sleep(per_operation.max(Duration::from_micros(200)));
             continue;

@@ -69,6 +69,12 @@ pub(crate) fn prove(stage: &Stage, plan: &Plan, record: &Record) -> Outcome<Proo
     let mut log_faults = log.faults.clone();
     let mut model = Model::default();
     log_faults.extend(log::compare(plan, &mut model, &record.acks, &log.writes)?);
+    let accounted = record.acks.len() as u64 + record.found;
+    if accounted != plan.operations.len() as u64 {
+        log_faults.push(format!(
+            "{accounted} writes were acknowledged or cut off by a kill, not as many as planned"
+        ));
+    }
     let watchers = WATCHERS.map(|watcher| prove_watcher(stage, watcher, &log));
     let watchers = watchers.into_iter().collect::<Outcome<_>>()?;
     let (documents, state_faults) = state::compare(stage.dir(), &model)?;
