@@ -62,7 +62,7 @@ use crate::failure::{Exit, Failure, Outcome};
 /// it reads the log entry by entry and compares, by count and SHA-256: every acknowledged write has to have reached every
 /// matching watcher exactly once and in order.
 ///
-/// It ends by itself within a minute, usually in about 20 seconds. Exit code 5 means that something was lost.
+/// It ends by itself within a minute, usually in about 15 seconds. Exit code 5 means that something was lost.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     tailwater demo\n  \
