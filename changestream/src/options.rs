@@ -2,7 +2,7 @@
 
 use bson::{Document, RawDocumentBuf};
 use tailwater_matcher::parse_filter;
-use tailwater_oplog::{OpId, OplogView, ReadConcern, Timestamp};
+use tailwater_oplog::{OpId, OplogView, ReadConcern, Term, Timestamp};
 
 use crate::error::{Error, Result};
 use crate::event::OperationType;
@@ -290,21 +290,14 @@ impl Watch {
         Ok((cursor, token))
     }
 
-    /// The token that stands behind `op_id`, whether or not that entry is still there.
+    /// The token that stands behind all that `op_id` brought about, whether or not that entry is still there.
     fn token_at(&self, op_id: OpId) -> Result<ResumeToken> {
-        if op_id == OpId::ZERO {
-            return Ok(ResumeToken::new(
-                self.view.log_id(),
-                tailwater_oplog::Term::default(),
-                op_id,
-                TokenKind::Event,
-            ));
-        }
         let term = match self.view.get(op_id, ReadConcern::Local) {
+            _ if op_id == OpId::ZERO => Term::default(),
             Ok(entry) => entry.term(),
-            Err(tailwater_oplog::Error::HistoryLost { .. }) => tailwater_oplog::Term::default(),
+            Err(tailwater_oplog::Error::HistoryLost { .. }) => Term::default(),
             Err(e) => return Err(e.into()),
         };
-        Ok(ResumeToken::new(self.view.log_id(), term, op_id, TokenKind::Event))
+        Ok(ResumeToken::new(self.view.log_id(), term, op_id, TokenKind::Position))
     }
 }

@@ -209,7 +209,6 @@ impl ChangeStream {
                 return Ok(Some(None));
             };
             let judged = self.plan.judge(&entry);
-            let token = ResumeToken::new(self.plan.log_id, entry.term(), entry.op_id(), TokenKind::Event);
             let (verdict, ends) = match judged {
                 Ok(judged) => judged,
                 Err(e) => {
@@ -218,7 +217,11 @@ impl ChangeStream {
                 }
             };
             let shared = (ends || matches!(verdict, Verdict::Event(_))).then(|| entry.share());
-            self.token = token;
+            let kind = match shared {
+                Some(_) => TokenKind::Event,
+                None => TokenKind::Position,
+            };
+            self.token = ResumeToken::new(self.plan.log_id, entry.term(), entry.op_id(), kind);
             let Some(shared) = shared else { continue };
             if ends {
                 self.state = State::Ending(shared.clone());

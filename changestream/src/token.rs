@@ -17,10 +17,12 @@ const VERSION: u8 = 1;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum TokenKind {
-    /// The entry's own event, or the entry as such.
+    /// The entry's own event, which an `invalidate` may still follow.
     Event,
     /// The `invalidate` event that the entry brought about.
     Invalidate,
+    /// No event, but the entry with all it brought about: where a stream began, or what it passed over.
+    Position,
 }
 
 /// A position in a change stream, from which it can go on later: after a restart, in another process, on a replica.
@@ -83,6 +85,7 @@ impl ResumeToken {
         let kind = match self.kind {
             TokenKind::Event => 0,
             TokenKind::Invalidate => 1,
+            TokenKind::Position => 2,
         };
         let layout: Layout = (VERSION, self.log_id.to_bytes(), self.term.get(), self.op_id.get(), kind);
         let mut bytes = codec::encode_ordered(&layout);
@@ -105,6 +108,7 @@ impl ResumeToken {
         let kind = match kind {
             0 => TokenKind::Event,
             1 => TokenKind::Invalidate,
+            2 => TokenKind::Position,
             _ => return Err(malformed("its kind is unknown to this release")),
         };
         Ok(ResumeToken::new(
@@ -206,10 +210,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tokens_round_trip_and_sort_as_their_texts(a: (u32, u64, bool), b: (u32, u64, bool)) {
-            let make = |(term, op_id, invalidate)| {
-                token(term, op_id, if invalidate { TokenKind::Invalidate } else { TokenKind::Event })
-            };
+        fn tokens_round_trip_and_sort_as_their_texts(a: (u32, u64, u8), b: (u32, u64, u8)) {
+            let kinds = [TokenKind::Event, TokenKind::Invalidate, TokenKind::Position];
+            let make = |(term, op_id, kind): (u32, u64, u8)| token(term, op_id, kinds[usize::from(kind) % kinds.len()]);
             let (a, b) = (make(a), make(b));
             prop_assert_eq!(a.to_string().parse::<ResumeToken>().unwrap(), a);
             prop_assert_eq!(ResumeToken::from_document(&a.to_document()).unwrap(), a);

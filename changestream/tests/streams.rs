@@ -772,6 +772,31 @@ fn an_invalidate_events_token_starts_after_but_does_not_resume() {
 }
 
 #[test]
+fn a_stream_begun_right_behind_a_drop_has_nothing_to_do_with_it() {
+    let (_dir, writer) = orders(1);
+    let dropped = writer.drop_collection(ORDERS);
+    let begun = writer.watch(collection(ORDERS)).start().unwrap();
+    assert_eq!(begun.resume_token().op_id(), dropped.last);
+    insert_orders(&writer, 2..=2);
+    let event = &drain(&mut begun_again(&writer, &begun))[0];
+    assert_eq!(short(event), "insert shop.orders 2");
+    // The same for one that began at a time right behind it.
+    let watch = writer.watch(collection(ORDERS));
+    let time = decoded(event).get_timestamp("clusterTime").unwrap();
+    let begun = watch.start_at_operation_time(time).start().unwrap();
+    assert_eq!(
+        shorts(&drain(&mut begun_again(&writer, &begun))),
+        ["insert shop.orders 2"]
+    );
+}
+
+/// A stream that goes on from where another one began.
+fn begun_again(writer: &Writer, stream: &ChangeStream) -> ChangeStream {
+    let watch = writer.watch(collection(ORDERS));
+    watch.resume_after(stream.resume_token()).start().unwrap()
+}
+
+#[test]
 fn a_token_of_another_log_is_refused() {
     let ((_one, writer), (_other, stranger)) = (orders(3), orders(3));
     let token = from_oldest(&stranger)[0].resume_token();
