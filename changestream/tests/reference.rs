@@ -91,9 +91,9 @@ impl Written {
         if dice.once_in(2) {
             document.insert("tags", vec![dice.pick(&TAGS), dice.pick(&TAGS)]);
         }
-        if dice.once_in(10) {
+        if dice.once_in(3) {
             // Now and then the log goes on to its next segment.
-            document.insert("pad", "x".repeat(dice.roll(100_000)));
+            document.insert("pad", "x".repeat(dice.roll(150_000)));
         }
         let with_document = matches!(named, Some(Insert | Replace)) || named == Some(Update) && !dice.once_in(5);
         let with_pre_image = matches!(named, Some(Update | Replace | Delete)) && dice.once_in(2);
