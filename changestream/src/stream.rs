@@ -18,7 +18,7 @@ use crate::options::{FullDocument, FullDocumentBeforeChange, Images};
 use crate::scope::Scope;
 use crate::token::{ResumeToken, TokenKind};
 
-/// How many entries an async poll looks at before it lets other tasks run.
+/// How many entries a stream looks at before it lets other tasks run, and notices that it was stopped or the time is up.
 const ENTRIES_PER_POLL: u32 = 4096;
 
 /// What a stream selects and shows, compiled.
@@ -244,9 +244,11 @@ impl ChangeStream {
     pub fn wait_next(&mut self, timeout: Option<Duration>) -> Result<Option<ChangeEvent>> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
-            let event = self.next_if_any()?;
-            if event.is_some() || self.is_ended() {
-                return Ok(event);
+            match self.advance(ENTRIES_PER_POLL)? {
+                Some(event) if event.is_some() || self.is_ended() => return Ok(event),
+                Some(_) => {}
+                None if self.is_interrupted() || deadline.is_some_and(|d| Instant::now() >= d) => return Ok(None),
+                None => continue,
             }
             match self.cursor.wait(deadline, &self.interrupt) {
                 WaitOutcome::Ready => {}
@@ -300,6 +302,7 @@ impl Stream for ChangeStream {
                 Ok(Some(Some(event))) => return Poll::Ready(Some(Ok(event))),
                 Ok(Some(None)) if self.is_ended() || self.is_interrupted() => return Poll::Ready(None),
                 Ok(Some(None)) => {}
+                Ok(None) if self.is_interrupted() => return Poll::Ready(None),
                 Ok(None) => {
                     context.waker().wake_by_ref();
                     return Poll::Pending;

@@ -1108,6 +1108,21 @@ fn a_blocking_iterator_ends_with_its_stream_or_its_stopper() {
 }
 
 #[test]
+fn a_stopped_stream_does_not_first_look_through_the_whole_log() {
+    let (_dir, mut writer) = orders(0);
+    writer.durability = Durability::Memory;
+    insert_orders(&writer, 1..=20_000);
+    writer.insert("town.people", &rawdoc! { "_id": 7 });
+    writer.log.sync(writer.log.watermarks().appended).unwrap();
+    let mut stream = writer.watch(database("town")).start_at_oldest().start().unwrap();
+    stream.stopper().stop();
+    assert!(stream.wait_next(None).unwrap().is_none());
+    assert!(stream.resume_token().op_id() < writer.newest());
+    // What is there can still be read.
+    assert_eq!(ids(&drain(&mut stream)), [7]);
+}
+
+#[test]
 fn waiting_ends_when_the_time_is_up() {
     let (_dir, writer) = orders(1);
     let mut stream = writer.watch(collection(ORDERS)).start().unwrap();

@@ -256,6 +256,8 @@ impl Collection {
 
     fn candidates(&self, filter: Expression) -> Result<Candidates> {
         let core = self.core();
+        // The state before the catalogue: a collection that is still there afterwards has not begun to go from that state.
+        let (layers, at) = core.reading()?;
         let catalog = core.catalog();
         let Some(info) = catalog.get(&self.namespace) else {
             return Ok(Candidates {
@@ -263,7 +265,6 @@ impl Collection {
                 filter,
             });
         };
-        let (layers, at) = core.reading()?;
         let key = filter.indexable().into_iter().find_map(|conjunct| match conjunct {
             // An array as a whole is no `_id`, and neither is a regular expression, so equality means this key.
             Conjunct::Equal { path, value } if path.as_str() == "_id" => {
