@@ -52,6 +52,14 @@ impl Bell {
         self.region.cell_u32(self.offset + 4)
     }
 
+    /// Whether somebody waits. Sequentially consistent: the caller has moved a watermark before by an operation that is,
+    /// too.
+    #[inline]
+    pub(crate) fn is_awaited(&self) -> bool {
+        // Partner: the fence in `wait_until` and in `register`.
+        self.waiting().load(Ordering::SeqCst) != 0 || self.wakers_waiting.load(Ordering::SeqCst)
+    }
+
     /// Wakes everyone who waits. Call it after the watermark has moved.
     #[inline]
     pub(crate) fn ring(&self) {

@@ -17,23 +17,24 @@ use rustix::fs::FallocateFlags;
 
 use crate::region::Region;
 
-/// Writes that prepare a file are this long, and so are the folios in which the kernel tracks dirt afterwards. Larger ones
-/// make faults cheaper, and each sync of one small record write more; at this size the one is three times cheaper than with
-/// single pages and the other costs nothing yet. `docs/performance.md` has the figures.
-const PREPARE_BYTES: usize = 32 << 10;
+/// Zeros are written in pieces of this size: the kernel caches them in pages as large, which are faster to overwrite.
+pub(crate) const ZEROS_BYTES: usize = if cfg!(test) { 4 << 10 } else { 1 << 20 };
 /// Writes that rewrite a file are this long.
 const REWRITE_BYTES: usize = 64 << 10;
 
-/// A mapped file, and the way to make its stores durable.
+/// A mapped file, and the way to write it and make it durable.
 #[derive(Clone, Debug)]
 pub(crate) struct Medium {
     pub(crate) region: Arc<Region>,
     pub(crate) file: Arc<dyn Durable>,
 }
 
-/// Something whose stores can be made durable.
+/// A file that is written piece by piece, and can be made durable.
 pub(crate) trait Durable: Send + Sync + Debug {
-    /// Returns when everything stored before the call survives power loss. After an error nothing is known.
+    /// Writes `bytes` at `offset`, where its maps show them. Offset and length are multiples of eight. After an error any
+    /// part of them may have been written.
+    fn write_at(&self, offset: usize, bytes: &[u8]) -> io::Result<()>;
+    /// Returns when everything written before the call survives power loss. After an error nothing is known.
     fn sync(&self) -> io::Result<()>;
     /// Writes the bytes in `range` over themselves, so that the next sync writes them: after a sync has failed, the kernel
     /// takes the pages it could not write for clean.
@@ -57,16 +58,18 @@ pub(crate) trait Disk: Send + Sync + Debug {
     fn length(&self, name: &str) -> io::Result<u64>;
     /// Replaces a file's contents at once, durably.
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
-    /// Allocates a file of `length` zero bytes but for `records`, durably. On failure nothing is left behind.
-    fn prepare(&self, name: &str, length: u64, records: &[(usize, Vec<u8>)]) -> io::Result<()>;
+    /// Allocates a file that reads as `length` zero bytes but for `records`, durably; the zeros of a `filled` one have been
+    /// written, too. On failure nothing is left behind.
+    fn prepare(&self, name: &str, length: u64, filled: bool, records: &[(usize, Vec<u8>)]) -> io::Result<()>;
     /// Makes a file that was cut short `length` bytes long again, filled with zeros, durably.
     fn extend(&self, name: &str, length: u64) -> io::Result<()>;
+    /// Maps the first `length` bytes of a file for reading, and opens it for writing too if `writable`.
     fn open(&self, name: &str, length: usize, writable: bool) -> io::Result<Medium>;
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     fn remove(&self, name: &str) -> io::Result<()>;
     fn sync_directory(&self) -> io::Result<()>;
-    /// Opens the shared tail file of `length` bytes, making it when `writable`.
-    fn open_tail(&self, name: &str, length: usize, writable: bool) -> io::Result<(Medium, FileIdentity)>;
+    /// Opens a file of `length` bytes that processes share in memory and that is never synced, making it when `writable`.
+    fn open_shared(&self, name: &str, length: usize, writable: bool) -> io::Result<(Medium, FileIdentity)>;
     /// Takes the writer's lock, held until the result is dropped or the process dies.
     fn lock(&self, name: &str) -> Result<Box<dyn Any + Send + Sync>, LockError>;
 }
@@ -95,17 +98,15 @@ impl OsDisk {
         self.path.join(name)
     }
 
-    fn fill(file: &File, length: u64, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
-        // Real blocks: a store into a hole of a full disk would be a SIGBUS, here it is an error.
+    fn allocate(file: &File, length: u64, filled: bool, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
+        // Real blocks: later a full disk would fail a write whose entry has been accepted, here it is an error in time.
         rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length)?;
-        let zeros = [0; PREPARE_BYTES];
-        let mut offset = 0;
-        while offset < length {
-            let bytes = usize::try_from(length - offset)
-                .unwrap_or(PREPARE_BYTES)
-                .min(PREPARE_BYTES);
-            file.write_all_at(&zeros[..bytes], offset)?;
-            offset += bytes as u64;
+        if filled {
+            let zeros = vec![0; ZEROS_BYTES];
+            for offset in (0..length).step_by(ZEROS_BYTES) {
+                let bytes = ZEROS_BYTES.min(usize::try_from(length - offset).unwrap_or(ZEROS_BYTES));
+                file.write_all_at(&zeros[..bytes], offset)?;
+            }
         }
         for (at, bytes) in records {
             file.write_all_at(bytes, *at as u64)?;
@@ -118,6 +119,10 @@ impl OsDisk {
 struct OsFile(File);
 
 impl Durable for OsFile {
+    fn write_at(&self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset as u64)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
     }
@@ -165,10 +170,10 @@ impl Disk for OsDisk {
         self.sync_directory()
     }
 
-    fn prepare(&self, name: &str, length: u64, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
+    fn prepare(&self, name: &str, length: u64, filled: bool, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
         let path = self.at(name);
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        OsDisk::fill(&file, length, records).inspect_err(|_| {
+        OsDisk::allocate(&file, length, filled, records).inspect_err(|_| {
             // A failed fallocate can keep all the space it found.
             let _ = fs::remove_file(&path);
             let _ = self.sync_directory();
@@ -189,7 +194,7 @@ impl Disk for OsDisk {
                 "shorter than its length says",
             ));
         }
-        let region = Arc::new(Region::map(&file, length, writable)?);
+        let region = Arc::new(Region::map(&file, length, false)?);
         Ok(Medium {
             region,
             file: Arc::new(OsFile(file)),
@@ -208,7 +213,7 @@ impl Disk for OsDisk {
         File::open(&self.path)?.sync_all()
     }
 
-    fn open_tail(&self, name: &str, length: usize, writable: bool) -> io::Result<(Medium, FileIdentity)> {
+    fn open_shared(&self, name: &str, length: usize, writable: bool) -> io::Result<(Medium, FileIdentity)> {
         let path = self.at(name);
         let file = if writable {
             let file = OpenOptions::new()
@@ -228,7 +233,7 @@ impl Disk for OsDisk {
         };
         let metadata = file.metadata()?;
         if metadata.len() < length as u64 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "shorter than a tail file"));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "shorter than it must be"));
         }
         let identity = FileIdentity {
             device: metadata.dev(),

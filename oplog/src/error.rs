@@ -1,7 +1,7 @@
 //! What can go wrong with a log, precisely, and coarsely by what the caller would do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::ids::{LogId, OpId, Term};
@@ -225,6 +225,19 @@ impl Error {
             }
             Error::Poisoned { .. } => ErrorKind::Poisoned,
             Error::Closed => ErrorKind::Closed,
+        }
+    }
+
+    /// For a file of `bytes` bytes in the log's directory `dir` that is being allocated.
+    pub(crate) fn preparing(dir: &Path, path: &Path, bytes: u64) -> impl FnOnce(io::Error) -> Error {
+        let (dir, path) = (dir.to_path_buf(), path.to_path_buf());
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::StorageFull {
+                path: dir,
+                bytes,
+                source: Arc::new(source),
+            },
+            _ => Error::io("prepare", path)(source),
         }
     }
 

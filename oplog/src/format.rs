@@ -12,6 +12,7 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) const LOCK: &str = "LOCK";
 pub(crate) const MANIFEST: &str = "MANIFEST";
 pub(crate) const TAIL: &str = "TAIL";
+pub(crate) const BUFFER: &str = "BUFFER";
 const SEGMENT_SUFFIX: &str = ".seg";
 const SPARE_SUFFIX: &str = ".spare";
 
@@ -83,6 +84,16 @@ pub(crate) struct TailIdentity {
     pub(crate) inode: u64,
 }
 
+/// Whose frames the `BUFFER` file holds.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub(crate) struct BufferIdentity {
+    pub(crate) log_id: [u8; 16],
+    pub(crate) boot_id: [u8; 16],
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) capacity: u64,
+}
+
 /// A type that is stored as a checked record under its own magic.
 pub(crate) trait Checked: Encode + Decode<()> {
     const MAGIC: [u8; 8];
@@ -102,6 +113,9 @@ impl Checked for Trailer {
 }
 impl Checked for TailIdentity {
     const MAGIC: [u8; 8] = *b"TAILWTAL";
+}
+impl Checked for BufferIdentity {
+    const MAGIC: [u8; 8] = *b"TAILWBUF";
 }
 
 /// The bytes of `record` as a checked record, padded with zeros to a multiple of eight.

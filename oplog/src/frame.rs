@@ -19,6 +19,7 @@ pub(crate) const fn frame_bytes(payload: usize) -> usize {
 }
 
 /// CRC-32 (IEEE) of `bytes`, continuing from the finished value `seed`.
+#[inline]
 pub(crate) fn crc32(seed: u32, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(seed);
     hasher.update(bytes);
@@ -40,8 +41,8 @@ pub(crate) struct FrameHeader {
 }
 
 impl FrameHeader {
-    pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
-        let mut bytes = [0; HEADER_BYTES];
+    #[inline]
+    pub(crate) fn encode(&self, bytes: &mut [u8; HEADER_BYTES]) {
         bytes[0..4].copy_from_slice(&self.crc.to_le_bytes());
         bytes[4..8].copy_from_slice(&self.length.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.op_id.get().to_le_bytes());
@@ -51,7 +52,6 @@ impl FrameHeader {
         bytes[22..24].copy_from_slice(&self.reserved.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.timestamp.as_nanos().to_le_bytes());
         bytes[32..40].copy_from_slice(&self.watermark.get().to_le_bytes());
-        bytes
     }
 
     #[inline]
@@ -109,7 +109,8 @@ mod tests {
             timestamp: Timestamp::from_nanos(0x1112_1314_1516_1718),
             watermark: OpId::new(7),
         };
-        let mut bytes = header.encode().to_vec();
+        let mut bytes = vec![0; HEADER_BYTES];
+        header.encode(bytes.first_chunk_mut().unwrap());
         bytes.extend_from_slice(payload);
         bytes.resize(frame_bytes(payload.len()), 0);
         header.crc = crc32(seed, &bytes[4..]);

@@ -1,7 +1,8 @@
 //! The numbers a log is addressed with, each a type of its own so that an OpID can never be passed where a term is meant.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// Position of one entry in the log: dense, counted from 1, never reused under the same term.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -124,8 +125,13 @@ impl Timestamp {
     /// The wall clock's time. A clock before 1970 counts as 1970.
     #[must_use]
     pub fn now() -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+        // Straight from the clock: every append pays for this call, and the way through `SystemTime` costs half as much again.
+        let now = clock_gettime(ClockId::Realtime);
+        // A clock before 1970 or after 2554 counts as 1970.
+        let nanos = u64::try_from(now.tv_sec)
+            .ok()
+            .and_then(|s| s.checked_mul(1_000_000_000));
+        Timestamp(nanos.map_or(0, |nanos| nanos + now.tv_nsec as u64))
     }
 
     /// Nanoseconds since the Unix epoch.

@@ -1,12 +1,28 @@
 //! The log's housekeeping thread: prepares the next segment before it is needed, and writes the footers of full segments.
+//!
+//! A segment is ready as soon as its blocks are allocated. What time is left until it is needed goes into writing zeros over
+//! them, and it is taken as it is: no append waits for zeros.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::disk::{Medium, ZEROS_BYTES};
 use crate::error::{Error, Result};
+use crate::format::FRAMES_START;
 use crate::ids::{OpId, Sequence};
 use crate::oplog::{Core, prepare_spare};
 use crate::segment::Segment;
+
+/// A segment file that has been prepared, and is not part of the log yet.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) sequence: Sequence,
+    pub(crate) name: String,
+    pub(crate) medium: Medium,
+    /// Zeros have been written up to here.
+    filled: usize,
+}
 
 /// The prepared segment, or what became of it.
 #[derive(Debug)]
@@ -14,9 +30,19 @@ enum Spare {
     None,
     Wanted(Sequence),
     Preparing,
-    Ready(Sequence, String),
+    Ready(Prepared),
     Failed(Error),
 }
+
+/// Zeros are synced in steps of so many bytes. A log that syncs each entry is faster on
+/// blocks that have been written before: the file system then has nothing to note. `docs/performance.md` has the figures.
+const FILL_SYNC_BYTES: usize = 4 << 20;
+/// So many bytes of zeros for each byte appended: with three quarters of a segment to go, enough.
+const ZEROS_FOR_EACH: usize = 2;
+/// More unsynced entries than this mean a writer that does not sync each entry, for whom zeros are only in the way.
+const UNSYNCED_MAX: u64 = 1024;
+/// The thread yields to all others: what it does can wait.
+const NICE: i32 = 10;
 
 #[derive(Debug)]
 struct Jobs {
@@ -26,6 +52,24 @@ struct Jobs {
     stop: bool,
 }
 
+impl Jobs {
+    fn fill_failed(&mut self, core: &Core, error: io::Error) {
+        match std::mem::replace(&mut self.spare, Spare::None) {
+            Spare::Ready(prepared) => {
+                // The blocks are there; but a file that takes no zeros will hardly take frames.
+                tracing::error!(%error, "filling the next segment with zeros");
+                let _ = core.disk().remove(&prepared.name);
+                self.spare = Spare::Failed(Error::io("write", core.disk().path().join(&prepared.name))(error));
+            }
+            other => {
+                // Taken meanwhile. The kernel tells of a page it could not write once, and may have meant a frame's.
+                self.spare = other;
+                core.shared.poison.set(core.tail(), error);
+            }
+        }
+    }
+}
+
 /// Housekeeping. See the module documentation.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -33,6 +77,10 @@ pub(crate) struct Keeper {
     changed: Condvar,
     /// Whether the spare for the next segment has been asked for; a copy for the append path.
     asked: AtomicBool,
+    /// Whether the spare is about to be taken: no more zeros.
+    taking: AtomicBool,
+    /// Bytes of zeros that the progress of the appends entitles to.
+    zeros_due: AtomicUsize,
 }
 
 impl Keeper {
@@ -47,6 +95,8 @@ impl Keeper {
             jobs: Mutex::new(jobs),
             changed: Condvar::new(),
             asked: AtomicBool::new(false),
+            taking: AtomicBool::new(false),
+            zeros_due: AtomicUsize::new(0),
         }
     }
 
@@ -54,17 +104,26 @@ impl Keeper {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Called under the append lock, once in a while: asks for the spare when the segment is a quarter full.
-    pub(crate) fn look(&self, segment: &Segment, offset: usize) {
+    /// Called under the append lock, every so many `appended` bytes: asks for the spare when the segment is a quarter full,
+    /// and has it filled in step with the appends if they are synced one by one.
+    pub(crate) fn look(&self, segment: &Segment, offset: usize, appended: usize, unsynced: u64) {
+        if offset < segment.length() / 4 {
+            return;
+        }
         // Relaxed: asking twice does no harm.
-        if offset >= segment.length() / 4 && !self.asked.swap(true, Ordering::Relaxed) {
+        if !self.asked.swap(true, Ordering::Relaxed) {
             self.ask(segment.sequence.next());
+        }
+        if unsynced < UNSYNCED_MAX {
+            self.zeros_due.fetch_add(appended * ZEROS_FOR_EACH, Ordering::Relaxed);
+            // Without the lock the thread may miss it; the next look comes.
+            self.changed.notify_all();
         }
     }
 
     fn ask(&self, sequence: Sequence) {
         let mut jobs = self.lock();
-        if !matches!(jobs.spare, Spare::Preparing | Spare::Ready(..)) {
+        if !matches!(jobs.spare, Spare::Preparing | Spare::Ready(_)) {
             jobs.spare = Spare::Wanted(sequence);
             self.changed.notify_all();
         }
@@ -72,20 +131,23 @@ impl Keeper {
 
     /// The prepared file for segment `sequence`, waiting for it if need be. A failure is this call's; the next one tries
     /// again.
-    pub(crate) fn take_spare(&self, core: &Core, sequence: Sequence) -> Result<String> {
+    pub(crate) fn take_spare(&self, core: &Core, sequence: Sequence) -> Result<Prepared> {
+        self.taking.store(true, Ordering::Relaxed);
+        let taken = self.wait_for_spare(core, sequence);
+        self.taking.store(false, Ordering::Relaxed);
+        self.asked.store(false, Ordering::Relaxed);
+        self.zeros_due.store(0, Ordering::Relaxed);
+        taken
+    }
+
+    fn wait_for_spare(&self, core: &Core, sequence: Sequence) -> Result<Prepared> {
         self.ask(sequence);
         let mut jobs = self.lock();
         loop {
             match std::mem::replace(&mut jobs.spare, Spare::None) {
-                Spare::Ready(ready, name) if ready == sequence => {
-                    self.asked.store(false, Ordering::Relaxed);
-                    return Ok(name);
-                }
-                Spare::Ready(..) | Spare::None => jobs.spare = Spare::Wanted(sequence),
-                Spare::Failed(error) => {
-                    self.asked.store(false, Ordering::Relaxed);
-                    return Err(error);
-                }
+                Spare::Ready(prepared) if prepared.sequence == sequence => return Ok(prepared),
+                Spare::Ready(_) | Spare::None => jobs.spare = Spare::Wanted(sequence),
+                Spare::Failed(error) => return Err(error),
                 other => jobs.spare = other,
             }
             if jobs.stop || core.is_closed() {
@@ -97,8 +159,8 @@ impl Keeper {
     }
 
     /// Takes back a spare that was not used.
-    pub(crate) fn put_back(&self, sequence: Sequence, name: String) {
-        self.lock().spare = Spare::Ready(sequence, name);
+    pub(crate) fn put_back(&self, prepared: Prepared) {
+        self.lock().spare = Spare::Ready(prepared);
     }
 
     /// Takes segments over that are full, durable, and whose successors' names are durable.
@@ -114,6 +176,8 @@ impl Keeper {
 
     /// The housekeeping thread.
     pub(crate) fn run(core: &Core) {
+        // Of this thread only. Without the right to, it competes as an equal.
+        let _ = rustix::process::nice(NICE);
         let keeper = &core.keeper;
         let mut jobs = keeper.lock();
         loop {
@@ -123,19 +187,13 @@ impl Keeper {
             if let Spare::Wanted(sequence) = jobs.spare {
                 jobs.spare = Spare::Preparing;
                 drop(jobs);
-                // The newest segment's name must be durable before its successor has one, or power loss could leave a gap.
-                let named = core
-                    .disk()
-                    .sync_directory()
-                    .map_err(Error::io("sync", core.disk().path()));
-                let prepared =
-                    named.and_then(|()| prepare_spare(core.disk(), core.shared.log_id, sequence, core.segment_bytes));
+                let prepared = prepare(core, sequence);
                 if let Err(error) = &prepared {
                     tracing::error!(%error, "preparing the next segment");
                 }
                 jobs = keeper.lock();
                 jobs.spare = match prepared {
-                    Ok(name) => Spare::Ready(sequence, name),
+                    Ok(prepared) => Spare::Ready(prepared),
                     Err(error) => Spare::Failed(error),
                 };
                 keeper.changed.notify_all();
@@ -147,6 +205,23 @@ impl Keeper {
                     tracing::error!(%error, segment = %segment.path.display(), "sealing a segment");
                 }
                 jobs = keeper.lock();
+            } else if let Spare::Ready(prepared) = &mut jobs.spare
+                && prepared.filled < core.segment_bytes as usize
+                && keeper.zeros_due.load(Ordering::Relaxed) >= ZEROS_BYTES
+                && !keeper.taking.load(Ordering::Relaxed)
+            {
+                // Under the lock: the spare is not taken while zeros are written into it.
+                keeper.zeros_due.fetch_sub(ZEROS_BYTES, Ordering::Relaxed);
+                let fill = fill(prepared, core.segment_bytes as usize);
+                let file = Arc::clone(&prepared.medium.file);
+                let sync =
+                    prepared.filled.is_multiple_of(FILL_SYNC_BYTES) || prepared.filled == core.segment_bytes as usize;
+                drop(jobs);
+                let filled = fill.and_then(|()| if sync { file.sync() } else { Ok(()) });
+                jobs = keeper.lock();
+                if let Err(error) = filled {
+                    jobs.fill_failed(core, error);
+                }
             } else {
                 jobs = keeper.changed.wait(jobs).unwrap_or_else(PoisonError::into_inner);
             }
@@ -161,16 +236,47 @@ impl Keeper {
 
     /// Removes the spare, at close.
     pub(crate) fn discard_spare(&self, core: &Core) {
-        if let Spare::Ready(_, name) = std::mem::replace(&mut self.lock().spare, Spare::None) {
+        if let Spare::Ready(prepared) = std::mem::replace(&mut self.lock().spare, Spare::None) {
             // The next open removes what is left here.
-            let _ = core.disk().remove(&name);
+            let _ = core.disk().remove(&prepared.name);
         }
     }
 }
 
+/// Allocates and maps the file for segment `sequence`.
+fn prepare(core: &Core, sequence: Sequence) -> Result<Prepared> {
+    let disk = core.disk();
+    // The newest segment's name must be durable before its successor has one, or power loss could leave a gap.
+    disk.sync_directory().map_err(Error::io("sync", disk.path()))?;
+    let name = prepare_spare(disk, core.shared.log_id, sequence, core.segment_bytes, false)?;
+    let medium = disk
+        .open(&name, core.segment_bytes as usize, true)
+        .map_err(Error::io("map", disk.path().join(&name)))?;
+    Ok(Prepared {
+        sequence,
+        name,
+        medium,
+        filled: FRAMES_START,
+    })
+}
+
+/// Writes the next piece of zeros.
+fn fill(prepared: &mut Prepared, length: usize) -> io::Result<()> {
+    static ZEROS: [u8; ZEROS_BYTES] = [0; ZEROS_BYTES];
+    let end = (prepared.filled + 1).next_multiple_of(ZEROS_BYTES).min(length);
+    prepared
+        .medium
+        .file
+        .write_at(prepared.filled, &ZEROS[..end - prepared.filled])?;
+    prepared.filled = end;
+    Ok(())
+}
+
 fn seal(core: &Core, segment: &Segment) -> Result<()> {
     let invalid = |e: crate::segment::InvalidFrame| core.shared.corrupt(segment, e.offset, e.expected);
-    segment.write_footer().map_err(invalid)?;
+    let (offset, footer) = segment.footer().map_err(invalid)?;
+    let written = segment.file().write_at(offset, &footer);
+    written.map_err(Error::io("write", &segment.path))?;
     let last = segment.last().unwrap_or(OpId::ZERO);
     tracing::debug!(segment = %segment.path.display(), %last, "sealed");
     segment.sync().map_err(Error::io("sync", &segment.path))

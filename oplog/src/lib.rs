@@ -24,6 +24,7 @@
 //! ```
 
 mod bell;
+mod buffer;
 mod chain;
 pub mod codec;
 mod courier;
@@ -37,7 +38,7 @@ mod ids;
 mod keeper;
 mod oplog;
 mod options;
-mod prefault;
+mod poison;
 mod recovery;
 mod region;
 mod segment;

@@ -10,17 +10,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
+use crate::buffer::{self, Buffer};
 use crate::chain::{Chain, Link};
 use crate::disk::{Disk, LockError, OsDisk};
 use crate::error::{Error, Result};
 use crate::format::{self, FRAMES_START, FileName, LOCK, MANIFEST, Manifest, VERSION, encode_checked};
-use crate::frame::{FLAG_BATCH, FLAG_BATCH_END, FrameHeader, HEADER_BYTES, crc32, frame_bytes};
+use crate::frame::{FLAG_BATCH, FLAG_BATCH_END, FrameHeader, crc32, frame_bytes};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::keeper::Keeper;
 use crate::options::{Durability, Options};
-use crate::prefault::{Ahead, Prefaulter};
-use crate::recovery;
-use crate::region::RegionWriter;
+use crate::recovery::{self, Evidence};
+use crate::region::RingWriter;
 use crate::segment::{Segment, frames_capacity, prepared_records};
 use crate::sync::Syncer;
 use crate::tail::{Tail, Watermarks};
@@ -58,14 +58,22 @@ pub struct AppendOutcome {
 #[derive(Debug)]
 struct Appender {
     segment: Arc<Segment>,
-    writer: RegionWriter,
+    ring: RingWriter,
+    /// Position, in the log buffer's count, of the segment's first byte.
+    base: u64,
     /// Invariant: the end of the segment's frames, where the next one goes.
     offset: usize,
     /// Invariant: the OpID of the next entry; `next - segment.first` entries are in the segment.
     next: OpId,
     timestamp: Timestamp,
-    ahead: Ahead,
+    /// At this offset it is time to see whether the log's threads have something to do.
+    look: usize,
+    /// Holds a frame that does not lie in one piece in the buffer.
+    scratch: Vec<u8>,
 }
+
+/// Bytes between two looks at what the log's threads have to do.
+const LOOK_BYTES: usize = if cfg!(test) { 2 << 10 } else { 64 << 10 };
 
 /// Shared by the handles of a writable log and its threads.
 #[derive(Debug)]
@@ -73,7 +81,6 @@ pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
     pub(crate) syncer: Syncer,
     pub(crate) keeper: Keeper,
-    pub(crate) prefaulter: Prefaulter,
     pub(crate) options: Options,
     pub(crate) segment_bytes: u64,
     term: Term,
@@ -99,9 +106,9 @@ impl Core {
 /// Handle of the one writable log in a directory. Cheap to clone; every method may be called from any thread.
 ///
 /// ```text
-///   append ──► mapped segment ──► appended ──► sync ──► durable ──► released ──► readers
-///    one lock, one copy, CRC        │                     │
-///                                   └ ReadConcern::Local  └ ReadConcern::Durable
+///   append ──► log buffer ──► segment ──► sync ──► durable ──► released ──► readers
+///    one lock, one copy, CRC    │                    │
+///                               └ ReadConcern::Local └ ReadConcern::Durable
 /// ```
 ///
 /// # Losing power, losing the process
@@ -187,12 +194,18 @@ impl Oplog {
         }
 
         let tail = Tail::open(&*disk, true).map_err(Error::io("open", disk.path().join(format::TAIL)))?;
-        let proven = if tail.is_live(log_id) {
-            tail.durable()
-        } else {
-            OpId::ZERO
+        let evidence = match tail.is_live(log_id) {
+            true => Evidence {
+                durable: tail.durable(),
+                accepted: if tail.is_poisoned() {
+                    OpId::ZERO
+                } else {
+                    tail.accepted()
+                },
+            },
+            false => Evidence::default(),
         };
-        let recovered = recovery::recover(&*disk, log_id, &chain, proven)?;
+        let recovered = recovery::recover(&*disk, log_id, &chain, evidence)?;
 
         // Only now has it been seen that manifest and segments belong together.
         remove(
@@ -204,31 +217,39 @@ impl Oplog {
         write_manifest(&*disk, &manifest)?;
         tail.take_over(log_id, first, recovered.end.next.previous());
 
-        let (segment, writer) = recovered.newest;
+        let (segment, claim) = recovered.newest;
+        let (buffer, ring) = Buffer::create(
+            &*disk,
+            log_id,
+            Arc::clone(&segment),
+            claim,
+            recovered.end.end,
+            segment_bytes,
+        )?;
         // The chain refers to segments weakly; those that are still written are held here and by the keeper.
-        let open = recovered.full.iter().map(|(segment, _)| segment).chain([&segment]);
+        let open = recovered.full.iter().chain([&segment]);
         let mut live_chain = recovered
             .chain
             .truncated(recovered.chain.links().len() - recovered.full.len() - 1);
         for segment in open {
             live_chain = live_chain.with(Link::mapped(segment));
         }
-        let shared = Arc::new(Shared::for_writer(disk, log_id, live_chain, tail));
-        let full = recovered.full.into_iter().map(|(segment, _)| segment).collect();
+        let shared = Arc::new(Shared::for_writer(disk, log_id, live_chain, tail, buffer));
         let core = Arc::new(Core {
             syncer: Syncer::new(Arc::clone(&segment)),
-            keeper: Keeper::new(full),
-            prefaulter: Prefaulter::default(),
+            keeper: Keeper::new(recovered.full),
             options: options.clone(),
             segment_bytes,
             term: Term::new(manifest.term),
             appender: Mutex::new(Appender {
-                ahead: Ahead::new(recovered.end.end),
+                ring,
+                base: 0,
                 offset: recovered.end.end,
                 next: recovered.end.next,
                 timestamp: recovered.end.timestamp,
                 segment,
-                writer,
+                look: 0,
+                scratch: Vec::new(),
             }),
             manifest: Mutex::new(manifest),
             shared,
@@ -240,7 +261,7 @@ impl Oplog {
         let threads = vec![
             spawn("tailwater-sync", &core, Syncer::run)?,
             spawn("tailwater-keep", &core, Keeper::run)?,
-            spawn("tailwater-map", &core, Prefaulter::run)?,
+            spawn("tailwater-drain", &core, Core::run_drain)?,
         ];
         let lock: Box<dyn LockGuard> = Box::new(lock);
         Ok(Oplog {
@@ -327,7 +348,7 @@ impl Oplog {
     /// The watermarks now.
     #[must_use]
     pub fn watermarks(&self) -> Watermarks {
-        self.core().tail().watermarks()
+        self.core().shared.watermarks()
     }
 
     /// Identity of the log.
@@ -365,7 +386,7 @@ impl Handle {
             return Ok(());
         }
         core.keeper.stop();
-        core.prefaulter.stop();
+        core.tail().drain_bell.ring();
         core.syncer.stop(core);
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
@@ -374,6 +395,10 @@ impl Handle {
         }
         let result = core.syncer.finish(core);
         core.keeper.discard_spare(core);
+        if result.is_ok() {
+            buffer::remove(core.disk());
+        }
+        core.shared.freeze();
         core.tail().ring_all();
         *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
         result
@@ -426,7 +451,7 @@ impl Future for Durable {
 
 impl Core {
     fn lock_appender(&self) -> MutexGuard<'_, Appender> {
-        // A panic under the lock leaves unpublished bytes behind the end, which the next append overwrites.
+        // A panic under the lock leaves bytes in the buffer that were not handed over, which the next append overwrites.
         self.appender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -442,9 +467,33 @@ impl Core {
         if appender.offset - FRAMES_START + bytes > capacity {
             self.roll(&mut appender)?;
         }
-        let outcome = self.write(&mut appender, records);
-        self.tail().set_appended(outcome.last);
+        let outcome = match bytes as u64 <= self.shared.buffer().capacity() / 2 {
+            true => self.write(&mut appender, records, bytes)?,
+            false => self.write_past_buffer(&mut appender, records, bytes)?,
+        };
+        let awaited = self.tail().accept(outcome.last);
+        if appender.offset >= appender.look {
+            self.look(&mut appender);
+        }
+        drop(appender);
+        if awaited {
+            // Who waits for the entry finds it in the segment. A failure is the next call's: this entry has been accepted.
+            let _ = self.shared.drain();
+        }
         Ok(outcome)
+    }
+
+    /// Sees whether the log's threads have something to do.
+    #[cold]
+    #[inline(never)]
+    fn look(&self, appender: &mut Appender) {
+        appender.look = appender.offset + LOOK_BYTES;
+        let unsynced = appender.next.get() - self.tail().durable().get();
+        self.keeper
+            .look(&appender.segment, appender.offset, LOOK_BYTES, unsynced);
+        if self.shared.buffer().is_filling() {
+            self.tail().drain_bell.ring();
+        }
     }
 
     fn check_batch(&self, records: &[Record<'_>]) -> Result<usize> {
@@ -467,88 +516,135 @@ impl Core {
         Ok(bytes)
     }
 
-    /// Writes the frames of one batch behind the end and publishes them. They fit.
-    fn write(&self, appender: &mut Appender, records: &[Record<'_>]) -> AppendOutcome {
-        let timestamp = appender.timestamp.successor(Timestamp::now());
-        let watermark = self.tail().durable();
-        let first = appender.next;
-        let mut offset = appender.offset;
-        let mut op_id = first;
+    /// Writes the frames of one batch behind the end, into the log buffer. They fit.
+    fn write(&self, appender: &mut Appender, records: &[Record<'_>], bytes: usize) -> Result<AppendOutcome> {
+        let end = appender.base + (appender.offset + bytes) as u64;
+        while !appender.ring.has_room(end) {
+            self.shared.make_room()?;
+        }
+        let stamp = self.stamp(appender, records.len());
         for (i, record) in records.iter().enumerate() {
-            let flags = match records.len() {
-                1 => 0,
-                n if i + 1 == n => FLAG_BATCH | FLAG_BATCH_END,
-                _ => FLAG_BATCH,
-            };
-            let length = record.payload_bytes();
-            let header = FrameHeader {
-                crc: 0,
-                length: length as u32,
-                op_id,
-                term: self.term,
-                kind: record.kind,
-                flags,
-                reserved: 0,
-                timestamp,
-                watermark,
-            };
-            let end = write_frame(&mut appender.writer, appender.segment.seed, offset, &header, record);
-            appender.segment.note(op_id, offset);
-            offset = end;
-            op_id = op_id.next();
+            let header = stamp.header(i, record);
+            let position = appender.base + appender.offset as u64;
+            match appender.ring.slot(position, header.frame_bytes()) {
+                Some(frame) => write_frame(frame, appender.segment.seed, &header, record),
+                None => {
+                    appender.scratch.resize(header.frame_bytes(), 0);
+                    write_frame(&mut appender.scratch, appender.segment.seed, &header, record);
+                    appender.ring.write(position, &appender.scratch);
+                }
+            }
+            appender.segment.note(header.op_id, appender.offset);
+            appender.offset += header.frame_bytes();
         }
-        appender.writer.publish(offset);
-        appender.offset = offset;
-        appender.next = op_id;
-        appender.timestamp = timestamp;
-        if offset > appender.ahead.look {
-            self.keeper.look(&appender.segment, offset);
-            let unsynced = first.get() - watermark.get();
-            self.prefaulter
-                .advance(&appender.segment, offset, unsynced, &mut appender.ahead);
+        appender.ring.publish(end);
+        Ok(stamp.done(appender))
+    }
+
+    /// Writes the frames of a batch that is too large for the log buffer behind the end, straight into the segment.
+    #[cold]
+    #[inline(never)]
+    fn write_past_buffer(
+        &self,
+        appender: &mut Appender,
+        records: &[Record<'_>],
+        bytes: usize,
+    ) -> Result<AppendOutcome> {
+        let start = appender.base + appender.offset as u64;
+        let stamp = self.stamp(appender, records.len());
+        let seed = appender.segment.seed;
+        let frames = records.iter().enumerate().map(|(i, record)| {
+            let header = stamp.header(i, record);
+            let mut frame = vec![0; header.frame_bytes()];
+            write_frame(&mut frame, seed, &header, record);
+            frame
+        });
+        self.shared
+            .bypass(&mut appender.ring, start, start + bytes as u64, frames)?;
+        for (i, record) in records.iter().enumerate() {
+            let header = stamp.header(i, record);
+            appender.segment.note(header.op_id, appender.offset);
+            appender.offset += header.frame_bytes();
         }
-        AppendOutcome {
-            first,
-            last: op_id.previous(),
+        Ok(stamp.done(appender))
+    }
+
+    #[inline]
+    fn stamp(&self, appender: &Appender, count: usize) -> Stamp {
+        Stamp {
+            first: appender.next,
+            count,
             term: self.term,
-            timestamp,
+            timestamp: appender.timestamp.successor(Timestamp::now()),
+            watermark: self.tail().durable(),
         }
     }
 
     /// Makes the prepared spare the newest segment.
+    #[cold]
+    #[inline(never)]
     fn roll(&self, appender: &mut Appender) -> Result<()> {
         let sequence = appender.segment.sequence.next();
         let name = format::segment_name(sequence, appender.next);
         let path = self.disk().path().join(&name);
         let spare = self.keeper.take_spare(self, sequence)?;
-        if let Err(error) = self.disk().rename(&spare, &name) {
-            self.keeper.put_back(sequence, spare);
+        if let Err(error) = self.disk().rename(&spare.name, &name) {
+            self.keeper.put_back(spare);
             return Err(Error::io("rename", &path)(error));
         }
-        let segment = match Segment::open(self.disk(), self.shared.log_id, sequence, appender.next, true) {
-            Ok(segment) => Arc::new(segment),
+        let length = self.segment_bytes as usize;
+        let log_id = self.shared.log_id;
+        let opened = Segment::on(
+            spare.medium.clone(),
+            log_id,
+            sequence,
+            appender.next,
+            path.clone(),
+            length,
+        )
+        .and_then(|segment| Ok((segment.region().claim().ok_or(Error::Closed)?, Arc::new(segment))));
+        let (claim, segment) = match opened {
+            Ok(opened) => opened,
             Err(error) => {
                 // Otherwise the next spare is renamed over it.
-                if self.disk().rename(&name, &spare).is_ok() {
-                    self.keeper.put_back(sequence, spare);
+                if self.disk().rename(&name, &spare.name).is_ok() {
+                    self.keeper.put_back(spare);
                 }
                 return Err(error);
             }
         };
-        let writer = segment.region().writer().ok_or(Error::Closed)?;
         segment.trust_from(FRAMES_START);
         tracing::debug!(segment = %path.display(), first = %appender.next, "rolled to a new segment");
 
-        // From here on nothing fails. The chain first: who finds the old segment full must find its successor.
+        // From here on the segment is the newest. The chain first: who finds the old one full must find its successor.
         let chain = self.shared.chain.load().with(Link::mapped(&segment));
         self.shared.chain.store(Arc::new(chain));
         appender.segment.set_last(appender.next.previous());
         self.syncer.rolled(Arc::clone(&segment));
+        let after = appender.base + appender.offset as u64;
+        let start = self.shared.buffer().follow(Arc::clone(&segment), claim, after);
         appender.segment = segment;
-        appender.writer = writer;
+        appender.base = start - FRAMES_START as u64;
         appender.offset = FRAMES_START;
-        appender.ahead = Ahead::new(FRAMES_START);
+        appender.look = 0;
+        // This only fails by poisoning the log.
+        while !appender.ring.has_room(start) {
+            self.shared.make_room()?;
+        }
+        appender.ring.publish(start);
         Ok(())
+    }
+
+    /// The draining thread: moves what nobody needs yet.
+    fn run_drain(&self) {
+        let buffer = self.shared.buffer();
+        let work = || buffer.is_filling() || self.tail().is_wanted() || self.is_closed();
+        loop {
+            self.tail().drain_bell.wait_until(None, work);
+            if self.is_closed() || self.shared.drain().is_err() {
+                return;
+            }
+        }
     }
 
     /// Where the newest segment ends, for a slot. The end belongs to the returned OpID.
@@ -604,26 +700,67 @@ impl Core {
     }
 }
 
-/// Writes one frame at `offset` and returns where it ends.
-#[inline]
-fn write_frame(
-    writer: &mut RegionWriter,
-    seed: u32,
-    offset: usize,
-    header: &FrameHeader,
-    record: &Record<'_>,
-) -> usize {
-    writer.write(offset, &header.encode());
-    let mut at = offset + HEADER_BYTES;
-    for piece in record.payload {
-        writer.write(at, piece);
-        at += piece.len();
+/// What the frames of one batch have in common.
+struct Stamp {
+    first: OpId,
+    count: usize,
+    term: Term,
+    timestamp: Timestamp,
+    watermark: OpId,
+}
+
+impl Stamp {
+    /// Header of the batch's `i`-th frame, without its checksum.
+    #[inline]
+    fn header(&self, i: usize, record: &Record<'_>) -> FrameHeader {
+        let flags = match self.count {
+            1 => 0,
+            n if i + 1 == n => FLAG_BATCH | FLAG_BATCH_END,
+            _ => FLAG_BATCH,
+        };
+        FrameHeader {
+            crc: 0,
+            length: record.payload_bytes() as u32,
+            op_id: OpId::new(self.first.get() + i as u64),
+            term: self.term,
+            kind: record.kind,
+            flags,
+            reserved: 0,
+            timestamp: self.timestamp,
+            watermark: self.watermark,
+        }
     }
-    let end = offset + header.frame_bytes();
-    writer.write(at, &[0; 8][..end - at]);
-    let crc = crc32(seed, writer.bytes(offset + 4..end));
-    writer.write(offset, &crc.to_le_bytes());
-    end
+
+    /// Moves the appender behind the batch, which has been written.
+    #[inline]
+    fn done(self, appender: &mut Appender) -> AppendOutcome {
+        appender.next = OpId::new(self.first.get() + self.count as u64);
+        appender.timestamp = self.timestamp;
+        AppendOutcome {
+            first: self.first,
+            last: appender.next.previous(),
+            term: self.term,
+            timestamp: self.timestamp,
+        }
+    }
+}
+
+/// Writes one frame into `frame`, which has its length.
+#[inline]
+fn write_frame(frame: &mut [u8], seed: u32, header: &FrameHeader, record: &Record<'_>) {
+    let (head, mut rest) = frame.split_first_chunk_mut().expect("as long as a frame");
+    header.encode(head);
+    for piece in record.payload {
+        let (here, behind) = rest.split_at_mut(piece.len());
+        here.copy_from_slice(piece);
+        rest = behind;
+    }
+    // At most seven bytes.
+    for byte in rest {
+        *byte = 0;
+    }
+    let crc = crc32(seed, &frame[4..]);
+    frame[..4].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// Makes `directory`, which has no manifest, a new log; unless it holds something else.
@@ -661,35 +798,27 @@ fn remove(disk: &dyn Disk, left_over: impl Fn(&FileName) -> bool) -> Result<()> 
     Ok(())
 }
 
-/// Prepares a file for segment `sequence` under its spare name.
-pub(crate) fn prepare_spare(disk: &dyn Disk, log_id: LogId, sequence: Sequence, length: u64) -> Result<String> {
+/// Prepares a file for segment `sequence` under its spare name, `filled` with zeros or only allocated.
+pub(crate) fn prepare_spare(
+    disk: &dyn Disk,
+    log_id: LogId,
+    sequence: Sequence,
+    length: u64,
+    filled: bool,
+) -> Result<String> {
     let name = format::spare_name(sequence);
     let seed = uuid::Uuid::new_v4().as_fields().0;
     let records = prepared_records(log_id, sequence, seed, length, Timestamp::now());
-    disk.prepare(&name, length, &records).map_err(|source| {
-        let full = matches!(
-            source.kind(),
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-        );
-        let source = Arc::new(source);
-        match full {
-            true => Error::StorageFull {
-                path: disk.path().to_path_buf(),
-                bytes: length,
-                source,
-            },
-            false => Error::Io {
-                action: "prepare",
-                path: disk.path().join(&name),
-                source,
-            },
-        }
-    })?;
+    disk.prepare(&name, length, filled, &records).map_err(Error::preparing(
+        disk.path(),
+        &disk.path().join(&name),
+        length,
+    ))?;
     Ok(name)
 }
 
 fn create_segment(disk: &dyn Disk, log_id: LogId, sequence: Sequence, first: OpId, length: u64) -> Result<()> {
-    let spare = prepare_spare(disk, log_id, sequence, length)?;
+    let spare = prepare_spare(disk, log_id, sequence, length, true)?;
     let name = format::segment_name(sequence, first);
     disk.rename(&spare, &name)
         .map_err(Error::io("rename", disk.path().join(&name)))?;

@@ -4,18 +4,22 @@
 //! no valid frame stands (where entry *e* should be) is the end of the log, unless something proves that *e* was once
 //! durable: the watermark in a later frame, a watermark slot, or the live tail page. Then it is damage, and nothing is cut.
 //!
+//! Where only the process has died, the frames it had accepted and not yet moved are in the log buffer. They are moved first,
+//! and then everything accepted must be there.
+//!
 //! The search begins at the newest watermark slot, not at the beginning, and covers only segments that are not sealed, so
 //! its cost does not grow with the log. Recovery is idempotent: it may be interrupted anywhere and be started again.
 
 use std::sync::Arc;
 
+use crate::buffer::LeftOver;
 use crate::chain::Chain;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{self, FRAMES_START};
 use crate::frame::{FrameHeader, HEADER_BYTES, check_frame};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
-use crate::region::RegionWriter;
+use crate::region::Claim;
 use crate::segment::Segment;
 
 /// What a scan over consecutive frames found, up to the last entry after which no batch is open.
@@ -245,24 +249,74 @@ pub(crate) fn last_whole_entry(disk: &dyn Disk, log_id: LogId, chain: &Chain, fi
     Ok(end)
 }
 
+/// What a live tail page says must be there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Evidence {
+    /// Covered by a successful sync.
+    pub(crate) durable: OpId,
+    /// Appended, by a log that was not poisoned.
+    pub(crate) accepted: OpId,
+}
+
+/// Moves what a dead writer left in the log buffer into the segments it belongs to.
+fn move_left_over(disk: &dyn Disk, log_id: LogId, chain: &Chain, left_over: &LeftOver) -> Result<()> {
+    let (segments, _) = unsealed(disk, log_id, chain, true)?;
+    let mut term = Term::default();
+    for (i, segment) in segments.iter().enumerate() {
+        let claim = segment.region().claim().ok_or(Error::Closed)?;
+        let (expected, start) = starting_point(segment);
+        let area = claim.bytes(start..segment.frames_limit());
+        let found = scan(area, start, segment.seed, expected, term, |_, _| {});
+        let ring = left_over.from(found.end);
+        let room = ring.len().min(segment.frames_limit() - found.end);
+        let more = scan(
+            &ring[..room],
+            found.end,
+            segment.seed,
+            found.next,
+            found.term,
+            |_, _| {},
+        );
+        if more.end > found.end {
+            tracing::info!(
+                segment = %segment.path.display(), from = %found.next, to = %more.next.previous(),
+                "moving entries that a killed writer had accepted into their segment"
+            );
+            segment
+                .file()
+                .write_at(found.end, &ring[..more.end - found.end])
+                .map_err(Error::io("write", &segment.path))?;
+        }
+        term = more.term;
+        if segments.get(i + 1).is_none_or(|successor| successor.first != more.next) {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// A log that has been recovered and is ready for appending.
 pub(crate) struct Recovered {
     pub(crate) chain: Chain,
-    /// Full segments that have no footer yet, oldest first; each with its writer.
-    pub(crate) full: Vec<(Arc<Segment>, RegionWriter)>,
-    /// The newest segment and its writer.
-    pub(crate) newest: (Arc<Segment>, RegionWriter),
+    /// Full segments that have no footer yet, oldest first.
+    pub(crate) full: Vec<Arc<Segment>>,
+    /// The newest segment and the claim to it.
+    pub(crate) newest: (Arc<Segment>, Claim),
     /// With term and timestamp of the last entry, wherever it stands.
     pub(crate) end: Scan,
 }
 
 /// Recovers the log for its writer: finds the end, keeps a copy of what lies beyond and cuts it off, and makes the rest
-/// durable. `proven` is the durable watermark of a live tail page.
-pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, proven: OpId) -> Result<Recovered> {
+/// durable.
+pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: Evidence) -> Result<Recovered> {
+    if let Some(left_over) = LeftOver::read(disk, log_id) {
+        move_left_over(disk, log_id, chain, &left_over)?;
+    }
+    let proven = evidence.durable.max(evidence.accepted);
     let (segments, sealed) = unsealed(disk, log_id, chain, true)?;
-    let writers: Option<Vec<RegionWriter>> = segments.iter().map(|s| s.region().writer()).collect();
-    let mut writers = writers.ok_or(Error::Closed)?;
-    let area = |i: usize, start: usize| writers[i].bytes(start..segments[i].frames_limit());
+    let claims: Option<Vec<Claim>> = segments.iter().map(|s| s.region().claim()).collect();
+    let mut claims = claims.ok_or(Error::Closed)?;
+    let area = |i: usize, start: usize| claims[i].bytes(start..segments[i].frames_limit());
     let end = find_end(&segments, proven, area, |i, header, offset| {
         segments[i].note(header.op_id, offset);
     })?;
@@ -272,9 +326,9 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, proven: OpI
         set_aside(disk, segment)?;
     }
     let newest = &segments[end.segment];
-    cut(disk, newest, &mut writers[end.segment], end.scan.end)?;
+    cut(disk, newest, &claims[end.segment], end.scan.end)?;
 
-    for (i, (segment, writer)) in segments.iter().zip(&mut writers).take(end.segment + 1).enumerate() {
+    for (i, (segment, claim)) in segments.iter().zip(&mut claims).take(end.segment + 1).enumerate() {
         let (_, start) = starting_point(segment);
         segment.trust_from(start);
         let frames_end = if i == end.segment {
@@ -282,9 +336,9 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, proven: OpI
         } else {
             let last = segments[i + 1].first.previous();
             segment.set_last(last);
-            end_of(writer, segment, last)?
+            end_of(claim, segment, last)?
         };
-        writer.publish(frames_end);
+        claim.publish(frames_end);
         // Nothing proves that these frames are on disk: a sync may have failed in an earlier life of the log.
         segment
             .file()
@@ -298,11 +352,11 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, proven: OpI
     if let Some(last) = last_entry(&segments, sealed.as_deref(), &end) {
         (scan.term, scan.timestamp) = (last.term, last.timestamp);
     }
-    let mut open: Vec<_> = segments.into_iter().zip(writers).take(end.segment + 1).collect();
+    let mut open: Vec<_> = segments.into_iter().zip(claims).take(end.segment + 1).collect();
     let newest = open.pop().ok_or(Error::Closed)?;
     Ok(Recovered {
         chain: chain.truncated(keep),
-        full: open,
+        full: open.into_iter().map(|(segment, _)| segment).collect(),
         newest,
         end: scan,
     })
@@ -332,10 +386,10 @@ fn last_frame(area: &[u8], seed: u32, op_id: OpId) -> Option<FrameHeader> {
 }
 
 /// End of the frames of a full segment, whose last entry is known.
-fn end_of(writer: &RegionWriter, segment: &Segment, last: OpId) -> Result<usize> {
+fn end_of(claim: &Claim, segment: &Segment, last: OpId) -> Result<usize> {
     let (expected, start) = starting_point(segment);
     let found = scan(
-        writer.bytes(start..segment.frames_limit()),
+        claim.bytes(start..segment.frames_limit()),
         start,
         segment.seed,
         expected,
@@ -347,8 +401,8 @@ fn end_of(writer: &RegionWriter, segment: &Segment, last: OpId) -> Result<usize>
 }
 
 /// Cuts everything from `offset` on, after keeping a copy of what is not zero.
-fn cut(disk: &dyn Disk, segment: &Segment, writer: &mut RegionWriter, offset: usize) -> Result<()> {
-    let torn = writer.bytes(offset..segment.length());
+fn cut(disk: &dyn Disk, segment: &Segment, claim: &Claim, offset: usize) -> Result<()> {
+    let torn = claim.bytes(offset..segment.length());
     let Some(last) = last_nonzero(torn) else {
         return Ok(());
     };
@@ -359,8 +413,11 @@ fn cut(disk: &dyn Disk, segment: &Segment, writer: &mut RegionWriter, offset: us
     );
     disk.replace(&name, &torn[..=last])
         .map_err(Error::io("write", disk.path().join(&name)))?;
-    writer.zero(offset..segment.length());
-    Ok(())
+    let zeros = vec![0; (last + 1).next_multiple_of(8)];
+    segment
+        .file()
+        .write_at(offset, &zeros)
+        .map_err(Error::io("write", &segment.path))
 }
 
 /// Takes a segment out of the log that lies wholly behind the end, and keeps its file.

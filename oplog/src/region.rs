@@ -1,16 +1,20 @@
 //! The bytes of one file as memory: the only place in Tailwater with `unsafe` code.
 //!
-//! A [`Region`] is a mapped file, or heap memory with the same face for tests and Miri. Soundness rests on one rule that
-//! this module enforces itself: **bytes below the published position are never written again.**
+//! A [`Region`] is a mapped file, or heap memory with the same face for tests and Miri. Soundness rests on one rule:
+//! **bytes below the published position are never written again.**
 //!
 //! * Shared slices ([`Region::bytes`]) end at or below *published*.
-//! * Plain writes go through the one [`RegionWriter`] and begin at or above *published*.
+//! * Segments are mapped for reading only. Their frames are written through the file, in order, and published
+//!   afterwards, by whoever holds the one [`Claim`].
 //! * Everything that changes in place (slots, watermarks, bells) is read and written as atomic words and never lent out as
 //!   a slice.
 //!
 //! Another process may map the same file. It follows the same rule: it publishes in its own region only what the writer's
 //! watermark says is written for good ([`Region::publish_foreign`]). What no rule can prevent is a stranger who writes
 //! into the file or truncates it while it is mapped; the crate documentation says so where a log is opened.
+//!
+//! A [`Ring`] lays the log buffer over a region: one [`RingWriter`] owns the bytes from *head* round to *drained*, one
+//! [`RingReader`] those from *drained* to *head*, and each hands bytes over by moving its own mark.
 #![allow(unsafe_code, reason = "this file is the workspace's one exception: it maps memory")]
 
 use std::cell::UnsafeCell;
@@ -37,14 +41,14 @@ pub(crate) struct Region {
     len: usize,
     /// Invariant: bytes in `FRAMES_START..published` are never written again. Grows only.
     published: AtomicUsize,
-    /// Whether the one writer has been handed out.
+    /// Whether the one claim has been handed out.
     claimed: AtomicBool,
     writable: bool,
     memory: Memory,
 }
 
 // SAFETY: `base` points to memory that `memory` owns for as long as the region lives. Every shared access is either to
-// bytes that are never written again, or atomic; plain writes need the unique `RegionWriter`.
+// bytes that are never written again, or atomic; plain writes need the unique `RingWriter`.
 unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
@@ -96,10 +100,15 @@ impl Region {
         self.writable
     }
 
+    /// Whether this process decides what is published.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.claimed.load(Ordering::Relaxed)
+    }
+
     /// End of the bytes that can be lent out.
     #[inline]
     pub(crate) fn published(&self) -> usize {
-        // Acquire pairs with the Release in `RegionWriter::publish` and `publish_foreign`: the bytes are there.
+        // Acquire pairs with the Release in `Claim::publish` and `publish_foreign`: the bytes are there.
         self.published.load(Ordering::Acquire)
     }
 
@@ -163,19 +172,18 @@ impl Region {
         unsafe { AtomicU64::from_ptr(self.base.add(offset).cast().as_ptr()) }
     }
 
-    /// Asks the kernel to map `range` for writing now, so that stores into it do not fault later. A hint.
-    pub(crate) fn prefault(&self, range: Range<usize>) {
-        let end = range.end.min(self.len);
-        if let (Memory::Map(map), true, true) = (&self.memory, range.start < end, self.writable) {
-            let _ = map.advise_range(Advice::PopulateWrite, range.start, end - range.start);
+    /// Asks the kernel to map everything for writing now, so that stores do not fault later. A hint.
+    pub(crate) fn prefault(&self) {
+        if let (Memory::Map(map), true) = (&self.memory, self.writable) {
+            let _ = map.advise_range(Advice::PopulateWrite, 0, self.len);
         }
     }
 
-    /// The one writer of this region; nothing when it has been handed out before or the region is read-only.
-    pub(crate) fn writer(self: &Arc<Region>) -> Option<RegionWriter> {
+    /// The one claim to this region; nothing when it has been handed out before.
+    pub(crate) fn claim(self: &Arc<Region>) -> Option<Claim> {
         // Relaxed: the flag only makes the handle unique; the handle itself travels by ordinary means.
-        let first = self.writable && !self.claimed.swap(true, Ordering::Relaxed);
-        first.then(|| RegionWriter {
+        let first = !self.claimed.swap(true, Ordering::Relaxed);
+        first.then(|| Claim {
             region: Arc::clone(self),
         })
     }
@@ -197,42 +205,20 @@ pub(crate) fn zeroed_atomics(count: usize) -> Box<[AtomicU32]> {
     unsafe { Box::from_raw(zeros as *mut [AtomicU32]) }
 }
 
-/// The right to write the unpublished frames of a region; there is one for each region.
+/// The right to decide what of a region is published; there is one for each region. Who holds it writes the frames, through
+/// the file, and never while a slice of its own is alive.
 #[derive(Debug)]
-pub(crate) struct RegionWriter {
+pub(crate) struct Claim {
     region: Arc<Region>,
 }
 
-impl RegionWriter {
-    /// Copies `bytes` to `offset`, which is not published yet.
-    #[inline]
-    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) {
-        let region = &*self.region;
-        // Relaxed: only this handle moves *published*.
-        assert!(offset >= region.published.load(Ordering::Relaxed) && offset + bytes.len() <= region.len);
-        // SAFETY: in bounds; at or above *published*, so no slice covers it; and this is the only writer, borrowed mutably.
-        unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), region.base.add(offset).as_ptr(), bytes.len());
-        }
-    }
-
-    /// Writes zeros over `range`, which is not published yet.
-    pub(crate) fn zero(&mut self, range: Range<usize>) {
-        let region = &*self.region;
-        assert!(range.start >= region.published.load(Ordering::Relaxed));
-        assert!(range.start <= range.end && range.end <= region.len);
-        // SAFETY: as in `write`.
-        unsafe {
-            region.base.add(range.start).write_bytes(0, range.end - range.start);
-        }
-    }
-
+impl Claim {
     /// The bytes in `range`, published or not.
     #[inline]
     pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
         assert!(range.start <= range.end && range.start >= FRAMES_START && range.end <= self.region.len);
-        // SAFETY: in bounds; the only writer is borrowed for as long as the slice lives. Frames are not accessed atomically
-        // while a writer exists except to be read.
+        // SAFETY: in bounds. Frames are written only by the one who holds this claim, and not while it is borrowed; they
+        // are accessed atomically only to be read.
         unsafe { std::slice::from_raw_parts(self.region.base.add(range.start).as_ptr(), range.end - range.start) }
     }
 
@@ -246,32 +232,195 @@ impl RegionWriter {
     }
 }
 
+/// A ring of bytes over a region, from `FRAMES_START` on. Positions count the bytes that ever went through, from zero; byte
+/// *p* stands at *p* mod *capacity*.
+///
+/// Invariant: `drained ≤ head ≤ drained + capacity`.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    region: Arc<Region>,
+    capacity: u64,
+    /// Moved by the writer: bytes before it are the reader's.
+    head: AtomicU64,
+    /// Moved by the reader: bytes before it are the writer's, for the next round.
+    drained: AtomicU64,
+}
+
+impl Ring {
+    /// A ring over all of `region` behind `FRAMES_START`, and its two ends. Both marks stand at `position`.
+    pub(crate) fn over(region: Arc<Region>, position: u64) -> Option<(Arc<Ring>, RingWriter, RingReader)> {
+        let capacity = region.len.checked_sub(FRAMES_START).filter(|c| c.is_power_of_two())?;
+        let claim = region.writable && !region.claimed.swap(true, Ordering::Relaxed);
+        let ring = Arc::new(Ring {
+            region,
+            capacity: capacity as u64,
+            head: AtomicU64::new(position),
+            drained: AtomicU64::new(position),
+        });
+        let room = position + ring.capacity;
+        let writer = RingWriter {
+            ring: Arc::clone(&ring),
+            head: position,
+            room,
+        };
+        let reader = RingReader {
+            ring: Arc::clone(&ring),
+        };
+        claim.then_some((ring, writer, reader))
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// End of what the writer has handed over.
+    pub(crate) fn head(&self) -> u64 {
+        // Acquire pairs with the Release in `RingWriter::publish`: the bytes are there.
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// End of what the reader has given back.
+    pub(crate) fn drained(&self) -> u64 {
+        // Acquire pairs with the Release in `RingReader::release`: the reader is done with the bytes.
+        self.drained.load(Ordering::Acquire)
+    }
+
+    /// The place of `position` in the region, and how many bytes follow before the ring goes round.
+    fn place(&self, position: u64) -> (usize, usize) {
+        let at = (position & (self.capacity - 1)) as usize;
+        (FRAMES_START + at, self.capacity as usize - at)
+    }
+}
+
+/// The end of a ring at which bytes go in.
+#[derive(Debug)]
+pub(crate) struct RingWriter {
+    ring: Arc<Ring>,
+    /// As `ring.head`, which only this handle moves.
+    head: u64,
+    /// Bytes before this position were given back when it was last looked.
+    room: u64,
+}
+
+impl RingWriter {
+    /// Whether everything before position `end` can be written now.
+    #[inline]
+    pub(crate) fn has_room(&mut self, end: u64) -> bool {
+        if end > self.room {
+            self.room = self.ring.drained() + self.ring.capacity;
+        }
+        end <= self.room
+    }
+
+    /// The `len` bytes at `position`, to be filled; nothing when the ring goes round inside them.
+    ///
+    /// # Panics
+    ///
+    /// When they are not the writer's: at or behind *head*, with room.
+    #[inline]
+    pub(crate) fn slot(&mut self, position: u64, len: usize) -> Option<&mut [u8]> {
+        assert!(position >= self.head && position + len as u64 <= self.room);
+        let (at, contiguous) = self.ring.place(position);
+        // SAFETY: in bounds, because it ends before the ring goes round. The bytes lie between *head* and
+        // *drained + capacity*, where only this handle writes and nobody reads; it is borrowed mutably.
+        (len <= contiguous)
+            .then(|| unsafe { std::slice::from_raw_parts_mut(self.ring.region.base.add(at).as_ptr(), len) })
+    }
+
+    /// Copies `bytes` to `position`, going round where need be.
+    pub(crate) fn write(&mut self, position: u64, bytes: &[u8]) {
+        let (_, contiguous) = self.ring.place(position);
+        let (front, back) = bytes.split_at(bytes.len().min(contiguous));
+        for (at, part) in [(position, front), (position + front.len() as u64, back)] {
+            if let Some(slot) = self.slot(at, part.len()) {
+                slot.copy_from_slice(part);
+            }
+        }
+    }
+
+    /// Hands everything before `end` to the reader.
+    #[inline]
+    pub(crate) fn publish(&mut self, end: u64) {
+        assert!(end >= self.head && end <= self.room);
+        self.head = end;
+        // Release pairs with the Acquire in `Ring::head`.
+        self.ring.head.store(end, Ordering::Release);
+    }
+
+    /// Moves *head* to `end`, wherever that is. The bytes skipped mean nothing.
+    ///
+    /// # Panics
+    ///
+    /// When the ring is not empty.
+    pub(crate) fn skip_to(&mut self, end: u64) {
+        assert!(end >= self.head && self.ring.drained() == self.head);
+        self.head = end;
+        self.ring.head.store(end, Ordering::Release);
+    }
+}
+
+/// The end of a ring at which bytes come out.
+#[derive(Debug)]
+pub(crate) struct RingReader {
+    ring: Arc<Ring>,
+}
+
+impl RingReader {
+    /// The bytes in `range`, in two pieces where the ring goes round.
+    ///
+    /// # Panics
+    ///
+    /// When they are not the reader's: between *drained* and *head*.
+    pub(crate) fn bytes(&self, range: Range<u64>) -> [&[u8]; 2] {
+        let ring = &*self.ring;
+        assert!(ring.drained.load(Ordering::Relaxed) <= range.start && range.start <= range.end);
+        assert!(range.end <= ring.head() && range.end - range.start <= ring.capacity);
+        let len = (range.end - range.start) as usize;
+        let (at, contiguous) = ring.place(range.start);
+        let front = len.min(contiguous);
+        // SAFETY: in bounds, because each piece ends where the ring does at the latest. Nobody writes between *drained* and
+        // *head* until this handle, which is borrowed, moves *drained*.
+        unsafe {
+            let base = ring.region.base;
+            [
+                std::slice::from_raw_parts(base.add(at).as_ptr(), front),
+                std::slice::from_raw_parts(base.add(FRAMES_START).as_ptr(), len - front),
+            ]
+        }
+    }
+
+    /// Gives everything before `end` back to the writer.
+    pub(crate) fn release(&mut self, end: u64) {
+        let ring = &*self.ring;
+        assert!(end >= ring.drained.load(Ordering::Relaxed) && end <= ring.head());
+        // Release pairs with the Acquire in `Ring::drained`.
+        ring.drained.store(end, Ordering::Release);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn published_bytes_are_lent_and_unpublished_ones_are_not() {
-        let region = Arc::new(Region::heap(8192));
-        let mut writer = region.writer().unwrap();
-        assert!(region.writer().is_none(), "one writer only");
-        writer.write(FRAMES_START, b"abcdefgh");
-        assert_eq!(writer.bytes(FRAMES_START..FRAMES_START + 8), b"abcdefgh");
-        writer.publish(FRAMES_START + 8);
-        assert_eq!(region.bytes(FRAMES_START..FRAMES_START + 8), b"abcdefgh");
-        let beyond = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            region.bytes(FRAMES_START..FRAMES_START + 16).len()
-        }));
-        assert!(beyond.is_err());
+    fn panics<T>(act: impl FnOnce() -> T) -> bool {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(act()))).is_err()
     }
 
     #[test]
-    fn published_bytes_cannot_be_written_again() {
+    fn published_bytes_are_lent_and_unpublished_ones_are_not() {
         let region = Arc::new(Region::heap(8192));
-        let mut writer = region.writer().unwrap();
-        writer.publish(FRAMES_START + 8);
-        let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| writer.write(FRAMES_START, b"x")));
-        assert!(again.is_err());
+        let mut claim = region.claim().unwrap();
+        assert!(region.claim().is_none(), "one claim only");
+        region.store(FRAMES_START, b"abcdefgh");
+        assert_eq!(claim.bytes(FRAMES_START..FRAMES_START + 8), b"abcdefgh");
+        assert!(panics(|| region.bytes(FRAMES_START..FRAMES_START + 8).len()));
+        claim.publish(FRAMES_START + 8);
+        assert_eq!(region.bytes(FRAMES_START..FRAMES_START + 8), b"abcdefgh");
+        assert!(panics(|| region.bytes(FRAMES_START..FRAMES_START + 16).len()));
+        assert!(
+            panics(|| region.store(FRAMES_START, b"12345678")),
+            "never written again"
+        );
     }
 
     #[test]
@@ -285,5 +434,61 @@ mod tests {
             region.cell_u32(516).load(Ordering::Relaxed),
             u32::from_le_bytes([5, 6, 7, 8])
         );
+    }
+
+    #[test]
+    fn a_ring_goes_round_and_keeps_each_end_to_its_bytes() {
+        let region = Arc::new(Region::heap(FRAMES_START + 64));
+        let (ring, mut writer, mut reader) = Ring::over(Arc::clone(&region), 1000).unwrap();
+        assert!(Ring::over(region, 0).is_none(), "one ring only");
+        let bytes: Vec<u8> = (0..64).collect();
+        let mut at = 1000;
+        for round in 0..10 {
+            let len = 40 + round;
+            assert!(writer.has_room(at + len as u64));
+            assert!(!writer.has_room(at + 65));
+            writer.write(at, &bytes[..len]);
+            assert!(panics(|| reader.bytes(at..at + 8)), "not handed over yet");
+            writer.publish(at + len as u64);
+            assert!(panics(|| writer.write(at, &bytes[..len])), "handed over");
+            let end = at + len as u64;
+            assert_eq!(reader.bytes(at..end).concat(), &bytes[..len]);
+            assert!(!writer.has_room(end + 64));
+            reader.release(end);
+            assert!(panics(|| reader.bytes(at..end)), "given back");
+            at = end;
+        }
+        assert_eq!((ring.head(), ring.drained()), (at, at));
+    }
+
+    #[test]
+    fn a_ring_hands_bytes_from_thread_to_thread() {
+        let region = Arc::new(Region::heap(FRAMES_START + 64));
+        let (ring, mut writer, mut reader) = Ring::over(region, 0).unwrap();
+        let total: u64 = if cfg!(miri) { 500 } else { 200_000 };
+        let out = std::thread::spawn(move || {
+            let (mut at, mut expected) = (0, 0u8);
+            while at < total {
+                let end = ring.head();
+                for &byte in reader.bytes(at..end).into_iter().flatten() {
+                    assert_eq!(byte, expected);
+                    expected = expected.wrapping_add(1);
+                }
+                reader.release(end);
+                at = end;
+            }
+        });
+        let (mut at, mut next) = (0u64, 0u8);
+        while at < total {
+            let len = (1 + at % 13).min(total - at);
+            while !writer.has_room(at + len) {
+                std::thread::yield_now();
+            }
+            let bytes: Vec<u8> = (0..len).map(|i| next.wrapping_add(i as u8)).collect();
+            writer.write(at, &bytes);
+            writer.publish(at + len);
+            (at, next) = (at + len, next.wrapping_add(len as u8));
+        }
+        out.join().unwrap();
     }
 }

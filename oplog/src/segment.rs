@@ -108,6 +108,18 @@ impl Segment {
             });
         }
         let medium = disk.open(&name, on_disk, writable).map_err(Error::io("map", &path))?;
+        Segment::on(medium, log_id, sequence, first, path, on_disk)
+    }
+
+    /// As [`Segment::open`], on a file of `on_disk` bytes that has been mapped already.
+    pub(crate) fn on(
+        medium: Medium,
+        log_id: LogId,
+        sequence: Sequence,
+        first: OpId,
+        path: PathBuf,
+        on_disk: usize,
+    ) -> Result<Segment> {
         let header = read_header(&medium.region).ok_or_else(|| Error::DamagedMetadata {
             path: path.clone(),
             what: "both copies of its header are bad",
@@ -215,7 +227,7 @@ impl Segment {
         self.last.store(last.get(), Ordering::Release);
     }
 
-    /// Says that this process has checked, or will write, everything from `offset` on.
+    /// Says that this process has checked, or will write, every frame from `offset` on.
     pub(crate) fn trust_from(&self, offset: usize) {
         self.trusted_from.store(offset, Ordering::Relaxed);
     }
@@ -273,7 +285,7 @@ impl Segment {
         self.region().load(offset, &mut bytes);
         let header = FrameHeader::decode(&bytes);
         let end = offset.checked_add(header.frame_bytes())?;
-        if header.op_id != expected || end > self.frames_limit() || self.region().is_writable() {
+        if header.op_id != expected || end > self.frames_limit() || self.region().is_claimed() {
             return None;
         }
         self.region().publish_foreign(end);
@@ -345,7 +357,7 @@ impl Segment {
     }
 
     /// Writes a watermark slot, over the older of the two. It becomes durable with the next sync.
-    pub(crate) fn write_slot(&self, durable: OpId, end: usize) {
+    pub(crate) fn write_slot(&self, durable: OpId, end: usize) -> io::Result<()> {
         let count = self.slot().map_or(0, |s| s.count) + 1;
         let slot = Slot {
             count,
@@ -353,12 +365,12 @@ impl Segment {
             end: end as u64,
         };
         let offset = SLOT_OFFSETS[(count % 2) as usize];
-        self.region().store(offset, &format::encode_checked(&slot, self.seed));
+        self.file().write_at(offset, &format::encode_checked(&slot, self.seed))
     }
 
-    /// Writes index and trailer; the caller has made sure that the frames and the successor's name are durable, and syncs
-    /// afterwards.
-    pub(crate) fn write_footer(&self) -> Result<(), InvalidFrame> {
+    /// Index and trailer, and the offset where they belong. Before they are written, frames and the successor's name must be
+    /// durable.
+    pub(crate) fn footer(&self) -> Result<(usize, Vec<u8>), InvalidFrame> {
         let last = self.last().unwrap_or(self.first);
         let entries = last.get() - self.first.get() + 1;
         // Fills the gaps that recovery left in the index.
@@ -374,7 +386,8 @@ impl Segment {
         for slot in &self.index[..count] {
             index.extend_from_slice(&slot.load(Ordering::Relaxed).to_le_bytes());
         }
-        let padding = index.len() - 4 * count;
+        let padded = index.len();
+        let padding = padded - 4 * count;
         let trailer = Trailer {
             first: self.first.get(),
             last: last.get(),
@@ -384,10 +397,8 @@ impl Segment {
             index_len: count as u32,
             index_crc: crc32(self.seed, &index[padding..]),
         };
-        self.region().store(self.frames_limit() - index.len(), &index);
-        self.region()
-            .store(self.frames_limit(), &format::encode_checked(&trailer, self.seed));
-        Ok(())
+        index.extend_from_slice(&format::encode_checked(&trailer, self.seed));
+        Ok((self.frames_limit() - padded, index))
     }
 
     /// As [`Segment::locate`], but walks from the last gap-free place on, so that every index slot below gets filled.
@@ -404,7 +415,7 @@ impl Segment {
         self.locate(op_id)
     }
 
-    /// Makes everything stored so far durable.
+    /// Makes everything written so far durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file().sync()
     }

@@ -197,6 +197,8 @@ struct Faults {
     /// The preparation after so many more finds no space; and all that follow, when `true`.
     prepare: Option<(u64, bool)>,
     rename: bool,
+    /// The write after so many more does half of its work and fails; and all that follow, when `true`.
+    write: Option<(u64, bool)>,
     /// Done in the middle of the owning thread's next sync: what other threads get in meanwhile.
     meanwhile: Meanwhile,
 }
@@ -373,6 +375,11 @@ impl SimDisk {
         self.state().faults.prepare = Some((successes, for_ever));
     }
 
+    /// Has the write after `successes` more fail, as on a file system that copies what it overwrites and is full.
+    pub(crate) fn fail_write(&self, successes: u64, for_ever: bool) {
+        self.state().faults.write = Some((successes, for_ever));
+    }
+
     /// Has the next rename fail.
     pub(crate) fn fail_rename(&self) {
         self.state().faults.rename = true;
@@ -474,6 +481,21 @@ impl fmt::Debug for SimFile {
 }
 
 impl Durable for SimFile {
+    fn write_at(&self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.disk.operate()?;
+        let fails = due(&mut state.faults.write);
+        let file = state.files.get_mut(&self.inode).expect("open files stay");
+        let written = if fails { (bytes.len() / 2) & !7 } else { bytes.len() };
+        match &mut file.current {
+            Current::Mapped(region) => region.store(offset, &bytes[..written]),
+            Current::Bytes(current) => current[offset..offset + written].copy_from_slice(&bytes[..written]),
+        }
+        match fails {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.operate()?;
         let fails = due(&mut state.faults.sync);
@@ -531,7 +553,7 @@ impl Disk for SimDisk {
         self.sync_directory()
     }
 
-    fn prepare(&self, name: &str, length: u64, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
+    fn prepare(&self, name: &str, length: u64, _: bool, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
         let mut bytes = vec![0; length as usize];
         for (at, record) in records {
             bytes[*at..at + record.len()].copy_from_slice(record);
@@ -606,7 +628,7 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn open_tail(&self, name: &str, length: usize, writable: bool) -> io::Result<(Medium, FileIdentity)> {
+    fn open_shared(&self, name: &str, length: usize, writable: bool) -> io::Result<(Medium, FileIdentity)> {
         if writable && self.state().inode(name).is_err() {
             self.operate()?
                 .create(name, File::new(vec![0; length], vec![0; length]));

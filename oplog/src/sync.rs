@@ -9,13 +9,14 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::ids::OpId;
 use crate::oplog::Core;
 use crate::segment::Segment;
+use crate::view::ReadConcern;
 
 /// A watermark slot is rewritten when so many bytes have become durable since the last; it bounds what recovery scans.
 /// Rewriting it after every sync would make each sync write a second page: 9 % fewer durable appends in our measurement.
@@ -36,8 +37,6 @@ pub(crate) struct Syncer {
     leading: AtomicBool,
     slots: Mutex<Slots>,
     dirty: Mutex<Dirty>,
-    failure: OnceLock<Arc<io::Error>>,
-    poisoned: AtomicBool,
     /// Highest OpID that an async waiter wants durable.
     wanted: AtomicU64,
     /// Everything up to this OpID has been durable at a rest of the log, and a slot on disk says so if one can.
@@ -69,8 +68,6 @@ impl Syncer {
                 full: Vec::new(),
                 newest,
             }),
-            failure: OnceLock::new(),
-            poisoned: AtomicBool::new(false),
             wanted: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             pause: (Mutex::new(()), Condvar::new()),
@@ -80,29 +77,11 @@ impl Syncer {
     /// Fails when the log is poisoned.
     #[inline]
     pub(crate) fn check(&self, core: &Core) -> Result<()> {
-        if !self.poisoned.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        Err(self.poison_error(core))
-    }
-
-    #[cold]
-    fn poison_error(&self, core: &Core) -> Error {
-        match self.failure.get() {
-            Some(source) => Error::Poisoned {
-                durable: core.tail().durable(),
-                source: Arc::clone(source),
-            },
-            None => Error::Closed,
-        }
+        core.shared.poison.check(core.tail())
     }
 
     fn poison(&self, core: &Core, error: io::Error) -> Error {
-        tracing::error!(%error, durable = %core.tail().durable(), "sync failed: the log takes no more writes");
-        let _ = self.failure.set(Arc::new(error));
-        self.poisoned.store(true, Ordering::SeqCst);
-        core.tail().ring_all();
-        self.poison_error(core)
+        core.shared.poison.set(core.tail(), error)
     }
 
     /// Says that `segment` has become the newest.
@@ -119,6 +98,7 @@ impl Syncer {
     /// Makes everything appended so far durable. `leader` is what entitles the caller.
     fn lead(&self, core: &Core, leader: &Leader<'_>) -> Result<()> {
         self.check(core)?;
+        core.shared.drain()?;
         // The watermark before the files: what it covers is in them.
         let target = core.tail().appended();
         let (full, newest) = {
@@ -143,18 +123,18 @@ impl Syncer {
             slots.sequence != newest.sequence.0 || newest.region().published() >= slots.end + SLOT_BYTES
         };
         if due {
-            self.note_end(core, leader);
+            self.note_end(core, leader)?;
         }
         Ok(())
     }
 
     /// Writes a slot for the newest durable entry, if the end of its frame is at hand.
-    fn note_end(&self, core: &Core, _: &Leader<'_>) -> bool {
+    fn note_end(&self, core: &Core, _: &Leader<'_>) -> Result<bool> {
         let mut slots = self.lock_slots();
         let (segment, last, end) = core.end();
         let durable = core.tail().durable();
         if durable < segment.first || slots.durable == durable {
-            return false;
+            return Ok(false);
         }
         let end = if durable == last {
             end
@@ -162,16 +142,16 @@ impl Syncer {
             // More was appended meanwhile; the entry after the durable one begins where that ends.
             match segment.locate(durable.next()) {
                 Ok(end) => end,
-                Err(_) => return false,
+                Err(_) => return Ok(false),
             }
         };
-        segment.write_slot(durable, end);
+        segment.write_slot(durable, end).map_err(|e| self.poison(core, e))?;
         *slots = Slots {
             sequence: segment.sequence.0,
             durable,
             end,
         };
-        true
+        Ok(true)
     }
 
     fn lock_slots(&self) -> MutexGuard<'_, Slots> {
@@ -237,13 +217,13 @@ impl Syncer {
         let syncer = &core.syncer;
         let tail = core.tail();
         // What others have synced since the last rest needs its slot as well.
-        let work = || tail.appended() > syncer.settled() || core.is_closed();
+        let work = || tail.accepted() > syncer.settled() || core.is_closed();
         loop {
             tail.appended_bell.wait_until(None, work);
             if core.is_closed() || syncer.check(core).is_err() {
                 return;
             }
-            let seen = tail.appended();
+            let seen = tail.accepted();
             syncer.rest(core);
             if core.is_closed() {
                 return;
@@ -251,7 +231,9 @@ impl Syncer {
             if tail.durable() < seen.max(syncer.wanted()) && syncer.sync_all(core).is_err() {
                 return;
             }
-            syncer.settle(core);
+            if syncer.settle(core).is_err() {
+                return;
+            }
         }
     }
 
@@ -274,23 +256,26 @@ impl Syncer {
 
     /// When the log has come to rest, writes a slot and makes it durable: from then on damage to the newest entries cannot
     /// pass for a torn tail.
-    fn settle(&self, core: &Core) {
+    fn settle(&self, core: &Core) -> Result<()> {
         let tail = core.tail();
-        if tail.appended() != tail.durable() || core.is_closed() {
-            return;
+        if tail.accepted() != tail.durable() || core.is_closed() {
+            return Ok(());
         }
         let leader = self.leader(core);
         let durable = tail.durable();
-        if tail.appended() != durable {
-            return;
+        if tail.accepted() != durable {
+            return Ok(());
         }
         self.settled.store(durable.get(), Ordering::SeqCst);
-        if self.note_end(core, &leader) {
-            let newest = Arc::clone(&self.lock_dirty().newest);
-            if let Err(error) = newest.sync() {
-                self.poison(core, error);
-            }
+        if self.note_end(core, &leader)? {
+            self.sync_newest(core)?;
         }
+        Ok(())
+    }
+
+    fn sync_newest(&self, core: &Core) -> Result<()> {
+        let newest = Arc::clone(&self.lock_dirty().newest);
+        newest.sync().map_err(|e| self.poison(core, e))
     }
 
     /// The last sync of a log that is being closed.
@@ -298,9 +283,8 @@ impl Syncer {
         self.sync_all(core)?;
         core.keeper.seal_all(core)?;
         let leader = self.leader(core);
-        self.note_end(core, &leader);
-        let newest = Arc::clone(&self.lock_dirty().newest);
-        newest.sync().map_err(|e| self.poison(core, e))
+        self.note_end(core, &leader)?;
+        self.sync_newest(core)
     }
 }
 
@@ -308,17 +292,20 @@ impl Core {
     /// Whether `op_id` is durable, or never will be.
     pub(crate) fn durable_now(&self, op_id: OpId) -> Option<Result<()>> {
         let tail = self.tail();
-        if tail.durable() >= op_id {
+        if self.shared.limit(ReadConcern::Durable) >= op_id {
             return Some(Ok(()));
+        }
+        if self.shared.is_frozen() {
+            return Some(Err(Error::Closed));
         }
         if let Err(error) = self.syncer.check(self) {
             return Some(Err(error));
         }
-        let appended = tail.appended();
-        if appended < op_id {
+        let newest = tail.accepted();
+        if newest < op_id {
             return Some(Err(Error::Ahead {
                 requested: op_id,
-                newest: appended,
+                newest,
             }));
         }
         None

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   oldest ≤ … ≤ released ≤ durable ≤ appended
-//!   │            │          │         └ in the mapped segment: survives the process
+//!   │            │          │         └ in the log buffer or the segment: survives the process
 //!   │            │          └ covered by a successful sync: survives power loss
 //!   │            └ what watchers and followers may see
 //!   └ first entry that has not been trimmed
@@ -28,6 +28,10 @@ const RELEASED: usize = 640;
 const OLDEST: usize = 704;
 const APPENDED_BELL: usize = 768;
 const RELEASED_BELL: usize = 832;
+const ACCEPTED: usize = 896;
+const WANTED: usize = 904;
+const POISONED: usize = 912;
+const DRAIN_BELL: usize = 960;
 
 /// The watermarks at one moment.
 ///
@@ -40,7 +44,8 @@ pub struct Watermarks {
     pub released: OpId,
     /// Last entry that a successful sync covers.
     pub durable: OpId,
-    /// Last entry in the mapped segment.
+    /// Last entry that readers with [`ReadConcern::Local`](crate::ReadConcern::Local) find. In the process that writes the
+    /// log that is the last one appended; others find it when they wait for it, or soon.
     pub appended: OpId,
 }
 
@@ -53,22 +58,26 @@ pub(crate) struct Tail {
     pub(crate) appended_bell: Bell,
     /// Rung when *durable* and *released* move.
     pub(crate) released_bell: Bell,
+    /// Rung when the thread that drains the log buffer has work.
+    pub(crate) drain_bell: Bell,
 }
 
 impl Tail {
     pub(crate) fn open(disk: &dyn Disk, writable: bool) -> io::Result<Tail> {
-        let (medium, identity) = disk.open_tail(TAIL, TAIL_BYTES, writable)?;
+        let (medium, identity) = disk.open_shared(TAIL, TAIL_BYTES, writable)?;
         Ok(Tail::on(medium.region, identity))
     }
 
     fn on(region: Arc<Region>, identity: FileIdentity) -> Tail {
         let appended_bell = Bell::new(Arc::clone(&region), APPENDED_BELL);
         let released_bell = Bell::new(Arc::clone(&region), RELEASED_BELL);
+        let drain_bell = Bell::new(Arc::clone(&region), DRAIN_BELL);
         Tail {
             region,
             identity,
             appended_bell,
             released_bell,
+            drain_bell,
         }
     }
 
@@ -82,9 +91,11 @@ impl Tail {
     /// Takes the page over for a writer that has just recovered the log up to `last`, all of it durable.
     pub(crate) fn take_over(&self, log_id: LogId, oldest: OpId, last: OpId) {
         self.cell(OLDEST).store(oldest.get(), Ordering::Release);
-        for offset in [APPENDED, DURABLE, RELEASED] {
+        for offset in [APPENDED, DURABLE, RELEASED, ACCEPTED] {
             self.cell(offset).store(last.get(), Ordering::Release);
         }
+        self.cell(WANTED).store(0, Ordering::Release);
+        self.cell(POISONED).store(0, Ordering::Release);
         self.region.store(0, &format::encode_checked(&self.expected(log_id), 0));
         self.ring_all();
     }
@@ -124,14 +135,54 @@ impl Tail {
         OpId::new(self.cell(OLDEST).load(Ordering::Acquire))
     }
 
+    /// The last entry that is in the log buffer or already in the segment.
     #[inline]
+    pub(crate) fn accepted(&self) -> OpId {
+        // SeqCst: partner of the exchange in `accept`.
+        OpId::new(self.cell(ACCEPTED).load(Ordering::SeqCst))
+    }
+
+    /// Says that the writer is poisoned: what is not durable may be gone.
+    pub(crate) fn set_poisoned(&self) {
+        self.cell(POISONED).store(1, Ordering::Release);
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.cell(POISONED).load(Ordering::Acquire) != 0
+    }
+
+    /// Says that everything up to `op_id` is in the buffer. Returns whether somebody waits for it to be in the segment.
+    #[inline]
+    pub(crate) fn accept(&self, op_id: OpId) -> bool {
+        // The two flags of the bell's protocol: here the watermark moves before the flag is looked at, a waiter raises the
+        // flag before it looks at the watermark. One exchange is cheaper than a store and a fence.
+        self.cell(ACCEPTED).swap(op_id.get(), Ordering::SeqCst);
+        self.appended_bell.is_awaited()
+    }
+
+    /// Says that everything up to `op_id` is in the segment.
     pub(crate) fn set_appended(&self, op_id: OpId) {
         self.cell(APPENDED).store(op_id.get(), Ordering::Release);
         self.appended_bell.ring();
     }
 
+    /// Asks the writer, who may be another process, to move entry `op_id` from the buffer to the segment. Only a reader that
+    /// can ring is heard; what it wants comes with the next sync otherwise.
+    pub(crate) fn want(&self, op_id: OpId) {
+        if self.is_writable() {
+            self.cell(WANTED).fetch_max(op_id.get(), Ordering::SeqCst);
+            self.drain_bell.ring();
+        }
+    }
+
+    /// Whether somebody wants an entry that is still in the buffer.
+    pub(crate) fn is_wanted(&self) -> bool {
+        let wanted = OpId::new(self.cell(WANTED).load(Ordering::SeqCst));
+        wanted.min(self.accepted()) > self.appended()
+    }
+
     pub(crate) fn set_durable(&self, op_id: OpId) {
-        debug_assert!(op_id <= self.appended() && op_id >= self.durable());
+        debug_assert!(op_id <= self.accepted() && op_id >= self.durable());
         self.cell(DURABLE).store(op_id.get(), Ordering::Release);
         self.cell(RELEASED).store(op_id.get(), Ordering::Release);
     }
@@ -163,7 +214,7 @@ impl Tail {
 }
 
 /// The running kernel's boot id; zero where there is none to be had, which still tells copies by device and inode.
-fn boot_id() -> [u8; 16] {
+pub(crate) fn boot_id() -> [u8; 16] {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .ok()
         .and_then(|text| uuid::Uuid::try_parse(text.trim()).ok())

@@ -1,21 +1,25 @@
 //! The reading face of a log, the same for the process that writes it and for any other.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use crate::buffer::Buffer;
 use crate::chain::{Chain, Link, Recent};
 use crate::cursor::{Cursor, Entry, SharedEntry};
 use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
 use crate::format::{MANIFEST, Manifest, VERSION, decode_checked};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
+use crate::poison::Poison;
 use crate::recovery;
+use crate::region::RingWriter;
 use crate::segment::Segment;
 use crate::tail::{Tail, Watermarks};
 
@@ -75,13 +79,24 @@ pub(crate) struct Shared {
     /// Whether this process is the writer.
     pub(crate) writer: bool,
     pub(crate) closed: AtomicBool,
-    /// Whether the tail's watermarks are this boot's. Until then `still` is all there is to read.
-    live: AtomicBool,
+    /// The log buffer, when this process is the writer.
+    buffer: Option<Buffer>,
+    pub(crate) poison: Poison,
+    /// `UNKNOWN`, `LIVE` or `FROZEN`.
+    state: AtomicU8,
+    /// What there is to read while the tail page says nothing.
     still: AtomicU64,
 }
 
+/// No writer has been seen since the machine started: `still` is all there is, and the tail page is looked at again.
+const UNKNOWN: u8 = 0;
+/// The tail page says what there is.
+const LIVE: u8 = 1;
+/// This process wrote the log and has closed it. The tail page may be another writer's by now: `still` is all there is.
+const FROZEN: u8 = 2;
+
 impl Shared {
-    pub(crate) fn for_writer(disk: Box<dyn Disk>, log_id: LogId, chain: Chain, tail: Tail) -> Shared {
+    pub(crate) fn for_writer(disk: Box<dyn Disk>, log_id: LogId, chain: Chain, tail: Tail, buffer: Buffer) -> Shared {
         Shared {
             disk,
             log_id,
@@ -90,7 +105,9 @@ impl Shared {
             tail: OnceLock::from(tail),
             writer: true,
             closed: AtomicBool::new(false),
-            live: AtomicBool::new(true),
+            buffer: Some(buffer),
+            poison: Poison::default(),
+            state: AtomicU8::new(LIVE),
             still: AtomicU64::new(0),
         }
     }
@@ -99,12 +116,64 @@ impl Shared {
     #[inline]
     pub(crate) fn tail(&self) -> Option<&Tail> {
         let tail = self.tail.get()?;
-        if self.live.load(Ordering::Acquire) {
-            return Some(tail);
+        match self.state.load(Ordering::Acquire) {
+            LIVE => Some(tail),
+            UNKNOWN if tail.is_live(self.log_id) => {
+                self.state.store(LIVE, Ordering::Release);
+                Some(tail)
+            }
+            _ => None,
         }
-        let live = tail.is_live(self.log_id);
-        self.live.store(live, Ordering::Release);
-        live.then_some(tail)
+    }
+
+    /// Keeps what there is to read as it is now, for those who still hold a log that was closed.
+    pub(crate) fn freeze(&self) {
+        if let Some(tail) = self.any_tail() {
+            self.still.store(tail.durable().get(), Ordering::Release);
+            self.state.store(FROZEN, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.state.load(Ordering::Acquire) == FROZEN
+    }
+
+    /// The log buffer of the writer.
+    pub(crate) fn buffer(&self) -> &Buffer {
+        self.buffer.as_ref().expect("a writable log has a buffer")
+    }
+
+    /// Moves everything in the log buffer into the segments. Does nothing for a reader.
+    pub(crate) fn drain(&self) -> Result<()> {
+        self.with_buffer(|buffer, tail| match tail.appended() < tail.accepted() {
+            true => buffer.drain(tail),
+            false => Ok(()),
+        })
+    }
+
+    /// Makes room in the log buffer.
+    pub(crate) fn make_room(&self) -> Result<()> {
+        self.with_buffer(|buffer, _| buffer.make_room())
+    }
+
+    /// See [`Buffer::bypass`].
+    pub(crate) fn bypass(
+        &self,
+        writer: &mut RingWriter,
+        start: u64,
+        end: u64,
+        frames: impl Iterator<Item = Vec<u8>>,
+    ) -> Result<()> {
+        self.with_buffer(|buffer, _| buffer.bypass(writer, start, end, frames))
+    }
+
+    /// A write that fails poisons the log: its entries were accepted.
+    fn with_buffer(&self, act: impl FnOnce(&Buffer, &Tail) -> io::Result<()>) -> Result<()> {
+        let (Some(buffer), Some(tail)) = (&self.buffer, self.tail()) else {
+            return Ok(());
+        };
+        self.poison.check_write(tail)?;
+        act(buffer, tail).map_err(|error| self.poison.set_write_failed(tail, error))
     }
 
     /// The tail page, live or not.
@@ -127,8 +196,34 @@ impl Shared {
     pub(crate) fn limit(&self, concern: ReadConcern) -> OpId {
         match (self.tail(), concern) {
             (Some(tail), ReadConcern::Durable) => tail.released(),
-            (Some(tail), ReadConcern::Local) => tail.appended(),
+            (Some(tail), ReadConcern::Local) => {
+                if self.writer {
+                    // What cannot be moved cannot be read; the writer is told.
+                    let _ = self.drain();
+                }
+                tail.appended()
+            }
             (None, _) => OpId::new(self.still.load(Ordering::Acquire)),
+        }
+    }
+
+    pub(crate) fn watermarks(&self) -> Watermarks {
+        match self.tail() {
+            Some(tail) => {
+                if self.writer {
+                    let _ = self.drain();
+                }
+                tail.watermarks()
+            }
+            None => {
+                let still = self.limit(ReadConcern::Durable);
+                Watermarks {
+                    oldest: self.oldest(),
+                    released: still,
+                    durable: still,
+                    appended: still,
+                }
+            }
         }
     }
 
@@ -237,8 +332,16 @@ impl Shared {
     ) -> WaitOutcome {
         let reason = || {
             if self.limit(concern) >= next {
-                Some(WaitOutcome::Ready)
-            } else if interrupt.is_raised() {
+                return Some(WaitOutcome::Ready);
+            }
+            if concern == ReadConcern::Local
+                && !self.writer
+                && let Some(tail) = self.tail()
+                && tail.accepted() >= next
+            {
+                tail.want(next);
+            }
+            if interrupt.is_raised() {
                 Some(WaitOutcome::Interrupted)
             } else if self.closed.load(Ordering::SeqCst) {
                 Some(WaitOutcome::Closed)
@@ -250,7 +353,7 @@ impl Shared {
             let mut outcome = None;
             let tail = self.find_tail();
             // Without a live tail nobody rings in time to be relied on.
-            let look_again = (self.tail().is_none()).then(|| Instant::now() + NO_WRITER_WAIT);
+            let look_again = (self.tail().is_none() && !self.is_frozen()).then(|| Instant::now() + NO_WRITER_WAIT);
             let until = [deadline, look_again].into_iter().flatten().min();
             match tail {
                 Some(tail) => {
@@ -373,7 +476,9 @@ impl OplogView {
             tail: tail.map_or_else(OnceLock::new, OnceLock::from),
             writer: false,
             closed: AtomicBool::new(false),
-            live: AtomicBool::new(live),
+            buffer: None,
+            poison: Poison::default(),
+            state: AtomicU8::new(if live { LIVE } else { UNKNOWN }),
             still: AtomicU64::new(still.get()),
         };
         Ok(OplogView {
@@ -396,18 +501,7 @@ impl OplogView {
     /// The watermarks now.
     #[must_use]
     pub fn watermarks(&self) -> Watermarks {
-        match self.shared.tail() {
-            Some(tail) => tail.watermarks(),
-            None => {
-                let still = self.shared.limit(ReadConcern::Durable);
-                Watermarks {
-                    oldest: self.shared.oldest(),
-                    released: still,
-                    durable: still,
-                    appended: still,
-                }
-            }
-        }
+        self.shared.watermarks()
     }
 
     /// The last entry a reader with that concern sees.

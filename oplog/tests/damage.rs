@@ -117,7 +117,9 @@ impl Torn {
         for _ in 0..3 {
             append(&log, entry_bytes, Durability::Memory);
         }
-        // A copy has no live tail page, as after a reboot.
+        // Looking for the newest entries has them moved from the log buffer into the segment.
+        assert_eq!(log.watermarks().appended.get(), 8);
+        // A copy has no live tail page and no live buffer, as after a reboot.
         let dir = copy(origin.path());
         let segment = with_suffix(dir.path(), ".seg").remove(0);
         let sound = fs::read(&segment).unwrap();

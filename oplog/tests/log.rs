@@ -248,6 +248,33 @@ fn a_closed_log_says_so_and_ends_waits() {
     ));
 }
 
+/// The tail page is the next writer's by then, and what it says is not about the segments that the old handle holds.
+#[tokio::test]
+async fn handles_of_a_closed_log_stay_at_its_end_when_it_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = small().open(dir.path()).unwrap();
+    fill(&log, 10, 50);
+    let view = log.view();
+    let mut behind = view.cursor(OpId::new(5), ReadConcern::Local).unwrap();
+    let mut at_the_end = view.cursor_from_now(ReadConcern::Local);
+    let durable = log.durable(OpId::new(10));
+    log.close().unwrap();
+
+    let log = small().open(dir.path()).unwrap();
+    fill(&log, 100, 50);
+    log.sync(OpId::new(110)).unwrap();
+    assert_eq!(check_to_end(&mut behind, 50), OpId::new(10));
+    assert!(at_the_end.try_next().unwrap().is_none());
+    let waited = at_the_end.wait(Some(Instant::now() + Duration::from_secs(10)), &Interrupt::new());
+    assert_eq!(waited, WaitOutcome::Closed);
+    assert_eq!(view.watermarks().appended, OpId::new(10));
+    assert!(matches!(
+        view.get(OpId::new(11), ReadConcern::Local),
+        Err(Error::Ahead { newest, .. }) if newest == OpId::new(10)
+    ));
+    durable.await.unwrap();
+}
+
 #[test]
 fn an_interrupt_ends_one_wait_and_a_deadline_another() {
     let dir = tempfile::tempdir().unwrap();

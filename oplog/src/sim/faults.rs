@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::{File, Rng, SimDisk};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::format::{FRAMES_START, MANIFEST, Manifest, RECORD_BYTES, SLOT_OFFSETS, encode_checked};
+use crate::format::{BUFFER, FRAMES_START, MANIFEST, Manifest, RECORD_BYTES, SLOT_OFFSETS, TAIL, encode_checked};
 use crate::frame::{crc32, frame_bytes};
 use crate::ids::{OpId, Timestamp};
 use crate::oplog::Oplog;
 use crate::options::{Durability, Options};
-use crate::view::{ReadConcern, read_manifest};
+use crate::view::{OplogView, ReadConcern, read_manifest};
 
 const KIND: u8 = 200;
 
@@ -120,6 +120,78 @@ fn a_failed_sync_of_recovery_is_not_forgotten_by_the_next() {
     let crashed = disk.crash_to_durable();
     drop(log);
     check(&open(&crashed).unwrap(), found);
+}
+
+/// Three entries that are in the log buffer and in no segment, when the writer is killed.
+fn killed_with_entries_in_the_buffer() -> SimDisk {
+    let disk = SimDisk::new();
+    let log = open(&disk).unwrap();
+    append(&log, Durability::Disk).unwrap();
+    for n in 2..=4 {
+        log.append(KIND, &payload(OpId::new(n)), Durability::Memory).unwrap();
+    }
+    let killed = disk.kill();
+    drop(log);
+    killed
+}
+
+#[test]
+fn entries_that_a_killed_writer_left_in_the_buffer_are_moved_by_the_next() {
+    let disk = killed_with_entries_in_the_buffer();
+    let view = OplogView::on(Box::new(disk.clone())).unwrap();
+    assert_eq!(
+        view.newest(ReadConcern::Local),
+        OpId::new(1),
+        "readers do not look into the buffer"
+    );
+    let log = open(&disk).unwrap();
+    assert_eq!(log.watermarks().durable, OpId::new(4));
+    check(&log, OpId::new(4));
+    let crashed = disk.crash_to_durable();
+    log.close().unwrap();
+    assert!(
+        !disk.names().unwrap().contains(&BUFFER.to_owned()),
+        "nothing is left to move"
+    );
+    check(&open(&crashed).unwrap(), OpId::new(4));
+}
+
+#[test]
+fn a_damaged_buffer_is_corruption_as_long_as_what_was_in_it_is_missed() {
+    for entry in 2..=4u64 {
+        let disk = killed_with_entries_in_the_buffer();
+        let frame = FRAMES_START + FRAMES_START % 8192 + (entry as usize - 1) * frame_bytes(500);
+        edit(&disk, BUFFER, |bytes| bytes[frame + 100] ^= 1);
+        let refused = open(&disk).unwrap_err();
+        assert!(
+            matches!(&refused, Error::Corrupt { expected, durable, .. } if expected.get() == entry && durable.get() == 4),
+            "{refused:?}"
+        );
+        // Without its tail page the log claims nothing that only memory held.
+        disk.remove(TAIL).unwrap();
+        check(&open(&disk).unwrap(), OpId::new(entry - 1));
+    }
+}
+
+#[test]
+fn a_failed_write_poisons_the_log_and_nothing_accepted_is_lost() {
+    let disk = SimDisk::new();
+    let log = open(&disk).unwrap();
+    let durable = append(&log, Durability::Disk).unwrap();
+    disk.fail_write(0, true);
+    let next = durable.next();
+    let accepted = log.append(KIND, &payload(next), Durability::Memory).unwrap().last;
+    assert!(matches!(log.sync(accepted), Err(Error::Poisoned { durable: d, .. }) if d == durable));
+    assert!(matches!(
+        log.append(KIND, &payload(next.next()), Durability::Memory),
+        Err(Error::Poisoned { .. })
+    ));
+    check(&log, durable);
+    let killed = disk.kill();
+    log.close().unwrap_err();
+    check(&open(&killed).unwrap(), accepted);
+    disk.heal();
+    check(&open(&disk).unwrap(), accepted);
 }
 
 #[test]

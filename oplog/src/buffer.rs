@@ -1,0 +1,276 @@
+//! The log buffer: where frames lie between the append that wrote them and the segment.
+//!
+//! A store into a page of a segment faults after each sync, waits while the page is being written back, and would be a
+//! SIGBUS where no space is left for it. So an append copies its frames into a small ring of memory that stays mapped, and
+//! they are moved into the segment in order, many at a time, by `pwrite`. The ring is a file, `BUFFER`, never synced: like a
+//! segment's pages it survives the death of the process in the page cache, and like the tail page it is recognised as stale
+//! after a reboot or in a copy. What a killed writer left in it, the next one moves (`recovery.rs`).
+//!
+//! ```text
+//!   append ──► ring ────────────── drain ─────────────► segment
+//!              │ accepted: survives the process         │ appended: readers find it
+//! ```
+//!
+//! Whoever needs entries in the segment drains: a sync before it syncs, a reader of this process that looks for the newest
+//! entries, an append that finds somebody waiting for them, or no room. A thread drains what nobody needs yet.
+//!
+//! Invariants: a frame for offset *o* of a segment stands at *o* mod capacity in the ring. *appended* moves only when
+//! everything up to it is in its segment and published there.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::format::{self, BUFFER, BufferIdentity, FRAMES_START, RECORD_BYTES};
+use crate::ids::LogId;
+use crate::region::{Claim, Ring, RingReader, RingWriter};
+use crate::segment::Segment;
+use crate::tail::{Tail, boot_id};
+
+/// The ring's capacity is a quarter of a segment's length, within these bounds. At the upper one a larger ring is no faster.
+const CAPACITY_MIN: u64 = 8 << 10;
+const CAPACITY_MAX: u64 = 4 << 20;
+/// A file that says it is larger than this was not written by any release.
+const CAPACITY_CREDIBLE: u64 = 1 << 30;
+/// Moved at most at once, so that room comes back early.
+const DRAIN_BYTES: u64 = 256 << 10;
+
+fn capacity(segment_bytes: u64) -> usize {
+    (segment_bytes / 4)
+        .next_power_of_two()
+        .clamp(CAPACITY_MIN, CAPACITY_MAX) as usize
+}
+
+/// A segment that frames in the ring belong to.
+#[derive(Debug)]
+struct Target {
+    segment: Arc<Segment>,
+    claim: Claim,
+    /// Position, in the ring's count, of the segment's first byte.
+    base: u64,
+}
+
+/// A segment that follows, and the position at which its predecessor ends.
+#[derive(Debug)]
+struct Next {
+    after: u64,
+    target: Target,
+}
+
+#[derive(Debug)]
+struct Drain {
+    reader: RingReader,
+    target: Target,
+}
+
+/// The log buffer of a writer. See the module documentation.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    ring: Arc<Ring>,
+    drain: Mutex<Drain>,
+    /// Segments that were begun since the one in `drain`, oldest first.
+    following: Mutex<VecDeque<Next>>,
+}
+
+impl Buffer {
+    /// Makes a new, empty buffer for a writer whose newest segment ends at `offset` and whose next ones will have
+    /// `segment_bytes`. Returns the end at which frames go in.
+    pub(crate) fn create(
+        disk: &dyn Disk,
+        log_id: LogId,
+        segment: Arc<Segment>,
+        claim: Claim,
+        offset: usize,
+        segment_bytes: u64,
+    ) -> Result<(Buffer, RingWriter)> {
+        let path = disk.path().join(BUFFER);
+        let capacity = capacity(segment_bytes);
+        let (medium, identity) = disk
+            .open_shared(BUFFER, FRAMES_START + capacity, true)
+            .map_err(Error::preparing(disk.path(), &path, (FRAMES_START + capacity) as u64))?;
+        // The identity first: from here on until it is written anew nobody takes what is in the file for frames.
+        medium
+            .file
+            .write_at(0, &[0; FRAMES_START])
+            .and_then(|()| medium.file.write_at(FRAMES_START, &vec![0; capacity]))
+            .map_err(Error::io("write", &path))?;
+        medium.region.prefault();
+        let identity = BufferIdentity {
+            log_id: log_id.to_bytes(),
+            boot_id: boot_id(),
+            device: identity.device,
+            inode: identity.inode,
+            capacity: capacity as u64,
+        };
+        medium.region.store(0, &format::encode_checked(&identity, 0));
+        let (ring, writer, reader) = Ring::over(medium.region, offset as u64).ok_or(Error::Closed)?;
+        let target = Target {
+            segment,
+            claim,
+            base: 0,
+        };
+        let buffer = Buffer {
+            ring,
+            drain: Mutex::new(Drain { reader, target }),
+            following: Mutex::default(),
+        };
+        Ok((buffer, writer))
+    }
+
+    /// Bytes that can lie in the buffer.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.ring.capacity()
+    }
+
+    /// Has the frames behind position `after` go into `segment`, and returns the position of the first of them, which is less
+    /// than the capacity away. Called under the append lock, before that position is published.
+    pub(crate) fn follow(&self, segment: Arc<Segment>, claim: Claim, after: u64) -> u64 {
+        // A frame's place in the ring is its offset's.
+        let capacity = self.ring.capacity();
+        let gap = (FRAMES_START as u64 + capacity - after % capacity) % capacity;
+        let base = after + gap - FRAMES_START as u64;
+        let target = Target { segment, claim, base };
+        let mut following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        following.push_back(Next { after, target });
+        after + gap
+    }
+
+    /// Whether so much waits that the draining thread is to be woken.
+    #[inline]
+    pub(crate) fn is_filling(&self) -> bool {
+        self.ring.head() - self.ring.drained() >= DRAIN_BYTES.min(self.capacity() / 4)
+    }
+
+    /// Moves everything that `tail` calls accepted into the segments, and says so there.
+    pub(crate) fn drain(&self, tail: &Tail) -> io::Result<()> {
+        let mut drain = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
+        // In this order: the writer moves *head* first.
+        let accepted = tail.accepted();
+        let head = self.ring.head();
+        while self.ring.drained() < head {
+            self.step(&mut drain, head)?;
+        }
+        if tail.appended() < accepted {
+            tail.set_appended(accepted);
+        }
+        Ok(())
+    }
+
+    /// Makes room: moves a part of what is in the ring.
+    pub(crate) fn make_room(&self) -> io::Result<()> {
+        let mut drain = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
+        let head = self.ring.head();
+        if self.ring.drained() < head {
+            self.step(&mut drain, head)?;
+        }
+        Ok(())
+    }
+
+    /// Moves a piece of what lies before `head`.
+    fn step(&self, drain: &mut Drain, head: u64) -> io::Result<()> {
+        let after = self.turn(drain);
+        let from = self.ring.drained();
+        let to = head.min(after.unwrap_or(head)).min(from + DRAIN_BYTES);
+        if from >= to {
+            return Ok(());
+        }
+        let target = &mut drain.target;
+        let mut offset = (from - target.base) as usize;
+        for piece in drain.reader.bytes(from..to) {
+            if !piece.is_empty() {
+                target.segment.file().write_at(offset, piece)?;
+                offset += piece.len();
+            }
+        }
+        target.claim.publish(offset);
+        drain.reader.release(to);
+        Ok(())
+    }
+
+    /// Turns to the segment that follows, if everything for the current one has been moved. Returns where the current one
+    /// ends, if that is known.
+    fn turn(&self, drain: &mut Drain) -> Option<u64> {
+        let mut following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(next) = following.front() {
+            let start = next.target.base + FRAMES_START as u64;
+            if next.after > self.ring.drained() || start > self.ring.head() {
+                return Some(next.after);
+            }
+            if let Some(next) = following.pop_front() {
+                drain.target = next.target;
+                drain.reader.release(start);
+            }
+        }
+        None
+    }
+
+    /// Writes frames into the newest segment past the ring, from position `start` to `end`, for a batch that does not fit;
+    /// the ring goes on behind them. Called under the append lock.
+    pub(crate) fn bypass(
+        &self,
+        writer: &mut RingWriter,
+        start: u64,
+        end: u64,
+        frames: impl Iterator<Item = Vec<u8>>,
+    ) -> io::Result<()> {
+        let mut drain = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.ring.drained() < start {
+            self.step(&mut drain, start)?;
+        }
+        self.turn(&mut drain);
+        let target = &mut drain.target;
+        let mut offset = (start - target.base) as usize;
+        for frame in frames {
+            target.segment.file().write_at(offset, &frame)?;
+            offset += frame.len();
+        }
+        target.claim.publish(offset);
+        writer.skip_to(end);
+        drain.reader.release(end);
+        Ok(())
+    }
+}
+
+/// What a dead writer left in the buffer.
+#[derive(Debug)]
+pub(crate) struct LeftOver {
+    /// The ring as it stands in the file.
+    bytes: Vec<u8>,
+}
+
+impl LeftOver {
+    /// Reads the buffer if it belongs to this log and this boot of the machine.
+    pub(crate) fn read(disk: &dyn Disk, log_id: LogId) -> Option<LeftOver> {
+        let (head, identity) = disk.open_shared(BUFFER, FRAMES_START, false).ok()?;
+        let mut record = [0; RECORD_BYTES];
+        head.region.load(0, &mut record);
+        let found: BufferIdentity = format::decode_checked(&record, 0)?;
+        let live = found.log_id == log_id.to_bytes()
+            && found.boot_id == boot_id()
+            && (found.device, found.inode) == (identity.device, identity.inode);
+        if !live || !found.capacity.is_power_of_two() || found.capacity > CAPACITY_CREDIBLE {
+            return None;
+        }
+        let capacity = found.capacity as usize;
+        let (whole, _) = disk.open_shared(BUFFER, FRAMES_START + capacity, false).ok()?;
+        let mut bytes = vec![0; capacity];
+        whole.region.load(FRAMES_START, &mut bytes);
+        Some(LeftOver { bytes })
+    }
+
+    /// The whole ring, turned so that it begins with the byte for `offset` of a segment.
+    pub(crate) fn from(&self, offset: usize) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        let turn = offset % bytes.len();
+        bytes.rotate_left(turn);
+        bytes
+    }
+}
+
+/// Removes the buffer of a log that has been closed.
+pub(crate) fn remove(disk: &dyn Disk) {
+    // What is left is recognised as stale or drained, and made anew by the next writer.
+    let _ = disk.remove(BUFFER);
+}
