@@ -34,6 +34,7 @@ pub mod entry;
 mod error;
 mod format;
 mod frame;
+mod group;
 mod ids;
 mod keeper;
 mod oplog;

@@ -40,6 +40,12 @@ pub struct Options {
     pub segment_bytes: u64,
     /// How long an entry appended with [`Durability::Memory`] waits for a sync at the longest. Default 50 ms.
     pub sync_interval: Duration,
+    /// How long a sync is held back, at most, for writers that are likely to take part in it: where several took part in the
+    /// last ones, it waits until most of them are there again, or `group_size` writers. A single writer never waits. Zero
+    /// begins each sync at once. Default 50 µs.
+    pub group_delay: Duration,
+    /// No sync is held back once so many writers wait for it. Default 1024.
+    pub group_size: u64,
     /// Whether a missing directory, or an empty one, becomes a new log. Default true.
     pub create: bool,
 }
@@ -49,6 +55,8 @@ impl Default for Options {
         Options {
             segment_bytes: 64 << 20,
             sync_interval: Duration::from_millis(50),
+            group_delay: Duration::from_micros(50),
+            group_size: 1024,
             create: true,
         }
     }

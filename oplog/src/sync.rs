@@ -1,18 +1,18 @@
 //! Group commit: one `fdatasync` serves everyone who waits.
 //!
-//! A thread that waits for durability and finds nobody syncing does it itself, for everything appended so far; the others
-//! wait for the watermark, and the first of those that are still not served syncs next. So a single writer pays no hand-over,
-//! and many writers share. Async waiters, and entries nobody waits for, are served by the log's sync thread.
+//! A thread that waits for durability and finds nobody syncing does it itself, for everything appended so far; those that it
+//! does not serve wait, and one of them syncs next (`group.rs`). So a single writer pays no hand-over, and many writers share. Async waiters, and entries nobody waits for, are served by the log's sync thread.
 //!
 //! The first failed sync poisons the log: the kernel may have dropped the pages it could not write and report success the
 //! next time, so nothing after the last good sync may ever be acknowledged again.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::group::Group;
 use crate::ids::OpId;
 use crate::oplog::Core;
 use crate::segment::Segment;
@@ -33,8 +33,7 @@ struct Dirty {
 /// Group commit. See the module documentation.
 #[derive(Debug)]
 pub(crate) struct Syncer {
-    /// Whether somebody syncs. Not a lock to probe: a probe that takes it for a moment would send others to sleep for good.
-    leading: AtomicBool,
+    group: Group,
     slots: Mutex<Slots>,
     dirty: Mutex<Dirty>,
     /// Highest OpID that an async waiter wants durable.
@@ -62,7 +61,7 @@ impl Syncer {
             end: slot.map_or(0, |slot| slot.end as usize),
         };
         Syncer {
-            leading: AtomicBool::new(false),
+            group: Group::default(),
             slots: Mutex::new(slots),
             dirty: Mutex::new(Dirty {
                 full: Vec::new(),
@@ -98,9 +97,12 @@ impl Syncer {
     /// Makes everything appended so far durable. `leader` is what entitles the caller.
     fn lead(&self, core: &Core, leader: &Leader<'_>) -> Result<()> {
         self.check(core)?;
+        let options = &core.options;
+        self.group.gather(options.group_delay, options.group_size);
         core.shared.drain()?;
         // The watermark before the files: what it covers is in them.
         let target = core.tail().appended();
+        self.group.begin(target);
         let (full, newest) = {
             let dirty = self.lock_dirty();
             (dirty.full.clone(), Arc::clone(&dirty.newest))
@@ -160,23 +162,16 @@ impl Syncer {
 
     /// Becomes the leader if nobody is.
     fn try_leader<'a>(&'a self, core: &'a Core) -> Option<Leader<'a>> {
-        // Partner: the store in `Leader::drop`; the leader sees what its predecessor has done.
-        let free = self
-            .leading
-            .compare_exchange(false, true, Ordering::SeqCst, Ordering::SeqCst)
-            .is_ok();
-        free.then(|| Leader { syncer: self, core })
+        self.group.try_lead().then(|| Leader { syncer: self, core })
     }
 
     /// Waits to become the leader.
     fn leader<'a>(&'a self, core: &'a Core) -> Leader<'a> {
+        let behind_all = OpId::new(u64::MAX);
         loop {
-            if let Some(leader) = self.try_leader(core) {
+            if let Some(leader) = self.group.sleep(behind_all, || self.try_leader(core)) {
                 return leader;
             }
-            core.tail()
-                .released_bell
-                .wait_until(None, || !self.leading.load(Ordering::SeqCst));
         }
     }
 
@@ -312,19 +307,25 @@ impl Core {
     }
 
     pub(crate) fn sync(&self, op_id: OpId) -> Result<()> {
+        if let Some(result) = self.durable_now(op_id) {
+            return result;
+        }
+        let syncer = &self.syncer;
+        syncer.group.arrive();
+        let look = || match self.durable_now(op_id) {
+            Some(result) => Some(Ok(result)),
+            None => syncer.try_leader(self).map(Err),
+        };
         loop {
-            if let Some(result) = self.durable_now(op_id) {
-                return result;
-            }
-            match self.syncer.try_leader(self) {
-                // Served while this thread looked for a place.
-                Some(_) if self.tail().durable() >= op_id => {}
-                Some(leader) => self.syncer.lead(self, &leader)?,
-                None => {
-                    self.tail().released_bell.wait_until(None, || {
-                        self.durable_now(op_id).is_some() || !self.syncer.leading.load(Ordering::SeqCst)
-                    });
+            match syncer.group.sleep(op_id, look) {
+                Some(Ok(result)) => {
+                    syncer.group.pass_on();
+                    return result;
                 }
+                // Served while this thread became the leader.
+                Some(Err(_leader)) if self.tail().durable() >= op_id => return Ok(()),
+                Some(Err(leader)) => syncer.lead(self, &leader)?,
+                None => {}
             }
         }
     }
@@ -339,7 +340,8 @@ struct Leader<'a> {
 
 impl Drop for Leader<'_> {
     fn drop(&mut self) {
-        self.syncer.leading.store(false, Ordering::SeqCst);
+        let poisoned = self.syncer.check(self.core).is_err();
+        self.syncer.group.stop_leading(poisoned);
         self.core.tail().released_bell.ring();
     }
 }

@@ -18,7 +18,7 @@ fn open(disk: &SimDisk) -> Result<Oplog> {
     let options = Options {
         segment_bytes: 16 << 10,
         sync_interval: Duration::from_secs(3600),
-        create: true,
+        ..Options::default()
     };
     Oplog::on(Box::new(disk.clone()), &options)
 }

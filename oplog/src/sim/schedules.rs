@@ -78,7 +78,7 @@ impl World {
             } else {
                 Duration::from_secs(3600)
             },
-            create: true,
+            ..Options::default()
         };
         World {
             seed,
