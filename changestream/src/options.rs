@@ -2,7 +2,7 @@
 
 use bson::{Document, RawDocumentBuf};
 use tailwater_matcher::parse_filter;
-use tailwater_oplog::{OpId, OplogView, ReadConcern, Term, Timestamp};
+use tailwater_oplog::{OpId, OplogView, ReadConcern, Timestamp};
 
 use crate::error::{Error, Result};
 use crate::event::OperationType;
@@ -272,9 +272,10 @@ impl Watch {
             });
         }
         let cursor = self.view.cursor(token.op_id().next(), self.concern)?;
-        // The entry right before the oldest is gone, and with it its term, but nothing is missing after it.
+        // The entry right before the oldest is gone, and with it what could be compared, but nothing is missing after it.
         if token.op_id() >= self.view.watermarks().oldest {
-            self.view.check_position(token.op_id(), token.term())?;
+            self.view
+                .check_position(token.op_id(), token.term(), token.timestamp())?;
         }
         Ok((cursor, token))
     }
@@ -292,12 +293,14 @@ impl Watch {
 
     /// The token that stands behind all that `op_id` brought about, whether or not that entry is still there.
     fn token_at(&self, op_id: OpId) -> Result<ResumeToken> {
-        let term = match self.view.get(op_id, ReadConcern::Local) {
-            _ if op_id == OpId::ZERO => Term::default(),
-            Ok(entry) => entry.term(),
-            Err(tailwater_oplog::Error::HistoryLost { .. }) => Term::default(),
-            Err(e) => return Err(e.into()),
-        };
-        Ok(ResumeToken::new(self.view.log_id(), term, op_id, TokenKind::Position))
+        let log_id = self.view.log_id();
+        if op_id == OpId::ZERO {
+            return Ok(ResumeToken::without_entry(log_id, op_id));
+        }
+        match self.view.get(op_id, ReadConcern::Local) {
+            Ok(entry) => Ok(ResumeToken::at(log_id, &entry.entry(), TokenKind::Position)),
+            Err(tailwater_oplog::Error::HistoryLost { .. }) => Ok(ResumeToken::without_entry(log_id, op_id)),
+            Err(e) => Err(e.into()),
+        }
     }
 }

@@ -221,7 +221,7 @@ impl ChangeStream {
                 Some(_) => TokenKind::Event,
                 None => TokenKind::Position,
             };
-            self.token = ResumeToken::new(self.plan.log_id, entry.term(), entry.op_id(), kind);
+            self.token = ResumeToken::at(self.plan.log_id, &entry, kind);
             let Some(shared) = shared else { continue };
             if ends {
                 self.state = State::Ending(shared.clone());

@@ -1,13 +1,14 @@
 //! Resume tokens: where a watcher is, in a form it can keep.
 //!
-//! A token names log, term and OpID, and inside one entry the place of the event. It is ordered (comparing the bytes of
+//! A token names log, term, OpID and the entry's timestamp, and inside one entry the place of the event. The timestamp is
+//! there because copies of a log that were each written to share log and term. A token is ordered (comparing the bytes of
 //! two tokens of one log compares their positions), opaque, and checked: damage is noticed, not followed.
 
 use std::fmt;
 use std::str::FromStr;
 
 use bson::{RawDocument, RawDocumentBuf};
-use tailwater_oplog::{LogId, OpId, Term, codec};
+use tailwater_oplog::{Entry, LogId, OpId, Term, Timestamp, codec};
 
 use crate::error::{Error, Result};
 
@@ -40,20 +41,35 @@ pub struct ResumeToken {
     log_id: LogId,
     term: Term,
     op_id: OpId,
+    timestamp: Timestamp,
     kind: TokenKind,
 }
 
 /// What is encoded in front of the checksum, in the order that makes byte order position order: version, log, term, OpID,
-/// kind.
-type Layout = (u8, [u8; 16], u32, u64, u8);
+/// timestamp, kind. Within one history the timestamp follows from the OpID, so it decides nothing.
+type Layout = (u8, [u8; 16], u32, u64, u64, u8);
 
 impl ResumeToken {
-    pub(crate) fn new(log_id: LogId, term: Term, op_id: OpId, kind: TokenKind) -> ResumeToken {
+    /// The token for a place at `entry`.
+    pub(crate) fn at(log_id: LogId, entry: &Entry<'_>, kind: TokenKind) -> ResumeToken {
+        ResumeToken {
+            log_id,
+            term: entry.term(),
+            op_id: entry.op_id(),
+            timestamp: entry.timestamp(),
+            kind,
+        }
+    }
+
+    /// The token for a position whose entry is not there: before the first one, or trimmed.
+    pub(crate) fn without_entry(log_id: LogId, op_id: OpId) -> ResumeToken {
+        let (term, timestamp) = Default::default();
         ResumeToken {
             log_id,
             term,
             op_id,
-            kind,
+            timestamp,
+            kind: TokenKind::Position,
         }
     }
 
@@ -63,7 +79,7 @@ impl ResumeToken {
         self.log_id
     }
 
-    /// The term in which the entry was written; zero where the log had no entry yet.
+    /// The term in which the entry was written; zero where there was no entry.
     #[must_use]
     pub fn term(&self) -> Term {
         self.term
@@ -73,6 +89,12 @@ impl ResumeToken {
     #[must_use]
     pub fn op_id(&self) -> OpId {
         self.op_id
+    }
+
+    /// When the entry was written; zero where there was no entry.
+    #[must_use]
+    pub fn timestamp(&self) -> Timestamp {
+        self.timestamp
     }
 
     /// Which of the entry's events it stands behind.
@@ -87,7 +109,14 @@ impl ResumeToken {
             TokenKind::Invalidate => 1,
             TokenKind::Position => 2,
         };
-        let layout: Layout = (VERSION, self.log_id.to_bytes(), self.term.get(), self.op_id.get(), kind);
+        let layout: Layout = (
+            VERSION,
+            self.log_id.to_bytes(),
+            self.term.get(),
+            self.op_id.get(),
+            self.timestamp.as_nanos(),
+            kind,
+        );
         let mut bytes = codec::encode_ordered(&layout);
         let crc = codec::checksum(&bytes);
         bytes.extend_from_slice(&crc.to_be_bytes());
@@ -103,7 +132,7 @@ impl ResumeToken {
         if body.first() != Some(&VERSION) {
             return Err(malformed("its version is unknown to this release"));
         }
-        let (_, log_id, term, op_id, kind): Layout =
+        let (_, log_id, term, op_id, timestamp, kind): Layout =
             codec::decode_ordered(body).map_err(|_| malformed("its length is wrong"))?;
         let kind = match kind {
             0 => TokenKind::Event,
@@ -111,12 +140,13 @@ impl ResumeToken {
             2 => TokenKind::Position,
             _ => return Err(malformed("its kind is unknown to this release")),
         };
-        Ok(ResumeToken::new(
-            LogId::from_bytes(log_id),
-            Term::new(term),
-            OpId::new(op_id),
+        Ok(ResumeToken {
+            log_id: LogId::from_bytes(log_id),
+            term: Term::new(term),
+            op_id: OpId::new(op_id),
+            timestamp: Timestamp::from_nanos(timestamp),
             kind,
-        ))
+        })
     }
 
     /// The token as drivers see it: `{_data: "…"}`.
@@ -141,7 +171,7 @@ impl ResumeToken {
 /// Order of position, within one log.
 impl Ord for ResumeToken {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let key = |t: &ResumeToken| (t.log_id.to_bytes(), t.term, t.op_id, t.kind);
+        let key = |t: &ResumeToken| (t.log_id.to_bytes(), t.term, t.op_id, t.timestamp, t.kind);
         key(self).cmp(&key(other))
     }
 }
@@ -182,21 +212,27 @@ mod tests {
 
     use super::*;
 
-    fn token(term: u32, op_id: u64, kind: TokenKind) -> ResumeToken {
-        ResumeToken::new(LogId::from_bytes([0xa5; 16]), Term::new(term), OpId::new(op_id), kind)
+    fn token(term: u32, op_id: u64, timestamp: u64, kind: TokenKind) -> ResumeToken {
+        ResumeToken {
+            log_id: LogId::from_bytes([0xa5; 16]),
+            term: Term::new(term),
+            op_id: OpId::new(op_id),
+            timestamp: Timestamp::from_nanos(timestamp),
+            kind,
+        }
     }
 
     #[test]
     fn the_text_is_golden() {
-        let text = token(2, 258, TokenKind::Event).to_string();
-        let body = "01a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a500000002000000000000010200";
+        let text = token(2, 258, 772, TokenKind::Event).to_string();
+        let body = "01a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5000000020000000000000102000000000000030400";
         assert_eq!(&text[..body.len()], body);
         assert_eq!(text.len(), body.len() + 8);
     }
 
     #[test]
     fn every_flipped_bit_is_refused() {
-        let good = token(3, 77, TokenKind::Invalidate).to_bytes();
+        let good = token(3, 77, 99, TokenKind::Invalidate).to_bytes();
         assert!(ResumeToken::from_bytes(&good).is_ok());
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
@@ -210,9 +246,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tokens_round_trip_and_sort_as_their_texts(a: (u32, u64, u8), b: (u32, u64, u8)) {
+        fn tokens_round_trip_and_sort_as_their_texts(a: (u32, u64, u64, u8), b: (u32, u64, u64, u8)) {
             let kinds = [TokenKind::Event, TokenKind::Invalidate, TokenKind::Position];
-            let make = |(term, op_id, kind): (u32, u64, u8)| token(term, op_id, kinds[usize::from(kind) % kinds.len()]);
+            let make = |(term, op_id, timestamp, kind): (u32, u64, u64, u8)| {
+                token(term, op_id, timestamp, kinds[usize::from(kind) % kinds.len()])
+            };
             let (a, b) = (make(a), make(b));
             prop_assert_eq!(a.to_string().parse::<ResumeToken>().unwrap(), a);
             prop_assert_eq!(ResumeToken::from_document(&a.to_document()).unwrap(), a);

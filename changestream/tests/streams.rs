@@ -833,12 +833,49 @@ fn a_token_of_a_history_that_was_not_taken_is_refused() {
         panic!("{refused:?}");
     };
     assert_eq!(
-        (op_id, requested, found),
+        (op_id, requested.0, found.0),
         (OpId::new(5), writer.log.term(), parted.log.term())
     );
     // What both have in common is a good place to go on from in either.
     let mut stream = parted.watch(Scope::Everything).resume_after(shared).start().unwrap();
     assert_eq!(ids(&drain(&mut stream)), [3, 14, 15, 16]);
+}
+
+#[test]
+fn a_token_of_a_twin_in_the_same_term_is_refused() {
+    let (dir, writer) = orders(3);
+    let shared = from_oldest(&writer)[2].resume_token();
+    writer.log.close().unwrap();
+    let copied = temporary();
+    copy_log(dir.path(), copied.path());
+    // Each is opened once more, so both write in the same term of the same log.
+    let twins = [Writer::open(dir.path()), Writer::open(copied.path())];
+    assert_eq!(twins[0].log.term(), twins[1].log.term());
+    for (twin, first) in twins.iter().zip([4, 14]) {
+        insert_orders(twin, first..=first + 2);
+    }
+    for (one, other) in [(&twins[0], &twins[1]), (&twins[1], &twins[0])] {
+        for place in 3..6 {
+            let token = from_oldest(one)[place].resume_token();
+            let refused = other.watch(Scope::Everything).resume_after(token).start().unwrap_err();
+            let Error::Log(oplog::Error::Diverged { op_id, .. }) = refused else {
+                panic!("{refused:?}");
+            };
+            assert_eq!(op_id, token.op_id());
+            assert!(refused.to_string().contains("same term"), "{refused}");
+            let own = one.watch(Scope::Everything).resume_after(token).start();
+            assert_eq!(drain(&mut own.unwrap()).len(), 5 - place);
+        }
+        // What they have in common is good in both, and so is a token that a stream begins with.
+        let watch = other.watch(Scope::Everything).resume_after(shared);
+        assert_eq!(drain(&mut watch.start().unwrap()).len(), 3);
+        let begun = one.watch(Scope::Everything).start().unwrap().resume_token();
+        let refused = other.watch(Scope::Everything).resume_after(begun).start().unwrap_err();
+        assert!(
+            matches!(refused, Error::Log(oplog::Error::Diverged { .. })),
+            "{refused:?}"
+        );
+    }
 }
 
 #[test]

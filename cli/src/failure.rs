@@ -82,9 +82,11 @@ impl From<tailwater::Error> for Failure {
         use tailwater::Error as E;
         let exit = match &error {
             E::Log(error) => exit_of_log(error),
-            E::Directory { .. } | E::ForeignState { .. } | E::StateAhead { .. } | E::StateBehind { .. } => {
-                Exit::Environment
-            }
+            E::Directory { .. }
+            | E::ForeignState { .. }
+            | E::StateDiverged { .. }
+            | E::StateAhead { .. }
+            | E::StateBehind { .. } => Exit::Environment,
             E::Inconsistent { .. } => Exit::Damage,
             E::InvalidName { .. } | E::Filter(_) | E::Update(_) => Exit::Usage,
             E::DuplicateKey { .. } | E::InvalidDocument(_) | E::InvalidId { .. } | E::InsertMany { .. } => Exit::Input,

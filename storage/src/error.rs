@@ -47,6 +47,14 @@ pub enum Error {
         /// The log it was made from.
         found: LogId,
     },
+    /// The state was made from another copy of the log beside it, and each copy was written to by itself.
+    #[error("the state in {} was made from a copy of the log beside it with another entry {applied}: restore the two together, or remove the state to have it rebuilt", path.display())]
+    StateDiverged {
+        /// The state directory.
+        path: PathBuf,
+        /// The last entry that the state covers, which the log has with another term or timestamp.
+        applied: OpId,
+    },
     /// The state covers entries that the log does not have: the log was put back to an older copy.
     #[error(
         "the state covers entries up to {applied}, the log ends at {newest}: restore the two together, or remove the state to have it rebuilt"

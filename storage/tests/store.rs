@@ -722,6 +722,42 @@ fn a_log_put_back_to_an_older_copy_is_refused() {
 }
 
 #[test]
+fn the_state_of_a_twin_in_the_same_term_is_refused() {
+    let (one, other) = (temporary(), temporary());
+    let (store, before) = people(one.path());
+    fill(&before, 0..3);
+    drop(before);
+    store.close().unwrap();
+    copy_store(one.path(), other.path());
+    // Each is opened once more, so both write in the same term of the same log, and equally much.
+    for (dir, first) in [(&one, 3), (&other, 13)] {
+        let (store, twin) = people(dir.path());
+        fill(&twin, first..first + 3);
+        drop(twin);
+        store.close().unwrap();
+    }
+    let own = temporary();
+    copy_dir(&one.path().join("state"), own.path());
+    for (dir, swapped) in [(&one, other.path().join("state")), (&other, own.path().to_path_buf())] {
+        let kept = temporary();
+        copy_dir(&dir.path().join("state"), kept.path());
+        std::fs::remove_dir_all(dir.path().join("state")).unwrap();
+        copy_dir(&swapped, &dir.path().join("state"));
+        let refused = small().open(dir.path()).unwrap_err();
+        assert!(matches!(refused, Error::StateDiverged { .. }), "{refused:?}");
+        let text = refused.to_string();
+        assert!(text.contains("remove the state"), "{text}");
+        std::fs::remove_dir_all(dir.path().join("state")).unwrap();
+        copy_dir(kept.path(), &dir.path().join("state"));
+    }
+    // As the error says: without the state it is rebuilt.
+    std::fs::remove_dir_all(other.path().join("state")).unwrap();
+    let (_store, after) = people(other.path());
+    assert_eq!(after.count(&rawdoc! { "_id": { "$gte": 13 } }).unwrap(), 3);
+    assert_eq!(all(&after).len(), 6);
+}
+
+#[test]
 fn a_lost_state_is_rebuilt_from_the_log() {
     let dir = temporary();
     let (store, before) = people(dir.path());
