@@ -1208,6 +1208,37 @@ fn a_subscription_delivers_in_every_way_of_receiving() {
 }
 
 #[test]
+fn a_receivers_token_is_that_of_the_last_event_received() {
+    let (_dir, writer) = orders(2);
+    let begun = writer.watch(collection(ORDERS)).start().unwrap().resume_token();
+    let (_handle, receiver) = writer.watch(collection(ORDERS)).subscribe().unwrap();
+    assert_eq!(receiver.resume_token(), begun);
+    insert_orders(&writer, 3..=6);
+    eventually("the events are not in the channel", || receiver.len() == 4);
+    assert_eq!(receiver.resume_token(), begun, "nothing was received yet");
+    let resumed = |token| {
+        let watch = writer.watch(collection(ORDERS)).resume_after(token);
+        ids(&drain(&mut watch.start().unwrap()))
+    };
+    assert_eq!(resumed(receiver.resume_token()), [3, 4, 5, 6]);
+    let third = receiver.recv().unwrap();
+    assert_eq!(receiver.resume_token(), third.resume_token());
+    assert_eq!(resumed(receiver.resume_token()), [4, 5, 6]);
+    let fourth = receiver.try_recv().unwrap().unwrap();
+    assert_eq!(receiver.resume_token(), fourth.resume_token());
+    let fifth = receiver.iter().next().unwrap().unwrap();
+    assert_eq!(receiver.resume_token(), fifth.resume_token());
+    // What ends or fails leaves it where it is.
+    receiver.recv_timeout(PATIENCE).unwrap();
+    let last = receiver.resume_token();
+    receiver.recv_timeout(std::time::Duration::from_millis(5)).unwrap_err();
+    assert_eq!(receiver.resume_token(), last);
+    writer.log.close().unwrap();
+    receiver.recv().unwrap_err();
+    assert_eq!(receiver.resume_token(), last);
+}
+
+#[test]
 fn a_subscription_begins_before_the_call_returns() {
     let (_dir, writer) = orders(3);
     for id in 4..100 {
