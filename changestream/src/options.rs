@@ -2,7 +2,7 @@
 
 use bson::{Document, RawDocumentBuf};
 use tailwater_matcher::parse_filter;
-use tailwater_oplog::{OpId, OplogView, ReadConcern, Timestamp};
+use tailwater_oplog::{OpId, OplogView, ReadConcern};
 
 use crate::error::{Error, Result};
 use crate::event::OperationType;
@@ -217,10 +217,6 @@ impl Watch {
             [start] => self.position(*start)?,
             _ => return Err(Error::ConflictingStart),
         };
-        let not_before = match self.starts.as_slice() {
-            [Start::AtOperationTime(time)] => log_time(*time),
-            _ => Timestamp::default(),
-        };
         let resumed = matches!(self.starts.as_slice(), [Start::Resume(_) | Start::AfterAny(_)]);
         let plan = Plan {
             scope: self.scope,
@@ -228,7 +224,7 @@ impl Watch {
             condition,
             images,
             log_id: self.view.log_id(),
-            not_before,
+            not_before: token.start_time().unwrap_or_default(),
         };
         let mut ending = None;
         if resumed && token.kind() == TokenKind::Event && token.op_id() >= self.view.watermarks().oldest {
@@ -287,7 +283,8 @@ impl Watch {
         if cursor.position() == oldest && oldest > OpId::FIRST {
             return Err(Error::TimeTrimmed { requested, oldest });
         }
-        let token = self.token_at(cursor.position().previous())?;
+        // The first entry there is may not be of that time yet, so the token keeps it.
+        let token = self.token_at(cursor.position().previous())?.starting_at(requested);
         Ok((cursor, token))
     }
 

@@ -222,6 +222,9 @@ impl ChangeStream {
                 None => TokenKind::Position,
             };
             self.token = ResumeToken::at(self.plan.log_id, &entry, kind);
+            if entry.timestamp() < self.plan.not_before {
+                self.token = self.token.starting_at(self.plan.not_before);
+            }
             let Some(shared) = shared else { continue };
             if ends {
                 self.state = State::Ending(shared.clone());
