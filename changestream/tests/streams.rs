@@ -518,6 +518,45 @@ fn a_required_pre_image_that_is_missing_is_an_error_that_names_the_entry() {
     assert_eq!(shorts(&drain(&mut watch.start().unwrap())), ["delete shop.orders 1"]);
 }
 
+/// A stream of orders that fails at its second entry, a deletion, and would have a third.
+fn failing(writer: &Writer) -> ChangeStream {
+    writer.delete(ORDERS, 1);
+    insert_orders(writer, 2..=2);
+    let watch = writer.watch(collection(ORDERS)).start_at_oldest();
+    let mode = FullDocumentBeforeChange::Required;
+    watch.full_document_before_change(mode).start().unwrap()
+}
+
+#[tokio::test]
+async fn an_awaited_stream_yields_an_error_once_and_ends() {
+    let (_dir, writer) = orders(1);
+    let mut stream = failing(&writer);
+    let first = stream.next().await.unwrap().unwrap();
+    assert!(!stream.is_terminated());
+    let error = stream.next().await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::NoPreImage { .. }), "{error:?}");
+    assert!(stream.is_terminated() && stream.is_ended());
+    assert!(stream.next().await.is_none());
+    assert!(stream.next().await.is_none());
+    // The token of the last event is still good for somebody less demanding.
+    assert_eq!(stream.resume_token(), first.resume_token());
+}
+
+#[test]
+fn a_blocking_iterator_yields_an_error_once_and_ends() {
+    let (_dir, writer) = orders(1);
+    let mut stream = failing(&writer);
+    let results: Vec<_> = stream.blocking_iter().take(4).collect();
+    assert_eq!(results.len(), 2, "{results:?}");
+    assert!(matches!(results[1], Err(Error::NoPreImage { .. })), "{results:?}");
+    assert!(stream.blocking_iter().next().is_none());
+    assert_eq!(
+        stream.resume_token(),
+        results[0].as_ref().unwrap().resume_token(),
+        "the stream keeps its place"
+    );
+}
+
 // How streams end.
 
 #[test]
