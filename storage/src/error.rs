@@ -91,6 +91,18 @@ pub enum Error {
         /// `{_id: …}`.
         key: RawDocumentBuf,
     },
+    /// An `insert_many` without documents.
+    #[error("there is no document to insert: name at least one")]
+    NoDocuments,
+    /// Some documents of an `update_many` or `delete_many` were changed, as durably as asked; then one could not be, and those
+    /// after it were not tried.
+    #[error("{modified} documents were changed, the next was not: {source}")]
+    ChangeMany {
+        /// How many were changed or deleted.
+        modified: u64,
+        /// Why the next one was not.
+        source: Box<Error>,
+    },
     /// Some documents of an `insert_many` were inserted, one was not, and those after it were not tried.
     #[error("document {index} was not inserted, those before it were: {source}")]
     InsertMany {

@@ -385,7 +385,6 @@ fn writes_to_a_collection_that_is_not_there_match_nothing_and_do_not_create_it()
     );
     assert_eq!(people.replace_one(&rawdoc! {}, &rawdoc! {}).unwrap().matched, 0);
     assert_eq!(people.delete_many(&rawdoc! {}).unwrap().matched, 0);
-    assert_eq!(people.insert_many([]).unwrap().inserted_ids, []);
     assert_eq!(all(&people), []);
     assert_eq!(store.collection_names("town"), [""; 0]);
 }
@@ -471,6 +470,68 @@ fn two_writers_lose_no_increment() {
         }
     });
     assert_eq!(all(&people), [rawdoc! { "_id": 1, "n": 1000 }]);
+}
+
+/// Options under which nothing becomes durable that nobody waits for, at least not soon.
+fn unhurried() -> StoreOptions {
+    let mut options = small();
+    options.oplog.sync_interval = std::time::Duration::from_secs(3600);
+    options
+}
+
+#[test]
+fn what_a_failing_update_many_has_changed_is_durable_and_counted() {
+    let dir = temporary();
+    let store = unhurried().open(dir.path()).unwrap();
+    let people = store.collection("town", "people").unwrap();
+    fill(&people, 0..3);
+    people.insert_one(&rawdoc! { "_id": 3, "n": "three" }).unwrap();
+    fill(&people, 4..6);
+    let before = newest(&store);
+    let durable = people.clone().with_durability(Durability::Disk);
+    let error = durable
+        .update_many(&rawdoc! {}, &rawdoc! { "$inc": { "n": 100 } })
+        .unwrap_err();
+    assert_eq!(newest(&store).get(), before.get() + 3);
+    assert!(store.log().newest(ReadConcern::Durable) >= newest(&store));
+    let Error::ChangeMany { modified: 3, source } = &error else {
+        panic!("{error:?}");
+    };
+    assert!(matches!(**source, Error::Update(_)), "{source:?}");
+    assert!(error.to_string().contains("3 documents"), "{error}");
+    assert_eq!(people.count(&rawdoc! { "n": { "$gte": 100 } }).unwrap(), 3);
+
+    // The first of all is refused: nothing was changed, and the error is the refusal itself.
+    let error = durable
+        .update_many(&rawdoc! { "_id": 3 }, &rawdoc! { "$inc": { "n": 100 } })
+        .unwrap_err();
+    assert!(matches!(error, Error::Update(_)), "{error:?}");
+}
+
+#[test]
+fn what_a_failing_insert_many_has_inserted_is_durable() {
+    let dir = temporary();
+    let store = unhurried().open(dir.path()).unwrap();
+    let people = store.collection("town", "people").unwrap();
+    let durable = people.with_durability(Durability::Disk);
+    let documents = [rawdoc! { "_id": 1 }, rawdoc! { "_id": 2 }, rawdoc! { "_id": 1 }];
+    let error = durable.insert_many(documents.iter().map(AsRef::as_ref)).unwrap_err();
+    assert!(matches!(error, Error::InsertMany { index: 2, .. }), "{error:?}");
+    assert_eq!(store.log().newest(ReadConcern::Durable), newest(&store));
+    assert_eq!(newest(&store), OpId::new(3));
+}
+
+#[test]
+fn an_insert_of_nothing_is_refused() {
+    let dir = temporary();
+    let (store, people) = people(dir.path());
+    for _ in 0..2 {
+        let before = newest(&store);
+        let error = people.insert_many([]).unwrap_err();
+        assert!(matches!(error, Error::NoDocuments), "{error:?}");
+        assert_eq!(newest(&store), before);
+        people.insert_one(&rawdoc! {}).unwrap();
+    }
 }
 
 // Collections and databases.
