@@ -29,6 +29,12 @@ pub enum Error {
         #[source]
         source: Arc<dyn StdError + Send + Sync>,
     },
+    /// There is state, but no log beside it.
+    #[error("there is state, but no log at {}: restore the log, or remove the state to begin with an empty store", path.display())]
+    LogMissing {
+        /// Where the log should be.
+        path: PathBuf,
+    },
     /// The directory of the store could not be made or read.
     #[error("cannot use {} as a store", path.display())]
     Directory {

@@ -35,6 +35,8 @@ use crate::state::Layers;
 const LOG_DIRECTORY: &str = "oplog";
 /// Directory of the state within a store's.
 const STATE_DIRECTORY: &str = "state";
+/// The file without which the log's directory holds no log.
+const LOG_MANIFEST: &str = "MANIFEST";
 
 /// Options of a store. All have defaults.
 #[derive(Clone, Debug)]
@@ -66,7 +68,8 @@ impl StoreOptions {
     /// # Errors
     ///
     /// Those of the log; [`Error::ForeignState`], [`Error::StateDiverged`], [`Error::StateAhead`], [`Error::StateBehind`] when
-    /// log and state do not belong together; [`Error::Engine`], [`Error::Directory`].
+    /// log and state do not belong together, [`Error::LogMissing`] when there is only the state;
+    /// [`Error::Engine`], [`Error::Directory`].
     pub fn open(&self, dir: impl AsRef<Path>) -> Result<Store> {
         Store::open_with(dir.as_ref(), self)
     }
@@ -138,6 +141,7 @@ impl Store {
             std::fs::create_dir_all(dir).map_err(directory)?;
         }
         refuse_strangers(dir)?;
+        refuse_lone_state(dir)?;
         let log = options.oplog.open(log_directory(dir))?;
         let state = dir.join(STATE_DIRECTORY);
         let engine = Engine::open(&state, options.cache_bytes)?;
@@ -723,6 +727,16 @@ fn refuse_strangers(dir: &Path) -> Result<()> {
             path: dir.to_path_buf(),
         }
         .into());
+    }
+    Ok(())
+}
+
+/// A state without a log is not a new store: the log comes into being first, and a new one would never fit.
+fn refuse_lone_state(dir: &Path) -> Result<()> {
+    let path = log_directory(dir);
+    let mut state = std::fs::read_dir(dir.join(STATE_DIRECTORY)).into_iter().flatten();
+    if state.next().is_some() && !path.join(LOG_MANIFEST).exists() {
+        return Err(Error::LogMissing { path });
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 mod common;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use bson::{Bson, RawDocument, RawDocumentBuf, oid::ObjectId, rawdoc};
 use common::{content, copy_dir, copy_store, eventually, small};
@@ -752,6 +753,57 @@ fn the_state_of_another_log_is_refused() {
     std::fs::remove_dir_all(one.path().join("state")).unwrap();
     let (_store, people) = people(one.path());
     assert_eq!(all(&people).len(), 3);
+}
+
+/// Every file below a directory with its bytes, and every directory.
+fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(snapshot(&path));
+            found.insert(path, None);
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            found.insert(path, Some(bytes));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_state_without_its_log_is_refused_before_anything_is_made() {
+    let dir = temporary();
+    let (store, before) = people(dir.path());
+    fill(&before, 0..3);
+    drop(before);
+    store.close().unwrap();
+    let log = log_directory(dir.path());
+    let kept = temporary();
+    copy_dir(&log, kept.path());
+    std::fs::remove_dir_all(&log).unwrap();
+    // Both without the log's directory and with an empty one.
+    for _ in 0..2 {
+        let unchanged = snapshot(dir.path());
+        let refused = small().open(dir.path()).unwrap_err();
+        let Error::LogMissing { path } = &refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(path, &log);
+        assert!(refused.to_string().contains("restore"), "{refused}");
+        assert!(snapshot(dir.path()) == unchanged, "something was made or changed");
+        std::fs::create_dir_all(&log).unwrap();
+    }
+    // As the error says: with the log it opens, without the state it begins anew.
+    copy_dir(kept.path(), &log);
+    let (store, after) = people(dir.path());
+    assert_eq!(all(&after).len(), 3);
+    drop(after);
+    store.close().unwrap();
+    std::fs::remove_dir_all(&log).unwrap();
+    std::fs::remove_dir_all(dir.path().join("state")).unwrap();
+    let (_store, anew) = people(dir.path());
+    assert_eq!(all(&anew), []);
 }
 
 #[test]
