@@ -86,6 +86,7 @@ fn exit_of_store(error: &tailwater::Error) -> Exit {
         E::Directory { .. }
         | E::ForeignState { .. }
         | E::StateDiverged { .. }
+        | E::StateLocked { .. }
         | E::LogMissing { .. }
         | E::StateAhead { .. }
         | E::StateBehind { .. } => Exit::Environment,

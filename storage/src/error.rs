@@ -22,12 +22,20 @@ pub enum Error {
     /// The log: out of space, poisoned by a failed sync, open elsewhere, corrupt, …
     #[error(transparent)]
     Log(#[from] oplog::Error),
-    /// The key-value engine under the state failed. The log has everything: reopen the store.
-    #[error("the state engine failed; reopen the store, whose log has every write")]
+    /// The key-value engine under the state failed. The log has every write.
+    #[error("the state engine failed; {remedy}")]
     Engine {
+        /// What to do about it.
+        remedy: &'static str,
         /// What it said.
         #[source]
         source: Arc<dyn StdError + Send + Sync>,
+    },
+    /// The state is in use: another process has it open, or somebody in this one still reads from a store that was closed.
+    #[error("the state in {} is in use by another process, or by a read of this one that has not ended: end that first", path.display())]
+    StateLocked {
+        /// The state directory.
+        path: PathBuf,
     },
     /// There is state, but no log beside it.
     #[error("there is state, but no log at {}: restore the log, or remove the state to begin with an empty store", path.display())]
@@ -162,7 +170,21 @@ pub enum Error {
 
 impl From<EngineError> for Error {
     fn from(error: EngineError) -> Error {
+        let remedy = match error {
+            EngineError::Locked { dir } => return Error::StateLocked { path: dir },
+            EngineError::Open { .. } | EngineError::Repair { .. } | EngineError::AppliedMalformed { .. } => {
+                "restore it from a copy, or remove the state to have it rebuilt from the log"
+            }
+            EngineError::FormatUnknown { .. } => {
+                "use the release that wrote it, or remove the state to have it rebuilt from the log"
+            }
+            EngineError::KeyTooLong { .. }
+            | EngineError::Read { .. }
+            | EngineError::Write { .. }
+            | EngineError::Poisoned => "reopen the store, whose log has every write",
+        };
         Error::Engine {
+            remedy,
             source: Arc::new(error),
         }
     }

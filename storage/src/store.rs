@@ -68,7 +68,7 @@ impl StoreOptions {
     /// # Errors
     ///
     /// Those of the log; [`Error::ForeignState`], [`Error::StateDiverged`], [`Error::StateAhead`], [`Error::StateBehind`] when
-    /// log and state do not belong together, [`Error::LogMissing`] when there is only the state;
+    /// log and state do not belong together, [`Error::LogMissing`] when there is only the state; [`Error::StateLocked`],
     /// [`Error::Engine`], [`Error::Directory`].
     pub fn open(&self, dir: impl AsRef<Path>) -> Result<Store> {
         Store::open_with(dir.as_ref(), self)

@@ -807,6 +807,27 @@ fn a_state_without_its_log_is_refused_before_anything_is_made() {
 }
 
 #[test]
+fn a_state_that_is_open_elsewhere_is_said_to_be_in_use() {
+    let dir = temporary();
+    let (store, before) = people(dir.path());
+    fill(&before, 0..3);
+    drop(before);
+    store.close().unwrap();
+    let state = dir.path().join("state");
+    let elsewhere = fjall::Database::builder(&state).open().unwrap();
+    let refused = small().open(dir.path()).unwrap_err();
+    let Error::StateLocked { path } = &refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(path, &state);
+    let text = refused.to_string();
+    assert!(text.contains("in use") && !text.contains("reopen"), "{text}");
+    drop(elsewhere);
+    let (_store, after) = people(dir.path());
+    assert_eq!(all(&after).len(), 3);
+}
+
+#[test]
 fn a_log_put_back_to_an_older_copy_is_refused() {
     let (dir, copy) = (temporary(), temporary());
     let (store, before) = people(dir.path());
