@@ -240,7 +240,8 @@ impl Collection {
         self.change(filter, Reach::All, |before| draft_update(before, &update))
     }
 
-    /// Replaces the first document that matches; its `_id` stays.
+    /// Replaces the first document that matches; its `_id` stays. A replacement may name the same `_id`, also as a number of
+    /// another type (`1.0` for `1`), which then takes the stored one's place, as in MongoDB.
     ///
     /// # Errors
     ///
@@ -423,7 +424,7 @@ fn draft_update(before: &Before<'_>, update: &Update) -> Result<Option<Draft>> {
 
 fn draft_replacement(before: &Before<'_>, replacement: &RawDocument) -> Result<Option<Draft>> {
     let document = match replacement.get("_id").ok().flatten() {
-        Some(id) if id == before.id()? => with_id_first(replacement, id),
+        Some(id) if document_key(id)? == document_key(before.id()?)? => with_id_first(replacement, id),
         Some(_) => {
             return Err(Error::InvalidReplacement {
                 what: "its _id is another; an _id never changes",

@@ -408,6 +408,24 @@ fn a_replacement_keeps_the_id() {
 }
 
 #[test]
+fn a_replacement_may_have_the_same_number_of_another_type_as_its_id() {
+    let dir = temporary();
+    let (store, people) = people(dir.path());
+    people.insert_one(&rawdoc! { "_id": 1, "n": 1 }).unwrap();
+    for twin in [rawdoc! { "_id": 1.0, "n": 2 }, rawdoc! { "_id": 1i64, "n": 2 }] {
+        let outcome = people.replace_one(&rawdoc! { "_id": 1 }, &twin).unwrap();
+        assert_eq!((outcome.matched, outcome.modified), (1, 1));
+        assert_eq!(all(&people), std::slice::from_ref(&twin));
+        store.trim_log(OpId::ZERO).unwrap();
+        assert_eq!(all(&people), [twin]);
+    }
+    for other in [rawdoc! { "_id": 1.5 }, rawdoc! { "_id": "1" }, rawdoc! { "_id": true }] {
+        let refused = people.replace_one(&rawdoc! {}, &other).unwrap_err();
+        assert!(matches!(refused, Error::InvalidReplacement { .. }), "{refused:?}");
+    }
+}
+
+#[test]
 fn an_id_never_changes() {
     let dir = temporary();
     let (store, people) = people(dir.path());
