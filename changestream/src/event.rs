@@ -130,7 +130,7 @@ impl ChangeEvent {
             OperationType::Invalidate => TokenKind::Invalidate,
             _ => TokenKind::Event,
         };
-        ResumeToken::new(self.log_id, self.entry.term(), self.entry.op_id(), kind)
+        ResumeToken::at(self.log_id, &self.entry.entry(), kind)
     }
 
     /// Database name.

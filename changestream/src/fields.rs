@@ -71,7 +71,7 @@ impl<'a> EventFields<'a> {
                 OperationType::Invalidate => TokenKind::Invalidate,
                 _ => TokenKind::Event,
             };
-            ResumeToken::new(self.log_id, self.entry.term(), self.entry.op_id(), kind).to_document()
+            ResumeToken::at(self.log_id, &self.entry, kind).to_document()
         }))
     }
 

@@ -2,7 +2,7 @@
 
 use bson::{Document, RawDocumentBuf};
 use tailwater_matcher::parse_filter;
-use tailwater_oplog::{OpId, OplogView, ReadConcern, Term, Timestamp};
+use tailwater_oplog::{OpId, OplogView, ReadConcern};
 
 use crate::error::{Error, Result};
 use crate::event::OperationType;
@@ -217,10 +217,6 @@ impl Watch {
             [start] => self.position(*start)?,
             _ => return Err(Error::ConflictingStart),
         };
-        let not_before = match self.starts.as_slice() {
-            [Start::AtOperationTime(time)] => log_time(*time),
-            _ => Timestamp::default(),
-        };
         let resumed = matches!(self.starts.as_slice(), [Start::Resume(_) | Start::AfterAny(_)]);
         let plan = Plan {
             scope: self.scope,
@@ -228,7 +224,7 @@ impl Watch {
             condition,
             images,
             log_id: self.view.log_id(),
-            not_before,
+            not_before: token.start_time().unwrap_or_default(),
         };
         let mut ending = None;
         if resumed && token.kind() == TokenKind::Event && token.op_id() >= self.view.watermarks().oldest {
@@ -272,9 +268,10 @@ impl Watch {
             });
         }
         let cursor = self.view.cursor(token.op_id().next(), self.concern)?;
-        // The entry right before the oldest is gone, and with it its term, but nothing is missing after it.
+        // The entry right before the oldest is gone, and with it what could be compared, but nothing is missing after it.
         if token.op_id() >= self.view.watermarks().oldest {
-            self.view.check_position(token.op_id(), token.term())?;
+            self.view
+                .check_position(token.op_id(), token.term(), token.timestamp())?;
         }
         Ok((cursor, token))
     }
@@ -286,18 +283,21 @@ impl Watch {
         if cursor.position() == oldest && oldest > OpId::FIRST {
             return Err(Error::TimeTrimmed { requested, oldest });
         }
-        let token = self.token_at(cursor.position().previous())?;
+        // The first entry there is may not be of that time yet, so the token keeps it.
+        let token = self.token_at(cursor.position().previous())?.starting_at(requested);
         Ok((cursor, token))
     }
 
     /// The token that stands behind all that `op_id` brought about, whether or not that entry is still there.
     fn token_at(&self, op_id: OpId) -> Result<ResumeToken> {
-        let term = match self.view.get(op_id, ReadConcern::Local) {
-            _ if op_id == OpId::ZERO => Term::default(),
-            Ok(entry) => entry.term(),
-            Err(tailwater_oplog::Error::HistoryLost { .. }) => Term::default(),
-            Err(e) => return Err(e.into()),
-        };
-        Ok(ResumeToken::new(self.view.log_id(), term, op_id, TokenKind::Position))
+        let log_id = self.view.log_id();
+        if op_id == OpId::ZERO {
+            return Ok(ResumeToken::without_entry(log_id, op_id));
+        }
+        match self.view.get(op_id, ReadConcern::Local) {
+            Ok(entry) => Ok(ResumeToken::at(log_id, &entry.entry(), TokenKind::Position)),
+            Err(tailwater_oplog::Error::HistoryLost { .. }) => Ok(ResumeToken::without_entry(log_id, op_id)),
+            Err(e) => Err(e.into()),
+        }
     }
 }

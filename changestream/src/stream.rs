@@ -133,7 +133,9 @@ enum State {
 ///
 /// When what it watches is dropped or renamed, the stream delivers `invalidate` and ends. When the log is closed by its
 /// writer in the same process, it fails with [`Closed`](tailwater_oplog::Error::Closed) and ends. Every other error leaves it
-/// where it was.
+/// where it was, so that [`ChangeStream::next_if_any`] and [`ChangeStream::wait_next`] meet it again when they are called
+/// again. As a [`futures::Stream`] and in [`ChangeStream::blocking_iter`], which are read to their end, it yields an error
+/// once and ends; [`ChangeStream::resume_token`] is good as ever to start anew.
 #[derive(Debug)]
 pub struct ChangeStream {
     view: OplogView,
@@ -221,7 +223,10 @@ impl ChangeStream {
                 Some(_) => TokenKind::Event,
                 None => TokenKind::Position,
             };
-            self.token = ResumeToken::new(self.plan.log_id, entry.term(), entry.op_id(), kind);
+            self.token = ResumeToken::at(self.plan.log_id, &entry, kind);
+            if entry.timestamp() < self.plan.not_before {
+                self.token = self.token.starting_at(self.plan.not_before);
+            }
             let Some(shared) = shared else { continue };
             if ends {
                 self.state = State::Ending(shared.clone());
@@ -273,7 +278,7 @@ impl ChangeStream {
         self.cursor.wait(deadline, &self.interrupt) == WaitOutcome::Ready
     }
 
-    /// An iterator that blocks for each event and ends with the stream.
+    /// An iterator that blocks for each event and ends with the stream, or behind its first error, which ends the stream.
     pub fn blocking_iter(&mut self) -> BlockingIter<'_> {
         BlockingIter { stream: self }
     }
@@ -298,7 +303,11 @@ impl Stream for ChangeStream {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             match self.advance(ENTRIES_PER_POLL) {
-                Err(e) => return Poll::Ready(Some(Err(e))),
+                Err(e) => {
+                    // Whoever reads to the end would read the same error forever.
+                    self.state = State::Ended;
+                    return Poll::Ready(Some(Err(e)));
+                }
                 Ok(Some(Some(event))) => return Poll::Ready(Some(Ok(event))),
                 Ok(Some(None)) if self.is_ended() || self.is_interrupted() => return Poll::Ready(None),
                 Ok(Some(None)) => {}
@@ -339,7 +348,11 @@ impl Iterator for BlockingIter<'_> {
         if self.stream.is_ended() {
             return None;
         }
-        self.stream.wait_next(None).transpose()
+        let next = self.stream.wait_next(None);
+        if next.is_err() {
+            self.stream.state = State::Ended;
+        }
+        next.transpose()
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::event::ChangeEvent;
 use crate::stream::{ChangeStream, Stopper};
+use crate::token::ResumeToken;
 
 /// Why nothing was received.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -26,9 +27,11 @@ pub enum RecvError {
     Failed(#[from] Error),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     events: VecDeque<(ChangeEvent, usize)>,
+    /// Of the last event that was taken out; at first where the stream began.
+    taken: ResumeToken,
     bytes: usize,
     failure: Option<Error>,
     ended: bool,
@@ -84,10 +87,18 @@ pub(crate) fn subscribe(
     capacity: usize,
     capacity_bytes: usize,
 ) -> Result<(WatchHandle, Receiver)> {
-    let (queue, changed) = Default::default();
+    let (events, bytes, failure, ended, abandoned) = Default::default();
+    let queue = Queue {
+        events,
+        taken: stream.resume_token(),
+        bytes,
+        failure,
+        ended,
+        abandoned,
+    };
     let channel = Arc::new(Channel {
-        queue,
-        changed,
+        queue: Mutex::new(queue),
+        changed: Condvar::new(),
         capacity,
         capacity_bytes,
     });
@@ -210,6 +221,13 @@ impl Receiver {
         })
     }
 
+    /// The token of the last event that was received, or of where the watch began; never of an event that still waits in the
+    /// channel. A watch that goes on behind it gets what was not received.
+    #[must_use]
+    pub fn resume_token(&self) -> ResumeToken {
+        self.channel.lock().taken
+    }
+
     /// Events that wait in the channel.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -227,6 +245,7 @@ impl Receiver {
         loop {
             if let Some((event, bytes)) = queue.events.pop_front() {
                 queue.bytes -= bytes;
+                queue.taken = event.resume_token();
                 drop(queue);
                 self.channel.changed.notify_all();
                 return Ok(event);

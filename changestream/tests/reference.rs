@@ -461,12 +461,13 @@ impl Reference<'_> {
         event
     }
 
-    /// A token's bytes by hand: version, log, term, OpID, kind, checksum.
+    /// A token's bytes by hand: version, log, term, OpID, timestamp, kind, checksum.
     fn token(&self, entry: &Written, kind: u8) -> String {
         let mut bytes = vec![1];
         bytes.extend(self.log_id.to_bytes());
         bytes.extend(entry.term.get().to_be_bytes());
         bytes.extend(entry.op_id.get().to_be_bytes());
+        bytes.extend(entry.timestamp.as_nanos().to_be_bytes());
         bytes.push(kind);
         bytes.extend(codec::checksum(&bytes).to_be_bytes());
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -77,20 +77,29 @@ impl From<LogError> for Failure {
     }
 }
 
+fn exit_of_store(error: &tailwater::Error) -> Exit {
+    use tailwater::Error as E;
+    match error {
+        E::Log(error) => exit_of_log(error),
+        // What stopped it half way decides.
+        E::InsertMany { source, .. } | E::ChangeMany { source, .. } => exit_of_store(source),
+        E::Directory { .. }
+        | E::ForeignState { .. }
+        | E::StateDiverged { .. }
+        | E::StateLocked { .. }
+        | E::LogMissing { .. }
+        | E::StateAhead { .. }
+        | E::StateBehind { .. } => Exit::Environment,
+        E::Inconsistent { .. } => Exit::Damage,
+        E::InvalidName { .. } | E::Filter(_) | E::Update(_) => Exit::Usage,
+        E::DuplicateKey { .. } | E::InvalidDocument(_) | E::InvalidId { .. } | E::NoDocuments => Exit::Input,
+        _ => Exit::Failure,
+    }
+}
+
 impl From<tailwater::Error> for Failure {
     fn from(error: tailwater::Error) -> Failure {
-        use tailwater::Error as E;
-        let exit = match &error {
-            E::Log(error) => exit_of_log(error),
-            E::Directory { .. } | E::ForeignState { .. } | E::StateAhead { .. } | E::StateBehind { .. } => {
-                Exit::Environment
-            }
-            E::Inconsistent { .. } => Exit::Damage,
-            E::InvalidName { .. } | E::Filter(_) | E::Update(_) => Exit::Usage,
-            E::DuplicateKey { .. } | E::InvalidDocument(_) | E::InvalidId { .. } | E::InsertMany { .. } => Exit::Input,
-            _ => Exit::Failure,
-        };
-        Failure::of(exit, &error)
+        Failure::of(exit_of_store(&error), &error)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Why a `$match` document is not one.
 
-use bson::RawBsonRef;
 use bson::spec::ElementType;
 
 use crate::expression::{EXPRESSION_DEPTH_MAX, EXPRESSION_NODES_MAX, IN_VALUES_MAX};
@@ -85,9 +84,10 @@ fn place(path: &str) -> String {
     }
 }
 
-/// MongoDB's name of the value's type, for errors.
-pub(crate) fn type_name(value: RawBsonRef<'_>) -> &'static str {
-    match value.element_type() {
+/// MongoDB's name of a type, as `$type` has it, for errors.
+#[must_use]
+pub fn type_name(kind: ElementType) -> &'static str {
+    match kind {
         ElementType::Double => "double",
         ElementType::String => "string",
         ElementType::EmbeddedDocument => "object",

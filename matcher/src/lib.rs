@@ -42,7 +42,7 @@ mod validate;
 
 pub use compare::compare;
 pub use conjunct::{Conjunct, RangeOperator, Values};
-pub use error::ParseError;
+pub use error::{ParseError, type_name};
 pub use expression::{EXPRESSION_DEPTH_MAX, EXPRESSION_NODES_MAX, Expression, IN_VALUES_MAX};
 pub use fields::Fields;
 pub use filter::{FILTER_BYTES_MAX, FILTER_DEPTH_MAX, FilterError, FilterErrorKind, parse_filter};

@@ -73,7 +73,7 @@ impl Parser {
 
     fn documents(&mut self, operator: &str, value: RawBsonRef<'_>, depth: usize) -> Result<Vec<Node>, ParseError> {
         let RawBsonRef::Array(array) = value else {
-            return Err(self.wrong(operator, DOCUMENTS, type_name(value)));
+            return Err(self.wrong(operator, DOCUMENTS, type_name(value.element_type())));
         };
         self.count()?;
         let depth = self.deeper(depth)?;
@@ -83,7 +83,11 @@ impl Parser {
         for value in array {
             self.place.push_str(&format!("[{}]", nodes.len()));
             let Ok(RawBsonRef::Document(document)) = value else {
-                return Err(self.wrong(operator, "a document", value.map_or("?", type_name)));
+                return Err(self.wrong(
+                    operator,
+                    "a document",
+                    value.map_or("?", |value| type_name(value.element_type())),
+                ));
             };
             nodes.push(self.document(document, depth)?);
             self.place.truncate(outer);
@@ -135,7 +139,7 @@ impl Parser {
                     }
                     _ => {
                         let expected = "a document of operators";
-                        return Err(self.wrong(operator, expected, type_name(value)));
+                        return Err(self.wrong(operator, expected, type_name(value.element_type())));
                     }
                 },
                 _ => return Err(self.unknown(operator, OPERATORS)),
@@ -162,7 +166,7 @@ impl Parser {
 
     fn any_of(&mut self, path: &Path, operator: &str, value: RawBsonRef<'_>) -> Result<Node, ParseError> {
         let RawBsonRef::Array(array) = value else {
-            return Err(self.wrong(operator, "an array", type_name(value)));
+            return Err(self.wrong(operator, "an array", type_name(value.element_type())));
         };
         self.count()?;
         let values = self.constants(operator, array)?;
@@ -191,7 +195,7 @@ impl Parser {
         match value {
             RawBsonRef::Undefined | RawBsonRef::RegularExpression(_) => {
                 let expected = "a value other than undefined or a regular expression";
-                Err(self.wrong(operator, expected, type_name(value)))
+                Err(self.wrong(operator, expected, type_name(value.element_type())))
             }
             value => Ok(Constant::new(value)),
         }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::ids::{LogId, OpId, Term};
+use crate::ids::{LogId, OpId, Term, Timestamp};
 
 /// The result of a log operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -149,17 +149,15 @@ pub enum Error {
         /// The position's log.
         got: LogId,
     },
-    /// The log has that OpID, but written in another term: the histories parted before it.
-    #[error(
-        "entry {op_id} was written in term {found} here, the position is of term {requested}: the histories have parted"
-    )]
+    /// The log has that OpID, but written in another term or at another time: the histories parted before it.
+    #[error("{}; use the copy of the log that the position is from, or start anew", difference(*op_id, *requested, *found))]
     Diverged {
         /// The OpID.
         op_id: OpId,
-        /// The term of the position that was asked for.
-        requested: Term,
-        /// The term in which this log wrote it.
-        found: Term,
+        /// Term and timestamp of the position that was asked for.
+        requested: (Term, Timestamp),
+        /// Term and timestamp with which this log has the entry.
+        found: (Term, Timestamp),
     },
     /// The entry or batch does not fit.
     #[error("{what} of {bytes} bytes is larger than the {max} bytes that fit: raise segment_bytes, or split it")]
@@ -201,6 +199,23 @@ pub enum Error {
     /// The log was closed while the call was under way.
     #[error("the log is closed")]
     Closed,
+}
+
+/// How two entries with the same OpID differ, in words.
+fn difference(op_id: OpId, requested: (Term, Timestamp), found: (Term, Timestamp)) -> String {
+    if requested.0 == found.0 {
+        return format!(
+            "entry {op_id} was written {} ns after 1970 here, the position is of one written {} ns after 1970 in the same \
+             term {}: two copies of one log have each been written to",
+            found.1.as_nanos(),
+            requested.1.as_nanos(),
+            found.0
+        );
+    }
+    format!(
+        "entry {op_id} was written in term {} here, the position is of term {}: the histories have parted",
+        found.0, requested.0
+    )
 }
 
 impl Error {

@@ -578,19 +578,23 @@ impl OplogView {
         })
     }
 
-    /// Checks that this log holds entry `op_id` and wrote it in `term`.
+    /// Checks that this log holds entry `op_id` and wrote it in `term`, at `timestamp`.
+    ///
+    /// The term alone does not name a history: two copies of one log that are each reopened write in the same one. The
+    /// timestamp tells them apart, and every copy of an entry carries it unchanged.
     ///
     /// # Errors
     ///
-    /// [`Error::Diverged`] when it was written in another term, otherwise as [`OplogView::get`].
-    pub fn check_position(&self, op_id: OpId, term: Term) -> Result<()> {
-        let found = self.get(op_id, ReadConcern::Local)?.term();
-        if found == term {
+    /// [`Error::Diverged`] when it was written in another term or at another time, otherwise as [`OplogView::get`].
+    pub fn check_position(&self, op_id: OpId, term: Term, timestamp: Timestamp) -> Result<()> {
+        let entry = self.get(op_id, ReadConcern::Local)?;
+        let (requested, found) = ((term, timestamp), (entry.term(), entry.timestamp()));
+        if requested == found {
             return Ok(());
         }
         Err(Error::Diverged {
             op_id,
-            requested: term,
+            requested,
             found,
         })
     }

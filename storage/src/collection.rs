@@ -113,31 +113,24 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// [`Error::InsertMany`] says which document was refused and why; the ones before it are inserted, as durably as asked.
+    /// [`Error::NoDocuments`] when there are none. [`Error::InsertMany`] says which document was refused and why; the ones
+    /// before it are inserted, as durably as asked. The log's errors, when nothing was inserted before.
     pub fn insert_many<'a>(&self, documents: impl IntoIterator<Item = &'a RawDocument>) -> Result<InsertOutcome> {
         let mut inserted_ids = Vec::new();
         let mut last = OpId::ZERO;
         let mut refused = None;
         let mut documents = documents.into_iter().enumerate().peekable();
+        if documents.peek().is_none() {
+            return Err(Error::NoDocuments);
+        }
         while documents.peek().is_some() && refused.is_none() {
-            let core = self.core();
-            let guard = core.lock_commit()?;
-            let (info, creation) = core.define(&guard, &self.namespace);
-            let mut batch = InsertBatch::new(core, info, creation);
-            while batch.has_room()
-                && let Some((index, document)) = documents.next()
-            {
-                match batch.add(document) {
-                    Ok(id) => inserted_ids.push(id),
-                    Err(source) => {
-                        refused = Some((index, source));
-                        break;
-                    }
-                }
-            }
-            // A collection comes into being with its first document, and not without one.
-            if !batch.keys.is_empty() {
-                last = core.commit(&guard, &batch.drafts)?.last;
+            let inserted = inserted_ids.len();
+            match self.insert_batch(&mut documents, &mut inserted_ids, &mut refused) {
+                Ok(Some(op_id)) => last = op_id,
+                Ok(None) => {}
+                Err(error) if inserted == 0 => return Err(error),
+                // The batch failed as a whole, after others that are in.
+                Err(error) => refused = Some((inserted, error)),
             }
         }
         if last > OpId::ZERO {
@@ -153,6 +146,35 @@ impl Collection {
                 op_id: last,
             }),
         }
+    }
+
+    /// Appends as many documents as a batch holds, up to the first that is refused; returns the last entry, if there is one.
+    fn insert_batch<'a>(
+        &self,
+        documents: &mut impl Iterator<Item = (usize, &'a RawDocument)>,
+        inserted_ids: &mut Vec<bson::Bson>,
+        refused: &mut Option<(usize, Error)>,
+    ) -> Result<Option<OpId>> {
+        let core = self.core();
+        let guard = core.lock_commit()?;
+        let (info, creation) = core.define(&guard, &self.namespace);
+        let mut batch = InsertBatch::new(core, info, creation);
+        while batch.has_room()
+            && let Some((index, document)) = documents.next()
+        {
+            match batch.add(document) {
+                Ok(id) => inserted_ids.push(id),
+                Err(source) => {
+                    *refused = Some((index, source));
+                    break;
+                }
+            }
+        }
+        // A collection comes into being with its first document, and not without one.
+        if batch.keys.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(core.commit(&guard, &batch.drafts)?.last))
     }
 
     /// The documents that match `filter`, in the order of their `_id`s, as they were when the call was made; later writes do
@@ -211,13 +233,15 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// As [`Collection::update_one`]; documents changed before the error stay changed.
+    /// As [`Collection::update_one`]; [`Error::ChangeMany`] when documents were changed before the error. They stay changed,
+    /// as durably as asked.
     pub fn update_many(&self, filter: &RawDocument, update: &RawDocument) -> Result<WriteOutcome> {
         let update = Update::parse(update)?;
         self.change(filter, Reach::All, |before| draft_update(before, &update))
     }
 
-    /// Replaces the first document that matches; its `_id` stays.
+    /// Replaces the first document that matches; its `_id` stays. A replacement may name the same `_id`, also as a number of
+    /// another type (`1.0` for `1`), which then takes the stored one's place, as in MongoDB.
     ///
     /// # Errors
     ///
@@ -249,7 +273,8 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// As [`Collection::delete_one`].
+    /// As [`Collection::delete_one`]; [`Error::ChangeMany`] when documents were deleted before the error. They stay deleted,
+    /// as durably as asked.
     pub fn delete_many(&self, filter: &RawDocument) -> Result<WriteOutcome> {
         self.change(filter, Reach::All, draft_deletion)
     }
@@ -293,6 +318,29 @@ impl Collection {
     ) -> Result<WriteOutcome> {
         let filter = Expression::parse(filter)?;
         let mut outcome = WriteOutcome::default();
+        let changed = self.change_each(&filter, reach, draft, &mut outcome);
+        // Also before an error: what is reported as changed is as durable as asked.
+        if let Some(op_id) = outcome.op_id {
+            self.settle(op_id)?;
+        }
+        match changed {
+            Ok(()) => Ok(outcome),
+            Err(error) if outcome.modified == 0 => Err(error),
+            Err(error) => Err(Error::ChangeMany {
+                modified: outcome.modified,
+                source: Box::new(error),
+            }),
+        }
+    }
+
+    /// As [`Collection::change`], without waiting for durability; `outcome` says how far it got, also on an error.
+    fn change_each(
+        &self,
+        filter: &Expression,
+        reach: Reach,
+        draft: impl Fn(&Before<'_>) -> Result<Option<Draft>>,
+        outcome: &mut WriteOutcome,
+    ) -> Result<()> {
         for candidate in self.candidates(filter.clone())? {
             let (key, _) = candidate?;
             let core = self.core();
@@ -313,10 +361,7 @@ impl Collection {
                 break;
             }
         }
-        if let Some(op_id) = outcome.op_id {
-            self.settle(op_id)?;
-        }
-        Ok(outcome)
+        Ok(())
     }
 
     /// The document under `key` as it is now, under the lock.
@@ -379,7 +424,7 @@ fn draft_update(before: &Before<'_>, update: &Update) -> Result<Option<Draft>> {
 
 fn draft_replacement(before: &Before<'_>, replacement: &RawDocument) -> Result<Option<Draft>> {
     let document = match replacement.get("_id").ok().flatten() {
-        Some(id) if id == before.id()? => with_id_first(replacement, id),
+        Some(id) if document_key(id)? == document_key(before.id()?)? => with_id_first(replacement, id),
         Some(_) => {
             return Err(Error::InvalidReplacement {
                 what: "its _id is another; an _id never changes",

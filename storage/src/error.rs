@@ -22,12 +22,26 @@ pub enum Error {
     /// The log: out of space, poisoned by a failed sync, open elsewhere, corrupt, …
     #[error(transparent)]
     Log(#[from] oplog::Error),
-    /// The key-value engine under the state failed. The log has everything: reopen the store.
-    #[error("the state engine failed; reopen the store, whose log has every write")]
+    /// The key-value engine under the state failed. The log has every write.
+    #[error("the state engine failed; {remedy}")]
     Engine {
+        /// What to do about it.
+        remedy: &'static str,
         /// What it said.
         #[source]
         source: Arc<dyn StdError + Send + Sync>,
+    },
+    /// The state is in use: another process has it open, or somebody in this one still reads from a store that was closed.
+    #[error("the state in {} is in use by another process, or by a read of this one that has not ended: end that first", path.display())]
+    StateLocked {
+        /// The state directory.
+        path: PathBuf,
+    },
+    /// There is state, but no log beside it.
+    #[error("there is state, but no log at {}: restore the log, or remove the state to begin with an empty store", path.display())]
+    LogMissing {
+        /// Where the log should be.
+        path: PathBuf,
     },
     /// The directory of the store could not be made or read.
     #[error("cannot use {} as a store", path.display())]
@@ -46,6 +60,14 @@ pub enum Error {
         expected: LogId,
         /// The log it was made from.
         found: LogId,
+    },
+    /// The state was made from another copy of the log beside it, and each copy was written to by itself.
+    #[error("the state in {} was made from a copy of the log beside it with another entry {applied}: restore the two together, or remove the state to have it rebuilt", path.display())]
+    StateDiverged {
+        /// The state directory.
+        path: PathBuf,
+        /// The last entry that the state covers, which the log has with another term or timestamp.
+        applied: OpId,
     },
     /// The state covers entries that the log does not have: the log was put back to an older copy.
     #[error(
@@ -82,6 +104,18 @@ pub enum Error {
         namespace: String,
         /// `{_id: …}`.
         key: RawDocumentBuf,
+    },
+    /// An `insert_many` without documents.
+    #[error("there is no document to insert: name at least one")]
+    NoDocuments,
+    /// Some documents of an `update_many` or `delete_many` were changed, as durably as asked; then one could not be, and those
+    /// after it were not tried.
+    #[error("{modified} documents were changed, the next was not: {source}")]
+    ChangeMany {
+        /// How many were changed or deleted.
+        modified: u64,
+        /// Why the next one was not.
+        source: Box<Error>,
     },
     /// Some documents of an `insert_many` were inserted, one was not, and those after it were not tried.
     #[error("document {index} was not inserted, those before it were: {source}")]
@@ -136,7 +170,21 @@ pub enum Error {
 
 impl From<EngineError> for Error {
     fn from(error: EngineError) -> Error {
+        let remedy = match error {
+            EngineError::Locked { dir } => return Error::StateLocked { path: dir },
+            EngineError::Open { .. } | EngineError::Repair { .. } | EngineError::AppliedMalformed { .. } => {
+                "restore it from a copy, or remove the state to have it rebuilt from the log"
+            }
+            EngineError::FormatUnknown { .. } => {
+                "use the release that wrote it, or remove the state to have it rebuilt from the log"
+            }
+            EngineError::KeyTooLong { .. }
+            | EngineError::Read { .. }
+            | EngineError::Write { .. }
+            | EngineError::Poisoned => "reopen the store, whose log has every write",
+        };
         Error::Engine {
+            remedy,
             source: Arc::new(error),
         }
     }

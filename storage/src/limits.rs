@@ -1,15 +1,16 @@
 //! How large and how deep a document may be, and the walk that finds out.
 //!
-//! Every document that enters the store passes [`nesting`] first, so code that reads stored
-//! documents may recurse over their levels: there are never more than [`NESTING_MAX`].
+//! The limits are the matcher's. Every document that enters the store passes its
+//! [`validate`](tailwater_matcher::validate) first, so code that reads stored documents may recurse
+//! over their levels: there are never more than [`NESTING_MAX`].
 
 use bson::raw::{RawBsonRef, RawDocument, RawIter};
 
 /// Largest document, in bytes of BSON.
-pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const DOCUMENT_BYTES_MAX: usize = tailwater_matcher::DOCUMENT_BYTES_MAX;
 
 /// Deepest nesting: a document without embedded documents or arrays has one level.
-pub const NESTING_MAX: usize = 100;
+pub const NESTING_MAX: usize = tailwater_matcher::DEPTH_MAX;
 
 /// Levels of `document`, reading and thereby checking every value in it.
 ///

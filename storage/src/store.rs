@@ -18,7 +18,9 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use bson::RawDocument;
 use tailwater_matcher::encode_key;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
-use tailwater_oplog::{AppendOutcome, Durability, OpId, Oplog, OplogView, ReadConcern, Record, SharedEntry, Term};
+use tailwater_oplog::{
+    AppendOutcome, Durability, LogId, OpId, Oplog, OplogView, ReadConcern, Record, SharedEntry, Term, Timestamp,
+};
 
 use crate::applier;
 use crate::catalog::{Catalog, CollectionInfo, Namespace};
@@ -33,6 +35,8 @@ use crate::state::Layers;
 const LOG_DIRECTORY: &str = "oplog";
 /// Directory of the state within a store's.
 const STATE_DIRECTORY: &str = "state";
+/// The file without which the log's directory holds no log.
+const LOG_MANIFEST: &str = "MANIFEST";
 
 /// Options of a store. All have defaults.
 #[derive(Clone, Debug)]
@@ -63,8 +67,9 @@ impl StoreOptions {
     ///
     /// # Errors
     ///
-    /// Those of the log; [`Error::ForeignState`], [`Error::StateAhead`], [`Error::StateBehind`] when log and state do not
-    /// belong together; [`Error::Engine`], [`Error::Directory`].
+    /// Those of the log; [`Error::ForeignState`], [`Error::StateDiverged`], [`Error::StateAhead`], [`Error::StateBehind`] when
+    /// log and state do not belong together, [`Error::LogMissing`] when there is only the state; [`Error::StateLocked`],
+    /// [`Error::Engine`], [`Error::Directory`].
     pub fn open(&self, dir: impl AsRef<Path>) -> Result<Store> {
         Store::open_with(dir.as_ref(), self)
     }
@@ -136,6 +141,7 @@ impl Store {
             std::fs::create_dir_all(dir).map_err(directory)?;
         }
         refuse_strangers(dir)?;
+        refuse_lone_state(dir)?;
         let log = options.oplog.open(log_directory(dir))?;
         let state = dir.join(STATE_DIRECTORY);
         let engine = Engine::open(&state, options.cache_bytes)?;
@@ -630,15 +636,15 @@ impl Core {
         let Some(origin) = origin else {
             return Ok(());
         };
-        let (log_id, term) = decode_origin(origin).ok_or(Error::Inconsistent {
+        let (log_id, term, timestamp) = decode_origin(origin).ok_or(Error::Inconsistent {
             op_id: applied,
             what: "the state's origin is malformed",
         })?;
+        let path = state.to_path_buf();
         if log_id != self.log.log_id() {
-            let (expected, path) = (self.log.log_id(), state.to_path_buf());
             return Err(Error::ForeignState {
                 path,
-                expected,
+                expected: self.log.log_id(),
                 found: log_id,
             });
         }
@@ -649,16 +655,21 @@ impl Core {
             });
         }
         if applied >= watermarks.oldest {
-            self.log.view().check_position(applied, term)?;
+            let checked = self.log.view().check_position(applied, term, timestamp);
+            return checked.map_err(|error| match error {
+                tailwater_oplog::Error::Diverged { .. } => Error::StateDiverged { path, applied },
+                error => error.into(),
+            });
         }
         Ok(())
     }
 
     /// Adds to a batch what [`Core::check_origin`] checks.
     pub(crate) fn record_origin(&self, batch: &mut EngineBatch, applied: OpId) -> Result<()> {
-        let term = self.log.view().get(applied, ReadConcern::Local)?.term();
+        let entry = self.log.view().get(applied, ReadConcern::Local)?;
         let mut value = self.log.log_id().to_bytes().to_vec();
-        value.extend_from_slice(&term.get().to_le_bytes());
+        value.extend_from_slice(&entry.term().get().to_le_bytes());
+        value.extend_from_slice(&entry.timestamp().as_nanos().to_le_bytes());
         batch.put_catalog(ORIGIN, &value);
         Ok(())
     }
@@ -691,14 +702,16 @@ fn closed() -> Error {
     tailwater_oplog::Error::Closed.into()
 }
 
-/// Key under which the engine's catalogue names the log and the term of the last entry it covers.
+/// Key under which the engine's catalogue names the log, and term and timestamp of the last entry it covers.
 const ORIGIN: &[u8] = b"origin";
 
-fn decode_origin(value: &[u8]) -> Option<(tailwater_oplog::LogId, Term)> {
-    let (log_id, term) = value.split_first_chunk::<16>()?;
+fn decode_origin(value: &[u8]) -> Option<(LogId, Term, Timestamp)> {
+    let (log_id, rest) = value.split_first_chunk::<16>()?;
+    let (term, timestamp) = rest.split_first_chunk::<4>()?;
     Some((
-        tailwater_oplog::LogId::from_bytes(*log_id),
-        Term::new(u32::from_le_bytes(term.try_into().ok()?)),
+        LogId::from_bytes(*log_id),
+        Term::new(u32::from_le_bytes(*term)),
+        Timestamp::from_nanos(u64::from_le_bytes(timestamp.try_into().ok()?)),
     ))
 }
 
@@ -714,6 +727,16 @@ fn refuse_strangers(dir: &Path) -> Result<()> {
             path: dir.to_path_buf(),
         }
         .into());
+    }
+    Ok(())
+}
+
+/// A state without a log is not a new store: the log comes into being first, and a new one would never fit.
+fn refuse_lone_state(dir: &Path) -> Result<()> {
+    let path = log_directory(dir);
+    let mut state = std::fs::read_dir(dir.join(STATE_DIRECTORY)).into_iter().flatten();
+    if state.next().is_some() && !path.join(LOG_MANIFEST).exists() {
+        return Err(Error::LogMissing { path });
     }
     Ok(())
 }

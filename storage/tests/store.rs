@@ -2,7 +2,8 @@
 
 mod common;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use bson::{Bson, RawDocument, RawDocumentBuf, oid::ObjectId, rawdoc};
 use common::{content, copy_dir, copy_store, eventually, small};
@@ -385,7 +386,6 @@ fn writes_to_a_collection_that_is_not_there_match_nothing_and_do_not_create_it()
     );
     assert_eq!(people.replace_one(&rawdoc! {}, &rawdoc! {}).unwrap().matched, 0);
     assert_eq!(people.delete_many(&rawdoc! {}).unwrap().matched, 0);
-    assert_eq!(people.insert_many([]).unwrap().inserted_ids, []);
     assert_eq!(all(&people), []);
     assert_eq!(store.collection_names("town"), [""; 0]);
 }
@@ -405,6 +405,24 @@ fn a_replacement_keeps_the_id() {
         .replace_one(&rawdoc! {}, &rawdoc! { "name": "Cy", "_id": 1 })
         .unwrap();
     assert_eq!(all(&people), [rawdoc! { "_id": 1, "name": "Cy" }]);
+}
+
+#[test]
+fn a_replacement_may_have_the_same_number_of_another_type_as_its_id() {
+    let dir = temporary();
+    let (store, people) = people(dir.path());
+    people.insert_one(&rawdoc! { "_id": 1, "n": 1 }).unwrap();
+    for twin in [rawdoc! { "_id": 1.0, "n": 2 }, rawdoc! { "_id": 1i64, "n": 2 }] {
+        let outcome = people.replace_one(&rawdoc! { "_id": 1 }, &twin).unwrap();
+        assert_eq!((outcome.matched, outcome.modified), (1, 1));
+        assert_eq!(all(&people), std::slice::from_ref(&twin));
+        store.trim_log(OpId::ZERO).unwrap();
+        assert_eq!(all(&people), [twin]);
+    }
+    for other in [rawdoc! { "_id": 1.5 }, rawdoc! { "_id": "1" }, rawdoc! { "_id": true }] {
+        let refused = people.replace_one(&rawdoc! {}, &other).unwrap_err();
+        assert!(matches!(refused, Error::InvalidReplacement { .. }), "{refused:?}");
+    }
 }
 
 #[test]
@@ -471,6 +489,68 @@ fn two_writers_lose_no_increment() {
         }
     });
     assert_eq!(all(&people), [rawdoc! { "_id": 1, "n": 1000 }]);
+}
+
+/// Options under which nothing becomes durable that nobody waits for, at least not soon.
+fn unhurried() -> StoreOptions {
+    let mut options = small();
+    options.oplog.sync_interval = std::time::Duration::from_secs(3600);
+    options
+}
+
+#[test]
+fn what_a_failing_update_many_has_changed_is_durable_and_counted() {
+    let dir = temporary();
+    let store = unhurried().open(dir.path()).unwrap();
+    let people = store.collection("town", "people").unwrap();
+    fill(&people, 0..3);
+    people.insert_one(&rawdoc! { "_id": 3, "n": "three" }).unwrap();
+    fill(&people, 4..6);
+    let before = newest(&store);
+    let durable = people.clone().with_durability(Durability::Disk);
+    let error = durable
+        .update_many(&rawdoc! {}, &rawdoc! { "$inc": { "n": 100 } })
+        .unwrap_err();
+    assert_eq!(newest(&store).get(), before.get() + 3);
+    assert!(store.log().newest(ReadConcern::Durable) >= newest(&store));
+    let Error::ChangeMany { modified: 3, source } = &error else {
+        panic!("{error:?}");
+    };
+    assert!(matches!(**source, Error::Update(_)), "{source:?}");
+    assert!(error.to_string().contains("3 documents"), "{error}");
+    assert_eq!(people.count(&rawdoc! { "n": { "$gte": 100 } }).unwrap(), 3);
+
+    // The first of all is refused: nothing was changed, and the error is the refusal itself.
+    let error = durable
+        .update_many(&rawdoc! { "_id": 3 }, &rawdoc! { "$inc": { "n": 100 } })
+        .unwrap_err();
+    assert!(matches!(error, Error::Update(_)), "{error:?}");
+}
+
+#[test]
+fn what_a_failing_insert_many_has_inserted_is_durable() {
+    let dir = temporary();
+    let store = unhurried().open(dir.path()).unwrap();
+    let people = store.collection("town", "people").unwrap();
+    let durable = people.with_durability(Durability::Disk);
+    let documents = [rawdoc! { "_id": 1 }, rawdoc! { "_id": 2 }, rawdoc! { "_id": 1 }];
+    let error = durable.insert_many(documents.iter().map(AsRef::as_ref)).unwrap_err();
+    assert!(matches!(error, Error::InsertMany { index: 2, .. }), "{error:?}");
+    assert_eq!(store.log().newest(ReadConcern::Durable), newest(&store));
+    assert_eq!(newest(&store), OpId::new(3));
+}
+
+#[test]
+fn an_insert_of_nothing_is_refused() {
+    let dir = temporary();
+    let (store, people) = people(dir.path());
+    for _ in 0..2 {
+        let before = newest(&store);
+        let error = people.insert_many([]).unwrap_err();
+        assert!(matches!(error, Error::NoDocuments), "{error:?}");
+        assert_eq!(newest(&store), before);
+        people.insert_one(&rawdoc! {}).unwrap();
+    }
 }
 
 // Collections and databases.
@@ -693,6 +773,78 @@ fn the_state_of_another_log_is_refused() {
     assert_eq!(all(&people).len(), 3);
 }
 
+/// Every file below a directory with its bytes, and every directory.
+fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(snapshot(&path));
+            found.insert(path, None);
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            found.insert(path, Some(bytes));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_state_without_its_log_is_refused_before_anything_is_made() {
+    let dir = temporary();
+    let (store, before) = people(dir.path());
+    fill(&before, 0..3);
+    drop(before);
+    store.close().unwrap();
+    let log = log_directory(dir.path());
+    let kept = temporary();
+    copy_dir(&log, kept.path());
+    std::fs::remove_dir_all(&log).unwrap();
+    // Both without the log's directory and with an empty one.
+    for _ in 0..2 {
+        let unchanged = snapshot(dir.path());
+        let refused = small().open(dir.path()).unwrap_err();
+        let Error::LogMissing { path } = &refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(path, &log);
+        assert!(refused.to_string().contains("restore"), "{refused}");
+        assert!(snapshot(dir.path()) == unchanged, "something was made or changed");
+        std::fs::create_dir_all(&log).unwrap();
+    }
+    // As the error says: with the log it opens, without the state it begins anew.
+    copy_dir(kept.path(), &log);
+    let (store, after) = people(dir.path());
+    assert_eq!(all(&after).len(), 3);
+    drop(after);
+    store.close().unwrap();
+    std::fs::remove_dir_all(&log).unwrap();
+    std::fs::remove_dir_all(dir.path().join("state")).unwrap();
+    let (_store, anew) = people(dir.path());
+    assert_eq!(all(&anew), []);
+}
+
+#[test]
+fn a_state_that_is_open_elsewhere_is_said_to_be_in_use() {
+    let dir = temporary();
+    let (store, before) = people(dir.path());
+    fill(&before, 0..3);
+    drop(before);
+    store.close().unwrap();
+    let state = dir.path().join("state");
+    let elsewhere = fjall::Database::builder(&state).open().unwrap();
+    let refused = small().open(dir.path()).unwrap_err();
+    let Error::StateLocked { path } = &refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(path, &state);
+    let text = refused.to_string();
+    assert!(text.contains("in use") && !text.contains("reopen"), "{text}");
+    drop(elsewhere);
+    let (_store, after) = people(dir.path());
+    assert_eq!(all(&after).len(), 3);
+}
+
 #[test]
 fn a_log_put_back_to_an_older_copy_is_refused() {
     let (dir, copy) = (temporary(), temporary());
@@ -719,6 +871,42 @@ fn a_log_put_back_to_an_older_copy_is_refused() {
     std::fs::remove_dir_all(dir.path().join("state")).unwrap();
     let (_store, after) = people(dir.path());
     assert_eq!(all(&after).len(), 3);
+}
+
+#[test]
+fn the_state_of_a_twin_in_the_same_term_is_refused() {
+    let (one, other) = (temporary(), temporary());
+    let (store, before) = people(one.path());
+    fill(&before, 0..3);
+    drop(before);
+    store.close().unwrap();
+    copy_store(one.path(), other.path());
+    // Each is opened once more, so both write in the same term of the same log, and equally much.
+    for (dir, first) in [(&one, 3), (&other, 13)] {
+        let (store, twin) = people(dir.path());
+        fill(&twin, first..first + 3);
+        drop(twin);
+        store.close().unwrap();
+    }
+    let own = temporary();
+    copy_dir(&one.path().join("state"), own.path());
+    for (dir, swapped) in [(&one, other.path().join("state")), (&other, own.path().to_path_buf())] {
+        let kept = temporary();
+        copy_dir(&dir.path().join("state"), kept.path());
+        std::fs::remove_dir_all(dir.path().join("state")).unwrap();
+        copy_dir(&swapped, &dir.path().join("state"));
+        let refused = small().open(dir.path()).unwrap_err();
+        assert!(matches!(refused, Error::StateDiverged { .. }), "{refused:?}");
+        let text = refused.to_string();
+        assert!(text.contains("remove the state"), "{text}");
+        std::fs::remove_dir_all(dir.path().join("state")).unwrap();
+        copy_dir(kept.path(), &dir.path().join("state"));
+    }
+    // As the error says: without the state it is rebuilt.
+    std::fs::remove_dir_all(other.path().join("state")).unwrap();
+    let (_store, after) = people(other.path());
+    assert_eq!(after.count(&rawdoc! { "_id": { "$gte": 13 } }).unwrap(), 3);
+    assert_eq!(all(&after).len(), 6);
 }
 
 #[test]

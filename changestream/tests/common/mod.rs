@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bson::{Document, RawDocument, RawDocumentBuf, rawdoc};
+use bson::{Document, RawDocument, RawDocumentBuf, doc, rawdoc};
 use tailwater_changestream::{ChangeEvent, ChangeStream, Scope, Watch};
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 use tailwater_oplog::{AppendOutcome, Durability, OpId, Oplog, Options, ReadConcern};
@@ -208,5 +208,52 @@ pub(crate) fn copy_log(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+pub(crate) fn temporary() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+pub(crate) const ORDERS: &str = "shop.orders";
+
+/// A log with orders 1 to `count`.
+pub(crate) fn orders(count: i32) -> (tempfile::TempDir, Writer) {
+    let dir = temporary();
+    let writer = Writer::open(dir.path());
+    insert_orders(&writer, 1..=count);
+    (dir, writer)
+}
+
+pub(crate) fn insert_orders(writer: &Writer, ids: std::ops::RangeInclusive<i32>) {
+    for id in ids {
+        writer.insert(ORDERS, &rawdoc! { "_id": id, "n": id });
+    }
+}
+
+pub(crate) fn ids(events: &[ChangeEvent]) -> Vec<i32> {
+    events
+        .iter()
+        .map(|e| e.document_key().unwrap().get_i32("_id").unwrap())
+        .collect()
+}
+
+/// Events from the oldest entry on, of everything.
+pub(crate) fn from_oldest(writer: &Writer) -> Vec<ChangeEvent> {
+    drain(&mut writer.watch(Scope::Everything).start_at_oldest().start().unwrap())
+}
+
+/// The fields that every event has, as MongoDB has them.
+pub(crate) fn common_fields(event: &ChangeEvent, operation: &str) -> Document {
+    let nanos = event.timestamp().as_nanos();
+    let time = bson::Timestamp {
+        time: (nanos / 1_000_000_000) as u32,
+        increment: (nanos % 1_000_000_000) as u32 + 1,
+    };
+    doc! {
+        "_id": { "_data": event.resume_token().to_string() },
+        "operationType": operation,
+        "clusterTime": time,
+        "wallTime": bson::DateTime::from_millis((nanos / 1_000_000) as i64),
     }
 }

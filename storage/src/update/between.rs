@@ -24,8 +24,9 @@ impl UpdateDiff {
     ///
     /// The document itself has no field around it. So if a field of it changes that cannot be named
     /// (empty, or with a dot), if a name occurs twice, or if `_id` changes or moves, the answer is
-    /// `None`, and the log needs the new version as a whole. Fields in another order are moved to the
-    /// end, see [`UpdateDiff`].
+    /// `None`, and the log needs the new version as a whole. A field of the document that only comes
+    /// in another place is updated, not removed: MongoDB never has a path in both lists. Applying the
+    /// diff leaves it where it was, see [`UpdateDiff`].
     pub fn between(old: &RawDocument, new: &RawDocument) -> Result<Option<UpdateDiff>, UpdateError> {
         let mut comparison = Comparison::default();
         let start = comparison.updated.begin();
@@ -98,16 +99,12 @@ impl Comparison {
             }
             self.values(&joined(path, field.name), level, before, field)?;
         }
-        // Behind a field that moves to the end, new ones have to follow it there each time the diff
-        // is applied.
-        let mut is_moving = false;
         for field in appended {
-            is_moving |= old.get(field.name).is_some();
-            if !is_nameable(field.name, is_root) || (is_moving && !is_root) {
+            // Only in the document itself may a field that moved stay where it was: what is embedded
+            // is compared field by field in order, and is another value in another one.
+            let moves = old.get(field.name).is_some();
+            if !is_nameable(field.name, is_root) || (moves && !is_root) {
                 return Ok(false);
-            }
-            if is_moving {
-                self.removed.push(joined(path, field.name));
             }
             self.updated.put(&joined(path, field.name), field.kind, field.value);
         }

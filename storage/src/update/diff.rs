@@ -12,16 +12,17 @@ use super::tree::{Change, Tree};
 ///
 /// # Exactness
 ///
-/// [`UpdateDiff::apply`] to the old version gives the new one, byte for byte. Applied to the new one
-/// it gives that one again. To be exact, the three lists have an order of work:
+/// [`UpdateDiff::apply`] to the old version gives the new one, byte for byte, save the order of the
+/// whole document's fields: one that comes in another place in the new version stays where it was,
+/// and new ones follow in their order. Only [`UpdateDiff::between`] meets such versions; an update
+/// moves nothing. Applied to the new version it gives that one again. To be exact, the three lists
+/// have an order of work:
 ///
 /// 1. `truncated_arrays` cut,
 /// 2. `removed_fields` go,
 /// 3. `updated_fields` are set: in place where there is something, else appended in their order.
 ///
-/// A field of the whole document may be in both of the latter lists: it goes to the end, wherever it
-/// was. Only [`UpdateDiff::between`] asks for that, when the order of fields changes. Whoever shows
-/// `removed_fields` to a person leaves those out, since the new version has them.
+/// A path is in one of the lists at most, as with MongoDB.
 ///
 /// # Paths
 ///
@@ -116,7 +117,7 @@ impl UpdateDiff {
         }
         for field in elements(&self.updated_fields) {
             let field = field?;
-            tree.set(&Path::of_diff(field.name)?, field.to_value())?;
+            tree.insert(&Path::of_diff(field.name)?, Change::Set(field.to_value()))?;
         }
         let mut edit = Edit::silent();
         edit.run(document, &tree)?;

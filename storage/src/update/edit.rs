@@ -96,11 +96,6 @@ impl Edit {
             };
             let is_first = !std::mem::replace(&mut met[child.order], true);
             let differs = match &child.node {
-                Node::Leaf(Change::Move(_)) => {
-                    // It is written below, with the new fields.
-                    met[child.order] = false;
-                    true
-                }
                 Node::Leaf(Change::Unset) => {
                     if is_first {
                         self.removed(element.name);
@@ -192,7 +187,7 @@ impl Edit {
     /// In an array its name should be, but need not be, the index that the path has.
     fn change(&mut self, name: &str, old: &Element<'_>, node: &Node) -> Result<bool, UpdateError> {
         match node {
-            Node::Leaf(Change::Set(value) | Change::Move(value)) => self.set(name, Some(old), value),
+            Node::Leaf(Change::Set(value)) => self.set(name, Some(old), value),
             Node::Leaf(Change::Increment(increment)) => {
                 let sum = self.sum(name, old, *increment)?;
                 self.set(name, Some(old), &sum.to_value())
@@ -220,7 +215,7 @@ impl Edit {
             return Ok(false);
         }
         match node {
-            Node::Leaf(Change::Set(value) | Change::Move(value)) => self.set(name, None, value),
+            Node::Leaf(Change::Set(value)) => self.set(name, None, value),
             Node::Leaf(Change::Increment(number)) => self.set(name, None, &number.to_value()),
             Node::Leaf(Change::Unset) => Ok(false),
             Node::Branch(tree) => {

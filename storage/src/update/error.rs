@@ -1,6 +1,7 @@
 //! Why an update cannot be parsed or applied.
 
 use bson::spec::ElementType;
+use tailwater_matcher::type_name;
 use thiserror::Error;
 
 use super::OPERATORS;
@@ -176,31 +177,4 @@ impl From<bson::error::Error> for UpdateError {
 
 fn supported() -> String {
     OPERATORS.map(|(name, _)| name).join(",")
-}
-
-/// A type's name as MongoDB's `$type` has it.
-fn type_name(kind: ElementType) -> &'static str {
-    match kind {
-        ElementType::Double => "double",
-        ElementType::String => "string",
-        ElementType::EmbeddedDocument => "object",
-        ElementType::Array => "array",
-        ElementType::Binary => "binData",
-        ElementType::Undefined => "undefined",
-        ElementType::ObjectId => "objectId",
-        ElementType::Boolean => "bool",
-        ElementType::DateTime => "date",
-        ElementType::Null => "null",
-        ElementType::RegularExpression => "regex",
-        ElementType::DbPointer => "dbPointer",
-        ElementType::JavaScriptCode => "javascript",
-        ElementType::Symbol => "symbol",
-        ElementType::JavaScriptCodeWithScope => "javascriptWithScope",
-        ElementType::Int32 => "int",
-        ElementType::Timestamp => "timestamp",
-        ElementType::Int64 => "long",
-        ElementType::Decimal128 => "decimal",
-        ElementType::MaxKey => "maxKey",
-        ElementType::MinKey => "minKey",
-    }
 }

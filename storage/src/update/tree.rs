@@ -39,8 +39,6 @@ pub(super) enum Node {
 pub(super) enum Change {
     /// Give it this value, where it is, or at the end if it is new.
     Set(Value),
-    /// Give it this value at the end, wherever it was. Only diffs have this.
-    Move(Value),
     Increment(Number),
     Unset,
 }
@@ -54,18 +52,6 @@ impl Tree {
             return Err(conflict(path, path.components()));
         }
         parent.push(name, Node::Leaf(change));
-        Ok(())
-    }
-
-    /// Adds a change to `value`, which makes a removal that is there already a move.
-    pub(super) fn set(&mut self, path: &Path<'_>, value: Value) -> Result<(), UpdateError> {
-        let (name, parents) = path.split_last();
-        let parent = self.branch(path, parents)?;
-        match parent.children.get(name).map(|child| &child.node) {
-            None => parent.push(name, Node::Leaf(Change::Set(value))),
-            Some(Node::Leaf(Change::Unset)) => parent.push(name, Node::Leaf(Change::Move(value))),
-            Some(_) => return Err(conflict(path, path.components())),
-        }
         Ok(())
     }
 

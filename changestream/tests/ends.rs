@@ -1,0 +1,87 @@
+//! How streams end.
+
+mod common;
+
+use bson::doc;
+use common::{ORDERS, collection, database, drain, insert_orders, orders, short, shorts};
+use futures::stream::FusedStream;
+use tailwater_changestream::{Error, Scope, Watch};
+use tailwater_oplog::{self as oplog};
+
+#[test]
+fn a_collections_stream_ends_with_its_drop() {
+    let (_dir, writer) = orders(1);
+    let mut stream = writer.watch(collection(ORDERS)).start_at_oldest().start().unwrap();
+    writer.drop_collection("shop.items");
+    writer.drop_collection(ORDERS);
+    insert_orders(&writer, 2..=3);
+    assert_eq!(
+        shorts(&drain(&mut stream)),
+        ["insert shop.orders 1", "drop shop.orders", "invalidate shop.orders"]
+    );
+    assert!(stream.is_ended() && stream.is_terminated());
+    assert!(stream.wait_next(None).unwrap().is_none());
+}
+
+#[test]
+fn a_collections_stream_ends_when_it_is_renamed() {
+    let (_dir, writer) = orders(0);
+    let mut stream = writer.watch(collection(ORDERS)).start().unwrap();
+    writer.rename(ORDERS, "shop.old");
+    assert_eq!(
+        shorts(&drain(&mut stream)),
+        ["rename shop.orders", "invalidate shop.orders"]
+    );
+    assert!(stream.is_ended());
+}
+
+#[test]
+fn a_databases_stream_ends_with_the_database_only() {
+    let (_dir, writer) = orders(0);
+    let mut shop = writer.watch(database("shop")).start().unwrap();
+    let mut all = writer.watch(Scope::Everything).start().unwrap();
+    writer.drop_collection(ORDERS);
+    writer.drop_database("town");
+    assert_eq!(shorts(&drain(&mut shop)), ["drop shop.orders"]);
+    writer.drop_database("shop");
+    assert_eq!(shorts(&drain(&mut shop)), ["dropDatabase shop", "invalidate shop"]);
+    assert!(shop.is_ended());
+    assert_eq!(
+        shorts(&drain(&mut all)),
+        ["drop shop.orders", "dropDatabase town", "dropDatabase shop"]
+    );
+    assert!(!all.is_ended());
+}
+
+#[test]
+fn a_stream_ends_also_when_its_filter_hides_the_drop() {
+    let (_dir, writer) = orders(1);
+    let start = |watch: Watch| watch.start_at_oldest().start().unwrap();
+    let inserts = [doc! { "$match": { "operationType": "insert" } }];
+    let mut filtered = start(writer.watch(collection(ORDERS)).filter("n > 0"));
+    let mut matched = start(writer.watch(collection(ORDERS)).pipeline(inserts));
+    writer.drop_collection(ORDERS);
+    insert_orders(&writer, 2..=2);
+    // The invalidation is no document and passes the filter; a pipeline is taken at its word.
+    assert_eq!(
+        shorts(&drain(&mut filtered)),
+        ["insert shop.orders 1", "invalidate shop.orders"]
+    );
+    assert_eq!(shorts(&drain(&mut matched)), ["insert shop.orders 1"]);
+    assert!(filtered.is_ended() && matched.is_ended());
+}
+
+#[test]
+fn a_log_that_closes_ends_the_stream_after_what_was_released() {
+    let (_dir, writer) = orders(3);
+    let mut stream = writer.watch(collection(ORDERS)).start_at_oldest().start().unwrap();
+    writer.log.close().unwrap();
+    let results: Vec<_> = stream.blocking_iter().map(|event| event.map(|e| short(&e))).collect();
+    assert_eq!(results.len(), 4, "{results:?}");
+    assert_eq!(results[2].as_ref().unwrap(), "insert shop.orders 3");
+    assert!(
+        matches!(results[3], Err(Error::Log(oplog::Error::Closed))),
+        "{results:?}"
+    );
+    assert!(stream.is_ended());
+}
