@@ -4,27 +4,36 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use tempfile::TempDir;
 
 /// Outcome of anything that can fail here; the run ends with the first failure.
-pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Pause between workloads: a file system goes on freeing blocks for a while after files were removed.
 const SETTLE: Duration = Duration::from_millis(500);
 
+/// What the names of directories with data begin with; the number of the process follows.
+const SCRATCH: &str = "tailwater-bench-";
+
 /// How much to measure, and where.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub struct Plan {
     pub(crate) quick: bool,
     /// Rounds of each measurement; limit and engine take turns, so that a drift of the machine meets both.
-    pub(crate) rounds: usize,
+    pub rounds: usize,
     dir: PathBuf,
 }
 
 impl Plan {
     /// With the data in `dir`, or beside the running program: under cargo that is the target directory, on a disk, where
     /// the system's temporary directory may be memory.
-    pub(crate) fn new(quick: bool, dir: Option<&Path>) -> Result<Plan> {
+    ///
+    /// # Errors
+    ///
+    /// When the system does not say where the program is.
+    pub fn new(quick: bool, dir: Option<&Path>) -> Result<Plan> {
         let dir = match dir {
             Some(dir) => dir.to_path_buf(),
             None => {
@@ -39,17 +48,23 @@ impl Plan {
         })
     }
 
-    pub(crate) fn dir(&self) -> &Path {
+    /// Where the data goes.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// `full`, or `quick` in a quick run.
-    pub(crate) fn pick<T>(&self, full: T, quick: T) -> T {
+    pub fn pick<T>(&self, full: T, quick: T) -> T {
         if self.quick { quick } else { full }
     }
 
     /// Waits until the file system has nothing left to write from what went before.
-    pub(crate) fn settle(&self) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be opened or its file system not be synced.
+    pub fn settle(&self) -> Result<()> {
         #[cfg(target_os = "linux")]
         rustix::fs::syncfs(std::fs::File::open(&self.dir)?)?;
         std::thread::sleep(SETTLE);
@@ -57,10 +72,29 @@ impl Plan {
     }
 
     /// A directory that is removed when the result is dropped.
-    pub(crate) fn scratch(&self) -> Result<TempDir> {
-        Ok(tempfile::Builder::new()
-            .prefix("tailwater-bench-")
-            .tempdir_in(&self.dir)?)
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn scratch(&self) -> Result<TempDir> {
+        let prefix = format!("{SCRATCH}{}-", std::process::id());
+        Ok(tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.dir)?)
+    }
+
+    /// Removes what interrupted runs have left: up to ten gigabytes, when somebody pressed Ctrl-C.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        for entry in std::fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let owner = name
+                .strip_prefix(SCRATCH)
+                .and_then(|rest| rest.split('-').next())
+                .and_then(|process| Pid::from_raw(process.parse().ok()?));
+            if owner.is_some_and(|owner| test_kill_process(owner) == Err(Errno::SRCH)) {
+                std::fs::remove_dir_all(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Runs both in turn, round after round.
@@ -79,14 +113,15 @@ impl Plan {
 }
 
 /// How long `work` takes.
-pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+pub fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     let start = Instant::now();
     let result = work();
     (start.elapsed(), result)
 }
 
 /// Millions of `count` things per second.
-pub(crate) fn millions_per_second(count: u64, time: Duration) -> f64 {
+#[must_use]
+pub fn millions_per_second(count: u64, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64() / 1e6
 }
 
@@ -127,16 +162,24 @@ pub(crate) fn quantiles(rounds: &[Latencies], q: f64) -> Vec<f64> {
 
 /// A cheap source of numbers that look random (xorshift64*), the same in every run.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(u64);
+pub struct Dice(u64);
+
+impl Default for Dice {
+    fn default() -> Dice {
+        Dice(0x9e37_79b9_7f4a_7c15)
+    }
+}
 
 impl Dice {
-    pub(crate) fn new() -> Dice {
-        Dice(0x9e37_79b9_7f4a_7c15)
+    /// The beginning of the sequence.
+    #[must_use]
+    pub fn new() -> Dice {
+        Dice::default()
     }
 
     /// A number below `bound`.
     #[inline]
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
