@@ -27,7 +27,7 @@ pub struct Arguments {
     #[arg(long)]
     pub dir: Option<PathBuf>,
 
-    /// Entries that `fill` appends before it says so.
+    /// Entries that `fill` appends before it says so, and that `follow` and `listen` wait for.
     #[arg(long, hide = true, default_value_t = 0)]
     pub entries: u64,
 
@@ -44,4 +44,10 @@ pub enum Suite {
     /// For this program's own use: a process that appends until it is killed.
     #[value(hide = true)]
     Fill,
+    /// For this program's own use: a process that reads what another appends.
+    #[value(hide = true)]
+    Follow,
+    /// For this program's own use: a process that reads what another writes into a pipe.
+    #[value(hide = true)]
+    Listen,
 }

@@ -32,6 +32,8 @@ pub fn main(guests: &dyn Guests) -> ExitCode {
     let result = match arguments.suite {
         Suite::Log => log::run(&arguments, guests),
         Suite::Fill => log::fill(&arguments, guests),
+        Suite::Follow => log::follow(&arguments),
+        Suite::Listen => log::listen(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,7 @@
 //! Processes of this program that take part in a measurement.
 
-use std::io::{BufRead, BufReader};
-use std::process::{self, ChildStdout, Command, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{self, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::harness::Result;
 
@@ -33,6 +33,21 @@ impl Child {
     #[expect(clippy::print_stdout, reason = "the parent waits for it")]
     pub(crate) fn say_ready() {
         println!("{READY}");
+    }
+
+    /// The other end of the child's standard input, if it was asked for.
+    pub(crate) fn input(&mut self) -> Option<ChildStdin> {
+        self.process.stdin.take()
+    }
+
+    /// What the child says from now until it ends.
+    pub(crate) fn rest(mut self) -> Result<String> {
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest)?;
+        if !self.process.wait()?.success() {
+            return Err("a child process has failed".into());
+        }
+        Ok(rest)
     }
 }
 

@@ -9,6 +9,7 @@ mod lookup;
 mod scan;
 mod tail_async;
 mod tail_blocking;
+mod tail_process;
 
 use crate::cli::Arguments;
 use crate::guests::Guests;
@@ -19,6 +20,7 @@ use crate::report::{Comparison, Printer, notice};
 pub use frames::{PAYLOAD_BYTES, payload};
 pub(crate) use killed::fill;
 pub use killed::{GIBIBYTE, MORE, kill_a_writer};
+pub(crate) use tail_process::{follow, listen};
 
 /// One or a few figures that are taken together.
 struct Workload {
@@ -31,7 +33,7 @@ struct Workload {
     run: fn(&Plan) -> Result<Vec<Comparison>>,
 }
 
-const WORKLOADS: [Workload; 11] = [
+const WORKLOADS: [Workload; 12] = [
     Workload {
         names: &["append-memory-1"],
         limit: "header and payload copied into prefaulted memory, CRC-32",
@@ -79,6 +81,12 @@ const WORKLOADS: [Workload; 11] = [
         limit: "tokio's Notify on a current-thread runtime, p50 and p99",
         long: false,
         run: tail_async::wake_ups,
+    },
+    Workload {
+        names: &["tail-process", "tail-process-p99"],
+        limit: "a process blocked in a read of a pipe, p50 and p99",
+        long: false,
+        run: tail_process::wake_ups,
     },
     Workload {
         names: &["lookup"],
