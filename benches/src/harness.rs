@@ -155,6 +155,66 @@ impl Latencies {
     }
 }
 
+/// Latencies of a round that has too many to keep each: to within 2 %, and taking one costs a few instructions.
+#[derive(Clone, Debug)]
+pub(crate) struct Histogram {
+    /// How many there were in each bucket: one for each nanosecond up to 128, then 64 for each power of two.
+    counts: Box<[u64]>,
+    total: u64,
+    longest: u64,
+}
+
+impl Histogram {
+    /// Bits of a latency that decide its bucket, besides its magnitude.
+    const BITS: u32 = 6;
+    const BUCKETS: usize = ((64 - Self::BITS as usize) << Self::BITS) + (1 << Self::BITS);
+
+    pub(crate) fn new() -> Histogram {
+        Histogram {
+            counts: vec![0; Self::BUCKETS].into(),
+            total: 0,
+            longest: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, latency: Duration) {
+        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        self.counts[Self::bucket(nanos)] += 1;
+        self.total += 1;
+        self.longest = self.longest.max(nanos);
+    }
+
+    #[inline]
+    fn bucket(nanos: u64) -> usize {
+        let shift = (nanos | 1).ilog2().saturating_sub(Self::BITS);
+        ((shift as usize) << Self::BITS) + (nanos >> shift) as usize
+    }
+
+    /// The longest latency that falls into a bucket.
+    fn upper(bucket: usize) -> u64 {
+        let shift = (bucket >> Self::BITS).saturating_sub(1);
+        let low = bucket - (shift << Self::BITS);
+        ((low as u64) << shift) + ((1 << shift) - 1)
+    }
+
+    /// Microseconds that the share `q` of all latencies does not exceed.
+    pub(crate) fn quantile(&self, q: f64) -> f64 {
+        let rank = (q * self.total as f64).ceil() as u64;
+        let mut seen = 0;
+        let bucket = self.counts.iter().position(|count| {
+            seen += count;
+            seen >= rank
+        });
+        bucket.map_or(f64::NAN, |bucket| Self::upper(bucket).min(self.longest) as f64 / 1e3)
+    }
+
+    /// Microseconds that the longest took.
+    pub(crate) fn longest(&self) -> f64 {
+        self.longest as f64 / 1e3
+    }
+}
+
 /// The same quantile of every round.
 pub(crate) fn quantiles(rounds: &[Latencies], q: f64) -> Vec<f64> {
     rounds.iter().map(|latencies| latencies.quantile(q)).collect()
@@ -199,5 +259,32 @@ mod tests {
             latencies.push(Duration::from_micros(i));
         }
         assert_eq!((latencies.quantile(0.5), latencies.quantile(0.99)), (50.0, 99.0));
+    }
+
+    #[test]
+    fn buckets_follow_each_other_and_are_narrow() {
+        let mut last = None;
+        for bucket in 0..Histogram::BUCKETS {
+            let upper = Histogram::upper(bucket);
+            assert_eq!(Histogram::bucket(upper), bucket);
+            let lower = last.map_or(0, |last| last + 1);
+            assert_eq!(Histogram::bucket(lower), bucket);
+            assert!(upper - lower <= upper / 64, "{lower} to {upper}");
+            last = Some(upper);
+        }
+        assert_eq!(last, Some(u64::MAX));
+    }
+
+    #[test]
+    fn a_histogram_knows_the_few_long_ones() {
+        let mut histogram = Histogram::new();
+        for _ in 0..9_998 {
+            histogram.push(Duration::from_nanos(100));
+        }
+        histogram.push(Duration::from_micros(10));
+        histogram.push(Duration::from_millis(3));
+        assert_eq!(histogram.quantile(0.999), 0.1);
+        assert!((10.0..10.2).contains(&histogram.quantile(0.9999)));
+        assert_eq!((histogram.quantile(1.0), histogram.longest()), (3000.0, 3000.0));
     }
 }

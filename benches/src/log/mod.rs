@@ -6,6 +6,7 @@ mod child;
 mod frames;
 mod killed;
 mod lookup;
+mod roll;
 mod scan;
 mod tail_async;
 mod tail_blocking;
@@ -33,7 +34,7 @@ struct Workload {
     run: fn(&Plan) -> Result<Vec<Comparison>>,
 }
 
-const WORKLOADS: [Workload; 12] = [
+const WORKLOADS: [Workload; 13] = [
     Workload {
         names: &["append-memory-1"],
         limit: "header and payload copied into prefaulted memory, CRC-32",
@@ -105,6 +106,12 @@ const WORKLOADS: [Workload; 12] = [
         limit: "as open-1g",
         long: true,
         run: killed::open_10g,
+    },
+    Workload {
+        names: &["roll", "roll-max"],
+        limit: "for p99.99, 1 ms; for the longest, frames copied into memory for as long",
+        long: false,
+        run: roll::pauses,
     },
 ];
 
