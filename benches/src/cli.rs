@@ -7,37 +7,47 @@ use clap::{Parser, ValueEnum};
 /// Measures Tailwater against the limit of the machine.
 #[derive(Debug, Parser)]
 #[command(name = "tailwater-benches", max_term_width = 100)]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// What to measure.
-    pub(crate) suite: Suite,
+    pub suite: Suite,
 
     /// Workloads to run; all of the suite when none is named.
-    pub(crate) workloads: Vec<String>,
+    pub workloads: Vec<String>,
 
     /// Print one JSON object per line; the facts about the machine go to stderr.
     #[arg(long)]
-    pub(crate) json: bool,
+    pub json: bool,
 
     /// Fewer and shorter rounds: under a minute altogether, and less exact.
     #[arg(long)]
-    pub(crate) quick: bool,
+    pub quick: bool,
 
     /// Where the data goes, in a temporary directory that is removed at the end. Should be on a disk, or syncs cost
     /// nothing. Default: beside this program.
     #[arg(long)]
-    pub(crate) dir: Option<PathBuf>,
+    pub dir: Option<PathBuf>,
 
-    /// Bytes that `fill` appends before it says so.
+    /// Entries that `fill` appends before it says so, and that `follow` and `listen` wait for.
     #[arg(long, hide = true, default_value_t = 0)]
-    pub(crate) fill_bytes: u64,
+    pub entries: u64,
+
+    /// The engine that `fill` uses, when it is not Tailwater.
+    #[arg(long, hide = true)]
+    pub engine: Option<String>,
 }
 
 /// A group of workloads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Suite {
+pub enum Suite {
     /// The oplog by itself.
     Log,
     /// For this program's own use: a process that appends until it is killed.
     #[value(hide = true)]
     Fill,
+    /// For this program's own use: a process that reads what another appends.
+    #[value(hide = true)]
+    Follow,
+    /// For this program's own use: a process that reads what another writes into a pipe.
+    #[value(hide = true)]
+    Listen,
 }

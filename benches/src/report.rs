@@ -39,9 +39,11 @@ impl Unit {
 
 /// The figures of one engine, one for each round.
 #[derive(Clone, Debug)]
-pub(crate) struct Series {
-    pub(crate) engine: &'static str,
-    pub(crate) values: Vec<f64>,
+pub struct Series {
+    /// The engine's name.
+    pub engine: &'static str,
+    /// The figures, in the workload's unit.
+    pub values: Vec<f64>,
 }
 
 /// One workload with the figures of everyone who ran it; the limit comes first.
@@ -76,7 +78,7 @@ impl Comparison {
         let row = |series: &Series| {
             let median = median(&series.values);
             let ratio = limit
-                .filter(|_| series.engine != LIMIT)
+                .filter(|_| series.engine == TAILWATER)
                 .map(|limit| self.unit.ratio(median, limit));
             Row {
                 workload: self.workload,
@@ -134,7 +136,7 @@ impl Printer {
         }
         if !json {
             println!(
-                "{:<24} {:<10} {:>10} {:>10} {:>10}  {:<9} {:>6}",
+                "{:<24} {:<12} {:>10} {:>10} {:>10}  {:<9} {:>6}",
                 "workload", "engine", "median", "min", "max", "unit", "ratio"
             );
         }
@@ -149,7 +151,7 @@ impl Printer {
             } else {
                 let ratio = row.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
                 println!(
-                    "{:<24} {:<10} {:>10} {:>10} {:>10}  {:<9} {:>6}",
+                    "{:<24} {:<12} {:>10} {:>10} {:>10}  {:<9} {:>6}",
                     row.workload,
                     row.engine,
                     readable(row.median),
@@ -194,6 +196,12 @@ fn rounded(value: f64) -> f64 {
     }
     let scale = 10f64.powi(4 - value.abs().log10().floor() as i32);
     (value * scale).round() / scale
+}
+
+/// Says something on stderr that is neither a result nor a failure.
+#[expect(clippy::print_stderr, reason = "the program's output")]
+pub(crate) fn notice(text: &str) {
+    eprintln!("tailwater-benches: {text}");
 }
 
 /// Says on stderr why the run ended.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::Result;
 
 /// Bytes of an entry's payload, in every workload.
-pub(crate) const PAYLOAD_BYTES: usize = 256;
+pub const PAYLOAD_BYTES: usize = 256;
 /// Bytes of a frame's header.
 const HEADER_BYTES: usize = 40;
 /// Bytes of the frame around such a payload.
@@ -21,7 +21,8 @@ const SEED_OFFSET: usize = 16 + 4 + 16 + 8;
 pub(crate) const KIND: u8 = 128;
 
 /// A payload that no compression or all-zero shortcut can profit from.
-pub(crate) fn payload() -> [u8; PAYLOAD_BYTES] {
+#[must_use]
+pub fn payload() -> [u8; PAYLOAD_BYTES] {
     std::array::from_fn(|i| (i * 167 + 13) as u8)
 }
 

@@ -2,19 +2,26 @@
 
 mod append_disk;
 mod append_memory;
+mod child;
 mod frames;
 mod killed;
 mod lookup;
+mod roll;
 mod scan;
 mod tail_async;
 mod tail_blocking;
+mod tail_process;
 
 use crate::cli::Arguments;
+use crate::guests::Guests;
 use crate::harness::{Plan, Result};
 use crate::machine;
-use crate::report::{Comparison, Printer};
+use crate::report::{Comparison, Printer, notice};
 
+pub use frames::{PAYLOAD_BYTES, payload};
 pub(crate) use killed::fill;
+pub use killed::{GIBIBYTE, MORE, kill_a_writer};
+pub(crate) use tail_process::{follow, listen};
 
 /// One or a few figures that are taken together.
 struct Workload {
@@ -22,64 +29,94 @@ struct Workload {
     names: &'static [&'static str],
     /// What its limit is.
     limit: &'static str,
+    /// Whether it takes too long for a quick run, unless it is asked for by name.
+    long: bool,
     run: fn(&Plan) -> Result<Vec<Comparison>>,
 }
 
-const WORKLOADS: [Workload; 10] = [
+const WORKLOADS: [Workload; 13] = [
     Workload {
         names: &["append-memory-1"],
         limit: "header and payload copied into prefaulted memory, CRC-32",
+        long: false,
         run: append_memory::one,
     },
     Workload {
         names: &["append-memory-batch64"],
         limit: "as append-memory-1",
+        long: false,
         run: append_memory::batches,
     },
     Workload {
         names: &["append-memory-2threads"],
         limit: "tailwater with one thread",
+        long: false,
         run: append_memory::two_threads,
     },
     Workload {
         names: &["append-disk-1", "append-disk-1-p50", "append-disk-1-p99"],
         limit: "pwrite + fdatasync for each record, in a prepared file",
+        long: false,
         run: append_disk::one_writer,
     },
     Workload {
         names: &["append-disk-64"],
         limit: "20 times tailwater with one writer",
+        long: false,
         run: append_disk::many_writers,
     },
     Workload {
         names: &["scan-crc", "scan-verified"],
         limit: "the same frames in memory, CRC-32 of each; for scan-verified, twice tailwater's scan-crc",
+        long: false,
         run: scan::scans,
     },
     Workload {
         names: &["tail-blocking", "tail-blocking-p99"],
         limit: "a parked thread unparked, p50 and p99",
+        long: false,
         run: tail_blocking::wake_ups,
     },
     Workload {
         names: &["tail-async", "tail-async-p99"],
         limit: "tokio's Notify on a current-thread runtime, p50 and p99",
+        long: false,
         run: tail_async::wake_ups,
+    },
+    Workload {
+        names: &["tail-process", "tail-process-p99"],
+        limit: "a process blocked in a read of a pipe, p50 and p99",
+        long: false,
+        run: tail_process::wake_ups,
     },
     Workload {
         names: &["lookup"],
         limit: "one dependent read at a random place in memory of the same size",
+        long: false,
         run: lookup::random,
     },
     Workload {
-        names: &["open-after-kill"],
+        names: &["open-1g"],
         limit: "newest segment read and synced, CRC-32 of its frames",
-        run: killed::open,
+        long: false,
+        run: killed::open_1g,
+    },
+    Workload {
+        names: &["open-10g"],
+        limit: "as open-1g",
+        long: true,
+        run: killed::open_10g,
+    },
+    Workload {
+        names: &["roll", "roll-max"],
+        limit: "for p99.99, 1 ms; for the longest, frames copied into memory for as long",
+        long: false,
+        run: roll::pauses,
     },
 ];
 
 /// Runs the suite, or those of its workloads that are named.
-pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+pub(crate) fn run(arguments: &Arguments, guests: &dyn Guests) -> Result<()> {
     let known: Vec<_> = WORKLOADS.iter().flat_map(|workload| workload.names).copied().collect();
     if let Some(unknown) = arguments.workloads.iter().find(|name| !known.contains(&name.as_str())) {
         return Err(format!(
@@ -88,13 +125,28 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         )
         .into());
     }
-    let wanted = |name: &&str| arguments.workloads.is_empty() || arguments.workloads.iter().any(|w| w == name);
-    let chosen: Vec<_> = WORKLOADS
-        .iter()
-        .filter(|workload| workload.names.iter().any(wanted))
-        .collect();
+    let named = |workload: &&Workload| {
+        workload
+            .names
+            .iter()
+            .any(|name| arguments.workloads.iter().any(|w| w == name))
+    };
+    let chosen: Vec<_> = if arguments.workloads.is_empty() {
+        let (left_out, chosen): (Vec<_>, Vec<_>) =
+            WORKLOADS.iter().partition(|workload| arguments.quick && workload.long);
+        for workload in left_out {
+            notice(&format!(
+                "{} takes too long for --quick and is left out",
+                workload.names[0]
+            ));
+        }
+        chosen
+    } else {
+        WORKLOADS.iter().filter(named).collect()
+    };
 
     let plan = Plan::new(arguments.quick, arguments.dir.as_deref())?;
+    plan.sweep()?;
     let mut head = vec![
         machine::facts(plan.dir()),
         format!(
@@ -108,10 +160,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             .iter()
             .map(|workload| format!("limit of {}: {}", workload.names[0], workload.limit)),
     );
+    head.extend(guests.head());
     let printer = Printer::new(arguments.json, "log", &head);
     for workload in chosen {
         plan.settle()?;
-        for comparison in (workload.run)(&plan)? {
+        for mut comparison in (workload.run)(&plan)? {
+            printer.print(&comparison);
+            comparison.series = guests.measure(&plan, comparison.workload)?;
             printer.print(&comparison);
         }
     }

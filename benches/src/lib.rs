@@ -1,0 +1,45 @@
+//! Tailwater's measurements: each promise as a ratio to its *limit*, the same harness doing only the unavoidable work,
+//! taken in the same run on the same machine.
+//!
+//! ```text
+//! cargo run --release -p tailwater-benches -- log [--json] [--quick] [--dir DIR] [WORKLOAD…]
+//! ```
+//!
+//! `docs/performance.md` says what the workloads and their limits are. Numbers from two machines, or from two runs with
+//! something else going on in between, are not comparable; ratios nearly are.
+//!
+//! This is a library so that `benches/peers` can measure other crates in the same run: it is the same program with
+//! [`Guests`].
+
+pub mod cli;
+pub mod guests;
+pub mod harness;
+pub mod log;
+mod machine;
+pub mod report;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Arguments, Suite};
+use crate::guests::Guests;
+
+/// The whole program: reads the command line and measures what it asks for.
+#[must_use]
+pub fn main(guests: &dyn Guests) -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.suite {
+        Suite::Log => log::run(&arguments, guests),
+        Suite::Fill => log::fill(&arguments, guests),
+        Suite::Follow => log::follow(&arguments),
+        Suite::Listen => log::listen(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::complain(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}
