@@ -33,6 +33,9 @@ pub mod entry;
 mod error;
 mod format;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod ids;
 mod keeper;
 mod oplog;
