@@ -34,6 +34,9 @@ pub mod entry;
 mod error;
 mod format;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod ids;
 mod keeper;

@@ -32,7 +32,17 @@ use crate::format::FRAMES_START;
 /// What keeps the memory alive.
 enum Memory {
     Map(MmapRaw),
-    Heap(#[expect(dead_code, reason = "owned for its drop; accessed through the base pointer")] Box<[UnsafeCell<u64>]>),
+    /// Owned: what `Box::into_raw` gave, because a box that is moved forbids every pointer made from it before.
+    Heap(NonNull<[UnsafeCell<u64>]>),
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Memory::Heap(words) = self {
+            // SAFETY: it came from `Box::into_raw` and is given back once, here.
+            drop(unsafe { Box::from_raw(words.as_ptr()) });
+        }
+    }
 }
 
 /// A fixed-length piece of memory behind a file. See the module documentation.
@@ -71,7 +81,8 @@ impl Region {
     #[cfg_attr(not(test), expect(dead_code, reason = "used by the simulated disk"))]
     pub(crate) fn heap(len: usize) -> Region {
         let words: Box<[UnsafeCell<u64>]> = (0..len.div_ceil(8)).map(|_| UnsafeCell::new(0)).collect();
-        let base = NonNull::from(&*words).cast();
+        let words = NonNull::from(Box::leak(words));
+        let base = words.cast();
         Region::new(base, len, true, Memory::Heap(words))
     }
 

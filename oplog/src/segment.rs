@@ -144,6 +144,12 @@ impl Segment {
             return foreign("its sequence number is not the one in its name");
         }
         let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+        if length < FRAMES_START + TRAILER_BYTES || !length.is_multiple_of(8) {
+            return Err(Error::DamagedMetadata {
+                path,
+                what: "its header claims a length that no segment has",
+            });
+        }
         if length > on_disk {
             return Err(Error::DamagedMetadata {
                 path,
@@ -302,7 +308,12 @@ impl Segment {
     /// Offset of the frame of entry `op_id`, which is in this segment and has been written.
     pub(crate) fn locate(&self, op_id: OpId) -> Result<usize, InvalidFrame> {
         let number = op_id.get() - self.first.get();
-        let mut slot = (number / INDEX_STRIDE) as usize;
+        let known = match &self.sealed {
+            None => self.index.len(),
+            Some(sealed) => sealed.trailer.index_len as usize,
+        };
+        let wanted = usize::try_from(number / INDEX_STRIDE).unwrap_or(usize::MAX);
+        let mut slot = wanted.min(known.saturating_sub(1));
         let mut offset = self.indexed(slot);
         while offset == 0 && slot > 0 {
             slot -= 1;

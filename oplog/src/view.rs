@@ -407,6 +407,13 @@ pub(crate) fn read_manifest(disk: &dyn Disk) -> Result<Manifest> {
             known: VERSION,
         });
     }
+    let sane = |number: u64| (1..=u64::MAX / 2).contains(&number);
+    if !sane(manifest.first_sequence) || !sane(manifest.first_op_id) || manifest.term == u32::MAX {
+        return Err(Error::DamagedMetadata {
+            path,
+            what: "checksum or contents are wrong",
+        });
+    }
     Ok(manifest)
 }
 
