@@ -28,6 +28,8 @@ pub(crate) struct Bell {
     wakers: Mutex<Vec<Waker>>,
     /// Whether `wakers` may hold any; a copy that the ringer reads without the lock.
     wakers_waiting: AtomicBool,
+    /// Threads of this process that wait or are about to.
+    local_waiters: AtomicU32,
     /// Whether a thread carries rings from another process over to `wakers`.
     courier: AtomicBool,
 }
@@ -40,6 +42,7 @@ impl Bell {
             offset,
             wakers: Mutex::default(),
             wakers_waiting: AtomicBool::new(false),
+            local_waiters: AtomicU32::new(0),
             courier: AtomicBool::new(false),
         }
     }
@@ -58,6 +61,11 @@ impl Bell {
     pub(crate) fn is_awaited(&self) -> bool {
         // Partner: the fence in `wait_until` and in `register`.
         self.waiting().load(Ordering::SeqCst) != 0 || self.wakers_waiting.load(Ordering::SeqCst)
+    }
+
+    /// Whether somebody in this process waits. Only a hint.
+    pub(crate) fn has_local_waiters(&self) -> bool {
+        self.local_waiters.load(Ordering::Relaxed) != 0 || self.wakers_waiting.load(Ordering::Relaxed)
     }
 
     /// Wakes everyone who waits. Call it after the watermark has moved.
@@ -119,8 +127,10 @@ impl Bell {
                 tv_sec: i64::try_from(d.as_secs()).unwrap_or(i64::MAX),
                 tv_nsec: d.subsec_nanos().into(),
             });
+            self.local_waiters.fetch_add(1, Ordering::Relaxed);
             // A changed word, a signal and a time-out all mean the same: look again.
             let _ = futex::wait(self.word(), futex::Flags::empty(), seen, timeout.as_ref());
+            self.local_waiters.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

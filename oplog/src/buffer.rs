@@ -140,7 +140,7 @@ impl Buffer {
     /// Whether so much waits that the draining thread is to be woken.
     #[inline]
     pub(crate) fn is_filling(&self) -> bool {
-        self.ring.head() - self.ring.drained() >= DRAIN_BYTES.min(self.capacity() / 4)
+        self.ring.head() - self.ring.drained() >= self.capacity() / 2
     }
 
     /// Moves everything that `tail` calls accepted into the segments, and says so there.

@@ -17,8 +17,9 @@ use rustix::fs::FallocateFlags;
 
 use crate::region::Region;
 
-/// Zeros are written in pieces of this size: the kernel caches them in pages as large, which are faster to overwrite.
-pub(crate) const ZEROS_BYTES: usize = if cfg!(test) { 4 << 10 } else { 1 << 20 };
+/// Zeros are written in pieces of this size. The kernel caches them in folios as large: the larger, the faster they are
+/// overwritten, and the more each sync of a small record costs. At this size that is 1 %; `docs/performance.md` has figures.
+pub(crate) const ZEROS_BYTES: usize = if cfg!(test) { 4 << 10 } else { 256 << 10 };
 /// Writes that rewrite a file are this long.
 const REWRITE_BYTES: usize = 64 << 10;
 

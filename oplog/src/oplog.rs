@@ -477,7 +477,11 @@ impl Core {
         }
         drop(appender);
         if awaited {
-            // Who waits for the entry finds it in the segment. A failure is the next call's: this entry has been accepted.
+            // A thread of this process moves the entry itself if it comes first; others must find it in the segment. A failure
+            // is the next call's: this entry has been accepted.
+            if self.tail().appended_bell.has_local_waiters() {
+                self.tail().appended_bell.ring();
+            }
             let _ = self.shared.drain();
         }
         Ok(outcome)

@@ -26,6 +26,10 @@ use crate::tail::{Tail, Watermarks};
 /// How often a reader looks for a writer while there has been none since the machine started.
 const NO_WRITER_WAIT: Duration = Duration::from_millis(100);
 
+/// How often a reader in another process looks whether an entry has come out of the log buffer before it asks for it: for a
+/// few microseconds.
+const SPINS: u32 = 500;
+
 /// Which entries a reader sees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ReadConcern {
@@ -322,6 +326,23 @@ impl Shared {
         }
     }
 
+    /// For a reader in another process than the writer: has entry `next`, if it is in the writer's log buffer, moved into its
+    /// segment. Whether it is there now; if not, it will be, and the bell rings.
+    fn fetch(&self, next: OpId) -> bool {
+        let Some(tail) = self.tail().filter(|tail| tail.accepted() >= next) else {
+            return false;
+        };
+        // The writer is about to move it, most likely: that takes a microsecond or two.
+        for _ in 0..SPINS {
+            if tail.appended() >= next {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        tail.want(next);
+        false
+    }
+
     /// Waits until entry `next` can be read.
     pub(crate) fn wait(
         &self,
@@ -334,12 +355,8 @@ impl Shared {
             if self.limit(concern) >= next {
                 return Some(WaitOutcome::Ready);
             }
-            if concern == ReadConcern::Local
-                && !self.writer
-                && let Some(tail) = self.tail()
-                && tail.accepted() >= next
-            {
-                tail.want(next);
+            if concern == ReadConcern::Local && !self.writer && self.fetch(next) {
+                return Some(WaitOutcome::Ready);
             }
             if interrupt.is_raised() {
                 Some(WaitOutcome::Interrupted)
