@@ -48,6 +48,7 @@ mod region;
 mod segment;
 #[cfg(test)]
 mod sim;
+mod stats;
 mod sync;
 mod tail;
 mod verify;
@@ -58,6 +59,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use ids::{LogId, OpId, Term, Timestamp};
 pub use oplog::{AppendOutcome, Durable, Oplog, Record};
 pub use options::{Durability, Options, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+pub use stats::{Histogram, Stats};
 pub use tail::Watermarks;
 pub use verify::{Finding, SegmentReport, SegmentState, VerifyReport, verify};
 pub use view::{Interrupt, OplogView, ReadConcern, WaitOutcome};

@@ -22,6 +22,7 @@ use crate::options::{Durability, Options};
 use crate::recovery::{self, Evidence};
 use crate::region::RingWriter;
 use crate::segment::{Segment, frames_capacity, prepared_records};
+use crate::stats::{Meters, Stats};
 use crate::sync::Syncer;
 use crate::tail::{Tail, Watermarks};
 use crate::view::{OplogView, Shared, read_manifest};
@@ -81,6 +82,7 @@ pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
     pub(crate) syncer: Syncer,
     pub(crate) keeper: Keeper,
+    pub(crate) meters: Meters,
     pub(crate) options: Options,
     pub(crate) segment_bytes: u64,
     term: Term,
@@ -238,6 +240,7 @@ impl Oplog {
         let core = Arc::new(Core {
             syncer: Syncer::new(Arc::clone(&segment)),
             keeper: Keeper::new(recovered.full),
+            meters: Meters::default(),
             options: options.clone(),
             segment_bytes,
             term: Term::new(manifest.term),
@@ -349,6 +352,25 @@ impl Oplog {
     #[must_use]
     pub fn watermarks(&self) -> Watermarks {
         self.core().shared.watermarks()
+    }
+
+    /// What this writer has done since it opened the log: sizes of appends, latencies and sizes of syncs, watermarks.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let core = self.core();
+        let meters = &core.meters;
+        Stats {
+            log_id: core.shared.log_id,
+            term: core.term,
+            watermarks: core.shared.watermarks(),
+            segments: core.shared.chain.load().links().len() as u64,
+            batch_entries: meters.batch_entries.snapshot(),
+            append_bytes: meters.append_bytes.snapshot(),
+            sync_micros: meters.sync_micros.snapshot(),
+            sync_entries: meters.sync_entries.snapshot(),
+            rolls: meters.rolls.load(Ordering::Relaxed),
+            poisoned: core.syncer.check(core).is_err(),
+        }
     }
 
     /// Identity of the log.
@@ -471,6 +493,8 @@ impl Core {
             true => self.write(&mut appender, records, bytes)?,
             false => self.write_past_buffer(&mut appender, records, bytes)?,
         };
+        self.meters.batch_entries.add_alone(records.len() as u64);
+        self.meters.append_bytes.add_alone(bytes as u64);
         let awaited = self.tail().accept(outcome.last);
         if appender.offset >= appender.look {
             self.look(&mut appender);
@@ -618,6 +642,7 @@ impl Core {
             }
         };
         segment.trust_from(FRAMES_START);
+        self.meters.rolls.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(segment = %path.display(), first = %appender.next, "rolled to a new segment");
 
         // From here on the segment is the newest. The chain first: who finds the old one full must find its successor.

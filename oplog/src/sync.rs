@@ -16,6 +16,7 @@ use crate::group::Group;
 use crate::ids::OpId;
 use crate::oplog::Core;
 use crate::segment::Segment;
+use crate::stats::SLOW_SYNC;
 use crate::view::ReadConcern;
 
 /// A watermark slot is rewritten when so many bytes have become durable since the last; it bounds what recovery scans.
@@ -99,6 +100,9 @@ impl Syncer {
         self.check(core)?;
         let options = &core.options;
         self.group.gather(options.group_delay, options.group_size);
+        let begun = Instant::now();
+        let before = core.tail().durable();
+        let _span = tracing::debug_span!("sync", durable = before.get()).entered();
         core.shared.drain()?;
         // The watermark before the files: what it covers is in them.
         let target = core.tail().appended();
@@ -116,6 +120,7 @@ impl Syncer {
         }
         newest.sync().map_err(|e| self.poison(core, e))?;
         core.tail().set_durable(target);
+        self.measured(core, begun.elapsed(), target.get() - before.get());
         if !full.is_empty() {
             self.lock_dirty().full.drain(..full.len());
             core.keeper.seal(full);
@@ -128,6 +133,17 @@ impl Syncer {
             self.note_end(core, leader)?;
         }
         Ok(())
+    }
+
+    fn measured(&self, core: &Core, took: Duration, entries: u64) {
+        core.meters
+            .sync_micros
+            .add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        core.meters.sync_entries.add(entries);
+        tracing::trace!(entries, micros = took.as_micros(), "synced");
+        if took >= SLOW_SYNC {
+            tracing::warn!(path = %core.disk().path().display(), ?took, entries, "slow sync: writers wait for the disk");
+        }
     }
 
     /// Writes a slot for the newest durable entry, if the end of its frame is at hand.

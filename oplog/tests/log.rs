@@ -222,6 +222,31 @@ fn what_does_not_fit_is_refused_and_the_log_goes_on() {
 }
 
 #[test]
+fn the_stats_say_what_the_writer_has_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = small().open(dir.path()).unwrap();
+    fill(&log, 10, 300);
+    let records = [Record {
+        kind: KIND,
+        payload: &[b"member"],
+    }; 5];
+    log.append_batch(&records, Durability::Disk).unwrap();
+    let stats = log.stats();
+    assert_eq!((stats.log_id, stats.term), (log.log_id(), log.term()));
+    assert_eq!(stats.watermarks.durable, OpId::new(15));
+    assert_eq!((stats.batch_entries.count(), stats.batch_entries.sum()), (11, 15));
+    assert_eq!(stats.append_bytes.sum(), 10 * (40 + 304) + 5 * (40 + 8));
+    assert!(stats.sync_micros.count() >= 1);
+    assert_eq!(stats.sync_entries.sum(), 15, "every entry became durable once");
+    assert_eq!((stats.segments, stats.rolls, stats.poisoned), (1, 0, false));
+
+    fill(&log, 10_000, 300);
+    let stats = log.stats();
+    assert!(stats.rolls >= 3);
+    assert_eq!(stats.segments, stats.rolls + 1);
+}
+
+#[test]
 fn a_second_writer_is_refused_and_told_who_holds_it() {
     let dir = tempfile::tempdir().unwrap();
     let log = small().open(dir.path()).unwrap();
