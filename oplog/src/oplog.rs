@@ -6,7 +6,7 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
@@ -73,6 +73,8 @@ struct Appender {
     scratch: Vec<u8>,
 }
 
+/// How often a thread looks for the append lock before it sleeps: for a microsecond or two.
+const SPINS: u32 = 100;
 /// Bytes between two looks at what the log's threads have to do.
 const LOOK_BYTES: usize = if cfg!(test) { 2 << 10 } else { 64 << 10 };
 
@@ -473,7 +475,16 @@ impl Future for Durable {
 
 impl Core {
     fn lock_appender(&self) -> MutexGuard<'_, Appender> {
-        // A panic under the lock leaves bytes in the buffer that were not handed over, which the next append overwrites.
+        // An append holds the lock for less time than it takes to fall asleep, and whoever sleeps makes each that unlocks call
+        // the kernel. So look for a while first.
+        for _ in 0..SPINS {
+            match self.appender.try_lock() {
+                Ok(appender) => return appender,
+                // A panic under the lock leaves bytes in the buffer that were not handed over, which the next append overwrites.
+                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+            }
+        }
         self.appender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
