@@ -19,12 +19,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{self, BUFFER, BufferIdentity, FRAMES_START, RECORD_BYTES};
 use crate::ids::LogId;
+use crate::primitives::Mutex;
 use crate::region::{Claim, Ring, RingReader, RingWriter};
 use crate::segment::Segment;
 use crate::tail::{Tail, boot_id};

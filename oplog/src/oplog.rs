@@ -6,9 +6,8 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
-use std::thread::JoinHandle;
 
 use crate::buffer::{self, Buffer};
 use crate::chain::{Chain, Link};
@@ -19,6 +18,8 @@ use crate::frame::{FLAG_BATCH, FLAG_BATCH_END, FrameHeader, crc32, frame_bytes};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::keeper::Keeper;
 use crate::options::{Durability, Options};
+use crate::primitives::thread::{self, JoinHandle};
+use crate::primitives::{Mutex, MutexGuard};
 use crate::recovery::{self, Evidence};
 use crate::region::RingWriter;
 use crate::segment::{Segment, frames_capacity, prepared_records};
@@ -827,7 +828,7 @@ fn create_segment(disk: &dyn Disk, log_id: LogId, sequence: Sequence, first: OpI
 
 fn spawn(name: &str, core: &Arc<Core>, run: fn(&Core)) -> Result<JoinHandle<()>> {
     let thread_core = Arc::clone(core);
-    std::thread::Builder::new()
+    thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || run(&thread_core))
         .map_err(Error::io("start a thread for", core.disk().path()))

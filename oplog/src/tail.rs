@@ -13,12 +13,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::bell::Bell;
 use crate::disk::{Disk, FileIdentity};
 use crate::format::{self, RECORD_BYTES, TAIL, TailIdentity};
 use crate::ids::{LogId, OpId};
+use crate::primitives::SharedU64;
 use crate::region::Region;
 
 const TAIL_BYTES: usize = 4096;
@@ -110,7 +111,7 @@ impl Tail {
     }
 
     #[inline]
-    fn cell(&self, offset: usize) -> &AtomicU64 {
+    fn cell(&self, offset: usize) -> SharedU64<'_> {
         self.region.cell_u64(offset)
     }
 
