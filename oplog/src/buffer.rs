@@ -141,7 +141,9 @@ impl Buffer {
     /// Whether so much waits that the draining thread is to be woken.
     #[inline]
     pub(crate) fn is_filling(&self) -> bool {
-        self.ring.head() - self.ring.drained() >= DRAIN_BYTES.min(self.capacity() / 4)
+        // In this order: *drained* may pass what *head* was before.
+        let drained = self.ring.drained();
+        self.ring.head() - drained >= DRAIN_BYTES.min(self.capacity() / 4)
     }
 
     /// Moves everything that `tail` calls accepted into the segments, and says so there.
