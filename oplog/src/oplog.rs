@@ -638,10 +638,12 @@ impl Core {
 
     /// The draining thread: moves what nobody needs yet.
     fn run_drain(&self) {
-        let buffer = self.shared.buffer();
-        let work = || buffer.is_filling() || self.tail().is_wanted() || self.is_closed();
+        let (buffer, tail) = (self.shared.buffer(), self.tail());
+        // What has not been accepted yet is not moved: its append rings when it has.
+        let filling = || buffer.is_filling() && tail.appended() < tail.accepted();
+        let work = || filling() || tail.is_wanted() || self.is_closed();
         loop {
-            self.tail().drain_bell.wait_until(None, work);
+            tail.drain_bell.wait_until(None, work);
             if self.is_closed() || self.shared.drain().is_err() {
                 return;
             }
