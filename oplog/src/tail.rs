@@ -69,7 +69,7 @@ impl Tail {
         Ok(Tail::on(medium.region, identity))
     }
 
-    fn on(region: Arc<Region>, identity: FileIdentity) -> Tail {
+    pub(crate) fn on(region: Arc<Region>, identity: FileIdentity) -> Tail {
         let appended_bell = Bell::new(Arc::clone(&region), APPENDED_BELL);
         let released_bell = Bell::new(Arc::clone(&region), RELEASED_BELL);
         let drain_bell = Bell::new(Arc::clone(&region), DRAIN_BELL);
