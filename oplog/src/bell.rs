@@ -8,13 +8,12 @@
 //!
 //! A waiter killed while *waiting* is raised costs the next ring one system call, which clears the flag.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::thread::futex;
-
+use crate::primitives::{AtomicBool, AtomicU32, FutexFlags, Instant, Mutex, SharedU32, fence, futex_wait, futex_wake};
 use crate::region::Region;
 
 /// How often a reader looks that may not write to the tail page, and so cannot raise its flag.
@@ -47,11 +46,11 @@ impl Bell {
         }
     }
 
-    fn word(&self) -> &AtomicU32 {
+    fn word(&self) -> SharedU32<'_> {
         self.region.cell_u32(self.offset)
     }
 
-    fn waiting(&self) -> &AtomicU32 {
+    fn waiting(&self) -> SharedU32<'_> {
         self.region.cell_u32(self.offset + 4)
     }
 
@@ -85,8 +84,7 @@ impl Bell {
     fn wake_threads(&self) {
         self.waiting().store(0, Ordering::SeqCst);
         self.word().fetch_add(1, Ordering::SeqCst);
-        // Fails only for an address that is not mapped; ours is.
-        let _ = futex::wake(self.word(), futex::Flags::empty(), i32::MAX as u32);
+        futex_wake(self.word(), FutexFlags::empty(), u32::MAX);
     }
 
     #[cold]
@@ -123,13 +121,8 @@ impl Bell {
             if !self.region.is_writable() {
                 left = Some(left.unwrap_or(UNANNOUNCED_WAIT).min(UNANNOUNCED_WAIT));
             }
-            let timeout = left.map(|d| futex::Timespec {
-                tv_sec: i64::try_from(d.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: d.subsec_nanos().into(),
-            });
             self.local_waiters.fetch_add(1, Ordering::Relaxed);
-            // A changed word, a signal and a time-out all mean the same: look again.
-            let _ = futex::wait(self.word(), futex::Flags::empty(), seen, timeout.as_ref());
+            futex_wait(self.word(), FutexFlags::empty(), seen, left);
             self.local_waiters.fetch_sub(1, Ordering::Relaxed);
         }
     }

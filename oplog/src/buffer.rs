@@ -19,12 +19,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{self, BUFFER, BufferIdentity, FRAMES_START, RECORD_BYTES};
 use crate::ids::LogId;
+use crate::primitives::Mutex;
 use crate::region::{Claim, Ring, RingReader, RingWriter};
 use crate::segment::Segment;
 use crate::tail::{Tail, boot_id};
@@ -140,7 +141,9 @@ impl Buffer {
     /// Whether so much waits that the draining thread is to be woken.
     #[inline]
     pub(crate) fn is_filling(&self) -> bool {
-        self.ring.head() - self.ring.drained() >= self.capacity() / 2
+        // In this order: *drained* may pass what *head* was before.
+        let drained = self.ring.drained();
+        self.ring.head() - drained >= self.capacity() / 2
     }
 
     /// Moves everything that `tail` calls accepted into the segments, and says so there.

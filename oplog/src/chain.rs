@@ -1,12 +1,13 @@
 //! The chain of segments: which files the directory holds, in order, and the mapped segment behind each when needed.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{FileName, parse_name};
 use crate::ids::{LogId, OpId, Sequence};
+use crate::primitives::{Mutex, MutexGuard};
 use crate::segment::Segment;
 
 /// One segment of the chain. It is mapped while somebody reads it, and unmapped afterwards.

@@ -6,9 +6,10 @@
 
 use std::sync::{Arc, Weak};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::bell::Bell;
+use crate::primitives::{Instant, thread};
 use crate::tail::Tail;
 use crate::view::{Interrupt, ReadConcern, Shared};
 
@@ -27,7 +28,7 @@ pub(crate) fn register(shared: &Arc<Shared>, concern: ReadConcern, waker: &Waker
     let Some(tail) = shared.find_tail() else {
         // No tail file at all: nobody will ring, so a thread looks after it for this one wait.
         let (shared, waker) = (Arc::clone(shared), waker.clone());
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             let next = shared.limit(concern).next();
             let _ = shared.wait(next, concern, Some(Instant::now() + LOOK_INTERVAL), &Interrupt::new());
             waker.wake();
@@ -38,7 +39,7 @@ pub(crate) fn register(shared: &Arc<Shared>, concern: ReadConcern, waker: &Waker
     bell.register(waker);
     if !shared.writer && bell.start_courier() {
         let weak = Arc::downgrade(shared);
-        std::thread::spawn(move || run(&weak, concern));
+        thread::spawn(move || run(&weak, concern));
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::format::FRAMES_START;
 use crate::frame::FrameHeader;
 use crate::ids::{OpId, Term, Timestamp};
+use crate::primitives::Instant;
 use crate::segment::Segment;
 use crate::view::{Interrupt, OplogView, ReadConcern, Shared, WaitOutcome};
 

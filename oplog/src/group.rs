@@ -17,12 +17,11 @@
 //! an estimate, and may be wrong when a sync begins or ends just then: the one that is woken to lead and finds itself served
 //! passes the wake-up on.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-use rustix::thread::futex;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::ids::OpId;
+use crate::primitives::{AtomicBool, AtomicU32, AtomicU64, FutexFlags, Instant, futex_wait, futex_wake, thread};
 
 /// The meeting point. See the module documentation.
 #[derive(Debug, Default)]
@@ -78,7 +77,7 @@ impl Group {
         let deadline = Instant::now() + delay;
         while here() < expected && Instant::now() < deadline {
             // Sleeping takes longer than all of this; whoever can run is to run.
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 
@@ -131,16 +130,14 @@ impl Word {
     fn sleep(&self, seen: u32) {
         // Partner: `wake`. It changes the word and then looks for sleepers; here it is the other way round.
         self.sleepers.fetch_add(1, Ordering::SeqCst);
-        // A changed word and a signal mean the same as a wake-up: look again.
-        let _ = futex::wait(&self.value, futex::Flags::PRIVATE, seen, None);
+        futex_wait(&self.value, FutexFlags::PRIVATE, seen, None);
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 
     fn wake(&self, threads: u32) {
         self.value.fetch_add(1, Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) > 0 {
-            // Fails only for an address that is not mapped; ours is.
-            let _ = futex::wake(&self.value, futex::Flags::PRIVATE, threads.min(i32::MAX as u32));
+            futex_wake(&self.value, FutexFlags::PRIVATE, threads);
         }
     }
 }

@@ -4,14 +4,15 @@
 //! them, and it is taken as it is: no append waits for zeros.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use crate::disk::{Medium, ZEROS_BYTES};
 use crate::error::{Error, Result};
 use crate::format::FRAMES_START;
 use crate::ids::{OpId, Sequence};
 use crate::oplog::{Core, prepare_spare};
+use crate::primitives::{AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, yield_to_others};
 use crate::segment::Segment;
 
 /// A segment file that has been prepared, and is not part of the log yet.
@@ -176,8 +177,7 @@ impl Keeper {
 
     /// The housekeeping thread.
     pub(crate) fn run(core: &Core) {
-        // Of this thread only. Without the right to, it competes as an equal.
-        let _ = rustix::process::nice(NICE);
+        yield_to_others(NICE);
         let keeper = &core.keeper;
         let mut jobs = keeper.lock();
         loop {

@@ -43,6 +43,7 @@ mod keeper;
 mod oplog;
 mod options;
 mod poison;
+mod primitives;
 mod recovery;
 mod region;
 mod segment;

@@ -6,9 +6,8 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, PoisonError, TryLockError};
 use std::task::{Context, Poll};
-use std::thread::JoinHandle;
 
 use crate::buffer::{self, Buffer};
 use crate::chain::{Chain, Link};
@@ -19,6 +18,8 @@ use crate::frame::{FLAG_BATCH, FLAG_BATCH_END, FrameHeader, crc32, frame_bytes};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::keeper::Keeper;
 use crate::options::{Durability, Options};
+use crate::primitives::thread::{self, JoinHandle};
+use crate::primitives::{Mutex, MutexGuard};
 use crate::recovery::{self, Evidence};
 use crate::region::RingWriter;
 use crate::segment::{Segment, frames_capacity, prepared_records};
@@ -677,10 +678,12 @@ impl Core {
 
     /// The draining thread: moves what nobody needs yet.
     fn run_drain(&self) {
-        let buffer = self.shared.buffer();
-        let work = || buffer.is_filling() || self.tail().is_wanted() || self.is_closed();
+        let (buffer, tail) = (self.shared.buffer(), self.tail());
+        // What has not been accepted yet is not moved: its append rings when it has.
+        let filling = || buffer.is_filling() && tail.appended() < tail.accepted();
+        let work = || filling() || tail.is_wanted() || self.is_closed();
         loop {
-            self.tail().drain_bell.wait_until(None, work);
+            tail.drain_bell.wait_until(None, work);
             if self.is_closed() || self.shared.drain().is_err() {
                 return;
             }
@@ -867,7 +870,7 @@ fn create_segment(disk: &dyn Disk, log_id: LogId, sequence: Sequence, first: OpI
 
 fn spawn(name: &str, core: &Arc<Core>, run: fn(&Core)) -> Result<JoinHandle<()>> {
     let thread_core = Arc::clone(core);
-    std::thread::Builder::new()
+    thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || run(&thread_core))
         .map_err(Error::io("start a thread for", core.disk().path()))

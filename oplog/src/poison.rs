@@ -1,10 +1,11 @@
 //! What keeps a log from taking any more writes: the first write or sync that failed.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
+use crate::primitives::AtomicBool;
 use crate::tail::Tail;
 
 /// Set once, for good.

@@ -23,11 +23,14 @@ use std::io;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32 as RawU32, AtomicU64 as RawU64, Ordering};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use crate::format::FRAMES_START;
+use crate::primitives::{
+    AtomicBool, AtomicU64, AtomicUsize, SharedU32, SharedU64, note_read, note_write, shared_u32, shared_u64,
+};
 
 /// What keeps the memory alive.
 enum Memory {
@@ -131,8 +134,15 @@ impl Region {
     #[inline]
     pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
         assert!(FRAMES_START <= range.start && range.start <= range.end && range.end <= self.published());
+        note_read(self.addresses(&range));
         // SAFETY: the range lies in the region (published ≤ len), and below *published*, where nothing writes any more.
         unsafe { std::slice::from_raw_parts(self.base.add(range.start).as_ptr(), range.end - range.start) }
+    }
+
+    /// Where the bytes at these offsets lie, for who notes accesses.
+    fn addresses(&self, range: &Range<usize>) -> Range<usize> {
+        let base = self.base.addr().get();
+        base + range.start..base + range.end
     }
 
     /// Says that another process's writer has written everything below `end` for good, by the evidence of its watermark.
@@ -164,23 +174,23 @@ impl Region {
     }
 
     /// A word that changes in place, in the area before the frames.
-    pub(crate) fn cell_u64(&self, offset: usize) -> &AtomicU64 {
+    pub(crate) fn cell_u64(&self, offset: usize) -> SharedU64<'_> {
         assert!(offset + 8 <= FRAMES_START);
         self.word(offset)
     }
 
     /// Half a word that changes in place, in the area before the frames.
-    pub(crate) fn cell_u32(&self, offset: usize) -> &AtomicU32 {
+    pub(crate) fn cell_u32(&self, offset: usize) -> SharedU32<'_> {
         assert!(offset.is_multiple_of(4) && offset + 4 <= FRAMES_START.min(self.len));
         // SAFETY: in bounds and aligned (`base` is 8-aligned); this area is only ever accessed atomically.
-        unsafe { AtomicU32::from_ptr(self.base.add(offset).cast().as_ptr()) }
+        shared_u32(unsafe { RawU32::from_ptr(self.base.add(offset).cast().as_ptr()) })
     }
 
-    fn word(&self, offset: usize) -> &AtomicU64 {
+    fn word(&self, offset: usize) -> SharedU64<'_> {
         assert!(offset.is_multiple_of(8) && offset + 8 <= self.len);
         // SAFETY: in bounds and aligned (`base` is 8-aligned). Outside the frames all access is atomic; inside them this
         // reference is only loaded from (see `load` and `store`), which bytes that nobody writes permit.
-        unsafe { AtomicU64::from_ptr(self.base.add(offset).cast().as_ptr()) }
+        shared_u64(unsafe { RawU64::from_ptr(self.base.add(offset).cast().as_ptr()) })
     }
 
     /// Asks the kernel to map everything for writing now, so that stores do not fault later. A hint.
@@ -210,10 +220,10 @@ impl std::fmt::Debug for Region {
 }
 
 /// Zeroed atomics straight from the allocator, so that those never touched cost address space only.
-pub(crate) fn zeroed_atomics(count: usize) -> Box<[AtomicU32]> {
+pub(crate) fn zeroed_atomics(count: usize) -> Box<[RawU32]> {
     let zeros = Box::into_raw(vec![0u32; count].into_boxed_slice());
     // SAFETY: `AtomicU32` has the size, alignment and bit validity of `u32`, and the box is the only owner.
-    unsafe { Box::from_raw(zeros as *mut [AtomicU32]) }
+    unsafe { Box::from_raw(zeros as *mut [RawU32]) }
 }
 
 /// The right to decide what of a region is published; there is one for each region. Who holds it writes the frames, through
@@ -332,6 +342,9 @@ impl RingWriter {
     pub(crate) fn slot(&mut self, position: u64, len: usize) -> Option<&mut [u8]> {
         assert!(position >= self.head && position + len as u64 <= self.room);
         let (at, contiguous) = self.ring.place(position);
+        if len <= contiguous {
+            note_write(self.ring.region.addresses(&(at..at + len)));
+        }
         // SAFETY: in bounds, because it ends before the ring goes round. The bytes lie between *head* and
         // *drained + capacity*, where only this handle writes and nobody reads; it is borrowed mutably.
         (len <= contiguous)
@@ -389,6 +402,9 @@ impl RingReader {
         let len = (range.end - range.start) as usize;
         let (at, contiguous) = ring.place(range.start);
         let front = len.min(contiguous);
+        for (at, len) in [(at, front), (FRAMES_START, len - front)] {
+            note_read(ring.region.addresses(&(at..at + len)));
+        }
         // SAFETY: in bounds, because each piece ends where the ring does at the latest. Nobody writes between *drained* and
         // *head* until this handle, which is borrowed, moves *drained*.
         unsafe {

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::disk::{Disk, Durable, Medium};
 use crate::error::{Error, Result};
@@ -16,6 +16,7 @@ use crate::format::{
 };
 use crate::frame::{FrameHeader, HEADER_BYTES, check_frame, crc32};
 use crate::ids::{LogId, OpId, Sequence, Timestamp};
+use crate::primitives::{AtomicU64, AtomicUsize};
 use crate::region::{Region, zeroed_atomics};
 
 /// Smallest frame, and so the most entries a segment can hold.

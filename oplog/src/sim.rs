@@ -9,7 +9,9 @@
 //! A sync can be made to fail. As on Linux, the pages are then taken for clean: they read as new, the disk has the old
 //! bytes, and the next sync skips them unless they have been written again.
 
+#[path = "sim/faults.rs"]
 mod faults;
+#[path = "sim/schedules.rs"]
 mod schedules;
 
 use std::any::Any;
@@ -18,12 +20,13 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::ThreadId;
 
 use crate::disk::{Disk, Durable, FileIdentity, LockError, Medium};
 use crate::format::FRAMES_START;
+use crate::primitives::{Mutex, MutexGuard};
 use crate::region::Region;
 
 /// What a disk writes as a whole, or cuts; the smallest unit in use.

@@ -7,14 +7,15 @@
 //! next time, so nothing after the last good sync may ever be acknowledged again.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::ids::OpId;
 use crate::oplog::Core;
+use crate::primitives::{AtomicU64, Condvar, Instant, Mutex, MutexGuard};
 use crate::segment::Segment;
 use crate::stats::SLOW_SYNC;
 use crate::view::ReadConcern;

@@ -13,12 +13,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::bell::Bell;
 use crate::disk::{Disk, FileIdentity};
 use crate::format::{self, RECORD_BYTES, TAIL, TailIdentity};
 use crate::ids::{LogId, OpId};
+use crate::primitives::SharedU64;
 use crate::region::Region;
 
 const TAIL_BYTES: usize = 4096;
@@ -68,7 +69,7 @@ impl Tail {
         Ok(Tail::on(medium.region, identity))
     }
 
-    fn on(region: Arc<Region>, identity: FileIdentity) -> Tail {
+    pub(crate) fn on(region: Arc<Region>, identity: FileIdentity) -> Tail {
         let appended_bell = Bell::new(Arc::clone(&region), APPENDED_BELL);
         let released_bell = Bell::new(Arc::clone(&region), RELEASED_BELL);
         let drain_bell = Bell::new(Arc::clone(&region), DRAIN_BELL);
@@ -110,7 +111,7 @@ impl Tail {
     }
 
     #[inline]
-    fn cell(&self, offset: usize) -> &AtomicU64 {
+    fn cell(&self, offset: usize) -> SharedU64<'_> {
         self.region.cell_u64(offset)
     }
 

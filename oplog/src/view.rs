@@ -3,10 +3,10 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::format::{MANIFEST, Manifest, VERSION, decode_checked};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::poison::Poison;
+use crate::primitives::{AtomicBool, AtomicU8, AtomicU64, Instant, thread};
 use crate::recovery;
 use crate::region::RingWriter;
 use crate::segment::Segment;
@@ -386,7 +387,7 @@ impl Shared {
                 None => {
                     outcome = reason();
                     if outcome.is_none() {
-                        std::thread::sleep(until.map_or(NO_WRITER_WAIT, |u| u - Instant::now().min(u)));
+                        thread::sleep(until.map_or(NO_WRITER_WAIT, |u| u - Instant::now().min(u)));
                     }
                 }
             }

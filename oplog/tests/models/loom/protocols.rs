@@ -1,0 +1,236 @@
+//! Bells, watermarks, the ring's two marks, and who leads.
+
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+use crate::disk::FileIdentity;
+use crate::format::FRAMES_START;
+use crate::group::Group;
+use crate::ids::OpId;
+use crate::primitives::{AtomicU64, Condvar, Mutex, Ordering, begin, note_read, note_write, thread};
+use crate::region::{Region, Ring};
+use crate::runner::Model;
+use crate::tail::Tail;
+
+pub(crate) const MODELS: &[Model] = &[
+    ("a_ring_wakes_a_thread", || check(None, a_ring_wakes_a_thread)),
+    ("a_ring_wakes_two_threads", || check(Some(2), a_ring_wakes_two_threads)),
+    ("a_ring_wakes_a_task", || check(None, a_ring_wakes_a_task)),
+    ("an_accepted_entry_is_seen_or_its_waiter_is", || {
+        check(None, an_accepted_entry_is_seen_or_its_waiter_is);
+    }),
+    ("an_accepted_entry_is_seen_or_its_task_is", || {
+        check(None, an_accepted_entry_is_seen_or_its_task_is);
+    }),
+    ("who_sees_a_watermark_sees_the_frames", || {
+        check(None, who_sees_a_watermark_sees_the_frames);
+    }),
+    ("the_ring_hands_bytes_over_and_back", || {
+        check(Some(3), the_ring_hands_bytes_over_and_back);
+    }),
+    ("somebody_leads_or_is_woken_to", || {
+        check(Some(2), somebody_leads_or_is_woken_to)
+    }),
+];
+
+/// Tries every schedule; with at most so many preemptions if that is too much.
+fn check(preemptions: Option<usize>, model: fn()) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions;
+    builder.max_branches = 10_000;
+    builder.check(move || {
+        begin();
+        model();
+    });
+}
+
+const FIRST: OpId = OpId::FIRST;
+
+fn tail() -> Arc<Tail> {
+    let region = Arc::new(Region::heap(4096));
+    for offset in [768, 772] {
+        region.cell_u32(offset);
+    }
+    let tail = Tail::on(region, FileIdentity { device: 0, inode: 0 });
+    tail.watermarks();
+    tail.accepted();
+    Arc::new(tail)
+}
+
+fn wait_for(tail: &Arc<Tail>, mark: fn(&Tail) -> OpId) -> thread::JoinHandle<()> {
+    let tail = Arc::clone(tail);
+    thread::spawn(move || assert!(tail.appended_bell.wait_until(None, || mark(&tail) >= FIRST)))
+}
+
+fn a_ring_wakes_a_thread() {
+    let tail = tail();
+    let waiter = wait_for(&tail, Tail::appended);
+    tail.set_appended(FIRST);
+    waiter.join().unwrap();
+}
+
+fn a_ring_wakes_two_threads() {
+    let tail = tail();
+    let waiters = [wait_for(&tail, Tail::appended), wait_for(&tail, Tail::appended)];
+    tail.set_appended(FIRST);
+    for waiter in waiters {
+        waiter.join().unwrap();
+    }
+}
+
+/// A task that has a thread of its own.
+struct Task {
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        *self.woken.lock().unwrap() = true;
+        self.changed.notify_all();
+    }
+}
+
+fn await_mark(tail: &Arc<Tail>, mark: fn(&Tail) -> OpId) -> thread::JoinHandle<()> {
+    let tail = Arc::clone(tail);
+    thread::spawn(move || {
+        let task = Arc::new(Task {
+            woken: Mutex::new(false),
+            changed: Condvar::new(),
+        });
+        tail.appended_bell.register(&Waker::from(Arc::clone(&task)));
+        if mark(&tail) < FIRST {
+            let mut woken = task.woken.lock().unwrap();
+            while !*woken {
+                woken = task.changed.wait(woken).unwrap();
+            }
+            assert!(mark(&tail) >= FIRST);
+        }
+    })
+}
+
+fn a_ring_wakes_a_task() {
+    let tail = tail();
+    let task = await_mark(&tail, Tail::appended);
+    tail.set_appended(FIRST);
+    task.join().unwrap();
+}
+
+fn an_accepted_entry_is_seen_or_its_waiter_is() {
+    let tail = tail();
+    let waiter = wait_for(&tail, Tail::accepted);
+    if tail.accept(FIRST) {
+        tail.set_appended(FIRST);
+    }
+    waiter.join().unwrap();
+}
+
+fn an_accepted_entry_is_seen_or_its_task_is() {
+    let tail = tail();
+    let task = await_mark(&tail, Tail::accepted);
+    if tail.accept(FIRST) {
+        tail.set_appended(FIRST);
+    }
+    task.join().unwrap();
+}
+
+/// A segment that the writer publishes in, and the watermarks that say so.
+fn who_sees_a_watermark_sees_the_frames() {
+    let tail = tail();
+    let segment = Arc::new(Region::heap(FRAMES_START + 8));
+    segment.load(FRAMES_START, &mut [0; 8]);
+    let mut claim = segment.claim().unwrap();
+    let reader = {
+        let (tail, segment) = (Arc::clone(&tail), Arc::clone(&segment));
+        thread::spawn(move || {
+            let marks = tail.watermarks();
+            assert!(marks.released <= marks.durable && marks.durable <= marks.appended);
+            let mut frame = [0; 8];
+            let end = segment.published();
+            segment.load(FRAMES_START, &mut frame);
+            assert!(end == FRAMES_START || frame == [7; 8], "torn");
+            if marks.appended >= FIRST {
+                assert_eq!(segment.published(), FRAMES_START + 8);
+                segment.load(FRAMES_START, &mut frame);
+                assert_eq!(frame, [7; 8], "torn");
+            }
+        })
+    };
+    segment.store(FRAMES_START, &[7; 8]);
+    claim.publish(FRAMES_START + 8);
+    tail.accept(FIRST);
+    tail.set_appended(FIRST);
+    tail.set_durable(FIRST);
+    reader.join().unwrap();
+}
+
+/// Plain bytes of a ring of two words: loom reports a race if one end can touch what is the other's.
+fn the_ring_hands_bytes_over_and_back() {
+    let region = Arc::new(Region::heap(FRAMES_START + 16));
+    let (ring, mut writer, mut reader) = Ring::over(region, 0).unwrap();
+    for at in [0, 8] {
+        writer.slot(at, 8).unwrap();
+    }
+    let out = thread::spawn(move || {
+        let mut at = 0;
+        for _ in 0..3 {
+            let head = ring.head();
+            if head > at {
+                let bytes = reader.bytes(at..head).concat();
+                for (i, byte) in bytes.iter().enumerate() {
+                    assert_eq!(u64::from(*byte), (at + i as u64) / 8 + 1, "torn");
+                }
+                reader.release(head);
+                at = head;
+            }
+        }
+    });
+    let mut at = 0;
+    for _ in 0..4 {
+        if writer.has_room(at + 8) {
+            writer.write(at, &[(at / 8 + 1) as u8; 8]);
+            writer.publish(at + 8);
+            at += 8;
+        }
+    }
+    out.join().unwrap();
+}
+
+/// Two threads that each want an entry durable, as `Core::sync` goes about it.
+fn somebody_leads_or_is_woken_to() {
+    struct Log {
+        group: Group,
+        durable: AtomicU64,
+    }
+    fn sync(log: &Log, wanted: u64) {
+        let durable = || log.durable.load(Ordering::Acquire) >= wanted;
+        log.group.arrive();
+        loop {
+            let served = log.group.sleep(OpId::new(wanted), || match durable() {
+                true => Some(true),
+                false => log.group.try_lead().then_some(false),
+            });
+            match served {
+                Some(true) => return log.group.pass_on(),
+                Some(false) => {
+                    if !durable() {
+                        log.group.begin(OpId::new(wanted));
+                        log.durable.store(wanted, Ordering::Release);
+                    }
+                    log.group.stop_leading(false);
+                }
+                None => {}
+            }
+        }
+    }
+    let log = Arc::new(Log {
+        group: Group::default(),
+        durable: AtomicU64::new(0),
+    });
+    let other = {
+        let log = Arc::clone(&log);
+        thread::spawn(move || sync(&log, 1))
+    };
+    sync(&log, 2);
+    other.join().unwrap();
+}
