@@ -26,6 +26,8 @@ pub(crate) const SLOT_OFFSETS: [usize; 2] = [512, 1024];
 pub(crate) const RECORD_BYTES: usize = 512;
 /// Room for the footer's trailer at the end of a segment.
 pub(crate) const TRAILER_BYTES: usize = 128;
+/// Largest OpID that manifest and names may give; there is no end to what can be appended behind it.
+pub(crate) const OP_ID_MAX: u64 = u64::MAX / 2;
 /// The sparse index names every so many-th entry.
 pub(crate) const INDEX_STRIDE: u64 = 8;
 
@@ -173,7 +175,7 @@ pub(crate) fn parse_name(name: &str) -> FileName {
         && let Some((sequence, first)) = stem.split_once('-')
         && let (Some(sequence), Some(first)) = (digits(sequence, 10), digits(first, 20))
         && sequence > 0
-        && first > 0
+        && (1..=OP_ID_MAX).contains(&first)
     {
         return FileName::Segment(Sequence(sequence), OpId::new(first));
     }

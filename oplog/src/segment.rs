@@ -4,6 +4,7 @@
 //! disk. Readers hold it by `Arc`, so that a trim that unlinks the file takes nothing away from them.
 
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -53,6 +54,11 @@ pub(crate) struct Segment {
     trusted_from: AtomicUsize,
     /// Frames below this offset have been checked by this process.
     verified: AtomicUsize,
+}
+
+/// Entries that fit into frames of so many bytes, at the most.
+fn entries_max(frames: Range<usize>) -> u64 {
+    (frames.len() / FRAME_BYTES_MIN) as u64
 }
 
 /// Bytes of an index for so many entries.
@@ -364,7 +370,16 @@ impl Segment {
 
     /// The newest valid watermark slot.
     pub(crate) fn slot(&self) -> Option<Slot> {
-        read_slot(self.region(), self.seed)
+        let slots = SLOT_OFFSETS.iter().filter_map(|&offset| {
+            let mut bytes = [0; RECORD_BYTES];
+            self.region().load(offset, &mut bytes);
+            format::decode_checked::<Slot>(&bytes, self.seed)
+        });
+        // What no writer can have written is no slot: it would prove that entries were durable that never existed.
+        let entries = entries_max(FRAMES_START..self.frames_limit());
+        slots
+            .filter(|slot| slot.durable < self.first.get().saturating_add(entries) && slot.count < u64::MAX)
+            .max_by_key(|slot| slot.count)
     }
 
     /// Writes a watermark slot, over the older of the two. It becomes durable with the next sync.
@@ -441,15 +456,6 @@ pub(crate) fn read_header(region: &Region) -> Option<SegmentHeader> {
     })
 }
 
-fn read_slot(region: &Region, seed: u32) -> Option<Slot> {
-    let slots = SLOT_OFFSETS.iter().filter_map(|&offset| {
-        let mut bytes = [0; RECORD_BYTES];
-        region.load(offset, &mut bytes);
-        format::decode_checked::<Slot>(&bytes, seed)
-    });
-    slots.max_by_key(|slot| slot.count)
-}
-
 fn read_footer(region: &Region, seed: u32, length: usize) -> Option<Sealed> {
     let limit = length.checked_sub(TRAILER_BYTES)?;
     let mut bytes = [0; TRAILER_BYTES];
@@ -457,8 +463,10 @@ fn read_footer(region: &Region, seed: u32, length: usize) -> Option<Sealed> {
     let trailer: Trailer = format::decode_checked(&bytes, seed)?;
     let index_offset = limit.checked_sub(4 * trailer.index_len as usize)?;
     let end = usize::try_from(trailer.end).ok()?;
-    let sound = (FRAMES_START..=index_offset).contains(&end) && trailer.first <= trailer.last;
-    if !sound {
+    if !(FRAMES_START..=index_offset).contains(&end)
+        || trailer.first > trailer.last
+        || trailer.last - trailer.first >= entries_max(FRAMES_START..end)
+    {
         return None;
     }
     let start = index_offset & !7;

@@ -15,7 +15,7 @@ use crate::chain::{Chain, Link, Recent};
 use crate::cursor::{Cursor, Entry, SharedEntry};
 use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
-use crate::format::{MANIFEST, Manifest, VERSION, decode_checked};
+use crate::format::{MANIFEST, Manifest, OP_ID_MAX, VERSION, decode_checked};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::poison::Poison;
 use crate::recovery;
@@ -407,7 +407,7 @@ pub(crate) fn read_manifest(disk: &dyn Disk) -> Result<Manifest> {
             known: VERSION,
         });
     }
-    let sane = |number: u64| (1..=u64::MAX / 2).contains(&number);
+    let sane = |number: u64| (1..=OP_ID_MAX).contains(&number);
     if !sane(manifest.first_sequence) || !sane(manifest.first_op_id) || manifest.term == u32::MAX {
         return Err(Error::DamagedMetadata {
             path,

@@ -1,0 +1,93 @@
+//! Forged logs: the checksums hold, and what they cover no writer wrote. Whoever made them, nothing panics, nothing is
+//! taken for durable that cannot have been, and writer, reader and `verify` agree.
+
+use std::fs;
+use std::path::Path;
+
+use tailwater_oplog::{Error, OplogView, ReadConcern, verify};
+
+mod common;
+
+use common::{FRAMES_START, closed, frames, options, record, seed, segments, write_at};
+
+const TRAILER: usize = 128;
+
+/// The last entry that a writer, a reader and `verify` find, who must agree.
+fn newest(dir: &Path) -> u64 {
+    let viewed = OplogView::open(dir).unwrap().newest(ReadConcern::Durable);
+    let report = verify(dir).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    assert_eq!(report.newest, viewed);
+    let log = options().open(dir).unwrap();
+    assert_eq!(log.watermarks().durable, viewed);
+    viewed.get()
+}
+
+fn forge_slot(segment: &Path, at: usize, fields: [u64; 3]) {
+    let body: Vec<u8> = fields.iter().flat_map(|field| field.to_le_bytes()).collect();
+    write_at(segment, at, &record(b"TAILWSLT", seed(segment), &body));
+}
+
+#[test]
+fn a_slot_beyond_what_its_segment_can_hold_is_no_slot() {
+    let room = |segment: &[u8]| ((segment.len() - TRAILER - FRAMES_START) / 40) as u64;
+    for at in [512, 1024] {
+        for far in [u64::MAX, u64::MAX - 1, 1 << 40, 0] {
+            let dir = closed(10);
+            let segment = segments(dir.path()).remove(0);
+            let bytes = fs::read(&segment).unwrap();
+            let end = frames(&bytes).pop().unwrap().end as u64;
+            let durable = if far == 0 { 1 + room(&bytes) } else { far };
+            forge_slot(&segment, at, [99, durable, end]);
+            assert_eq!(newest(dir.path()), 10, "{durable} at {at}");
+        }
+    }
+    // What it can hold may have been there.
+    let dir = closed(10);
+    let segment = segments(dir.path()).remove(0);
+    let last = room(&fs::read(&segment).unwrap());
+    forge_slot(&segment, 512, [99, last, FRAMES_START as u64]);
+    let error = options().open(dir.path()).unwrap_err();
+    assert!(
+        matches!(error, Error::Corrupt { durable, .. } if durable.get() == last),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_slot_whose_count_cannot_grow_is_no_slot() {
+    let dir = closed(10);
+    let segment = segments(dir.path()).remove(0);
+    forge_slot(&segment, 512, [u64::MAX, 3, FRAMES_START as u64 + 8]);
+    assert_eq!(newest(dir.path()), 10);
+    assert_eq!(newest(dir.path()), 10, "after another slot was written");
+}
+
+#[test]
+fn a_footer_beyond_what_its_segment_can_hold_is_no_footer() {
+    for last in [u64::MAX, 1 << 40] {
+        let dir = closed(10);
+        let segment = segments(dir.path()).remove(0);
+        let bytes = fs::read(&segment).unwrap();
+        let end = frames(&bytes).pop().unwrap().end as u64;
+        let mut body: Vec<u8> = [1, last, end, 1, 1]
+            .iter()
+            .flat_map(|field: &u64| field.to_le_bytes())
+            .collect();
+        body.extend_from_slice(&[0; 8]);
+        body[44..].copy_from_slice(&seed(&segment).to_le_bytes());
+        write_at(
+            &segment,
+            bytes.len() - TRAILER,
+            &record(b"TAILWEND", seed(&segment), &body),
+        );
+        assert_eq!(newest(dir.path()), 10, "{last}");
+    }
+}
+
+#[test]
+fn a_name_beyond_all_opids_is_no_segments() {
+    let dir = closed(10);
+    fs::write(dir.path().join("0000000002-18446744073709551615.seg"), "not a segment").unwrap();
+    assert_eq!(newest(dir.path()), 10);
+}
