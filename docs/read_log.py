@@ -47,6 +47,8 @@ class Segment:
         _, owner, sequence, self.seed, length, _ = copies[0] or copies[1]
         if (owner, sequence) != (log_id, int(name[:10])):
             raise Refused(dict(verdict="foreign segment", file=name))
+        if not FRAMES_START + TRAILER_BYTES <= length <= 2**31 or length % 8:
+            raise Refused(dict(verdict="damaged", file=name, what="its header claims a length that no segment has"))
         if length > len(data):
             raise Refused(dict(verdict="damaged", file=name, what="shorter than its header says"))
         self.first, self.limit, self.footer = int(name[11:31]), length - TRAILER_BYTES, None

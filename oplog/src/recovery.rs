@@ -20,7 +20,7 @@ use crate::format::{self, FRAMES_START};
 use crate::frame::{FrameHeader, HEADER_BYTES, check_frame};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::region::Claim;
-use crate::segment::Segment;
+use crate::segment::{Segment, read_header};
 
 /// What a scan over consecutive frames found, up to the last entry after which no batch is open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -219,7 +219,8 @@ fn open_whole(disk: &dyn Disk, log_id: LogId, sequence: Sequence, first: OpId, w
         let length = disk.length(&name).map_err(Error::io("look at", &path))?;
         if length >= FRAMES_START as u64 {
             let medium = disk.open(&name, FRAMES_START, false).map_err(Error::io("map", &path))?;
-            if let Some(header) = crate::segment::read_header(&medium.region).filter(|h| h.length > length) {
+            let header = read_header(&medium.region, log_id, sequence, &path)?;
+            if header.length > length {
                 tracing::warn!(path = %path.display(), length, wanted = header.length, "segment was cut short");
                 disk.extend(&name, header.length).map_err(Error::io("extend", &path))?;
             }

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -17,6 +17,7 @@ use crate::format::{
 };
 use crate::frame::{FrameHeader, HEADER_BYTES, check_frame, crc32};
 use crate::ids::{LogId, OpId, Sequence, Timestamp};
+use crate::options::SEGMENT_BYTES_MAX;
 use crate::region::{Region, zeroed_atomics};
 
 /// Smallest frame, and so the most entries a segment can hold.
@@ -126,36 +127,8 @@ impl Segment {
         path: PathBuf,
         on_disk: usize,
     ) -> Result<Segment> {
-        let header = read_header(&medium.region).ok_or_else(|| Error::DamagedMetadata {
-            path: path.clone(),
-            what: "both copies of its header are bad",
-        })?;
-        if header.version > VERSION {
-            return Err(Error::NewerFormat {
-                path,
-                found: header.version,
-                known: VERSION,
-            });
-        }
-        let foreign = |what| {
-            Err(Error::ForeignSegment {
-                path: path.clone(),
-                what,
-            })
-        };
-        if header.log_id != log_id.to_bytes() {
-            return foreign("it was written by another log");
-        }
-        if header.sequence != sequence.0 {
-            return foreign("its sequence number is not the one in its name");
-        }
-        let length = usize::try_from(header.length).unwrap_or(usize::MAX);
-        if length < FRAMES_START + TRAILER_BYTES || !length.is_multiple_of(8) {
-            return Err(Error::DamagedMetadata {
-                path,
-                what: "its header claims a length that no segment has",
-            });
-        }
+        let header = read_header(&medium.region, log_id, sequence, &path)?;
+        let length = header.length as usize;
         if length > on_disk {
             return Err(Error::DamagedMetadata {
                 path,
@@ -164,7 +137,10 @@ impl Segment {
         }
         let sealed = read_footer(&medium.region, header.seed, length);
         if sealed.as_ref().is_some_and(|s| s.trailer.first != first.get()) {
-            return foreign("its first OpID is not the one in its name");
+            return Err(Error::ForeignSegment {
+                path,
+                what: "its first OpID is not the one in its name",
+            });
         }
         let segment = Segment::new(sequence, first, header.seed, path, length, medium, sealed);
         Ok(segment)
@@ -447,13 +423,36 @@ impl Segment {
     }
 }
 
-/// The header, from either copy.
-pub(crate) fn read_header(region: &Region) -> Option<SegmentHeader> {
-    HEADER_OFFSETS.iter().find_map(|&offset| {
+/// The header, from either copy, when it is that of segment `sequence` of this log and claims a length that segments have.
+pub(crate) fn read_header(region: &Region, log_id: LogId, sequence: Sequence, path: &Path) -> Result<SegmentHeader> {
+    let path = || path.to_path_buf();
+    let damaged = |what| Error::DamagedMetadata { path: path(), what };
+    let foreign = |what| Error::ForeignSegment { path: path(), what };
+    let copies = HEADER_OFFSETS.iter().find_map(|&offset| {
         let mut bytes = [0; RECORD_BYTES];
         region.load(offset, &mut bytes);
-        format::decode_checked(&bytes, 0)
-    })
+        format::decode_checked::<SegmentHeader>(&bytes, 0)
+    });
+    let header = copies.ok_or_else(|| damaged("both copies of its header are bad"))?;
+    if header.version > VERSION {
+        return Err(Error::NewerFormat {
+            path: path(),
+            found: header.version,
+            known: VERSION,
+        });
+    }
+    if header.log_id != log_id.to_bytes() {
+        return Err(foreign("it was written by another log"));
+    }
+    if header.sequence != sequence.0 {
+        return Err(foreign("its sequence number is not the one in its name"));
+    }
+    const SHORTEST: u64 = (FRAMES_START + TRAILER_BYTES) as u64;
+    const LONGEST: u64 = SEGMENT_BYTES_MAX.next_multiple_of(4096);
+    if !(SHORTEST..=LONGEST).contains(&header.length) || !header.length.is_multiple_of(8) {
+        return Err(damaged("its header claims a length that no segment has"));
+    }
+    Ok(header)
 }
 
 fn read_footer(region: &Region, seed: u32, length: usize) -> Option<Sealed> {

@@ -23,6 +23,14 @@ fn newest(dir: &Path) -> u64 {
     viewed.get()
 }
 
+/// What a writer and a reader are refused with.
+fn refused(dir: &Path) -> [Error; 2] {
+    [
+        options().open(dir).map(|_| ()).unwrap_err(),
+        OplogView::open(dir).map(|_| ()).unwrap_err(),
+    ]
+}
+
 fn forge_slot(segment: &Path, at: usize, fields: [u64; 3]) {
     let body: Vec<u8> = fields.iter().flat_map(|field| field.to_le_bytes()).collect();
     write_at(segment, at, &record(b"TAILWSLT", seed(segment), &body));
@@ -90,4 +98,42 @@ fn a_name_beyond_all_opids_is_no_segments() {
     let dir = closed(10);
     fs::write(dir.path().join("0000000002-18446744073709551615.seg"), "not a segment").unwrap();
     assert_eq!(newest(dir.path()), 10);
+}
+
+/// Changes both copies of a segment's header and sets their checksums right.
+fn forge_header(segment: &Path, change: impl Fn(&mut Vec<u8>)) {
+    let mut body = fs::read(segment).unwrap()[16..64].to_vec();
+    change(&mut body);
+    for at in [0, 1536] {
+        write_at(segment, at, &record(b"TAILWSEG", 0, &body));
+    }
+}
+
+#[test]
+fn a_length_that_no_segment_has_is_refused_and_the_file_stays_as_it_is() {
+    for length in [(2u64 << 30) + 4096, 1 << 40, u64::MAX - 7] {
+        let dir = closed(10);
+        let segment = segments(dir.path()).remove(0);
+        forge_header(&segment, |body| body[32..40].copy_from_slice(&length.to_le_bytes()));
+        let before = fs::read(&segment).unwrap();
+        for error in refused(dir.path()) {
+            assert!(matches!(error, Error::DamagedMetadata { .. }), "{length}: {error:?}");
+        }
+        assert!(fs::read(&segment).unwrap() == before, "{length}");
+    }
+}
+
+#[test]
+fn only_a_segment_that_belongs_here_is_made_whole_again() {
+    for field in [4, 20] {
+        let dir = closed(10);
+        let segment = segments(dir.path()).remove(0);
+        forge_header(&segment, |body| body[field] ^= 1);
+        let short = fs::read(&segment).unwrap()[..9000].to_vec();
+        fs::write(&segment, &short).unwrap();
+        for error in refused(dir.path()) {
+            assert!(matches!(error, Error::ForeignSegment { .. }), "{error:?}");
+        }
+        assert!(fs::read(&segment).unwrap() == short);
+    }
 }
