@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::disk::{Disk, Durable, Medium};
 use crate::error::{Error, Result};
 use crate::format::{
-    self, FRAMES_START, HEADER_OFFSETS, INDEX_STRIDE, RECORD_BYTES, SLOT_OFFSETS, SegmentHeader, Slot, TRAILER_BYTES,
-    Trailer, VERSION,
+    self, FRAMES_START, HEADER_OFFSETS, INDEX_STRIDE, NewerVersion, RECORD_BYTES, SLOT_OFFSETS, SegmentHeader, Slot,
+    TRAILER_BYTES, Trailer, VERSION,
 };
 use crate::frame::{FrameHeader, HEADER_BYTES, check_frame, crc32};
 use crate::ids::{LogId, OpId, Sequence, Timestamp};
@@ -431,16 +431,14 @@ pub(crate) fn read_header(region: &Region, log_id: LogId, sequence: Sequence, pa
     let copies = HEADER_OFFSETS.iter().find_map(|&offset| {
         let mut bytes = [0; RECORD_BYTES];
         region.load(offset, &mut bytes);
-        format::decode_checked::<SegmentHeader>(&bytes, 0)
+        format::decode_versioned::<SegmentHeader>(&bytes)
     });
     let header = copies.ok_or_else(|| damaged("both copies of its header are bad"))?;
-    if header.version > VERSION {
-        return Err(Error::NewerFormat {
-            path: path(),
-            found: header.version,
-            known: VERSION,
-        });
-    }
+    let header = header.map_err(|NewerVersion(found)| Error::NewerFormat {
+        path: path(),
+        found,
+        known: VERSION,
+    })?;
     if header.log_id != log_id.to_bytes() {
         return Err(foreign("it was written by another log"));
     }

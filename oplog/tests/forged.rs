@@ -137,3 +137,34 @@ fn only_a_segment_that_belongs_here_is_made_whole_again() {
         assert!(fs::read(&segment).unwrap() == short);
     }
 }
+
+#[test]
+fn a_newer_format_is_refused_by_name_however_long_its_records_are() {
+    for length in [4, 20, 47, 49, 100, 400] {
+        let mut body = vec![0xa5; length];
+        body[..4].copy_from_slice(&2u32.to_le_bytes());
+        let manifest = closed(10);
+        fs::write(manifest.path().join("MANIFEST"), record(b"TAILWMAN", 0, &body)).unwrap();
+        let header = closed(10);
+        forge_header(&segments(header.path())[0], |old| *old = body.clone());
+        for dir in [manifest, header] {
+            for error in refused(dir.path()) {
+                assert!(
+                    matches!(error, Error::NewerFormat { found: 2, known: 1, .. }),
+                    "{length}: {error:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_longer_record_of_this_version_is_damaged() {
+    let dir = closed(10);
+    let mut body = vec![0; 56];
+    body[0] = 1;
+    fs::write(dir.path().join("MANIFEST"), record(b"TAILWMAN", 0, &body)).unwrap();
+    for error in refused(dir.path()) {
+        assert!(matches!(error, Error::DamagedMetadata { .. }), "{error:?}");
+    }
+}
