@@ -179,18 +179,10 @@ impl Oplog {
         let log_id = LogId::from_bytes(manifest.log_id);
         let (first_sequence, first) = (Sequence(manifest.first_sequence), OpId::new(manifest.first_op_id));
         remove(&*disk, |file| matches!(file, FileName::Spare))?;
-        let mut chain = Chain::read(&*disk, first_sequence, first)?;
+        let mut chain = Chain::read(&*disk, &manifest)?;
         if chain.newest().is_none() {
-            if manifest.term > 0 {
-                let path = disk.path().to_path_buf();
-                return Err(Error::MissingSegment {
-                    path,
-                    sequence: first_sequence.0,
-                    from: first,
-                });
-            }
             create_segment(&*disk, log_id, first_sequence, first, segment_bytes)?;
-            chain = Chain::read(&*disk, first_sequence, first)?;
+            chain = Chain::read(&*disk, &manifest)?;
         }
 
         let tail = Tail::open(&*disk, true).map_err(Error::io("open", disk.path().join(format::TAIL)))?;

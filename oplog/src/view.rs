@@ -416,8 +416,7 @@ pub(crate) fn read_manifest(disk: &dyn Disk) -> Result<Manifest> {
 pub(crate) fn read_log(disk: &dyn Disk) -> Result<(Manifest, Chain)> {
     let mut manifest = read_manifest(disk)?;
     loop {
-        let (from, first) = (Sequence(manifest.first_sequence), OpId::new(manifest.first_op_id));
-        match Chain::read(disk, from, first) {
+        match Chain::read(disk, &manifest) {
             Ok(chain) => return Ok((manifest, chain)),
             Err(error) => {
                 let now = read_manifest(disk)?;
