@@ -243,7 +243,8 @@ impl Segment {
         }
         let bytes = self.region().bytes(offset..offset + HEADER_BYTES);
         let header = FrameHeader::decode(bytes.first_chunk().ok_or(invalid)?);
-        if header.op_id != expected {
+        // The watermark as in recovery, which finds no valid frame here either.
+        if header.op_id != expected || header.watermark >= expected {
             return Err(invalid);
         }
         let end = offset + header.frame_bytes();

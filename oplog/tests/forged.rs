@@ -4,11 +4,11 @@
 use std::fs;
 use std::path::Path;
 
-use tailwater_oplog::{Error, OplogView, ReadConcern, verify};
+use tailwater_oplog::{Error, Finding, OpId, OplogView, ReadConcern, verify};
 
 mod common;
 
-use common::{FRAMES_START, closed, frames, options, record, seed, segments, write_at};
+use common::{FRAMES_START, LAST, append_frames, closed, frames, options, record, seed, segments, write_at};
 
 const TRAILER: usize = 128;
 
@@ -166,5 +166,38 @@ fn a_longer_record_of_this_version_is_damaged() {
     fs::write(dir.path().join("MANIFEST"), record(b"TAILWMAN", 0, &body)).unwrap();
     for error in refused(dir.path()) {
         assert!(matches!(error, Error::DamagedMetadata { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn an_entry_that_claims_to_have_been_durable_before_it_was_written_is_corrupt_for_all() {
+    for watermark in [LAST + 1, LAST + 2, u64::MAX] {
+        let dir = closed(LAST);
+        append_frames(dir.path(), 1, |header| {
+            header[32..40].copy_from_slice(&watermark.to_le_bytes())
+        });
+        let view = OplogView::open(dir.path()).unwrap();
+        let mut cursor = view.cursor_from_oldest(ReadConcern::Durable);
+        while cursor.position().get() <= LAST {
+            assert!(cursor.try_next().unwrap().is_some());
+        }
+        let next = OpId::new(LAST + 1);
+        for error in [
+            cursor.try_next().map(|_| ()).unwrap_err(),
+            view.get(next, ReadConcern::Durable).map(|_| ()).unwrap_err(),
+            options().open(dir.path()).map(|_| ()).unwrap_err(),
+        ] {
+            assert!(
+                matches!(error, Error::Corrupt { expected, .. } if expected == next),
+                "{error:?}"
+            );
+        }
+        let findings = verify(dir.path()).unwrap().findings;
+        assert!(
+            matches!(findings[..], [Finding::Damage(Error::Corrupt { expected, .. })] if expected == next),
+            "{findings:?}"
+        );
+        // What it claims is no position that a cursor could not have.
+        assert!(view.cursor_from_now(ReadConcern::Durable).position() > OpId::new(LAST));
     }
 }

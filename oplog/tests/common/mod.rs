@@ -210,7 +210,7 @@ fn end(dir: &Path) -> (PathBuf, usize) {
 
 /// Puts the frames of the entries that come next behind the end, as their writer would have, but for what `change` does
 /// to the header of each.
-fn append_frames(dir: &Path, count: u64, change: impl Fn(&mut [u8])) {
+pub(crate) fn append_frames(dir: &Path, count: u64, change: impl Fn(&mut [u8])) {
     let (newest, mut at) = end(dir);
     let bytes = fs::read(&newest).unwrap();
     let last = frames(&bytes).pop().unwrap();
