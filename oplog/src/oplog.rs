@@ -360,7 +360,9 @@ impl Oplog {
     ///
     /// # Errors
     ///
-    /// [`Error::Poisoned`] when that sync or an earlier one failed.
+    /// [`Error::Poisoned`] when that sync or an earlier one failed. [`Error::Corrupt`] when a full segment that was still to be
+    /// sealed is damaged: everything is durable, and the next open will tell. [`Error::Io`] when it could not be sealed. The
+    /// log is closed and the directory free after an error, too.
     pub fn close(self) -> Result<()> {
         self.handle.close()
     }
