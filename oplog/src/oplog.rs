@@ -180,7 +180,8 @@ impl Oplog {
         let (first_sequence, first) = (Sequence(manifest.first_sequence), OpId::new(manifest.first_op_id));
         remove(&*disk, |file| matches!(file, FileName::Spare))?;
         let mut chain = Chain::read(&*disk, &manifest)?;
-        if chain.newest().is_none() {
+        let new = chain.newest().is_none();
+        if new {
             create_segment(&*disk, log_id, first_sequence, first, segment_bytes)?;
             chain = Chain::read(&*disk, &manifest)?;
         }
@@ -188,6 +189,7 @@ impl Oplog {
         let tail = Tail::open(&*disk, true).map_err(Error::io("open", disk.path().join(format::TAIL)))?;
         let evidence = match tail.is_live(log_id) {
             true => Evidence {
+                new,
                 durable: tail.durable(),
                 accepted: if tail.is_poisoned() {
                     OpId::ZERO
@@ -195,7 +197,10 @@ impl Oplog {
                     tail.accepted()
                 },
             },
-            false => Evidence::default(),
+            false => Evidence {
+                new,
+                ..Evidence::default()
+            },
         };
         let recovered = recovery::recover(&*disk, log_id, &chain, evidence)?;
 

@@ -6,7 +6,7 @@ use crate::disk::OsDisk;
 use crate::error::{Error, Result};
 use crate::format::FRAMES_START;
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
-use crate::recovery::{highest_watermark, last_nonzero, scan};
+use crate::recovery::{scan, search_segment};
 use crate::segment::Segment;
 use crate::tail::Tail;
 use crate::view::{read_log, read_manifest};
@@ -184,7 +184,7 @@ fn check_segment(segment: &Segment, successor: Option<OpId>, released: Option<Op
         (None, Some(trailer)) => OpId::new(trailer.last).min(released.unwrap_or(OpId::new(trailer.last))),
         (None, None) => released.unwrap_or_else(|| {
             let slot = segment.slot().map_or(OpId::ZERO, |slot| OpId::new(slot.durable));
-            slot.max(highest_watermark(&area[found.end - FRAMES_START..], segment.seed))
+            slot.max(search_segment(segment, &area[found.end - FRAMES_START..], found.end).watermark)
         }),
     };
     if wanted > last {
@@ -206,7 +206,7 @@ fn check_segment(segment: &Segment, successor: Option<OpId>, released: Option<Op
         }));
     } else if released.is_none()
         && successor.is_none()
-        && let Some(rest) = last_nonzero(&area[found.end - FRAMES_START..])
+        && let Some(rest) = search_segment(segment, &area[found.end - FRAMES_START..], found.end).last
     {
         let bytes = rest as u64 + 1;
         report.findings.push(Finding::TornTail {
