@@ -135,37 +135,58 @@ fn starting_point(segment: &Segment) -> (OpId, usize) {
     }
 }
 
+/// The term of the entry before the one with which the search begins in a segment; the search has not seen it. The lowest
+/// when there is no entry before it, or when its frame is damaged, which its reader will be told. `front` are the segment's
+/// frames up to where the search begins.
+fn term_before(segment: &Segment, front: &[u8], predecessor: Option<&Segment>) -> Term {
+    let (expected, _) = starting_point(segment);
+    let last = match front {
+        [] => predecessor.and_then(|sealed| {
+            sealed
+                .frame(sealed.locate(expected.previous()).ok()?, expected.previous())
+                .ok()
+        }),
+        _ => last_frame(front, segment.seed, expected.previous()),
+    };
+    last.map_or(Term::default(), |header| header.term)
+}
+
 /// Where the log ends, among its segments that are not sealed.
 struct End {
     /// Index, among those segments, of the one in which the log ends.
     segment: usize,
+    /// Where the frames end in each segment up to that one.
+    ends: Vec<usize>,
     scan: Scan,
     /// What stands behind, in that segment.
     rest: Rest,
 }
 
-/// Finds the end in `segments`, consecutive and not sealed, the last of them the newest of the log. `area` lends a segment's
+/// Finds the end in `segments`, consecutive and not sealed, the last of them the newest of the log, with the sealed one
+/// before them. `area` lends a segment's
 /// frames from an offset on.
 fn find_end<'a>(
-    segments: &'a [Arc<Segment>],
+    (segments, sealed): (&'a [Arc<Segment>], Option<&Segment>),
     evidence: Evidence,
     area: impl Fn(usize, usize) -> &'a [u8],
     mut note: impl FnMut(usize, &FrameHeader, usize),
 ) -> Result<End> {
-    let mut found = None;
-    let mut term = Term::default();
+    let mut ends: Vec<Scan> = Vec::new();
     for (i, segment) in segments.iter().enumerate() {
         let (expected, start) = starting_point(segment);
+        let front = &area(i, FRAMES_START)[..start - FRAMES_START];
+        let before = term_before(segment, front, sealed.filter(|_| i == 0));
+        let term = ends.last().map_or(before, |end| end.term.max(before));
         let scan = scan(area(i, start), start, segment.seed, expected, term, |h, offset| {
             note(i, h, offset);
         });
-        term = scan.term;
-        found = Some((i, scan));
+        ends.push(scan);
         if segments.get(i + 1).is_none_or(|successor| successor.first != scan.next) {
             break;
         }
     }
-    let (segment, scan) = found.ok_or(Error::Closed)?;
+    let scan = *ends.last().ok_or(Error::Closed)?;
+    let segment = ends.len() - 1;
     let rests: Vec<Rest> = (segment..segments.len())
         .map(|i| {
             if evidence.new {
@@ -190,7 +211,13 @@ fn find_end<'a>(
         });
     }
     let rest = rests.first().copied().unwrap_or_default();
-    Ok(End { segment, scan, rest })
+    let ends = ends.iter().map(|scan| scan.end).collect();
+    Ok(End {
+        segment,
+        ends,
+        scan,
+        rest,
+    })
 }
 
 /// The last entry that a segment's own records prove to have been durable.
@@ -256,7 +283,7 @@ fn open_whole(disk: &dyn Disk, log_id: LogId, sequence: Sequence, first: OpId, w
 
 /// The last entry before the end of the log, found without writing anything; for readers where no writer has been.
 pub(crate) fn last_whole_entry(disk: &dyn Disk, log_id: LogId, chain: &Chain, first: OpId) -> Result<OpId> {
-    let (segments, _) = unsealed(disk, log_id, chain, false)?;
+    let (segments, sealed) = unsealed(disk, log_id, chain, false)?;
     if segments.is_empty() {
         return Ok(first.previous());
     }
@@ -266,7 +293,7 @@ pub(crate) fn last_whole_entry(disk: &dyn Disk, log_id: LogId, chain: &Chain, fi
         segment.region().publish_foreign(segment.frames_limit());
     }
     let area = |i: usize, start: usize| segments[i].region().bytes(start..segments[i].frames_limit());
-    let end = match find_end(&segments, Evidence::default(), area, |_, _, _| {}) {
+    let end = match find_end((&segments, sealed.as_deref()), Evidence::default(), area, |_, _, _| {}) {
         Ok(end) => end.scan.next.previous(),
         // Readers get everything up to the damage, and the error when they reach it.
         Err(Error::Corrupt { durable, .. }) => durable,
@@ -288,13 +315,18 @@ pub(crate) struct Evidence {
 
 /// Moves what a dead writer left in the log buffer into the segments it belongs to.
 fn move_left_over(disk: &dyn Disk, log_id: LogId, chain: &Chain, left_over: &LeftOver) -> Result<()> {
-    let (segments, _) = unsealed(disk, log_id, chain, true)?;
+    let (segments, sealed) = unsealed(disk, log_id, chain, true)?;
     let mut term = Term::default();
     for (i, segment) in segments.iter().enumerate() {
         let claim = segment.region().claim().ok_or(Error::Closed)?;
         let (expected, start) = starting_point(segment);
+        let before = term_before(
+            segment,
+            claim.bytes(FRAMES_START..start),
+            sealed.as_deref().filter(|_| i == 0),
+        );
         let area = claim.bytes(start..segment.frames_limit());
-        let found = scan(area, start, segment.seed, expected, term, |_, _| {});
+        let found = scan(area, start, segment.seed, expected, term.max(before), |_, _| {});
         let ring = left_over.from(found.end);
         let room = ring.len().min(segment.frames_limit() - found.end);
         let more = scan(
@@ -344,7 +376,7 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: E
     let claims: Option<Vec<Claim>> = segments.iter().map(|s| s.region().claim()).collect();
     let mut claims = claims.ok_or(Error::Closed)?;
     let area = |i: usize, start: usize| claims[i].bytes(start..segments[i].frames_limit());
-    let end = find_end(&segments, evidence, area, |i, header, offset| {
+    let end = find_end((&segments, sealed.as_deref()), evidence, area, |i, header, offset| {
         segments[i].note(header.op_id, offset);
     })?;
 
@@ -358,13 +390,10 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: E
     for (i, (segment, claim)) in segments.iter().zip(&mut claims).take(end.segment + 1).enumerate() {
         let (_, start) = starting_point(segment);
         segment.trust_from(start);
-        let frames_end = if i == end.segment {
-            end.scan.end
-        } else {
-            let last = segments[i + 1].first.previous();
-            segment.set_last(last);
-            end_of(claim, segment, last)?
-        };
+        if i < end.segment {
+            segment.set_last(segments[i + 1].first.previous());
+        }
+        let frames_end = end.ends[i];
         claim.publish(frames_end);
         // Nothing proves that these frames are on disk: a sync may have failed in an earlier life of the log.
         segment
@@ -410,21 +439,6 @@ fn last_frame(area: &[u8], seed: u32, op_id: OpId) -> Option<FrameHeader> {
         let fits = header.op_id == op_id && at + header.frame_bytes() == area.len();
         fits.then(|| check_frame(&area[at..], seed)).flatten()
     })
-}
-
-/// End of the frames of a full segment, whose last entry is known.
-fn end_of(claim: &Claim, segment: &Segment, last: OpId) -> Result<usize> {
-    let (expected, start) = starting_point(segment);
-    let found = scan(
-        claim.bytes(start..segment.frames_limit()),
-        start,
-        segment.seed,
-        expected,
-        Term::default(),
-        |_, _| {},
-    );
-    debug_assert_eq!(found.next, last.next());
-    Ok(found.end)
 }
 
 /// Cuts everything behind the end, after keeping a copy of what is not zero.

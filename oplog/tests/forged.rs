@@ -8,7 +8,10 @@ use tailwater_oplog::{Error, Finding, OpId, OplogView, ReadConcern, verify};
 
 mod common;
 
-use common::{FRAMES_START, LAST, append_frames, closed, frames, options, record, seed, segments, write_at};
+use common::{
+    FRAMES_START, LAST, append_frames, append_frames_to, closed, frames, names, options, record, reframe,
+    remove_footer, seed, segments, write_at, zero,
+};
 
 const TRAILER: usize = 128;
 
@@ -200,4 +203,40 @@ fn an_entry_that_claims_to_have_been_durable_before_it_was_written_is_corrupt_fo
         // What it claims is no position that a cursor could not have.
         assert!(view.cursor_from_now(ReadConcern::Durable).position() > OpId::new(LAST));
     }
+}
+
+#[test]
+fn an_entry_of_a_lower_term_behind_a_slot_is_no_entry() {
+    let dir = closed(LAST);
+    append_frames(dir.path(), 1, |header| {
+        header[16..20].copy_from_slice(&1u32.to_le_bytes())
+    });
+    assert_eq!(newest(dir.path()), LAST);
+    assert!(names(dir.path()).iter().any(|name| name.starts_with("torn-")));
+}
+
+#[test]
+fn an_entry_of_a_lower_term_than_the_sealed_segments_is_no_entry() {
+    let dir = closed(20);
+    let segment = segments(dir.path()).remove(1);
+    zero(&segment, 512..1536);
+    reframe(&segment, |header| {
+        header[16..20].copy_from_slice(&1u32.to_le_bytes());
+        header[32..40].fill(0);
+    });
+    assert_eq!(newest(dir.path()), 10);
+}
+
+#[test]
+fn an_entry_of_a_lower_term_behind_the_end_of_a_full_segment_is_not_read() {
+    let dir = closed(20);
+    let segment = segments(dir.path()).remove(0);
+    let bytes = fs::read(&segment).unwrap();
+    remove_footer(&segment);
+    let end = frames(&bytes).pop().unwrap().end;
+    forge_slot(&segment, 512, [99, 10, end as u64]);
+    append_frames_to(&segment, 1, |header| {
+        header[16..20].copy_from_slice(&1u32.to_le_bytes())
+    });
+    assert_eq!(newest(dir.path()), 20);
 }
