@@ -177,7 +177,7 @@ fn an_entry_that_claims_to_have_been_durable_before_it_was_written_is_corrupt_fo
     for watermark in [LAST + 1, LAST + 2, u64::MAX] {
         let dir = closed(LAST);
         append_frames(dir.path(), 1, |header| {
-            header[32..40].copy_from_slice(&watermark.to_le_bytes())
+            header[32..40].copy_from_slice(&watermark.to_le_bytes());
         });
         let view = OplogView::open(dir.path()).unwrap();
         let mut cursor = view.cursor_from_oldest(ReadConcern::Durable);
@@ -209,7 +209,7 @@ fn an_entry_that_claims_to_have_been_durable_before_it_was_written_is_corrupt_fo
 fn an_entry_of_a_lower_term_behind_a_slot_is_no_entry() {
     let dir = closed(LAST);
     append_frames(dir.path(), 1, |header| {
-        header[16..20].copy_from_slice(&1u32.to_le_bytes())
+        header[16..20].copy_from_slice(&1u32.to_le_bytes());
     });
     assert_eq!(newest(dir.path()), LAST);
     assert!(names(dir.path()).iter().any(|name| name.starts_with("torn-")));
@@ -236,7 +236,7 @@ fn an_entry_of_a_lower_term_behind_the_end_of_a_full_segment_is_not_read() {
     let end = frames(&bytes).pop().unwrap().end;
     forge_slot(&segment, 512, [99, 10, end as u64]);
     append_frames_to(&segment, 1, |header| {
-        header[16..20].copy_from_slice(&1u32.to_le_bytes())
+        header[16..20].copy_from_slice(&1u32.to_le_bytes());
     });
     assert_eq!(newest(dir.path()), 20);
 }
