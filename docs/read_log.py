@@ -47,13 +47,18 @@ class Segment:
         _, owner, sequence, self.seed, length, _ = copies[0] or copies[1]
         if (owner, sequence) != (log_id, int(name[:10])):
             raise Refused(dict(verdict="foreign segment", file=name))
+        if not FRAMES_START + TRAILER_BYTES <= length <= 2**31 or length % 8:
+            raise Refused(dict(verdict="damaged", file=name, what="its header claims a length that no segment has"))
         if length > len(data):
             raise Refused(dict(verdict="damaged", file=name, what="shorter than its header says"))
-        slots = [record(b"TAILWSLT", data, at, 512, self.seed) for at in (512, 1024)]
-        _, self.slot_durable, self.slot_end = max(filter(None, slots), default=(0, 0, 0))
         self.first, self.limit, self.footer = int(name[11:31]), length - TRAILER_BYTES, None
+        beyond = self.first + (self.limit - FRAMES_START) // FRAME.size
+        slots = [record(b"TAILWSLT", data, at, 512, self.seed) for at in (512, 1024)]
+        slots = [slot for slot in slots if slot and slot[0] < 2**64 - 1 and slot[1] < beyond]
+        _, self.slot_durable, self.slot_end = max(slots, default=(0, 0, 0))
         footer = record(b"TAILWEND", data, self.limit, TRAILER_BYTES, self.seed)
-        if footer and FRAMES_START <= footer[2] <= self.limit - 4 * footer[5] and footer[0] <= footer[1]:
+        if (footer and FRAMES_START <= footer[2] <= self.limit - 4 * footer[5]
+                and 0 <= footer[1] - footer[0] < (footer[2] - FRAMES_START) // FRAME.size):
             index = data[self.limit - 4 * footer[5]:self.limit]
             if zlib.crc32(index, self.seed) == footer[6]:
                 self.index = [8 * at for at, in struct.iter_unpack("<I", index)]
@@ -78,7 +83,7 @@ class Segment:
 
 def chain(directory, sequence, first):
     """The segments' names from the manifest's first on, and the sequence number after the last."""
-    found = (name for name in sorted(os.listdir(directory)) if NAME.fullmatch(name) and int(name[11:31]) > 0)
+    found = (name for name in sorted(os.listdir(directory)) if NAME.fullmatch(name) and 0 < int(name[11:31]) < 2**63)
     names = [name for name in found if int(name[:10]) >= sequence]
     for name in names:
         if int(name[:10]) > sequence:

@@ -144,6 +144,7 @@ fn state_name(state: SegmentState) -> &'static str {
     match state {
         SegmentState::Sealed => "sealed",
         SegmentState::Full => "full",
+        SegmentState::Torn => "torn",
         _ => "open",
     }
 }

@@ -64,6 +64,7 @@ fuzz_target!(|data: &[u8]| {
             last = Some((entry.op_id(), entry.timestamp()));
         }
         let newest = view.newest(ReadConcern::Durable);
+        assert!(view.cursor_from_now(ReadConcern::Durable).position() >= newest);
         for op_id in [first, first.saturating_add(9), newest.get()] {
             if let Ok(entry) = view.get(OpId::new(op_id), ReadConcern::Durable) {
                 assert_eq!(entry.op_id().get(), op_id);

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, Weak};
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::format::{FileName, parse_name};
+use crate::format::{FileName, Manifest, parse_name};
 use crate::ids::{LogId, OpId, Sequence};
 use crate::primitives::{Mutex, MutexGuard};
 use crate::segment::Segment;
@@ -84,9 +84,10 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// Reads the directory: every segment file from `from` on. Gaps, a missing beginning and OpIDs that do not grow are
-    /// errors; files below `from` are what an interrupted trim left.
-    pub(crate) fn read(disk: &dyn Disk, from: Sequence, first: OpId) -> Result<Chain> {
+    /// Reads the directory: every segment file from the manifest's first on. Gaps, a missing beginning and OpIDs that do not
+    /// grow are errors; files below the first are what an interrupted trim left.
+    pub(crate) fn read(disk: &dyn Disk, manifest: &Manifest) -> Result<Chain> {
+        let (from, first) = (Sequence(manifest.first_sequence), OpId::new(manifest.first_op_id));
         let names = disk.names().map_err(Error::io("list", disk.path()))?;
         let mut found: Vec<(Sequence, OpId)> = names
             .iter()
@@ -96,6 +97,14 @@ impl Chain {
             })
             .collect();
         found.sort_unstable();
+        // The first segment gets its name before the manifest gets a term.
+        if found.is_empty() && manifest.term > 0 {
+            return Err(Error::MissingSegment {
+                path: disk.path().to_path_buf(),
+                sequence: from.0,
+                from: first,
+            });
+        }
         let (mut expected, mut at_least) = (from, first);
         for (i, &(sequence, op_id)) in found.iter().enumerate() {
             if sequence > expected {

@@ -13,7 +13,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::io::Errno;
 
 use crate::region::Region;
 
@@ -40,6 +41,11 @@ pub(crate) trait Durable: Send + Sync + Debug {
     /// Writes the bytes in `range` over themselves, so that the next sync writes them: after a sync has failed, the kernel
     /// takes the pages it could not write for clean.
     fn rewrite(&self, range: Range<usize>) -> io::Result<()>;
+    /// The first part of `range` that may hold anything but zeros; nothing when there is none. Who cannot say takes all of it
+    /// for such.
+    fn data(&self, range: Range<usize>) -> Option<Range<usize>> {
+        (!range.is_empty()).then_some(range)
+    }
 }
 
 /// Identity of a file, to tell it from a copy.
@@ -136,6 +142,21 @@ impl Durable for OsFile {
             self.0.write_all_at(piece, at as u64)?;
         }
         Ok(())
+    }
+
+    fn data(&self, range: Range<usize>) -> Option<Range<usize>> {
+        // Blocks that were allocated and never written are holes to most file systems. Every answer but these two leaves all
+        // of the range to be looked at.
+        let start = match rustix::fs::seek(&self.0, SeekFrom::Data(range.start as u64)) {
+            Ok(start) => usize::try_from(start).unwrap_or(usize::MAX).max(range.start),
+            Err(Errno::NXIO) => return None,
+            Err(_) => range.start,
+        };
+        let end = match rustix::fs::seek(&self.0, SeekFrom::Hole(start as u64)) {
+            Ok(end) if end > start as u64 => usize::try_from(end).unwrap_or(usize::MAX).min(range.end),
+            _ => range.end,
+        };
+        (start < end).then_some(start..end)
     }
 }
 
@@ -284,5 +305,42 @@ impl Disk for OsDisk {
             .and_then(|()| file.write_all(note.as_bytes()))
             .map_err(LockError::Io)?;
         Ok(Box::new(file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In memory and on whatever disk temporary files are; a file system that knows no holes says that all is data.
+    #[test]
+    fn what_a_file_says_holds_no_data_is_zero() {
+        const LENGTH: usize = 1 << 20;
+        for dir in [tempfile::tempdir(), tempfile::tempdir_in("/dev/shm")]
+            .into_iter()
+            .flatten()
+        {
+            let disk = OsDisk::new(dir.path());
+            disk.prepare("file", LENGTH as u64, false, &[(512, vec![1; 8])])
+                .unwrap();
+            let medium = disk.open("file", LENGTH, true).unwrap();
+            for (at, bytes) in [(300_000, 8), (655_360, 40_000), (LENGTH - 8, 8)] {
+                medium.file.write_at(at, &vec![1; bytes]).unwrap();
+            }
+            let bytes = fs::read(disk.at("file")).unwrap();
+            for range in [0..LENGTH, 304..LENGTH - 8, 300_008..655_360, 655_368..655_376, 8..8] {
+                let (mut at, mut written) = (range.start, 0);
+                while let Some(data) = medium.file.data(at..range.end) {
+                    assert!(
+                        data.start >= at && data.start < data.end && data.end <= range.end,
+                        "{data:?}"
+                    );
+                    written += bytes[data.clone()].iter().filter(|&&byte| byte != 0).count();
+                    at = data.end;
+                }
+                let all = bytes[range.clone()].iter().filter(|&&byte| byte != 0).count();
+                assert_eq!(written, all, "{range:?} in {}", dir.path().display());
+            }
+        }
     }
 }

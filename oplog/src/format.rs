@@ -26,6 +26,8 @@ pub(crate) const SLOT_OFFSETS: [usize; 2] = [512, 1024];
 pub(crate) const RECORD_BYTES: usize = 512;
 /// Room for the footer's trailer at the end of a segment.
 pub(crate) const TRAILER_BYTES: usize = 128;
+/// Largest OpID that manifest and names may give; there is no end to what can be appended behind it.
+pub(crate) const OP_ID_MAX: u64 = u64::MAX / 2;
 /// The sparse index names every so many-th entry.
 pub(crate) const INDEX_STRIDE: u64 = 8;
 
@@ -135,16 +137,32 @@ pub(crate) fn encode_checked<T: Checked>(record: &T, seed: u32) -> Vec<u8> {
 
 /// The record at the beginning of `bytes`, or nothing when magic, length, checksum or contents are wrong.
 pub(crate) fn decode_checked<T: Checked>(bytes: &[u8], seed: u32) -> Option<T> {
+    codec::decode(body::<T>(bytes, seed)?).ok()
+}
+
+/// As [`decode_checked`], for a record that begins with its format version. A newer one, whose fields nobody here knows, is
+/// an error that says which.
+pub(crate) fn decode_versioned<T: Checked>(bytes: &[u8]) -> Option<Result<T, NewerVersion>> {
+    let body = body::<T>(bytes, 0)?;
+    match read_u32(body, 0)? {
+        version if version > VERSION => Some(Err(NewerVersion(version))),
+        _ => codec::decode(body).ok().map(Ok),
+    }
+}
+
+/// The format version of a record that is sound but too new.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct NewerVersion(pub(crate) u32);
+
+/// The fields of the record at the beginning of `bytes`, whose magic and checksum hold.
+fn body<T: Checked>(bytes: &[u8], seed: u32) -> Option<&[u8]> {
     if bytes.get(..8)? != T::MAGIC {
         return None;
     }
     let crc = read_u32(bytes, 8)?;
     let length = read_u32(bytes, 12)? as usize;
     let covered = bytes.get(12..16usize.checked_add(length)?)?;
-    if crc32(seed, covered) != crc {
-        return None;
-    }
-    codec::decode(&covered[4..]).ok()
+    (crc32(seed, covered) == crc).then_some(&covered[4..])
 }
 
 pub(crate) fn read_u32(bytes: &[u8], offset: usize) -> Option<u32> {
@@ -173,7 +191,7 @@ pub(crate) fn parse_name(name: &str) -> FileName {
         && let Some((sequence, first)) = stem.split_once('-')
         && let (Some(sequence), Some(first)) = (digits(sequence, 10), digits(first, 20))
         && sequence > 0
-        && first > 0
+        && (1..=OP_ID_MAX).contains(&first)
     {
         return FileName::Segment(Sequence(sequence), OpId::new(first));
     }

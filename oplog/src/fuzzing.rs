@@ -5,7 +5,7 @@ use crate::format::{
 };
 use crate::frame::{FrameHeader, HEADER_BYTES, check_frame, crc32};
 use crate::ids::{OpId, Term};
-use crate::recovery::{highest_watermark, last_nonzero, scan};
+use crate::recovery::{scan, search};
 
 /// Reads `bytes` as a frame under `seed`; when it is one, checks that its header is encoded as it was read.
 ///
@@ -18,7 +18,9 @@ pub fn frame(bytes: &[u8], seed: u32) -> bool {
         return false;
     };
     assert!((HEADER_BYTES..=bytes.len()).contains(&header.frame_bytes()));
-    assert_eq!(header.encode(), bytes[..HEADER_BYTES]);
+    let mut again = [0; HEADER_BYTES];
+    header.encode(&mut again);
+    assert_eq!(again, bytes[..HEADER_BYTES]);
     assert_eq!(
         FrameHeader::decode(bytes.first_chunk().expect("a frame has a header")),
         header
@@ -41,8 +43,18 @@ pub fn area(area: &[u8], seed: u32, expected: u64, term: u32) {
     });
     assert!(found.end <= FRAMES_START + area.len() && found.end <= found.invalid.1);
     assert!(found.next <= found.invalid.0 && found.invalid.0.get() - expected.get() == entries);
-    assert!(highest_watermark(area, seed) >= highest);
-    assert_eq!(last_nonzero(area), area.iter().rposition(|&byte| byte != 0));
+    let all = search(area, seed, |range| (!range.is_empty()).then_some(range));
+    assert!(all.watermark >= highest);
+    assert_eq!(all.last, area.iter().rposition(|&byte| byte != 0));
+    // As a file system would say it that knows of every eight bytes whether they are zero.
+    let pieces = search(area, seed, |range| {
+        let zero = |at: &usize| area[*at..area.len().min(at + 8)].iter().all(|&byte| byte == 0);
+        let places = || range.clone().step_by(8);
+        let start = places().find(|at| !zero(at))?;
+        let end = places().find(|at| *at > start && zero(at)).unwrap_or(range.end);
+        Some(start..end)
+    });
+    assert_eq!(pieces, all);
 }
 
 /// Reads `bytes` as each kind of checked record; what is one is encoded as it was read.

@@ -26,10 +26,11 @@ impl OpId {
         self.0
     }
 
-    /// The entry after this one.
+    /// The entry after this one; the largest number there is, which no log reaches, stays where it is.
     #[must_use]
     pub const fn next(self) -> OpId {
-        OpId(self.0 + 1)
+        // A frame may claim any watermark.
+        OpId(self.0.saturating_add(1))
     }
 
     /// The entry before this one; [`OpId::ZERO`] stays where it is.

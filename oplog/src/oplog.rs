@@ -184,23 +184,17 @@ impl Oplog {
         let log_id = LogId::from_bytes(manifest.log_id);
         let (first_sequence, first) = (Sequence(manifest.first_sequence), OpId::new(manifest.first_op_id));
         remove(&*disk, |file| matches!(file, FileName::Spare))?;
-        let mut chain = Chain::read(&*disk, first_sequence, first)?;
-        if chain.newest().is_none() {
-            if manifest.term > 0 {
-                let path = disk.path().to_path_buf();
-                return Err(Error::MissingSegment {
-                    path,
-                    sequence: first_sequence.0,
-                    from: first,
-                });
-            }
+        let mut chain = Chain::read(&*disk, &manifest)?;
+        let new = chain.newest().is_none();
+        if new {
             create_segment(&*disk, log_id, first_sequence, first, segment_bytes)?;
-            chain = Chain::read(&*disk, first_sequence, first)?;
+            chain = Chain::read(&*disk, &manifest)?;
         }
 
         let tail = Tail::open(&*disk, true).map_err(Error::io("open", disk.path().join(format::TAIL)))?;
         let evidence = match tail.is_live(log_id) {
             true => Evidence {
+                new,
                 durable: tail.durable(),
                 accepted: if tail.is_poisoned() {
                     OpId::ZERO
@@ -208,7 +202,10 @@ impl Oplog {
                     tail.accepted()
                 },
             },
-            false => Evidence::default(),
+            false => Evidence {
+                new,
+                ..Evidence::default()
+            },
         };
         let recovered = recovery::recover(&*disk, log_id, &chain, evidence)?;
 
@@ -393,7 +390,9 @@ impl Oplog {
     ///
     /// # Errors
     ///
-    /// [`Error::Poisoned`] when that sync or an earlier one failed.
+    /// [`Error::Poisoned`] when that sync or an earlier one failed. [`Error::Corrupt`] when a full segment that was still to be
+    /// sealed is damaged: everything is durable, and the next open will tell. [`Error::Io`] when it could not be sealed. The
+    /// log is closed and the directory free after an error, too.
     pub fn close(self) -> Result<()> {
         self.handle.close()
     }

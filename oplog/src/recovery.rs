@@ -10,6 +10,7 @@
 //! The search begins at the newest watermark slot, not at the beginning, and covers only segments that are not sealed, so
 //! its cost does not grow with the log. Recovery is idempotent: it may be interrupted anywhere and be started again.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::buffer::LeftOver;
@@ -20,7 +21,7 @@ use crate::format::{self, FRAMES_START};
 use crate::frame::{FrameHeader, HEADER_BYTES, check_frame};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::region::Claim;
-use crate::segment::Segment;
+use crate::segment::{Segment, read_header};
 
 /// What a scan over consecutive frames found, up to the last entry after which no batch is open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,42 +74,50 @@ pub(crate) fn scan(
     whole
 }
 
-/// The highest watermark in any valid frame of `area`, wherever it stands.
-pub(crate) fn highest_watermark(area: &[u8], seed: u32) -> OpId {
-    let mut highest = OpId::ZERO;
+/// What stands behind the place where a segment's frames end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Rest {
+    /// The highest watermark in any whole frame, wherever that stands.
+    pub(crate) watermark: OpId,
+    /// Index of the last byte that is not zero.
+    pub(crate) last: Option<usize>,
+}
+
+/// Looks through `area`. Of a range in it, `data` says where the first part is that may hold anything but zeros.
+pub(crate) fn search(area: &[u8], seed: u32, data: impl Fn(Range<usize>) -> Option<Range<usize>>) -> Rest {
+    let mut rest = Rest::default();
     let mut at = 0;
-    while at + HEADER_BYTES <= area.len() {
-        // Most of a torn segment was never written; step over that quickly.
-        let page = &area[at..area.len().min(at + 4096)];
-        if page.iter().fold(0, |all, &byte| all | byte) == 0 {
-            at += page.len();
-            continue;
-        }
-        let page_end = at + page.len();
-        while at < page_end {
-            match check_frame(&area[at..], seed) {
-                Some(header) => {
-                    highest = highest.max(header.watermark);
-                    at += header.frame_bytes();
+    while at < area.len()
+        && let Some(written) = data(at..area.len())
+    {
+        at = at.max(written.start & !7);
+        while at < written.end {
+            // Most of what was written are zeros; step over them quickly.
+            let page = &area[at..written.end.min(at + 4096)];
+            if page.iter().fold(0, |all, &byte| all | byte) == 0 {
+                at += page.len();
+                continue;
+            }
+            rest.last = last_nonzero(page).map(|last| at + last).max(rest.last);
+            let page_end = at + page.len();
+            while at < page_end {
+                match check_frame(&area[at..], seed) {
+                    Some(header) => {
+                        let frame = &area[at..at + header.frame_bytes()];
+                        rest.watermark = rest.watermark.max(header.watermark);
+                        rest.last = last_nonzero(frame).map(|last| at + last).max(rest.last);
+                        at += frame.len();
+                    }
+                    None => at += 8,
                 }
-                None => at += 8,
             }
         }
     }
-    highest
+    rest
 }
 
-/// Index of the last byte that is not zero. Whole pages first: most of a segment's rest was never written.
-pub(crate) fn last_nonzero(bytes: &[u8]) -> Option<usize> {
-    let mut end = bytes.len();
-    for page in bytes.rchunks(4096) {
-        if page.iter().fold(0, |all, &byte| all | byte) != 0 {
-            let start = end - page.len();
-            return page.iter().rposition(|&byte| byte != 0).map(|at| start + at);
-        }
-        end -= page.len();
-    }
-    None
+fn last_nonzero(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().rposition(|&byte| byte != 0)
 }
 
 /// Where the search begins in a segment: behind the newest slot, or at its beginning.
@@ -126,61 +135,104 @@ fn starting_point(segment: &Segment) -> (OpId, usize) {
     }
 }
 
+/// The term of the entry before the one with which the search begins in a segment; the search has not seen it. The lowest
+/// when there is no entry before it, or when its frame is damaged, which its reader will be told. `front` are the segment's
+/// frames up to where the search begins.
+fn term_before(segment: &Segment, front: &[u8], predecessor: Option<&Segment>) -> Term {
+    let (expected, _) = starting_point(segment);
+    let last = match front {
+        [] => predecessor.and_then(|sealed| {
+            sealed
+                .frame(sealed.locate(expected.previous()).ok()?, expected.previous())
+                .ok()
+        }),
+        _ => last_frame(front, segment.seed, expected.previous()),
+    };
+    last.map_or(Term::default(), |header| header.term)
+}
+
 /// Where the log ends, among its segments that are not sealed.
 struct End {
     /// Index, among those segments, of the one in which the log ends.
     segment: usize,
+    /// Where the frames end in each segment up to that one.
+    ends: Vec<usize>,
     scan: Scan,
+    /// What stands behind, in that segment.
+    rest: Rest,
 }
 
-/// Finds the end in `segments`, consecutive and not sealed, the last of them the newest of the log. `proven` is known to
-/// have been durable from elsewhere. `area` lends a segment's frames from an offset on.
+/// Finds the end in `segments`, consecutive and not sealed, the last of them the newest of the log, with the sealed one
+/// before them. `area` lends a segment's
+/// frames from an offset on.
 fn find_end<'a>(
-    segments: &'a [Arc<Segment>],
-    proven: OpId,
+    (segments, sealed): (&'a [Arc<Segment>], Option<&Segment>),
+    evidence: Evidence,
     area: impl Fn(usize, usize) -> &'a [u8],
     mut note: impl FnMut(usize, &FrameHeader, usize),
 ) -> Result<End> {
-    let mut end = None;
-    let mut term = Term::default();
+    let mut ends: Vec<Scan> = Vec::new();
     for (i, segment) in segments.iter().enumerate() {
         let (expected, start) = starting_point(segment);
-        let found = scan(area(i, start), start, segment.seed, expected, term, |h, offset| {
+        let front = &area(i, FRAMES_START)[..start - FRAMES_START];
+        let before = term_before(segment, front, sealed.filter(|_| i == 0));
+        let term = ends.last().map_or(before, |end| end.term.max(before));
+        let scan = scan(area(i, start), start, segment.seed, expected, term, |h, offset| {
             note(i, h, offset);
         });
-        term = found.term;
-        end = Some(End {
-            segment: i,
-            scan: found,
-        });
-        if segments
-            .get(i + 1)
-            .is_some_and(|successor| successor.first != found.next)
-            || i + 1 == segments.len()
-        {
+        ends.push(scan);
+        if segments.get(i + 1).is_none_or(|successor| successor.first != scan.next) {
             break;
         }
     }
-    let end = end.ok_or(Error::Closed)?;
-    let slots = segments
-        .iter()
-        .filter_map(|s| s.slot())
-        .map(|slot| OpId::new(slot.durable));
-    let beyond = (end.segment..segments.len()).map(|i| {
-        let start = if i == end.segment { end.scan.end } else { FRAMES_START };
-        highest_watermark(area(i, start), segments[i].seed)
-    });
-    let durable = slots.chain(beyond).fold(proven, OpId::max);
-    if durable >= end.scan.next {
-        let (expected, offset) = end.scan.invalid;
+    let scan = *ends.last().ok_or(Error::Closed)?;
+    let segment = ends.len() - 1;
+    let rests: Vec<Rest> = (segment..segments.len())
+        .map(|i| {
+            if evidence.new {
+                return Rest::default();
+            }
+            let start = if i == segment { scan.end } else { FRAMES_START };
+            search_segment(&segments[i], area(i, start), start)
+        })
+        .collect();
+    let slots = segments.iter().map(|segment| proven_by(segment));
+    let beyond = rests.iter().map(|rest| rest.watermark);
+    let durable = slots
+        .chain(beyond)
+        .fold(evidence.durable.max(evidence.accepted), OpId::max);
+    if durable >= scan.next {
+        let (expected, offset) = scan.invalid;
         return Err(Error::Corrupt {
-            path: segments[end.segment].path.clone(),
+            path: segments[segment].path.clone(),
             offset: offset as u64,
             expected,
             durable,
         });
     }
-    Ok(end)
+    let rest = rests.first().copied().unwrap_or_default();
+    let ends = ends.iter().map(|scan| scan.end).collect();
+    Ok(End {
+        segment,
+        ends,
+        scan,
+        rest,
+    })
+}
+
+/// The last entry that a segment's own records prove to have been durable.
+pub(crate) fn proven_by(segment: &Segment) -> OpId {
+    let slot = segment.slot().map_or(OpId::ZERO, |slot| OpId::new(slot.durable));
+    let footer = segment.sealed().map_or(OpId::ZERO, |trailer| OpId::new(trailer.last));
+    slot.max(footer)
+}
+
+/// Looks through `area`, which begins at offset `start` of its segment.
+pub(crate) fn search_segment(segment: &Segment, area: &[u8], start: usize) -> Rest {
+    search(area, segment.seed, |range| {
+        let data = segment.file().data(start + range.start..start + range.end)?;
+        Some(data.start - start..data.end - start)
+    })
 }
 
 /// Segments that are not sealed, oldest first, and the sealed one before them, if any.
@@ -219,7 +271,8 @@ fn open_whole(disk: &dyn Disk, log_id: LogId, sequence: Sequence, first: OpId, w
         let length = disk.length(&name).map_err(Error::io("look at", &path))?;
         if length >= FRAMES_START as u64 {
             let medium = disk.open(&name, FRAMES_START, false).map_err(Error::io("map", &path))?;
-            if let Some(header) = crate::segment::read_header(&medium.region).filter(|h| h.length > length) {
+            let header = read_header(&medium.region, log_id, sequence, &path)?;
+            if header.length > length {
                 tracing::warn!(path = %path.display(), length, wanted = header.length, "segment was cut short");
                 disk.extend(&name, header.length).map_err(Error::io("extend", &path))?;
             }
@@ -230,7 +283,7 @@ fn open_whole(disk: &dyn Disk, log_id: LogId, sequence: Sequence, first: OpId, w
 
 /// The last entry before the end of the log, found without writing anything; for readers where no writer has been.
 pub(crate) fn last_whole_entry(disk: &dyn Disk, log_id: LogId, chain: &Chain, first: OpId) -> Result<OpId> {
-    let (segments, _) = unsealed(disk, log_id, chain, false)?;
+    let (segments, sealed) = unsealed(disk, log_id, chain, false)?;
     if segments.is_empty() {
         return Ok(first.previous());
     }
@@ -240,7 +293,7 @@ pub(crate) fn last_whole_entry(disk: &dyn Disk, log_id: LogId, chain: &Chain, fi
         segment.region().publish_foreign(segment.frames_limit());
     }
     let area = |i: usize, start: usize| segments[i].region().bytes(start..segments[i].frames_limit());
-    let end = match find_end(&segments, OpId::ZERO, area, |_, _, _| {}) {
+    let end = match find_end((&segments, sealed.as_deref()), Evidence::default(), area, |_, _, _| {}) {
         Ok(end) => end.scan.next.previous(),
         // Readers get everything up to the damage, and the error when they reach it.
         Err(Error::Corrupt { durable, .. }) => durable,
@@ -249,9 +302,11 @@ pub(crate) fn last_whole_entry(disk: &dyn Disk, log_id: LogId, chain: &Chain, fi
     Ok(end)
 }
 
-/// What a live tail page says must be there.
+/// What is known of a log before its segments have been looked at: what a live tail page says must be there.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Evidence {
+    /// The one segment was made by this open and is empty.
+    pub(crate) new: bool,
     /// Covered by a successful sync.
     pub(crate) durable: OpId,
     /// Appended, by a log that was not poisoned.
@@ -260,13 +315,18 @@ pub(crate) struct Evidence {
 
 /// Moves what a dead writer left in the log buffer into the segments it belongs to.
 fn move_left_over(disk: &dyn Disk, log_id: LogId, chain: &Chain, left_over: &LeftOver) -> Result<()> {
-    let (segments, _) = unsealed(disk, log_id, chain, true)?;
+    let (segments, sealed) = unsealed(disk, log_id, chain, true)?;
     let mut term = Term::default();
     for (i, segment) in segments.iter().enumerate() {
         let claim = segment.region().claim().ok_or(Error::Closed)?;
         let (expected, start) = starting_point(segment);
+        let before = term_before(
+            segment,
+            claim.bytes(FRAMES_START..start),
+            sealed.as_deref().filter(|_| i == 0),
+        );
         let area = claim.bytes(start..segment.frames_limit());
-        let found = scan(area, start, segment.seed, expected, term, |_, _| {});
+        let found = scan(area, start, segment.seed, expected, term.max(before), |_, _| {});
         let ring = left_over.from(found.end);
         let room = ring.len().min(segment.frames_limit() - found.end);
         let more = scan(
@@ -312,12 +372,11 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: E
     if let Some(left_over) = LeftOver::read(disk, log_id) {
         move_left_over(disk, log_id, chain, &left_over)?;
     }
-    let proven = evidence.durable.max(evidence.accepted);
     let (segments, sealed) = unsealed(disk, log_id, chain, true)?;
     let claims: Option<Vec<Claim>> = segments.iter().map(|s| s.region().claim()).collect();
     let mut claims = claims.ok_or(Error::Closed)?;
     let area = |i: usize, start: usize| claims[i].bytes(start..segments[i].frames_limit());
-    let end = find_end(&segments, proven, area, |i, header, offset| {
+    let end = find_end((&segments, sealed.as_deref()), evidence, area, |i, header, offset| {
         segments[i].note(header.op_id, offset);
     })?;
 
@@ -326,18 +385,15 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: E
         set_aside(disk, segment)?;
     }
     let newest = &segments[end.segment];
-    cut(disk, newest, &claims[end.segment], end.scan.end)?;
+    cut(disk, newest, &claims[end.segment], &end)?;
 
     for (i, (segment, claim)) in segments.iter().zip(&mut claims).take(end.segment + 1).enumerate() {
         let (_, start) = starting_point(segment);
         segment.trust_from(start);
-        let frames_end = if i == end.segment {
-            end.scan.end
-        } else {
-            let last = segments[i + 1].first.previous();
-            segment.set_last(last);
-            end_of(claim, segment, last)?
-        };
+        if i < end.segment {
+            segment.set_last(segments[i + 1].first.previous());
+        }
+        let frames_end = end.ends[i];
         claim.publish(frames_end);
         // Nothing proves that these frames are on disk: a sync may have failed in an earlier life of the log.
         segment
@@ -385,25 +441,15 @@ fn last_frame(area: &[u8], seed: u32, op_id: OpId) -> Option<FrameHeader> {
     })
 }
 
-/// End of the frames of a full segment, whose last entry is known.
-fn end_of(claim: &Claim, segment: &Segment, last: OpId) -> Result<usize> {
-    let (expected, start) = starting_point(segment);
-    let found = scan(
-        claim.bytes(start..segment.frames_limit()),
-        start,
-        segment.seed,
-        expected,
-        Term::default(),
-        |_, _| {},
-    );
-    debug_assert_eq!(found.next, last.next());
-    Ok(found.end)
-}
-
-/// Cuts everything from `offset` on, after keeping a copy of what is not zero.
-fn cut(disk: &dyn Disk, segment: &Segment, claim: &Claim, offset: usize) -> Result<()> {
+/// Cuts everything behind the end, after keeping a copy of what is not zero.
+fn cut(disk: &dyn Disk, segment: &Segment, claim: &Claim, end: &End) -> Result<()> {
+    let offset = end.scan.end;
     let torn = claim.bytes(offset..segment.length());
-    let Some(last) = last_nonzero(torn) else {
+    let behind = segment.frames_limit() - offset;
+    let Some(last) = last_nonzero(&torn[behind..])
+        .map(|last| behind + last)
+        .max(end.rest.last)
+    else {
         return Ok(());
     };
     let name = free_name(disk, &format!("torn-{:010}-{offset}", segment.sequence.0), "bin")?;
@@ -440,4 +486,59 @@ fn free_name(disk: &dyn Disk, stem: &str, suffix: &str) -> Result<String> {
         .into_iter()
         .find(|name| !taken.contains(name))
         .ok_or(Error::Closed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{crc32, frame_bytes};
+
+    /// A frame whose payload is all zeros, but for `last`.
+    fn frame(payload: usize, watermark: u64, last: u8) -> Vec<u8> {
+        let mut header = FrameHeader {
+            crc: 0,
+            length: payload as u32,
+            op_id: OpId::new(1000),
+            term: Term::new(1),
+            kind: 200,
+            flags: 0,
+            reserved: 0,
+            timestamp: Timestamp::default(),
+            watermark: OpId::new(watermark),
+        };
+        let mut bytes = vec![0; frame_bytes(payload)];
+        bytes[HEADER_BYTES + payload - 1] = last;
+        header.encode(bytes.first_chunk_mut().unwrap());
+        header.crc = crc32(7, &bytes[4..]);
+        bytes[..4].copy_from_slice(&header.crc.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_search_finds_the_same_whatever_holes_are_known() {
+        for last in [0, 1] {
+            let mut area = vec![0; 64 << 10];
+            for (at, payload, watermark) in [(8, 30, 3), (5000, 20_000, 9), (40_960, 100, 6)] {
+                let frame = frame(payload, watermark, last);
+                area[at..at + frame.len()].copy_from_slice(&frame);
+            }
+            // A frame whose end was never written is none.
+            area[60_000..60_040].copy_from_slice(&frame(100, 99, 1)[..40]);
+            let whole = |range: Range<usize>| (!range.is_empty()).then_some(range);
+            let rest = search(&area, 7, whole);
+            assert_eq!(rest.watermark, OpId::new(9));
+            assert_eq!(rest.last, area.iter().rposition(|&byte| byte != 0));
+            for block in [8, 512, 4096] {
+                let blocks = |range: Range<usize>| {
+                    let zero = |at: usize| area[at..area.len().min(at + block)].iter().all(|&byte| byte == 0);
+                    let mut places = (range.start / block * block..range.end).step_by(block);
+                    let start = places.find(|&at| !zero(at))?;
+                    let end = places.find(|&at| zero(at)).unwrap_or(range.end);
+                    Some(start.max(range.start)..end.min(range.end))
+                };
+                assert_eq!(search(&area, 7, blocks), rest, "blocks of {block}");
+            }
+            assert_eq!(search(&area, 7, |_| None), Rest::default());
+        }
+    }
 }

@@ -4,18 +4,20 @@
 //! disk. Readers hold it by `Arc`, so that a trim that unlinks the file takes nothing away from them.
 
 use std::io;
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::disk::{Disk, Durable, Medium};
 use crate::error::{Error, Result};
 use crate::format::{
-    self, FRAMES_START, HEADER_OFFSETS, INDEX_STRIDE, RECORD_BYTES, SLOT_OFFSETS, SegmentHeader, Slot, TRAILER_BYTES,
-    Trailer, VERSION,
+    self, FRAMES_START, HEADER_OFFSETS, INDEX_STRIDE, NewerVersion, RECORD_BYTES, SLOT_OFFSETS, SegmentHeader, Slot,
+    TRAILER_BYTES, Trailer, VERSION,
 };
 use crate::frame::{FrameHeader, HEADER_BYTES, check_frame, crc32};
 use crate::ids::{LogId, OpId, Sequence, Timestamp};
+use crate::options::SEGMENT_BYTES_MAX;
 use crate::primitives::{AtomicU64, AtomicUsize};
 use crate::region::{Region, zeroed_atomics};
 
@@ -54,6 +56,11 @@ pub(crate) struct Segment {
     trusted_from: AtomicUsize,
     /// Frames below this offset have been checked by this process.
     verified: AtomicUsize,
+}
+
+/// Entries that fit into frames of so many bytes, at the most.
+fn entries_max(frames: Range<usize>) -> u64 {
+    (frames.len() / FRAME_BYTES_MIN) as u64
 }
 
 /// Bytes of an index for so many entries.
@@ -121,36 +128,8 @@ impl Segment {
         path: PathBuf,
         on_disk: usize,
     ) -> Result<Segment> {
-        let header = read_header(&medium.region).ok_or_else(|| Error::DamagedMetadata {
-            path: path.clone(),
-            what: "both copies of its header are bad",
-        })?;
-        if header.version > VERSION {
-            return Err(Error::NewerFormat {
-                path,
-                found: header.version,
-                known: VERSION,
-            });
-        }
-        let foreign = |what| {
-            Err(Error::ForeignSegment {
-                path: path.clone(),
-                what,
-            })
-        };
-        if header.log_id != log_id.to_bytes() {
-            return foreign("it was written by another log");
-        }
-        if header.sequence != sequence.0 {
-            return foreign("its sequence number is not the one in its name");
-        }
-        let length = usize::try_from(header.length).unwrap_or(usize::MAX);
-        if length < FRAMES_START + TRAILER_BYTES || !length.is_multiple_of(8) {
-            return Err(Error::DamagedMetadata {
-                path,
-                what: "its header claims a length that no segment has",
-            });
-        }
+        let header = read_header(&medium.region, log_id, sequence, &path)?;
+        let length = header.length as usize;
         if length > on_disk {
             return Err(Error::DamagedMetadata {
                 path,
@@ -159,7 +138,10 @@ impl Segment {
         }
         let sealed = read_footer(&medium.region, header.seed, length);
         if sealed.as_ref().is_some_and(|s| s.trailer.first != first.get()) {
-            return foreign("its first OpID is not the one in its name");
+            return Err(Error::ForeignSegment {
+                path,
+                what: "its first OpID is not the one in its name",
+            });
         }
         let segment = Segment::new(sequence, first, header.seed, path, length, medium, sealed);
         Ok(segment)
@@ -262,7 +244,8 @@ impl Segment {
         }
         let bytes = self.region().bytes(offset..offset + HEADER_BYTES);
         let header = FrameHeader::decode(bytes.first_chunk().ok_or(invalid)?);
-        if header.op_id != expected {
+        // The watermark as in recovery, which finds no valid frame here either.
+        if header.op_id != expected || header.watermark >= expected {
             return Err(invalid);
         }
         let end = offset + header.frame_bytes();
@@ -365,7 +348,16 @@ impl Segment {
 
     /// The newest valid watermark slot.
     pub(crate) fn slot(&self) -> Option<Slot> {
-        read_slot(self.region(), self.seed)
+        let slots = SLOT_OFFSETS.iter().filter_map(|&offset| {
+            let mut bytes = [0; RECORD_BYTES];
+            self.region().load(offset, &mut bytes);
+            format::decode_checked::<Slot>(&bytes, self.seed)
+        });
+        // What no writer can have written is no slot: it would prove that entries were durable that never existed.
+        let entries = entries_max(FRAMES_START..self.frames_limit());
+        slots
+            .filter(|slot| slot.durable < self.first.get().saturating_add(entries) && slot.count < u64::MAX)
+            .max_by_key(|slot| slot.count)
     }
 
     /// Writes a watermark slot, over the older of the two. It becomes durable with the next sync.
@@ -433,22 +425,34 @@ impl Segment {
     }
 }
 
-/// The header, from either copy.
-pub(crate) fn read_header(region: &Region) -> Option<SegmentHeader> {
-    HEADER_OFFSETS.iter().find_map(|&offset| {
+/// The header, from either copy, when it is that of segment `sequence` of this log and claims a length that segments have.
+pub(crate) fn read_header(region: &Region, log_id: LogId, sequence: Sequence, path: &Path) -> Result<SegmentHeader> {
+    let path = || path.to_path_buf();
+    let damaged = |what| Error::DamagedMetadata { path: path(), what };
+    let foreign = |what| Error::ForeignSegment { path: path(), what };
+    let copies = HEADER_OFFSETS.iter().find_map(|&offset| {
         let mut bytes = [0; RECORD_BYTES];
         region.load(offset, &mut bytes);
-        format::decode_checked(&bytes, 0)
-    })
-}
-
-fn read_slot(region: &Region, seed: u32) -> Option<Slot> {
-    let slots = SLOT_OFFSETS.iter().filter_map(|&offset| {
-        let mut bytes = [0; RECORD_BYTES];
-        region.load(offset, &mut bytes);
-        format::decode_checked::<Slot>(&bytes, seed)
+        format::decode_versioned::<SegmentHeader>(&bytes)
     });
-    slots.max_by_key(|slot| slot.count)
+    let header = copies.ok_or_else(|| damaged("both copies of its header are bad"))?;
+    let header = header.map_err(|NewerVersion(found)| Error::NewerFormat {
+        path: path(),
+        found,
+        known: VERSION,
+    })?;
+    if header.log_id != log_id.to_bytes() {
+        return Err(foreign("it was written by another log"));
+    }
+    if header.sequence != sequence.0 {
+        return Err(foreign("its sequence number is not the one in its name"));
+    }
+    const SHORTEST: u64 = (FRAMES_START + TRAILER_BYTES) as u64;
+    const LONGEST: u64 = SEGMENT_BYTES_MAX.next_multiple_of(4096);
+    if !(SHORTEST..=LONGEST).contains(&header.length) || !header.length.is_multiple_of(8) {
+        return Err(damaged("its header claims a length that no segment has"));
+    }
+    Ok(header)
 }
 
 fn read_footer(region: &Region, seed: u32, length: usize) -> Option<Sealed> {
@@ -458,8 +462,10 @@ fn read_footer(region: &Region, seed: u32, length: usize) -> Option<Sealed> {
     let trailer: Trailer = format::decode_checked(&bytes, seed)?;
     let index_offset = limit.checked_sub(4 * trailer.index_len as usize)?;
     let end = usize::try_from(trailer.end).ok()?;
-    let sound = (FRAMES_START..=index_offset).contains(&end) && trailer.first <= trailer.last;
-    if !sound {
+    if !(FRAMES_START..=index_offset).contains(&end)
+        || trailer.first > trailer.last
+        || trailer.last - trailer.first >= entries_max(FRAMES_START..end)
+    {
         return None;
     }
     let start = index_offset & !7;

@@ -293,10 +293,12 @@ impl Syncer {
     /// The last sync of a log that is being closed.
     pub(crate) fn finish(&self, core: &Core) -> Result<()> {
         self.sync_all(core)?;
-        core.keeper.seal_all(core)?;
+        // What cannot be sealed is damaged, and the slot is what will prove it.
+        let sealed = core.keeper.seal_all(core);
         let leader = self.leader(core);
         self.note_end(core, &leader)?;
-        self.sync_newest(core)
+        self.sync_newest(core)?;
+        sealed
     }
 }
 

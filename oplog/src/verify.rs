@@ -1,12 +1,14 @@
 //! Reading a whole log with every checksum, and saying what was found.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::disk::OsDisk;
+use crate::chain::Link;
+use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
 use crate::format::FRAMES_START;
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
-use crate::recovery::{highest_watermark, last_nonzero, scan};
+use crate::recovery::{Rest, Scan, proven_by, scan, search_segment};
 use crate::segment::Segment;
 use crate::tail::Tail;
 use crate::view::{read_log, read_manifest};
@@ -19,8 +21,11 @@ pub enum SegmentState {
     Sealed,
     /// Full, without a footer: a crash came in between. The next writable open adds it.
     Full,
-    /// The newest.
+    /// The newest, or the one that will be once a torn tail is cut.
     Open,
+    /// Wholly behind the end of the log: power failed before its predecessor's last entries were durable. The next writable
+    /// open sets it aside.
+    Torn,
 }
 
 /// One segment that could be read.
@@ -32,7 +37,7 @@ pub struct SegmentReport {
     pub state: SegmentState,
     /// First OpID, by its name.
     pub first: OpId,
-    /// Last entry that could be read; one less than `first` when there is none.
+    /// Last entry that could be read and is not behind the end of the log; one less than `first` when there is none.
     pub last: OpId,
     /// Bytes of frames that could be read.
     pub frame_bytes: u64,
@@ -49,11 +54,11 @@ pub struct SegmentReport {
 #[non_exhaustive]
 pub enum Finding {
     /// Bytes behind the last entry that a crash left; nothing durable is among them. The next writable open cuts them off
-    /// after keeping a copy.
+    /// after keeping a copy. There is one of these for the segment in which the log ends, and then one for each behind it.
     TornTail {
-        /// The newest segment.
+        /// The segment.
         path: PathBuf,
-        /// Where the last whole entry ends.
+        /// Where the last whole entry ends; the beginning of the frames in a segment behind the end of the log.
         offset: u64,
         /// Bytes up to the last that is not zero.
         bytes: u64,
@@ -114,15 +119,23 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
         segments: Vec::new(),
         findings: Vec::new(),
     };
+    let mut pass = Pass {
+        released,
+        term: Term::default(),
+        torn: false,
+    };
     for (i, link) in chain.links().iter().enumerate() {
-        let successor = chain.links().get(i + 1).map(|next| next.first);
+        let later = &chain.links()[i + 1..];
         match Segment::open(&disk, log_id, link.sequence, link.first, false) {
-            Ok(segment) => check_segment(&segment, successor, released, &mut report),
+            Ok(segment) => {
+                let known = || known_watermark(&disk, log_id, later);
+                pass.check(&segment, later.first().map(|next| next.first), known, &mut report);
+            }
             Err(error) => {
                 let now = read_manifest(&disk)?;
                 if link.sequence < Sequence(now.first_sequence) {
                     // Trimmed meanwhile, with everything before it: the report begins anew.
-                    report.oldest = successor.unwrap_or(link.first);
+                    report.oldest = later.first().map_or(link.first, |next| next.first);
                     report.newest = report.oldest.previous();
                     report.segments.clear();
                     report.findings.clear();
@@ -135,84 +148,150 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
     Ok(report)
 }
 
-fn check_segment(segment: &Segment, successor: Option<OpId>, released: Option<OpId>, report: &mut VerifyReport) {
-    let limit = segment
-        .sealed()
-        .map_or(segment.frames_limit(), |trailer| trailer.end as usize);
-    segment.region().publish_foreign(limit);
-    let area = segment.region().bytes(FRAMES_START..limit);
-    let mut times: Option<(Timestamp, Timestamp)> = None;
-    // Beyond what is released, a live writer's frames are its own affair.
-    let stop = if successor.is_some() { None } else { released };
-    let mut found = scan(
-        area,
-        FRAMES_START,
-        segment.seed,
-        segment.first,
-        Term::default(),
-        |header, _| {
-            if stop.is_none_or(|stop| header.op_id <= stop) {
-                times = Some((times.map_or(header.timestamp, |t| t.0), header.timestamp));
-            }
-        },
-    );
-    if let Some(stop) = stop.filter(|&stop| stop < found.next.previous()) {
-        found.next = stop.next().max(segment.first);
+/// What the newest segments prove to have been durable, among those that `later` names: as an open for writing would find
+/// it. What is wrong with one of them is reported when its turn comes.
+fn known_watermark(disk: &dyn Disk, log_id: LogId, later: &[Arc<Link>]) -> OpId {
+    let mut known = OpId::ZERO;
+    for link in later.iter().rev() {
+        let Ok(segment) = Segment::open(disk, log_id, link.sequence, link.first, false) else {
+            continue;
+        };
+        known = known.max(proven_by(&segment));
+        if segment.sealed().is_some() {
+            break;
+        }
+        segment.region().publish_foreign(segment.frames_limit());
+        let area = segment.region().bytes(FRAMES_START..segment.frames_limit());
+        known = known.max(search_segment(&segment, area, FRAMES_START).watermark);
     }
-    let last = found.next.previous();
-    let state = match (segment.sealed(), successor) {
-        (Some(_), _) => SegmentState::Sealed,
-        (None, Some(_)) => SegmentState::Full,
-        (None, None) => SegmentState::Open,
-    };
-    report.segments.push(SegmentReport {
+    known
+}
+
+/// One pass over the segments, oldest first.
+struct Pass {
+    /// What a live tail page says has been released.
+    released: Option<OpId>,
+    /// Of the entries so far.
+    term: Term,
+    /// Whether the log has ended, before its last segment.
+    torn: bool,
+}
+
+impl Pass {
+    /// Checks one segment. `later` gives what the segments behind it prove to have been durable.
+    fn check(
+        &mut self,
+        segment: &Segment,
+        successor: Option<OpId>,
+        later: impl Fn() -> OpId,
+        report: &mut VerifyReport,
+    ) {
+        let limit = segment
+            .sealed()
+            .map_or(segment.frames_limit(), |trailer| trailer.end as usize);
+        segment.region().publish_foreign(limit);
+        let area = segment.region().bytes(FRAMES_START..limit);
+        if self.torn {
+            let rest = search_segment(segment, area, FRAMES_START);
+            report
+                .segments
+                .push(summary(segment, SegmentState::Torn, segment.first.previous(), 0));
+            report.findings.push(torn_tail(segment, FRAMES_START, rest));
+            return;
+        }
+        let mut times: Option<(Timestamp, Timestamp)> = None;
+        // Beyond what is released, a live writer's frames are its own affair.
+        let stop = self.released.unwrap_or(OpId::new(u64::MAX));
+        let found = scan(
+            area,
+            FRAMES_START,
+            segment.seed,
+            segment.first,
+            self.term,
+            |header, _| {
+                if header.op_id <= stop {
+                    times = Some((times.map_or(header.timestamp, |t| t.0), header.timestamp));
+                }
+            },
+        );
+        self.term = found.term;
+        let last = found.next.previous().min(stop).max(segment.first.previous());
+        let mut finding = None;
+        if let Some(released) = self.released {
+            let wanted = successor.map_or(released, |next| released.min(next.previous()));
+            if wanted > last {
+                finding = Some(corrupt(segment, &found, wanted));
+            } else if successor.is_none()
+                // A live writer may have sealed it since the directory was read.
+                && segment.sealed().is_some_and(|trailer| released.get() > trailer.last)
+            {
+                finding = Some(missing_successor(segment, last));
+            }
+        } else if successor != Some(found.next) {
+            // The frames end here. By the same rules as when the log is opened, this is damage or the end of the log.
+            let rest = search_segment(segment, &area[found.end - FRAMES_START..], found.end);
+            let known = proven_by(segment).max(rest.watermark).max(later());
+            if known >= found.next {
+                finding = Some(corrupt(segment, &found, known));
+            } else if successor.is_none() && segment.sealed().is_some() {
+                finding = Some(missing_successor(segment, last));
+            } else if successor.is_some() || rest.last.is_some() {
+                self.torn = true;
+                finding = Some(torn_tail(segment, found.end, rest));
+            }
+        }
+        let state = match (segment.sealed(), successor) {
+            (Some(_), _) => SegmentState::Sealed,
+            (None, Some(_)) if !self.torn => SegmentState::Full,
+            (None, _) => SegmentState::Open,
+        };
+        report.segments.push(SegmentReport {
+            timestamps: times,
+            term: found.term,
+            ..summary(segment, state, last, found.end - FRAMES_START)
+        });
+        if report.newest.next() == segment.first {
+            report.newest = last;
+        }
+        report.findings.extend(finding);
+    }
+}
+
+fn summary(segment: &Segment, state: SegmentState, last: OpId, frame_bytes: usize) -> SegmentReport {
+    SegmentReport {
         path: segment.path.clone(),
         state,
         first: segment.first,
         last,
-        frame_bytes: (found.end - FRAMES_START) as u64,
+        frame_bytes: frame_bytes as u64,
         file_bytes: segment.length() as u64,
-        timestamps: times,
-        term: found.term,
-    });
-    if report.newest.next() == segment.first {
-        report.newest = last;
+        timestamps: None,
+        term: Term::default(),
     }
+}
 
-    let wanted = match (successor, segment.sealed()) {
-        (Some(next), _) => next.previous(),
-        (None, Some(trailer)) => OpId::new(trailer.last).min(released.unwrap_or(OpId::new(trailer.last))),
-        (None, None) => released.unwrap_or_else(|| {
-            let slot = segment.slot().map_or(OpId::ZERO, |slot| OpId::new(slot.durable));
-            slot.max(highest_watermark(&area[found.end - FRAMES_START..], segment.seed))
-        }),
-    };
-    if wanted > last {
-        let (expected, offset) = found.invalid;
-        report.findings.push(Finding::Damage(Error::Corrupt {
-            path: segment.path.clone(),
-            offset: offset as u64,
-            expected,
-            durable: wanted,
-        }));
-    } else if successor.is_none()
-        // A live writer may have sealed it since the directory was read.
-        && segment.sealed().is_some_and(|trailer| released.is_none_or(|released| released.get() > trailer.last))
-    {
-        report.findings.push(Finding::Damage(Error::MissingSegment {
-            path: segment.path.parent().unwrap_or(Path::new("")).to_path_buf(),
-            sequence: segment.sequence.next().0,
-            from: last.next(),
-        }));
-    } else if released.is_none()
-        && successor.is_none()
-        && let Some(rest) = last_nonzero(&area[found.end - FRAMES_START..])
-    {
-        let bytes = rest as u64 + 1;
-        report.findings.push(Finding::TornTail {
-            path: segment.path.clone(),
-            offset: found.end as u64,
-            bytes,
-        });
+fn corrupt(segment: &Segment, found: &Scan, durable: OpId) -> Finding {
+    let (expected, offset) = found.invalid;
+    Finding::Damage(Error::Corrupt {
+        path: segment.path.clone(),
+        offset: offset as u64,
+        expected,
+        durable,
+    })
+}
+
+fn missing_successor(segment: &Segment, last: OpId) -> Finding {
+    Finding::Damage(Error::MissingSegment {
+        path: segment.path.parent().unwrap_or(Path::new("")).to_path_buf(),
+        sequence: segment.sequence.next().0,
+        from: last.next(),
+    })
+}
+
+fn torn_tail(segment: &Segment, offset: usize, rest: Rest) -> Finding {
+    Finding::TornTail {
+        path: segment.path.clone(),
+        offset: offset as u64,
+        bytes: rest.last.map_or(0, |last| last as u64 + 1),
     }
 }

@@ -15,7 +15,7 @@ use crate::chain::{Chain, Link, Recent};
 use crate::cursor::{Cursor, Entry, SharedEntry};
 use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
-use crate::format::{MANIFEST, Manifest, VERSION, decode_checked};
+use crate::format::{MANIFEST, Manifest, NewerVersion, OP_ID_MAX, VERSION, decode_versioned};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::poison::Poison;
 use crate::primitives::{AtomicBool, AtomicU8, AtomicU64, Instant, thread};
@@ -412,35 +412,29 @@ pub(crate) fn read_manifest(disk: &dyn Disk) -> Result<Manifest> {
             Error::NotFound { path }
         });
     };
-    let Some(manifest) = decode_checked::<Manifest>(&bytes, 0) else {
-        return Err(Error::DamagedMetadata {
-            path,
-            what: "checksum or contents are wrong",
-        });
+    let sane = |manifest: &Manifest| {
+        let numbers = [manifest.first_sequence, manifest.first_op_id];
+        numbers.iter().all(|number| (1..=OP_ID_MAX).contains(number)) && manifest.term < u32::MAX
     };
-    if manifest.version > VERSION {
-        return Err(Error::NewerFormat {
+    match decode_versioned::<Manifest>(&bytes) {
+        Some(Ok(manifest)) if sane(&manifest) => Ok(manifest),
+        Some(Err(NewerVersion(found))) => Err(Error::NewerFormat {
             path,
-            found: manifest.version,
+            found,
             known: VERSION,
-        });
-    }
-    let sane = |number: u64| (1..=u64::MAX / 2).contains(&number);
-    if !sane(manifest.first_sequence) || !sane(manifest.first_op_id) || manifest.term == u32::MAX {
-        return Err(Error::DamagedMetadata {
+        }),
+        _ => Err(Error::DamagedMetadata {
             path,
             what: "checksum or contents are wrong",
-        });
+        }),
     }
-    Ok(manifest)
 }
 
 /// Reads the manifest and the directory as they belong together, though a trim may come between the two.
 pub(crate) fn read_log(disk: &dyn Disk) -> Result<(Manifest, Chain)> {
     let mut manifest = read_manifest(disk)?;
     loop {
-        let (from, first) = (Sequence(manifest.first_sequence), OpId::new(manifest.first_op_id));
-        match Chain::read(disk, from, first) {
+        match Chain::read(disk, &manifest) {
             Ok(chain) => return Ok((manifest, chain)),
             Err(error) => {
                 let now = read_manifest(disk)?;

@@ -626,8 +626,50 @@ fn a_log_without_any_segment_is_refused() {
     for name in &names {
         fs::remove_file(dir.path().join(name)).unwrap();
     }
-    let error = options().open(dir.path()).unwrap_err();
-    assert!(matches!(error, Error::MissingSegment { sequence: 1, .. }), "{error:?}");
+    let [writing, reading] = both(dir.path());
+    for error in [writing, reading, verify(dir.path()).unwrap_err()] {
+        assert!(matches!(error, Error::MissingSegment { sequence: 1, .. }), "{error:?}");
+    }
+}
+
+/// Its writer died, or has not come further yet.
+#[test]
+fn a_log_that_has_only_its_first_manifest_is_new_and_empty() {
+    let (dir, names) = seven_segments();
+    let manifest = dir.path().join("MANIFEST");
+    let mut bytes = fs::read(&manifest).unwrap();
+    bytes[44..48].fill(0);
+    let crc = crc32fast::hash(&bytes[12..64]);
+    bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&manifest, bytes).unwrap();
+    for name in &names {
+        fs::remove_file(dir.path().join(name)).unwrap();
+    }
+    let dir = copy(dir.path());
+    let _ = fs::remove_file(dir.path().join("TAIL"));
+    assert_eq!(
+        OplogView::open(dir.path()).unwrap().newest(ReadConcern::Local),
+        OpId::ZERO
+    );
+    assert!(verify(dir.path()).unwrap().findings.is_empty());
+    assert_eq!(options().open(dir.path()).unwrap().watermarks().appended, OpId::ZERO);
+}
+
+/// The first segment has its name before the manifest has a term: a reader that comes meanwhile sees an empty log, or none
+/// yet.
+#[test]
+fn a_reader_that_comes_while_a_log_is_made_is_never_told_that_a_segment_is_missing() {
+    for _ in 0..30 {
+        let dir = temporary();
+        let path = dir.path().to_path_buf();
+        let writer = std::thread::spawn(move || options().open(path).unwrap().close().unwrap());
+        while !writer.is_finished() {
+            for result in [OplogView::open(dir.path()).map(|_| ()), verify(dir.path()).map(|_| ())] {
+                assert!(matches!(result, Ok(()) | Err(Error::NotALog { .. })), "{result:?}");
+            }
+        }
+        writer.join().unwrap();
+    }
 }
 
 #[test]

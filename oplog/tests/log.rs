@@ -470,9 +470,12 @@ fn a_view_that_is_older_than_the_tail_page_and_the_first_segment_catches_up() {
     let log = small().open(made.path()).unwrap();
     fill(&log, 3, 100);
     log.close().unwrap();
-    // A reader may come in the middle of a log's first open.
-    let manifest = made.path().join("MANIFEST");
-    std::fs::copy(&manifest, dir.path().join("MANIFEST")).unwrap();
+    // A reader may come in the middle of a log's first open, when the manifest has no term yet.
+    let mut manifest = std::fs::read(made.path().join("MANIFEST")).unwrap();
+    manifest[44..48].fill(0);
+    let crc = crc32fast::hash(&manifest[12..64]);
+    manifest[8..12].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(dir.path().join("MANIFEST"), manifest).unwrap();
     let view = OplogView::open(dir.path()).unwrap();
     let reader = std::thread::spawn(move || {
         let mut cursor = view.cursor_from_oldest(ReadConcern::Durable);

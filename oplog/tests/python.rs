@@ -115,10 +115,11 @@ fn engine(dir: &Path) -> Account {
 
 fn agree(dir: &Path, what: &str) -> Account {
     let (mut script, engine) = (script(dir), engine(dir));
-    if let Some(Finding::TornTail { path, offset, .. }) = verify(dir).ok().and_then(|mut report| report.findings.pop())
-    {
+    let findings = verify(dir).map_or(Vec::new(), |report| report.findings);
+    // The first; the others are of segments behind the end.
+    if let Some(Finding::TornTail { path, offset, .. }) = findings.first() {
         assert_eq!(script.verdict["verdict"], "torn tail", "{what}");
-        assert_eq!(script.verdict["offset"], offset, "{what}");
+        assert_eq!(script.verdict["offset"], *offset, "{what}");
         assert_eq!(
             script.verdict["file"],
             path.file_name().unwrap().to_str().unwrap(),

@@ -138,6 +138,22 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
 }
 
+/// What seeds the checksums of a sound segment.
+pub(crate) fn seed(segment: &Path) -> u32 {
+    u32_at(&fs::read(segment).unwrap(), 44)
+}
+
+/// A checked record with that body.
+pub(crate) fn record(magic: &[u8; 8], seed: u32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = magic.to_vec();
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(body);
+    let crc = crc32(seed, &bytes[12..]);
+    bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
 fn crc32(seed: u32, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(seed);
     hasher.update(bytes);
@@ -168,7 +184,7 @@ pub(crate) fn place(dir: &Path, op_id: u64) -> (PathBuf, Range<usize>) {
 }
 
 /// Changes the header of every frame of a segment and sets its CRC right.
-fn reframe(segment: &Path, change: impl Fn(&mut [u8])) {
+pub(crate) fn reframe(segment: &Path, change: impl Fn(&mut [u8])) {
     let mut bytes = fs::read(segment).unwrap();
     let seed = u32_at(&bytes, 44);
     for range in frames(&bytes) {
@@ -194,10 +210,15 @@ fn end(dir: &Path) -> (PathBuf, usize) {
 
 /// Puts the frames of the entries that come next behind the end, as their writer would have, but for what `change` does
 /// to the header of each.
-fn append_frames(dir: &Path, count: u64, change: impl Fn(&mut [u8])) {
-    let (newest, mut at) = end(dir);
-    let bytes = fs::read(&newest).unwrap();
+pub(crate) fn append_frames(dir: &Path, count: u64, change: impl Fn(&mut [u8])) {
+    append_frames_to(&segments(dir).pop().unwrap(), count, change);
+}
+
+/// The same in any segment.
+pub(crate) fn append_frames_to(segment: &Path, count: u64, change: impl Fn(&mut [u8])) {
+    let bytes = fs::read(segment).unwrap();
     let last = frames(&bytes).pop().unwrap();
+    let mut at = last.end;
     let header = &bytes[last][..HEADER];
     for n in 1..=count {
         let op_id = u64_at(header, 8) + n;
@@ -210,16 +231,16 @@ fn append_frames(dir: &Path, count: u64, change: impl Fn(&mut [u8])) {
         frame.extend_from_slice(&payload);
         frame.resize(frame.len().next_multiple_of(8), 0);
         seal_frame(&mut frame, u32_at(&bytes, 44), &change);
-        write_at(&newest, at, &frame);
+        write_at(segment, at, &frame);
         at += frame.len();
     }
 }
 
-fn zero(segment: &Path, range: Range<usize>) {
+pub(crate) fn zero(segment: &Path, range: Range<usize>) {
     write_at(segment, range.start, &vec![0; range.len()]);
 }
 
-fn remove_footer(segment: &Path) {
+pub(crate) fn remove_footer(segment: &Path) {
     zero(segment, SEGMENT as usize - TRAILER..SEGMENT as usize);
 }
 
@@ -282,7 +303,7 @@ pub(crate) const CASES: &[Case] = &[
         append_frames(dir, 1, |header| header[21] = 1);
     }),
     case("entry-with-a-lower-term", LAST, |dir| {
-        // Without slots: a search that begins at a slot does not know the term before it.
+        // Without slots, so that the search begins with the segment's first entry.
         zero(&segments(dir)[2], 512..1536);
         append_frames(dir, 1, |header| header[16..20].copy_from_slice(&1u32.to_le_bytes()));
     }),

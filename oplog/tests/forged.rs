@@ -1,0 +1,242 @@
+//! Forged logs: the checksums hold, and what they cover no writer wrote. Whoever made them, nothing panics, nothing is
+//! taken for durable that cannot have been, and writer, reader and `verify` agree.
+
+use std::fs;
+use std::path::Path;
+
+use tailwater_oplog::{Error, Finding, OpId, OplogView, ReadConcern, verify};
+
+mod common;
+
+use common::{
+    FRAMES_START, LAST, append_frames, append_frames_to, closed, frames, names, options, record, reframe,
+    remove_footer, seed, segments, write_at, zero,
+};
+
+const TRAILER: usize = 128;
+
+/// The last entry that a writer, a reader and `verify` find, who must agree.
+fn newest(dir: &Path) -> u64 {
+    let viewed = OplogView::open(dir).unwrap().newest(ReadConcern::Durable);
+    let report = verify(dir).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    assert_eq!(report.newest, viewed);
+    let log = options().open(dir).unwrap();
+    assert_eq!(log.watermarks().durable, viewed);
+    viewed.get()
+}
+
+/// What a writer and a reader are refused with.
+fn refused(dir: &Path) -> [Error; 2] {
+    [
+        options().open(dir).map(|_| ()).unwrap_err(),
+        OplogView::open(dir).map(|_| ()).unwrap_err(),
+    ]
+}
+
+fn forge_slot(segment: &Path, at: usize, fields: [u64; 3]) {
+    let body: Vec<u8> = fields.iter().flat_map(|field| field.to_le_bytes()).collect();
+    write_at(segment, at, &record(b"TAILWSLT", seed(segment), &body));
+}
+
+#[test]
+fn a_slot_beyond_what_its_segment_can_hold_is_no_slot() {
+    let room = |segment: &[u8]| ((segment.len() - TRAILER - FRAMES_START) / 40) as u64;
+    for at in [512, 1024] {
+        for far in [u64::MAX, u64::MAX - 1, 1 << 40, 0] {
+            let dir = closed(10);
+            let segment = segments(dir.path()).remove(0);
+            let bytes = fs::read(&segment).unwrap();
+            let end = frames(&bytes).pop().unwrap().end as u64;
+            let durable = if far == 0 { 1 + room(&bytes) } else { far };
+            forge_slot(&segment, at, [99, durable, end]);
+            assert_eq!(newest(dir.path()), 10, "{durable} at {at}");
+        }
+    }
+    // What it can hold may have been there.
+    let dir = closed(10);
+    let segment = segments(dir.path()).remove(0);
+    let last = room(&fs::read(&segment).unwrap());
+    forge_slot(&segment, 512, [99, last, FRAMES_START as u64]);
+    let error = options().open(dir.path()).unwrap_err();
+    assert!(
+        matches!(error, Error::Corrupt { durable, .. } if durable.get() == last),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_slot_whose_count_cannot_grow_is_no_slot() {
+    let dir = closed(10);
+    let segment = segments(dir.path()).remove(0);
+    forge_slot(&segment, 512, [u64::MAX, 3, FRAMES_START as u64 + 8]);
+    assert_eq!(newest(dir.path()), 10);
+    assert_eq!(newest(dir.path()), 10, "after another slot was written");
+}
+
+#[test]
+fn a_footer_beyond_what_its_segment_can_hold_is_no_footer() {
+    for last in [u64::MAX, 1 << 40] {
+        let dir = closed(10);
+        let segment = segments(dir.path()).remove(0);
+        let bytes = fs::read(&segment).unwrap();
+        let end = frames(&bytes).pop().unwrap().end as u64;
+        let mut body: Vec<u8> = [1, last, end, 1, 1]
+            .iter()
+            .flat_map(|field: &u64| field.to_le_bytes())
+            .collect();
+        body.extend_from_slice(&[0; 8]);
+        body[44..].copy_from_slice(&seed(&segment).to_le_bytes());
+        write_at(
+            &segment,
+            bytes.len() - TRAILER,
+            &record(b"TAILWEND", seed(&segment), &body),
+        );
+        assert_eq!(newest(dir.path()), 10, "{last}");
+    }
+}
+
+#[test]
+fn a_name_beyond_all_opids_is_no_segments() {
+    let dir = closed(10);
+    fs::write(dir.path().join("0000000002-18446744073709551615.seg"), "not a segment").unwrap();
+    assert_eq!(newest(dir.path()), 10);
+}
+
+/// Changes both copies of a segment's header and sets their checksums right.
+fn forge_header(segment: &Path, change: impl Fn(&mut Vec<u8>)) {
+    let mut body = fs::read(segment).unwrap()[16..64].to_vec();
+    change(&mut body);
+    for at in [0, 1536] {
+        write_at(segment, at, &record(b"TAILWSEG", 0, &body));
+    }
+}
+
+#[test]
+fn a_length_that_no_segment_has_is_refused_and_the_file_stays_as_it_is() {
+    for length in [(2u64 << 30) + 4096, 1 << 40, u64::MAX - 7] {
+        let dir = closed(10);
+        let segment = segments(dir.path()).remove(0);
+        forge_header(&segment, |body| body[32..40].copy_from_slice(&length.to_le_bytes()));
+        let before = fs::read(&segment).unwrap();
+        for error in refused(dir.path()) {
+            assert!(matches!(error, Error::DamagedMetadata { .. }), "{length}: {error:?}");
+        }
+        assert!(fs::read(&segment).unwrap() == before, "{length}");
+    }
+}
+
+#[test]
+fn only_a_segment_that_belongs_here_is_made_whole_again() {
+    for field in [4, 20] {
+        let dir = closed(10);
+        let segment = segments(dir.path()).remove(0);
+        forge_header(&segment, |body| body[field] ^= 1);
+        let short = fs::read(&segment).unwrap()[..9000].to_vec();
+        fs::write(&segment, &short).unwrap();
+        for error in refused(dir.path()) {
+            assert!(matches!(error, Error::ForeignSegment { .. }), "{error:?}");
+        }
+        assert!(fs::read(&segment).unwrap() == short);
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused_by_name_however_long_its_records_are() {
+    for length in [4, 20, 47, 49, 100, 400] {
+        let mut body = vec![0xa5; length];
+        body[..4].copy_from_slice(&2u32.to_le_bytes());
+        let manifest = closed(10);
+        fs::write(manifest.path().join("MANIFEST"), record(b"TAILWMAN", 0, &body)).unwrap();
+        let header = closed(10);
+        forge_header(&segments(header.path())[0], |old| *old = body.clone());
+        for dir in [manifest, header] {
+            for error in refused(dir.path()) {
+                assert!(
+                    matches!(error, Error::NewerFormat { found: 2, known: 1, .. }),
+                    "{length}: {error:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_longer_record_of_this_version_is_damaged() {
+    let dir = closed(10);
+    let mut body = vec![0; 56];
+    body[0] = 1;
+    fs::write(dir.path().join("MANIFEST"), record(b"TAILWMAN", 0, &body)).unwrap();
+    for error in refused(dir.path()) {
+        assert!(matches!(error, Error::DamagedMetadata { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn an_entry_that_claims_to_have_been_durable_before_it_was_written_is_corrupt_for_all() {
+    for watermark in [LAST + 1, LAST + 2, u64::MAX] {
+        let dir = closed(LAST);
+        append_frames(dir.path(), 1, |header| {
+            header[32..40].copy_from_slice(&watermark.to_le_bytes());
+        });
+        let view = OplogView::open(dir.path()).unwrap();
+        let mut cursor = view.cursor_from_oldest(ReadConcern::Durable);
+        while cursor.position().get() <= LAST {
+            assert!(cursor.try_next().unwrap().is_some());
+        }
+        let next = OpId::new(LAST + 1);
+        for error in [
+            cursor.try_next().map(|_| ()).unwrap_err(),
+            view.get(next, ReadConcern::Durable).map(|_| ()).unwrap_err(),
+            options().open(dir.path()).map(|_| ()).unwrap_err(),
+        ] {
+            assert!(
+                matches!(error, Error::Corrupt { expected, .. } if expected == next),
+                "{error:?}"
+            );
+        }
+        let findings = verify(dir.path()).unwrap().findings;
+        assert!(
+            matches!(findings[..], [Finding::Damage(Error::Corrupt { expected, .. })] if expected == next),
+            "{findings:?}"
+        );
+        // What it claims is no position that a cursor could not have.
+        assert!(view.cursor_from_now(ReadConcern::Durable).position() > OpId::new(LAST));
+    }
+}
+
+#[test]
+fn an_entry_of_a_lower_term_behind_a_slot_is_no_entry() {
+    let dir = closed(LAST);
+    append_frames(dir.path(), 1, |header| {
+        header[16..20].copy_from_slice(&1u32.to_le_bytes());
+    });
+    assert_eq!(newest(dir.path()), LAST);
+    assert!(names(dir.path()).iter().any(|name| name.starts_with("torn-")));
+}
+
+#[test]
+fn an_entry_of_a_lower_term_than_the_sealed_segments_is_no_entry() {
+    let dir = closed(20);
+    let segment = segments(dir.path()).remove(1);
+    zero(&segment, 512..1536);
+    reframe(&segment, |header| {
+        header[16..20].copy_from_slice(&1u32.to_le_bytes());
+        header[32..40].fill(0);
+    });
+    assert_eq!(newest(dir.path()), 10);
+}
+
+#[test]
+fn an_entry_of_a_lower_term_behind_the_end_of_a_full_segment_is_not_read() {
+    let dir = closed(20);
+    let segment = segments(dir.path()).remove(0);
+    let bytes = fs::read(&segment).unwrap();
+    remove_footer(&segment);
+    let end = frames(&bytes).pop().unwrap().end;
+    forge_slot(&segment, 512, [99, 10, end as u64]);
+    append_frames_to(&segment, 1, |header| {
+        header[16..20].copy_from_slice(&1u32.to_le_bytes());
+    });
+    assert_eq!(newest(dir.path()), 20);
+}
