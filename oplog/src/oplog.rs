@@ -21,7 +21,9 @@ use crate::keeper::Keeper;
 use crate::options::{Durability, Options};
 use crate::recovery::{self, Evidence};
 use crate::region::RingWriter;
+use crate::retention::Facts;
 use crate::segment::{Segment, frames_capacity, prepared_records};
+use crate::slots::Slots;
 use crate::sync::Syncer;
 use crate::tail::{Tail, Watermarks};
 use crate::view::{OplogView, Shared, read_manifest};
@@ -87,6 +89,8 @@ pub(crate) struct Core {
     appender: Mutex<Appender>,
     /// The manifest as it is on disk; its lock also orders trims.
     manifest: Mutex<Manifest>,
+    pub(crate) slots: Slots,
+    pub(crate) facts: Facts,
 }
 
 impl Core {
@@ -96,6 +100,12 @@ impl Core {
 
     pub(crate) fn disk(&self) -> &dyn Disk {
         &*self.shared.disk
+    }
+
+    pub(crate) fn view(&self) -> OplogView {
+        OplogView {
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -178,6 +188,7 @@ impl Oplog {
         };
         let log_id = LogId::from_bytes(manifest.log_id);
         let (first_sequence, first) = (Sequence(manifest.first_sequence), OpId::new(manifest.first_op_id));
+        let slots = Slots::read(&*disk, log_id)?;
         remove(&*disk, |file| matches!(file, FileName::Spare))?;
         let mut chain = Chain::read(&*disk, first_sequence, first)?;
         if chain.newest().is_none() {
@@ -206,6 +217,7 @@ impl Oplog {
             false => Evidence::default(),
         };
         let recovered = recovery::recover(&*disk, log_id, &chain, evidence)?;
+        slots.settle(first, recovered.end.next);
 
         // Only now has it been seen that manifest and segments belong together.
         remove(
@@ -252,6 +264,8 @@ impl Oplog {
                 scratch: Vec::new(),
             }),
             manifest: Mutex::new(manifest),
+            slots,
+            facts: Facts::default(),
             shared,
         });
         tracing::info!(
@@ -273,7 +287,7 @@ impl Oplog {
         })
     }
 
-    fn core(&self) -> &Arc<Core> {
+    pub(crate) fn core(&self) -> &Arc<Core> {
         &self.handle.core
     }
 
@@ -327,8 +341,9 @@ impl Oplog {
     }
 
     /// Removes whole segments that hold only entries below `before`, oldest first, and returns the oldest entry that is
-    /// left. It never removes the newest segment or an entry that is not durable. Appends go on meanwhile; readers inside a
-    /// removed segment finish it.
+    /// left. It never removes the newest segment, an entry that is not durable, or one that an active retention slot holds:
+    /// to be rid of those, [drop](Oplog::slot_drop) the slot. Appends go on meanwhile; readers inside a removed segment
+    /// finish it.
     ///
     /// # Errors
     ///
@@ -340,9 +355,7 @@ impl Oplog {
     /// The reading face.
     #[must_use]
     pub fn view(&self) -> OplogView {
-        OplogView {
-            shared: Arc::clone(&self.core().shared),
-        }
+        self.core().view()
     }
 
     /// The watermarks now.
@@ -394,6 +407,10 @@ impl Handle {
             let _ = thread.join();
         }
         let result = core.syncer.finish(core);
+        if let Err(error) = core.slots.save(core) {
+            // As after a crash: they go back to what was written last.
+            tracing::warn!(%error, "writing the positions of retention slots");
+        }
         core.keeper.discard_spare(core);
         if result.is_ok() {
             buffer::remove(core.disk());
@@ -653,11 +670,14 @@ impl Core {
         (Arc::clone(&appender.segment), appender.next.previous(), appender.offset)
     }
 
-    fn trim(&self, before: OpId) -> Result<OpId> {
+    pub(crate) fn trim(&self, before: OpId) -> Result<OpId> {
         if self.is_closed() {
             return Err(Error::Closed);
         }
         self.syncer.check(self)?;
+        // Held to the end, so that no slot comes to hold what is being removed.
+        let mut slots = self.slots.lock_written();
+        let before = before.min(self.slots.floor(self, &mut slots)?);
         let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
         let chain = self.shared.chain.load_full();
         let before = before.min(self.tail().durable().next());

@@ -10,6 +10,7 @@
 //! bytes, and the next sync skips them unless they have been written again.
 
 mod faults;
+mod retention;
 mod schedules;
 
 use std::any::Any;
