@@ -268,6 +268,8 @@ impl Oplog {
             facts: Facts::default(),
             shared,
         });
+        // Only what did not fit the log; before anything is appended that a slot set back is to hold.
+        core.slots.save(&core)?;
         tracing::info!(
             path = %core.disk().path().display(), log = %log_id, term = %core.term,
             last = %recovered.end.next.previous(), "log opened for writing"
@@ -634,8 +636,7 @@ impl Core {
         tracing::debug!(segment = %path.display(), first = %appender.next, "rolled to a new segment");
 
         // From here on the segment is the newest. The chain first: who finds the old one full must find its successor.
-        let chain = self.shared.chain.load().with(Link::mapped(&segment));
-        self.shared.chain.store(Arc::new(chain));
+        self.shared.chain.rcu(|chain| chain.with(Link::mapped(&segment)));
         appender.segment.set_last(appender.next.previous());
         self.syncer.rolled(Arc::clone(&segment));
         let after = appender.base + appender.offset as u64;
@@ -699,12 +700,8 @@ impl Core {
         write_manifest(self.disk(), &changed)?;
         *manifest = changed;
         self.tail().set_oldest(keep_from.first);
-        {
-            // Rolls replace the chain too, under the append lock.
-            let _appender = self.lock_appender();
-            let chain = self.shared.chain.load().from(keep_from.sequence);
-            self.shared.chain.store(Arc::new(chain));
-        }
+        // Not under the append lock: an append may hold it and wait for the housekeeping thread, which trims.
+        self.shared.chain.rcu(|chain| chain.from(keep_from.sequence));
         self.shared.recent.forget_before(keep_from.sequence);
         tracing::info!(oldest = %keep_from.first, "trimmed");
         for link in chain.links().iter().filter(|link| link.sequence < keep_from.sequence) {

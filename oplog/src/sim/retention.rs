@@ -6,6 +6,7 @@ use super::{File, Rng, SimDisk};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{MANIFEST, Manifest, encode_checked};
+use crate::frame::crc32;
 use crate::ids::OpId;
 use crate::oplog::Oplog;
 use crate::options::{Durability, Options};
@@ -296,6 +297,8 @@ fn a_position_is_written_no_further_than_the_log_is_durable() {
     // Has the file written.
     log.slot_create("b", behind, WIDE).unwrap();
     let crashed = disk.crash_to_durable();
+    let file = crashed.read(RETENTION).unwrap().unwrap();
+    assert_eq!(file[44..52], durable.next().get().to_le_bytes());
     let log_after = open(&crashed, Retention::default()).unwrap();
     for name in ["a", "b"] {
         assert_eq!(slot(&log_after, name).unwrap().position, durable.next());
@@ -349,7 +352,7 @@ fn slots_of_another_log_or_of_a_newer_release_are_refused() {
             bytes.clone_from(&good);
             bytes[at] ^= 2;
             let body = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
-            let crc = crate::frame::crc32(0, &bytes[12..16 + body]);
+            let crc = crc32(0, &bytes[12..16 + body]);
             bytes[8..12].copy_from_slice(&crc.to_le_bytes());
         });
         open(&disk, Retention::default()).unwrap_err()
@@ -381,8 +384,22 @@ fn slots_are_fitted_to_the_log_that_is_found() {
     let log = open(&disk, Retention::default()).unwrap();
     assert_eq!(slot(&log, "overtaken").unwrap().state, SlotState::Lost);
     assert_eq!(slot(&log, "ahead").unwrap().position, last.next());
-    log.core().slots.settle(second, last);
-    assert_eq!(slot(&log, "ahead").unwrap().position, last);
+    log.close().unwrap();
+    edit(&disk, RETENTION, |bytes| {
+        bytes[44..52].copy_from_slice(&(last.get() + 100).to_le_bytes());
+        let body = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
+        let crc = crc32(0, &bytes[12..16 + body]);
+        bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+    });
+    let log = open(&disk, Retention::default()).unwrap();
+    assert_eq!(slot(&log, "ahead").unwrap().position, last.next());
+    let crashed = disk.crash_to_durable();
+    let file = crashed.read(RETENTION).unwrap().unwrap();
+    assert_eq!(
+        file[44..52],
+        last.next().get().to_le_bytes(),
+        "before anything is appended"
+    );
 }
 
 #[test]
