@@ -50,7 +50,7 @@ fn fill(log: &Oplog, count: u64) -> OpId {
 
 /// Waits for what the housekeeping thread does.
 fn wait_until(what: &str, done: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !done() {
         assert!(Instant::now() < deadline, "{what} does not come");
         std::thread::sleep(Duration::from_millis(2));
@@ -117,25 +117,26 @@ fn entries_of_age_go_though_nothing_is_appended() {
     let age = Duration::from_millis(300);
     let log = options(None, Some(age)).open(dir.path()).unwrap();
     let view = log.view();
-    let last = fill(&log, 50);
-    let before_newest = OpId::new(segments(dir.path()).last().map_or(0, |path| first_of(path)) - 1);
-    let newest_time = view.get(last, ReadConcern::Durable).unwrap().timestamp();
+    let mut times = vec![Timestamp::default()];
+    let mut last = OpId::ZERO;
+    for _ in 0..50 {
+        let outcome = log.append(KIND, &payload(last.next()), Durability::Memory).unwrap();
+        last = outcome.last;
+        times.push(outcome.timestamp);
+    }
+    log.sync(last).unwrap();
     wait_until("age", || {
-        let oldest = log.watermarks().oldest;
+        let gone = log.watermarks().oldest.previous().get();
         // Whatever is gone was of age.
-        if oldest > OpId::FIRST {
-            let next = view.get(oldest, ReadConcern::Durable).unwrap().timestamp();
-            assert!(next >= Timestamp::from_nanos(0) && next <= newest_time);
-        }
-        oldest > before_newest
+        let now = Timestamp::now().as_nanos();
+        assert!(gone == 0 || times[gone as usize].as_nanos() + age.as_nanos() as u64 <= now);
+        segments(dir.path()).len() == 1
     });
-    let last_removed_at_most = Timestamp::now().as_nanos() - age.as_nanos() as u64;
-    let oldest = view.get(log.watermarks().oldest, ReadConcern::Durable).unwrap();
-    assert!(oldest.timestamp().as_nanos() < last_removed_at_most + age.as_nanos() as u64);
     // The newest segment stays, however old.
-    check_from(&view, oldest.op_id(), last);
+    let oldest = log.watermarks().oldest;
+    assert!(oldest > OpId::FIRST && oldest <= last);
     std::thread::sleep(age);
-    check_from(&view, oldest.op_id(), last);
+    check_from(&view, oldest, last);
 }
 
 #[test]
@@ -147,11 +148,6 @@ fn young_entries_stay() {
     let log = options(None, Some(Duration::from_secs(3600))).open(dir.path()).unwrap();
     let last = last.max(fill(&log, 60));
     check_from(&log.view(), OpId::FIRST, last);
-}
-
-fn first_of(segment: &Path) -> u64 {
-    let stem = segment.file_stem().unwrap().to_str().unwrap();
-    stem.split_once('-').unwrap().1.parse().unwrap()
 }
 
 #[test]
@@ -187,7 +183,8 @@ fn at_its_cap_a_dead_consumer_loses_by_name_and_the_disk_does_not_fill() {
     log.slot_create("dead", OpId::FIRST, cap(5)).unwrap();
     log.slot_create("alive", OpId::FIRST, cap(5)).unwrap();
     let mut reader = log.view().cursor(OpId::FIRST, ReadConcern::Durable).unwrap();
-    reader.try_next().unwrap().unwrap();
+    fill(&log, 1);
+    assert!(reader.try_next().unwrap().is_some());
     let mut most = 0;
     for _ in 0..40 {
         let last = fill(&log, 5);
