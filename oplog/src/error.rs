@@ -133,6 +133,44 @@ pub enum Error {
         /// The oldest OpID still there.
         oldest: OpId,
     },
+    /// The retention slot lagged by more than its cap, so that what it held may be gone.
+    #[error(
+        "retention slot {name:?} at entry {position} is lost: it lagged by more than {max_lag_bytes} bytes, or its entries were gone when the log was opened; drop it or create it anew, and start its consumer from a snapshot or from the oldest entry"
+    )]
+    SlotLost {
+        /// Its name.
+        name: String,
+        /// Where it stood.
+        position: OpId,
+        /// Its cap.
+        max_lag_bytes: u64,
+    },
+    /// There is no retention slot of that name.
+    #[error("there is no retention slot {name:?}: create it first")]
+    NoSuchSlot {
+        /// The name.
+        name: String,
+    },
+    /// There is an active retention slot of that name.
+    #[error("there is a retention slot {name:?} already, at entry {position}: go on from there, or drop it first")]
+    SlotExists {
+        /// The name.
+        name: String,
+        /// Where it stands.
+        position: OpId,
+    },
+    /// The log has as many retention slots as it can have.
+    #[error("the log has {max} retention slots, which is as many as there can be: drop one that is not needed")]
+    TooManySlots {
+        /// How many there can be.
+        max: usize,
+    },
+    /// The text cannot be the name of a retention slot.
+    #[error("the name of a retention slot is {what}: it must have 1 to 120 bytes and no control characters")]
+    InvalidSlotName {
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// The entry has not been written yet.
     #[error("entry {requested} does not exist yet: the newest is {newest}")]
     Ahead {
@@ -233,11 +271,16 @@ impl Error {
             | Error::ForeignSegment { .. }
             | Error::MalformedEntry { .. }
             | Error::Corrupt { .. } => ErrorKind::Corrupt,
-            Error::HistoryLost { .. } => ErrorKind::HistoryLost,
+            Error::HistoryLost { .. } | Error::SlotLost { .. } => ErrorKind::HistoryLost,
             Error::OtherLog { .. } | Error::Diverged { .. } => ErrorKind::OtherHistory,
-            Error::Ahead { .. } | Error::TooLarge { .. } | Error::InvalidOption { .. } | Error::EmptyBatch => {
-                ErrorKind::InvalidInput
-            }
+            Error::Ahead { .. }
+            | Error::TooLarge { .. }
+            | Error::InvalidOption { .. }
+            | Error::NoSuchSlot { .. }
+            | Error::SlotExists { .. }
+            | Error::TooManySlots { .. }
+            | Error::InvalidSlotName { .. }
+            | Error::EmptyBatch => ErrorKind::InvalidInput,
             Error::Poisoned { .. } => ErrorKind::Poisoned,
             Error::Closed => ErrorKind::Closed,
         }

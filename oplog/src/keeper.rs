@@ -1,4 +1,5 @@
-//! The log's housekeeping thread: prepares the next segment before it is needed, and writes the footers of full segments.
+//! The log's housekeeping thread: prepares the next segment before it is needed, writes the footers of full segments, and
+//! removes what retention does not keep, in this order.
 //!
 //! A segment is ready as soon as its blocks are allocated. What time is left until it is needed goes into writing zeros over
 //! them, and it is taken as it is: no append waits for zeros.
@@ -6,13 +7,15 @@
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use crate::disk::{Medium, ZEROS_BYTES};
 use crate::error::{Error, Result};
 use crate::format::FRAMES_START;
 use crate::ids::{OpId, Sequence};
 use crate::oplog::{Core, prepare_spare};
-use crate::primitives::{AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, yield_to_others};
+use crate::primitives::{AtomicBool, AtomicUsize, Condvar, Instant, Mutex, MutexGuard, yield_to_others};
+use crate::retention::Pace;
 use crate::segment::Segment;
 
 /// A segment file that has been prepared, and is not part of the log yet.
@@ -44,12 +47,16 @@ const ZEROS_FOR_EACH: usize = 2;
 const UNSYNCED_MAX: u64 = 1024;
 /// The thread yields to all others: what it does can wait.
 const NICE: i32 = 10;
+/// After a failure, retention is tried again when so much time has passed or something happens.
+const RETRY: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 struct Jobs {
     spare: Spare,
     /// Full and durable segments that need their footer, oldest first.
     full: Vec<Arc<Segment>>,
+    /// When to look whether something is to be removed.
+    retain_at: Option<Instant>,
     stop: bool,
 }
 
@@ -90,6 +97,7 @@ impl Keeper {
         let jobs = Jobs {
             spare: Spare::None,
             full,
+            retain_at: Some(Instant::now()),
             stop: false,
         };
         Keeper {
@@ -170,6 +178,12 @@ impl Keeper {
         self.changed.notify_all();
     }
 
+    /// Has the thread look whether something is to be removed.
+    pub(crate) fn retain(&self) {
+        self.lock().retain_at = Some(Instant::now());
+        self.changed.notify_all();
+    }
+
     pub(crate) fn stop(&self) {
         self.lock().stop = true;
         self.changed.notify_all();
@@ -205,6 +219,14 @@ impl Keeper {
                     tracing::error!(%error, segment = %segment.path.display(), "sealing a segment");
                 }
                 jobs = keeper.lock();
+                jobs.retain_at = Some(Instant::now());
+            } else if jobs.retain_at.is_some_and(|at| at <= Instant::now()) {
+                jobs.retain_at = None;
+                drop(jobs);
+                let next = retain(core);
+                jobs = keeper.lock();
+                // Asked for meanwhile, it is sooner.
+                jobs.retain_at = jobs.retain_at.or(next);
             } else if let Spare::Ready(prepared) = &mut jobs.spare
                 && prepared.filled < core.segment_bytes as usize
                 && keeper.zeros_due.load(Ordering::Relaxed) >= ZEROS_BYTES
@@ -222,6 +244,10 @@ impl Keeper {
                 if let Err(error) = filled {
                     jobs.fill_failed(core, error);
                 }
+            } else if let Some(at) = jobs.retain_at {
+                let left = at.saturating_duration_since(Instant::now());
+                let waited = keeper.changed.wait_timeout(jobs, left);
+                jobs = waited.unwrap_or_else(PoisonError::into_inner).0;
             } else {
                 jobs = keeper.changed.wait(jobs).unwrap_or_else(PoisonError::into_inner);
             }
@@ -270,6 +296,21 @@ fn fill(prepared: &mut Prepared, length: usize) -> io::Result<()> {
         .write_at(prepared.filled, &ZEROS[..end - prepared.filled])?;
     prepared.filled = end;
     Ok(())
+}
+
+/// Does a step of retention; returns when to take the next.
+fn retain(core: &Core) -> Option<Instant> {
+    let now = Instant::now();
+    match core.retain() {
+        Ok(Pace::Again) => Some(now),
+        // A time that cannot be named does not come.
+        Ok(Pace::After(wait)) => now.checked_add(wait),
+        Ok(Pace::Rest) | Err(Error::Closed | Error::Poisoned { .. }) => None,
+        Err(error) => {
+            tracing::error!(%error, "removing old segments");
+            Some(now + RETRY)
+        }
+    }
 }
 
 fn seal(core: &Core, segment: &Segment) -> Result<()> {

@@ -22,7 +22,9 @@ use crate::primitives::thread::{self, JoinHandle};
 use crate::primitives::{Mutex, MutexGuard};
 use crate::recovery::{self, Evidence};
 use crate::region::RingWriter;
+use crate::retention::Facts;
 use crate::segment::{Segment, frames_capacity, prepared_records};
+use crate::slots::Slots;
 use crate::stats::{Meters, Stats};
 use crate::sync::Syncer;
 use crate::tail::{Tail, Watermarks};
@@ -92,6 +94,8 @@ pub(crate) struct Core {
     appender: Mutex<Appender>,
     /// The manifest as it is on disk; its lock also orders trims.
     manifest: Mutex<Manifest>,
+    pub(crate) slots: Slots,
+    pub(crate) facts: Facts,
 }
 
 impl Core {
@@ -101,6 +105,12 @@ impl Core {
 
     pub(crate) fn disk(&self) -> &dyn Disk {
         &*self.shared.disk
+    }
+
+    pub(crate) fn view(&self) -> OplogView {
+        OplogView {
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -183,6 +193,7 @@ impl Oplog {
         };
         let log_id = LogId::from_bytes(manifest.log_id);
         let (first_sequence, first) = (Sequence(manifest.first_sequence), OpId::new(manifest.first_op_id));
+        let slots = Slots::read(&*disk, log_id)?;
         remove(&*disk, |file| matches!(file, FileName::Spare))?;
         let mut chain = Chain::read(&*disk, &manifest)?;
         let new = chain.newest().is_none();
@@ -208,6 +219,7 @@ impl Oplog {
             },
         };
         let recovered = recovery::recover(&*disk, log_id, &chain, evidence)?;
+        slots.settle(first, recovered.end.next);
 
         // Only now has it been seen that manifest and segments belong together.
         remove(
@@ -255,8 +267,12 @@ impl Oplog {
                 scratch: Vec::new(),
             }),
             manifest: Mutex::new(manifest),
+            slots,
+            facts: Facts::default(),
             shared,
         });
+        // Only what did not fit the log; before anything is appended that a slot set back is to hold.
+        core.slots.save(&core)?;
         tracing::info!(
             path = %core.disk().path().display(), log = %log_id, term = %core.term,
             last = %recovered.end.next.previous(), "log opened for writing"
@@ -276,7 +292,7 @@ impl Oplog {
         })
     }
 
-    fn core(&self) -> &Arc<Core> {
+    pub(crate) fn core(&self) -> &Arc<Core> {
         &self.handle.core
     }
 
@@ -330,8 +346,9 @@ impl Oplog {
     }
 
     /// Removes whole segments that hold only entries below `before`, oldest first, and returns the oldest entry that is
-    /// left. It never removes the newest segment or an entry that is not durable. Appends go on meanwhile; readers inside a
-    /// removed segment finish it.
+    /// left. It never removes the newest segment, an entry that is not durable, or one that an active retention slot holds:
+    /// to be rid of those, [drop](Oplog::slot_drop) the slot. Appends go on meanwhile; readers inside a removed segment
+    /// finish it.
     ///
     /// # Errors
     ///
@@ -343,9 +360,7 @@ impl Oplog {
     /// The reading face.
     #[must_use]
     pub fn view(&self) -> OplogView {
-        OplogView {
-            shared: Arc::clone(&self.core().shared),
-        }
+        self.core().view()
     }
 
     /// The watermarks now.
@@ -418,6 +433,10 @@ impl Handle {
             let _ = thread.join();
         }
         let result = core.syncer.finish(core);
+        if let Err(error) = core.slots.save(core) {
+            // As after a crash: they go back to what was written last.
+            tracing::warn!(%error, "writing the positions of retention slots");
+        }
         core.keeper.discard_spare(core);
         if result.is_ok() {
             buffer::remove(core.disk());
@@ -657,8 +676,7 @@ impl Core {
         tracing::debug!(segment = %path.display(), first = %appender.next, "rolled to a new segment");
 
         // From here on the segment is the newest. The chain first: who finds the old one full must find its successor.
-        let chain = self.shared.chain.load().with(Link::mapped(&segment));
-        self.shared.chain.store(Arc::new(chain));
+        self.shared.chain.rcu(|chain| chain.with(Link::mapped(&segment)));
         appender.segment.set_last(appender.next.previous());
         self.syncer.rolled(Arc::clone(&segment));
         let after = appender.base + appender.offset as u64;
@@ -695,11 +713,14 @@ impl Core {
         (Arc::clone(&appender.segment), appender.next.previous(), appender.offset)
     }
 
-    fn trim(&self, before: OpId) -> Result<OpId> {
+    pub(crate) fn trim(&self, before: OpId) -> Result<OpId> {
         if self.is_closed() {
             return Err(Error::Closed);
         }
         self.syncer.check(self)?;
+        // Held to the end, so that no slot comes to hold what is being removed.
+        let mut slots = self.slots.lock_written();
+        let before = before.min(self.slots.floor(self, &mut slots)?);
         let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
         let chain = self.shared.chain.load_full();
         let before = before.min(self.tail().durable().next());
@@ -721,12 +742,8 @@ impl Core {
         write_manifest(self.disk(), &changed)?;
         *manifest = changed;
         self.tail().set_oldest(keep_from.first);
-        {
-            // Rolls replace the chain too, under the append lock.
-            let _appender = self.lock_appender();
-            let chain = self.shared.chain.load().from(keep_from.sequence);
-            self.shared.chain.store(Arc::new(chain));
-        }
+        // Not under the append lock: an append may hold it and wait for the housekeeping thread, which trims.
+        self.shared.chain.rcu(|chain| chain.from(keep_from.sequence));
         self.shared.recent.forget_before(keep_from.sequence);
         tracing::info!(oldest = %keep_from.first, "trimmed");
         for link in chain.links().iter().filter(|link| link.sequence < keep_from.sequence) {

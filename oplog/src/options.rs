@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::oplog::Oplog;
+use crate::retention::Retention;
 
 /// Smallest segment.
 pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
@@ -46,6 +47,8 @@ pub struct Options {
     pub group_delay: Duration,
     /// No sync is held back once so many writers wait for it. Default 1024.
     pub group_size: u64,
+    /// What the log removes by itself. Default nothing.
+    pub retention: Retention,
     /// Whether a missing directory, or an empty one, becomes a new log. Default true.
     pub create: bool,
 }
@@ -57,6 +60,7 @@ impl Default for Options {
             sync_interval: Duration::from_millis(50),
             group_delay: Duration::from_micros(50),
             group_size: 1024,
+            retention: Retention::default(),
             create: true,
         }
     }

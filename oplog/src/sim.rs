@@ -11,6 +11,8 @@
 
 #[path = "sim/faults.rs"]
 mod faults;
+#[path = "sim/retention.rs"]
+mod retention;
 #[path = "sim/schedules.rs"]
 mod schedules;
 

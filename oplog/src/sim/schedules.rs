@@ -1,4 +1,4 @@
-//! Random schedules of appends, batches, syncs, rolls, trims, closes, faults and crashes, against a model that knows what
+//! Random schedules of appends, batches, syncs, rolls, trims, slots, closes, faults and crashes, against a model that knows what
 //! was appended and what was acknowledged.
 //!
 //! A failing schedule prints its seed; `TAILWATER_SEED=<seed> cargo test -p tailwater-oplog schedules` runs it alone, and
@@ -14,6 +14,7 @@ use crate::error::ErrorKind;
 use crate::ids::{OpId, Term};
 use crate::oplog::{Oplog, Record};
 use crate::options::{Durability, Options};
+use crate::slots::{SlotOptions, SlotState};
 use crate::tail::Tail;
 use crate::view::{OplogView, ReadConcern};
 
@@ -41,6 +42,17 @@ impl Written {
     }
 }
 
+/// The one retention slot of a log.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// A position that was written.
+    low: OpId,
+    /// Where it stands.
+    high: OpId,
+    /// Whether a crash must leave it.
+    surely: bool,
+}
+
 /// Counts over a whole run.
 #[derive(Debug, Default)]
 struct Tally {
@@ -66,6 +78,7 @@ struct World {
     /// A trim that was under way when power failed may have been done or not.
     oldest: [OpId; 2],
     term: Term,
+    held: Option<Held>,
 }
 
 impl World {
@@ -90,6 +103,7 @@ impl World {
             survives_kill: 0,
             oldest: [OpId::FIRST; 2],
             term: Term::default(),
+            held: None,
         }
     }
 
@@ -198,6 +212,7 @@ impl World {
             marks.oldest,
             self.oldest
         );
+        self.check_slot(log);
         if last > 0 {
             assert!(
                 self.model[last as usize - 1].ends_batch,
@@ -224,6 +239,71 @@ impl World {
         self.acknowledged = last;
         self.model.truncate(last as usize);
         lost
+    }
+
+    fn check_slot(&mut self, log: &Oplog) {
+        let found = log.slots().pop();
+        match (found, &mut self.held) {
+            (Some(found), Some(held)) => {
+                let sound = found.state == SlotState::Active
+                    && (held.low..=held.high).contains(&found.position)
+                    && found.position >= log.watermarks().oldest;
+                assert!(sound, "schedule {}: {found:?} of {held:?}", self.seed);
+                *held = Held {
+                    low: found.position,
+                    high: found.position,
+                    surely: true,
+                };
+            }
+            (Some(found), None) => panic!("schedule {}: {found:?} was dropped", self.seed),
+            (None, held) => {
+                assert!(
+                    !held.is_some_and(|held| held.surely),
+                    "schedule {}: {held:?}",
+                    self.seed
+                );
+                *held = None;
+            }
+        }
+    }
+
+    /// Creates the slot, advances it, or drops it.
+    fn hold(&mut self, log: &Oplog) {
+        let (oldest, next) = (log.view().shared.oldest(), appended(log).next());
+        let random = |rng: &mut Rng, from: OpId| OpId::new(from.get() + rng.below(next.get() - from.get() + 1));
+        let Some(held) = self.held else {
+            let from = random(&mut self.rng, oldest);
+            let written = from.min(log.view().newest(ReadConcern::Durable).next());
+            let options = SlotOptions {
+                max_lag_bytes: u64::MAX,
+            };
+            let created = log.slot_create("consumer", from, options).is_ok();
+            if created || self.disk.after_power_loss().is_some() {
+                self.held = Some(Held {
+                    low: written,
+                    high: from,
+                    surely: created,
+                });
+            }
+            return;
+        };
+        if self.rng.percent(20) {
+            match log.slot_drop("consumer") {
+                Ok(()) => self.held = None,
+                Err(_) => {
+                    let surely = self.disk.after_power_loss().is_none();
+                    self.held = Some(Held { surely, ..held });
+                }
+            }
+            return;
+        }
+        let to = random(&mut self.rng, held.high);
+        let durability = self
+            .rng
+            .pick(&[Durability::Memory, Durability::Memory, Durability::Disk]);
+        let written = log.slot_advance("consumer", to, durability).is_ok() && durability == Durability::Disk;
+        let low = if written { to } else { held.low };
+        self.held = Some(Held { low, high: to, ..held });
     }
 
     fn check_entry(&self, entry: &Entry<'_>, op_id: u64) {
@@ -270,7 +350,8 @@ impl World {
             93 if self.rng.percent(30) => self.disk.fail_write(self.rng.below(8), self.rng.clone().percent(30)),
             93 => self.disk.fail_rename(),
             94 if self.rng.percent(30) => self.disk.fail_sync(self.rng.below(3), self.rng.clone().percent(30)),
-            94..97 => self.disk.heal_space(),
+            94..96 => self.disk.heal_space(),
+            96..98 => self.hold(log),
             // Lets the log's threads come in between.
             _ => std::thread::yield_now(),
         }
@@ -346,12 +427,19 @@ impl World {
                     "schedule {}",
                     self.seed
                 );
+                assert!(
+                    self.held.is_none_or(|held| oldest <= held.high),
+                    "schedule {}: {oldest} of {:?}",
+                    self.seed,
+                    self.held
+                );
                 self.oldest = [oldest; 2];
             }
             Err(_) => {
                 // Where it would have got to: the mark moves before the files go.
                 let chain = log.view().shared.chain.load_full();
-                let before = before.min(log.watermarks().durable.next());
+                let held = self.held.map_or(before, |held| held.high);
+                let before = before.min(held).min(log.watermarks().durable.next());
                 let reached = chain
                     .links()
                     .iter()

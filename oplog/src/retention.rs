@@ -1,0 +1,198 @@
+//! Retention: what the log removes by itself, and when.
+//!
+//! The housekeeping thread calls [`Core::retain`] after each segment that has been sealed, when the oldest one comes of age,
+//! and when a slot lets go of what it held back. Otherwise it sleeps.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::chain::{Chain, Link};
+use crate::error::{Error, Result};
+use crate::format;
+use crate::ids::{OpId, Sequence, Timestamp};
+use crate::oplog::Core;
+use crate::view::ReadConcern;
+
+/// How much history a log keeps without being told to [`Oplog::trim`](crate::Oplog::trim); by default, all of it.
+///
+/// Where both are set, each removes what it would remove alone. Only whole segments go, from the oldest on, and only durable
+/// entries; never the newest segment or the newest durable entry, and nothing that an active retention slot needs (see
+/// [`Oplog::slot_create`](crate::Oplog::slot_create)). A reader that is overtaken gets [`Error::HistoryLost`].
+///
+/// A program whose own state is made from the log must not have entries removed that it has not made durable elsewhere: it
+/// holds them with a slot, or trims by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Retention {
+    /// Bytes that all segment files together may take; what is too much goes when a segment has been sealed. 0 keeps the
+    /// newest segment, and what slots hold.
+    pub max_bytes: Option<u64>,
+    /// Age at which entries go, by the wall clock and their own timestamps, a segment when its last one has reached it.
+    pub max_age: Option<Duration>,
+}
+
+/// When retention is to be looked at again, unless something happens before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pace {
+    /// At once: there is more to remove.
+    Again,
+    /// After so long.
+    After(Duration),
+    /// Not before something happens.
+    Rest,
+}
+
+/// So many segments are removed in one step: no append waits long for the next segment to be prepared.
+const STEP_SEGMENTS: usize = 8;
+
+/// What is known of segments that change no more; saves asking for it again.
+#[derive(Debug, Default)]
+pub(crate) struct Facts(Mutex<BTreeMap<Sequence, Fact>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Fact {
+    bytes: Option<u64>,
+    last: Option<Timestamp>,
+}
+
+impl Facts {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Sequence, Fact>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget_before(&self, sequence: Sequence) {
+        let mut facts = self.lock();
+        *facts = facts.split_off(&sequence);
+    }
+}
+
+/// How much of the log lies behind each segment.
+#[derive(Debug)]
+pub(crate) struct Extents {
+    /// First OpID of each segment, and the bytes from its beginning to the newest segment's.
+    segments: Vec<(OpId, u64)>,
+    newest_bytes: u64,
+}
+
+impl Extents {
+    /// Lengths of the segment files from the one with `position` up to, but without, the newest.
+    pub(crate) fn lag_bytes(&self, position: OpId) -> u64 {
+        let after = self.segments.partition_point(|(first, _)| *first <= position);
+        self.segments
+            .get(after.saturating_sub(1))
+            .map_or(0, |(_, bytes)| *bytes)
+    }
+
+    /// How many segments to remove for the others to take `max_bytes` at most.
+    fn surplus(&self, max_bytes: u64) -> usize {
+        let left = max_bytes.saturating_sub(self.newest_bytes);
+        self.segments.partition_point(|(_, bytes)| *bytes > left)
+    }
+}
+
+impl Core {
+    fn bytes(&self, link: &Link) -> u64 {
+        if let Some(bytes) = self.facts.lock().get(&link.sequence).and_then(|fact| fact.bytes) {
+            return bytes;
+        }
+        let name = format::segment_name(link.sequence, link.first);
+        // A segment that has just been removed takes nothing.
+        let Ok(bytes) = self.disk().length(&name) else {
+            return 0;
+        };
+        self.facts.lock().entry(link.sequence).or_default().bytes = Some(bytes);
+        bytes
+    }
+
+    pub(crate) fn extents(&self, chain: &Chain) -> Extents {
+        let mut segments: Vec<_> = chain
+            .links()
+            .iter()
+            .map(|link| (link.first, self.bytes(link)))
+            .collect();
+        let mut behind = 0;
+        let mut newest_bytes = None;
+        for (_, bytes) in segments.iter_mut().rev() {
+            let own = std::mem::replace(bytes, behind);
+            if newest_bytes.is_none() {
+                newest_bytes = Some(own);
+            } else {
+                behind += own;
+                *bytes = behind;
+            }
+        }
+        Extents {
+            segments,
+            newest_bytes: newest_bytes.unwrap_or(0),
+        }
+    }
+
+    /// The timestamp of the last entry of a segment with that successor.
+    fn last_timestamp(&self, link: &Link, successor: &Link) -> Result<Timestamp> {
+        if let Some(last) = self.facts.lock().get(&link.sequence).and_then(|fact| fact.last) {
+            return Ok(last);
+        }
+        let entry = self.view().get(successor.first.previous(), ReadConcern::Durable)?;
+        self.facts.lock().entry(link.sequence).or_default().last = Some(entry.timestamp());
+        Ok(entry.timestamp())
+    }
+
+    /// How many segments to remove because of their age, and how long it takes until there is one more.
+    fn aged(&self, chain: &Chain, max_age: Duration) -> (usize, Option<Duration>) {
+        let max_age = u64::try_from(max_age.as_nanos()).unwrap_or(u64::MAX);
+        let now = Timestamp::now().as_nanos();
+        let mut aged = 0;
+        for (i, pair) in chain.links().windows(2).enumerate() {
+            let due = match self.last_timestamp(&pair[0], &pair[1]) {
+                Ok(last) => last.as_nanos().saturating_add(max_age),
+                // Not durable yet: the next segment that is sealed is behind it.
+                Err(Error::Ahead { .. }) => return (aged, None),
+                // Timestamps grow: a segment that cannot be read goes with a later one.
+                Err(error) => {
+                    tracing::debug!(%error, "looking for the age of a segment");
+                    continue;
+                }
+            };
+            if due > now {
+                // With a clock that was set back, not longer than it would take a new entry.
+                return (aged, Some(Duration::from_nanos((due - now).min(max_age))));
+            }
+            aged = i + 1;
+        }
+        (aged, None)
+    }
+
+    /// One step of retention: finds slots that lag too much, writes positions, and removes what is too much.
+    pub(crate) fn retain(&self) -> Result<Pace> {
+        let policy = self.options.retention;
+        if policy == Retention::default() && self.slots.is_empty() {
+            return Ok(Pace::Rest);
+        }
+        self.syncer.check(self)?;
+        let chain = self.shared.chain.load_full();
+        if let Some(oldest) = chain.oldest() {
+            self.facts.forget_before(oldest.sequence);
+        }
+        let extents = self.extents(&chain);
+        self.slots.lose(|position| extents.lag_bytes(position));
+        self.slots.save(self)?;
+
+        let surplus = policy.max_bytes.map_or(0, |max_bytes| extents.surplus(max_bytes));
+        let (aged, wait) = policy.max_age.map_or((0, None), |max_age| self.aged(&chain, max_age));
+        let rest = wait.map_or(Pace::Rest, Pace::After);
+        // The newest durable entry stays, also while the newest segment holds none.
+        let durable = self.tail().durable();
+        let durable = chain.links().partition_point(|link| link.first <= durable);
+        let remove = surplus.max(aged).min(durable.saturating_sub(1));
+        if remove == 0 {
+            self.slots.note_wanted(OpId::ZERO);
+            return Ok(rest);
+        }
+        self.slots.note_wanted(chain.links()[remove].first);
+        let step = &chain.links()[remove.min(STEP_SEGMENTS)];
+        let oldest = self.trim(step.first)?;
+        // Otherwise a slot holds the rest.
+        let again = oldest >= step.first && remove > STEP_SEGMENTS;
+        Ok(if again { Pace::Again } else { rest })
+    }
+}

@@ -1,0 +1,519 @@
+//! Named retention slots: from which entry on a consumer still needs the log, and how far it may fall behind.
+//!
+//! A position moves in memory and is written to the file `RETENTION` later, but before a trim relies on it: what a trim may
+//! remove is decided by what the file says ([`Written`]). So a crash takes a slot back to an older position, whose entries
+//! are all there, and never forward.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bincode::{Decode, Encode};
+
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::format::{Checked, VERSION, decode_checked, encode_checked};
+use crate::ids::{LogId, OpId};
+use crate::oplog::{Core, Oplog};
+use crate::options::Durability;
+
+pub(crate) const RETENTION: &str = "RETENTION";
+
+/// Most retention slots that a log can have.
+pub const RETENTION_SLOTS_MAX: usize = 1024;
+/// Longest name of a retention slot, in bytes.
+pub const SLOT_NAME_BYTES_MAX: usize = 120;
+
+/// Options of a retention slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlotOptions {
+    /// The slot is lost when it lags by more than so many bytes; see [`RetentionSlot::lag_bytes`] for how they are counted.
+    /// A slot that is to survive a crash of the writer needs two segments more than its consumer ever lags. Default 1 GiB.
+    pub max_lag_bytes: u64,
+}
+
+impl Default for SlotOptions {
+    fn default() -> Self {
+        SlotOptions { max_lag_bytes: 1 << 30 }
+    }
+}
+
+/// Whether a retention slot holds anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SlotState {
+    /// Entries from its position on are kept.
+    Active,
+    /// It lagged by more than its cap, or what it held is gone. It keeps nothing until it is dropped or created anew.
+    Lost,
+}
+
+/// A retention slot as it stands; see [`Oplog::slots`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct RetentionSlot {
+    /// Its name.
+    pub name: String,
+    /// The first entry that its consumer still needs.
+    pub position: OpId,
+    /// Its cap in bytes.
+    pub max_lag_bytes: u64,
+    /// Lengths of the segment files from the one with its position up to, but without, the newest, which is kept in any
+    /// case: what the slot can keep on disk.
+    pub lag_bytes: u64,
+    /// Entries from its position on.
+    pub lag_entries: u64,
+    /// Whether it holds them.
+    pub state: SlotState,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Slot {
+    position: OpId,
+    cap: u64,
+    lost: bool,
+}
+
+type Named = BTreeMap<String, Slot>;
+
+/// One slot of the file.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+struct SlotRecord {
+    position: u64,
+    cap: u64,
+    lost: bool,
+    name: String,
+}
+
+/// The file `RETENTION`.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+struct SlotsRecord {
+    version: u32,
+    log_id: [u8; 16],
+    slots: Vec<SlotRecord>,
+}
+
+impl Checked for SlotsRecord {
+    const MAGIC: [u8; 8] = *b"TAILWRET";
+}
+
+/// What the file says.
+#[derive(Debug)]
+pub(crate) struct Written {
+    slots: Named,
+    /// Whether it surely says so: a replacement that failed may have been done all the same.
+    sure: bool,
+}
+
+impl Written {
+    /// No entry from here on may be removed.
+    fn floor(&self) -> OpId {
+        floor(&self.slots)
+    }
+}
+
+fn floor(slots: &Named) -> OpId {
+    let active = slots.values().filter(|slot| !slot.lost);
+    active.map(|slot| slot.position).min().unwrap_or(OpId::new(u64::MAX))
+}
+
+#[derive(Debug)]
+struct State {
+    slots: Named,
+    /// Whether retention would remove more if slots did not hold it.
+    holding: bool,
+}
+
+/// The retention slots of a writable log. See the module documentation.
+///
+/// Lock order: `written`, then `state`, which is held for moments only.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    state: Mutex<State>,
+    /// Its lock orders trims and changes of the file.
+    written: Mutex<Written>,
+}
+
+impl Slots {
+    /// Reads the file.
+    pub(crate) fn read(disk: &dyn Disk, log_id: LogId) -> Result<Slots> {
+        let slots = read_slots(disk, log_id)?;
+        Ok(Slots {
+            state: Mutex::new(State {
+                slots: slots.clone(),
+                holding: false,
+            }),
+            written: Mutex::new(Written { slots, sure: true }),
+        })
+    }
+
+    /// Fits the slots to a log that begins with `first` and goes on with `next`.
+    pub(crate) fn settle(&self, first: OpId, next: OpId) {
+        let mut written = self.lock_written();
+        let mut state = self.lock_state();
+        for (name, slot) in &mut state.slots {
+            if slot.position > next {
+                tracing::warn!(slot = name, position = %slot.position, end = %next, "retention slot set back to the log's end");
+                slot.position = next;
+            }
+            if !slot.lost && slot.position < first {
+                tracing::warn!(slot = name, position = %slot.position, oldest = %first, "retention slot lost: its entries are gone");
+                slot.lost = true;
+            }
+        }
+        if written.slots != state.slots {
+            *written = Written {
+                slots: state.slots.clone(),
+                sure: false,
+            };
+        }
+    }
+
+    pub(crate) fn lock_written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock_state().slots.is_empty()
+    }
+
+    /// Writes the positions, and returns the OpID from which on nothing may be removed while `written` is held.
+    pub(crate) fn floor(&self, core: &Core, written: &mut Written) -> Result<OpId> {
+        let slots = self.lock_state().slots.clone();
+        write(core, written, slots)?;
+        Ok(written.floor())
+    }
+
+    /// Writes the positions.
+    pub(crate) fn save(&self, core: &Core) -> Result<()> {
+        self.floor(core, &mut self.lock_written()).map(drop)
+    }
+
+    /// Takes what they hold from the slots whose lag is above their cap.
+    pub(crate) fn lose(&self, lag_bytes: impl Fn(OpId) -> u64) {
+        for (name, slot) in &mut self.lock_state().slots {
+            let lag = lag_bytes(slot.position);
+            if !slot.lost && lag > slot.cap {
+                tracing::warn!(
+                    slot = name, position = %slot.position, lag_bytes = lag, max_lag_bytes = slot.cap,
+                    "retention slot lost: it lags by more than its cap"
+                );
+                slot.lost = true;
+            }
+        }
+    }
+
+    /// Notes that retention would remove everything below `before`; whether slots keep it from that.
+    pub(crate) fn note_wanted(&self, before: OpId) {
+        let mut state = self.lock_state();
+        state.holding = floor(&state.slots) < before;
+    }
+}
+
+/// Replaces the file when `slots` are not what it says.
+fn write(core: &Core, written: &mut Written, mut slots: Named) -> Result<()> {
+    // Power loss may take what is not durable, and another entry come in its place.
+    let end = core.tail().durable().next();
+    for slot in slots.values_mut() {
+        slot.position = slot.position.min(end);
+    }
+    if written.sure && written.slots == slots {
+        return Ok(());
+    }
+    let record = SlotsRecord {
+        version: VERSION,
+        log_id: core.shared.log_id.to_bytes(),
+        slots: slots
+            .iter()
+            .map(|(name, slot)| SlotRecord {
+                position: slot.position.get(),
+                cap: slot.cap,
+                lost: slot.lost,
+                name: name.clone(),
+            })
+            .collect(),
+    };
+    written.sure = false;
+    core.disk()
+        .replace(RETENTION, &encode_checked(&record, 0))
+        .map_err(Error::io("write", core.disk().path().join(RETENTION)))?;
+    *written = Written { slots, sure: true };
+    Ok(())
+}
+
+fn read_slots(disk: &dyn Disk, log_id: LogId) -> Result<Named> {
+    let path = disk.path().join(RETENTION);
+    let Some(bytes) = disk.read(RETENTION).map_err(Error::io("read", &path))? else {
+        return Ok(Named::new());
+    };
+    let Some(record) = decode_checked::<SlotsRecord>(&bytes, 0) else {
+        return Err(Error::DamagedMetadata {
+            path,
+            what: "checksum or contents are wrong, so retention slots are not known; without the file there are none",
+        });
+    };
+    if record.version > VERSION {
+        return Err(Error::NewerFormat {
+            path,
+            found: record.version,
+            known: VERSION,
+        });
+    }
+    if record.log_id != log_id.to_bytes() {
+        return Err(Error::DamagedMetadata {
+            path,
+            what: "it is of another log; without the file there are no retention slots",
+        });
+    }
+    let count = record.slots.len();
+    let sane = |slot: &SlotRecord| (1..=u64::MAX / 2).contains(&slot.position) && check_name(&slot.name).is_ok();
+    let all_sane = count <= RETENTION_SLOTS_MAX && record.slots.iter().all(sane);
+    let slots: Named = record
+        .slots
+        .into_iter()
+        .map(|slot| {
+            let (position, cap, lost) = (OpId::new(slot.position), slot.cap, slot.lost);
+            (slot.name, Slot { position, cap, lost })
+        })
+        .collect();
+    if !all_sane || slots.len() != count {
+        return Err(Error::DamagedMetadata {
+            path,
+            what: "it holds a retention slot that no release writes; without the file there are none",
+        });
+    }
+    Ok(slots)
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let what = match name.len() {
+        0 => "empty",
+        1..=SLOT_NAME_BYTES_MAX if !name.chars().any(char::is_control) => return Ok(()),
+        1..=SLOT_NAME_BYTES_MAX => "with a control character",
+        _ => "longer than 120 bytes",
+    };
+    Err(Error::InvalidSlotName { what })
+}
+
+fn no_such(name: &str) -> Error {
+    Error::NoSuchSlot { name: name.to_owned() }
+}
+
+/// Retention slots: what consumers need is kept for them, up to a cap.
+///
+/// A slot has a name and a position, the first entry that its consumer still needs. While it is [`SlotState::Active`],
+/// neither [`Options::retention`](crate::Options::retention) nor [`Oplog::trim`] removes that entry or a later one. When it
+/// lags by more than [`SlotOptions::max_lag_bytes`], it is lost: it is written down as lost, named in a warning, and holds
+/// nothing any more. So the disk does not fill up because a consumer is dead. Lags are looked at whenever a segment has been
+/// sealed, whether anything is about to be removed or not.
+impl Oplog {
+    /// Creates the slot `name` with the position `from`, and returns when that survives power loss. A lost slot of that name
+    /// is replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSlotName`] unless the name has 1 to 120 bytes and no control character; [`Error::SlotExists`] when it
+    /// is active; [`Error::TooManySlots`]; [`Error::HistoryLost`] when entry `from` has been trimmed, [`Error::Ahead`] when it
+    /// is neither there nor the next; [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`]. After [`Error::Io`] the slot may
+    /// be found when the log is opened again.
+    pub fn slot_create(&self, name: &str, from: OpId, options: SlotOptions) -> Result<()> {
+        check_name(name)?;
+        let core = self.core();
+        core.check_open()?;
+        let mut written = core.slots.lock_written();
+        // No trim comes in between: it takes the same lock.
+        let oldest = core.tail().oldest();
+        if from < oldest {
+            let requested = from;
+            return Err(Error::HistoryLost { requested, oldest });
+        }
+        core.check_not_ahead(from)?;
+        let mut slots = core.slots.lock_state().slots.clone();
+        match slots.get(name) {
+            Some(slot) if !slot.lost => {
+                return Err(Error::SlotExists {
+                    name: name.to_owned(),
+                    position: slot.position,
+                });
+            }
+            None if slots.len() == RETENTION_SLOTS_MAX => {
+                return Err(Error::TooManySlots {
+                    max: RETENTION_SLOTS_MAX,
+                });
+            }
+            _ => {}
+        }
+        let slot = Slot {
+            position: from,
+            cap: options.max_lag_bytes,
+            lost: false,
+        };
+        slots.insert(name.to_owned(), slot.clone());
+        write(core, &mut written, slots)?;
+        // The others may have moved meanwhile.
+        core.slots.lock_state().slots.insert(name.to_owned(), slot);
+        Ok(())
+    }
+
+    /// Says that the consumer of slot `name` needs nothing below `op_id` any more, and returns the slot's position, which is
+    /// larger when it had been there before.
+    ///
+    /// With [`Durability::Memory`] the position is written later: before a trim relies on it, when a segment has been sealed,
+    /// and when the log is closed. A crash before that takes the slot back to an older position. With [`Durability::Disk`] it
+    /// is written when the call returns, and everything below it is synced first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SlotLost`], [`Error::NoSuchSlot`]; [`Error::Ahead`] when entry `op_id` is neither there nor the next;
+    /// [`Error::Closed`]. With [`Durability::Disk`] also [`Error::Io`] and [`Error::Poisoned`]: the slot has moved, and may go
+    /// back.
+    pub fn slot_advance(&self, name: &str, op_id: OpId, durability: Durability) -> Result<OpId> {
+        let core = self.core();
+        if core.is_closed() {
+            return Err(Error::Closed);
+        }
+        core.check_not_ahead(op_id)?;
+        let (position, frees) = {
+            let mut state = core.slots.lock_state();
+            let holding = state.holding;
+            let slot = state.slots.get_mut(name).ok_or_else(|| no_such(name))?;
+            if slot.lost {
+                return Err(Error::SlotLost {
+                    name: name.to_owned(),
+                    position: slot.position,
+                    max_lag_bytes: slot.cap,
+                });
+            }
+            let before = slot.position;
+            slot.position = before.max(op_id);
+            (slot.position, holding && core.leaves_segment(before, slot.position))
+        };
+        if durability == Durability::Disk {
+            core.check_open()?;
+            // A position above what is durable is not written.
+            self.sync(position.previous())?;
+            core.slots.save(core)?;
+        }
+        if frees {
+            core.keeper.retain();
+        }
+        Ok(position)
+    }
+
+    /// Drops the slot `name`, lost or not, and returns when that survives power loss.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchSlot`]; [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`]: the slot is still there, but after
+    /// [`Error::Io`] it may be gone when the log is opened again.
+    pub fn slot_drop(&self, name: &str) -> Result<()> {
+        let core = self.core();
+        core.check_open()?;
+        let mut written = core.slots.lock_written();
+        let mut slots = core.slots.lock_state().slots.clone();
+        slots.remove(name).ok_or_else(|| no_such(name))?;
+        write(core, &mut written, slots)?;
+        let frees = {
+            let mut state = core.slots.lock_state();
+            state.slots.remove(name);
+            state.holding
+        };
+        drop(written);
+        if frees {
+            core.keeper.retain();
+        }
+        Ok(())
+    }
+
+    /// The slots with their lags, by name.
+    #[must_use]
+    pub fn slots(&self) -> Vec<RetentionSlot> {
+        let core = self.core();
+        let extents = core.extents(&core.shared.chain.load());
+        let next = core.tail().accepted().next();
+        let state = core.slots.lock_state();
+        let slot = |(name, slot): (&String, &Slot)| RetentionSlot {
+            name: name.clone(),
+            position: slot.position,
+            max_lag_bytes: slot.cap,
+            lag_bytes: extents.lag_bytes(slot.position),
+            lag_entries: next.get().saturating_sub(slot.position.get()),
+            state: match slot.lost {
+                true => SlotState::Lost,
+                false => SlotState::Active,
+            },
+        };
+        state.slots.iter().map(slot).collect()
+    }
+}
+
+impl Core {
+    fn check_open(&self) -> Result<()> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        self.syncer.check(self)
+    }
+
+    fn check_not_ahead(&self, op_id: OpId) -> Result<()> {
+        let newest = self.tail().accepted();
+        if op_id > newest.next() {
+            let requested = op_id;
+            return Err(Error::Ahead { requested, newest });
+        }
+        Ok(())
+    }
+
+    /// Whether the two positions are in different segments.
+    fn leaves_segment(&self, from: OpId, to: OpId) -> bool {
+        let chain = self.shared.chain.load();
+        let sequence = |op_id| chain.covering(op_id).map(|link| link.sequence);
+        sequence(from) != sequence(to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::crc32;
+
+    #[test]
+    fn the_file_is_golden() {
+        let record = SlotsRecord {
+            version: 1,
+            log_id: [0xab; 16],
+            slots: vec![SlotRecord {
+                position: 7,
+                cap: 9,
+                lost: true,
+                name: "né".into(),
+            }],
+        };
+        let bytes = encode_checked(&record, 0);
+        let mut expected = b"TAILWRET".to_vec();
+        expected.extend_from_slice(&crc32(0, &bytes[12..16 + 56]).to_le_bytes());
+        expected.extend_from_slice(&56u32.to_le_bytes());
+        expected.extend_from_slice(&[1, 0, 0, 0]);
+        expected.extend_from_slice(&[0xab; 16]);
+        for value in [1u64, 7, 9] {
+            expected.extend_from_slice(&value.to_le_bytes());
+        }
+        expected.push(1);
+        expected.extend_from_slice(&3u64.to_le_bytes());
+        expected.extend_from_slice("né".as_bytes());
+        expected.resize(expected.len().next_multiple_of(8), 0);
+        assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn names_are_text_of_bounded_length() {
+        for good in ["a", "orders → warehouse", &"x".repeat(SLOT_NAME_BYTES_MAX)] {
+            check_name(good).unwrap();
+        }
+        for bad in ["", "a\nb", "\u{7f}", "\u{85}", &"x".repeat(SLOT_NAME_BYTES_MAX + 1)] {
+            assert!(matches!(check_name(bad), Err(Error::InvalidSlotName { .. })), "{bad:?}");
+        }
+    }
+}
