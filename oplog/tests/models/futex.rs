@@ -1,5 +1,7 @@
 //! The kernel's futexes, over a model's locks.
 
+#![allow(clippy::needless_pass_by_value, reason = "words are references already")]
+
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;

@@ -27,14 +27,14 @@ pub(crate) const MODELS: &[Model] = &[
         check(5000, threads_and_tasks_that_wait_for_durability_are_served);
     }),
     ("readers_follow_across_rolls", || {
-        check(4000, readers_follow_across_rolls)
+        check(4000, readers_follow_across_rolls);
     }),
     ("a_reader_beside_the_writer_is_heard", || {
-        check(5000, a_reader_beside_the_writer_is_heard)
+        check(5000, a_reader_beside_the_writer_is_heard);
     }),
     ("a_close_ends_every_wait", || check(5000, a_close_ends_every_wait)),
     ("a_failed_sync_ends_every_wait", || {
-        check(5000, a_failed_sync_ends_every_wait)
+        check(5000, a_failed_sync_ends_every_wait);
     }),
 ];
 
