@@ -45,6 +45,7 @@ mod options;
 mod poison;
 mod recovery;
 mod region;
+mod reverse;
 mod segment;
 #[cfg(test)]
 mod sim;
@@ -58,6 +59,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use ids::{LogId, OpId, Term, Timestamp};
 pub use oplog::{AppendOutcome, Durable, Oplog, Record};
 pub use options::{Durability, Options, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+pub use reverse::ReverseCursor;
 pub use tail::Watermarks;
 pub use verify::{Finding, SegmentReport, SegmentState, VerifyReport, verify};
 pub use view::{Interrupt, OplogView, ReadConcern, WaitOutcome};

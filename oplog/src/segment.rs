@@ -330,7 +330,7 @@ impl Segment {
     }
 
     /// The header at `offset`, bounds checked but without its checksum: enough to step over it.
-    fn hop(&self, offset: usize, expected: OpId) -> Result<FrameHeader, InvalidFrame> {
+    pub(crate) fn hop(&self, offset: usize, expected: OpId) -> Result<FrameHeader, InvalidFrame> {
         let invalid = InvalidFrame { offset, expected };
         if offset + HEADER_BYTES > self.region().published() {
             self.publish_next(offset, expected).ok_or(invalid)?;
