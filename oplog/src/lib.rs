@@ -45,6 +45,7 @@ mod options;
 mod poison;
 mod recovery;
 mod region;
+pub mod repair;
 mod reverse;
 mod segment;
 #[cfg(test)]
