@@ -50,6 +50,7 @@ mod reverse;
 mod segment;
 #[cfg(test)]
 mod sim;
+mod stat;
 mod sync;
 mod tail;
 mod verify;
@@ -61,6 +62,7 @@ pub use ids::{LogId, OpId, Term, Timestamp};
 pub use oplog::{AppendOutcome, Durable, Oplog, Record};
 pub use options::{Durability, Options, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use reverse::ReverseCursor;
+pub use stat::{Files, LogStat, SegmentStat, stat};
 pub use tail::Watermarks;
 pub use verify::{Finding, SegmentReport, SegmentState, VerifyReport, verify};
 pub use view::{Interrupt, OplogView, ReadConcern, WaitOutcome};
