@@ -621,13 +621,24 @@ fn pieces(area: &[u8], seed: u32, first: OpId, term: &mut Term) -> Vec<Piece> {
     pieces
 }
 
-/// Of several files with one sequence number at most one belongs to the log: one that can be read, if any.
+/// Of several files with one sequence number at most one belongs to the log: the one that goes on where its predecessor
+/// ends, otherwise one that is what its name says.
 fn choose_among_doubles(found: &mut Vec<Found>, others: &mut Vec<Found>) {
+    let rank = |candidate: &Found, before: Option<OpId>| {
+        let first = candidate.pieces.first().map(|piece| piece.span.first);
+        (
+            first.is_some() && first == before.map(OpId::next),
+            first == Some(candidate.first),
+            first.is_some(),
+        )
+    };
     let mut chosen: Vec<Found> = Vec::new();
     for candidate in found.drain(..) {
+        let before = chosen.iter().rev().find(|f| f.sequence < candidate.sequence);
+        let before = before.and_then(|f| f.pieces.last()).map(|piece| piece.span.last);
         match chosen.last_mut() {
             Some(last) if last.sequence == candidate.sequence => {
-                if last.pieces.is_empty() && !candidate.pieces.is_empty() {
+                if rank(&candidate, before) > rank(last, before) {
                     others.push(std::mem::replace(last, candidate));
                 } else {
                     others.push(candidate);
@@ -754,7 +765,7 @@ fn arrange(
         };
         let last_of_run = i == kept.to.0;
         let sealed_whole = segment.sealed == Some(piece.span.last);
-        let cut = piece.start != FRAMES_START
+        let cut = (piece.start, piece.span.first) != (FRAMES_START, segment.first)
             || segment.refused.is_some()
             || !segment.behind.is_empty()
             || (last_of_run && (segment.durable > kept.span.last || (segment.sealed.is_some() && !sealed_whole)));

@@ -440,6 +440,15 @@ fn segments_of_another_log_swapped_ones_and_doubles() {
     let double = dir.path().join(format!("0000000003-{:020}.seg", firsts[2] + 1));
     fs::copy(&all[2], double).unwrap();
     check(dir.path(), Keep::Prefix, (1, LAST), &[]);
+
+    // The newest under a wrong name, alone and beside the right one.
+    let dir = restore(&sound);
+    let newest = segments(dir.path()).pop().unwrap();
+    let wrong = dir.path().join(format!("0000000005-{:020}.seg", firsts[4] - 1));
+    fs::copy(&newest, &wrong).unwrap();
+    check(dir.path(), Keep::Prefix, (1, LAST), &[]);
+    fs::remove_file(&newest).unwrap();
+    check(dir.path(), Keep::Prefix, (1, LAST), &[]);
 }
 
 /// A killed writer has left entries in the log buffer, and damage is found in what lies before them.
