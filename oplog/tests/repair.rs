@@ -508,3 +508,123 @@ fn what_it_refuses() {
     let error = plan(ruin.path(), Keep::Prefix).unwrap_err();
     assert!(matches!(error, Error::Unrepairable { .. }), "{error:?}");
 }
+
+/// Several kinds of damage at once, anywhere. Whatever it is: what a plan announces is what happens.
+#[test]
+fn any_damage_ends_in_the_log_that_was_announced() {
+    let dir = log();
+    let sound = snapshot(dir.path());
+    let names: Vec<String> = sound.keys().filter(|name| name.ends_with(".seg")).cloned().collect();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let (mut repaired, mut given_up) = (0, 0);
+    for round in 0..150 {
+        let mut files = sound.clone();
+        let mut done = Vec::new();
+        for _ in 0..=random(3) {
+            let name = names[random(names.len() as u64) as usize].clone();
+            let kind = random(8);
+            done.push((kind, name.clone()));
+            let Some(bytes) = files.get_mut(&name) else { continue };
+            match kind {
+                0 => {
+                    files.remove(&name);
+                }
+                1 => {
+                    let length = random(bytes.len() as u64 + 1) as usize;
+                    bytes.truncate(length);
+                }
+                2 => {
+                    files.get_mut("MANIFEST").unwrap()[random(64) as usize] ^= 4;
+                }
+                3 => {
+                    let other = names[random(names.len() as u64) as usize].clone();
+                    if let (Some(a), Some(b)) = (files.get(&name).cloned(), files.get(&other).cloned()) {
+                        files.insert(name, b);
+                        files.insert(other, a);
+                    }
+                }
+                4 => {
+                    // Sectors that read as zeros, aligned as disks lose them.
+                    let at = random(bytes.len() as u64 / 512) as usize * 512;
+                    let end = bytes.len().min(at + 512 * (1 + random(200) as usize));
+                    bytes[at..end].fill(0);
+                }
+                5 => {
+                    for byte in bytes.iter_mut().take(4096) {
+                        *byte ^= 1;
+                    }
+                }
+                _ => {
+                    if !bytes.is_empty() {
+                        let at = random(bytes.len() as u64) as usize;
+                        bytes[at] ^= 1 << random(8);
+                    }
+                }
+            }
+        }
+        let keep = if random(2) == 0 { Keep::Prefix } else { Keep::Suffix };
+        let damaged = restore(&files);
+        let what = format!("round {round}: {done:?}, {keep:?}");
+        let planned = match plan(damaged.path(), keep) {
+            Ok(planned) => planned,
+            Err(Error::Unrepairable { .. }) => {
+                given_up += 1;
+                continue;
+            }
+            Err(error) => panic!("{what}: {error:?}"),
+        };
+        if planned.is_sound() {
+            assert!(verify(damaged.path()).unwrap().is_sound(), "{what}");
+            options()
+                .open(damaged.path())
+                .unwrap_or_else(|e| panic!("{what}: {e:?}"));
+            continue;
+        }
+        assert!(snapshot(damaged.path()) == files, "{what}");
+        apply(&planned).unwrap_or_else(|e| panic!("{what}: {e:?}"));
+        repaired += 1;
+        let left = snapshot(damaged.path());
+        for (name, bytes) in &files {
+            assert!(left.values().any(|other| other == bytes), "{what}: {name} is gone");
+        }
+        let kept = planned.kept.unwrap();
+        let report = verify(damaged.path()).unwrap();
+        assert!(report.is_sound(), "{what}: {report:?}\n{}", planned.report());
+        assert_eq!((report.oldest, report.newest), (kept.first, kept.last), "{what}");
+        let again = plan(damaged.path(), keep).unwrap();
+        assert!(again.is_sound(), "{what}: {}", again.report());
+        let log = options()
+            .open(damaged.path())
+            .unwrap_or_else(|e| panic!("{what}: {e:?}"));
+        let mut cursor = log.view().cursor_from_oldest(ReadConcern::Durable);
+        for n in kept.first.get()..=kept.last.get() {
+            assert!(
+                cursor.try_next().unwrap().unwrap().payload() == payload(n),
+                "{what}: {n}"
+            );
+        }
+        assert!(cursor.try_next().unwrap().is_none(), "{what}");
+        fill(&log, kept.last.get() + 3);
+        // Nothing is called lost that stays, and nothing that stays is called lost.
+        let covered: u64 = planned
+            .losses
+            .iter()
+            .map(|l| l.span.last.get() - l.span.first.get() + 1)
+            .sum();
+        assert!(
+            covered + (kept.last.get() - kept.first.get() + 1) <= LAST + 1,
+            "{what}: {}",
+            planned.report()
+        );
+    }
+    assert!(
+        repaired > 80 && given_up < 20,
+        "{repaired} repaired, {given_up} given up"
+    );
+}
