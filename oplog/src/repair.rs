@@ -18,12 +18,13 @@ use crate::buffer::LeftOver;
 use crate::disk::{Disk, LockError, OsDisk};
 use crate::error::{Error, Result};
 use crate::format::{
-    self, BUFFER, FRAMES_START, FileName, HEADER_OFFSETS, LOCK, MANIFEST, Manifest, SegmentHeader, TAIL, TRAILER_BYTES,
-    VERSION, encode_checked, parse_name,
+    self, BUFFER, FRAMES_START, FileName, HEADER_OFFSETS, LOCK, MANIFEST, Manifest, RECORD_BYTES, SLOT_OFFSETS,
+    SegmentHeader, Slot, TAIL, TRAILER_BYTES, Trailer, VERSION, decode_checked, encode_checked, parse_name,
 };
-use crate::frame::{FLAG_BATCH, check_frame};
+use crate::frame::{FLAG_BATCH, FrameHeader, check_frame};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::recovery::{highest_watermark, last_nonzero, scan};
+use crate::region::Region;
 use crate::segment::{Segment, prepared_records, read_header};
 use crate::tail::Tail;
 use crate::verify::{Finding, verify};
@@ -466,6 +467,89 @@ fn header_of(disk: &OsDisk, name: &str) -> Result<Option<SegmentHeader>> {
     Ok(read_header(&medium.region))
 }
 
+/// A header for a segment that has lost both copies of its own: the name says most of it, and the seed follows from any
+/// frame whose checksum is right. Nothing when no second record agrees about the seed.
+fn salvage_header(
+    disk: &OsDisk,
+    log_id: LogId,
+    name: &str,
+    sequence: Sequence,
+    first: OpId,
+) -> Result<Option<SegmentHeader>> {
+    let path = disk.path().join(name);
+    let bytes = disk.length(name).map_err(Error::io("look at", &path))?;
+    let length = usize::try_from(bytes).unwrap_or(usize::MAX);
+    if !(FRAMES_START + TRAILER_BYTES..=crate::options::SEGMENT_BYTES_MAX as usize).contains(&length)
+        || !length.is_multiple_of(4096)
+    {
+        return Ok(None);
+    }
+    let limit = length - TRAILER_BYTES;
+    let medium = disk.open(name, length, false).map_err(Error::io("map", &path))?;
+    medium.region.publish_foreign(limit);
+    let area = medium.region.bytes(FRAMES_START..limit);
+    let Some(frame) = area
+        .first_chunk()
+        .map(FrameHeader::decode)
+        .filter(|frame| frame.op_id == first)
+    else {
+        return Ok(None);
+    };
+    let Some(covered) = area.get(4..frame.frame_bytes()) else {
+        return Ok(None);
+    };
+    let seed = seed_of(frame.crc, covered);
+    // Any bytes have a seed under which they are a frame.
+    let agrees = scan(area, FRAMES_START, seed, first, Term::default(), |_, _| {})
+        .invalid
+        .0
+        > first.next()
+        || proven_by_records(&medium.region, seed, true, length) > OpId::ZERO;
+    Ok(agrees.then(|| SegmentHeader {
+        version: VERSION,
+        log_id: log_id.to_bytes(),
+        sequence: sequence.0,
+        seed,
+        length: bytes,
+        created: frame.timestamp.as_nanos(),
+    }))
+}
+
+/// What the slots of a segment, and its trailer if the file is `whole`, prove to have been durable.
+fn proven_by_records(region: &Region, seed: u32, whole: bool, length: usize) -> OpId {
+    let slots = SLOT_OFFSETS.iter().filter_map(|&offset| {
+        let mut record = [0; RECORD_BYTES];
+        region.load(offset, &mut record);
+        Some(decode_checked::<Slot>(&record, seed)?.durable)
+    });
+    let mut record = [0; TRAILER_BYTES];
+    if whole {
+        region.load(length - TRAILER_BYTES, &mut record);
+    }
+    let trailer = decode_checked::<Trailer>(&record, seed).map(|trailer| trailer.last);
+    OpId::new(slots.chain(trailer).max().unwrap_or(0))
+}
+
+/// The seed with which `bytes` have the checksum `crc`. There is just one: each step of the sum can be taken back.
+fn seed_of(crc: u32, bytes: &[u8]) -> u32 {
+    let table: [u32; 256] = std::array::from_fn(|i| {
+        (0..8).fold(i as u32, |rest, _| {
+            let carry = if rest & 1 == 1 { 0xEDB8_8320 } else { 0 };
+            (rest >> 1) ^ carry
+        })
+    });
+    // The upper bytes of the table are all different.
+    let mut index = [0; 256];
+    for (i, word) in table.iter().enumerate() {
+        index[(word >> 24) as usize] = i as u32;
+    }
+    let start = bytes.iter().rev().fold(!crc, |sum, &byte| {
+        let i = index[(sum >> 24) as usize];
+        (sum ^ table[i as usize]) << 8 | (i ^ u32::from(byte))
+    });
+    !start
+}
+
 /// Reads everything that stands in a segment file.
 fn look(
     disk: &OsDisk,
@@ -500,7 +584,11 @@ fn look(
         Err(error @ Error::NewerFormat { .. }) => return Err(error),
         Err(error) => found.refused = Some(error),
     }
-    let Some(header) = header_of(disk, name)? else {
+    let header = match header_of(disk, name)? {
+        Some(header) => Some(header),
+        None => salvage_header(disk, log_id, name, sequence, first)?,
+    };
+    let Some(header) = header else {
         return Ok(found);
     };
     let ours = header.log_id == log_id.to_bytes() && header.sequence == sequence.0;
@@ -516,14 +604,16 @@ fn look(
     }
     // A file that was cut short is read as far as it goes.
     let limit = (length - TRAILER_BYTES).min(usize::try_from(bytes).unwrap_or(length)) & !7;
-    let medium = disk.open(name, limit, false).map_err(Error::io("map", &path))?;
+    let mapped = usize::try_from(bytes).unwrap_or(length).min(length);
+    let medium = disk.open(name, mapped, false).map_err(Error::io("map", &path))?;
     medium.region.publish_foreign(limit);
     let area = medium.region.bytes(FRAMES_START..limit);
     let seed = header.seed;
-    found.durable = found
-        .slot
-        .max(found.sealed.unwrap_or(OpId::ZERO))
-        .max(highest_watermark(area, seed));
+    let records = match found.refused {
+        Some(_) => proven_by_records(&medium.region, seed, mapped == length, length),
+        None => found.slot.max(found.sealed.unwrap_or(OpId::ZERO)),
+    };
+    found.durable = records.max(highest_watermark(area, seed));
     found.written = FRAMES_START + last_nonzero(area).map_or(0, |last| last + 1);
     found.pieces = pieces(area, seed, first, &mut found.term);
     if found.sealed.is_none()
@@ -1047,4 +1137,22 @@ fn carry_out(disk: &OsDisk, folder: &Path) -> Result<()> {
     // An empty folder, whose name says nothing any more.
     let _ = std::fs::remove_dir(new.path());
     folder.sync_directory().map_err(Error::io("sync", folder.path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::crc32;
+
+    #[test]
+    fn the_seed_follows_from_a_checksum() {
+        for (seed, bytes) in [
+            (0, &b""[..]),
+            (1, b"x"),
+            (0xdead_beef, b"thirteen bytes"),
+            (u32::MAX, &[0; 100]),
+        ] {
+            assert_eq!(seed_of(crc32(seed, bytes), bytes), seed);
+        }
+    }
 }
