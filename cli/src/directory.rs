@@ -13,6 +13,17 @@ pub(crate) fn log_within(dir: &Path) -> PathBuf {
     if nested.is_dir() { nested } else { dir.to_path_buf() }
 }
 
+/// The store whose log `dir` names, directly or by the store's own directory; nothing for a log without a store.
+pub(crate) fn store_around(dir: &Path) -> Option<PathBuf> {
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
+    // The log's directory lies in the store's, beside the state.
+    let stores = [Some(dir.as_path()), dir.parent()];
+    let mut stores = stores.into_iter().flatten();
+    let log = log_within(&dir);
+    let found = stores.find(|store| log_directory(store) == log && store.join("state").is_dir());
+    found.map(Path::to_path_buf)
+}
+
 /// Opens the log for reading; with a `patience`, waits that long for one to come into being.
 pub(crate) fn open_view(dir: &Path, patience: Option<Duration>) -> Outcome<LogView> {
     let deadline = patience.map(|patience| Instant::now() + patience);

@@ -1,4 +1,9 @@
-//! `tailwater log`: looking into a log without a store, also while another process writes it.
+//! `tailwater log`: looking into a log without a store, also while another process writes it, and mending it.
+
+mod place;
+mod repair;
+mod stat;
+mod trim;
 
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -7,15 +12,17 @@ use bson::{Bson, RawDocument, RawDocumentBuf, rawdoc};
 use clap::Subcommand;
 use tailwater::oplog::entry::{EntryKind, StoreEntry};
 use tailwater::oplog::{Cursor, Entry, Finding, Interrupt, SegmentState, Timestamp, VerifyReport, verify};
-use tailwater::{LogView, OpId, ReadConcern};
+use tailwater::{LogView, ReadConcern};
 
+use self::place::Place;
 use crate::directory::{log_within, open_view};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{self, Json};
 
-/// Looks into a store's log: what it holds, whether it is sound, what is being written.
+/// Looks into a store's log: what it holds, whether it is sound, what is being written. Trims it, and repairs it.
 ///
-/// Every subcommand only reads, and works beside a process that writes the store.
+/// `inspect`, `stat`, `verify` and `tail` only read, and work beside a process that writes the store. `trim` and `repair`
+/// change the log and need it for themselves; with --dry-run they say what they would do.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -28,12 +35,37 @@ enum Command {
     Inspect(DirectoryArguments),
     /// Reads the whole log with every checksum. Exit code 5 when something durable is damaged.
     Verify(DirectoryArguments),
-    /// Prints entries as JSON lines, and follows the log as it grows.
+    /// Shows what the log consists of, at a glance and without reading its entries: watermarks, bytes, segments, whether a
+    /// writer is alive.
+    Stat(DirectoryArguments),
+    /// Prints entries as JSON lines, and follows the log as it grows; or the newest first, with --reverse.
     #[command(after_help = "Examples:\n  \
+        tailwater log tail --dir ./store --reverse --limit 10\n  \
         tailwater log tail --dir ./store --from oldest --no-follow\n  \
         tailwater log tail --dir ./store --from 120000\n  \
         tailwater log tail --dir ./store --from 2026-11-21T09:30:00Z")]
     Tail(TailArguments),
+    /// Removes the oldest entries: whole segments that hold only durable entries before an OpID or a time.
+    ///
+    /// A store's state is written out first, and nothing is removed that it still needs. A watcher whose token is older
+    /// finds its history gone.
+    #[command(after_help = "Examples:\n  \
+        tailwater log trim --dir ./store --before 2026-11-01T00:00:00Z --dry-run\n  \
+        tailwater log trim --dir ./store --before 120000\n\n\
+        Exit code 4 when another process writes the log.")]
+    Trim(trim::Arguments),
+    /// Makes a damaged log one that opens, and keeps every byte it removes.
+    ///
+    /// OpIDs are dense, so of the entries on the two sides of the damage one side can stay the log. What is taken out of it
+    /// goes to a folder `repair-<time>` in the log's directory, with a report. Restoring a copy of the log loses less, where
+    /// there is one. A repair that was interrupted is carried to its end by the next.
+    #[command(after_help = "Examples:\n  \
+        tailwater log repair --dir ./store --dry-run\n  \
+        tailwater log repair --dir ./store\n  \
+        tailwater log repair --dir ./store --keep suffix\n\n\
+        Exit codes: 0 when nothing is to be repaired or it is done; 4 when another process writes the log; 5 when a\n\
+        dry run finds something to repair, or nothing can be kept.")]
+    Repair(repair::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -51,9 +83,16 @@ struct TailArguments {
     /// Directory of the store, or of the log itself.
     #[arg(long)]
     dir: PathBuf,
-    /// Where to begin: oldest, now, an OpID, or a time such as 2026-11-21T09:30:00Z.
-    #[arg(long, default_value = "oldest")]
-    from: String,
+    /// Where to begin: oldest, now, an OpID, or a time such as 2026-11-21T09:30:00Z. Without it at the oldest; with
+    /// --reverse, at the newest.
+    #[arg(long)]
+    from: Option<String>,
+    /// Go backward, to the oldest entry; from a time, begin with the last entry before it.
+    #[arg(long)]
+    reverse: bool,
+    /// End after so many entries.
+    #[arg(long)]
+    limit: Option<u64>,
     /// End when there is nothing more to read.
     #[arg(long)]
     no_follow: bool,
@@ -70,7 +109,10 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     match &arguments.command {
         Command::Inspect(arguments) => inspect(arguments),
         Command::Verify(arguments) => check(arguments),
+        Command::Stat(arguments) => stat::run(arguments),
         Command::Tail(arguments) => tail(arguments),
+        Command::Trim(arguments) => trim::run(arguments),
+        Command::Repair(arguments) => repair::run(arguments),
     }
 }
 
@@ -140,6 +182,11 @@ fn finding_text(finding: &Finding) -> String {
     }
 }
 
+/// As JSON has numbers.
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
 fn state_name(state: SegmentState) -> &'static str {
     match state {
         SegmentState::Sealed => "sealed",
@@ -150,7 +197,6 @@ fn state_name(state: SegmentState) -> &'static str {
 }
 
 fn print_json(report: &VerifyReport) -> Outcome {
-    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let segments: Vec<Bson> = report
         .segments
         .iter()
@@ -197,14 +243,30 @@ fn tail(arguments: &TailArguments) -> Outcome {
     } else {
         Json::Relaxed
     };
-    let mut cursor = position(&view, &arguments.from, concern)?;
     let mut out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
-    loop {
-        while let Some(entry) = cursor.try_next()? {
+    let mut left = arguments.limit.unwrap_or(u64::MAX);
+    if arguments.reverse {
+        let from = Place::parse("--from", arguments.from.as_deref().unwrap_or("now"))?;
+        let mut cursor = from.backward(&view, concern)?;
+        while left > 0
+            && let Some(cursor) = &mut cursor
+            && let Some(entry) = cursor.try_next()?
+        {
             output::line(&mut out, &entry_document(&entry)?, json)?;
+            left -= 1;
+        }
+        return output::written(out.flush());
+    }
+    let mut cursor = position(&view, arguments.from.as_deref().unwrap_or("oldest"), concern)?;
+    loop {
+        while left > 0
+            && let Some(entry) = cursor.try_next()?
+        {
+            output::line(&mut out, &entry_document(&entry)?, json)?;
+            left -= 1;
         }
         output::written(out.flush())?;
-        if arguments.no_follow {
+        if arguments.no_follow || left == 0 {
             return Ok(());
         }
         // Ends by a signal, or when the reader of the output goes away.
@@ -213,21 +275,12 @@ fn tail(arguments: &TailArguments) -> Outcome {
 }
 
 fn position(view: &LogView, from: &str, concern: ReadConcern) -> Outcome<Cursor> {
-    if from == "oldest" {
-        return Ok(view.cursor_from_oldest(concern));
-    }
-    if from == "now" {
-        return Ok(view.cursor_from_now(concern));
-    }
-    if let Ok(number) = from.parse() {
-        return Ok(view.cursor(OpId::new(number), concern)?);
-    }
-    let time = bson::DateTime::parse_rfc3339_str(from).map_err(|_| {
-        let message = format!("--from {from:?}: give oldest, now, an OpID, or a time such as 2026-11-21T09:30:00Z");
-        Failure::new(Exit::Usage, message)
-    })?;
-    let millis = u64::try_from(time.timestamp_millis()).unwrap_or(0);
-    Ok(view.cursor_from_time(Timestamp::from_nanos(millis.saturating_mul(1_000_000)), concern)?)
+    Ok(match Place::parse("--from", from)? {
+        Place::Oldest => view.cursor_from_oldest(concern),
+        Place::Now => view.cursor_from_now(concern),
+        Place::Entry(op_id) => view.cursor(op_id, concern)?,
+        Place::Time(time) => view.cursor_from_time(time, concern)?,
+    })
 }
 
 /// One entry as a document, its sections under their names.

@@ -20,6 +20,15 @@ pub struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// The entry with the frame at `offset`, which has been checked.
+    pub(crate) fn new(segment: &'a Arc<Segment>, offset: usize, header: FrameHeader) -> Entry<'a> {
+        Entry {
+            segment,
+            offset,
+            header,
+        }
+    }
+
     /// Its position.
     #[must_use]
     pub fn op_id(&self) -> OpId {

@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
@@ -23,6 +24,9 @@ use crate::region::Region;
 pub(crate) const ZEROS_BYTES: usize = if cfg!(test) { 4 << 10 } else { 256 << 10 };
 /// Writes that rewrite a file are this long.
 const REWRITE_BYTES: usize = 64 << 10;
+/// How often, and after which pause, a lock that is held is tried again before its holder counts as a writer.
+const LOCK_LOOKS: usize = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// A mapped file, and the way to write it and make it durable.
 #[derive(Clone, Debug)]
@@ -105,6 +109,74 @@ impl OsDisk {
         self.path.join(name)
     }
 
+    /// What the lock file says about the process that holds the lock; nothing when nobody does.
+    ///
+    /// Looking holds the lock shared for an instant; [`Disk::lock`] outlasts that.
+    pub(crate) fn lock_holder(&self, name: &str) -> io::Result<Option<String>> {
+        let mut file = match File::open(self.at(name)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(holder(&mut file))),
+            Err(TryLockError::Error(e)) => Err(e),
+        }
+    }
+
+    /// The directory of that name within this one.
+    pub(crate) fn within(&self, name: &str) -> OsDisk {
+        OsDisk { path: self.at(name) }
+    }
+
+    /// Makes a directory within this one, durably.
+    pub(crate) fn make_directory(&self, name: &str) -> io::Result<OsDisk> {
+        fs::create_dir(self.at(name))?;
+        self.sync_directory()?;
+        Ok(self.within(name))
+    }
+
+    /// Gives a file a second name, the same, in directory `other`; where the file system cannot, a durable copy.
+    pub(crate) fn keep_in(&self, other: &OsDisk, name: &str) -> io::Result<()> {
+        if fs::hard_link(self.at(name), other.at(name)).is_err() {
+            fs::copy(self.at(name), other.at(name))?;
+        }
+        // Also for the file behind a link: nobody may have synced it.
+        File::open(other.at(name))?.sync_all()
+    }
+
+    /// Whether directory `other` holds this very file, or a copy of it, under the same name.
+    pub(crate) fn is_kept_in(&self, other: &OsDisk, name: &str) -> io::Result<bool> {
+        let (mut ours, mut theirs) = match (File::open(self.at(name)), File::open(other.at(name))) {
+            (_, Err(e)) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            (ours, theirs) => (ours?, theirs?),
+        };
+        let (a, b) = (ours.metadata()?, theirs.metadata()?);
+        if (a.dev(), a.ino()) == (b.dev(), b.ino()) {
+            return Ok(true);
+        }
+        if a.len() != b.len() {
+            return Ok(false);
+        }
+        let (mut left, mut right) = (vec![0; REWRITE_BYTES], vec![0; REWRITE_BYTES]);
+        let mut rest = a.len();
+        while rest > 0 {
+            let bytes = REWRITE_BYTES.min(usize::try_from(rest).unwrap_or(REWRITE_BYTES));
+            ours.read_exact(&mut left[..bytes])?;
+            theirs.read_exact(&mut right[..bytes])?;
+            if left[..bytes] != right[..bytes] {
+                return Ok(false);
+            }
+            rest -= bytes as u64;
+        }
+        Ok(true)
+    }
+
+    /// Moves a file to directory `other`, over one of the same name.
+    pub(crate) fn move_to(&self, other: &OsDisk, name: &str) -> io::Result<()> {
+        fs::rename(self.at(name), other.at(name))
+    }
+
     fn allocate(file: &File, length: u64, filled: bool, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
         // Real blocks: later a full disk would fail a write whose entry has been accepted, here it is an error in time.
         rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length)?;
@@ -119,6 +191,16 @@ impl OsDisk {
             file.write_all_at(bytes, *at as u64)?;
         }
         file.sync_all()
+    }
+}
+
+/// What a lock file says about its holder.
+fn holder(file: &mut File) -> String {
+    let mut holder = String::new();
+    let _ = file.read_to_string(&mut holder);
+    match holder.trim() {
+        "" => "unknown".to_owned(),
+        holder => holder.to_owned(),
     }
 }
 
@@ -283,17 +365,22 @@ impl Disk for OsDisk {
             .truncate(false)
             .open(self.at(name))
             .map_err(LockError::Io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = file.read_to_string(&mut holder);
-                let holder = holder.trim().to_owned();
-                return Err(LockError::Held {
-                    holder: if holder.is_empty() { "unknown".into() } else { holder },
-                });
+        let mut looks = 0;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                // It may be one who only looks, see `lock_holder`.
+                Err(TryLockError::WouldBlock) if looks < LOCK_LOOKS => {
+                    looks += 1;
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(LockError::Held {
+                        holder: holder(&mut file),
+                    });
+                }
+                Err(TryLockError::Error(e)) => return Err(LockError::Io(e)),
             }
-            Err(TryLockError::Error(e)) => return Err(LockError::Io(e)),
         }
         // For people only; the kernel's lock is what counts.
         let note = format!(

@@ -125,6 +125,14 @@ pub enum Error {
         /// The highest OpID known to have been durable.
         durable: OpId,
     },
+    /// A repair that cannot be done.
+    #[error("cannot repair {}: {what}", path.display())]
+    Unrepairable {
+        /// The log's directory, or the file that stands in the way.
+        path: PathBuf,
+        /// Why not.
+        what: &'static str,
+    },
     /// The entry is below the oldest one.
     #[error("entry {requested} has been trimmed: the oldest is {oldest}")]
     HistoryLost {
@@ -270,6 +278,7 @@ impl Error {
             | Error::MissingSegment { .. }
             | Error::ForeignSegment { .. }
             | Error::MalformedEntry { .. }
+            | Error::Unrepairable { .. }
             | Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::HistoryLost { .. } | Error::SlotLost { .. } => ErrorKind::HistoryLost,
             Error::OtherLog { .. } | Error::Diverged { .. } => ErrorKind::OtherHistory,

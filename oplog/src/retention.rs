@@ -4,7 +4,7 @@
 //! and when a slot lets go of what it held back. Otherwise it sleeps.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::chain::{Chain, Link};
@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::format;
 use crate::ids::{OpId, Sequence, Timestamp};
 use crate::oplog::Core;
+use crate::primitives::{Mutex, MutexGuard};
 use crate::view::ReadConcern;
 
 /// How much history a log keeps without being told to [`Oplog::trim`](crate::Oplog::trim); by default, all of it.

@@ -314,7 +314,7 @@ impl Segment {
     }
 
     /// The header at `offset`, bounds checked but without its checksum: enough to step over it.
-    fn hop(&self, offset: usize, expected: OpId) -> Result<FrameHeader, InvalidFrame> {
+    pub(crate) fn hop(&self, offset: usize, expected: OpId) -> Result<FrameHeader, InvalidFrame> {
         let invalid = InvalidFrame { offset, expected };
         if offset + HEADER_BYTES > self.region().published() {
             self.publish_next(offset, expected).ok_or(invalid)?;
@@ -425,17 +425,21 @@ impl Segment {
     }
 }
 
+/// The header, from either copy, whatever it says; or the newer version that wrote it.
+pub(crate) fn header_copy(region: &Region) -> Option<Result<SegmentHeader, NewerVersion>> {
+    HEADER_OFFSETS.iter().find_map(|&offset| {
+        let mut bytes = [0; RECORD_BYTES];
+        region.load(offset, &mut bytes);
+        format::decode_versioned(&bytes)
+    })
+}
+
 /// The header, from either copy, when it is that of segment `sequence` of this log and claims a length that segments have.
 pub(crate) fn read_header(region: &Region, log_id: LogId, sequence: Sequence, path: &Path) -> Result<SegmentHeader> {
     let path = || path.to_path_buf();
     let damaged = |what| Error::DamagedMetadata { path: path(), what };
     let foreign = |what| Error::ForeignSegment { path: path(), what };
-    let copies = HEADER_OFFSETS.iter().find_map(|&offset| {
-        let mut bytes = [0; RECORD_BYTES];
-        region.load(offset, &mut bytes);
-        format::decode_versioned::<SegmentHeader>(&bytes)
-    });
-    let header = copies.ok_or_else(|| damaged("both copies of its header are bad"))?;
+    let header = header_copy(region).ok_or_else(|| damaged("both copies of its header are bad"))?;
     let header = header.map_err(|NewerVersion(found)| Error::NewerFormat {
         path: path(),
         found,

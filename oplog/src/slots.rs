@@ -5,7 +5,7 @@
 //! are all there, and never forward.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use bincode::{Decode, Encode};
 
@@ -15,6 +15,7 @@ use crate::format::{Checked, VERSION, decode_checked, encode_checked};
 use crate::ids::{LogId, OpId};
 use crate::oplog::{Core, Oplog};
 use crate::options::Durability;
+use crate::primitives::{Mutex, MutexGuard};
 
 pub(crate) const RETENTION: &str = "RETENTION";
 

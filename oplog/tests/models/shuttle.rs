@@ -52,12 +52,18 @@ mod primitives;
 mod recovery;
 #[path = "../../src/region.rs"]
 mod region;
+#[path = "../../src/retention.rs"]
+mod retention;
 #[path = "runner.rs"]
 mod runner;
 #[path = "../../src/segment.rs"]
 mod segment;
 #[path = "../../src/sim.rs"]
 mod sim;
+#[path = "../../src/slots.rs"]
+mod slots;
+#[path = "../../src/stats.rs"]
+mod stats;
 #[path = "../../src/sync.rs"]
 mod sync;
 #[path = "../../src/tail.rs"]
