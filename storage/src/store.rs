@@ -137,6 +137,7 @@ impl Store {
             path: dir.to_path_buf(),
             source: Arc::new(source),
         };
+        refuse_retention(&options.oplog)?;
         if options.oplog.create {
             std::fs::create_dir_all(dir).map_err(directory)?;
         }
@@ -713,6 +714,19 @@ fn decode_origin(value: &[u8]) -> Option<(LogId, Term, Timestamp)> {
         Term::new(u32::from_le_bytes(*term)),
         Timestamp::from_nanos(u64::from_le_bytes(timestamp.try_into().ok()?)),
     ))
+}
+
+/// The log does not know which entries the state still needs; [`Store::trim_log`] does.
+fn refuse_retention(options: &tailwater_oplog::Options) -> Result<()> {
+    let retention = &options.retention;
+    let given = retention.max_bytes.or(retention.max_age.map(|age| age.as_secs()));
+    given.map_or(Ok(()), |got| {
+        Err(Error::Log(tailwater_oplog::Error::InvalidOption {
+            option: "oplog.retention",
+            range: "unset in a store, whose log Store::trim_log trims",
+            got,
+        }))
+    })
 }
 
 /// A directory that holds files but no log is somebody else's.
