@@ -244,8 +244,7 @@ impl Segment {
         }
         let bytes = self.region().bytes(offset..offset + HEADER_BYTES);
         let header = FrameHeader::decode(bytes.first_chunk().ok_or(invalid)?);
-        // The watermark as in recovery, which finds no valid frame here either.
-        if header.op_id != expected || header.watermark >= expected {
+        if header.op_id != expected {
             return Err(invalid);
         }
         let end = offset + header.frame_bytes();
@@ -255,7 +254,11 @@ impl Segment {
         // Relaxed: both only ever save work; a stale value costs one more checksum.
         let verified = self.verified.load(Ordering::Relaxed);
         if offset >= verified && offset < self.trusted_from.load(Ordering::Relaxed) {
-            check_frame(self.region().bytes(offset..end), self.seed).ok_or(invalid)?;
+            let checked = check_frame(self.region().bytes(offset..end), self.seed).ok_or(invalid)?;
+            // As in recovery, which finds no valid frame here either.
+            if checked.watermark >= expected {
+                return Err(invalid);
+            }
             if offset == verified {
                 let _ = self
                     .verified
