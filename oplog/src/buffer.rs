@@ -30,9 +30,10 @@ use crate::region::{Claim, Ring, RingReader, RingWriter};
 use crate::segment::Segment;
 use crate::tail::{Tail, boot_id};
 
-/// The ring's capacity is a quarter of a segment's length, within these bounds. At the upper one a larger ring is no faster.
+/// The ring's capacity is a quarter of a segment's length, within these bounds. At the upper one, half of it outlasts the
+/// milliseconds for which the draining thread may be off its processor while an appender goes at full speed.
 const CAPACITY_MIN: u64 = 8 << 10;
-const CAPACITY_MAX: u64 = 4 << 20;
+const CAPACITY_MAX: u64 = 16 << 20;
 /// A file that says it is larger than this was not written by any release.
 const CAPACITY_CREDIBLE: u64 = 1 << 30;
 /// Moved at most at once, so that room comes back early.
