@@ -238,26 +238,32 @@ impl Subject {
     }
 }
 
-fn check_counts(found: Result<WriteOutcome, Error>, expected: Option<(usize, usize)>) {
+/// What is expected: how many match and are modified, or how many are modified before one that the change does not fit.
+fn check_counts(found: Result<WriteOutcome, Error>, expected: Result<(usize, usize), usize>) {
     match (found, expected) {
-        (Ok(found), Some((matched, modified))) => {
+        (Ok(found), Ok((matched, modified))) => {
             assert_eq!((found.matched as usize, found.modified as usize), (matched, modified));
             assert_eq!(found.op_id.is_some(), modified > 0);
         }
-        (Err(Error::Update(_)), None) => {}
+        (Err(Error::Update(_)), Err(0)) => {}
+        (Err(Error::ChangeMany { modified, source }), Err(before)) if matches!(*source, Error::Update(_)) => {
+            assert!(before > 0);
+            assert_eq!(modified as usize, before);
+        }
         other => panic!("{other:?}"),
     }
 }
 
-/// Updates the first so many matches of the model; the counts, or nothing when a document was reached that the change does
-/// not fit.
-fn update_model(model: &mut Model, name: Name, ids: &[i32], change: &Change) -> Option<(usize, usize)> {
+/// Updates the first so many matches of the model; the counts, or how many were modified when a document was reached that the
+/// change does not fit.
+fn update_model(model: &mut Model, name: Name, ids: &[i32], change: &Change) -> Result<(usize, usize), usize> {
     let mut modified = 0;
     for id in ids {
-        let document = model.0.get_mut(&name)?.get_mut(id)?;
-        modified += usize::from(apply(change, document)?);
+        let document = model.0.get_mut(&name).and_then(|documents| documents.get_mut(id));
+        let changed = document.and_then(|document| apply(change, document));
+        modified += usize::from(changed.ok_or(modified)?);
     }
-    Some((ids.len(), modified))
+    Ok((ids.len(), modified))
 }
 
 fn step(mut subject: Subject, model: &mut Model, operation: &Operation) -> Subject {
@@ -311,7 +317,7 @@ fn step(mut subject: Subject, model: &mut Model, operation: &Operation) -> Subje
             let replaced = name
                 .in_store(store)
                 .replace_one(&filter(*target), &rawdoc! { "d": *value });
-            check_counts(replaced, Some(expected));
+            check_counts(replaced, Ok(expected));
         }
         Operation::DeleteOne(name, target) | Operation::DeleteMany(name, target) => {
             let one = matches!(operation, Operation::DeleteOne(..));
@@ -325,7 +331,7 @@ fn step(mut subject: Subject, model: &mut Model, operation: &Operation) -> Subje
                 true => collection.delete_one(&filter(*target)),
                 false => collection.delete_many(&filter(*target)),
             };
-            check_counts(deleted, Some((ids.len(), ids.len())));
+            check_counts(deleted, Ok((ids.len(), ids.len())));
         }
         Operation::Count(name, target) => {
             let expected = model.matching(*name, *target);
