@@ -38,8 +38,8 @@ enum Spare {
     Failed(Error),
 }
 
-/// Zeros are synced in steps of so many bytes. A log that syncs each entry is faster on
-/// blocks that have been written before: the file system then has nothing to note. `docs/performance.md` has the figures.
+/// Zeros are synced in steps of so many bytes. A log that syncs each entry is faster on blocks that have been written before:
+/// the file system then has nothing to note. `docs/performance.md` has the figures.
 const FILL_SYNC_BYTES: usize = 4 << 20;
 /// So many bytes of zeros for each byte appended: with three quarters of a segment to go, enough.
 const ZEROS_FOR_EACH: usize = 2;

@@ -163,8 +163,7 @@ struct End {
 }
 
 /// Finds the end in `segments`, consecutive and not sealed, the last of them the newest of the log, with the sealed one
-/// before them. `area` lends a segment's
-/// frames from an offset on.
+/// before them. `area` lends a segment's frames from an offset on.
 fn find_end<'a>(
     (segments, sealed): (&'a [Arc<Segment>], Option<&Segment>),
     evidence: Evidence,

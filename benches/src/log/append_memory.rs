@@ -1,7 +1,7 @@
-//! Appends that return when the entry is in the mapped segment.
+//! Appends that return when the entry survives the process: in the mapped log buffer.
 //!
 //! A round fits one segment, so that it measures appending and not how fast a disk can prepare segments; the log prepares
-//! the next one meanwhile, maps pages ahead and syncs every 50 ms, as it does for any user.
+//! the next one meanwhile, moves entries into the segment and syncs every 50 ms, as it does for any user.
 
 use std::hint::black_box;
 use std::path::Path;
