@@ -1,31 +1,21 @@
 //! Repairing damaged logs: what is announced is what is lost, every byte that goes is kept, and an interruption does no harm.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use common::{options, temporary};
 use tailwater_oplog::repair::{Keep, RepairPlan, apply, plan};
-use tailwater_oplog::{Durability, Error, ErrorKind, Oplog, OplogView, Options, ReadConcern, Record, verify};
+use tailwater_oplog::{Durability, Error, ErrorKind, Oplog, OplogView, ReadConcern, Record, verify};
 use tempfile::TempDir;
 
 const KIND: u8 = 200;
 const SEGMENT: u64 = 1 << 20;
 const FRAMES_START: u64 = 4096;
 const LAST: u64 = 150;
-
-fn temporary() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
-}
-
-fn options() -> Options {
-    Options {
-        segment_bytes: SEGMENT,
-        sync_interval: Duration::from_secs(3600),
-        ..Options::default()
-    }
-}
 
 fn payload(n: u64) -> Vec<u8> {
     let mut payload = n.to_le_bytes().to_vec();
