@@ -3,12 +3,15 @@
 //! The logs are built on `/dev/shm` where there is one, because these tests open them thousands of times and what they
 //! check does not depend on the disk.
 
+mod common;
+
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use common::{options, temporary};
 use tailwater_oplog::{
     Durability, Error, ErrorKind, Finding, OpId, Oplog, OplogView, Options, ReadConcern, Record, SegmentState, verify,
 };
@@ -18,19 +21,6 @@ const KIND: u8 = 200;
 const SEGMENT: u64 = 1 << 20;
 const FRAMES_START: usize = 4096;
 const HEADER: usize = 40;
-
-fn temporary() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
-}
-
-/// Nothing is synced that the test does not sync.
-fn options() -> Options {
-    Options {
-        segment_bytes: SEGMENT,
-        sync_interval: Duration::from_secs(3600),
-        ..Options::default()
-    }
-}
 
 /// Bytes that cannot be guessed and are never zero.
 fn payload(op_id: u64, bytes: usize) -> Vec<u8> {
