@@ -36,8 +36,19 @@ pub enum EntryKind {
     Rename = 10,
     /// A database was dropped, after its collections.
     DropDatabase = 11,
+    /// Indexes are being built, and maintained from here on: *detail* has `indexes`.
+    StartIndexBuild = 12,
+    /// Indexes are complete: *detail* has `indexes`. Without a start before it, the state of here is indexed.
+    CreateIndexes = 13,
+    /// Indexes were dropped: *detail* has `indexes`.
+    DropIndexes = 14,
+    /// Indexes that were being built are given up: *detail* has `indexes`.
+    AbortIndexBuild = 15,
     /// Nothing: a mark in the log.
     Noop = 16,
+    /// Options of a collection or an index were changed: *detail* has all `options` as they are now, or `index` as it is now,
+    /// and what they were before in `before`.
+    Modify = 17,
 }
 
 impl EntryKind {
@@ -53,7 +64,12 @@ impl EntryKind {
             9 => EntryKind::Drop,
             10 => EntryKind::Rename,
             11 => EntryKind::DropDatabase,
+            12 => EntryKind::StartIndexBuild,
+            13 => EntryKind::CreateIndexes,
+            14 => EntryKind::DropIndexes,
+            15 => EntryKind::AbortIndexBuild,
             16 => EntryKind::Noop,
+            17 => EntryKind::Modify,
             _ => return None,
         })
     }
@@ -76,7 +92,12 @@ impl EntryKind {
             EntryKind::Drop => "drop",
             EntryKind::Rename => "rename",
             EntryKind::DropDatabase => "dropDatabase",
+            EntryKind::StartIndexBuild => "startIndexBuild",
+            EntryKind::CreateIndexes => "createIndexes",
+            EntryKind::DropIndexes => "dropIndexes",
+            EntryKind::AbortIndexBuild => "abortIndexBuild",
             EntryKind::Noop => "noop",
+            EntryKind::Modify => "modify",
         }
     }
 }

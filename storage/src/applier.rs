@@ -2,14 +2,15 @@
 //!
 //! The engine is never ahead of the durable log. While there is nothing to apply the thread sleeps without a time-out.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::catalog::{Catalog, garbage_key};
+use crate::catalog::{Size, garbage, garbage_key};
 use crate::engine::EngineBatch;
 use crate::error::Result;
-use crate::overlay::Generation;
+use crate::overlay::{Generation, Version};
 use crate::store::Core;
 
 /// A generation is applied when it has grown to this size …
@@ -81,11 +82,21 @@ fn apply(core: &Core, generation: &Generation) -> Result<()> {
     let last = generation.last();
     core.log.sync(last)?;
     let mut batch = EngineBatch::new();
-    generation.newest_versions(|collection, key, version| match version.document() {
-        Some(document) => batch.put(collection.0, key, document),
-        None => batch.delete(collection.0, key),
+    generation.newest_versions(|collection, key, version| match version {
+        Version::Put(_) => batch.put(collection.0, key, version.document().unwrap_or_default()),
+        Version::Indexed(values) => batch.put(collection.0, key, &values.to_le_bytes()),
+        Version::Deleted => batch.delete(collection.0, key),
     });
-    for change in generation.changes() {
+    let engine = core.engine()?;
+    let changes = generation.changes();
+    let sizes: HashMap<_, _> = Size::load(&engine.snapshot())?.into_iter().collect();
+    for (number, growth) in changes.growth {
+        let mut size = sizes.get(&number).copied().unwrap_or_default();
+        size += growth;
+        size.record(number, &mut batch);
+    }
+    // After the sizes: a collection that was dropped has none.
+    for change in changes.catalog {
         change.record(&mut batch);
     }
     for key in core.forgotten.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
@@ -93,7 +104,7 @@ fn apply(core: &Core, generation: &Generation) -> Result<()> {
     }
     core.record_origin(&mut batch, last)?;
     let (writes, bytes) = (batch.len(), batch.bytes());
-    core.engine()?.commit(batch, last.get())?;
+    engine.commit(batch, last.get())?;
     tracing::debug!(applied = %last, writes, bytes, "applied a generation");
     Ok(())
 }
@@ -101,7 +112,7 @@ fn apply(core: &Core, generation: &Generation) -> Result<()> {
 /// Removes what dropped collections have left behind.
 fn collect_garbage(core: &Core) -> Result<()> {
     let engine = core.engine()?;
-    for number in Catalog::garbage(&engine.snapshot())? {
+    for number in garbage(&engine.snapshot())? {
         while engine.drop_collection_chunk(number.0, GARBAGE_CHUNK)? > 0 {
             if core.stopping.load(Ordering::SeqCst) {
                 return Ok(());

@@ -1,16 +1,19 @@
-//! The catalogue: which collections there are, and the number under which each keeps its documents.
+//! The catalogue: which collections and indexes there are, and the numbers under which they keep their contents.
 //!
 //! It changes only by applying entries of the log, in their order, so every replica that has applied the same entries has
 //! the same catalogue. Numbers are never used again.
 
+mod stored;
+
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use bson::{RawDocumentBuf, rawdoc};
+use crate::index::IndexDefinition;
+use crate::options::CollectionOptions;
 
-use crate::engine::{EngineBatch, EngineSnapshot};
-use crate::error::{Error, Result};
+pub(crate) use stored::{CatalogChange, garbage, garbage_key};
 
-/// Number of a collection in the engine's keys.
+/// Number of a collection, or of an index, in the engine's keys.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct CollectionNumber(pub(crate) u32);
 
@@ -36,156 +39,186 @@ impl std::fmt::Display for Namespace {
     }
 }
 
+/// How far an index is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum IndexState {
+    /// Writes maintain it; older documents may be missing. No query uses it.
+    Building,
+    /// Every document is in it.
+    Ready,
+}
+
+/// What is known about one index, the one on `_id` excepted, which is the order of the documents themselves.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct IndexInfo {
+    pub(crate) definition: Arc<IndexDefinition>,
+    pub(crate) number: CollectionNumber,
+    pub(crate) state: IndexState,
+    /// Whether a document has had more than one key, or an array's. It stays so.
+    pub(crate) multikey: bool,
+}
+
 /// What is known about one collection.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct CollectionInfo {
     pub(crate) namespace: Namespace,
     pub(crate) id: [u8; 16],
     pub(crate) number: CollectionNumber,
-    pub(crate) options: RawDocumentBuf,
+    pub(crate) options: CollectionOptions,
+    /// In the order of their creation.
+    pub(crate) indexes: Vec<IndexInfo>,
 }
 
-/// A change of the catalogue, as the engine must record it.
-#[derive(Clone, Debug)]
-pub(crate) enum CatalogChange {
-    Added(CollectionInfo),
-    Removed { id: [u8; 16], number: CollectionNumber },
+impl CollectionInfo {
+    /// Whether a write that was computed under one of them may be committed under the other.
+    pub(crate) fn is_compatible(&self, other: &CollectionInfo) -> bool {
+        let same = |(a, b): (&IndexInfo, &IndexInfo)| a.number == b.number;
+        self.id == other.id
+            && self.namespace == other.namespace
+            && self.options == other.options
+            && self.indexes.len() == other.indexes.len()
+            && self.indexes.iter().zip(&other.indexes).all(same)
+    }
+
+    pub(crate) fn index(&self, name: &str) -> Option<&IndexInfo> {
+        self.indexes.iter().find(|index| index.definition.name == name)
+    }
 }
 
 /// The collections of a store at one OpID.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Catalog {
-    by_name: BTreeMap<Namespace, CollectionInfo>,
+    by_name: BTreeMap<Namespace, Arc<CollectionInfo>>,
     by_id: HashMap<[u8; 16], Namespace>,
     next: u32,
 }
 
-const COLLECTION: u8 = b'c';
-const GARBAGE: u8 = b'g';
-const NEXT: &[u8] = b"next";
-
 impl Catalog {
-    pub(crate) fn get(&self, namespace: &Namespace) -> Option<&CollectionInfo> {
+    pub(crate) fn get(&self, namespace: &Namespace) -> Option<&Arc<CollectionInfo>> {
         self.by_name.get(namespace)
     }
 
-    pub(crate) fn by_id(&self, id: &[u8; 16]) -> Option<&CollectionInfo> {
+    pub(crate) fn by_id(&self, id: &[u8; 16]) -> Option<&Arc<CollectionInfo>> {
         self.by_name.get(self.by_id.get(id)?)
     }
 
-    pub(crate) fn collections(&self) -> impl Iterator<Item = &CollectionInfo> {
+    pub(crate) fn collections(&self) -> impl Iterator<Item = &Arc<CollectionInfo>> {
         self.by_name.values()
     }
 
-    /// The next collection, if it is added under that name.
-    pub(crate) fn candidate(&self, namespace: Namespace, id: [u8; 16]) -> CollectionInfo {
-        CollectionInfo {
-            namespace,
-            id,
-            number: CollectionNumber(self.next),
-            options: RawDocumentBuf::new(),
-        }
-    }
-
     /// Adds a collection; nothing when its name or id is taken.
-    pub(crate) fn add(&mut self, namespace: Namespace, id: [u8; 16], options: RawDocumentBuf) -> Option<CatalogChange> {
+    pub(crate) fn add(
+        &mut self,
+        namespace: Namespace,
+        id: [u8; 16],
+        options: CollectionOptions,
+    ) -> Option<CatalogChange> {
         if self.by_name.contains_key(&namespace) || self.by_id.contains_key(&id) {
             return None;
         }
         let info = CollectionInfo {
+            namespace,
+            id,
+            number: self.take_number(),
             options,
-            ..self.candidate(namespace.clone(), id)
+            indexes: Vec::new(),
         };
-        self.next += 1;
-        self.by_id.insert(id, namespace.clone());
-        self.by_name.insert(namespace, info.clone());
-        Some(CatalogChange::Added(info))
+        Some(self.put(info))
     }
 
     /// Removes a collection; nothing when there is none with that id.
     pub(crate) fn remove(&mut self, id: &[u8; 16]) -> Option<CatalogChange> {
         let namespace = self.by_id.remove(id)?;
         let info = self.by_name.remove(&namespace)?;
+        let of_indexes = info.indexes.iter().map(|index| index.number);
         Some(CatalogChange::Removed {
             id: *id,
-            number: info.number,
+            numbers: std::iter::once(info.number).chain(of_indexes).collect(),
         })
     }
 
-    /// Reads the catalogue as of a snapshot.
-    pub(crate) fn load(snapshot: &EngineSnapshot) -> Result<Catalog> {
-        let mut catalog = Catalog::default();
-        for (key, value) in snapshot.catalog()? {
-            if key == NEXT {
-                catalog.next = u32::from_le_bytes(value.try_into().map_err(|_| damaged("the next number"))?);
-            } else if let [COLLECTION, id @ ..] = key.as_slice() {
-                let id: [u8; 16] = id.try_into().map_err(|_| damaged("a collection's key"))?;
-                let info = decode(id, value).ok_or_else(|| damaged("a collection's entry"))?;
-                catalog.by_id.insert(id, info.namespace.clone());
-                catalog.by_name.insert(info.namespace.clone(), info);
+    /// Gives a collection another name; nothing when it has that name, or the name is taken.
+    pub(crate) fn rename(&mut self, id: &[u8; 16], to: Namespace) -> Option<CatalogChange> {
+        if self.by_name.contains_key(&to) {
+            return None;
+        }
+        let from = self.by_id.get(id)?.clone();
+        let mut info = CollectionInfo::clone(&*self.by_name.remove(&from)?);
+        info.namespace = to;
+        Some(self.put(info))
+    }
+
+    /// Changes what is known about a collection; nothing when `change` leaves it as it is.
+    pub(crate) fn modify(&mut self, id: &[u8; 16], change: impl FnOnce(&mut CollectionInfo)) -> Option<CatalogChange> {
+        let before = self.by_id(id)?;
+        let mut info = CollectionInfo::clone(before);
+        change(&mut info);
+        (info != **before).then(|| self.put(info))
+    }
+
+    /// Adds indexes that are not there yet, or moves those that are being built to `state`.
+    pub(crate) fn add_indexes(
+        &mut self,
+        id: &[u8; 16],
+        definitions: Vec<IndexDefinition>,
+        state: IndexState,
+    ) -> Option<CatalogChange> {
+        let mut info = CollectionInfo::clone(self.by_id(id)?);
+        for definition in definitions {
+            let found = info.indexes.iter_mut().find(|i| i.definition.name == definition.name);
+            match found {
+                Some(index) if state == IndexState::Ready => index.state = state,
+                Some(_) => {}
+                None => info.indexes.push(IndexInfo {
+                    definition: Arc::new(definition),
+                    number: self.take_number(),
+                    state,
+                    multikey: false,
+                }),
             }
         }
-        Ok(catalog)
+        (info != **self.by_id(id)?).then(|| self.put(info))
     }
 
-    /// Numbers of dropped collections whose documents may not all be gone yet.
-    pub(crate) fn garbage(snapshot: &EngineSnapshot) -> Result<Vec<CollectionNumber>> {
-        let entries = snapshot.catalog()?;
-        let numbers = entries.iter().filter_map(|(key, _)| match key.as_slice() {
-            [GARBAGE, number @ ..] => Some(CollectionNumber(u32::from_be_bytes(number.try_into().ok()?))),
-            _ => None,
-        });
-        Ok(numbers.collect())
-    }
-}
-
-impl CatalogChange {
-    /// Records the change in the batch that covers its entry.
-    pub(crate) fn record(&self, batch: &mut EngineBatch) {
-        match self {
-            CatalogChange::Added(info) => {
-                batch.put_catalog(&collection_key(&info.id), encode(info).as_bytes());
-                batch.put_catalog(NEXT, &(info.number.0 + 1).to_le_bytes());
-            }
-            CatalogChange::Removed { id, number } => {
-                batch.delete_catalog(&collection_key(id));
-                batch.put_catalog(&garbage_key(*number), &[]);
-            }
+    /// Removes indexes by name.
+    pub(crate) fn remove_indexes(&mut self, id: &[u8; 16], names: &[&str]) -> Vec<CatalogChange> {
+        let Some(before) = self.by_id(id) else {
+            return Vec::new();
+        };
+        let mut info = CollectionInfo::clone(before);
+        let doomed = |index: &IndexInfo| names.contains(&index.definition.name.as_str());
+        let numbers: Vec<_> = info.indexes.iter().filter(|i| doomed(i)).map(|i| i.number).collect();
+        if numbers.is_empty() {
+            return Vec::new();
         }
+        info.indexes.retain(|index| !doomed(index));
+        vec![self.put(info), CatalogChange::Garbage { numbers }]
+    }
+
+    fn put(&mut self, info: CollectionInfo) -> CatalogChange {
+        let info = Arc::new(info);
+        self.by_id.insert(info.id, info.namespace.clone());
+        self.by_name.insert(info.namespace.clone(), Arc::clone(&info));
+        CatalogChange::Put { info, next: self.next }
+    }
+
+    fn take_number(&mut self) -> CollectionNumber {
+        let number = CollectionNumber(self.next);
+        self.next += 1;
+        number
     }
 }
 
-/// The key that says that a dropped collection's documents may not all be gone.
-pub(crate) fn garbage_key(number: CollectionNumber) -> Vec<u8> {
-    [&[GARBAGE], &number.0.to_be_bytes()[..]].concat()
+/// How many documents a collection has, and their bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Size {
+    pub(crate) documents: i64,
+    pub(crate) bytes: i64,
 }
 
-fn collection_key(id: &[u8; 16]) -> Vec<u8> {
-    [&[COLLECTION], &id[..]].concat()
-}
-
-fn encode(info: &CollectionInfo) -> RawDocumentBuf {
-    rawdoc! {
-        "db": info.namespace.database.as_str(),
-        "coll": info.namespace.collection.as_str(),
-        "number": i64::from(info.number.0),
-        "options": info.options.clone(),
-    }
-}
-
-fn decode(id: [u8; 16], value: Vec<u8>) -> Option<CollectionInfo> {
-    let document = RawDocumentBuf::from_bytes(value).ok()?;
-    Some(CollectionInfo {
-        namespace: Namespace::new(document.get_str("db").ok()?, document.get_str("coll").ok()?),
-        id,
-        number: CollectionNumber(u32::try_from(document.get_i64("number").ok()?).ok()?),
-        options: document.get_document("options").ok()?.to_owned(),
-    })
-}
-
-fn damaged(what: &'static str) -> Error {
-    Error::Inconsistent {
-        op_id: tailwater_oplog::OpId::ZERO,
-        what,
+impl std::ops::AddAssign for Size {
+    fn add_assign(&mut self, other: Size) {
+        self.documents += other.documents;
+        self.bytes += other.bytes;
     }
 }

@@ -1,19 +1,23 @@
 //! One collection: reading its documents, and writing them through the log.
 
-use bson::raw::{CStr, RawBsonRef};
-use bson::{Document, RawDocument, RawDocumentBuf};
-use tailwater_matcher::{Conjunct, Expression, encode_key, validate};
-use tailwater_oplog::entry::{EntryKind, StoreEntry};
+mod indexes;
+
+use std::sync::Arc;
+
+use bson::{RawDocument, RawDocumentBuf};
+use tailwater_matcher::Expression;
 use tailwater_oplog::{Durability, OpId};
 
-use crate::catalog::{CollectionInfo, Namespace};
-use crate::engine::KEY_BYTES_MAX;
+use crate::catalog::Namespace;
 use crate::error::{Error, Result};
-use crate::state::{LayersScan, Stored};
-use crate::store::{Commit, Core, Draft, Store, entry_for};
-use crate::update::{Update, UpdateDiff};
+use crate::query::{Candidates, Documents};
+use crate::reading::Reading;
+use crate::store::{Core, Store};
+use crate::update::Update;
+use crate::workspace::Workspace;
+use crate::write::{Change, check_replacement};
 
-const ID: &CStr = bson::raw::cstr!("_id");
+pub use indexes::IndexOutcome;
 
 /// Documents of one `insert_many` that are appended as one batch: so many at most …
 const BATCH_DOCUMENTS_MAX: usize = 1000;
@@ -57,10 +61,6 @@ impl Collection {
             namespace,
             durability: None,
         }
-    }
-
-    pub(crate) fn into_namespace(self) -> Namespace {
-        self.namespace
     }
 
     /// The same collection, whose writes return when they are as durable as this.
@@ -156,13 +156,15 @@ impl Collection {
         refused: &mut Option<(usize, Error)>,
     ) -> Result<Option<OpId>> {
         let core = self.core();
-        let guard = core.lock_commit()?;
-        let (info, creation) = core.define(&guard, &self.namespace);
-        let mut batch = InsertBatch::new(core, info, creation);
-        while batch.has_room()
+        let mut commit = core.lock_commit()?;
+        let mut workspace = Workspace::new(core.view_locked(&commit)?);
+        let info = workspace.define(&self.namespace);
+        let before = inserted_ids.len();
+        while inserted_ids.len() - before < BATCH_DOCUMENTS_MAX
+            && workspace.bytes() < BATCH_BYTES_MAX
             && let Some((index, document)) = documents.next()
         {
-            match batch.add(document) {
+            match workspace.insert(&info, document) {
                 Ok(id) => inserted_ids.push(id),
                 Err(source) => {
                     *refused = Some((index, source));
@@ -171,10 +173,10 @@ impl Collection {
             }
         }
         // A collection comes into being with its first document, and not without one.
-        if batch.keys.is_empty() {
+        if inserted_ids.len() == before {
             return Ok(None);
         }
-        Ok(Some(core.commit(&guard, &batch.drafts)?.last))
+        Ok(Some(core.commit(&mut commit, workspace.drafts())?.last))
     }
 
     /// The documents that match `filter`, in the order of their `_id`s, as they were when the call was made; later writes do
@@ -193,7 +195,7 @@ impl Collection {
     ///
     /// [`Error::Engine`].
     pub fn find_matching(&self, filter: Expression) -> Result<Documents> {
-        Ok(Documents(self.candidates(filter)?))
+        Ok(Documents(self.candidates(Arc::new(filter))?))
     }
 
     /// The first document that matches, if any.
@@ -212,11 +214,22 @@ impl Collection {
     /// As [`Collection::find`].
     pub fn count(&self, filter: &RawDocument) -> Result<u64> {
         let mut count = 0;
-        for candidate in self.candidates(Expression::parse(filter)?)? {
+        for candidate in self.candidates(Arc::new(Expression::parse(filter)?))? {
             candidate?;
             count += 1;
         }
         Ok(count)
+    }
+
+    /// How many documents there are, without looking at them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Log`] when the store is closed.
+    pub fn estimated_count(&self) -> Result<u64> {
+        let view = self.core().view()?;
+        let info = view.catalog.get(&self.namespace);
+        Ok(info.map_or(0, |info| self.core().size(info.number).documents.unsigned_abs()))
     }
 
     /// Changes the first document that matches.
@@ -226,7 +239,7 @@ impl Collection {
     /// [`Error::Filter`], [`Error::Update`], and the log's errors.
     pub fn update_one(&self, filter: &RawDocument, update: &RawDocument) -> Result<WriteOutcome> {
         let update = Update::parse(update)?;
-        self.change(filter, Reach::First, |before| draft_update(before, &update))
+        self.change(filter, Reach::First, &Change::Update(&update))
     }
 
     /// Changes every document that matches. Each is changed atomically by itself, not all together.
@@ -237,7 +250,7 @@ impl Collection {
     /// as durably as asked.
     pub fn update_many(&self, filter: &RawDocument, update: &RawDocument) -> Result<WriteOutcome> {
         let update = Update::parse(update)?;
-        self.change(filter, Reach::All, |before| draft_update(before, &update))
+        self.change(filter, Reach::All, &Change::Update(&update))
     }
 
     /// Replaces the first document that matches; its `_id` stays. A replacement may name the same `_id`, also as a number of
@@ -247,17 +260,8 @@ impl Collection {
     ///
     /// [`Error::InvalidReplacement`], [`Error::InvalidDocument`], [`Error::Filter`], and the log's errors.
     pub fn replace_one(&self, filter: &RawDocument, replacement: &RawDocument) -> Result<WriteOutcome> {
-        validate(replacement.as_bytes())?;
-        if replacement
-            .iter()
-            .next()
-            .is_some_and(|field| field.is_ok_and(|(name, _)| name.as_str().starts_with('$')))
-        {
-            return Err(Error::InvalidReplacement {
-                what: "it has update operators; use update_one",
-            });
-        }
-        self.change(filter, Reach::First, |before| draft_replacement(before, replacement))
+        check_replacement(replacement)?;
+        self.change(filter, Reach::First, &Change::Replace(replacement))
     }
 
     /// Deletes the first document that matches.
@@ -266,7 +270,7 @@ impl Collection {
     ///
     /// [`Error::Filter`], and the log's errors.
     pub fn delete_one(&self, filter: &RawDocument) -> Result<WriteOutcome> {
-        self.change(filter, Reach::First, draft_deletion)
+        self.change(filter, Reach::First, &Change::Delete)
     }
 
     /// Deletes every document that matches. Each is deleted atomically by itself, not all together.
@@ -276,49 +280,18 @@ impl Collection {
     /// As [`Collection::delete_one`]; [`Error::ChangeMany`] when documents were deleted before the error. They stay deleted,
     /// as durably as asked.
     pub fn delete_many(&self, filter: &RawDocument) -> Result<WriteOutcome> {
-        self.change(filter, Reach::All, draft_deletion)
+        self.change(filter, Reach::All, &Change::Delete)
     }
 
-    fn candidates(&self, filter: Expression) -> Result<Candidates> {
-        let core = self.core();
-        // The state before the catalogue: a collection that is still there afterwards has not begun to go from that state.
-        let (layers, at) = core.reading()?;
-        let catalog = core.catalog();
-        let Some(info) = catalog.get(&self.namespace) else {
-            return Ok(Candidates {
-                source: Source::Nothing,
-                filter,
-            });
-        };
-        let key = filter.indexable().into_iter().find_map(|conjunct| match conjunct {
-            // An array as a whole is no `_id`, and neither is a regular expression, so equality means this key.
-            Conjunct::Equal { path, value } if path.as_str() == "_id" => {
-                let mut key = Vec::new();
-                encode_key(value, &mut key);
-                Some(key)
-            }
-            _ => None,
-        });
-        let source = match key {
-            Some(key) => {
-                let found = layers.get(info.number, &key, at)?;
-                found.map_or(Source::Nothing, |stored| Source::One(Some((key, stored))))
-            }
-            None => Source::Scan(layers.scan(info.number, at)),
-        };
-        Ok(Candidates { source, filter })
+    fn candidates(&self, filter: Arc<Expression>) -> Result<Candidates> {
+        Candidates::new(&Reading::new(self.core().view()?), &self.namespace, filter)
     }
 
     /// Finds candidates without the lock, and changes each under it if it still matches.
-    fn change(
-        &self,
-        filter: &RawDocument,
-        reach: Reach,
-        draft: impl Fn(&Before<'_>) -> Result<Option<Draft>>,
-    ) -> Result<WriteOutcome> {
-        let filter = Expression::parse(filter)?;
+    fn change(&self, filter: &RawDocument, reach: Reach, change: &Change<'_>) -> Result<WriteOutcome> {
+        let filter = Arc::new(Expression::parse(filter)?);
         let mut outcome = WriteOutcome::default();
-        let changed = self.change_each(&filter, reach, draft, &mut outcome);
+        let changed = self.change_each(&filter, reach, change, &mut outcome);
         // Also before an error: what is reported as changed is as durable as asked.
         if let Some(op_id) = outcome.op_id {
             self.settle(op_id)?;
@@ -336,25 +309,25 @@ impl Collection {
     /// As [`Collection::change`], without waiting for durability; `outcome` says how far it got, also on an error.
     fn change_each(
         &self,
-        filter: &Expression,
+        filter: &Arc<Expression>,
         reach: Reach,
-        draft: impl Fn(&Before<'_>) -> Result<Option<Draft>>,
+        change: &Change<'_>,
         outcome: &mut WriteOutcome,
     ) -> Result<()> {
-        for candidate in self.candidates(filter.clone())? {
-            let (key, _) = candidate?;
+        for candidate in self.candidates(Arc::clone(filter))? {
+            let key = candidate?.key;
             let core = self.core();
-            let guard = core.lock_commit()?;
-            let Some((info, stored)) = self.current(core, &guard, &key)? else {
+            let mut commit = core.lock_commit()?;
+            let mut workspace = Workspace::new(core.view_locked(&commit)?);
+            let Some((info, found)) = workspace.find_key(&self.namespace, key)? else {
                 continue;
             };
-            let document = stored.document()?;
-            if !filter.matches(document) {
+            if !filter.matches(found.document()?) {
                 continue;
             }
             outcome.matched += 1;
-            if let Some(draft) = draft(&Before { info: &info, document })? {
-                outcome.op_id = Some(core.commit(&guard, &[draft])?.last);
+            if change.stage(&mut workspace, &info, found)? {
+                outcome.op_id = Some(core.commit(&mut commit, workspace.drafts())?.last);
                 outcome.modified += 1;
             }
             if reach == Reach::First {
@@ -363,16 +336,6 @@ impl Collection {
         }
         Ok(())
     }
-
-    /// The document under `key` as it is now, under the lock.
-    fn current(&self, core: &Core, _: &Commit<'_>, key: &[u8]) -> Result<Option<(CollectionInfo, Stored)>> {
-        let catalog = core.catalog();
-        let Some(info) = catalog.get(&self.namespace) else {
-            return Ok(None);
-        };
-        let (layers, at) = core.reading()?;
-        Ok(layers.get(info.number, key, at)?.map(|stored| (info.clone(), stored)))
-    }
 }
 
 /// How many of the matching documents a write concerns.
@@ -380,234 +343,4 @@ impl Collection {
 enum Reach {
     First,
     All,
-}
-
-/// The document that a write finds.
-struct Before<'a> {
-    info: &'a CollectionInfo,
-    document: &'a RawDocument,
-}
-
-impl Before<'_> {
-    fn id(&self) -> Result<RawBsonRef<'_>> {
-        let id = self.document.get("_id").ok().flatten();
-        id.ok_or(Error::Inconsistent {
-            op_id: OpId::ZERO,
-            what: "a stored document has no _id",
-        })
-    }
-
-    fn key(&self) -> Result<RawDocumentBuf> {
-        let mut key = RawDocumentBuf::new();
-        key.append(ID, self.id()?);
-        Ok(key)
-    }
-}
-
-fn draft_update(before: &Before<'_>, update: &Update) -> Result<Option<Draft>> {
-    let Some(applied) = update.apply(before.document)? else {
-        return Ok(None);
-    };
-    debug_assert_eq!(
-        UpdateDiff::apply(&applied.diff, before.document).ok().as_ref(),
-        Some(&applied.document)
-    );
-    let (key, diff) = (before.key()?, applied.diff.to_document());
-    let entry = StoreEntry {
-        key: Some(&key),
-        diff: Some(&diff),
-        document: Some(&applied.document),
-        ..entry_for(before.info)
-    };
-    Ok(Some(Draft::new(EntryKind::Update, &entry)))
-}
-
-fn draft_replacement(before: &Before<'_>, replacement: &RawDocument) -> Result<Option<Draft>> {
-    let document = match replacement.get("_id").ok().flatten() {
-        Some(id) if document_key(id)? == document_key(before.id()?)? => with_id_first(replacement, id),
-        Some(_) => {
-            return Err(Error::InvalidReplacement {
-                what: "its _id is another; an _id never changes",
-            });
-        }
-        None => with_id_first(replacement, before.id()?),
-    };
-    if document.as_bytes() == before.document.as_bytes() {
-        return Ok(None);
-    }
-    validate(document.as_bytes())?;
-    let entry = StoreEntry {
-        document: Some(&document),
-        ..entry_for(before.info)
-    };
-    Ok(Some(Draft::new(EntryKind::Replace, &entry)))
-}
-
-fn draft_deletion(before: &Before<'_>) -> Result<Option<Draft>> {
-    let key = before.key()?;
-    let entry = StoreEntry {
-        key: Some(&key),
-        ..entry_for(before.info)
-    };
-    Ok(Some(Draft::new(EntryKind::Delete, &entry)))
-}
-
-/// The document with `id` as its first field.
-fn with_id_first(document: &RawDocument, id: RawBsonRef<'_>) -> RawDocumentBuf {
-    let mut copy = RawDocumentBuf::new();
-    copy.append(ID, id);
-    for (name, value) in document.iter().flatten() {
-        if name.as_str() != "_id" {
-            copy.append(name, value);
-        }
-    }
-    copy
-}
-
-/// Documents of one insert that are appended together.
-struct InsertBatch<'a> {
-    core: &'a Core,
-    info: CollectionInfo,
-    drafts: Vec<Draft>,
-    keys: std::collections::HashSet<Vec<u8>>,
-    bytes: usize,
-}
-
-impl<'a> InsertBatch<'a> {
-    fn new(core: &'a Core, info: CollectionInfo, creation: Option<Draft>) -> InsertBatch<'a> {
-        InsertBatch {
-            core,
-            info,
-            drafts: creation.into_iter().collect(),
-            keys: std::collections::HashSet::new(),
-            bytes: 0,
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        self.drafts.len() < BATCH_DOCUMENTS_MAX && self.bytes < BATCH_BYTES_MAX
-    }
-
-    /// Checks one document and adds its entry; returns its `_id`.
-    fn add(&mut self, document: &RawDocument) -> Result<bson::Bson> {
-        validate(document.as_bytes())?;
-        let made;
-        let document = match document.iter().next() {
-            Some(Ok((name, _))) if name.as_str() == "_id" => document,
-            _ => {
-                let id = document.get("_id").ok().flatten();
-                let id = id.unwrap_or_else(|| RawBsonRef::ObjectId(bson::oid::ObjectId::new()));
-                made = with_id_first(document, id);
-                validate(made.as_bytes())?;
-                &made
-            }
-        };
-        let id = document.get("_id").ok().flatten().unwrap_or(RawBsonRef::Null);
-        let key = document_key(id)?;
-        let (layers, at) = self.core.reading()?;
-        if self.keys.contains(&key) || layers.get(self.info.number, &key, at)?.is_some() {
-            let mut key = RawDocumentBuf::new();
-            key.append(ID, id);
-            return Err(Error::DuplicateKey {
-                namespace: self.info.namespace.to_string(),
-                key,
-            });
-        }
-        let draft = Draft::new(
-            EntryKind::Insert,
-            &StoreEntry {
-                document: Some(document),
-                ..entry_for(&self.info)
-            },
-        );
-        let inserted = bson::Bson::try_from(id).map_err(|_| Error::InvalidId { what: "malformed" })?;
-        self.bytes += draft.bytes();
-        self.drafts.push(draft);
-        self.keys.insert(key);
-        Ok(inserted)
-    }
-}
-
-/// The engine's key for an `_id`, if it can be one.
-fn document_key(id: RawBsonRef<'_>) -> Result<Vec<u8>> {
-    let what = match id {
-        RawBsonRef::Array(_) => "an array",
-        RawBsonRef::RegularExpression(_) => "a regular expression",
-        RawBsonRef::Undefined => "undefined",
-        _ => {
-            let mut key = Vec::new();
-            encode_key(id, &mut key);
-            if key.len() <= KEY_BYTES_MAX {
-                return Ok(key);
-            }
-            "longer than 64 KiB"
-        }
-    };
-    Err(Error::InvalidId { what })
-}
-
-/// Where the documents come from that a filter is tried on.
-#[derive(Debug)]
-enum Source {
-    Nothing,
-    One(Option<(Vec<u8>, Stored)>),
-    Scan(LayersScan),
-}
-
-/// The stored documents that match a filter, with their keys.
-#[derive(Debug)]
-struct Candidates {
-    source: Source,
-    filter: Expression,
-}
-
-impl Iterator for Candidates {
-    type Item = Result<(Vec<u8>, Stored)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let (key, stored) = match &mut self.source {
-                Source::Nothing => return None,
-                Source::One(found) => found.take()?,
-                Source::Scan(scan) => match scan.next()? {
-                    Ok(found) => found,
-                    Err(e) => return Some(Err(e)),
-                },
-            };
-            match stored.document() {
-                Ok(document) if !self.filter.matches(document) => {}
-                Ok(_) => return Some(Ok((key, stored))),
-                Err(e) => return Some(Err(e)),
-            }
-        }
-    }
-}
-
-/// The documents that match a filter. See [`Collection::find`].
-#[derive(Debug)]
-pub struct Documents(Candidates);
-
-impl Iterator for Documents {
-    type Item = Result<RawDocumentBuf>;
-
-    fn next(&mut self) -> Option<Result<RawDocumentBuf>> {
-        Some(self.0.next()?.and_then(|(_, stored)| stored.into_document()))
-    }
-}
-
-impl Documents {
-    /// The documents decoded, for small results.
-    ///
-    /// # Errors
-    ///
-    /// Those of the items.
-    pub fn into_documents(self) -> Result<Vec<Document>> {
-        self.map(|document| {
-            Document::try_from(document?.as_ref()).map_err(|_| Error::Inconsistent {
-                op_id: OpId::ZERO,
-                what: "a stored document is malformed",
-            })
-        })
-        .collect()
-    }
 }

@@ -4,12 +4,14 @@ use std::error::Error as StdError;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bson::RawDocumentBuf;
+use bson::{RawDocument, RawDocumentBuf, rawdoc};
 use tailwater_matcher::{ParseError, ValidateError};
 use tailwater_oplog as oplog;
 use tailwater_oplog::{LogId, OpId};
 
+use crate::catalog::CollectionInfo;
 use crate::engine::EngineError;
+use crate::index::{ID_INDEX, IndexDefinition, keys};
 use crate::update::UpdateError;
 
 /// The result of a store operation.
@@ -97,13 +99,67 @@ pub enum Error {
         /// In what way.
         what: &'static str,
     },
-    /// A document with that `_id` exists already.
-    #[error("duplicate key in {namespace}: {key:?}")]
+    /// A document with that key exists already, in the index on `_id` or in another unique one. MongoDB's code 11000.
+    #[error("E11000 duplicate key error collection: {namespace} index: {index} dup key: {key_value:?}")]
     DuplicateKey {
         /// `database.collection`.
         namespace: String,
-        /// `{_id: …}`.
-        key: RawDocumentBuf,
+        /// The index's name.
+        index: String,
+        /// The index's key.
+        key_pattern: RawDocumentBuf,
+        /// The document's values there.
+        key_value: RawDocumentBuf,
+    },
+    /// A document does not match the collection's validator. MongoDB's code 121.
+    #[error("the document fails the validator of {namespace}")]
+    DocumentFailedValidation {
+        /// `database.collection`.
+        namespace: String,
+    },
+    /// A document reaches two arrays through the fields of one index. MongoDB's code 171.
+    #[error("the document has arrays in two fields of the index {name:?}: at most one may be an array")]
+    ParallelArrays {
+        /// The index's name.
+        name: String,
+    },
+    /// A document's values in an index are too long.
+    #[error("the document has {bytes} bytes of key in the index {name:?}, {bytes_max} at most")]
+    IndexKeyTooLong {
+        /// The index's name.
+        name: String,
+        /// Bytes of the key.
+        bytes: usize,
+        /// Most bytes there may be.
+        bytes_max: usize,
+    },
+    /// An index that cannot be.
+    #[error("invalid index {name:?}: {what}")]
+    InvalidIndex {
+        /// Its name, as far as it is known.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// There is another index of that name, or with that key. MongoDB's codes 85 and 86.
+    #[error("the index {name:?} conflicts with the index {other:?}, which is there already: drop that first, or take another name and key")]
+    IndexConflict {
+        /// The one that was asked for.
+        name: String,
+        /// The one that is there.
+        other: String,
+    },
+    /// There is no such index. MongoDB's code 27.
+    #[error("there is no index {name:?}")]
+    NoSuchIndex {
+        /// The name.
+        name: String,
+    },
+    /// Options of a collection that cannot be.
+    #[error("invalid collection options: {what}")]
+    InvalidOptions {
+        /// What is wrong with them.
+        what: String,
     },
     /// An `insert_many` without documents.
     #[error("there is no document to insert: name at least one")]
@@ -166,6 +222,28 @@ pub enum Error {
         /// `database.collection`.
         namespace: String,
     },
+}
+
+impl Error {
+    /// Another document has that `_id`.
+    pub(crate) fn duplicate_id(info: &CollectionInfo, key_value: RawDocumentBuf) -> Error {
+        Error::DuplicateKey {
+            namespace: info.namespace.to_string(),
+            index: ID_INDEX.to_owned(),
+            key_pattern: rawdoc! { "_id": 1 },
+            key_value,
+        }
+    }
+
+    /// Another document has the same key in a unique index.
+    pub(crate) fn duplicate(info: &CollectionInfo, index: &IndexDefinition, document: &RawDocument) -> Error {
+        Error::DuplicateKey {
+            namespace: info.namespace.to_string(),
+            index: index.name.clone(),
+            key_pattern: index.key().to_owned(),
+            key_value: keys::values_of(index, document),
+        }
+    }
 }
 
 impl From<EngineError> for Error {

@@ -30,13 +30,22 @@ mod collection;
 )]
 mod engine;
 mod error;
+mod index;
 pub mod limits;
 mod names;
+mod options;
 mod overlay;
+mod query;
+mod reading;
 mod state;
 mod store;
 pub mod update;
+mod workspace;
+mod write;
 
-pub use collection::{Collection, Documents, InsertOutcome, WriteOutcome};
+pub use collection::{Collection, IndexOutcome, InsertOutcome, WriteOutcome};
 pub use error::{Error, Result};
-pub use store::{Store, StoreOptions, log_directory};
+pub use index::{ID_INDEX, INDEX_FIELDS_MAX, INDEXES_MAX, IndexModel};
+pub use options::{CAPPED_BYTES_MIN, Capped, CollectionOptions, ValidationAction, ValidationLevel};
+pub use query::Documents;
+pub use store::{CollectionSpecification, Store, StoreOptions, log_directory};

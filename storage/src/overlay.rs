@@ -1,4 +1,4 @@
-//! What was written lately: versions of documents that the engine does not have yet.
+//! What was written lately: versions of documents and index entries that the engine does not have yet.
 //!
 //! A generation is a sorted map from collection, key and OpID to what became of the document there. Writers add to the
 //! newest generation only; older ones are frozen and wait for the applier. A reader picks, for each key, the newest version
@@ -6,7 +6,10 @@
 //!
 //! A version holds no copy of the document: it holds the log entry, whose bytes are mapped.
 
+mod scan;
+
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -16,7 +19,9 @@ use crossbeam_skiplist::SkipMap;
 use tailwater_oplog::entry::StoreEntry;
 use tailwater_oplog::{OpId, SharedEntry};
 
-use crate::catalog::{CatalogChange, CollectionNumber};
+use crate::catalog::{CatalogChange, CollectionNumber, Size};
+
+pub(crate) use scan::{GenerationScan, KeyRange};
 
 /// What a version costs beside its key: map node, entry handle.
 const VERSION_BYTES: usize = 160;
@@ -29,11 +34,13 @@ struct VersionKey {
     op_id: Reverse<OpId>,
 }
 
-/// What became of a document.
+/// What became of a document or an index entry.
 #[derive(Clone, Debug)]
 pub(crate) enum Version {
     /// The entry's document is the document.
     Put(SharedEntry),
+    /// An index entry, whose key has so many bytes of values before the document's key.
+    Indexed(u32),
     /// It was deleted.
     Deleted,
 }
@@ -46,7 +53,7 @@ impl Version {
                 .ok()
                 .and_then(|e| e.document)
                 .map(bson::RawDocument::as_bytes),
-            Version::Deleted => None,
+            Version::Indexed(_) | Version::Deleted => None,
         }
     }
 }
@@ -55,9 +62,17 @@ impl Version {
 #[derive(Debug)]
 pub(crate) struct Generation {
     versions: SkipMap<VersionKey, Version>,
-    changes: Mutex<Vec<CatalogChange>>,
+    changes: Mutex<Changes>,
     bytes: AtomicUsize,
     last: AtomicU64,
+}
+
+/// What a generation does to the catalogue.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) catalog: Vec<CatalogChange>,
+    /// How much the collections have grown.
+    pub(crate) growth: HashMap<CollectionNumber, Size>,
 }
 
 impl Generation {
@@ -73,7 +88,7 @@ impl Generation {
     pub(crate) fn put(&self, collection: CollectionNumber, key: &[u8], op_id: OpId, version: Version) {
         let payload = match &version {
             Version::Put(entry) => entry.payload().len(),
-            Version::Deleted => 0,
+            Version::Indexed(_) | Version::Deleted => 0,
         };
         self.bytes
             .fetch_add(VERSION_BYTES + key.len() + payload, Ordering::Relaxed);
@@ -86,8 +101,16 @@ impl Generation {
     }
 
     pub(crate) fn change_catalog(&self, change: CatalogChange) {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner).push(change);
+        self.lock_changes().catalog.push(change);
         self.bytes.fetch_add(VERSION_BYTES, Ordering::Relaxed);
+    }
+
+    pub(crate) fn grow(&self, collection: CollectionNumber, size: Size) {
+        *self.lock_changes().growth.entry(collection).or_default() += size;
+    }
+
+    fn lock_changes(&self) -> std::sync::MutexGuard<'_, Changes> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says that everything up to `op_id` is in this generation or an older one.
@@ -105,8 +128,8 @@ impl Generation {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn changes(&self) -> Vec<CatalogChange> {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn changes(&self) -> Changes {
+        self.lock_changes().clone()
     }
 
     /// The newest version of a key at or below `at`.
@@ -119,27 +142,6 @@ impl Generation {
         let found = self.versions.lower_bound(Bound::Included(&from))?;
         let found_key = found.key();
         (found_key.collection == collection && *found_key.key == *key).then(|| found.value().clone())
-    }
-
-    /// Calls `each` with the newest version at or below `at` of every key of a collection, in key order.
-    pub(crate) fn scan(&self, collection: CollectionNumber, at: OpId, mut each: impl FnMut(&[u8], &Version)) {
-        let from = VersionKey {
-            collection,
-            key: Box::default(),
-            op_id: Reverse(OpId::new(u64::MAX)),
-        };
-        let mut last: Option<Box<[u8]>> = None;
-        for found in self.versions.range(from..) {
-            let key = found.key();
-            if key.collection != collection {
-                break;
-            }
-            if key.op_id.0 > at || last.as_ref() == Some(&key.key) {
-                continue;
-            }
-            each(&key.key, found.value());
-            last = Some(key.key.clone());
-        }
     }
 
     /// Calls `each` with the newest version of every key.

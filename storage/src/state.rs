@@ -3,8 +3,6 @@
 //! The pair is replaced as a whole, so a reader never sees a write in neither of them. A write that is in both (the applier
 //! has just committed its generation) is read from the overlay and is the same there.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use bson::{RawDocument, RawDocumentBuf};
@@ -13,7 +11,7 @@ use tailwater_oplog::OpId;
 use crate::catalog::CollectionNumber;
 use crate::engine::{EngineSnapshot, Scan, Slice};
 use crate::error::{Error, Result};
-use crate::overlay::{Generation, Version};
+use crate::overlay::{Generation, GenerationScan, KeyRange, Version};
 
 /// The two layers. See the module documentation.
 #[derive(Clone, Debug)]
@@ -23,11 +21,13 @@ pub(crate) struct Layers {
     pub(crate) engine: Arc<EngineSnapshot>,
 }
 
-/// A document as it lies in one of the layers.
+/// A document, or the value of an index entry, as it lies in one of the layers.
 #[derive(Clone, Debug)]
 pub(crate) enum Stored {
     Overlay(Version),
     Engine(Slice),
+    /// Written by the transaction that reads it.
+    Staged(Arc<RawDocumentBuf>),
 }
 
 impl Stored {
@@ -36,6 +36,7 @@ impl Stored {
         let bytes = match self {
             Stored::Overlay(version) => version.document().unwrap_or_default(),
             Stored::Engine(slice) => slice,
+            Stored::Staged(document) => return Ok(document),
         };
         RawDocument::from_bytes(bytes).map_err(|_| Error::Inconsistent {
             op_id: OpId::ZERO,
@@ -44,7 +45,23 @@ impl Stored {
     }
 
     pub(crate) fn into_document(self) -> Result<RawDocumentBuf> {
-        Ok(self.document()?.to_owned())
+        match self {
+            Stored::Staged(document) => Ok(Arc::unwrap_or_clone(document)),
+            stored => Ok(stored.document()?.to_owned()),
+        }
+    }
+
+    /// Of an index entry: how many bytes of its key are values.
+    pub(crate) fn indexed(&self) -> Result<usize> {
+        let bytes = match self {
+            Stored::Overlay(Version::Indexed(bytes)) => Some(*bytes),
+            Stored::Engine(slice) => slice.as_ref().try_into().ok().map(u32::from_le_bytes),
+            _ => None,
+        };
+        bytes.map(|bytes| bytes as usize).ok_or(Error::Inconsistent {
+            op_id: OpId::ZERO,
+            what: "an index entry is malformed",
+        })
     }
 }
 
@@ -61,19 +78,24 @@ impl Layers {
         Ok(self.engine.get(collection.0, key)?.map(Stored::Engine))
     }
 
-    /// The documents of a collection as of `at`, in the order of their keys.
-    pub(crate) fn scan(&self, collection: CollectionNumber, at: OpId) -> LayersScan {
-        // Oldest first, so that newer versions replace older ones.
-        let mut recent = BTreeMap::new();
-        for generation in self.generations.iter().rev() {
-            generation.scan(collection, at, |key, version| {
-                recent.insert(Box::from(key), version.clone());
-            });
-        }
-        let engine = self.engine.scan(collection.0, Bound::Unbounded, Bound::Unbounded);
+    /// What a collection or index has in a range of keys as of `at`, in the order of the keys.
+    pub(crate) fn scan(&self, collection: CollectionNumber, range: KeyRange, at: OpId) -> LayersScan {
+        let recent = self.generations.iter();
+        let recent = recent
+            .map(|generation| GenerationScan::new(Arc::clone(generation), collection, range.clone(), at))
+            .collect();
+        let bound = |bound: &std::ops::Bound<Vec<u8>>| bound.clone();
+        let (from, to) = (bound(&range.from), bound(&range.to));
+        let engine = self.engine.scan(
+            collection.0,
+            from.as_ref().map(Vec::as_slice),
+            to.as_ref().map(Vec::as_slice),
+        );
         LayersScan {
-            recent: recent.into_iter().peekable(),
-            engine: engine.peekable(),
+            recent,
+            engine,
+            older: None,
+            descending: range.descending,
         }
     }
 }
@@ -81,35 +103,90 @@ impl Layers {
 /// Merges the layers; see [`Layers::scan`].
 #[derive(Debug)]
 pub(crate) struct LayersScan {
-    recent: std::iter::Peekable<std::collections::btree_map::IntoIter<Box<[u8]>, Version>>,
-    engine: std::iter::Peekable<Scan>,
+    /// Newest first.
+    recent: Vec<GenerationScan>,
+    engine: Scan,
+    /// What the engine has next, once it was asked.
+    older: Option<Option<(Slice, Slice)>>,
+    descending: bool,
+}
+
+impl LayersScan {
+    /// The generation with the key that comes next; of those that share it, the newest.
+    fn next_recent(&mut self) -> Option<usize> {
+        for scan in &mut self.recent {
+            scan.prepare();
+        }
+        let mut best: Option<(usize, &[u8])> = None;
+        for (i, scan) in self.recent.iter().enumerate() {
+            let Some(key) = scan.front() else { continue };
+            let earlier = best.is_none_or(|(_, best)| if self.descending { key > best } else { key < best });
+            if earlier {
+                best = Some((i, key));
+            }
+        }
+        best.map(|(i, _)| i)
+    }
+
+    fn prepare_engine(&mut self) -> Result<()> {
+        if self.older.is_none() {
+            let next = if self.descending {
+                self.engine.next_back()
+            } else {
+                self.engine.next()
+            };
+            self.older = Some(next.transpose()?);
+        }
+        Ok(())
+    }
+
+    /// Which layer has the next key; both may.
+    fn order(&self, recent: Option<usize>) -> Option<std::cmp::Ordering> {
+        let older = self.older.as_ref().and_then(Option::as_ref).map(|(key, _)| &**key);
+        let recent = recent.and_then(|i| self.recent[i].front());
+        Some(match (recent, older) {
+            (None, None) => return None,
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some(recent), Some(older)) if self.descending => older.cmp(recent),
+            (Some(recent), Some(older)) => recent.cmp(older),
+        })
+    }
+
+    fn step(&mut self) -> Result<Option<(Vec<u8>, Stored)>> {
+        loop {
+            self.prepare_engine()?;
+            let recent = self.next_recent();
+            let Some(order) = self.order(recent) else {
+                return Ok(None);
+            };
+            if order.is_ge()
+                && let Some((key, value)) = self.older.take().flatten()
+                && order.is_gt()
+            {
+                return Ok(Some((key.to_vec(), Stored::Engine(value))));
+            }
+            let Some((key, version)) = recent.and_then(|i| self.recent[i].take()) else {
+                continue;
+            };
+            for scan in &mut self.recent {
+                // The same key in older generations.
+                scan.prepare();
+                if scan.front() == Some(&key) {
+                    scan.take();
+                }
+            }
+            if !matches!(version, Version::Deleted) {
+                return Ok(Some((key.into_vec(), Stored::Overlay(version))));
+            }
+        }
+    }
 }
 
 impl Iterator for LayersScan {
     type Item = Result<(Vec<u8>, Stored)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let order = match (self.recent.peek(), self.engine.peek()) {
-                (None, None) => return None,
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (_, Some(Err(_))) | (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some((recent, _)), Some(Ok((engine, _)))) => (**recent).cmp(&**engine),
-            };
-            if order.is_ge() {
-                let older = self.engine.next()?;
-                if order.is_gt() {
-                    return Some(
-                        older
-                            .map(|(key, value)| (key.to_vec(), Stored::Engine(value)))
-                            .map_err(Error::from),
-                    );
-                }
-            }
-            match self.recent.next()? {
-                (_, Version::Deleted) => {}
-                (key, version) => return Some(Ok((key.into_vec(), Stored::Overlay(version)))),
-            }
-        }
+        self.step().transpose()
     }
 }

@@ -71,9 +71,15 @@ fn an_id_is_taken_by_every_number_that_equals_it() {
     let before = newest(&store);
     for twin in [rawdoc! { "_id": 1 }, rawdoc! { "_id": 1.0 }, rawdoc! { "_id": 1i64 }] {
         match people.insert_one(&twin) {
-            Err(Error::DuplicateKey { namespace, key }) => {
-                assert_eq!(namespace, "town.people");
-                assert_eq!(key, twin);
+            Err(Error::DuplicateKey {
+                namespace,
+                index,
+                key_pattern,
+                key_value,
+            }) => {
+                assert_eq!((namespace.as_str(), index.as_str()), ("town.people", "_id_"));
+                assert_eq!(key_pattern, rawdoc! { "_id": 1 });
+                assert_eq!(key_value, twin);
             }
             other => panic!("{other:?}"),
         }

@@ -1,0 +1,183 @@
+//! The catalogue in the engine: one entry for each collection, with its indexes; the next number; and the numbers of what was
+//! dropped, until its contents are gone.
+
+use std::sync::Arc;
+
+use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
+
+use super::{Catalog, CollectionInfo, CollectionNumber, IndexInfo, IndexState, Namespace, Size};
+use crate::engine::{EngineBatch, EngineSnapshot};
+use crate::error::{Error, Result};
+use crate::index::IndexDefinition;
+use crate::options::CollectionOptions;
+
+const COLLECTION: u8 = b'c';
+const GARBAGE: u8 = b'g';
+const SIZE: u8 = b's';
+const NEXT: &[u8] = b"next";
+
+/// A change of the catalogue, as the engine must record it.
+#[derive(Clone, Debug)]
+pub(crate) enum CatalogChange {
+    /// A collection was added or changed; the next number is this.
+    Put { info: Arc<CollectionInfo>, next: u32 },
+    /// A collection was removed; these were the numbers of its contents.
+    Removed {
+        id: [u8; 16],
+        numbers: Vec<CollectionNumber>,
+    },
+    /// The contents under these numbers are no longer wanted.
+    Garbage { numbers: Vec<CollectionNumber> },
+}
+
+impl CatalogChange {
+    /// Records the change in the batch that covers its entry.
+    pub(crate) fn record(&self, batch: &mut EngineBatch) {
+        match self {
+            CatalogChange::Put { info, next } => {
+                batch.put_catalog(&collection_key(&info.id), encode(info).as_bytes());
+                batch.put_catalog(NEXT, &next.to_le_bytes());
+            }
+            CatalogChange::Removed { id, numbers } => {
+                batch.delete_catalog(&collection_key(id));
+                discard(numbers, batch);
+            }
+            CatalogChange::Garbage { numbers } => discard(numbers, batch),
+        }
+    }
+}
+
+fn discard(numbers: &[CollectionNumber], batch: &mut EngineBatch) {
+    for number in numbers {
+        batch.put_catalog(&garbage_key(*number), &[]);
+        batch.delete_catalog(&size_key(*number));
+    }
+}
+
+impl Catalog {
+    /// Reads the catalogue as of a snapshot.
+    pub(crate) fn load(snapshot: &EngineSnapshot) -> Result<Catalog> {
+        let mut catalog = Catalog::default();
+        for (key, value) in snapshot.catalog()? {
+            if key == NEXT {
+                catalog.next = u32::from_le_bytes(value.try_into().map_err(|_| damaged("the next number"))?);
+            } else if let [COLLECTION, id @ ..] = key.as_slice() {
+                let id: [u8; 16] = id.try_into().map_err(|_| damaged("a collection's key"))?;
+                let info = decode(id, value).ok_or_else(|| damaged("a collection's entry"))?;
+                catalog.by_id.insert(id, info.namespace.clone());
+                catalog.by_name.insert(info.namespace.clone(), Arc::new(info));
+            }
+        }
+        Ok(catalog)
+    }
+}
+
+/// Numbers of dropped collections and indexes whose contents may not all be gone yet.
+pub(crate) fn garbage(snapshot: &EngineSnapshot) -> Result<Vec<CollectionNumber>> {
+    let entries = snapshot.catalog()?;
+    let numbers = entries.iter().filter_map(|(key, _)| match key.as_slice() {
+        [GARBAGE, number @ ..] => Some(CollectionNumber(u32::from_be_bytes(number.try_into().ok()?))),
+        _ => None,
+    });
+    Ok(numbers.collect())
+}
+
+/// The key that says that a dropped collection's or index's contents may not all be gone.
+pub(crate) fn garbage_key(number: CollectionNumber) -> Vec<u8> {
+    [&[GARBAGE], &number.0.to_be_bytes()[..]].concat()
+}
+
+impl Size {
+    /// The sizes of all collections as of a snapshot.
+    pub(crate) fn load(snapshot: &EngineSnapshot) -> Result<Vec<(CollectionNumber, Size)>> {
+        let mut sizes = Vec::new();
+        for (key, value) in snapshot.catalog()? {
+            if let [SIZE, number @ ..] = key.as_slice() {
+                let number = number.try_into().map_err(|_| damaged("the key of a size"))?;
+                let size = decode_size(&value).ok_or_else(|| damaged("a size"))?;
+                sizes.push((CollectionNumber(u32::from_be_bytes(number)), size));
+            }
+        }
+        Ok(sizes)
+    }
+
+    /// Records the size in the batch that covers the writes that made it.
+    pub(crate) fn record(self, number: CollectionNumber, batch: &mut EngineBatch) {
+        let value = [self.documents.to_le_bytes(), self.bytes.to_le_bytes()].concat();
+        batch.put_catalog(&size_key(number), &value);
+    }
+}
+
+fn decode_size(value: &[u8]) -> Option<Size> {
+    let (documents, bytes) = value.split_first_chunk()?;
+    Some(Size {
+        documents: i64::from_le_bytes(*documents),
+        bytes: i64::from_le_bytes(bytes.try_into().ok()?),
+    })
+}
+
+fn size_key(number: CollectionNumber) -> Vec<u8> {
+    [&[SIZE], &number.0.to_be_bytes()[..]].concat()
+}
+
+fn collection_key(id: &[u8; 16]) -> Vec<u8> {
+    [&[COLLECTION], &id[..]].concat()
+}
+
+fn encode(info: &CollectionInfo) -> RawDocumentBuf {
+    let mut indexes = RawArrayBuf::new();
+    for index in &info.indexes {
+        indexes.push(rawdoc! {
+            "number": i64::from(index.number.0),
+            "ready": index.state == IndexState::Ready,
+            "multikey": index.multikey,
+            "definition": index.definition.document.clone(),
+        });
+    }
+    rawdoc! {
+        "db": info.namespace.database.as_str(),
+        "coll": info.namespace.collection.as_str(),
+        "number": i64::from(info.number.0),
+        "options": info.options.to_document(),
+        "indexes": indexes,
+    }
+}
+
+fn decode(id: [u8; 16], value: Vec<u8>) -> Option<CollectionInfo> {
+    let document = RawDocumentBuf::from_bytes(value).ok()?;
+    let mut indexes = Vec::new();
+    // Entries written before there were indexes have none.
+    if let Some(list) = document.get("indexes").ok()? {
+        for index in list.as_array()? {
+            indexes.push(decode_index(index.ok()?.as_document()?)?);
+        }
+    }
+    Some(CollectionInfo {
+        namespace: Namespace::new(document.get_str("db").ok()?, document.get_str("coll").ok()?),
+        id,
+        number: number(&document)?,
+        options: CollectionOptions::parse(document.get_document("options").ok()?).ok()?,
+        indexes,
+    })
+}
+
+fn decode_index(index: &RawDocument) -> Option<IndexInfo> {
+    let ready = index.get_bool("ready").ok()?;
+    Some(IndexInfo {
+        definition: Arc::new(IndexDefinition::parse(index.get_document("definition").ok()?).ok()?),
+        number: number(index)?,
+        state: if ready { IndexState::Ready } else { IndexState::Building },
+        multikey: index.get_bool("multikey").ok()?,
+    })
+}
+
+fn number(document: &RawDocument) -> Option<CollectionNumber> {
+    Some(CollectionNumber(u32::try_from(document.get_i64("number").ok()?).ok()?))
+}
+
+fn damaged(what: &'static str) -> Error {
+    Error::Inconsistent {
+        op_id: tailwater_oplog::OpId::ZERO,
+        what,
+    }
+}

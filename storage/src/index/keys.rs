@@ -1,0 +1,196 @@
+//! Which keys a document has in an index.
+//!
+//! MongoDB's rules (manual: *Multikey Indexes*): a field that reaches an array has one key for each element; an empty array is
+//! the key `undefined`, a missing field the key `null`; an array within an array is a key as a whole. Of the arrays that the
+//! fields of a compound index reach, only one may be there at each level: the keys are the elements of that array, combined
+//! with the other fields' values.
+//!
+//! # What a scan may rely on
+//!
+//! Whatever a [`Conjunct`](tailwater_matcher::Conjunct) says of a document at an indexed path, one of its keys satisfies it,
+//! with two exceptions that the planner knows: a conjunct that is satisfied by an array as a whole, and conjuncts on two
+//! fields that go through one array, which may be satisfied by two of its elements.
+//!
+//! # Layout
+//!
+//! A key in the engine is the fields' values as the matcher's key strings, inverted where the field is descending, then the
+//! document's own key. The value says where the second part begins.
+
+use bson::raw::{RawArray, RawBsonRef};
+use bson::{RawDocument, RawDocumentBuf};
+use tailwater_matcher::{encode_key, encode_key_descending};
+
+use super::definition::{Direction, IndexDefinition};
+use crate::engine::KEY_BYTES_MAX;
+use crate::error::{Error, Result};
+
+/// The keys of one document in one index.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct IndexKeys {
+    /// Values only, without the document's key; sorted and distinct.
+    pub(crate) values: Vec<Vec<u8>>,
+    /// Whether a field reached an array.
+    pub(crate) multikey: bool,
+}
+
+/// Where one field's path stands in the document.
+#[derive(Clone, Copy)]
+enum Place<'d, 'p> {
+    /// At its end.
+    Value(RawBsonRef<'d>),
+    /// At an array, with so much of the path left.
+    Array(&'d RawArray, &'p [String]),
+}
+
+/// The keys of `document`; none when the index leaves it out.
+///
+/// # Errors
+///
+/// [`Error::ParallelArrays`], [`Error::IndexKeyTooLong`], and those of the partial filter's evaluation.
+pub(crate) fn of(definition: &IndexDefinition, document: &RawDocument) -> Result<IndexKeys> {
+    let mut keys = IndexKeys::default();
+    if !is_indexed(definition, document) {
+        return Ok(keys);
+    }
+    let places = definition
+        .fields
+        .iter()
+        .map(|field| walk(RawBsonRef::Document(document), &field.components))
+        .collect();
+    expand(definition, places, &mut keys)?;
+    keys.values.sort_unstable();
+    keys.values.dedup();
+    Ok(keys)
+}
+
+fn is_indexed(definition: &IndexDefinition, document: &RawDocument) -> bool {
+    if let Some(filter) = &definition.partial
+        && !filter.matches(document)
+    {
+        return false;
+    }
+    !definition.sparse
+        || definition
+            .fields
+            .iter()
+            .any(|field| field.path.any(document, &mut |value| value.is_some()))
+}
+
+/// Follows a path until it ends or meets an array.
+fn walk<'d, 'p>(mut value: RawBsonRef<'d>, mut rest: &'p [String]) -> Place<'d, 'p> {
+    loop {
+        value = match (value, rest.split_first()) {
+            (RawBsonRef::Array(array), _) => return Place::Array(array, rest),
+            (value, None) => return Place::Value(value),
+            (RawBsonRef::Document(document), Some((name, after))) => {
+                rest = after;
+                match document.get(name.as_str()).ok().flatten() {
+                    Some(value) => value,
+                    None => return Place::Value(RawBsonRef::Null),
+                }
+            }
+            (_, Some(_)) => return Place::Value(RawBsonRef::Null),
+        };
+    }
+}
+
+/// Adds the keys of every combination.
+fn expand<'d, 'p>(definition: &IndexDefinition, places: Vec<Place<'d, 'p>>, keys: &mut IndexKeys) -> Result<()> {
+    let mut arrays = places.iter().filter_map(|place| match place {
+        Place::Array(array, _) => Some(*array),
+        Place::Value(_) => None,
+    });
+    let Some(array) = arrays.next() else {
+        keys.values.push(encode(definition, &places)?);
+        return Ok(());
+    };
+    if arrays.any(|other| !std::ptr::eq(other.as_bytes(), array.as_bytes())) {
+        return Err(Error::ParallelArrays {
+            name: definition.name.clone(),
+        });
+    }
+    keys.multikey = true;
+    let mut elements = array.into_iter().flatten().enumerate().peekable();
+    if elements.peek().is_none() {
+        return expand(definition, places.iter().map(|place| of_empty(*place)).collect(), keys);
+    }
+    for (position, element) in elements {
+        expand(definition, places.iter().map(|p| of_element(*p, element)).collect(), keys)?;
+        let named = |place: &Place<'d, 'p>| at_position(*place, position, element);
+        if places.iter().any(|place| named(place).is_some()) {
+            let places = places.iter().map(|p| named(p).unwrap_or_else(|| of_element(*p, element)));
+            expand(definition, places.collect(), keys)?;
+        }
+    }
+    Ok(())
+}
+
+fn of_empty<'d, 'p>(place: Place<'d, 'p>) -> Place<'d, 'p> {
+    match place {
+        Place::Array(_, []) => Place::Value(RawBsonRef::Undefined),
+        Place::Array(..) => Place::Value(RawBsonRef::Null),
+        value @ Place::Value(_) => value,
+    }
+}
+
+fn of_element<'d, 'p>(place: Place<'d, 'p>, element: RawBsonRef<'d>) -> Place<'d, 'p> {
+    match (place, element) {
+        // An array within an array is a value here: only one level of it is taken apart.
+        (Place::Array(_, []), element) => Place::Value(element),
+        (Place::Array(_, rest), RawBsonRef::Document(_)) => walk(element, rest),
+        (Place::Array(..), _) => Place::Value(RawBsonRef::Null),
+        (value @ Place::Value(_), _) => value,
+    }
+}
+
+/// Where the path goes on in an element that it names by its position.
+fn at_position<'d, 'p>(place: Place<'d, 'p>, position: usize, element: RawBsonRef<'d>) -> Option<Place<'d, 'p>> {
+    match place {
+        Place::Array(_, [name, after @ ..]) if name.parse() == Ok(position) => Some(walk(element, after)),
+        _ => None,
+    }
+}
+
+fn encode(definition: &IndexDefinition, places: &[Place<'_, '_>]) -> Result<Vec<u8>> {
+    let mut key = Vec::with_capacity(24);
+    for (field, place) in definition.fields.iter().zip(places) {
+        if let Place::Value(value) = place {
+            append(field.direction, *value, &mut key);
+        }
+    }
+    if key.len() > KEY_BYTES_MAX / 2 {
+        return Err(Error::IndexKeyTooLong {
+            name: definition.name.clone(),
+            bytes: key.len(),
+            bytes_max: KEY_BYTES_MAX / 2,
+        });
+    }
+    Ok(key)
+}
+
+/// Appends a value as it stands in a key.
+pub(crate) fn append(direction: Direction, value: RawBsonRef<'_>, key: &mut Vec<u8>) {
+    match direction {
+        Direction::Ascending => encode_key(value, key),
+        Direction::Descending => encode_key_descending(value, key),
+    }
+}
+
+/// The engine's key of an index entry.
+pub(crate) fn entry_key(values: &[u8], document_key: &[u8]) -> Vec<u8> {
+    [values, document_key].concat()
+}
+
+/// For messages: the values of a document at the fields of an index, as MongoDB's `keyValue` shows them.
+pub(crate) fn values_of(definition: &IndexDefinition, document: &RawDocument) -> RawDocumentBuf {
+    let mut values = RawDocumentBuf::new();
+    for (name, _) in definition.key().iter().flatten() {
+        let components: Vec<String> = name.as_str().split('.').map(str::to_owned).collect();
+        let value = match walk(RawBsonRef::Document(document), &components) {
+            Place::Value(value) => value,
+            Place::Array(array, _) => RawBsonRef::Array(array),
+        };
+        values.append(name, value);
+    }
+    values
+}

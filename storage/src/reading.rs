@@ -1,0 +1,155 @@
+//! What a read sees: the state as of one OpID and, in a transaction, the transaction's own writes over it.
+//!
+//! A [`Reading`] owns everything it shows, so cursors made from it may be kept while the store and the transaction go on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bson::RawDocumentBuf;
+
+use crate::catalog::{CollectionInfo, CollectionNumber, Namespace};
+use crate::store::View;
+use crate::error::Result;
+use crate::overlay::{KeyRange, Version};
+use crate::state::{LayersScan, Stored};
+
+/// Writes that are not in the log yet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Staged {
+    /// Documents and index entries by number and key; nothing where they are deleted.
+    pub(crate) versions: BTreeMap<(CollectionNumber, Vec<u8>), Option<Stored>>,
+    /// Collections that come into being with these writes. Their numbers are of no meaning elsewhere.
+    pub(crate) created: HashMap<Namespace, Arc<CollectionInfo>>,
+}
+
+/// See the module documentation. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    pub(crate) view: View,
+    pub(crate) staged: Arc<Staged>,
+}
+
+impl Reading {
+    /// Of the state alone.
+    pub(crate) fn new(view: View) -> Reading {
+        Reading {
+            view,
+            staged: Arc::default(),
+        }
+    }
+
+    /// The collection of that name.
+    pub(crate) fn info(&self, namespace: &Namespace) -> Option<Arc<CollectionInfo>> {
+        let staged = self.staged.created.get(namespace);
+        staged.or_else(|| self.view.catalog.get(namespace)).cloned()
+    }
+
+    /// What lies under a key.
+    pub(crate) fn get(&self, number: CollectionNumber, key: &[u8]) -> Result<Option<Stored>> {
+        if !self.staged.versions.is_empty()
+            && let Some(staged) = self.staged.versions.get(&(number, key.to_vec()))
+        {
+            return Ok(staged.clone());
+        }
+        self.view.layers.get(number, key, self.view.at)
+    }
+
+    /// What lies in a range of keys, in their order.
+    pub(crate) fn scan(&self, number: CollectionNumber, range: KeyRange) -> ReadingScan {
+        let mut staged: Vec<_> = self.staged_in(number, &range);
+        if range.descending {
+            staged.reverse();
+        }
+        ReadingScan {
+            descending: range.descending,
+            staged: staged.into_iter().peekable(),
+            layers: self.view.layers.scan(number, range, self.view.at),
+            below: None,
+        }
+    }
+
+    fn staged_in(&self, number: CollectionNumber, range: &KeyRange) -> Vec<(Vec<u8>, Option<Stored>)> {
+        if self.staged.versions.is_empty() || range.is_empty() {
+            return Vec::new();
+        }
+        let with = |key: &Vec<u8>| (number, key.clone());
+        let from = match &range.from {
+            Bound::Unbounded => Bound::Included((number, Vec::new())),
+            bound => bound.as_ref().map(with),
+        };
+        let to = match &range.to {
+            Bound::Unbounded => Bound::Excluded((CollectionNumber(number.0.saturating_add(1)), Vec::new())),
+            bound => bound.as_ref().map(with),
+        };
+        let versions = self.staged.versions.range((from, to));
+        versions.map(|((_, key), stored)| (key.clone(), stored.clone())).collect()
+    }
+}
+
+/// Merges staged writes with the state; see [`Reading::scan`].
+#[derive(Debug)]
+pub(crate) struct ReadingScan {
+    staged: std::iter::Peekable<std::vec::IntoIter<(Vec<u8>, Option<Stored>)>>,
+    layers: LayersScan,
+    /// What the layers have next, once they were asked.
+    below: Option<Option<(Vec<u8>, Stored)>>,
+    descending: bool,
+}
+
+impl ReadingScan {
+    fn step(&mut self) -> Result<Option<(Vec<u8>, Stored)>> {
+        loop {
+            let Some((staged, _)) = self.staged.peek() else {
+                return match self.below.take() {
+                    Some(below) => Ok(below),
+                    None => self.layers.next().transpose(),
+                };
+            };
+            if self.below.is_none() {
+                self.below = Some(self.layers.next().transpose()?);
+            }
+            let order = match self.below.as_ref().and_then(Option::as_ref) {
+                None => std::cmp::Ordering::Less,
+                Some((below, _)) if self.descending => below.cmp(staged),
+                Some((below, _)) => staged.cmp(below),
+            };
+            if order.is_ge()
+                && let Some(below) = self.below.take().flatten()
+                && order.is_gt()
+            {
+                return Ok(Some(below));
+            }
+            if let Some((key, Some(stored))) = self.staged.next() {
+                return Ok(Some((key, stored)));
+            }
+        }
+    }
+}
+
+impl Iterator for ReadingScan {
+    type Item = Result<(Vec<u8>, Stored)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
+    }
+}
+
+impl Staged {
+    /// A document.
+    pub(crate) fn put(&mut self, number: CollectionNumber, key: Vec<u8>, document: RawDocumentBuf) {
+        let stored = Stored::Staged(Arc::new(document));
+        self.versions.insert((number, key), Some(stored));
+    }
+
+    /// An index entry with so many bytes of values.
+    pub(crate) fn index(&mut self, number: CollectionNumber, key: Vec<u8>, values: u32) {
+        let stored = Stored::Overlay(Version::Indexed(values));
+        self.versions.insert((number, key), Some(stored));
+    }
+
+    /// The deletion of either.
+    pub(crate) fn delete(&mut self, number: CollectionNumber, key: Vec<u8>) {
+        self.versions.insert((number, key), None);
+    }
+}

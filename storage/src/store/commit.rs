@@ -1,0 +1,98 @@
+//! Entries on their way into the log, and the commit that takes them there.
+
+use std::sync::{Arc, MutexGuard};
+
+use tailwater_oplog::entry::{EntryKind, StoreEntry};
+use tailwater_oplog::{AppendOutcome, Durability, ReadConcern, Record};
+
+use super::shared::{Ahead, Core, closed};
+use crate::catalog::{Catalog, CollectionInfo};
+use crate::error::Result;
+use crate::state::Stored;
+
+/// The right to change the store, held by one writer at a time.
+pub(crate) struct Commit<'a> {
+    pub(super) ahead: MutexGuard<'a, Ahead>,
+}
+
+impl Commit<'_> {
+    /// The catalogue as this writer finds it.
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.ahead.catalog)
+    }
+}
+
+/// An entry about to be appended.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    kind: EntryKind,
+    payload: Vec<u8>,
+    /// The document as it was, where there was one.
+    before: Option<Stored>,
+}
+
+impl Draft {
+    pub(crate) fn new(kind: EntryKind, entry: &StoreEntry<'_>) -> Draft {
+        let mut payload = Vec::new();
+        entry.encode(&mut payload);
+        Draft {
+            kind,
+            payload,
+            before: None,
+        }
+    }
+
+    /// An entry that takes the place of a document, or takes it away.
+    pub(crate) fn over(kind: EntryKind, entry: &StoreEntry<'_>, before: Stored) -> Draft {
+        Draft {
+            before: Some(before),
+            ..Draft::new(kind, entry)
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.payload.len()
+    }
+}
+
+/// An entry's payload for a collection, with no sections yet.
+pub(crate) fn entry_for(info: &CollectionInfo) -> StoreEntry<'_> {
+    StoreEntry {
+        database: &info.namespace.database,
+        collection: &info.namespace.collection,
+        collection_id: info.id,
+        ..StoreEntry::default()
+    }
+}
+
+impl Core {
+    /// Appends entries as one batch, applies them, and shows them to readers as one.
+    pub(crate) fn commit(&self, commit: &mut Commit<'_>, drafts: &[Draft]) -> Result<AppendOutcome> {
+        let layers = self.layers()?;
+        let payloads: Vec<[&[u8]; 1]> = drafts.iter().map(|draft| [draft.payload.as_slice()]).collect();
+        let records: Vec<Record<'_>> = drafts
+            .iter()
+            .zip(&payloads)
+            .map(|(draft, payload)| Record {
+                kind: draft.kind.number(),
+                payload,
+            })
+            .collect();
+        let outcome = self.log.append_batch(&records, Durability::Memory)?;
+        let mut cursor = self.log.view().cursor(outcome.first, ReadConcern::Local)?;
+        let generation = &layers.generations[0];
+        let before = generation.bytes();
+        for draft in drafts {
+            let Some(entry) = cursor.try_next()? else {
+                return Err(closed());
+            };
+            self.apply(&mut commit.ahead, &layers, &entry.share(), Some(draft.before.as_ref()))?;
+        }
+        self.publish(&commit.ahead, outcome.last);
+        let due = self.freeze_bytes();
+        if before == 0 || (before < due && generation.bytes() >= due) {
+            self.wake();
+        }
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,45 @@
+//! Options of a store.
+
+use std::path::Path;
+
+use tailwater_oplog::Durability;
+
+use crate::error::Result;
+use crate::store::Store;
+
+/// Options of a store. All have defaults.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Options of its log.
+    pub oplog: tailwater_oplog::Options,
+    /// Durability of writes that do not name one. Default [`Durability::Disk`].
+    pub durability: Durability,
+    /// Bytes of the cache for documents that lie in the engine. Default 256 MiB.
+    pub cache_bytes: u64,
+    /// Bytes of recent writes that may wait for the engine before writers wait for it. Default 64 MiB.
+    pub overlay_bytes_max: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        StoreOptions {
+            oplog: tailwater_oplog::Options::default(),
+            durability: Durability::Disk,
+            cache_bytes: 256 << 20,
+            overlay_bytes_max: 64 << 20,
+        }
+    }
+}
+
+impl StoreOptions {
+    /// Opens the store in `dir`, making it if need be, and brings its state up to date with its log.
+    ///
+    /// # Errors
+    ///
+    /// Those of the log; [`Error::ForeignState`], [`Error::StateDiverged`], [`Error::StateAhead`], [`Error::StateBehind`] when
+    /// log and state do not belong together, [`Error::LogMissing`] when there is only the state; [`Error::StateLocked`],
+    /// [`Error::Engine`], [`Error::Directory`].
+    pub fn open(&self, dir: impl AsRef<Path>) -> Result<Store> {
+        Store::open_with(dir.as_ref(), self)
+    }
+}

@@ -1,0 +1,295 @@
+//! What the handles of a store share: the log, the state, and the one lock under which both grow.
+//!
+//! ```text
+//!   write ──► stage (validate, compute) ──► append ──► apply to the overlay ──► (lock released) ──► durable
+//!             └────────────────────── under the commit lock ─────────────┘
+//!
+//!   applier: overlay generation ──► durable in the log ──► one commit of the engine
+//! ```
+//!
+//! Replay after a crash runs the same apply over the entries that the engine does not cover.
+//!
+//! # What readers see
+//!
+//! A [`View`]: the layers, the OpID to read them at, and the catalogue of exactly that OpID. A write becomes visible as a
+//! whole, with everything that was appended in its batch.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tailwater_oplog::{Durability, OpId, Oplog, ReadConcern};
+
+use crate::applier;
+use crate::catalog::{Catalog, CollectionNumber, Size};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::overlay::Generation;
+use crate::state::Layers;
+use crate::store::{Commit, StoreOptions};
+
+/// Shared by the handles of a store and its threads.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) log: Oplog,
+    /// Nothing once the store is closed, so that it can be opened again while handles of it are still around.
+    engine: ArcSwapOption<Engine>,
+    pub(crate) options: StoreOptions,
+    /// Held while a write is computed, appended and applied.
+    commit: Mutex<Ahead>,
+    /// Replaced just before `visible` moves to the entry that changed it.
+    catalog: ArcSwap<Published>,
+    /// Nothing once the store is closed.
+    layers: ArcSwapOption<Layers>,
+    /// The last entry that has been applied: what a read that begins now reads at.
+    visible: AtomicU64,
+    /// The applier's wake-up, and the writers' when the overlay is full.
+    pub(crate) signal: (Mutex<()>, Condvar),
+    pub(crate) stopping: AtomicBool,
+    pub(crate) failure: Mutex<Option<Error>>,
+    /// Held while generations are applied: by the applier, or by whoever flushes.
+    pub(crate) applying: Mutex<()>,
+    /// Keys of the engine's catalogue to be deleted with the next commit.
+    pub(crate) forgotten: Mutex<Vec<Vec<u8>>>,
+    /// How large the collections are, the overlay included.
+    pub(super) sizes: Mutex<HashMap<CollectionNumber, Size>>,
+}
+
+/// The state that the holder of the commit lock works on; ahead of what readers see while it applies.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    pub(crate) catalog: Arc<Catalog>,
+}
+
+/// A catalogue, and the entry that made it so.
+#[derive(Debug)]
+struct Published {
+    catalog: Arc<Catalog>,
+    as_of: OpId,
+}
+
+/// The state as of one OpID. Cheap to clone; what it shows never changes.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) layers: Arc<Layers>,
+    pub(crate) at: OpId,
+    pub(crate) catalog: Arc<Catalog>,
+}
+
+impl Core {
+    /// Over a log and an engine; [`Core::check_origin`] and [`Core::replay`] come next.
+    pub(crate) fn new(log: Oplog, engine: Engine, options: StoreOptions) -> Result<Core> {
+        let snapshot = engine.snapshot();
+        let catalog = Arc::new(Catalog::load(&snapshot)?);
+        let as_of = OpId::new(snapshot.applied());
+        Ok(Core {
+            catalog: ArcSwap::from_pointee(Published {
+                catalog: Arc::clone(&catalog),
+                as_of,
+            }),
+            commit: Mutex::new(Ahead { catalog }),
+            visible: AtomicU64::new(as_of.get()),
+            sizes: Mutex::new(Size::load(&snapshot)?.into_iter().collect()),
+            layers: ArcSwapOption::from_pointee(Layers {
+                generations: vec![Arc::new(Generation::new())],
+                engine: snapshot,
+            }),
+            log,
+            engine: ArcSwapOption::from_pointee(engine),
+            options,
+            signal: (Mutex::new(()), Condvar::new()),
+            stopping: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            applying: Mutex::new(()),
+            forgotten: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn engine(&self) -> Result<Arc<Engine>> {
+        self.engine.load_full().ok_or_else(closed)
+    }
+
+    pub(crate) fn layers(&self) -> Result<Arc<Layers>> {
+        self.layers.load_full().ok_or_else(closed)
+    }
+
+    /// The catalogue as of the last visible entry.
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.load().catalog)
+    }
+
+    /// The state as of the last visible entry.
+    pub(crate) fn view(&self) -> Result<View> {
+        loop {
+            let published = self.catalog.load();
+            // The layers before the OpID: the engine's part of them then covers no more than the OpID does.
+            let layers = self.layers()?;
+            // Acquire pairs with the Release in `publish`: who sees the OpID sees the versions, and the catalogue.
+            let at = OpId::new(self.visible.load(Ordering::Acquire));
+            // Otherwise a definition was published between these loads; the next ones find both.
+            if published.as_of <= at && Arc::ptr_eq(&published, &self.catalog.load()) {
+                let catalog = Arc::clone(&published.catalog);
+                return Ok(View { layers, at, catalog });
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// The state as the holder of the lock finds it.
+    pub(crate) fn view_locked(&self, commit: &Commit<'_>) -> Result<View> {
+        Ok(View {
+            layers: self.layers()?,
+            at: OpId::new(self.visible.load(Ordering::Acquire)),
+            catalog: Arc::clone(&commit.ahead.catalog),
+        })
+    }
+
+    /// Shows readers everything up to `last`.
+    pub(super) fn publish(&self, ahead: &Ahead, last: OpId) {
+        if !Arc::ptr_eq(&ahead.catalog, &self.catalog.load().catalog) {
+            self.catalog.store(Arc::new(Published {
+                catalog: Arc::clone(&ahead.catalog),
+                as_of: last,
+            }));
+        }
+        self.visible.store(last.get(), Ordering::Release);
+    }
+
+    /// How large a collection is.
+    pub(crate) fn size(&self, number: CollectionNumber) -> Size {
+        let sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        sizes.get(&number).copied().unwrap_or_default()
+    }
+
+    /// Lets go of the state. Whoever is still reading keeps what he reads.
+    pub(crate) fn release_state(&self) {
+        // Under the lock, so that a write is either wholly before this or finds the store closed before it appends.
+        let _guard = self.lock();
+        self.layers.store(None);
+        self.engine.store(None);
+    }
+
+    /// Becomes the one writer, waiting for the applier while the overlay is full.
+    pub(crate) fn lock_commit(&self) -> Result<Commit<'_>> {
+        self.await_room()?;
+        Ok(Commit { ahead: self.lock() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ahead> {
+        // A panic under the lock happens before the append or leaves an entry that was appended and not applied; the
+        // latter shows as a gap, which `apply` refuses.
+        self.commit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Size at which a generation is due for the engine.
+    pub(crate) fn freeze_bytes(&self) -> usize {
+        // At least one: an empty generation is never due.
+        applier::FREEZE_BYTES.min(self.options.overlay_bytes_max / 2).max(1)
+    }
+
+    fn overlay_bytes(&self) -> usize {
+        let layers = self.layers.load();
+        let generations = layers.iter().flat_map(|layers| &layers.generations);
+        generations.map(|generation| generation.bytes()).sum()
+    }
+
+    fn await_room(&self) -> Result<()> {
+        loop {
+            if let Some(error) = &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
+                return Err(error.clone());
+            }
+            if self.overlay_bytes() <= self.options.overlay_bytes_max {
+                return Ok(());
+            }
+            let guard = self.signal.0.lock().unwrap_or_else(PoisonError::into_inner);
+            self.signal.1.notify_all();
+            let pause = std::time::Duration::from_millis(20);
+            drop(
+                self.signal
+                    .1
+                    .wait_timeout(guard, pause)
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        drop(self.signal.0.lock().unwrap_or_else(PoisonError::into_inner));
+        self.signal.1.notify_all();
+    }
+
+    /// Waits until `op_id` is as durable as asked; returns it.
+    pub(crate) fn settle(&self, op_id: OpId, durability: Durability) -> Result<OpId> {
+        if durability == Durability::Disk {
+            self.log.sync(op_id)?;
+        }
+        Ok(op_id)
+    }
+
+    /// Makes the newest generation an older one, and returns it; nothing when it is empty.
+    pub(crate) fn freeze(&self) -> Option<Arc<Generation>> {
+        let _guard = self.lock();
+        let layers = self.layers.load_full()?;
+        let newest = Arc::clone(&layers.generations[0]);
+        if newest.last() == OpId::ZERO {
+            return None;
+        }
+        let mut generations = vec![Arc::new(Generation::new())];
+        generations.extend(layers.generations.iter().cloned());
+        self.layers.store(Some(Arc::new(Layers {
+            generations,
+            engine: Arc::clone(&layers.engine),
+        })));
+        Some(newest)
+    }
+
+    /// Takes a generation away that the engine has by now.
+    pub(crate) fn retire(&self, done: &Arc<Generation>) {
+        let _guard = self.lock();
+        let (Some(layers), Some(engine)) = (self.layers.load_full(), self.engine.load_full()) else {
+            return;
+        };
+        let generations = layers
+            .generations
+            .iter()
+            .filter(|g| !Arc::ptr_eq(g, done))
+            .cloned()
+            .collect();
+        self.layers.store(Some(Arc::new(Layers {
+            generations,
+            engine: engine.snapshot(),
+        })));
+    }
+
+    /// Applies the entries that the engine does not cover.
+    pub(crate) fn replay(&self) -> Result<()> {
+        let applied = OpId::new(self.engine()?.applied());
+        let oldest = self.log.watermarks().oldest;
+        if applied.next() < oldest {
+            return Err(Error::StateBehind { applied, oldest });
+        }
+        let mut cursor = self.log.view().cursor(applied.next(), ReadConcern::Local)?;
+        let mut count = 0u64;
+        while let Some(entry) = cursor.try_next()? {
+            let entry = entry.share();
+            let layers = self.layers()?;
+            let due = {
+                let mut ahead = self.lock();
+                self.apply(&mut ahead, &layers, &entry, None)?;
+                self.publish(&ahead, entry.op_id());
+                layers.generations[0].bytes() >= self.freeze_bytes()
+            };
+            count += 1;
+            if due {
+                applier::flush(self)?;
+            }
+        }
+        tracing::info!(from = %applied.next(), entries = count, "replayed the log into the state");
+        Ok(())
+    }
+}
+
+pub(crate) fn closed() -> Error {
+    tailwater_oplog::Error::Closed.into()
+}

@@ -1,0 +1,400 @@
+//! Where a write is computed: the state it sees, what it has staged so far, and the entries that will go into the log.
+//!
+//! A write of its own stages under the commit lock and is committed at once. A transaction stages over the state as it was when
+//! the transaction began, and takes the lock only to commit. Both go through here, so documents are checked in one place: their
+//! bytes, their `_id`, the collection's validator, its unique indexes.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bson::raw::{CStr, RawBsonRef};
+use bson::{RawDocument, RawDocumentBuf};
+use tailwater_matcher::{encode_key, validate};
+use tailwater_oplog::OpId;
+use tailwater_oplog::entry::{EntryKind, StoreEntry};
+
+use crate::catalog::{CollectionInfo, CollectionNumber, Namespace};
+use crate::store::{Draft, View, entry_for};
+use crate::engine::KEY_BYTES_MAX;
+use crate::error::{Error, Result};
+use crate::index::{IndexDefinition, keys};
+use crate::options::{CollectionOptions, ValidationAction, ValidationLevel};
+use crate::overlay::KeyRange;
+use crate::reading::{Reading, Staged};
+use crate::state::Stored;
+use crate::update::UpdateDiff;
+
+pub(crate) const ID: &CStr = bson::raw::cstr!("_id");
+
+/// A document that a write has found.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) key: Vec<u8>,
+    pub(crate) stored: Stored,
+}
+
+impl Found {
+    pub(crate) fn document(&self) -> Result<&RawDocument> {
+        self.stored.document()
+    }
+
+    pub(crate) fn id(&self) -> Result<RawBsonRef<'_>> {
+        let id = self.document()?.get("_id").ok().flatten();
+        id.ok_or(Error::Inconsistent {
+            op_id: OpId::ZERO,
+            what: "a stored document has no _id",
+        })
+    }
+
+    /// `{_id: …}`.
+    fn document_key(&self) -> Result<RawDocumentBuf> {
+        let mut key = RawDocumentBuf::new();
+        key.append(ID, self.id()?);
+        Ok(key)
+    }
+}
+
+/// See the module documentation.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    reading: Reading,
+    drafts: Vec<Draft>,
+    bytes: usize,
+    /// `{lsid, txnNumber}` of the entries.
+    session: Option<RawDocumentBuf>,
+    /// The collections that were written to.
+    touched: HashMap<[u8; 16], Arc<CollectionInfo>>,
+}
+
+impl Workspace {
+    /// Over a state.
+    pub(crate) fn new(view: View) -> Workspace {
+        Workspace {
+            reading: Reading::new(view),
+            drafts: Vec::new(),
+            bytes: 0,
+            session: None,
+            touched: HashMap::new(),
+        }
+    }
+
+    /// The same, whose entries name a session.
+    pub(crate) fn with_session(mut self, session: RawDocumentBuf) -> Workspace {
+        self.session = Some(session);
+        self
+    }
+
+    /// What reads see: the state with what is staged.
+    pub(crate) fn reading(&self) -> &Reading {
+        &self.reading
+    }
+
+    /// The staged entries, in order.
+    pub(crate) fn drafts(&self) -> &[Draft] {
+        &self.drafts
+    }
+
+    pub(crate) fn into_drafts(self) -> Vec<Draft> {
+        self.drafts
+    }
+
+    /// Bytes of the staged entries.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The collections that were written to, as they were found.
+    pub(crate) fn touched(&self) -> impl Iterator<Item = &Arc<CollectionInfo>> {
+        self.touched.values()
+    }
+
+    /// The document under a key as it is here, and its collection.
+    pub(crate) fn find_key(
+        &self,
+        namespace: &Namespace,
+        key: Vec<u8>,
+    ) -> Result<Option<(Arc<CollectionInfo>, Found)>> {
+        let Some(info) = self.reading.info(namespace) else {
+            return Ok(None);
+        };
+        let stored = self.reading.get(info.number, &key)?;
+        Ok(stored.map(|stored| (info, Found { key, stored })))
+    }
+
+    /// The collection of that name; one that is not there yet is created with what is staged.
+    pub(crate) fn define(&mut self, namespace: &Namespace) -> Arc<CollectionInfo> {
+        match self.reading.info(namespace) {
+            Some(info) => info,
+            None => self.create(namespace.clone(), CollectionOptions::default()),
+        }
+    }
+
+    /// Creates a collection, whose name the caller knows to be free.
+    pub(crate) fn create(&mut self, namespace: Namespace, options: CollectionOptions) -> Arc<CollectionInfo> {
+        let staged = Arc::make_mut(&mut self.reading.staged);
+        // From the far end, where no collection's real number is.
+        let made = u32::try_from(staged.created.len()).unwrap_or(u32::MAX);
+        let info = Arc::new(CollectionInfo {
+            namespace: namespace.clone(),
+            id: uuid::Uuid::new_v4().into_bytes(),
+            number: CollectionNumber(u32::MAX - 1 - made),
+            options,
+            indexes: Vec::new(),
+        });
+        staged.created.insert(namespace, Arc::clone(&info));
+        let detail = info.options.to_document();
+        let entry = StoreEntry {
+            detail: Some(&detail),
+            ..entry_for(&info)
+        };
+        self.push(Draft::new(EntryKind::Create, &entry));
+        info
+    }
+
+    /// Stages an insert; returns the document's `_id`. Without one it gets an ObjectId, in front.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DuplicateKey`], [`Error::InvalidDocument`], [`Error::InvalidId`], [`Error::DocumentFailedValidation`], and
+    /// those of the indexes.
+    pub(crate) fn insert(&mut self, info: &Arc<CollectionInfo>, document: &RawDocument) -> Result<bson::Bson> {
+        validate(document.as_bytes())?;
+        let made;
+        let document = match document.iter().next() {
+            Some(Ok((name, _))) if name.as_str() == "_id" => document,
+            _ => {
+                let id = document.get("_id").ok().flatten();
+                let id = id.unwrap_or_else(|| RawBsonRef::ObjectId(bson::oid::ObjectId::new()));
+                made = with_id_first(document, id);
+                validate(made.as_bytes())?;
+                &made
+            }
+        };
+        let id = document.get("_id").ok().flatten().unwrap_or(RawBsonRef::Null);
+        let key = document_key(id)?;
+        if self.reading.get(info.number, &key)?.is_some() {
+            let mut id_only = RawDocumentBuf::new();
+            id_only.append(ID, id);
+            return Err(Error::duplicate_id(info, id_only));
+        }
+        let inserted = bson::Bson::try_from(id).map_err(|_| Error::InvalidId { what: "malformed" })?;
+        check_validator(info, None, document)?;
+        self.stage_index_entries(info, &key, None, Some(document))?;
+        let entry = StoreEntry {
+            document: Some(document),
+            session: self.session.as_deref(),
+            ..entry_for(info)
+        };
+        let draft = Draft::new(EntryKind::Insert, &entry);
+        self.stage(info, key, Some(document.to_owned()), draft);
+        Ok(inserted)
+    }
+
+    /// Stages a document in the place of another: an update when there is a diff, else a replacement.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workspace::insert`].
+    pub(crate) fn put(
+        &mut self,
+        info: &Arc<CollectionInfo>,
+        found: Found,
+        document: RawDocumentBuf,
+        diff: Option<&UpdateDiff>,
+    ) -> Result<()> {
+        validate(document.as_bytes())?;
+        let before = found.document()?;
+        check_validator(info, Some(before), &document)?;
+        self.stage_index_entries(info, &found.key, Some(before), Some(&document))?;
+        let (key, diff) = match diff {
+            Some(diff) => (Some(found.document_key()?), Some(diff.to_document())),
+            None => (None, None),
+        };
+        let entry = StoreEntry {
+            key: key.as_deref(),
+            diff: diff.as_deref(),
+            document: Some(&document),
+            pre_image: info.options.pre_and_post_images.then_some(before),
+            session: self.session.as_deref(),
+            ..entry_for(info)
+        };
+        let kind = if diff.is_some() { EntryKind::Update } else { EntryKind::Replace };
+        let draft = Draft::over(kind, &entry, found.stored.clone());
+        self.stage(info, found.key, Some(document), draft);
+        Ok(())
+    }
+
+    /// Stages a deletion.
+    ///
+    /// # Errors
+    ///
+    /// The state's.
+    pub(crate) fn delete(&mut self, info: &Arc<CollectionInfo>, found: Found) -> Result<()> {
+        let before = found.document()?;
+        self.stage_index_entries(info, &found.key, Some(before), None)?;
+        let key = found.document_key()?;
+        let entry = StoreEntry {
+            key: Some(&key),
+            pre_image: info.options.pre_and_post_images.then_some(before),
+            session: self.session.as_deref(),
+            ..entry_for(info)
+        };
+        let draft = Draft::over(EntryKind::Delete, &entry, found.stored.clone());
+        self.stage(info, found.key, None, draft);
+        Ok(())
+    }
+
+    fn stage(&mut self, info: &Arc<CollectionInfo>, key: Vec<u8>, document: Option<RawDocumentBuf>, draft: Draft) {
+        let staged = Arc::make_mut(&mut self.reading.staged);
+        match document {
+            Some(document) => staged.put(info.number, key, document),
+            None => staged.delete(info.number, key),
+        }
+        self.touched.entry(info.id).or_insert_with(|| Arc::clone(info));
+        self.push(draft);
+    }
+
+    fn push(&mut self, draft: Draft) {
+        self.bytes += draft.bytes();
+        self.drafts.push(draft);
+    }
+
+    /// Checks the unique indexes and stages the index entries of a change.
+    fn stage_index_entries(
+        &mut self,
+        info: &CollectionInfo,
+        key: &[u8],
+        before: Option<&RawDocument>,
+        after: Option<&RawDocument>,
+    ) -> Result<()> {
+        let mut moves = Vec::new();
+        for index in &info.indexes {
+            let of = |document: Option<&RawDocument>| {
+                let keys = document.map(|document| keys::of(&index.definition, document));
+                keys.transpose().map(Option::unwrap_or_default)
+            };
+            let (old, new) = (of(before)?, of(after)?);
+            for values in old.values.iter().filter(|v| new.values.binary_search(v).is_err()) {
+                moves.push((index.number, keys::entry_key(values, key), None));
+            }
+            for values in new.values.iter().filter(|v| old.values.binary_search(v).is_err()) {
+                check_length(&index.definition, values, key)?;
+                if index.definition.unique
+                    && let Some(after) = after
+                    && self.is_taken(index.number, values, key)?
+                {
+                    return Err(Error::duplicate(info, &index.definition, after));
+                }
+                moves.push((index.number, keys::entry_key(values, key), u32::try_from(values.len()).ok()));
+            }
+        }
+        if !moves.is_empty() {
+            let staged: &mut Staged = Arc::make_mut(&mut self.reading.staged);
+            for (number, key, values) in moves {
+                match values {
+                    Some(values) => staged.index(number, key, values),
+                    None => staged.delete(number, key),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that every document can be in these indexes, of which the collection has none yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DuplicateKey`], [`Error::ParallelArrays`], [`Error::IndexKeyTooLong`].
+    pub(crate) fn check_indexable(&self, info: &CollectionInfo, definitions: &[IndexDefinition]) -> Result<()> {
+        let mut taken: Vec<HashSet<Vec<u8>>> = vec![HashSet::new(); definitions.len()];
+        for found in self.reading.scan(info.number, KeyRange::all()) {
+            let (key, stored) = found?;
+            let document = stored.document()?;
+            for (definition, taken) in definitions.iter().zip(&mut taken) {
+                for values in keys::of(definition, document)?.values {
+                    check_length(definition, &values, &key)?;
+                    if definition.unique && !taken.insert(values) {
+                        return Err(Error::duplicate(info, definition, document));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a document other than the one under `key` has these values in an index.
+    fn is_taken(&self, index: CollectionNumber, values: &[u8], key: &[u8]) -> Result<bool> {
+        for found in self.reading.scan(index, KeyRange::prefix(values)) {
+            let (entry, _) = found?;
+            if entry[values.len()..] != *key {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn check_length(definition: &IndexDefinition, values: &[u8], key: &[u8]) -> Result<()> {
+    let bytes = values.len() + key.len();
+    if bytes <= KEY_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Error::IndexKeyTooLong {
+        name: definition.name.clone(),
+        bytes,
+        bytes_max: KEY_BYTES_MAX,
+    })
+}
+
+fn check_validator(info: &CollectionInfo, before: Option<&RawDocument>, after: &RawDocument) -> Result<()> {
+    let options = &info.options;
+    let Some(validator) = options.validator_expression() else {
+        return Ok(());
+    };
+    let seen = match (options.validation_level, before) {
+        (ValidationLevel::Off, _) => false,
+        // Documents that were not valid before may stay so.
+        (ValidationLevel::Moderate, Some(before)) => validator.matches(before),
+        _ => true,
+    };
+    if !seen || validator.matches(after) {
+        return Ok(());
+    }
+    if options.validation_action == ValidationAction::Warn {
+        tracing::warn!(namespace = %info.namespace, "a document fails the collection's validator, which only warns");
+        return Ok(());
+    }
+    Err(Error::DocumentFailedValidation {
+        namespace: info.namespace.to_string(),
+    })
+}
+
+/// The document with `id` as its first field.
+pub(crate) fn with_id_first(document: &RawDocument, id: RawBsonRef<'_>) -> RawDocumentBuf {
+    let mut copy = RawDocumentBuf::new();
+    copy.append(ID, id);
+    for (name, value) in document.iter().flatten() {
+        if name.as_str() != "_id" {
+            copy.append(name, value);
+        }
+    }
+    copy
+}
+
+/// The engine's key for an `_id`, if it can be one.
+pub(crate) fn document_key(id: RawBsonRef<'_>) -> Result<Vec<u8>> {
+    let what = match id {
+        RawBsonRef::Array(_) => "an array",
+        RawBsonRef::RegularExpression(_) => "a regular expression",
+        RawBsonRef::Undefined => "undefined",
+        _ => {
+            let mut key = Vec::new();
+            encode_key(id, &mut key);
+            if key.len() <= KEY_BYTES_MAX {
+                return Ok(key);
+            }
+            "longer than 64 KiB"
+        }
+    };
+    Err(Error::InvalidId { what })
+}
