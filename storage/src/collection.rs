@@ -184,7 +184,8 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// [`Error::Filter`]; the iterator's items can fail with [`Error::Engine`].
+    /// [`Error::Filter`]; the iterator's items can fail with [`Error::Engine`] and [`Error::Evaluate`], after which there are no
+    /// more.
     pub fn find(&self, filter: &RawDocument) -> Result<Documents> {
         self.find_matching(Expression::parse(filter)?)
     }
@@ -236,7 +237,7 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// [`Error::Filter`], [`Error::Update`], and the log's errors.
+    /// [`Error::Filter`], [`Error::Evaluate`], [`Error::Update`], and the log's errors.
     pub fn update_one(&self, filter: &RawDocument, update: &RawDocument) -> Result<WriteOutcome> {
         let update = Update::parse(update)?;
         self.change(filter, Reach::First, &Change::Update(&update))
@@ -258,7 +259,8 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidReplacement`], [`Error::InvalidDocument`], [`Error::Filter`], and the log's errors.
+    /// [`Error::InvalidReplacement`], [`Error::InvalidDocument`], [`Error::Filter`], [`Error::Evaluate`], and the log's
+    /// errors.
     pub fn replace_one(&self, filter: &RawDocument, replacement: &RawDocument) -> Result<WriteOutcome> {
         check_replacement(replacement)?;
         self.change(filter, Reach::First, &Change::Replace(replacement))
@@ -268,7 +270,7 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// [`Error::Filter`], and the log's errors.
+    /// [`Error::Filter`], [`Error::Evaluate`], and the log's errors.
     pub fn delete_one(&self, filter: &RawDocument) -> Result<WriteOutcome> {
         self.change(filter, Reach::First, &Change::Delete)
     }
@@ -322,7 +324,7 @@ impl Collection {
             let Some((info, found)) = workspace.find_key(&self.namespace, key)? else {
                 continue;
             };
-            if !filter.matches(found.document()?) {
+            if !filter.matches(found.document()?)? {
                 continue;
             }
             outcome.matched += 1;

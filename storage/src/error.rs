@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
-use tailwater_matcher::{ParseError, ValidateError};
+use tailwater_matcher::{EvaluateError, ParseError, ValidateError};
 use tailwater_oplog as oplog;
 use tailwater_oplog::{LogId, OpId};
 
@@ -142,7 +142,9 @@ pub enum Error {
         what: String,
     },
     /// There is another index of that name, or with that key. MongoDB's codes 85 and 86.
-    #[error("the index {name:?} conflicts with the index {other:?}, which is there already: drop that first, or take another name and key")]
+    #[error(
+        "the index {name:?} conflicts with the index {other:?}, which is there already: drop that first, or take another name and key"
+    )]
     IndexConflict {
         /// The one that was asked for.
         name: String,
@@ -207,6 +209,9 @@ pub enum Error {
     /// The filter does not parse.
     #[error("invalid filter: {0}")]
     Filter(#[from] ParseError),
+    /// The filter has no answer for a document: whether it matches cannot be said.
+    #[error("the filter cannot be evaluated: {0}")]
+    Evaluate(#[from] EvaluateError),
     /// The update does not parse, or does not fit the document.
     #[error("invalid update: {0}")]
     Update(Arc<UpdateError>),

@@ -116,10 +116,11 @@ impl CollectionOptions {
                     _ => return Err(invalid("validationAction must be error or warn")),
                 }
             }
-            (
-                name @ ("changeStreamPreAndPostImages" | "validator" | "validationLevel" | "validationAction"),
-                _,
-            ) => return Err(Error::InvalidOptions { what: format!("{name} has the wrong type") }),
+            (name @ ("changeStreamPreAndPostImages" | "validator" | "validationLevel" | "validationAction"), _) => {
+                return Err(Error::InvalidOptions {
+                    what: format!("{name} has the wrong type"),
+                });
+            }
             (name, _) => {
                 return Err(Error::InvalidOptions {
                     what: format!("{name} is not supported"),

@@ -66,7 +66,7 @@ impl Candidates {
             let Some((key, stored)) = next else {
                 return Ok(None);
             };
-            if self.filter.matches(stored.document()?) {
+            if self.filter.matches(stored.document()?)? {
                 return Ok(Some(Found { key, stored }));
             }
         }
@@ -77,7 +77,12 @@ impl Iterator for Candidates {
     type Item = Result<Found>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.step().transpose()
+        let step = self.step();
+        if step.is_err() {
+            // Going on would pass for an answer that leaves a document out.
+            self.source = Source::Nothing;
+        }
+        step.transpose()
     }
 }
 

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use bson::RawDocumentBuf;
 
 use crate::catalog::{CollectionInfo, CollectionNumber, Namespace};
-use crate::store::View;
 use crate::error::Result;
 use crate::overlay::{KeyRange, Version};
 use crate::state::{LayersScan, Stored};
+use crate::store::View;
 
 /// Writes that are not in the log yet.
 #[derive(Clone, Debug, Default)]
@@ -83,7 +83,9 @@ impl Reading {
             bound => bound.as_ref().map(with),
         };
         let versions = self.staged.versions.range((from, to));
-        versions.map(|((_, key), stored)| (key.clone(), stored.clone())).collect()
+        versions
+            .map(|((_, key), stored)| (key.clone(), stored.clone()))
+            .collect()
     }
 }
 

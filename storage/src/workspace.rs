@@ -14,7 +14,6 @@ use tailwater_oplog::OpId;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
 use crate::catalog::{CollectionInfo, CollectionNumber, Namespace};
-use crate::store::{Draft, View, entry_for};
 use crate::engine::KEY_BYTES_MAX;
 use crate::error::{Error, Result};
 use crate::index::{IndexDefinition, keys};
@@ -22,6 +21,7 @@ use crate::options::{CollectionOptions, ValidationAction, ValidationLevel};
 use crate::overlay::KeyRange;
 use crate::reading::{Reading, Staged};
 use crate::state::Stored;
+use crate::store::{Draft, View, entry_for};
 use crate::update::UpdateDiff;
 
 pub(crate) const ID: &CStr = bson::raw::cstr!("_id");
@@ -109,11 +109,7 @@ impl Workspace {
     }
 
     /// The document under a key as it is here, and its collection.
-    pub(crate) fn find_key(
-        &self,
-        namespace: &Namespace,
-        key: Vec<u8>,
-    ) -> Result<Option<(Arc<CollectionInfo>, Found)>> {
+    pub(crate) fn find_key(&self, namespace: &Namespace, key: Vec<u8>) -> Result<Option<(Arc<CollectionInfo>, Found)>> {
         let Some(info) = self.reading.info(namespace) else {
             return Ok(None);
         };
@@ -218,7 +214,11 @@ impl Workspace {
             session: self.session.as_deref(),
             ..entry_for(info)
         };
-        let kind = if diff.is_some() { EntryKind::Update } else { EntryKind::Replace };
+        let kind = if diff.is_some() {
+            EntryKind::Update
+        } else {
+            EntryKind::Replace
+        };
         let draft = Draft::over(kind, &entry, found.stored.clone());
         self.stage(info, found.key, Some(document), draft);
         Ok(())
@@ -285,7 +285,11 @@ impl Workspace {
                 {
                     return Err(Error::duplicate(info, &index.definition, after));
                 }
-                moves.push((index.number, keys::entry_key(values, key), u32::try_from(values.len()).ok()));
+                moves.push((
+                    index.number,
+                    keys::entry_key(values, key),
+                    u32::try_from(values.len()).ok(),
+                ));
             }
         }
         if !moves.is_empty() {
@@ -354,10 +358,10 @@ fn check_validator(info: &CollectionInfo, before: Option<&RawDocument>, after: &
     let seen = match (options.validation_level, before) {
         (ValidationLevel::Off, _) => false,
         // Documents that were not valid before may stay so.
-        (ValidationLevel::Moderate, Some(before)) => validator.matches(before),
+        (ValidationLevel::Moderate, Some(before)) => validator.matches(before)?,
         _ => true,
     };
-    if !seen || validator.matches(after) {
+    if !seen || validator.matches(after)? {
         return Ok(());
     }
     if options.validation_action == ValidationAction::Warn {

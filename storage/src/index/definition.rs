@@ -174,7 +174,9 @@ fn fields(key: &RawDocument) -> Result<Vec<IndexField>> {
             return Err(refuse("has an empty component or one that begins with $"));
         }
         let direction = match direction {
-            RawBsonRef::String(kind) => return Err(refuse(&format!("asks for a {kind} index, which is not supported"))),
+            RawBsonRef::String(kind) => {
+                return Err(refuse(&format!("asks for a {kind} index, which is not supported")));
+            }
             value => match number(value) {
                 Some(n) if n > 0.0 => Direction::Ascending,
                 Some(n) if n < 0.0 => Direction::Descending,

@@ -49,7 +49,7 @@ enum Place<'d, 'p> {
 /// [`Error::ParallelArrays`], [`Error::IndexKeyTooLong`], and those of the partial filter's evaluation.
 pub(crate) fn of(definition: &IndexDefinition, document: &RawDocument) -> Result<IndexKeys> {
     let mut keys = IndexKeys::default();
-    if !is_indexed(definition, document) {
+    if !is_indexed(definition, document)? {
         return Ok(keys);
     }
     let places = definition
@@ -63,17 +63,14 @@ pub(crate) fn of(definition: &IndexDefinition, document: &RawDocument) -> Result
     Ok(keys)
 }
 
-fn is_indexed(definition: &IndexDefinition, document: &RawDocument) -> bool {
+fn is_indexed(definition: &IndexDefinition, document: &RawDocument) -> Result<bool> {
     if let Some(filter) = &definition.partial
-        && !filter.matches(document)
+        && !filter.matches(document)?
     {
-        return false;
+        return Ok(false);
     }
-    !definition.sparse
-        || definition
-            .fields
-            .iter()
-            .any(|field| field.path.any(document, &mut |value| value.is_some()))
+    let has = |path: &tailwater_matcher::Path| path.any(document, &mut |value| value.is_some());
+    Ok(!definition.sparse || definition.fields.iter().any(|field| has(&field.path)))
 }
 
 /// Follows a path until it ends or meets an array.
@@ -115,10 +112,16 @@ fn expand<'d, 'p>(definition: &IndexDefinition, places: Vec<Place<'d, 'p>>, keys
         return expand(definition, places.iter().map(|place| of_empty(*place)).collect(), keys);
     }
     for (position, element) in elements {
-        expand(definition, places.iter().map(|p| of_element(*p, element)).collect(), keys)?;
+        expand(
+            definition,
+            places.iter().map(|p| of_element(*p, element)).collect(),
+            keys,
+        )?;
         let named = |place: &Place<'d, 'p>| at_position(*place, position, element);
         if places.iter().any(|place| named(place).is_some()) {
-            let places = places.iter().map(|p| named(p).unwrap_or_else(|| of_element(*p, element)));
+            let places = places
+                .iter()
+                .map(|p| named(p).unwrap_or_else(|| of_element(*p, element)));
             expand(definition, places.collect(), keys)?;
         }
     }

@@ -106,7 +106,10 @@ impl Core {
         *sizes.entry(number).or_default() += growth;
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one step of `apply_document`, which has them all")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one step of `apply_document`, which has them all"
+    )]
     fn move_index_entries(
         &self,
         ahead: &mut Ahead,
