@@ -11,10 +11,11 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 
 use crate::region::Region;
 
@@ -120,12 +121,15 @@ fn write(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct OsDisk {
     path: PathBuf,
+    /// Opened for its first sync and kept, so that no later one fails for want of a descriptor, which would poison the log.
+    directory: OnceLock<File>,
 }
 
 impl OsDisk {
     pub(crate) fn new(path: &Path) -> OsDisk {
         OsDisk {
             path: path.to_path_buf(),
+            directory: OnceLock::new(),
         }
     }
 
@@ -142,7 +146,7 @@ impl OsDisk {
 
     /// The directory of that name within this one.
     pub(crate) fn within(&self, name: &str) -> OsDisk {
-        OsDisk { path: self.at(name) }
+        OsDisk::new(&self.at(name))
     }
 
     /// Makes a directory within this one, durably.
@@ -211,8 +215,23 @@ impl OsDisk {
     }
 }
 
+/// Refuses a length that this process may not give a file: the attempt would end the process with SIGXFSZ, which is not a
+/// library's to ignore. A limit that is lowered later on, below the length of a file that is being written, does end it.
+fn check_limit(length: u64) -> io::Result<()> {
+    match getrlimit(Resource::Fsize).current {
+        Some(limit) if length > limit => Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!(
+                "it takes {length} bytes, and this process may write {limit} into a file: raise RLIMIT_FSIZE (ulimit -f)"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Gives a file at least `length` bytes, and real blocks for all of them.
 fn reserve(file: &File, length: u64) -> io::Result<()> {
+    check_limit(length)?;
     change(|| Ok(rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length)?))
 }
 
@@ -278,6 +297,7 @@ impl Disk for OsDisk {
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        check_limit(bytes.len() as u64)?;
         let temporary = self.at(&format!("{name}.tmp"));
         let file = change(|| File::create(&temporary))?;
         write(&file, bytes, 0)?;
@@ -304,6 +324,9 @@ impl Disk for OsDisk {
     }
 
     fn open(&self, name: &str, length: usize, writable: bool) -> io::Result<Medium> {
+        if writable {
+            check_limit(length as u64)?;
+        }
         let file = OpenOptions::new().read(true).write(writable).open(self.at(name))?;
         if file.metadata()?.len() < length as u64 {
             return Err(io::Error::new(
@@ -327,7 +350,13 @@ impl Disk for OsDisk {
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        let directory = File::open(&self.path)?;
+        let directory = match self.directory.get() {
+            Some(directory) => directory,
+            None => {
+                let opened = File::open(&self.path)?;
+                self.directory.get_or_init(|| opened)
+            }
+        };
         change(|| directory.sync_all())
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, test_kill_process};
 
-use super::{LockError, change, write};
+use super::{LockError, change, check_limit, write};
 use crate::ids::Timestamp;
 
 /// How often, and after which pause, a lock that is held is tried again before its holder counts as a writer.
@@ -55,8 +55,10 @@ impl WriterLock {
         let pid = std::process::id();
         // For people only; the kernel's lock is what counts.
         let note = format!("pid {pid} since {}\n", Timestamp::now().as_millis() / 1000);
-        change(|| file.set_len(0)).map_err(LockError::Io)?;
-        write(&file, note.as_bytes(), 0).map_err(LockError::Io)?;
+        check_limit(note.len() as u64)
+            .and_then(|()| change(|| file.set_len(0)))
+            .and_then(|()| write(&file, note.as_bytes(), 0))
+            .map_err(LockError::Io)?;
         Ok(WriterLock { file, pid })
     }
 
