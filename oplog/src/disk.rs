@@ -6,27 +6,32 @@
 
 use std::any::Any;
 use std::fmt::Debug;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 
 use crate::region::Region;
+
+#[cfg(test)]
+#[path = "disk/death.rs"]
+pub(crate) mod death;
+#[path = "disk/lock.rs"]
+mod lock;
+
+use lock::WriterLock;
 
 /// Zeros are written in pieces of this size. The kernel caches them in folios as large: the larger, the faster they are
 /// overwritten, and the more each sync of a small record costs. At this size that is 1 %; `docs/performance.md` has figures.
 pub(crate) const ZEROS_BYTES: usize = if cfg!(test) { 4 << 10 } else { 256 << 10 };
 /// Writes that rewrite a file are this long.
 const REWRITE_BYTES: usize = 64 << 10;
-/// How often, and after which pause, a lock that is held is tried again before its holder counts as a writer.
-const LOCK_LOOKS: usize = 10;
-const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// A mapped file, and the way to write it and make it durable.
 #[derive(Clone, Debug)]
@@ -92,16 +97,39 @@ pub(crate) enum LockError {
     Io(io::Error),
 }
 
+/// Makes one system call that changes something on disk: a crash comes before one of these, after it, or in the middle of one
+/// that writes. Tests have a process die at each.
+fn change<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    #[cfg(test)]
+    death::before();
+    let result = call();
+    #[cfg(test)]
+    death::after();
+    result
+}
+
+/// As [`change`], for the call that writes `bytes` at `offset`.
+fn write(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    change(|| {
+        #[cfg(test)]
+        death::half_way(|| file.write_all_at(&bytes[..bytes.len() / 2], offset));
+        file.write_all_at(bytes, offset)
+    })
+}
+
 /// A directory of the operating system.
 #[derive(Debug)]
 pub(crate) struct OsDisk {
     path: PathBuf,
+    /// Opened for its first sync and kept, so that no later one fails for want of a descriptor, which would poison the log.
+    directory: OnceLock<File>,
 }
 
 impl OsDisk {
     pub(crate) fn new(path: &Path) -> OsDisk {
         OsDisk {
             path: path.to_path_buf(),
+            directory: OnceLock::new(),
         }
     }
 
@@ -113,36 +141,29 @@ impl OsDisk {
     ///
     /// Looking holds the lock shared for an instant; [`Disk::lock`] outlasts that.
     pub(crate) fn lock_holder(&self, name: &str) -> io::Result<Option<String>> {
-        let mut file = match File::open(self.at(name)) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other?,
-        };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => Ok(Some(holder(&mut file))),
-            Err(TryLockError::Error(e)) => Err(e),
-        }
+        WriterLock::holder(&self.at(name))
     }
 
     /// The directory of that name within this one.
     pub(crate) fn within(&self, name: &str) -> OsDisk {
-        OsDisk { path: self.at(name) }
+        OsDisk::new(&self.at(name))
     }
 
     /// Makes a directory within this one, durably.
     pub(crate) fn make_directory(&self, name: &str) -> io::Result<OsDisk> {
-        fs::create_dir(self.at(name))?;
+        change(|| fs::create_dir(self.at(name)))?;
         self.sync_directory()?;
         Ok(self.within(name))
     }
 
     /// Gives a file a second name, the same, in directory `other`; where the file system cannot, a durable copy.
     pub(crate) fn keep_in(&self, other: &OsDisk, name: &str) -> io::Result<()> {
-        if fs::hard_link(self.at(name), other.at(name)).is_err() {
-            fs::copy(self.at(name), other.at(name))?;
+        if change(|| fs::hard_link(self.at(name), other.at(name))).is_err() {
+            change(|| fs::copy(self.at(name), other.at(name)))?;
         }
         // Also for the file behind a link: nobody may have synced it.
-        File::open(other.at(name))?.sync_all()
+        let kept = File::open(other.at(name))?;
+        change(|| kept.sync_all())
     }
 
     /// Whether directory `other` holds this very file, or a copy of it, under the same name.
@@ -174,34 +195,44 @@ impl OsDisk {
 
     /// Moves a file to directory `other`, over one of the same name.
     pub(crate) fn move_to(&self, other: &OsDisk, name: &str) -> io::Result<()> {
-        fs::rename(self.at(name), other.at(name))
+        change(|| fs::rename(self.at(name), other.at(name)))
     }
 
     fn allocate(file: &File, length: u64, filled: bool, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
         // Real blocks: later a full disk would fail a write whose entry has been accepted, here it is an error in time.
-        rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length)?;
+        reserve(file, length)?;
         if filled {
             let zeros = vec![0; ZEROS_BYTES];
             for offset in (0..length).step_by(ZEROS_BYTES) {
                 let bytes = ZEROS_BYTES.min(usize::try_from(length - offset).unwrap_or(ZEROS_BYTES));
-                file.write_all_at(&zeros[..bytes], offset)?;
+                write(file, &zeros[..bytes], offset)?;
             }
         }
         for (at, bytes) in records {
-            file.write_all_at(bytes, *at as u64)?;
+            write(file, bytes, *at as u64)?;
         }
-        file.sync_all()
+        change(|| file.sync_all())
     }
 }
 
-/// What a lock file says about its holder.
-fn holder(file: &mut File) -> String {
-    let mut holder = String::new();
-    let _ = file.read_to_string(&mut holder);
-    match holder.trim() {
-        "" => "unknown".to_owned(),
-        holder => holder.to_owned(),
+/// Refuses a length that this process may not give a file: the attempt would end the process with SIGXFSZ, which is not a
+/// library's to ignore. A limit that is lowered later on, below the length of a file that is being written, does end it.
+fn check_limit(length: u64) -> io::Result<()> {
+    match getrlimit(Resource::Fsize).current {
+        Some(limit) if length > limit => Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!(
+                "it takes {length} bytes, and this process may write {limit} into a file: raise RLIMIT_FSIZE (ulimit -f)"
+            ),
+        )),
+        _ => Ok(()),
     }
+}
+
+/// Gives a file at least `length` bytes, and real blocks for all of them.
+fn reserve(file: &File, length: u64) -> io::Result<()> {
+    check_limit(length)?;
+    change(|| Ok(rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length)?))
 }
 
 #[derive(Debug)]
@@ -209,11 +240,11 @@ struct OsFile(File);
 
 impl Durable for OsFile {
     fn write_at(&self, offset: usize, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset as u64)
+        write(&self.0, bytes, offset as u64)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        change(|| self.0.sync_data())
     }
 
     fn rewrite(&self, range: Range<usize>) -> io::Result<()> {
@@ -221,7 +252,7 @@ impl Durable for OsFile {
         for at in range.clone().step_by(REWRITE_BYTES) {
             let piece = &mut bytes[..(range.end - at).min(REWRITE_BYTES)];
             self.0.read_exact_at(piece, at as u64)?;
-            self.0.write_all_at(piece, at as u64)?;
+            write(&self.0, piece, at as u64)?;
         }
         Ok(())
     }
@@ -266,31 +297,36 @@ impl Disk for OsDisk {
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        check_limit(bytes.len() as u64)?;
         let temporary = self.at(&format!("{name}.tmp"));
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, self.at(name))?;
+        let file = change(|| File::create(&temporary))?;
+        write(&file, bytes, 0)?;
+        change(|| file.sync_all())?;
+        change(|| fs::rename(&temporary, self.at(name)))?;
         self.sync_directory()
     }
 
     fn prepare(&self, name: &str, length: u64, filled: bool, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
         let path = self.at(name);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let mut options = OpenOptions::new();
+        let file = change(|| options.read(true).write(true).create_new(true).open(&path))?;
         OsDisk::allocate(&file, length, filled, records).inspect_err(|_| {
             // A failed fallocate can keep all the space it found.
-            let _ = fs::remove_file(&path);
+            let _ = change(|| fs::remove_file(&path));
             let _ = self.sync_directory();
         })
     }
 
     fn extend(&self, name: &str, length: u64) -> io::Result<()> {
         let file = OpenOptions::new().read(true).write(true).open(self.at(name))?;
-        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length)?;
-        file.sync_all()
+        reserve(&file, length)?;
+        change(|| file.sync_all())
     }
 
     fn open(&self, name: &str, length: usize, writable: bool) -> io::Result<Medium> {
+        if writable {
+            check_limit(length as u64)?;
+        }
         let file = OpenOptions::new().read(true).write(writable).open(self.at(name))?;
         if file.metadata()?.len() < length as u64 {
             return Err(io::Error::new(
@@ -306,27 +342,31 @@ impl Disk for OsDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.at(from), self.at(to))
+        change(|| fs::rename(self.at(from), self.at(to)))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.at(name))
+        change(|| fs::remove_file(self.at(name)))
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        let directory = match self.directory.get() {
+            Some(directory) => directory,
+            None => {
+                let opened = File::open(&self.path)?;
+                self.directory.get_or_init(|| opened)
+            }
+        };
+        change(|| directory.sync_all())
     }
 
     fn open_shared(&self, name: &str, length: usize, writable: bool) -> io::Result<(Medium, FileIdentity)> {
         let path = self.at(name);
         let file = if writable {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path)?;
-            rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length as u64)?;
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false);
+            let file = change(|| options.open(&path))?;
+            reserve(&file, length as u64)?;
             file
         } else {
             // Write permission lets a reader ring for itself; without it the reader looks from time to time.
@@ -358,40 +398,7 @@ impl Disk for OsDisk {
     }
 
     fn lock(&self, name: &str) -> Result<Box<dyn Any + Send + Sync>, LockError> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(self.at(name))
-            .map_err(LockError::Io)?;
-        let mut looks = 0;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                // It may be one who only looks, see `lock_holder`.
-                Err(TryLockError::WouldBlock) if looks < LOCK_LOOKS => {
-                    looks += 1;
-                    std::thread::sleep(LOCK_PAUSE);
-                }
-                Err(TryLockError::WouldBlock) => {
-                    return Err(LockError::Held {
-                        holder: holder(&mut file),
-                    });
-                }
-                Err(TryLockError::Error(e)) => return Err(LockError::Io(e)),
-            }
-        }
-        // For people only; the kernel's lock is what counts.
-        let note = format!(
-            "pid {} since {}\n",
-            std::process::id(),
-            crate::ids::Timestamp::now().as_millis() / 1000
-        );
-        file.set_len(0)
-            .and_then(|()| file.write_all(note.as_bytes()))
-            .map_err(LockError::Io)?;
-        Ok(Box::new(file))
+        Ok(Box::new(WriterLock::take(&self.at(name))?))
     }
 }
 

@@ -40,6 +40,8 @@ pub mod fuzzing;
 mod group;
 mod ids;
 mod keeper;
+#[cfg(test)]
+mod kills;
 mod oplog;
 mod options;
 mod poison;

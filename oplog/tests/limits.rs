@@ -1,0 +1,240 @@
+//! A process that reaches its limits: on the length of files, on open files, on address space. What does not go is an error
+//! that names a file; nothing ends the process, and the same call works when there is room again.
+//!
+//! A limit holds for the whole process, so each test runs in a process of its own: it starts itself again, and an
+//! environment variable says that this has been done.
+
+use std::error::Error as _;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tailwater_oplog::{Durability, Error, ErrorKind, OpId, Oplog, OplogView, Options, ReadConcern, verify};
+
+mod common;
+
+use common::{names, temporary};
+
+const KIND: u8 = 200;
+const MIB: u64 = 1 << 20;
+const ALONE: &str = "TAILWATER_LIMITS_ALONE";
+
+/// Runs `test`, the test of that name, in a process of its own.
+fn alone(name: &str, test: impl FnOnce(&Path)) {
+    if std::env::var_os(ALONE).is_some() {
+        return test(temporary().path());
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--test-threads=1"])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{:?}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout)
+    );
+}
+
+/// A limit of this process, as it was before.
+struct Limit(Resource, Rlimit);
+
+impl Limit {
+    fn set(resource: Resource, value: u64) -> Limit {
+        let before = getrlimit(resource);
+        let current = Some(value);
+        setrlimit(resource, Rlimit { current, ..before }).unwrap();
+        Limit(resource, before)
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        setrlimit(self.0, self.1).unwrap();
+    }
+}
+
+fn options(segment_bytes: u64) -> Options {
+    Options {
+        segment_bytes,
+        // Full segments are synced, sealed and closed when a test says so.
+        sync_interval: Duration::from_secs(3600),
+        ..Options::default()
+    }
+}
+
+fn append(log: &Oplog, durability: Durability) -> Result<OpId, Error> {
+    log.append(KIND, &[7; 50_000], durability).map(|outcome| outcome.last)
+}
+
+/// Appends until that is refused.
+fn fill(log: &Oplog) -> Error {
+    loop {
+        if let Err(error) = append(log, Durability::Memory) {
+            return error;
+        }
+    }
+}
+
+fn count(view: &OplogView) -> u64 {
+    let mut cursor = view.cursor_from_oldest(ReadConcern::Durable);
+    let mut count = 0;
+    while let Some(entry) = cursor.try_next().unwrap() {
+        assert_eq!(entry.payload(), [7; 50_000]);
+        count += 1;
+    }
+    count
+}
+
+/// What the system said, of an error of the environment that names something in `dir`.
+fn refused(error: &Error, dir: &Path) -> (io::ErrorKind, String) {
+    assert_eq!(error.kind(), ErrorKind::Environment, "{error:?}");
+    assert!(error.to_string().contains(dir.to_str().unwrap()), "{error}");
+    let Error::Io { source, .. } = error else {
+        panic!("{error:?}")
+    };
+    (source.kind(), error.source().unwrap().to_string())
+}
+
+#[test]
+fn a_limit_on_file_length_refuses_what_would_end_the_process() {
+    alone(
+        "a_limit_on_file_length_refuses_what_would_end_the_process",
+        |temporary| {
+            let dir = temporary.join("log");
+            let too_large = |error: &Error| {
+                let (kind, said) = refused(error, &dir);
+                assert_eq!(kind, io::ErrorKind::FileTooLarge, "{error:?}");
+                assert!(said.contains("RLIMIT_FSIZE"), "{said}");
+            };
+            // A new log; not even the manifest fits; and one that is there.
+            for limit in [MIB - 1, 10] {
+                let limit = Limit::set(Resource::Fsize, limit);
+                too_large(&options(MIB).open(&dir).unwrap_err());
+                drop(limit);
+            }
+            let log = options(MIB).open(&dir).unwrap();
+            for _ in 0..15 {
+                append(&log, Durability::Disk).unwrap();
+            }
+            log.close().unwrap();
+            let limit = Limit::set(Resource::Fsize, MIB / 2);
+            too_large(&options(MIB).open(&dir).unwrap_err());
+            // Readers write nothing.
+            assert_eq!(count(&OplogView::open(&dir).unwrap()), 15);
+            drop(limit);
+
+            // The next segment does not fit: one append fails, and goes through when it does.
+            let limit = Limit::set(Resource::Fsize, 2 * MIB);
+            let log = options(4 * MIB).open(&dir).unwrap();
+            let error = fill(&log);
+            too_large(&error);
+            let last = log.watermarks().appended;
+            log.sync(last).unwrap();
+            assert_eq!(count(&log.view()), last.get());
+            assert!(names(&dir).iter().all(|name| !name.ends_with(".spare")));
+            drop(limit);
+            assert_eq!(append(&log, Durability::Disk).unwrap(), last.next());
+            log.close().unwrap();
+            assert!(verify(&dir).unwrap().findings.is_empty());
+        },
+    );
+}
+
+/// Opens files until there are no more descriptors.
+fn exhaust() -> Vec<File> {
+    std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
+}
+
+fn no_descriptors(error: &Error, dir: &Path) {
+    let (_, said) = refused(error, dir);
+    assert!(said.contains("Too many open files"), "{said}");
+}
+
+#[test]
+fn without_descriptors_calls_fail_by_name_and_the_log_goes_on() {
+    alone(
+        "without_descriptors_calls_fail_by_name_and_the_log_goes_on",
+        |temporary| {
+            let dir = temporary.join("log");
+            // However far it comes.
+            let mut refusals = 0;
+            let log = loop {
+                let limit = Limit::set(Resource::Nofile, 100);
+                let mut files = exhaust();
+                files.truncate(files.len().saturating_sub(refusals));
+                let opened = options(MIB).open(&dir);
+                drop((files, limit));
+                match opened {
+                    Ok(log) => break log,
+                    Err(error) => no_descriptors(&error, &dir),
+                }
+                refusals += 1;
+            };
+            assert!(refusals > 3, "{refusals}");
+
+            // Into the second segment, which has been prepared; a sync of full segments takes no descriptor.
+            for _ in 0..15 {
+                append(&log, Durability::Disk).unwrap();
+            }
+            while !names(&dir).iter().any(|name| name.ends_with(".spare")) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let limit = Limit::set(Resource::Nofile, 200);
+            let mut files = exhaust();
+            for _ in 0..10 {
+                append(&log, Durability::Disk).unwrap();
+            }
+            // The third segment cannot be prepared.
+            let error = fill(&log);
+            no_descriptors(&error, &dir);
+            let last = log.watermarks().appended;
+            log.sync(last).unwrap();
+            assert!(!log.stats().poisoned);
+            // Segments that were sealed meanwhile have been closed.
+            files.extend(exhaust());
+            no_descriptors(&OplogView::open(&dir).unwrap_err(), &dir);
+            no_descriptors(&options(MIB).open(&dir).unwrap_err(), &dir);
+            drop((files, limit));
+            assert_eq!(append(&log, Durability::Disk).unwrap(), last.next());
+            assert_eq!(count(&log.view()), last.get() + 1);
+            log.close().unwrap();
+            assert!(verify(&dir).unwrap().findings.is_empty());
+        },
+    );
+}
+
+/// Bytes of address space that this process uses.
+fn address_space() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
+    let kilobytes = kilobytes.and_then(|line| line.trim().strip_suffix(" kB"));
+    kilobytes.unwrap().parse::<u64>().unwrap() << 10
+}
+
+/// The same error, and the same way out, as where there are too many maps (`vm.max_map_count`).
+#[test]
+fn a_segment_that_cannot_be_mapped_is_an_error_by_name() {
+    alone("a_segment_that_cannot_be_mapped_is_an_error_by_name", |temporary| {
+        let dir = temporary.join("log");
+        let large = options(256 * MIB);
+        let log = large.open(&dir).unwrap();
+        append(&log, Durability::Disk).unwrap();
+        log.close().unwrap();
+        let limit = Limit::set(Resource::As, address_space() + 128 * MIB);
+        // A view maps a segment when an entry of it is looked for.
+        let view = OplogView::open(&dir).unwrap();
+        let read = |view: &OplogView| view.get(OpId::FIRST, ReadConcern::Durable).map(drop);
+        for error in [large.open(&dir).unwrap_err(), read(&view).unwrap_err()] {
+            let (kind, _) = refused(&error, &dir);
+            assert_eq!(kind, io::ErrorKind::OutOfMemory, "{error:?}");
+        }
+        drop(limit);
+        read(&view).unwrap();
+        assert_eq!(count(&large.open(&dir).unwrap().view()), 1);
+    });
+}
