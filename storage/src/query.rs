@@ -6,8 +6,9 @@ use bson::{Document, RawDocumentBuf};
 use tailwater_matcher::{Conjunct, Expression, encode_key};
 use tailwater_oplog::OpId;
 
-use crate::catalog::Namespace;
+use crate::catalog::{CollectionNumber, Namespace};
 use crate::error::{Error, Result};
+use crate::index::natural::{self, NaturalKeys};
 use crate::overlay::KeyRange;
 use crate::reading::{Reading, ReadingScan};
 use crate::state::Stored;
@@ -19,6 +20,8 @@ enum Source {
     Nothing,
     One(Option<(Vec<u8>, Stored)>),
     Scan(ReadingScan),
+    /// A capped collection in the order in which its documents came.
+    Natural(Box<Reading>, CollectionNumber, NaturalKeys),
 }
 
 /// The stored documents that match a filter, with their keys, in the order of their `_id`s.
@@ -51,6 +54,10 @@ impl Candidates {
                 let found = reading.get(info.number, &key)?;
                 found.map_or(Source::Nothing, |stored| Source::One(Some((key, stored))))
             }
+            None if let Some(order) = info.natural => {
+                let keys = natural::keys(order, reading, false);
+                Source::Natural(Box::new(reading.clone()), info.number, keys)
+            }
             None => Source::Scan(reading.scan(info.number, KeyRange::all())),
         };
         Ok(Candidates { source, filter })
@@ -62,6 +69,13 @@ impl Candidates {
                 Source::Nothing => None,
                 Source::One(found) => found.take(),
                 Source::Scan(scan) => scan.next().transpose()?,
+                Source::Natural(reading, number, keys) => match keys.next().transpose()? {
+                    None => None,
+                    Some(key) => match reading.get(*number, &key)? {
+                        Some(stored) => Some((key, stored)),
+                        None => continue,
+                    },
+                },
             };
             let Some((key, stored)) = next else {
                 return Ok(None);
