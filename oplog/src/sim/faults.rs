@@ -5,11 +5,14 @@ use std::time::Duration;
 use super::{File, Rng, SimDisk};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::format::{BUFFER, FRAMES_START, MANIFEST, Manifest, RECORD_BYTES, SLOT_OFFSETS, TAIL, encode_checked};
+use crate::format::{
+    BUFFER, FRAMES_START, MANIFEST, Manifest, RECORD_BYTES, SLOT_OFFSETS, TAIL, TRAILER_BYTES, encode_checked,
+};
 use crate::frame::{crc32, frame_bytes};
-use crate::ids::{OpId, Timestamp};
+use crate::ids::{OpId, Sequence, Timestamp};
 use crate::oplog::Oplog;
 use crate::options::{Durability, Options};
+use crate::segment::Segment;
 use crate::view::{OplogView, ReadConcern, read_manifest};
 
 const KIND: u8 = 200;
@@ -381,6 +384,51 @@ fn timestamps_grow_across_a_reopening_whatever_the_clock_says() {
     let log = open(&disk.crash_to_durable()).unwrap();
     assert_eq!(log.watermarks().appended, last);
     assert!(log.append(KIND, &[], Durability::Memory).unwrap().timestamp > before);
+}
+
+/// In a map, where the search looks for the end, each of these would be a SIGBUS.
+#[test]
+fn a_place_that_cannot_be_read_is_an_error_of_the_open_that_looks_at_it() {
+    let disk = SimDisk::new();
+    let log = open(&disk).unwrap();
+    fill_segment(&disk, &log);
+    disk.heal_space();
+    let full = log.watermarks().appended;
+    let last = append(&log, Durability::Disk).unwrap();
+    log.close().unwrap();
+    let sealed = "0000000001-00000000000000000001.seg".to_owned();
+    let newest = format!("0000000002-{:020}.seg", full.next().get());
+    let length = 16 << 10;
+    let places = [
+        ("header", &newest, 0..8),
+        ("header", &sealed, 600..608),
+        ("last frame", &newest, FRAMES_START..FRAMES_START + 8),
+        ("behind the frames", &newest, length - 300..length - 292),
+        ("trailer", &sealed, length - 8..length),
+        ("index", &sealed, length - TRAILER_BYTES - 4..length - TRAILER_BYTES),
+    ];
+    for (what, name, range) in places {
+        disk.fail_reads(name, range.clone());
+        // After a crash of the machine a reader looks for the end as well.
+        let rebooted = disk.crash_to_durable();
+        rebooted.fail_reads(name, range);
+        let refused = [open(&disk).map(drop), OplogView::on(Box::new(rebooted)).map(drop)];
+        for refused in refused {
+            assert!(
+                matches!(&refused, Err(Error::Io { action: "read", path, .. }) if path.ends_with(name)),
+                "{what} of {name}: {refused:?}"
+            );
+        }
+    }
+    // Frames of a sealed segment are not looked at by an open, but by `verify` before it maps them.
+    disk.fail_reads(&sealed, FRAMES_START + 100..FRAMES_START + 108);
+    let log = open(&disk).unwrap();
+    let segment = Segment::open(&disk, log.log_id(), Sequence::FIRST, OpId::FIRST, false).unwrap();
+    let refused = segment.probe(0..segment.length());
+    assert!(matches!(refused, Err(Error::Io { action: "read", .. })), "{refused:?}");
+    log.close().unwrap();
+    disk.heal();
+    check(&open(&disk).unwrap(), last);
 }
 
 fn edit(disk: &SimDisk, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
