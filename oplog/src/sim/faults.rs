@@ -1,5 +1,6 @@
 //! Single faults on the simulated disk: what a failed sync, a full disk and a failed rename do to a log.
 
+use std::sync::mpsc;
 use std::time::Duration;
 
 use super::{File, Rng, SimDisk};
@@ -384,6 +385,50 @@ fn timestamps_grow_across_a_reopening_whatever_the_clock_says() {
     let log = open(&disk.crash_to_durable()).unwrap();
     assert_eq!(log.watermarks().appended, last);
     assert!(log.append(KIND, &[], Durability::Memory).unwrap().timestamp > before);
+}
+
+/// However long it takes: nothing is acknowledged by time.
+#[test]
+fn a_sync_that_does_not_end_holds_durable_appends_and_bounds_the_others() {
+    let disk = SimDisk::new();
+    let log = open(&disk).unwrap();
+    let (started, has_started) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    disk.meanwhile(move || {
+        started.send(()).unwrap();
+        released.recv().unwrap();
+    });
+    // Not even a spare: as where each of the disk's syncs takes so long.
+    disk.fill_up(0, true);
+    std::thread::scope(|scope| {
+        let (log, disk) = (&log, &disk);
+        scope.spawn(move || {
+            has_started.recv().unwrap();
+            // It comes too late for this sync, and waits for the next.
+            let waiting = scope.spawn(|| log.append(KIND, &payload(OpId::new(2)), Durability::Disk));
+            while log.watermarks().appended < OpId::new(2) {
+                std::thread::yield_now();
+            }
+            while append(log, Durability::Memory).is_ok() {}
+            let marks = log.watermarks();
+            // As much as the segment takes, and no more.
+            assert!((20..33).contains(&marks.appended.get()), "{marks:?}");
+            check(log, marks.appended);
+            assert_eq!((marks.durable, marks.released), (OpId::ZERO, OpId::ZERO));
+            assert_eq!(log.stats().sync_micros.count(), 0);
+            assert!(!waiting.is_finished());
+            release.send(()).unwrap();
+            assert_eq!(waiting.join().unwrap().unwrap().last, OpId::new(2));
+            check(&open(&disk.crash_to_durable()).unwrap(), log.watermarks().durable);
+        });
+        // This thread owns the disk: its sync is the one that waits.
+        assert_eq!(append(log, Durability::Disk).unwrap(), OpId::FIRST);
+    });
+    let marks = log.watermarks();
+    assert_eq!(marks.durable, marks.appended);
+    let stats = log.stats();
+    let counted = (stats.sync_entries.sum(), stats.sync_micros.count());
+    assert_eq!(counted, (marks.durable.get(), 2));
 }
 
 /// In a map, where the search looks for the end, each of these would be a SIGBUS.
