@@ -32,6 +32,8 @@ use lock::WriterLock;
 pub(crate) const ZEROS_BYTES: usize = if cfg!(test) { 4 << 10 } else { 256 << 10 };
 /// Writes that rewrite a file are this long.
 const REWRITE_BYTES: usize = 64 << 10;
+/// Reads that only look whether a place can be read are this long.
+const PROBE_BYTES: usize = 64 << 10;
 
 /// A mapped file, and the way to write it and make it durable.
 #[derive(Clone, Debug)]
@@ -50,6 +52,9 @@ pub(crate) trait Durable: Send + Sync + Debug {
     /// Writes the bytes in `range` over themselves, so that the next sync writes them: after a sync has failed, the kernel
     /// takes the pages it could not write for clean.
     fn rewrite(&self, range: Range<usize>) -> io::Result<()>;
+    /// Reads the bytes in `range` from the file, so that a place that the disk cannot read is an error here. In a map it is a
+    /// SIGBUS, unless the page is still in memory from this.
+    fn probe(&self, range: Range<usize>) -> io::Result<()>;
     /// The first part of `range` that may hold anything but zeros; nothing when there is none. Who cannot say takes all of it
     /// for such.
     fn data(&self, range: Range<usize>) -> Option<Range<usize>> {
@@ -253,6 +258,15 @@ impl Durable for OsFile {
             let piece = &mut bytes[..(range.end - at).min(REWRITE_BYTES)];
             self.0.read_exact_at(piece, at as u64)?;
             write(&self.0, piece, at as u64)?;
+        }
+        Ok(())
+    }
+
+    fn probe(&self, range: Range<usize>) -> io::Result<()> {
+        let mut bytes = vec![0; PROBE_BYTES.min(range.len())];
+        for at in range.clone().step_by(PROBE_BYTES) {
+            let piece = &mut bytes[..(range.end - at).min(PROBE_BYTES)];
+            self.0.read_exact_at(piece, at as u64)?;
         }
         Ok(())
     }

@@ -202,6 +202,8 @@ struct Faults {
     /// The preparation after so many more finds no space; and all that follow, when `true`.
     prepare: Option<(u64, bool)>,
     rename: bool,
+    /// Bytes of a file that cannot be read.
+    unreadable: Option<(String, Range<usize>)>,
     /// The write after so many more does half of its work and fails; and all that follow, when `true`.
     write: Option<(u64, bool)>,
     /// Done in the middle of the owning thread's next sync: what other threads get in meanwhile.
@@ -390,6 +392,11 @@ impl SimDisk {
         self.state().faults.rename = true;
     }
 
+    /// Has reads of those bytes of a file fail.
+    pub(crate) fn fail_reads(&self, name: &str, range: Range<usize>) {
+        self.state().faults.unreadable = Some((name.to_owned(), range));
+    }
+
     /// Has `act` done in the middle of the next sync, or not at all after [`SimDisk::nothing_meanwhile`].
     pub(crate) fn meanwhile(&self, act: impl FnOnce() + Send + 'static) {
         self.state().faults.meanwhile.0 = Some(Box::new(act));
@@ -525,6 +532,19 @@ impl Durable for SimFile {
         let file = state.files.get_mut(&self.inode).expect("open files stay");
         file.lost.retain(|&at, _| at + SECTOR <= range.start || at >= range.end);
         Ok(())
+    }
+
+    fn probe(&self, range: Range<usize>) -> io::Result<()> {
+        let state = self.disk.state();
+        match &state.faults.unreadable {
+            Some((name, bad)) if state.inode(name).is_ok_and(|inode| inode == self.inode) => {
+                match bad.start < range.end && range.start < bad.end {
+                    true => Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error())),
+                    false => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
     }
 }
 

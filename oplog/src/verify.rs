@@ -126,7 +126,8 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
     };
     for (i, link) in chain.links().iter().enumerate() {
         let later = &chain.links()[i + 1..];
-        match Segment::open(&disk, log_id, link.sequence, link.first, false) {
+        let whole = |segment: Segment| segment.probe(0..segment.length()).map(|()| segment);
+        match Segment::open(&disk, log_id, link.sequence, link.first, false).and_then(whole) {
             Ok(segment) => {
                 let known = || known_watermark(&disk, log_id, later);
                 pass.check(&segment, later.first().map(|next| next.first), known, &mut report);
