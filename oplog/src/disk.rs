@@ -22,8 +22,8 @@ use crate::region::Region;
 /// Zeros are written in pieces of this size. The kernel caches them in folios as large: the larger, the faster they are
 /// overwritten, and the more each sync of a small record costs. At this size that is 1 %; `docs/performance.md` has figures.
 pub(crate) const ZEROS_BYTES: usize = if cfg!(test) { 4 << 10 } else { 256 << 10 };
-/// Writes that rewrite a file are this long.
-const REWRITE_BYTES: usize = 64 << 10;
+/// Writes that rewrite a file, and reads that compare two, are this long.
+pub(crate) const REWRITE_BYTES: usize = 64 << 10;
 /// How often, and after which pause, a lock that is held is tried again before its holder counts as a writer.
 const LOCK_LOOKS: usize = 10;
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
@@ -105,76 +105,8 @@ impl OsDisk {
         }
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.path.join(name)
-    }
-
-    /// What the lock file says about the process that holds the lock; nothing when nobody does.
-    ///
-    /// Looking holds the lock shared for an instant; [`Disk::lock`] outlasts that.
-    pub(crate) fn lock_holder(&self, name: &str) -> io::Result<Option<String>> {
-        let mut file = match File::open(self.at(name)) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other?,
-        };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => Ok(Some(holder(&mut file))),
-            Err(TryLockError::Error(e)) => Err(e),
-        }
-    }
-
-    /// The directory of that name within this one.
-    pub(crate) fn within(&self, name: &str) -> OsDisk {
-        OsDisk { path: self.at(name) }
-    }
-
-    /// Makes a directory within this one, durably.
-    pub(crate) fn make_directory(&self, name: &str) -> io::Result<OsDisk> {
-        fs::create_dir(self.at(name))?;
-        self.sync_directory()?;
-        Ok(self.within(name))
-    }
-
-    /// Gives a file a second name, the same, in directory `other`; where the file system cannot, a durable copy.
-    pub(crate) fn keep_in(&self, other: &OsDisk, name: &str) -> io::Result<()> {
-        if fs::hard_link(self.at(name), other.at(name)).is_err() {
-            fs::copy(self.at(name), other.at(name))?;
-        }
-        // Also for the file behind a link: nobody may have synced it.
-        File::open(other.at(name))?.sync_all()
-    }
-
-    /// Whether directory `other` holds this very file, or a copy of it, under the same name.
-    pub(crate) fn is_kept_in(&self, other: &OsDisk, name: &str) -> io::Result<bool> {
-        let (mut ours, mut theirs) = match (File::open(self.at(name)), File::open(other.at(name))) {
-            (_, Err(e)) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-            (ours, theirs) => (ours?, theirs?),
-        };
-        let (a, b) = (ours.metadata()?, theirs.metadata()?);
-        if (a.dev(), a.ino()) == (b.dev(), b.ino()) {
-            return Ok(true);
-        }
-        if a.len() != b.len() {
-            return Ok(false);
-        }
-        let (mut left, mut right) = (vec![0; REWRITE_BYTES], vec![0; REWRITE_BYTES]);
-        let mut rest = a.len();
-        while rest > 0 {
-            let bytes = REWRITE_BYTES.min(usize::try_from(rest).unwrap_or(REWRITE_BYTES));
-            ours.read_exact(&mut left[..bytes])?;
-            theirs.read_exact(&mut right[..bytes])?;
-            if left[..bytes] != right[..bytes] {
-                return Ok(false);
-            }
-            rest -= bytes as u64;
-        }
-        Ok(true)
-    }
-
-    /// Moves a file to directory `other`, over one of the same name.
-    pub(crate) fn move_to(&self, other: &OsDisk, name: &str) -> io::Result<()> {
-        fs::rename(self.at(name), other.at(name))
     }
 
     fn allocate(file: &File, length: u64, filled: bool, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
@@ -195,7 +127,7 @@ impl OsDisk {
 }
 
 /// What a lock file says about its holder.
-fn holder(file: &mut File) -> String {
+pub(crate) fn holder(file: &mut File) -> String {
     let mut holder = String::new();
     let _ = file.read_to_string(&mut holder);
     match holder.trim() {
@@ -256,7 +188,7 @@ impl Disk for OsDisk {
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         match fs::read(self.at(name)) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(e),
         }
     }

@@ -32,6 +32,7 @@ mod cursor;
 mod disk;
 pub mod entry;
 mod error;
+mod folders;
 mod format;
 mod frame;
 #[cfg(feature = "fuzzing")]

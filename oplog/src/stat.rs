@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
+use crate::folders::Folders;
 use crate::format::{self, BUFFER, FRAMES_START, FileName, LOCK, parse_name};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::segment::Segment;

@@ -104,12 +104,15 @@ impl VerifyReport {
 /// [`Error::DamagedMetadata`] of the manifest, [`Error::MissingSegment`], [`Error::Io`]. Damage inside segments is reported,
 /// not returned.
 pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
-    let disk = OsDisk::new(dir.as_ref());
-    let log_id = LogId::from_bytes(read_manifest(&disk)?.log_id);
+    verify_on(&OsDisk::new(dir.as_ref()))
+}
+
+pub(crate) fn verify_on(disk: &dyn Disk) -> Result<VerifyReport> {
+    let log_id = LogId::from_bytes(read_manifest(disk)?.log_id);
     // The watermark before the directory: every entry up to it is in a segment that the listing shows.
-    let tail = Tail::open(&disk, false).ok().filter(|tail| tail.is_live(log_id));
+    let tail = Tail::open(disk, false).ok().filter(|tail| tail.is_live(log_id));
     let released = tail.as_ref().map(Tail::released);
-    let (manifest, chain) = read_log(&disk)?;
+    let (manifest, chain) = read_log(disk)?;
     let oldest = OpId::new(manifest.first_op_id);
     let mut report = VerifyReport {
         log_id,
@@ -126,13 +129,13 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
     };
     for (i, link) in chain.links().iter().enumerate() {
         let later = &chain.links()[i + 1..];
-        match Segment::open(&disk, log_id, link.sequence, link.first, false) {
+        match Segment::open(disk, log_id, link.sequence, link.first, false) {
             Ok(segment) => {
-                let known = || known_watermark(&disk, log_id, later);
+                let known = || known_watermark(disk, log_id, later);
                 pass.check(&segment, later.first().map(|next| next.first), known, &mut report);
             }
             Err(error) => {
-                let now = read_manifest(&disk)?;
+                let now = read_manifest(disk)?;
                 if link.sequence < Sequence(now.first_sequence) {
                     // Trimmed meanwhile, with everything before it: the report begins anew.
                     report.oldest = later.first().map_or(link.first, |next| next.first);
