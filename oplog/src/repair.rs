@@ -14,10 +14,15 @@
 //! headers; `runs` says which gap-free runs they hold; `plan` decides what becomes of each file; `apply` does it. Everything
 //! passes through the disk's seam, so that `sim/repair.rs` can interrupt a repair at each operation.
 
+#[path = "repair/apply.rs"]
 mod apply;
+#[path = "repair/found.rs"]
 mod found;
+#[path = "repair/plan.rs"]
 mod plan;
+#[path = "repair/runs.rs"]
 mod runs;
+#[path = "repair/salvage.rs"]
 mod salvage;
 
 use std::fmt;

@@ -22,6 +22,8 @@ mod repair;
 mod retention;
 #[path = "sim/schedules.rs"]
 mod schedules;
+#[path = "sim/slots.rs"]
+mod slots;
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -35,7 +37,7 @@ use std::thread::ThreadId;
 
 use crate::disk::{Disk, Durable, FileIdentity, LockError, Medium};
 use crate::format::FRAMES_START;
-use crate::primitives::{Mutex, MutexGuard};
+use crate::primitives::{Condvar, Mutex, MutexGuard};
 use crate::region::Region;
 
 /// What a disk writes as a whole, or cuts; the smallest unit in use.
@@ -223,6 +225,50 @@ struct Faults {
     meanwhile: Meanwhile,
 }
 
+/// Holds the log's own threads up at the next file they remove, until it is opened, and notes what they prepare and remove.
+#[derive(Debug, Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    closed: bool,
+    /// Names with what is done to them, in order, since the gate was closed.
+    passed: Vec<String>,
+    waiting: bool,
+}
+
+impl Gate {
+    fn set_closed(&self, closed: bool) {
+        let mut state = self.state.lock().unwrap();
+        state.closed = closed;
+        if closed {
+            state.passed.clear();
+        }
+        self.changed.notify_all();
+    }
+
+    fn pass(&self, what: String, stops: bool) {
+        let mut state = self.state.lock().unwrap();
+        while stops && state.closed {
+            state.waiting = true;
+            self.changed.notify_all();
+            state = self.changed.wait(state).unwrap();
+        }
+        state.waiting = false;
+        state.passed.push(what);
+    }
+
+    fn await_arrival(&self) {
+        let mut state = self.state.lock().unwrap();
+        while !state.waiting {
+            state = self.changed.wait(state).unwrap();
+        }
+    }
+}
+
 #[derive(Default)]
 struct Meanwhile(Option<Box<dyn FnOnce() + Send>>);
 
@@ -272,6 +318,7 @@ pub(crate) struct SimDisk {
     /// What the names in this directory begin with: nothing, or a path that ends with a slash.
     prefix: String,
     path: PathBuf,
+    gate: Arc<Gate>,
 }
 
 impl fmt::Debug for SimDisk {
@@ -298,6 +345,7 @@ impl SimDisk {
             prefix: String::new(),
             // A directory that exists, so that a missing manifest is told from a missing directory.
             path: PathBuf::from("/"),
+            gate: Arc::default(),
         }
     }
 
@@ -424,6 +472,30 @@ impl SimDisk {
         let act = self.state().faults.meanwhile.0.take();
         // It may hold the last handle of a log, whose drop uses the disk.
         drop(act);
+    }
+
+    /// Has the log's own threads wait before they remove a file.
+    pub(crate) fn hold_removals(&self) {
+        self.gate.set_closed(true);
+    }
+
+    /// Returns when one of them waits.
+    pub(crate) fn await_removal(&self) {
+        self.gate.await_arrival();
+    }
+
+    /// Lets them go on.
+    pub(crate) fn release_removals(&self) {
+        self.gate.set_closed(false);
+    }
+
+    /// What they have prepared and removed since they were first held, in order: "prepare" or "remove", and the name.
+    pub(crate) fn passed(&self) -> Vec<String> {
+        self.gate.state.lock().unwrap().passed.clone()
+    }
+
+    fn is_owner(&self) -> bool {
+        std::thread::current().id() == self.owner
     }
 
     /// There is space again.
@@ -594,6 +666,9 @@ impl Disk for SimDisk {
     }
 
     fn prepare(&self, name: &str, length: u64, _: bool, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
+        if !self.is_owner() {
+            self.gate.pass(format!("prepare {name}"), false);
+        }
         let mut bytes = vec![0; length as usize];
         for (at, record) in records {
             bytes[*at..at + record.len()].copy_from_slice(record);
@@ -658,6 +733,9 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        if !self.is_owner() {
+            self.gate.pass(format!("remove {name}"), true);
+        }
         let mut state = self.operate()?;
         state.inode(&self.at(name))?;
         state.change(Change::Unlink(self.at(name)));

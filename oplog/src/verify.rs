@@ -10,6 +10,7 @@ use crate::format::FRAMES_START;
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::recovery::{Rest, Scan, proven_by, scan, search_segment};
 use crate::segment::Segment;
+use crate::slot_file::{RETENTION, read_slots};
 use crate::tail::Tail;
 use crate::view::{read_log, read_manifest};
 
@@ -63,8 +64,15 @@ pub enum Finding {
         /// Bytes up to the last that is not zero.
         bytes: u64,
     },
-    /// Damage: entries that were durable cannot be read.
+    /// Damage: entries that were durable cannot be read, or retention slots, without which no writer opens the log.
     Damage(Error),
+}
+
+impl Finding {
+    /// Whether it is about the retention slots, and so not about a segment.
+    pub(crate) fn is_of_slots(&self) -> bool {
+        matches!(self, Finding::Damage(Error::DamagedMetadata { path, .. }) if path.ends_with(RETENTION))
+    }
 }
 
 /// What [`verify`] found.
@@ -127,6 +135,11 @@ pub(crate) fn verify_on(disk: &dyn Disk) -> Result<VerifyReport> {
         term: Term::default(),
         torn: false,
     };
+    match read_slots(disk, log_id) {
+        Ok(_) => {}
+        Err(error @ Error::DamagedMetadata { .. }) => report.findings.push(Finding::Damage(error)),
+        Err(error) => return Err(error),
+    }
     for (i, link) in chain.links().iter().enumerate() {
         let later = &chain.links()[i + 1..];
         match Segment::open(disk, log_id, link.sequence, link.first, false) {
@@ -141,7 +154,7 @@ pub(crate) fn verify_on(disk: &dyn Disk) -> Result<VerifyReport> {
                     report.oldest = later.first().map_or(link.first, |next| next.first);
                     report.newest = report.oldest.previous();
                     report.segments.clear();
-                    report.findings.clear();
+                    report.findings.retain(Finding::is_of_slots);
                 } else {
                     report.findings.push(Finding::Damage(error));
                 }

@@ -11,6 +11,7 @@ use crate::format::{
     self, BUFFER, FRAMES_START, FileName, MANIFEST, Manifest, SegmentHeader, TAIL, VERSION, parse_name,
 };
 use crate::ids::{LogId, OpId, Sequence, Term};
+use crate::slot_file::{RETENTION, read_slots};
 use crate::verify::{Finding, verify_on};
 use crate::view::{OplogView, read_manifest};
 
@@ -87,6 +88,12 @@ pub(crate) fn plan_on(disk: &dyn Folders, keep: Keep) -> Result<RepairPlan> {
     };
     plan.log_id = log_id;
 
+    let slots = match read_slots(disk, log_id) {
+        Ok(_) => None,
+        Err(error @ Error::DamagedMetadata { .. }) => Some(error),
+        Err(error) => return Err(error),
+    };
+
     let left_over = LeftOver::read(disk, log_id);
     let mut found = Vec::new();
     let mut others = Vec::new();
@@ -107,11 +114,19 @@ pub(crate) fn plan_on(disk: &dyn Folders, keep: Keep) -> Result<RepairPlan> {
     let runs = runs(&found, wanted.map(|wanted| wanted.1), durable);
     if manifest.is_some() {
         plan.reasons = findings(disk, &runs, wanted, durable, !others.is_empty());
-        if plan.reasons.is_empty() {
-            return Ok(plan);
-        }
     }
     plan.runs = runs.iter().map(|run| run.span).collect();
+    let sound = plan.reasons.is_empty();
+    if let Some(error) = slots {
+        // Without the file the log opens, and holds nothing for anybody.
+        plan.reasons.push(error.to_string());
+        set_aside(disk, &mut plan, RETENTION)?;
+    }
+    if sound {
+        plan.kept = plan.runs.first().copied();
+        plan.work.manifest = manifest;
+        return Ok(plan);
+    }
     let kept = match keep {
         Keep::Prefix => runs.first(),
         Keep::Suffix => runs.last(),
@@ -142,8 +157,10 @@ fn findings(
     errors.extend(view.err());
     match verify_on(disk) {
         Ok(report) => errors.extend(report.findings.into_iter().filter_map(|finding| match finding {
-            Finding::Damage(error) => Some(error),
             Finding::TornTail { .. } => None,
+            // They say nothing of the entries, and are looked at apart.
+            finding if finding.is_of_slots() => None,
+            Finding::Damage(error) => Some(error),
         })),
         Err(error) => errors.push(error),
     }
@@ -241,15 +258,7 @@ fn arrange(
     // What they say of the log is no longer so; what the buffer held for the entries that stay is in the new files.
     for name in [TAIL, BUFFER] {
         if names.iter().any(|n| n == name) {
-            let bytes = disk
-                .length(name)
-                .map_err(Error::io("look at", disk.path().join(name)))?;
-            plan.changes.push(Change {
-                name: name.to_owned(),
-                bytes,
-                action: Action::SetAside,
-            });
-            plan.work.retire.push(name.to_owned());
+            set_aside(disk, plan, name)?;
         }
     }
     for (name, how) in &make {
@@ -291,5 +300,19 @@ fn arrange(
         });
     }
     plan.work.manifest = Some(fresh);
+    Ok(())
+}
+
+/// Plans to take a file other than a segment out of the log.
+fn set_aside(disk: &dyn Folders, plan: &mut RepairPlan, name: &str) -> Result<()> {
+    let bytes = disk
+        .length(name)
+        .map_err(Error::io("look at", disk.path().join(name)))?;
+    plan.changes.push(Change {
+        name: name.to_owned(),
+        bytes,
+        action: Action::SetAside,
+    });
+    plan.work.retire.push(name.to_owned());
     Ok(())
 }

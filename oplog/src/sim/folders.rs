@@ -26,8 +26,7 @@ impl Folders for SimDisk {
     }
 
     fn make_directory(&self, folder: &str) -> io::Result<Box<dyn Folders>> {
-        self.operate()?;
-        Ok(self.within(folder))
+        self.operate().map(|_| self.within(folder))
     }
 
     fn remove_directory(&self, _: &str) -> io::Result<()> {
