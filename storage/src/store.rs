@@ -24,6 +24,7 @@ use tailwater_oplog::{
 
 use crate::applier;
 use crate::catalog::{Catalog, CollectionInfo, Namespace};
+use crate::checkpoint::{Checkpoints, log_options};
 use crate::collection::Collection;
 use crate::engine::{Engine, EngineBatch};
 use crate::error::{Error, Result};
@@ -41,7 +42,7 @@ const LOG_MANIFEST: &str = "MANIFEST";
 /// Options of a store. All have defaults.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// Options of its log.
+    /// Options of its log. Whatever its retention, the log keeps the entries behind the last checkpoint.
     pub oplog: tailwater_oplog::Options,
     /// Durability of writes that do not name one. Default [`Durability::Disk`].
     pub durability: Durability,
@@ -49,6 +50,10 @@ pub struct StoreOptions {
     pub cache_bytes: u64,
     /// Bytes of recent writes that may wait for the engine before writers wait for it. Default 64 MiB.
     pub overlay_bytes_max: usize,
+    /// The state is made durable whenever so many bytes of writes have been applied to it: what is behind that is replayed
+    /// after power loss, and stays in the log until then. With a log that is limited to less than twice as much, more often:
+    /// twice within its limit. Default 64 MiB.
+    pub checkpoint_bytes: u64,
 }
 
 impl Default for StoreOptions {
@@ -58,6 +63,7 @@ impl Default for StoreOptions {
             durability: Durability::Disk,
             cache_bytes: 256 << 20,
             overlay_bytes_max: 64 << 20,
+            checkpoint_bytes: 64 << 20,
         }
     }
 }
@@ -103,6 +109,7 @@ pub(crate) struct Core {
     pub(crate) applying: Mutex<()>,
     /// Keys of the engine's catalogue to be deleted with the next commit.
     pub(crate) forgotten: Mutex<Vec<Vec<u8>>>,
+    pub(crate) checkpoints: Checkpoints,
 }
 
 /// Handle of an open store. Cheap to clone; every method may be called from any thread.
@@ -137,13 +144,12 @@ impl Store {
             path: dir.to_path_buf(),
             source: Arc::new(source),
         };
-        refuse_retention(&options.oplog)?;
         if options.oplog.create {
             std::fs::create_dir_all(dir).map_err(directory)?;
         }
         refuse_strangers(dir)?;
         refuse_lone_state(dir)?;
-        let log = options.oplog.open(log_directory(dir))?;
+        let log = log_options(options).open(log_directory(dir))?;
         let state = dir.join(STATE_DIRECTORY);
         let engine = Engine::open(&state, options.cache_bytes)?;
         let snapshot = engine.snapshot();
@@ -163,9 +169,11 @@ impl Store {
             failure: Mutex::new(None),
             applying: Mutex::new(()),
             forgotten: Mutex::default(),
+            checkpoints: Checkpoints::new(options),
         });
         core.check_origin(&state)?;
         core.replay()?;
+        core.begin_retention()?;
         let applier_core = Arc::clone(&core);
         let applier = std::thread::Builder::new()
             .name("tailwater-apply".into())
@@ -303,7 +311,7 @@ impl Store {
     pub fn trim_log(&self, before: OpId) -> Result<OpId> {
         let core = self.core();
         applier::flush(core)?;
-        let persisted = OpId::new(core.engine()?.persist()?);
+        let persisted = core.checkpoint()?;
         Ok(core.log.trim(before.min(persisted.next()))?)
     }
 
@@ -328,7 +336,7 @@ impl Handle {
         core.wake();
         // A panic over there has been reported by the panic hook; the log has what the engine lacks.
         let _ = applier.join();
-        let flushed = applier::flush(core).and_then(|()| Ok(core.engine()?.persist()?));
+        let flushed = applier::flush(core).and_then(|()| core.checkpoint());
         // The state before the log, whose lock says to others whether the directory is free.
         core.release_state();
         core.log.clone().close()?;
@@ -714,19 +722,6 @@ fn decode_origin(value: &[u8]) -> Option<(LogId, Term, Timestamp)> {
         Term::new(u32::from_le_bytes(*term)),
         Timestamp::from_nanos(u64::from_le_bytes(timestamp.try_into().ok()?)),
     ))
-}
-
-/// The log does not know which entries the state still needs; [`Store::trim_log`] does.
-fn refuse_retention(options: &tailwater_oplog::Options) -> Result<()> {
-    let retention = &options.retention;
-    let given = retention.max_bytes.or(retention.max_age.map(|age| age.as_secs()));
-    given.map_or(Ok(()), |got| {
-        Err(Error::Log(tailwater_oplog::Error::InvalidOption {
-            option: "oplog.retention",
-            range: "unset in a store, whose log Store::trim_log trims",
-            got,
-        }))
-    })
 }
 
 /// A directory that holds files but no log is somebody else's.
