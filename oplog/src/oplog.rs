@@ -22,7 +22,7 @@ use crate::primitives::thread::{self, JoinHandle};
 use crate::primitives::{Mutex, MutexGuard};
 use crate::recovery::{self, Evidence};
 use crate::region::RingWriter;
-use crate::retention::Facts;
+use crate::retention::{Facts, Retention};
 use crate::segment::{Segment, frames_capacity, prepared_records};
 use crate::slots::Slots;
 use crate::stats::{Meters, Stats};
@@ -96,6 +96,7 @@ pub(crate) struct Core {
     manifest: Mutex<Manifest>,
     pub(crate) slots: Slots,
     pub(crate) facts: Facts,
+    pub(crate) retention: Mutex<Retention>,
 }
 
 impl Core {
@@ -269,6 +270,7 @@ impl Oplog {
             manifest: Mutex::new(manifest),
             slots,
             facts: Facts::default(),
+            retention: Mutex::new(options.retention),
             shared,
         });
         // Only what did not fit the log; before anything is appended that a slot set back is to hold.

@@ -1,44 +1,81 @@
-//! Memory that changes after a frame was checked, as with a flipped bit in the page cache: who has checked the frame does
-//! not do so again, and everyone else does.
+//! What readers and logs that do nothing cost in memory of their own, in bytes counted by the allocator. Their maps are the
+//! file cache's, shared by all who map the same file, and not counted.
 
-use tailwater_oplog::{Durability, Error, OpId, OplogView, ReadConcern, verify};
+use allocation_counter::measure;
+use tailwater_oplog::{Cursor, Durability, OpId, Oplog, OplogView, Options, ReadConcern};
+use tempfile::TempDir;
 
-mod common;
+const KIND: u8 = 200;
+const READERS: u64 = 1_000;
+/// For a thousand readers together.
+const READERS_BYTES_MAX: i64 = 10 << 20;
+/// For a log that nobody reads or writes.
+const IDLE_BYTES_MAX: i64 = 64 << 10;
 
-use common::{FRAMES_START, HEADER, flip, options, segments, temporary};
+fn options() -> Options {
+    Options {
+        segment_bytes: 1 << 20,
+        ..Options::default()
+    }
+}
+
+/// A log of some sixteen segments, with four entries for each reader.
+fn log() -> (TempDir, Oplog) {
+    let dir = tempfile::tempdir().unwrap();
+    let log = options().open(dir.path()).unwrap();
+    for n in 0..4 * READERS {
+        log.append(KIND, &[n as u8; 4_000], Durability::Memory).unwrap();
+    }
+    log.sync(OpId::new(4 * READERS)).unwrap();
+    (dir, log)
+}
+
+/// Bytes that stay allocated by `act`, on this thread.
+fn kept(act: impl FnOnce()) -> i64 {
+    measure(act).bytes_current
+}
+
+/// Opens a thousand readers, each of which has read the entry at a place of its own.
+fn readers(view: &OplogView) -> Vec<Cursor> {
+    let open = |n| {
+        let mut cursor = view.cursor(OpId::new(1 + 4 * n), ReadConcern::Durable).unwrap();
+        assert!(cursor.try_next().unwrap().is_some());
+        cursor
+    };
+    (0..READERS).map(open).collect()
+}
 
 #[test]
-fn a_bit_that_flips_after_the_check_is_found_by_all_who_have_not_checked() {
-    let dir = temporary();
-    let log = options().open(dir.path()).unwrap();
-    for n in 1..=3 {
-        log.append(200, &[n; 40], Durability::Disk).unwrap();
+fn a_thousand_readers_of_one_log_cost_less_than_ten_mebibytes() {
+    let (dir, log) = log();
+    for (whose, view) in [
+        ("the writer's process", log.view()),
+        ("another", OplogView::open(dir.path()).unwrap()),
+    ] {
+        let mut all = Vec::new();
+        let bytes = kept(|| all = readers(&view));
+        assert!((1..READERS_BYTES_MAX).contains(&bytes), "{bytes} bytes in {whose}");
+        // Reading on costs nothing more.
+        let more = kept(|| {
+            for cursor in &mut all {
+                for _ in 0..3 {
+                    assert!(cursor.try_next().unwrap().is_some());
+                }
+            }
+        });
+        assert!(more < READERS_BYTES_MAX - bytes, "{more} bytes more in {whose}");
     }
-    let first = OpId::FIRST;
-    let read = |view: &OplogView| {
-        let found = view.get(first, ReadConcern::Durable);
-        found.map(|entry| entry.payload() == [1; 40])
-    };
-    let before = OplogView::open(dir.path()).unwrap();
-    assert!(read(&before).unwrap());
-    // Through another descriptor: every map of the file shows it.
-    flip(&segments(dir.path())[0], FRAMES_START + HEADER + 5);
+}
 
-    // The writer, whose frame it is, and a reader that has checked it once: outside the promise.
-    assert!(!read(&log.view()).unwrap());
-    assert!(!read(&before).unwrap());
-    // A reader that comes later, as in another process, and `verify`.
-    let after = OplogView::open(dir.path()).unwrap();
-    let refused = read(&after);
-    assert!(
-        matches!(&refused, Err(Error::Corrupt { expected, .. }) if *expected == first),
-        "{refused:?}"
-    );
-    assert_eq!(
-        after.get(OpId::new(2), ReadConcern::Durable).unwrap().payload(),
-        [2; 40]
-    );
-    assert!(!verify(dir.path()).unwrap().is_sound());
+#[test]
+fn a_log_at_rest_costs_some_kibibytes_beside_its_maps() {
+    let (dir, log) = log();
     log.close().unwrap();
-    assert!(!verify(dir.path()).unwrap().is_sound());
+    let mut view = None;
+    let bytes = kept(|| view = Some(OplogView::open(dir.path()).unwrap()));
+    assert!((1..IDLE_BYTES_MAX).contains(&bytes), "{bytes} bytes for a reader");
+    drop(view);
+    let mut log = None;
+    let bytes = kept(|| log = Some(options().open(dir.path()).unwrap()));
+    assert!((1..IDLE_BYTES_MAX).contains(&bytes), "{bytes} bytes for a writer");
 }

@@ -1041,16 +1041,3 @@ fn entries_of_other_programs_in_the_log_are_passed_over() {
     assert_eq!(newest(&store), OpId::new(8));
     assert_eq!(all(&after).len(), 6);
 }
-
-#[test]
-fn a_store_refuses_a_log_that_would_trim_what_the_state_still_needs() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut options = StoreOptions::default();
-    options.oplog.retention.max_bytes = Some(1 << 20);
-    let refused = options.open(dir.path().join("store")).unwrap_err();
-    assert!(
-        matches!(&refused, Error::Log(oplog::Error::InvalidOption { option, .. }) if *option == "oplog.retention"),
-        "{refused:?}"
-    );
-    assert!(!dir.path().join("store").exists(), "nothing was made");
-}

@@ -10,7 +10,7 @@ use crate::store::Store;
 /// Options of a store. All have defaults.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// Options of its log.
+    /// Options of its log. Whatever its retention, the log keeps the entries behind the last checkpoint.
     pub oplog: tailwater_oplog::Options,
     /// Durability of writes that do not name one. Default [`Durability::Disk`].
     pub durability: Durability,
@@ -18,6 +18,10 @@ pub struct StoreOptions {
     pub cache_bytes: u64,
     /// Bytes of recent writes that may wait for the engine before writers wait for it. Default 64 MiB.
     pub overlay_bytes_max: usize,
+    /// The state is made durable whenever so many bytes of writes have been applied to it: what is behind that is replayed
+    /// after power loss, and stays in the log until then. With a log that is limited to less than twice as much, more often:
+    /// twice within its limit. Default 64 MiB.
+    pub checkpoint_bytes: u64,
 }
 
 impl Default for StoreOptions {
@@ -27,6 +31,7 @@ impl Default for StoreOptions {
             durability: Durability::Disk,
             cache_bytes: 256 << 20,
             overlay_bytes_max: 64 << 20,
+            checkpoint_bytes: 64 << 20,
         }
     }
 }
