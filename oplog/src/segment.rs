@@ -313,6 +313,7 @@ impl Segment {
             offset = self.indexed(slot);
         }
         let mut at = OpId::new(self.first.get() + slot as u64 * INDEX_STRIDE);
+        self.prefetch_hops(offset, slot, op_id.get() - at.get());
         while at < op_id {
             let header = self.hop(offset, at)?;
             offset += header.frame_bytes();
@@ -320,6 +321,16 @@ impl Segment {
             self.note(at, offset);
         }
         Ok(offset)
+    }
+
+    /// Asks the processor for the headers on the way from the entry of `slot`, at `offset`, to the one so many `hops` behind
+    /// it, as if all in between were equally long. Otherwise each is waited for in turn.
+    #[inline]
+    fn prefetch_hops(&self, offset: usize, slot: usize, hops: u64) {
+        let span = self.indexed(slot + 1).saturating_sub(offset);
+        for hop in 0..=hops.min(INDEX_STRIDE) as usize {
+            self.region().prefetch(offset + span * hop / INDEX_STRIDE as usize);
+        }
     }
 
     /// The header at `offset`, bounds checked but without its checksum: enough to step over it.

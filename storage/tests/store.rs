@@ -473,7 +473,7 @@ fn malformed_filters_and_updates_name_what_is_wrong() {
     );
     check(people.count(&rawdoc! { "$or": [] }).unwrap_err(), &["filter", "$or"]);
     let update = |update: &RawDocument| people.update_one(&rawdoc! {}, update).unwrap_err();
-    check(update(&rawdoc! { "$rename": { "a": "b" } }), &["update", "$rename"]);
+    check(update(&rawdoc! { "$explode": { "a": "b" } }), &["update", "$explode"]);
     check(update(&rawdoc! { "name": "Bo" }), &["update", "name"]);
     check(update(&rawdoc! {}), &["update", "empty"]);
 }
