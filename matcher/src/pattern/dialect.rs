@@ -153,8 +153,9 @@ impl Translator<'_> {
                 ']' => return self.out.push(']'),
                 '[' if self.rest.starts_with(':') => {
                     let end = self.rest.find(":]").map_or(self.rest.len(), |end| end + 2);
-                    self.push_all(&["[", &self.rest[..end].to_owned()]);
-                    self.rest = &self.rest[end..];
+                    let (posix, rest) = self.rest.split_at(end);
+                    self.push_all(&["[", posix]);
+                    self.rest = rest;
                 }
                 '\\' => match self.take() {
                     None => self.out.push('\\'),
