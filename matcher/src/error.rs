@@ -2,6 +2,7 @@
 
 use bson::spec::ElementType;
 
+use crate::aggregation::SyntaxErrorKind;
 use crate::expression::{EXPRESSION_DEPTH_MAX, EXPRESSION_NODES_MAX, IN_VALUES_MAX};
 use crate::path::PathError;
 use crate::validate::ValidateError;
@@ -73,6 +74,17 @@ pub enum ParseError {
         operator: String,
         /// How many values it lists.
         found: usize,
+    },
+
+    /// An aggregation expression, a stage or an accumulator is not one.
+    #[error("{operator} {kind} {}", place(path))]
+    Aggregation {
+        /// Where it stands.
+        path: String,
+        /// The operator or stage; the path or variable that is at fault.
+        operator: String,
+        /// What is wrong with it.
+        kind: SyntaxErrorKind,
     },
 }
 

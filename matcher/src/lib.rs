@@ -23,6 +23,7 @@
 //!
 #![doc = include_str!("../reference.md")]
 
+mod aggregation;
 mod compare;
 mod conjunct;
 mod decimal;
@@ -40,6 +41,10 @@ mod path;
 mod render;
 mod validate;
 
+pub use aggregation::{
+    AGGREGATION_DEPTH_MAX, AGGREGATION_NODES_MAX, Accumulator, AccumulatorState, ArrayValue, DocumentValue,
+    AggregationError, AggregationErrorKind, SyntaxErrorKind, Value, ValueExpression, Variables,
+};
 pub use compare::compare;
 pub use conjunct::{Conjunct, RangeOperator, Values};
 pub use error::{ParseError, type_name};
