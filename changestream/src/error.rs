@@ -1,6 +1,6 @@
 //! What can go wrong with a change stream.
 
-use tailwater_matcher::{FilterError, ParseError};
+use tailwater_matcher::{EvaluateError, FilterError, ParseError};
 use tailwater_oplog as oplog;
 use tailwater_oplog::{OpId, Timestamp};
 
@@ -68,6 +68,9 @@ pub enum Error {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// The filter or a `$match` stage has no answer for an entry: whether to deliver it cannot be said.
+    #[error("the filter cannot be evaluated: {0}")]
+    Evaluate(#[from] EvaluateError),
     /// A pre-image was required, and the entry has none.
     #[error("entry {op_id} has no pre-image: record them for the collection, or ask for them whenAvailable")]
     NoPreImage {

@@ -1,6 +1,7 @@
 //! The fields of an event, made from the entry where it lies: for `$match` before an event exists, and for the event's
 //! document afterwards. Nothing is built before it is asked for.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use bson::raw::{CStr, RawBsonRef};
@@ -169,6 +170,10 @@ impl Fields for EventFields<'_> {
                 .map(|detail: &RawDocument| RawBsonRef::Document(detail)),
             _ => None,
         }
+    }
+
+    fn document(&self) -> Cow<'_, RawDocument> {
+        Cow::Owned(self.to_document())
     }
 }
 

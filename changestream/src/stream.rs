@@ -70,7 +70,7 @@ impl Plan {
             return Err(Error::NoPreImage { op_id: entry.op_id() });
         }
         let fields = EventFields::new(*entry, store, operation, self.log_id, self.images);
-        let wanted = self.satisfies_filter(&fields) && self.condition.matches(&fields);
+        let wanted = self.satisfies_filter(&fields)? && self.condition.matches(&fields)?;
         Ok((
             if wanted {
                 Verdict::Event(operation)
@@ -81,10 +81,10 @@ impl Plan {
         ))
     }
 
-    fn satisfies_filter(&self, fields: &EventFields<'_>) -> bool {
-        let Some(filter) = &self.filter else { return true };
+    fn satisfies_filter(&self, fields: &EventFields<'_>) -> Result<bool> {
+        let Some(filter) = &self.filter else { return Ok(true) };
         let has_document = matches!(fields.field("fullDocument"), Some(RawBsonRef::Document(_)));
-        has_document && filter.matches(fields)
+        Ok(has_document && filter.matches(fields)?)
     }
 
     /// Whether the entry, which the stream has delivered before, is one that ends it.
@@ -104,7 +104,7 @@ impl Plan {
             self.log_id,
             self.images,
         );
-        Ok(self.condition.matches(&fields))
+        Ok(self.condition.matches(&fields)?)
     }
 }
 
@@ -182,7 +182,7 @@ impl ChangeStream {
     ///
     /// # Errors
     ///
-    /// [`Error::NoPreImage`], [`Error::NoPostImage`], and the log's errors. The stream stays where it is.
+    /// [`Error::NoPreImage`], [`Error::NoPostImage`], [`Error::Evaluate`], and the log's errors. The stream stays where it is.
     pub fn next_if_any(&mut self) -> Result<Option<ChangeEvent>> {
         Ok(self.advance(u32::MAX)?.flatten())
     }

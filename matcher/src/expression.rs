@@ -2,8 +2,8 @@
 //!
 //! An [`Expression`] is parsed once and evaluated for every entry of a log, so everything that can
 //! be decided early is: paths are split, constants decoded, `$in` lists sorted, negative operators
-//! turned into `Not` around positive ones. Evaluation allocates nothing and cannot fail; bytes it
-//! cannot read count as missing.
+//! turned into `Not` around positive ones. Evaluating comparisons allocates nothing and cannot fail;
+//! bytes it cannot read count as missing.
 //!
 //! This is the public face; the tree itself is [`Node`].
 
@@ -11,6 +11,7 @@ use bson::{RawDocument, RawDocumentBuf};
 
 use crate::conjunct::{self, Conjunct};
 use crate::error::ParseError;
+use crate::evaluate::EvaluateError;
 use crate::fields::Fields;
 use crate::node::Node;
 use crate::path::Path;
@@ -35,9 +36,9 @@ pub const IN_VALUES_MAX: usize = 100_000;
 /// use tailwater_matcher::Expression;
 ///
 /// let adult = Expression::parse(&rawdoc! { "age": { "$gte": 18 } })?;
-/// assert!(adult.matches(&rawdoc! { "age": 30 }));
-/// assert!(!adult.matches(&rawdoc! { "age": "30" }));
-/// # Ok::<(), tailwater_matcher::ParseError>(())
+/// assert!(adult.matches(&rawdoc! { "age": 30 })?);
+/// assert!(!adult.matches(&rawdoc! { "age": "30" })?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expression {
@@ -66,7 +67,13 @@ impl Expression {
     }
 
     /// Says whether `root` satisfies the predicate.
-    pub fn matches<F: Fields + ?Sized>(&self, root: &F) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// The predicate has no answer for `root`; see [`EvaluateErrorKind`](crate::EvaluateErrorKind).
+    /// Parts are evaluated in order and no further than needed, so a part that another one has made
+    /// irrelevant does not fail.
+    pub fn matches<F: Fields + ?Sized>(&self, root: &F) -> Result<bool, EvaluateError> {
         self.root.matches(root)
     }
 

@@ -6,6 +6,8 @@
 //! than the match. [`Fields`] is the seam: only the root is looked up through it, everything
 //! below is raw BSON.
 
+use std::borrow::Cow;
+
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 
 use crate::elements;
@@ -18,11 +20,20 @@ pub trait Fields {
     ///
     /// A field that cannot be read because its bytes are malformed is absent.
     fn field(&self, name: &str) -> Option<RawBsonRef<'_>>;
+
+    /// All fields as one document: for the few operators that ask about the root as a whole.
+    ///
+    /// This may be as expensive as building the document is.
+    fn document(&self) -> Cow<'_, RawDocument>;
 }
 
 impl Fields for RawDocument {
     fn field(&self, name: &str) -> Option<RawBsonRef<'_>> {
         elements::find(self, name)
+    }
+
+    fn document(&self) -> Cow<'_, RawDocument> {
+        Cow::Borrowed(self)
     }
 }
 
@@ -30,10 +41,18 @@ impl Fields for RawDocumentBuf {
     fn field(&self, name: &str) -> Option<RawBsonRef<'_>> {
         elements::find(self, name)
     }
+
+    fn document(&self) -> Cow<'_, RawDocument> {
+        Cow::Borrowed(self)
+    }
 }
 
 impl<T: Fields + ?Sized> Fields for &T {
     fn field(&self, name: &str) -> Option<RawBsonRef<'_>> {
         (**self).field(name)
+    }
+
+    fn document(&self) -> Cow<'_, RawDocument> {
+        (**self).document()
     }
 }

@@ -4,8 +4,8 @@
 //! use bson::rawdoc;
 //!
 //! let filter = tailwater_matcher::parse_filter(r#"age > 18 and (city is "NYC" or tags has "urgent")"#)?;
-//! assert!(filter.matches(&rawdoc! { "age": 20, "city": "Rome", "tags": ["urgent", "new"] }));
-//! # Ok::<(), tailwater_matcher::FilterError>(())
+//! assert!(filter.matches(&rawdoc! { "age": 20, "city": "Rome", "tags": ["urgent", "new"] })?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! It compiles to the same [`Expression`] as a `$match` document, so the two languages cannot

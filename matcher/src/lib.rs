@@ -19,7 +19,8 @@
 //! # Costs
 //!
 //! Evaluation decodes only the elements on a predicate's paths and steps over the others. Malformed
-//! bytes never panic: what cannot be read is missing.
+//! bytes never panic: what cannot be read is missing. Where a predicate cannot be decided at all,
+//! evaluation is an [`EvaluateError`], which is not to be taken for a non-match.
 //!
 #![doc = include_str!("../reference.md")]
 
@@ -29,6 +30,7 @@ mod conjunct;
 mod decimal;
 mod elements;
 mod error;
+mod evaluate;
 mod expression;
 mod fields;
 mod filter;
@@ -48,6 +50,7 @@ pub use aggregation::{
 pub use compare::compare;
 pub use conjunct::{Conjunct, RangeOperator, Values};
 pub use error::{ParseError, type_name};
+pub use evaluate::{EvaluateError, EvaluateErrorKind};
 pub use expression::{EXPRESSION_DEPTH_MAX, EXPRESSION_NODES_MAX, Expression, IN_VALUES_MAX};
 pub use fields::Fields;
 pub use filter::{FILTER_BYTES_MAX, FILTER_DEPTH_MAX, FilterError, FilterErrorKind, parse_filter};

@@ -7,6 +7,7 @@
 
 use bson::{RawBson, RawBsonRef};
 
+use crate::evaluate::EvaluateError;
 use crate::fields::Fields;
 use crate::path::Path;
 use crate::{compare, leaf};
@@ -87,18 +88,32 @@ impl Node {
         Node::In { path, values }
     }
 
-    pub(crate) fn matches<F: Fields + ?Sized>(&self, root: &F) -> bool {
-        match self {
-            Node::And(parts) => parts.iter().all(|part| part.matches(root)),
-            Node::Or(parts) => parts.iter().any(|part| part.matches(root)),
-            Node::Not(part) => !part.matches(root),
+    pub(crate) fn matches<F: Fields + ?Sized>(&self, root: &F) -> Result<bool, EvaluateError> {
+        Ok(match self {
+            Node::And(parts) => {
+                for part in parts {
+                    if !part.matches(root)? {
+                        return Ok(false);
+                    }
+                }
+                true
+            }
+            Node::Or(parts) => {
+                for part in parts {
+                    if part.matches(root)? {
+                        return Ok(true);
+                    }
+                }
+                false
+            }
+            Node::Not(part) => !part.matches(root)?,
             Node::Compare { path, operator, value } => {
                 let constant = value.get();
                 path.any(root, &mut |found| leaf::compares(*operator, constant, found))
             }
             Node::In { path, values } => path.any(root, &mut |found| leaf::listed(values, found)),
             Node::Exists { path } => path.any(root, &mut |found| found.is_some()),
-        }
+        })
     }
 
     pub(crate) fn prefixed(&self, prefix: &str) -> Node {

@@ -182,7 +182,8 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// [`Error::Filter`]; the iterator's items can fail with [`Error::Engine`].
+    /// [`Error::Filter`]; the iterator's items can fail with [`Error::Engine`] and
+    /// [`Error::Evaluate`], after which there are no more.
     pub fn find(&self, filter: &RawDocument) -> Result<Documents> {
         self.find_matching(Expression::parse(filter)?)
     }
@@ -223,7 +224,7 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// [`Error::Filter`], [`Error::Update`], and the log's errors.
+    /// [`Error::Filter`], [`Error::Evaluate`], [`Error::Update`], and the log's errors.
     pub fn update_one(&self, filter: &RawDocument, update: &RawDocument) -> Result<WriteOutcome> {
         let update = Update::parse(update)?;
         self.change(filter, Reach::First, |before| draft_update(before, &update))
@@ -245,7 +246,7 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidReplacement`], [`Error::InvalidDocument`], [`Error::Filter`], and the log's errors.
+    /// [`Error::InvalidReplacement`], [`Error::InvalidDocument`], [`Error::Filter`], [`Error::Evaluate`], and the log's errors.
     pub fn replace_one(&self, filter: &RawDocument, replacement: &RawDocument) -> Result<WriteOutcome> {
         validate(replacement.as_bytes())?;
         if replacement
@@ -264,7 +265,7 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// [`Error::Filter`], and the log's errors.
+    /// [`Error::Filter`], [`Error::Evaluate`], and the log's errors.
     pub fn delete_one(&self, filter: &RawDocument) -> Result<WriteOutcome> {
         self.change(filter, Reach::First, draft_deletion)
     }
@@ -349,7 +350,7 @@ impl Collection {
                 continue;
             };
             let document = stored.document()?;
-            if !filter.matches(document) {
+            if !filter.matches(document)? {
                 continue;
             }
             outcome.matched += 1;
@@ -574,10 +575,18 @@ impl Iterator for Candidates {
                     Err(e) => return Some(Err(e)),
                 },
             };
-            match stored.document() {
-                Ok(document) if !self.filter.matches(document) => {}
-                Ok(_) => return Some(Ok((key, stored))),
-                Err(e) => return Some(Err(e)),
+            let matched = match stored.document() {
+                Ok(document) => self.filter.matches(document).map_err(Error::from),
+                Err(e) => Err(e),
+            };
+            match matched {
+                Ok(true) => return Some(Ok((key, stored))),
+                Ok(false) => {}
+                Err(e) => {
+                    // Going on would pass for an answer that leaves this document out.
+                    self.source = Source::Nothing;
+                    return Some(Err(e));
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bson::RawDocumentBuf;
-use tailwater_matcher::{ParseError, ValidateError};
+use tailwater_matcher::{EvaluateError, ParseError, ValidateError};
 use tailwater_oplog as oplog;
 use tailwater_oplog::{LogId, OpId};
 
@@ -151,6 +151,9 @@ pub enum Error {
     /// The filter does not parse.
     #[error("invalid filter: {0}")]
     Filter(#[from] ParseError),
+    /// The filter has no answer for a document: whether it matches cannot be said.
+    #[error("the filter cannot be evaluated: {0}")]
+    Evaluate(#[from] EvaluateError),
     /// The update does not parse, or does not fit the document.
     #[error("invalid update: {0}")]
     Update(Arc<UpdateError>),

@@ -1,0 +1,54 @@
+//! Why a predicate could not be evaluated.
+//!
+//! Comparisons cannot fail; an operator that runs a program of its own on a value can: a regular
+//! expression may backtrack beyond its step limit. Such a document is neither a match nor a
+//! non-match, so whoever evaluates must stop and say so: a filter that skips what it cannot judge
+//! would lose documents silently.
+
+use std::fmt;
+
+/// Evaluation failed; the predicate has no answer for this document.
+///
+/// One pointer wide, so that the `Result<bool, EvaluateError>` of every comparison travels in
+/// registers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvaluateError(Box<EvaluateErrorKind>);
+
+/// What made an evaluation fail.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvaluateErrorKind {
+    /// A regular expression backtracked more often than its limit allows.
+    #[error("the regular expression {pattern:?} gives up on a value at `{path}`, simplify it: {reason}")]
+    Regex {
+        /// The path whose value it was tried on.
+        path: String,
+        /// The pattern.
+        pattern: String,
+        /// What the engine said.
+        reason: String,
+    },
+}
+
+impl EvaluateError {
+    /// What made it fail.
+    #[must_use]
+    pub fn kind(&self) -> &EvaluateErrorKind {
+        &self.0
+    }
+}
+
+impl From<EvaluateErrorKind> for EvaluateError {
+    #[cold]
+    fn from(kind: EvaluateErrorKind) -> EvaluateError {
+        EvaluateError(Box::new(kind))
+    }
+}
+
+impl fmt::Display for EvaluateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for EvaluateError {}
