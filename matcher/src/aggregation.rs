@@ -36,6 +36,7 @@ mod object;
 mod operator;
 mod order;
 mod parse;
+mod prefix;
 mod regex;
 mod set;
 mod sort;
@@ -49,6 +50,7 @@ mod value;
 use bson::{DateTime, RawBson, RawBsonRef, RawDocumentBuf};
 
 use crate::error::ParseError;
+use crate::evaluate::EvaluateError;
 use crate::fields::Fields;
 use crate::validate::validate;
 
@@ -57,6 +59,8 @@ pub use error::{AggregationError, AggregationErrorKind, SyntaxErrorKind};
 pub use parse::{AGGREGATION_DEPTH_MAX, AGGREGATION_NODES_MAX};
 pub use value::{ArrayValue, DocumentValue, Value};
 
+pub(crate) use array::slice_bounds;
+pub(crate) use object::put;
 pub(crate) use parse::Parser;
 pub(crate) use tree::{Frame, Tree};
 pub(crate) use value::{Field, encode_fields, fields_of};
@@ -149,7 +153,11 @@ impl ValueExpression {
     }
 
     /// Computes the value. Fails when an operator meets a value it does not take.
-    pub fn evaluate<'a>(&'a self, variables: &Variables<'a>) -> Result<Value<'a>, AggregationError> {
+    pub fn evaluate<'a>(&'a self, variables: &Variables<'a>) -> Result<Value<'a>, EvaluateError> {
+        Ok(self.compute(variables)?)
+    }
+
+    pub(crate) fn compute<'a>(&'a self, variables: &Variables<'a>) -> Result<Value<'a>, AggregationError> {
         let mut frame = Frame {
             root: variables.root,
             now: variables.now,
@@ -162,6 +170,45 @@ impl ValueExpression {
         }
         self.tree.evaluate(&mut frame)
     }
+}
+
+/// For `$expr`: expressions as predicates.
+impl ValueExpression {
+    /// Says whether the value for `root` is true.
+    pub(crate) fn holds<F: Fields + ?Sized>(&self, root: &F) -> Result<bool, EvaluateError> {
+        if self.whole_root {
+            let document = root.document();
+            return Ok(self.compute(&Variables::new(&&*document))?.is_true());
+        }
+        Ok(self.compute(&Variables::new(&root))?.is_true())
+    }
+
+    /// How many levels of BSON the expression takes as it was written.
+    pub(crate) fn levels(&self) -> usize {
+        prefix::levels(self.source())
+    }
+
+    /// The same expression one document further down.
+    pub(crate) fn prefixed(&self, prefix: &str) -> ValueExpression {
+        let mut moved = self.clone();
+        let steps: Vec<Box<str>> = prefix.split('.').map(Into::into).collect();
+        moved
+            .tree
+            .roots(&mut |path| *path = steps.iter().chain(path.iter()).cloned().collect());
+        moved.source = prefix::moved(self.source(), prefix);
+        moved.whole_root = false;
+        moved
+    }
+}
+
+/// MongoDB's idea of truth.
+pub(crate) fn is_true(value: RawBsonRef<'_>) -> bool {
+    Value::Raw(value).is_true()
+}
+
+/// The 32-bit integer that a number of any type equals.
+pub(crate) fn whole_i32(value: RawBsonRef<'_>) -> Option<i32> {
+    numeric::whole_i32(&Value::Raw(value))
 }
 
 /// What an expression is evaluated in: the root, the time, and variables bound from outside.
@@ -195,6 +242,18 @@ impl<'a> Variables<'a> {
     pub fn bind(mut self, name: &'a str, value: RawBsonRef<'a>) -> Variables<'a> {
         self.bound.push((name, Value::Raw(value)));
         self
+    }
+
+    /// The same variables with another root.
+    pub(crate) fn rooted<'b>(self, root: &'b dyn Fields) -> Variables<'b>
+    where
+        'a: 'b,
+    {
+        Variables {
+            root,
+            now: self.now,
+            bound: self.bound,
+        }
     }
 
     fn get(&self, name: &str) -> Value<'a> {

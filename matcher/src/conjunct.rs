@@ -150,7 +150,9 @@ fn one(node: &Node) -> Option<Conjunct<'_>> {
             values: Values(values),
         }),
         Node::Exists { path } => Some(Conjunct::Exists { path }),
-        Node::And(_) | Node::Or(_) | Node::Not(_) => None,
+        // An expression does not look into arrays as a predicate does, so an index that lists their
+        // elements says nothing about it.
+        Node::And(_) | Node::Or(_) | Node::Not(_) | Node::Computed(_) => None,
     }
 }
 

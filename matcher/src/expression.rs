@@ -103,7 +103,7 @@ impl Expression {
         conjunct::of(&self.root)
     }
 
-    /// The paths the predicate reads, each as often as it is read.
+    /// The paths the predicate reads, each as often as it is read; without those in `$expr`.
     pub fn paths(&self) -> Vec<&Path> {
         let mut paths = Vec::new();
         self.root.collect_paths(&mut paths);

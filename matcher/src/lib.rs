@@ -3,6 +3,9 @@
 //! - [`Expression`] is a predicate: parsed once from a `$match` document
 //!   ([`Expression::parse`]) or from text ([`parse_filter`]), evaluated many times without
 //!   allocating, on documents or on anything that has [`Fields`].
+//! - [`ValueExpression`] computes a value from a document, in MongoDB's aggregation language;
+//!   [`Accumulator`] gathers values over many.
+//! - [`Transform`] is a pipeline of stages on single documents, [`FindProjection`] what `find` takes.
 //! - [`compare`] is MongoDB's order over all BSON values; [`encode_key`] and [`KeyString`] write
 //!   values as bytes in that order.
 //! - [`Path`] walks dotted paths through documents and arrays.
@@ -13,7 +16,7 @@
 //!
 //! This crate knows values and predicates. It does not know the log, the store, change streams or
 //! namespaces, does no I/O and starts no threads. Regular expressions, `$elemMatch`, `$all`,
-//! `$size`, `$type`, `$mod`, the bitwise and geospatial operators, `$expr`, `$where`, `$text`,
+//! `$size`, `$type`, `$mod`, the bitwise and geospatial operators, `$where`, `$text`,
 //! `$jsonSchema` and collations are not available yet; they are errors, never ignored.
 //!
 //! # Costs
@@ -41,11 +44,12 @@ mod number;
 mod parse;
 mod path;
 mod render;
+mod transform;
 mod validate;
 
 pub use aggregation::{
-    AGGREGATION_DEPTH_MAX, AGGREGATION_NODES_MAX, Accumulator, AccumulatorState, ArrayValue, DocumentValue,
-    AggregationError, AggregationErrorKind, SyntaxErrorKind, Value, ValueExpression, Variables,
+    AGGREGATION_DEPTH_MAX, AGGREGATION_NODES_MAX, Accumulator, AccumulatorState, AggregationError,
+    AggregationErrorKind, ArrayValue, DocumentValue, SyntaxErrorKind, Value, ValueExpression, Variables,
 };
 pub use compare::compare;
 pub use conjunct::{Conjunct, RangeOperator, Values};
@@ -56,6 +60,7 @@ pub use fields::Fields;
 pub use filter::{FILTER_BYTES_MAX, FILTER_DEPTH_MAX, FilterError, FilterErrorKind, parse_filter};
 pub use keystring::{KeyString, encode_key, encode_key_descending};
 pub use path::{PATH_COMPONENTS_MAX, PATH_POSITIONS_MAX, Path, PathError};
+pub use transform::{FindProjection, IdEffect, STAGES_MAX, Transform};
 pub use validate::{DEPTH_MAX, DOCUMENT_BYTES_MAX, ValidateError, ValidateErrorKind, validate};
 
 /// The reference page for both languages, in Markdown, for `help` texts.

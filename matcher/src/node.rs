@@ -7,6 +7,7 @@
 
 use bson::{RawBson, RawBsonRef};
 
+use crate::aggregation::ValueExpression;
 use crate::evaluate::EvaluateError;
 use crate::fields::Fields;
 use crate::path::Path;
@@ -31,6 +32,8 @@ pub(crate) enum Node {
     In { path: Path, values: Vec<Constant> },
     /// There is a value at the path.
     Exists { path: Path },
+    /// The expression's value is true.
+    Computed(Box<ValueExpression>),
 }
 
 /// The comparison operators that are not negations of others.
@@ -113,6 +116,7 @@ impl Node {
             }
             Node::In { path, values } => path.any(root, &mut |found| leaf::listed(values, found)),
             Node::Exists { path } => path.any(root, &mut |found| found.is_some()),
+            Node::Computed(expression) => expression.holds(root)?,
         })
     }
 
@@ -134,6 +138,7 @@ impl Node {
             Node::Exists { path } => Node::Exists {
                 path: path.prefixed(prefix),
             },
+            Node::Computed(expression) => Node::Computed(Box::new(expression.prefixed(prefix))),
         }
     }
 
@@ -148,6 +153,7 @@ impl Node {
             Node::Compare { path, .. } | Node::In { path, .. } | Node::Exists { path } => {
                 paths.push(path);
             }
+            Node::Computed(_) => {}
         }
     }
 
@@ -157,6 +163,8 @@ impl Node {
             Node::And(parts) | Node::Or(parts) => 1 + parts.iter().map(Node::depth).max().unwrap_or(0),
             Node::Not(part) => 1 + part.depth(),
             Node::Compare { .. } | Node::In { .. } | Node::Exists { .. } => 0,
+            // A level of operators takes up to two levels of BSON.
+            Node::Computed(expression) => expression.levels().div_ceil(2),
         }
     }
 }

@@ -10,13 +10,14 @@
 use bson::raw::RawBsonRef;
 use bson::{RawArray, RawDocument};
 
+use crate::aggregation::ValueExpression;
 use crate::error::{ParseError, type_name};
 use crate::expression::{EXPRESSION_DEPTH_MAX, EXPRESSION_NODES_MAX, Expression, IN_VALUES_MAX};
 use crate::node::{Comparison, Constant, Node};
 use crate::path::Path;
 use crate::validate::validate;
 
-const LOGICAL: &str = "a field name, $and, $or, $nor or $comment";
+const LOGICAL: &str = "a field name, $and, $or, $nor, $expr or $comment";
 const OPERATORS: &str = "$eq, $ne, $gt, $gte, $lt, $lte, $in, $nin, $exists or $not";
 const DOCUMENTS: &str = "an array of at least one document";
 
@@ -66,6 +67,14 @@ impl Parser {
             "$and" => Node::and(self.documents(operator, value, depth)?),
             "$or" => Node::or(self.documents(operator, value, depth)?),
             "$nor" => Node::or(self.documents(operator, value, depth)?).negate(),
+            "$expr" => {
+                self.count()?;
+                let place = match self.place.as_str() {
+                    "" => "$expr".to_owned(),
+                    place => format!("{place}.$expr"),
+                };
+                Node::Computed(Box::new(ValueExpression::parse_at(&place, value, &[])?))
+            }
             "$comment" => return Ok(None),
             _ => return Err(self.unknown(operator, LOGICAL)),
         }))

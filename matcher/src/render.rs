@@ -26,6 +26,8 @@ enum Item<'a> {
     Field(&'a str, Vec<(&'static str, RawBson)>),
     /// A logical operator with its documents.
     Logical(&'static str, RawArrayBuf),
+    /// `$expr` with its expression.
+    Computed(RawBsonRef<'a>),
 }
 
 fn item(node: &Node) -> Item<'_> {
@@ -39,6 +41,7 @@ fn item(node: &Node) -> Item<'_> {
             Node::Or(parts) => Item::Logical("$nor", documents(parts)),
             part => Item::Logical("$nor", documents(std::slice::from_ref(part))),
         },
+        Node::Computed(expression) => Item::Computed(expression.source()),
         // `operator` has rendered these.
         Node::Compare { .. } | Node::In { .. } | Node::Exists { .. } => Item::Logical("$and", RawArrayBuf::new()),
     }
@@ -65,7 +68,7 @@ fn operator(node: &Node) -> Option<(&str, &'static str, RawBson)> {
             }
             _ => None,
         },
-        Node::And(_) | Node::Or(_) => None,
+        Node::And(_) | Node::Or(_) | Node::Computed(_) => None,
     }
 }
 
@@ -121,6 +124,7 @@ impl Item<'_> {
         match self {
             Item::Field(path, _) => path,
             Item::Logical(operator, _) => operator,
+            Item::Computed(_) => "$expr",
         }
     }
 }
@@ -128,6 +132,7 @@ impl Item<'_> {
 fn write(document: &mut RawDocumentBuf, item: &Item<'_>) {
     match item {
         Item::Logical(operator, array) => append(document, operator, RawBsonRef::Array(array)),
+        Item::Computed(source) => append(document, "$expr", *source),
         Item::Field(path, operators) => match &operators[..] {
             [("$eq", value)] if stands_bare(value) => {
                 append(document, path, value.as_raw_bson_ref());

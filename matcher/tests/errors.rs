@@ -15,7 +15,7 @@ fn check(filter: &str, expected: &str) {
 }
 
 const OPERATORS: &str = "$eq, $ne, $gt, $gte, $lt, $lte, $in, $nin, $exists or $not";
-const LOGICAL: &str = "a field name, $and, $or, $nor or $comment";
+const LOGICAL: &str = "a field name, $and, $or, $nor, $expr or $comment";
 
 #[test]
 fn unknown_operators_are_named_with_their_path() {
@@ -32,8 +32,8 @@ fn unknown_operators_are_named_with_their_path() {
         &format!("operator $elemMatch is not known at `$or[1].age`, expected {OPERATORS}"),
     );
     check(
-        r#"{"$expr": true}"#,
-        &format!("operator $expr is not known at the top level, expected {LOGICAL}"),
+        r#"{"$or": [{"$expr": {"$gt": ["$a", {"$nope": 1}]}}]}"#,
+        "$nope is not a known operator at `$or[0].$expr.$gt[1]`",
     );
     check(
         r#"{"$and": [{"$nor": [{"$where": "x"}]}]}"#,
@@ -96,6 +96,17 @@ fn nesting_is_limited() {
     }
     let error = Expression::parse(&raw_document(&filter)).unwrap_err();
     assert!(matches!(error, ParseError::Malformed(_)), "{error:?}");
+}
+
+/// A rendered expression must parse again, so `$expr` counts with what it holds.
+#[test]
+fn nesting_counts_expressions() {
+    let mut value = doc! { "$literal": 1 };
+    for _ in 0..92 {
+        value = doc! { "a": value };
+    }
+    let error = Expression::parse(&raw_document(&doc! { "$expr": value })).unwrap_err();
+    assert!(matches!(error, ParseError::TooDeep { .. }), "{error:?}");
 }
 
 /// Found by thought: two `$or` in one document, one of them by way of `$and`, render as an `$and`

@@ -20,6 +20,7 @@ use super::sum::Sum;
 use super::value::Value;
 use super::{AggregationError, Field, Parser, ValueExpression, Variables, encode_fields};
 use crate::error::ParseError;
+use crate::evaluate::EvaluateError;
 use crate::keystring::encode_key;
 use crate::{compare, validate};
 
@@ -66,11 +67,17 @@ pub struct AccumulatorState {
 
 #[derive(Clone, Debug)]
 enum Gathered {
-    Sum { sum: Sum, count: u64 },
+    Sum {
+        sum: Sum,
+        count: u64,
+    },
     Deviation(Deviation),
     One(Option<RawBson>),
     Many(std::collections::VecDeque<RawBson>),
-    Set { seen: HashSet<Vec<u8>>, values: Vec<RawBson> },
+    Set {
+        seen: HashSet<Vec<u8>>,
+        values: Vec<RawBson>,
+    },
     Merged(RawBson),
     Ordered(Vec<(Vec<RawBson>, RawBson)>),
 }
@@ -198,8 +205,12 @@ impl Accumulator {
     }
 
     /// Adds what the document in `variables` contributes to a state this accumulator started.
-    pub fn add(&self, state: &mut AccumulatorState, variables: &Variables<'_>) -> Result<(), AggregationError> {
-        let value = self.input.evaluate(variables)?;
+    pub fn add(&self, state: &mut AccumulatorState, variables: &Variables<'_>) -> Result<(), EvaluateError> {
+        Ok(self.gather(state, variables)?)
+    }
+
+    fn gather(&self, state: &mut AccumulatorState, variables: &Variables<'_>) -> Result<(), AggregationError> {
+        let value = self.input.compute(variables)?;
         let bytes = &mut state.bytes;
         match (&mut state.gathered, &self.method) {
             (Gathered::Sum { sum, count }, _) => {
@@ -221,7 +232,11 @@ impl Accumulator {
                     (method, Some(kept)) => {
                         let kept = Value::Raw(kept.as_raw_bson_ref());
                         let order = super::order::order(&value, &kept);
-                        let better = if *method == Method::Min { order.is_lt() } else { order.is_gt() };
+                        let better = if *method == Method::Min {
+                            order.is_lt()
+                        } else {
+                            order.is_gt()
+                        };
                         better && !value.is_nullish()
                     }
                 };
@@ -244,7 +259,7 @@ impl Accumulator {
                 }
             }
             (Gathered::Set { seen, values }, _) => {
-                if let Some(value) = value.into_bson()? {
+                if let Some(value) = value.encode()? {
                     let mut key = Vec::new();
                     encode_key(value.as_raw_bson_ref(), &mut key);
                     let added = key.len() + Value::Raw(value.as_raw_bson_ref()).bytes() + 2 * VALUE_OVERHEAD;
@@ -271,10 +286,8 @@ impl Accumulator {
                     pattern, count, last, ..
                 },
             ) => {
-                let root = variables.root.document().map_or(Value::Missing, |root| {
-                    Value::Raw(RawBsonRef::Document(root))
-                });
-                let key = pattern.key(&root);
+                let root = variables.root.document();
+                let key = pattern.key(&Value::Raw(RawBsonRef::Document(&root)));
                 let mut owned_key = Vec::with_capacity(key.len());
                 for part in &key {
                     *bytes += part.bytes() + VALUE_OVERHEAD;
@@ -285,7 +298,11 @@ impl Accumulator {
                 let at = kept.partition_point(|(other, _)| pattern.compare(&views(other), &key).is_le());
                 kept.insert(at, (owned_key, owned(&value)?));
                 if kept.len() > *count {
-                    let (key, value) = if *last { kept.remove(0) } else { kept.remove(kept.len() - 1) };
+                    let (key, value) = if *last {
+                        kept.remove(0)
+                    } else {
+                        kept.remove(kept.len() - 1)
+                    };
                     let freed: usize = key.iter().chain([&value]).map(cost).sum();
                     *bytes = bytes.saturating_sub(freed);
                 }

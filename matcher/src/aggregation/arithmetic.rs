@@ -67,9 +67,7 @@ fn subtract<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
     let a = Number::of(left).ok_or_else(|| Kind::wrong(16556, expected, left))?;
     let b = Number::of(right).ok_or_else(|| Kind::wrong(16556, expected, right))?;
     let difference = match (&a, &b) {
-        (Number::Decimal(_), _) | (_, Number::Decimal(_)) => {
-            Number::Decimal(a.to_decimal().subtract(&b.to_decimal()))
-        }
+        (Number::Decimal(_), _) | (_, Number::Decimal(_)) => Number::Decimal(a.to_decimal().subtract(&b.to_decimal())),
         (Number::Double(_), _) | (_, Number::Double(_)) => Number::Double(a.to_f64() - b.to_f64()),
         _ => whole_result(&a, &b, |a, b| a - b),
     };
@@ -124,9 +122,7 @@ fn modulo<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
         return Err(Kind::WrongValue { problem, code: 16610 });
     }
     Ok(match (&a, &b) {
-        (Number::Decimal(_), _) | (_, Number::Decimal(_)) => {
-            Number::Decimal(a.to_decimal().remainder(&b.to_decimal()))
-        }
+        (Number::Decimal(_), _) | (_, Number::Decimal(_)) => Number::Decimal(a.to_decimal().remainder(&b.to_decimal())),
         (Number::Double(_), _) | (_, Number::Double(_)) => Number::Double(a.to_f64() % b.to_f64()),
         _ => whole_result(&a, &b, |a, b| a % b),
     }

@@ -17,10 +17,18 @@ pub(crate) const OPERATORS: &[Operator] = &[
     exactly("$first", 1, |values| end(values, 0)),
     exactly("$last", 1, |values| end(values, -1)),
     between("$slice", 2, 3, slice),
-    named("$firstN", COUNTED, (5_787_801, 5_787_901), |values| counted(values, Pick::First)),
-    named("$lastN", COUNTED, (5_787_801, 5_787_901), |values| counted(values, Pick::Last)),
-    named("$minN", COUNTED, (5_787_900, 5_787_901), |values| counted(values, Pick::Min)),
-    named("$maxN", COUNTED, (5_787_900, 5_787_901), |values| counted(values, Pick::Max)),
+    named("$firstN", COUNTED, (5_787_801, 5_787_901), |values| {
+        counted(values, Pick::First)
+    }),
+    named("$lastN", COUNTED, (5_787_801, 5_787_901), |values| {
+        counted(values, Pick::Last)
+    }),
+    named("$minN", COUNTED, (5_787_900, 5_787_901), |values| {
+        counted(values, Pick::Min)
+    }),
+    named("$maxN", COUNTED, (5_787_900, 5_787_901), |values| {
+        counted(values, Pick::Max)
+    }),
     between("$indexOfArray", 2, 4, index_of),
     exactly("$in", 2, |values| {
         let all = items(&values[1], 40081)?;
@@ -108,7 +116,11 @@ pub(crate) fn slice_bounds(length: usize, first: i32, count: Option<i32>) -> (us
             (0, magnitude.min(length))
         };
     };
-    let start = if first < 0 { length.saturating_sub(magnitude) } else { magnitude.min(length) };
+    let start = if first < 0 {
+        length.saturating_sub(magnitude)
+    } else {
+        magnitude.min(length)
+    };
     let count = usize::try_from(count).unwrap_or(0);
     (start, start.saturating_add(count).min(length))
 }
@@ -123,7 +135,9 @@ pub(crate) enum Pick {
 }
 
 fn counted<'a>(values: &[Option<Value<'a>>], pick: Pick) -> Result<Value<'a>, Kind> {
-    let [Some(n), Some(input)] = values else { return Ok(Value::NULL) };
+    let [Some(n), Some(input)] = values else {
+        return Ok(Value::NULL);
+    };
     let n = count_of(n)?;
     let mut all = items(input, 5_788_200)?.into_owned();
     match pick {
@@ -192,7 +206,9 @@ fn range<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
             return Err(Kind::wrong(codes.0, "numbers as start, end and step", value));
         }
         let problem = "start, end and step must be whole numbers of 32 bits";
-        whole_i32(value).map(i64::from).ok_or(Kind::WrongValue { problem, code: codes.1 })
+        whole_i32(value)
+            .map(i64::from)
+            .ok_or(Kind::WrongValue { problem, code: codes.1 })
     };
     let start = whole(&values[0], (34443, 34444))?;
     let end = whole(&values[1], (34445, 34446))?;
@@ -204,7 +220,9 @@ fn range<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
     let span = if step > 0 { end - start } else { start - end };
     let count = u64::try_from(span).map_or(0, |span| span.div_ceil(step.unsigned_abs()));
     if count > RANGE_MAX {
-        return Err(Kind::Memory { limit: DOCUMENT_BYTES_MAX });
+        return Err(Kind::Memory {
+            limit: DOCUMENT_BYTES_MAX,
+        });
     }
     let numbers = (0..count as i64).map(|at| Value::integer(start + at * step)).collect();
     Value::array(numbers)

@@ -46,9 +46,13 @@ impl Zone {
             None => Ok(Some(Zone::UTC)),
             Some(value) if value.is_nullish() => Ok(None),
             Some(value) => {
-                let text = value.as_str().ok_or_else(|| Kind::wrong(40517, "a string as timezone", value))?;
+                let text = value
+                    .as_str()
+                    .ok_or_else(|| Kind::wrong(40517, "a string as timezone", value))?;
                 let problem = "the timezone is neither an offset nor a name of the Olson database";
-                Zone::parse(text).map(Some).ok_or(Kind::WrongValue { problem, code: 40485 })
+                Zone::parse(text)
+                    .map(Some)
+                    .ok_or(Kind::WrongValue { problem, code: 40485 })
             }
         }
     }
@@ -91,15 +95,6 @@ impl Zone {
             }
         };
         Ok(local.and_utc().timestamp_millis() - i64::from(offset) * 1000)
-    }
-
-    /// The zone's abbreviation at an instant, or its offset when it has no name.
-    pub(crate) fn abbreviation(self, millis: i64) -> Result<String, Kind> {
-        Ok(match self {
-            Zone::Fixed(0) => "UTC".to_owned(),
-            Zone::Fixed(_) => String::new(),
-            Zone::Named(zone) => zone.offset_from_utc_datetime(&utc(millis)?).to_string(),
-        })
     }
 }
 
@@ -157,11 +152,12 @@ pub(crate) enum Unit {
 }
 
 pub(crate) const HOUR: i64 = 3_600_000;
-pub(crate) const DAY: i64 = 24 * HOUR;
 
 impl Unit {
     pub(crate) fn of(value: &Value<'_>, code: i32) -> Result<Unit, Kind> {
-        let text = value.as_str().ok_or_else(|| Kind::wrong(code, "a string as unit", value))?;
+        let text = value
+            .as_str()
+            .ok_or_else(|| Kind::wrong(code, "a string as unit", value))?;
         Ok(match text {
             "year" => Unit::Year,
             "quarter" => Unit::Quarter,
@@ -182,13 +178,19 @@ impl Unit {
 
 /// The day a week begins with: Sunday where nothing is said.
 pub(crate) fn week_start(value: Option<&Value<'_>>, code: i32) -> Result<Option<Weekday>, Kind> {
-    let Some(value) = value else { return Ok(Some(Weekday::Sun)) };
+    let Some(value) = value else {
+        return Ok(Some(Weekday::Sun));
+    };
     if value.is_nullish() {
         return Ok(None);
     }
-    let text = value.as_str().ok_or_else(|| Kind::wrong(code, "a string as startOfWeek", value))?;
+    let text = value
+        .as_str()
+        .ok_or_else(|| Kind::wrong(code, "a string as startOfWeek", value))?;
     let problem = "the start of the week is the name of a day, or its first three letters";
-    text.parse().map(Some).map_err(|_| Kind::WrongValue { problem, code: 9 })
+    text.parse()
+        .map(Some)
+        .map_err(|_| Kind::WrongValue { problem, code: 9 })
 }
 
 /// The instant `amount` units later. Months end where the target month does; days and longer
@@ -209,7 +211,11 @@ pub(crate) fn add(millis: i64, unit: Unit, amount: i64, zone: Zone) -> Result<i6
         let total = amount.checked_mul(each).ok_or(OUT_OF_RANGE)?;
         let local = zone.local(millis)?;
         let count = Days::new(total.unsigned_abs());
-        let moved = if total < 0 { local.checked_sub_days(count) } else { local.checked_add_days(count) };
+        let moved = if total < 0 {
+            local.checked_sub_days(count)
+        } else {
+            local.checked_add_days(count)
+        };
         zone.instant(moved.ok_or(OUT_OF_RANGE)?)
     };
     match unit {

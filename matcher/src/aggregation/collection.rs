@@ -115,7 +115,9 @@ fn variable<'d>(parser: &Parser, operator: &str, value: RawBsonRef<'d>) -> Resul
 }
 
 fn zip<'a>(values: &[Option<Value<'a>>]) -> Result<Value<'a>, Kind> {
-    let [Some(inputs), longest, defaults] = values else { return Ok(Value::NULL) };
+    let [Some(inputs), longest, defaults] = values else {
+        return Ok(Value::NULL);
+    };
     let refuse = |problem, code| Err(Kind::WrongValue { problem, code });
     let inputs = items(inputs, 34461)?;
     if inputs.is_empty() {
@@ -139,12 +141,17 @@ fn zip<'a>(values: &[Option<Value<'a>>]) -> Result<Value<'a>, Kind> {
     if inputs.iter().any(Value::is_nullish) {
         return Ok(Value::NULL);
     }
-    let inputs = inputs.iter().map(|input| items(input, 34468)).collect::<Result<Vec<_>, _>>()?;
+    let inputs = inputs
+        .iter()
+        .map(|input| items(input, 34468))
+        .collect::<Result<Vec<_>, _>>()?;
     let lengths = inputs.iter().map(|input| input.len());
     let length = if longest { lengths.max() } else { lengths.min() }.unwrap_or(0);
     // Shorter inputs are filled up, so the result can be larger than all of them.
     if length.saturating_mul(inputs.len()) > DOCUMENT_BYTES_MAX / 8 {
-        return Err(Kind::Memory { limit: DOCUMENT_BYTES_MAX });
+        return Err(Kind::Memory {
+            limit: DOCUMENT_BYTES_MAX,
+        });
     }
     let rows = (0..length).map(|row| {
         let cells = inputs.iter().enumerate().map(|(column, input)| {

@@ -18,7 +18,9 @@ use super::{date_format, date_parse};
 use crate::error::ParseError;
 
 pub(crate) const OPERATORS: &[Operator] = &[
-    exactly("$type", 1, |values| Ok(Value::Raw(RawBsonRef::String(values[0].type_name())))),
+    exactly("$type", 1, |values| {
+        Ok(Value::Raw(RawBsonRef::String(values[0].type_name())))
+    }),
     exactly("$isNumber", 1, |values| Ok(Value::bool(is_number(&values[0])))),
     special("$convert", parse_convert),
     exactly("$toBool", 1, |values| shorthand(&values[0], Target::Bool)),
@@ -72,8 +74,19 @@ impl Target {
                 "int" => Target::Int,
                 "long" => Target::Long,
                 "decimal" => Target::Decimal,
-                "object" | "array" | "binData" | "undefined" | "null" | "regex" | "dbPointer" | "javascript"
-                | "symbol" | "javascriptWithScope" | "timestamp" | "minKey" | "maxKey" => return Err(unknown),
+                "object"
+                | "array"
+                | "binData"
+                | "undefined"
+                | "null"
+                | "regex"
+                | "dbPointer"
+                | "javascript"
+                | "symbol"
+                | "javascriptWithScope"
+                | "timestamp"
+                | "minKey"
+                | "maxKey" => return Err(unknown),
                 _ => {
                     return Err(Kind::WrongValue {
                         problem: "the type to convert to is not known",
@@ -138,7 +151,11 @@ pub(crate) fn convert<'a>(input: &Value<'a>, to: &Value<'_>) -> Result<Value<'a>
 }
 
 fn shorthand<'a>(input: &Value<'a>, target: Target) -> Result<Value<'a>, Kind> {
-    if input.is_nullish() { Ok(Value::NULL) } else { into(input, target) }
+    if input.is_nullish() {
+        Ok(Value::NULL)
+    } else {
+        into(input, target)
+    }
 }
 
 fn into<'a>(input: &Value<'a>, target: Target) -> Result<Value<'a>, Kind> {
@@ -187,7 +204,9 @@ fn into<'a>(input: &Value<'a>, target: Target) -> Result<Value<'a>, Kind> {
                 let plain = text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
                 let special = matches!(text, "NaN" | "Infinity" | "inf" | "nan");
                 let double = text.parse().ok().filter(|_| plain || special);
-                return double.map(Value::double).ok_or_else(|| fail("the text is not a number"));
+                return double
+                    .map(Value::double)
+                    .ok_or_else(|| fail("the text is not a number"));
             }
             let number = scalar_number(input).ok_or_else(unsupported)?;
             let double = number.to_f64();
@@ -219,7 +238,9 @@ fn scalar_number(input: &Value<'_>) -> Option<Number> {
 fn to_long(input: &Value<'_>, fail: &impl Fn(&'static str) -> Kind) -> Result<i64, Kind> {
     if let Some(text) = input.as_str() {
         // Whole numbers in base ten only.
-        return text.parse().map_err(|_| fail("the text is not a whole number that fits"));
+        return text
+            .parse()
+            .map_err(|_| fail("the text is not a whole number that fits"));
     }
     let number = scalar_number(input).ok_or_else(|| fail("there is no such conversion"))?;
     truncated(&number).ok_or_else(|| fail("the number is not finite or does not fit"))
@@ -264,7 +285,11 @@ fn double_text(double: f64) -> String {
     if magnitude != 0.0 && !(1e-5..1e21).contains(&magnitude) {
         let text = format!("{double:e}");
         // An exponent always has a sign.
-        return if text.contains("e-") { text } else { text.replace('e', "e+") };
+        return if text.contains("e-") {
+            text
+        } else {
+            text.replace('e', "e+")
+        };
     }
     format!("{double}")
 }

@@ -70,7 +70,9 @@ pub(crate) const OPERATORS: &[Operator] = &[
     part("$year", |values| part_of(values, |t| t.year())),
     part("$month", |values| part_of(values, |t| t.month() as i32)),
     part("$dayOfMonth", |values| part_of(values, |t| t.day() as i32)),
-    part("$dayOfWeek", |values| part_of(values, |t| t.weekday().number_from_sunday() as i32)),
+    part("$dayOfWeek", |values| {
+        part_of(values, |t| t.weekday().number_from_sunday() as i32)
+    }),
     part("$dayOfYear", |values| part_of(values, |t| t.ordinal() as i32)),
     part("$hour", |values| part_of(values, |t| t.hour() as i32)),
     part("$minute", |values| part_of(values, |t| t.minute() as i32)),
@@ -79,13 +81,17 @@ pub(crate) const OPERATORS: &[Operator] = &[
     part("$week", |values| part_of(values, |t| week_of_year(t) as i32)),
     part("$isoWeek", |values| part_of(values, |t| t.iso_week().week() as i32)),
     part("$isoWeekYear", |values| part_of(values, |t| t.iso_week().year())),
-    part("$isoDayOfWeek", |values| part_of(values, |t| t.weekday().number_from_monday() as i32)),
+    part("$isoDayOfWeek", |values| {
+        part_of(values, |t| t.weekday().number_from_monday() as i32)
+    }),
     named("$dateToString", TO_STRING, (18629, 18534), to_string),
     named("$dateFromString", FROM_STRING, (40540, 40541), from_string),
     named("$dateToParts", TO_PARTS, (40524, 40520), to_parts),
     named("$dateFromParts", FROM_PARTS, (40519, 40518), from_parts),
     named("$dateAdd", SHIFT, (5_166_400, 5_166_401), |values| shift(values, false)),
-    named("$dateSubtract", SHIFT, (5_166_400, 5_166_401), |values| shift(values, true)),
+    named("$dateSubtract", SHIFT, (5_166_400, 5_166_401), |values| {
+        shift(values, true)
+    }),
     named("$dateDiff", DIFFERENCE, (5_166_301, 5_166_302), difference),
     named("$dateTrunc", TRUNCATE, (5_439_007, 5_439_008), truncate),
 ];
@@ -104,11 +110,15 @@ const fn part(name: &'static str, apply: Named) -> Operator {
 }
 
 fn part_of<'a>(values: &[Option<Value<'a>>], part: fn(&NaiveDateTime) -> i32) -> Result<Value<'a>, Kind> {
-    let [Some(date), zone] = values else { return Ok(Value::NULL) };
+    let [Some(date), zone] = values else {
+        return Ok(Value::NULL);
+    };
     if date.is_nullish() {
         return Ok(Value::NULL);
     }
-    let Some(zone) = Zone::from_argument(zone.as_ref())? else { return Ok(Value::NULL) };
+    let Some(zone) = Zone::from_argument(zone.as_ref())? else {
+        return Ok(Value::NULL);
+    };
     Ok(Value::int(part(&zone.local(instant_of(date, 16006)?)?)))
 }
 
@@ -122,14 +132,18 @@ pub(crate) fn week_of_year(time: &NaiveDateTime) -> u32 {
 }
 
 fn to_string<'a>(values: &[Option<Value<'a>>]) -> Result<Value<'a>, Kind> {
-    let [Some(date), zone, format, on_null] = values else { return Ok(Value::NULL) };
+    let [Some(date), zone, format, on_null] = values else {
+        return Ok(Value::NULL);
+    };
     if format.as_ref().is_some_and(Value::is_nullish) {
         return Ok(Value::NULL);
     }
     if date.is_nullish() {
         return Ok(on_null.clone().unwrap_or(Value::NULL));
     }
-    let Some(parsed) = Zone::from_argument(zone.as_ref())? else { return Ok(Value::NULL) };
+    let Some(parsed) = Zone::from_argument(zone.as_ref())? else {
+        return Ok(Value::NULL);
+    };
     let format = match format {
         Some(format) => format
             .as_str()
@@ -141,11 +155,15 @@ fn to_string<'a>(values: &[Option<Value<'a>>]) -> Result<Value<'a>, Kind> {
 }
 
 fn from_string<'a>(values: &[Option<Value<'a>>]) -> Result<Value<'a>, Kind> {
-    let [Some(text), zone, format, on_null, on_error] = values else { return Ok(Value::NULL) };
+    let [Some(text), zone, format, on_null, on_error] = values else {
+        return Ok(Value::NULL);
+    };
     if text.is_nullish() {
         return Ok(on_null.clone().unwrap_or(Value::NULL));
     }
-    let Some(parsed) = Zone::from_argument(zone.as_ref())? else { return Ok(Value::NULL) };
+    let Some(parsed) = Zone::from_argument(zone.as_ref())? else {
+        return Ok(Value::NULL);
+    };
     let format = match format {
         None => None,
         Some(format) if format.is_nullish() => return Ok(Value::NULL),
@@ -169,14 +187,18 @@ fn from_string<'a>(values: &[Option<Value<'a>>]) -> Result<Value<'a>, Kind> {
 }
 
 fn to_parts<'a>(values: &[Option<Value<'a>>]) -> Result<Value<'a>, Kind> {
-    let [Some(date), zone, iso] = values else { return Ok(Value::NULL) };
+    let [Some(date), zone, iso] = values else {
+        return Ok(Value::NULL);
+    };
     let iso = match iso {
         None | Some(Value::Raw(RawBsonRef::Boolean(false))) => false,
         Some(Value::Raw(RawBsonRef::Boolean(true))) => true,
         Some(value) if value.is_nullish() => return Ok(Value::NULL),
         Some(value) => return Err(Kind::wrong(40521, "a boolean as iso8601", value)),
     };
-    let Some(zone) = Zone::from_argument(zone.as_ref())? else { return Ok(Value::NULL) };
+    let Some(zone) = Zone::from_argument(zone.as_ref())? else {
+        return Ok(Value::NULL);
+    };
     if date.is_nullish() {
         return Ok(Value::NULL);
     }
@@ -203,25 +225,47 @@ fn to_parts<'a>(values: &[Option<Value<'a>>]) -> Result<Value<'a>, Kind> {
         ("millisecond", millisecond(&time) as i32),
     ];
     let parts = day.into_iter().chain(clock);
-    Value::document(parts.map(|(name, part)| (Cow::Borrowed(name), Value::int(part))).collect())
+    Value::document(
+        parts
+            .map(|(name, part)| (Cow::Borrowed(name), Value::int(part)))
+            .collect(),
+    )
 }
 
 fn from_parts<'a>(values: &[Option<Value<'a>>]) -> Result<Value<'a>, Kind> {
-    let [year, month, day, hour, minute, second, milli, zone, iso_year, iso_week, iso_day] = values else {
+    let [
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+        milli,
+        zone,
+        iso_year,
+        iso_week,
+        iso_day,
+    ] = values
+    else {
         return Ok(Value::NULL);
     };
     let refuse = |problem, code| Err(Kind::WrongValue { problem, code });
     if year.is_some() == iso_year.is_some() {
         return refuse("needs either year or isoWeekYear", 40516);
     }
-    let (calendar_parts, iso_parts) = (month.is_some() || day.is_some(), iso_week.is_some() || iso_day.is_some());
+    let (calendar_parts, iso_parts) = (
+        month.is_some() || day.is_some(),
+        iso_week.is_some() || iso_day.is_some(),
+    );
     if year.is_some() && iso_parts || iso_year.is_some() && calendar_parts {
         return refuse("parts of the calendar and of ISO weeks cannot be mixed", 40489);
     }
     if values.iter().flatten().any(Value::is_nullish) {
         return Ok(Value::NULL);
     }
-    let Some(zone) = Zone::from_argument(zone.as_ref())? else { return Ok(Value::NULL) };
+    let Some(zone) = Zone::from_argument(zone.as_ref())? else {
+        return Ok(Value::NULL);
+    };
     let part = |value: &Option<Value<'_>>, default: i64| match value {
         None => Ok(default),
         Some(value) => {
@@ -262,12 +306,20 @@ fn shift<'a>(values: &[Option<Value<'a>>], back: bool) -> Result<Value<'a>, Kind
     if values.iter().flatten().any(Value::is_nullish) {
         return Ok(Value::NULL);
     }
-    let [Some(start), Some(unit), Some(amount), zone] = values else { return Ok(Value::NULL) };
+    let [Some(start), Some(unit), Some(amount), zone] = values else {
+        return Ok(Value::NULL);
+    };
     let start = instant_of(start, 5_166_403)?;
     let unit = Unit::of(unit, 5_166_404)?;
     let amount = whole_i64(amount).ok_or_else(|| Kind::wrong(5_166_405, "a whole number as amount", amount))?;
-    let amount = if back { amount.checked_neg().ok_or(OUT_OF_RANGE)? } else { amount };
-    let Some(zone) = Zone::from_argument(zone.as_ref())? else { return Ok(Value::NULL) };
+    let amount = if back {
+        amount.checked_neg().ok_or(OUT_OF_RANGE)?
+    } else {
+        amount
+    };
+    let Some(zone) = Zone::from_argument(zone.as_ref())? else {
+        return Ok(Value::NULL);
+    };
     calendar::add(start, unit, amount, zone).map(Value::date)
 }
 
@@ -275,7 +327,9 @@ fn difference<'a>(values: &[Option<Value<'a>>]) -> Result<Value<'a>, Kind> {
     if values.iter().flatten().any(Value::is_nullish) {
         return Ok(Value::NULL);
     }
-    let [Some(start), Some(end), Some(unit), zone, first] = values else { return Ok(Value::NULL) };
+    let [Some(start), Some(end), Some(unit), zone, first] = values else {
+        return Ok(Value::NULL);
+    };
     let start = instant_of(start, 5_166_307)?;
     let end = instant_of(end, 5_166_307)?;
     let unit = Unit::of(unit, 5_439_013)?;
@@ -293,7 +347,9 @@ fn truncate<'a>(values: &[Option<Value<'a>>]) -> Result<Value<'a>, Kind> {
     if values.iter().flatten().any(Value::is_nullish) {
         return Ok(Value::NULL);
     }
-    let [Some(date), Some(unit), size, zone, first] = values else { return Ok(Value::NULL) };
+    let [Some(date), Some(unit), size, zone, first] = values else {
+        return Ok(Value::NULL);
+    };
     let date = instant_of(date, 5_439_012)?;
     let unit = Unit::of(unit, 5_439_013)?;
     let size = match size {

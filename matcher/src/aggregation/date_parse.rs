@@ -188,7 +188,12 @@ impl Reader<'_> {
     }
 
     fn month(&mut self, letters: usize) -> Result<u32, Kind> {
-        let end = self.rest.bytes().take(letters).take_while(u8::is_ascii_alphabetic).count();
+        let end = self
+            .rest
+            .bytes()
+            .take(letters)
+            .take_while(u8::is_ascii_alphabetic)
+            .count();
         let (name, rest) = self.rest.split_at(end);
         self.rest = rest;
         let month: chrono::Month = name.parse().map_err(|_| FAILED)?;
@@ -203,7 +208,9 @@ impl Found {
                 iso_year: Some(year), ..
             } => {
                 let day = self.iso_day.unwrap_or(1);
-                let weekday = u8::try_from(day).ok().and_then(|day| Weekday::try_from(day.checked_sub(1)?).ok());
+                let weekday = u8::try_from(day)
+                    .ok()
+                    .and_then(|day| Weekday::try_from(day.checked_sub(1)?).ok());
                 let weekday = weekday.ok_or(FAILED)?;
                 NaiveDate::from_isoywd_opt(year, self.iso_week.unwrap_or(1), weekday)
             }

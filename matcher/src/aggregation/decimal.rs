@@ -125,7 +125,11 @@ impl Decimal {
     }
 
     pub(crate) fn abs(&self) -> Decimal {
-        if self.is_negative() { self.negate() } else { self.clone() }
+        if self.is_negative() {
+            self.negate()
+        } else {
+            self.clone()
+        }
     }
 
     pub(crate) fn add(&self, other: &Decimal) -> Decimal {
@@ -157,9 +161,7 @@ impl Decimal {
                 // A hundred digits: enough that rounding them again cannot go wrong.
                 Decimal::Finite(a / b).rounded()
             }
-            (Decimal::Infinity(_), Decimal::Finite(_)) => {
-                Decimal::Infinity(self.is_negative() != other.is_negative())
-            }
+            (Decimal::Infinity(_), Decimal::Finite(_)) => Decimal::Infinity(self.is_negative() != other.is_negative()),
             (Decimal::Finite(_), Decimal::Infinity(_)) => Decimal::from(0),
             _ => Decimal::NaN,
         }

@@ -17,11 +17,19 @@ pub struct AggregationError {
 }
 
 fn prefix(operator: &str) -> String {
-    if operator.is_empty() { String::new() } else { format!("{operator}: ") }
+    if operator.is_empty() {
+        String::new()
+    } else {
+        format!("{operator}: ")
+    }
 }
 
 fn place(path: &str) -> String {
-    if path.is_empty() { String::new() } else { format!(" at `{path}`") }
+    if path.is_empty() {
+        String::new()
+    } else {
+        format!(" at `{path}`")
+    }
 }
 
 /// What was wrong with the values.

@@ -15,8 +15,12 @@ use super::value::Value;
 
 pub(crate) const OPERATORS: &[Operator] = &[
     exactly("$abs", 1, |values| unary(values, abs)),
-    exactly("$ceil", 1, |values| unary(values, |n| whole(n, RoundingMode::Ceiling, f64::ceil))),
-    exactly("$floor", 1, |values| unary(values, |n| whole(n, RoundingMode::Floor, f64::floor))),
+    exactly("$ceil", 1, |values| {
+        unary(values, |n| whole(n, RoundingMode::Ceiling, f64::ceil))
+    }),
+    exactly("$floor", 1, |values| {
+        unary(values, |n| whole(n, RoundingMode::Floor, f64::floor))
+    }),
     between("$round", 1, 2, |values| rounded(values, RoundingMode::HalfEven)),
     between("$trunc", 1, 2, |values| rounded(values, RoundingMode::Down)),
     exactly("$sqrt", 1, |values| unary(values, sqrt)),
@@ -77,7 +81,11 @@ fn number(value: &Value<'_>, code: i32) -> Result<Number, Kind> {
 }
 
 fn double(number: &Number) -> Result<f64, Kind> {
-    if number.is_decimal() { Err(UNSUPPORTED) } else { Ok(number.to_f64()) }
+    if number.is_decimal() {
+        Err(UNSUPPORTED)
+    } else {
+        Ok(number.to_f64())
+    }
 }
 
 fn abs(number: Number) -> Result<Number, Kind> {

@@ -101,16 +101,6 @@ pub(crate) fn whole_i32(value: &Value<'_>) -> Option<i32> {
 pub(crate) fn is_number(value: &Value<'_>) -> bool {
     matches!(
         value,
-        Value::Raw(
-            RawBsonRef::Int32(_) | RawBsonRef::Int64(_) | RawBsonRef::Double(_) | RawBsonRef::Decimal128(_)
-        )
+        Value::Raw(RawBsonRef::Int32(_) | RawBsonRef::Int64(_) | RawBsonRef::Double(_) | RawBsonRef::Decimal128(_))
     )
-}
-
-pub(crate) fn is_nan(value: &Value<'_>) -> bool {
-    match Number::of(value) {
-        Some(Number::Double(double)) => double.is_nan(),
-        Some(Number::Decimal(decimal)) => matches!(decimal, Decimal::NaN),
-        _ => false,
-    }
 }

@@ -47,8 +47,11 @@ pub(crate) fn merge_into<'a>(fields: &mut Vec<Field<'a>>, value: &Value<'a>) -> 
         return Ok(());
     }
     // Many fields are found by name, not by looking at each.
-    let mut places: std::collections::HashMap<Cow<'a, str>, usize> =
-        fields.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
+    let mut places: std::collections::HashMap<Cow<'a, str>, usize> = fields
+        .iter()
+        .enumerate()
+        .map(|(at, (name, _))| (name.clone(), at))
+        .collect();
     for (name, value) in added.iter() {
         match places.get(name) {
             Some(at) => fields[*at].1 = value.clone(),
@@ -78,7 +81,10 @@ fn get_field(parser: &mut Parser, operator: &'static str, value: RawBsonRef<'_>)
     let (mut field, mut input) = (None, None);
     match value {
         RawBsonRef::Document(document)
-            if parser.fields(document)?.first().is_none_or(|(name, _)| !name.starts_with('$')) =>
+            if parser
+                .fields(document)?
+                .first()
+                .is_none_or(|(name, _)| !name.starts_with('$')) =>
         {
             for (name, value) in parser.fields(document)? {
                 let argument = match name {
@@ -110,7 +116,11 @@ fn get_field(parser: &mut Parser, operator: &'static str, value: RawBsonRef<'_>)
             if values[1].is_document() || values[1].is_missing() {
                 return Ok(values[1].field(name));
             }
-            Ok(if values[1].is_nullish() { Value::NULL } else { Value::Missing })
+            Ok(if values[1].is_nullish() {
+                Value::NULL
+            } else {
+                Value::Missing
+            })
         },
         arguments: vec![field, input],
     })
@@ -146,7 +156,11 @@ fn set_field(parser: &mut Parser, operator: &'static str, value: RawBsonRef<'_>)
                 return Err(Kind::wrong(4_161_105, "a document as input", input));
             };
             let mut fields = fields.into_owned();
-            put(&mut fields, Cow::Owned(name.as_str().unwrap_or_default().to_owned()), new.clone());
+            put(
+                &mut fields,
+                Cow::Owned(name.as_str().unwrap_or_default().to_owned()),
+                new.clone(),
+            );
             Value::document(fields)
         },
         arguments: vec![field, input, new],
@@ -179,7 +193,11 @@ fn to_object<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
     let mut places = std::collections::HashMap::new();
     let mut fields: Vec<Field<'a>> = Vec::with_capacity(pairs.len());
     for pair in pairs.iter() {
-        let (name, value) = if documents { from_document(pair)? } else { from_pair(pair)? };
+        let (name, value) = if documents {
+            from_document(pair)?
+        } else {
+            from_pair(pair)?
+        };
         if name.contains('\0') {
             return Err(Kind::ZeroByte);
         }

@@ -387,5 +387,7 @@ impl Parser {
 }
 
 fn begins_with_operator(document: &RawDocument) -> bool {
-    Elements::new(document).next().is_some_and(|first| first.name.first() == Some(&b'$'))
+    Elements::new(document)
+        .next()
+        .is_some_and(|first| first.name.first() == Some(&b'$'))
 }

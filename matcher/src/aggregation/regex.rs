@@ -74,7 +74,11 @@ fn parse(parser: &mut Parser, operator: &'static str, value: RawBsonRef<'_>) -> 
         // Wrong types are reported where they are met.
         Some(Err(_)) => None,
     };
-    let (regex, options) = if compiled.is_some() { (None, None) } else { (Some(regex), options) };
+    let (regex, options) = if compiled.is_some() {
+        (None, None)
+    } else {
+        (Some(regex), options)
+    };
     let mode = match operator {
         "$regexMatch" => Mode::Match,
         "$regexFind" => Mode::Find,
@@ -90,6 +94,12 @@ fn parse(parser: &mut Parser, operator: &'static str, value: RawBsonRef<'_>) -> 
 }
 
 impl RegexCall {
+    pub(crate) fn parts(&mut self) -> impl Iterator<Item = &mut Tree> {
+        [Some(&mut self.input), self.regex.as_mut(), self.options.as_mut()]
+            .into_iter()
+            .flatten()
+    }
+
     pub(crate) fn apply<'a>(
         &self,
         input: &Value<'a>,
@@ -109,7 +119,9 @@ impl RegexCall {
             (None, Some(regex)) if !regex.is_nullish() => Arc::new(compile(regex, options)?),
             _ => return Ok(nothing),
         };
-        let Some(input) = input.as_str() else { return Ok(nothing) };
+        let Some(input) = input.as_str() else {
+            return Ok(nothing);
+        };
         match self.mode {
             Mode::Match => Ok(Value::bool(regex.is_match(input).map_err(|_| GAVE_UP)?)),
             Mode::Find => match regex.captures(input).map_err(|_| GAVE_UP)? {
@@ -133,7 +145,9 @@ const GAVE_UP: Kind = Kind::WrongValue {
 };
 
 fn found<'a>(input: &str, captures: &Captures<'_, str>) -> Result<Value<'a>, Kind> {
-    let Some(whole) = captures.get(0) else { return Ok(Value::NULL) };
+    let Some(whole) = captures.get(0) else {
+        return Ok(Value::NULL);
+    };
     let at = input[..whole.start()].chars().count();
     let mut groups = Vec::with_capacity(captures.len() - 1);
     for group in captures.iter().skip(1) {

@@ -104,7 +104,11 @@ fn key_at<'a>(value: &Value<'a>, path: &[Box<str>], descending: bool) -> Value<'
     let Some(items) = found.items() else {
         return if found.is_missing() { Value::NULL } else { found };
     };
-    let best = if descending { items.iter().max_by(|a, b| order(a, b)) } else { items.iter().min_by(|a, b| order(a, b)) };
+    let best = if descending {
+        items.iter().max_by(|a, b| order(a, b))
+    } else {
+        items.iter().min_by(|a, b| order(a, b))
+    };
     best.cloned().unwrap_or(Value::Raw(RawBsonRef::Undefined))
 }
 

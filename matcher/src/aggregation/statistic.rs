@@ -29,7 +29,11 @@ pub(crate) const OPERATORS: &[Operator] = &[
                 count += 1;
             }
         });
-        Ok(if count == 0 { Value::NULL } else { sum.mean(count).into_value() })
+        Ok(if count == 0 {
+            Value::NULL
+        } else {
+            sum.mean(count).into_value()
+        })
     }),
     any("$min", |values| Ok(best(values, |new, old| order(new, old).is_lt()))),
     any("$max", |values| Ok(best(values, |new, old| order(new, old).is_gt()))),

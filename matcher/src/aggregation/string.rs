@@ -128,7 +128,9 @@ fn index_of_code_points<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
         return Ok(Value::int(-1));
     }
     let found = find(haystack.as_bytes(), needle.as_bytes(), byte(start), byte(end));
-    let found = found.and_then(|at| haystack.get(..at)).map(|before| before.chars().count());
+    let found = found
+        .and_then(|at| haystack.get(..at))
+        .map(|before| before.chars().count());
     Ok(Value::integer(found.map_or(-1, |at| at as i64)))
 }
 

@@ -77,7 +77,9 @@ impl Sum {
         if self.double.used {
             total = total.add(&Decimal::from_f64(self.double.total()));
         }
-        self.decimal.as_ref().map_or(total.clone(), |decimal| decimal.add(&total))
+        self.decimal
+            .as_ref()
+            .map_or(total.clone(), |decimal| decimal.add(&total))
     }
 }
 

@@ -22,8 +22,12 @@ const REPLACE: &[Argument] = &[
 ];
 
 pub(crate) const OPERATORS: &[Operator] = &[
-    exactly("$toLower", 1, |values| Value::text(&coerced(&values[0])?.to_ascii_lowercase())),
-    exactly("$toUpper", 1, |values| Value::text(&coerced(&values[0])?.to_ascii_uppercase())),
+    exactly("$toLower", 1, |values| {
+        Value::text(&coerced(&values[0])?.to_ascii_lowercase())
+    }),
+    exactly("$toUpper", 1, |values| {
+        Value::text(&coerced(&values[0])?.to_ascii_uppercase())
+    }),
     exactly("$strcasecmp", 2, |values| {
         let (a, b) = (coerced(&values[0])?, coerced(&values[1])?);
         let order = a.to_ascii_uppercase().cmp(&b.to_ascii_uppercase());
@@ -33,7 +37,9 @@ pub(crate) const OPERATORS: &[Operator] = &[
     named("$ltrim", TRIM, (50694, 50696), |values| trim(values, true, false)),
     named("$rtrim", TRIM, (50694, 50696), |values| trim(values, false, true)),
     named("$replaceOne", REPLACE, (51751, 51750), |values| replace(values, 1)),
-    named("$replaceAll", REPLACE, (51751, 51750), |values| replace(values, usize::MAX)),
+    named("$replaceAll", REPLACE, (51751, 51750), |values| {
+        replace(values, usize::MAX)
+    }),
 ];
 
 /// The value as a string, where MongoDB coerces: strings, numbers, dates, timestamps; nothing is
@@ -66,7 +72,9 @@ const WHITE_SPACE: &[char] = &[
 ];
 
 fn trim<'a>(values: &[Option<Value<'a>>], left: bool, right: bool) -> Result<Value<'a>, Kind> {
-    let [Some(input), chars] = values else { return Ok(Value::NULL) };
+    let [Some(input), chars] = values else {
+        return Ok(Value::NULL);
+    };
     if input.is_nullish() || chars.as_ref().is_some_and(Value::is_nullish) {
         return Ok(Value::NULL);
     }
@@ -86,7 +94,9 @@ fn trim<'a>(values: &[Option<Value<'a>>], left: bool, right: bool) -> Result<Val
 }
 
 fn replace<'a>(values: &[Option<Value<'a>>], most: usize) -> Result<Value<'a>, Kind> {
-    let [Some(input), Some(find), Some(replacement)] = values else { return Ok(Value::NULL) };
+    let [Some(input), Some(find), Some(replacement)] = values else {
+        return Ok(Value::NULL);
+    };
     // Types are checked even where another argument is null.
     for (value, code) in [(input, 51746), (find, 51745), (replacement, 51744)] {
         if !value.is_nullish() {

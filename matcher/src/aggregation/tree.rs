@@ -202,8 +202,9 @@ impl<'a> Frame<'a> {
         match path.split_first() {
             Some((name, rest)) => Value::found(self.root.field(name)).walk(rest),
             None => match self.root.document() {
-                Some(document) => Ok(Value::Raw(RawBsonRef::Document(document))),
-                None => Err(Kind::Unsupported {
+                Cow::Borrowed(document) => Ok(Value::Raw(RawBsonRef::Document(document))),
+                // Whoever has such a root builds the document first: see `needs_document`.
+                Cow::Owned(_) => Err(Kind::Unsupported {
                     feature: "$$ROOT as a whole on something that is not a stored document; name its fields",
                 }),
             },
@@ -387,6 +388,60 @@ impl Call {
                 Ok(call.apply(&input, regex.as_ref(), options.as_ref())?)
             }
             Body::Random => Ok(Value::double(fastrand::f64())),
+        }
+    }
+}
+
+impl Tree {
+    /// Visits the paths that begin at the root.
+    pub(crate) fn roots(&mut self, visit: &mut impl FnMut(&mut Box<[Box<str>]>)) {
+        match self {
+            Tree::Root(path) => visit(path),
+            Tree::Array(items) => items.iter_mut().for_each(|item| item.roots(visit)),
+            Tree::Object(fields) => fields.iter_mut().for_each(|(_, value)| value.roots(visit)),
+            Tree::Call(call) => call.body.parts(&mut |part| part.roots(visit)),
+            Tree::Constant(_) | Tree::Missing | Tree::Now | Tree::Variable { .. } => {}
+        }
+    }
+}
+
+impl Body {
+    /// Visits the expressions it consists of.
+    fn parts(&mut self, visit: &mut dyn FnMut(&mut Tree)) {
+        match self {
+            Body::Positional { arguments: parts, .. } | Body::And(parts) | Body::Or(parts) | Body::IfNull(parts) => {
+                parts.iter_mut().for_each(visit);
+            }
+            Body::Named { arguments, .. } => arguments.iter_mut().flatten().for_each(visit),
+            Body::Cond {
+                condition,
+                then,
+                otherwise,
+            } => [condition, then, otherwise].into_iter().for_each(visit),
+            Body::Switch { branches, default } => {
+                let branches = branches.iter_mut().flat_map(|(case, then)| [case, then]);
+                branches.chain(default).for_each(visit);
+            }
+            Body::Let { bindings, body } => bindings.iter_mut().map(|(_, tree)| tree).chain([body]).for_each(visit),
+            Body::Map { input, body, .. } => [input, body].into_iter().for_each(visit),
+            Body::Filter {
+                input,
+                condition,
+                limit,
+                ..
+            } => [input, condition].into_iter().chain(limit).for_each(visit),
+            Body::Reduce {
+                input, initial, body, ..
+            } => [input, initial, body].into_iter().for_each(visit),
+            Body::SortArray { input, .. } => visit(input),
+            Body::Convert {
+                input,
+                to,
+                on_error,
+                on_null,
+            } => [input, to].into_iter().chain(on_error).chain(on_null).for_each(visit),
+            Body::Regex(call) => call.parts().for_each(visit),
+            Body::Random => {}
         }
     }
 }

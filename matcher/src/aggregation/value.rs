@@ -15,9 +15,10 @@ use std::sync::Arc;
 use bson::raw::{CStr, RawBsonRef};
 use bson::{DateTime, RawArrayBuf, RawBson, RawDocument, RawDocumentBuf};
 
-use super::error::AggregationErrorKind as Kind;
+use super::error::{AggregationError, AggregationErrorKind as Kind};
 use crate::elements::{self, Elements};
 use crate::error::type_name;
+use crate::evaluate::EvaluateError;
 use crate::validate::{DEPTH_MAX, DOCUMENT_BYTES_MAX};
 
 /// A name and a value of a computed document.
@@ -294,8 +295,8 @@ impl<'a> Value<'a> {
     /// The value as BSON of its own; `None` when it is missing.
     ///
     /// Fails when a computed name holds a zero byte.
-    pub fn into_bson(self) -> Result<Option<RawBson>, super::AggregationError> {
-        Ok(self.encode()?)
+    pub fn into_bson(self) -> Result<Option<RawBson>, EvaluateError> {
+        self.encode().map_err(|kind| AggregationError::from(kind).into())
     }
 
     pub(crate) fn encode(&self) -> Result<Option<RawBson>, Kind> {
@@ -343,7 +344,9 @@ pub(crate) fn fields_of(document: &RawDocument) -> Vec<Field<'_>> {
     let mut fields = Vec::new();
     let mut elements = Elements::new(document);
     while let Some((element, value)) = elements.next_value() {
-        let Ok(name) = std::str::from_utf8(element.name) else { break };
+        let Ok(name) = std::str::from_utf8(element.name) else {
+            break;
+        };
         fields.push((Cow::Borrowed(name), Value::Raw(value)));
     }
     fields
