@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::aggregation::AggregationError;
+use crate::aggregation::{AggregationError, AggregationErrorKind};
 
 /// Evaluation failed; the predicate has no answer for this document.
 ///
@@ -54,6 +54,13 @@ impl From<AggregationError> for EvaluateError {
     #[cold]
     fn from(error: AggregationError) -> EvaluateError {
         EvaluateErrorKind::from(error).into()
+    }
+}
+
+impl From<AggregationErrorKind> for EvaluateError {
+    #[cold]
+    fn from(kind: AggregationErrorKind) -> EvaluateError {
+        AggregationError::from(kind).into()
     }
 }
 

@@ -67,7 +67,7 @@ const TRUNCATE: &[Argument] = &[
 ];
 
 pub(crate) const OPERATORS: &[Operator] = &[
-    part("$year", |values| part_of(values, |t| t.year())),
+    part("$year", |values| part_of(values, Datelike::year)),
     part("$month", |values| part_of(values, |t| t.month() as i32)),
     part("$dayOfMonth", |values| part_of(values, |t| t.day() as i32)),
     part("$dayOfWeek", |values| {

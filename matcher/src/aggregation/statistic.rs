@@ -41,13 +41,13 @@ pub(crate) const OPERATORS: &[Operator] = &[
     any("$stdDevSamp", |values| deviation(values, Deviation::sample)),
 ];
 
-fn each<'a>(values: &[Value<'a>], mut visit: impl FnMut(&Value<'a>)) {
+fn each<'a>(values: &[Value<'a>], visit: impl FnMut(&Value<'a>)) {
     if let [one] = values
         && let Some(items) = one.items()
     {
         items.iter().for_each(visit);
     } else {
-        values.iter().for_each(|value| visit(value));
+        values.iter().for_each(visit);
     }
 }
 

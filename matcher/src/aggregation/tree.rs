@@ -177,7 +177,7 @@ impl Tree {
             Tree::Constant(constant) => Value::Raw(constant.get()),
             Tree::Missing => Value::Missing,
             Tree::Now => Value::Raw(RawBsonRef::DateTime(*frame.now.get_or_insert_with(DateTime::now))),
-            Tree::Root(path) => frame.from_root(path)?,
+            Tree::Root(path) => frame.root_path(path)?,
             Tree::Variable { slot, path } => match frame.slots.get(*slot) {
                 Some(value) => value.walk(path)?,
                 None => Value::Missing,
@@ -198,7 +198,7 @@ impl Tree {
 }
 
 impl<'a> Frame<'a> {
-    fn from_root(&self, path: &[Box<str>]) -> Result<Value<'a>, Kind> {
+    fn root_path(&self, path: &[Box<str>]) -> Result<Value<'a>, Kind> {
         match path.split_first() {
             Some((name, rest)) => Value::found(self.root.field(name)).walk(rest),
             None => match self.root.document() {

@@ -13,6 +13,7 @@ use super::{IdEffect, encode_fields, fields_of};
 use crate::aggregation::{
     AggregationError, AggregationErrorKind as Kind, Field, Value, ValueExpression, Variables, put, slice_bounds,
 };
+use crate::evaluate::EvaluateError;
 use crate::expression::Expression;
 use crate::validate::DEPTH_MAX;
 
@@ -64,7 +65,7 @@ impl Projection {
         &self,
         document: &RawDocument,
         variables: &Variables<'_>,
-    ) -> Result<RawDocumentBuf, AggregationError> {
+    ) -> Result<RawDocumentBuf, EvaluateError> {
         self.apply_matched(document, variables, None)
     }
 
@@ -73,7 +74,7 @@ impl Projection {
         document: &RawDocument,
         variables: &Variables<'_>,
         matched: Matched,
-    ) -> Result<RawDocumentBuf, AggregationError> {
+    ) -> Result<RawDocumentBuf, EvaluateError> {
         let kept = match self.mode {
             Mode::Addition => fields_of(document),
             mode => self.root.select(fields_of(document), mode, matched, 0)?,
@@ -116,7 +117,7 @@ impl Level {
         mode: Mode,
         matched: Matched,
         depth: usize,
-    ) -> Result<Vec<Field<'a>>, AggregationError> {
+    ) -> Result<Vec<Field<'a>>, EvaluateError> {
         let mut selected = Vec::with_capacity(fields.len());
         for (name, value) in fields {
             let value = match self.get(&name) {
@@ -126,7 +127,7 @@ impl Level {
                 None | Some(Rule::Keep | Rule::Compute(_)) => value,
                 Some(Rule::Nested(level)) => level.select_in(value, mode, matched, depth + 1)?,
                 Some(Rule::Slice { first, count }) => slice(value, *first, *count)?,
-                Some(Rule::ElemMatch(expression)) => first_match(value, expression)?,
+                Some(Rule::ElemMatch(expression)) => first_match(&value, expression)?,
                 Some(Rule::Positional) => positional(value, matched)?,
             };
             if !value.is_missing() {
@@ -142,7 +143,7 @@ impl Level {
         mode: Mode,
         matched: Matched,
         depth: usize,
-    ) -> Result<Value<'a>, AggregationError> {
+    ) -> Result<Value<'a>, EvaluateError> {
         within(depth)?;
         if let Some(fields) = value.fields() {
             let fields = self.select(fields.into_owned(), mode, matched, depth)?;
@@ -167,7 +168,7 @@ impl Level {
         fields: Vec<Field<'a>>,
         variables: &Variables<'a>,
         depth: usize,
-    ) -> Result<Vec<Field<'a>>, AggregationError> {
+    ) -> Result<Vec<Field<'a>>, EvaluateError> {
         let mut fields = fields;
         for (name, rule) in &self.entries {
             match rule {
@@ -178,7 +179,7 @@ impl Level {
                 Rule::Nested(level) if level.computes() => {
                     let old = fields.iter().find(|(field, _)| **field == **name);
                     let old = old.map_or(Value::Missing, |(_, value)| value.clone());
-                    let value = level.compute_in(old, variables, depth + 1)?;
+                    let value = level.compute_in(&old, variables, depth + 1)?;
                     put(&mut fields, Cow::Borrowed(name), value);
                 }
                 _ => {}
@@ -190,14 +191,13 @@ impl Level {
 
     fn compute_in<'a>(
         &'a self,
-        value: Value<'a>,
+        value: &Value<'a>,
         variables: &Variables<'a>,
         depth: usize,
-    ) -> Result<Value<'a>, AggregationError> {
+    ) -> Result<Value<'a>, EvaluateError> {
         within(depth)?;
         if let Some(items) = value.items() {
-            let items = items.into_owned().into_iter();
-            let computed = items.map(|item| self.compute_in(item, variables, depth + 1));
+            let computed = items.iter().map(|item| self.compute_in(item, variables, depth + 1));
             return Ok(Value::array(computed.collect::<Result<_, _>>()?)?);
         }
         // Anything but a document gives way to one.
@@ -210,7 +210,7 @@ fn within(depth: usize) -> Result<(), Kind> {
     if depth > DEPTH_MAX { Err(Kind::TooDeep) } else { Ok(()) }
 }
 
-fn slice(value: Value<'_>, first: i32, count: Option<i32>) -> Result<Value<'_>, AggregationError> {
+fn slice(value: Value<'_>, first: i32, count: Option<i32>) -> Result<Value<'_>, EvaluateError> {
     let Some(items) = value.items() else { return Ok(value) };
     let (start, end) = slice_bounds(items.len(), first, count);
     let part = items[start..end].to_vec();
@@ -218,29 +218,20 @@ fn slice(value: Value<'_>, first: i32, count: Option<i32>) -> Result<Value<'_>, 
     Ok(Value::array(part)?)
 }
 
-fn first_match<'a>(value: Value<'a>, expression: &Expression) -> Result<Value<'a>, AggregationError> {
+fn first_match<'a>(value: &Value<'a>, expression: &Expression) -> Result<Value<'a>, EvaluateError> {
     let Some(items) = value.items() else {
         return Ok(Value::Missing);
     };
     for item in items.iter() {
         let alone = encode_fields(&[(Cow::Borrowed("v"), Value::array(vec![item.clone()])?)])?;
-        let matches = expression.matches(&alone).map_err(|_| {
-            AggregationError::new(
-                "$elemMatch",
-                Kind::WrongValue {
-                    problem: "the predicate cannot be evaluated",
-                    code: 2,
-                },
-            )
-        })?;
-        if matches {
+        if expression.matches(&alone)? {
             return Ok(Value::array(vec![item.clone()])?);
         }
     }
     Ok(Value::Missing)
 }
 
-fn positional(value: Value<'_>, matched: Matched) -> Result<Value<'_>, AggregationError> {
+fn positional(value: Value<'_>, matched: Matched) -> Result<Value<'_>, EvaluateError> {
     let Some(items) = value.items() else { return Ok(value) };
     let item = matched.and_then(|at| items.get(at)).cloned();
     drop(items);
@@ -248,7 +239,7 @@ fn positional(value: Value<'_>, matched: Matched) -> Result<Value<'_>, Aggregati
         Some(item) => Ok(Value::array(vec![item])?),
         None => {
             let problem = "the query has matched no item of the array for the positional operator";
-            Err(AggregationError::new("$", Kind::WrongValue { problem, code: 51246 }))
+            Err(AggregationError::new("$", Kind::WrongValue { problem, code: 51246 }).into())
         }
     }
 }
