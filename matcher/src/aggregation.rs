@@ -183,11 +183,6 @@ impl ValueExpression {
         Ok(self.compute(&Variables::new(&root))?.is_true())
     }
 
-    /// How many levels of BSON the expression takes as it was written.
-    pub(crate) fn levels(&self) -> usize {
-        prefix::levels(self.source())
-    }
-
     /// The same expression one document further down.
     pub(crate) fn prefixed(&self, prefix: &str) -> ValueExpression {
         let mut moved = self.clone();

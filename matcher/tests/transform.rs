@@ -299,3 +299,25 @@ fn the_positional_operator_needs_the_matched_item() {
         (r#"{"grades.$": 1, "a.b.$": 1}"#, scores, None, "error 31276"),
     ]);
 }
+
+#[test]
+fn elem_match_keeps_the_first_item_that_matches() {
+    let class = r#"{"_id": 1, "zip": 5, "students": [{"s": 102, "age": 10}, {"s": 102, "age": 11}], "n": [1, 7, 9]}"#;
+    check_find(&[
+        (
+            r#"{"students": {"$elemMatch": {"s": 102, "age": {"$gt": 10}}}}"#,
+            class,
+            None,
+            r#"{"_id": 1, "students": [{"s": 102, "age": 11}]}"#,
+        ),
+        (
+            r#"{"n": {"$elemMatch": {"$gt": 5}}}"#,
+            class,
+            None,
+            r#"{"_id": 1, "n": [7]}"#,
+        ),
+        (r#"{"n": {"$elemMatch": {"$gt": 50}}}"#, class, None, r#"{"_id": 1}"#),
+        (r#"{"a.b": {"$elemMatch": {"$gt": 50}}}"#, class, None, "error 31275"),
+        (r#"{"n": {"$elemMatch": 1}}"#, class, None, "error 31274"),
+    ]);
+}

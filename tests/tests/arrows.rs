@@ -23,7 +23,10 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("tailwater-cli", &["tailwater"]),
     ("tailwater-examples", &["tailwater", "tailwater-oplog"]),
     ("tailwater-tests", &["tailwater", "tailwater-oplog"]),
-    ("tailwater-benches", &["tailwater", "tailwater-oplog"]),
+    (
+        "tailwater-benches",
+        &["tailwater", "tailwater-matcher", "tailwater-oplog"],
+    ),
 ];
 
 fn workspace() -> cargo_metadata::Metadata {

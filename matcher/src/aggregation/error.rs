@@ -3,6 +3,8 @@
 //! Both kinds carry the number that MongoDB gives the error, where it documents or reports one, so
 //! that drivers and programs that look at numbers keep working.
 
+use std::borrow::Cow;
+
 use crate::validate::{DEPTH_MAX, DOCUMENT_BYTES_MAX};
 
 /// An expression met values that its operator does not take.
@@ -141,7 +143,7 @@ impl AggregationError {
 
     /// MongoDB's name for the error: `Location` and the number where it has no other.
     #[must_use]
-    pub fn code_name(&self) -> String {
+    pub fn code_name(&self) -> Cow<'static, str> {
         code_name(self.code())
     }
 }
@@ -153,21 +155,21 @@ impl From<AggregationErrorKind> for AggregationError {
 }
 
 /// MongoDB's name for an error number.
-pub(crate) fn code_name(code: i32) -> String {
-    match code {
-        2 => "BadValue".to_owned(),
-        9 => "FailedToParse".to_owned(),
-        14 => "TypeMismatch".to_owned(),
-        15 => "Overflow".to_owned(),
-        22 => "InvalidBSON".to_owned(),
-        72 => "InvalidOptions".to_owned(),
-        146 => "ExceededMemoryLimit".to_owned(),
-        168 => "InvalidPipelineOperator".to_owned(),
-        238 => "NotImplemented".to_owned(),
-        241 => "ConversionFailure".to_owned(),
-        10334 => "BSONObjectTooLarge".to_owned(),
-        code => format!("Location{code}"),
-    }
+pub(crate) fn code_name(code: i32) -> Cow<'static, str> {
+    Cow::Borrowed(match code {
+        2 => "BadValue",
+        9 => "FailedToParse",
+        14 => "TypeMismatch",
+        15 => "Overflow",
+        22 => "InvalidBSON",
+        72 => "InvalidOptions",
+        146 => "ExceededMemoryLimit",
+        168 => "InvalidPipelineOperator",
+        238 => "NotImplemented",
+        241 => "ConversionFailure",
+        10334 => "BSONObjectTooLarge",
+        code => return Cow::Owned(format!("Location{code}")),
+    })
 }
 
 /// What is wrong with an aggregation expression, a stage or an accumulator.
@@ -257,7 +259,7 @@ impl SyntaxErrorKind {
 
     /// MongoDB's name for the error.
     #[must_use]
-    pub fn code_name(&self) -> String {
+    pub fn code_name(&self) -> Cow<'static, str> {
         code_name(self.code())
     }
 }

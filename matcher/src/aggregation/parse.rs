@@ -52,9 +52,7 @@ impl Parser {
 
     pub(crate) fn expression(&mut self, value: RawBsonRef<'_>) -> Result<Tree, ParseError> {
         if self.depth >= AGGREGATION_DEPTH_MAX {
-            return Err(ParseError::TooDeep {
-                path: self.place.clone(),
-            });
+            return Err(ParseError::TooDeep);
         }
         self.depth += 1;
         let tree = match value {

@@ -12,20 +12,6 @@ pub(crate) fn moved(source: RawBsonRef<'_>, prefix: &str) -> RawBson {
     value(source, prefix, true)
 }
 
-/// How many levels of documents and arrays the value takes. It has been validated, so not many.
-pub(crate) fn levels(source: RawBsonRef<'_>) -> usize {
-    let deepest = |document: &RawDocument| {
-        let mut elements = Elements::new(document);
-        let values = std::iter::from_fn(|| elements.next_value());
-        values.map(|(_, value)| levels(value)).max().unwrap_or(0)
-    };
-    match source {
-        RawBsonRef::Document(document) => 1 + deepest(document),
-        RawBsonRef::Array(array) => 1 + RawDocument::from_bytes(array.as_bytes()).map_or(0, deepest),
-        _ => 0,
-    }
-}
-
 /// `current` says whether paths without a variable begin at the root. Expressions have been parsed,
 /// so they do not nest too deep.
 fn value(source: RawBsonRef<'_>, prefix: &str, current: bool) -> RawBson {
