@@ -44,7 +44,7 @@ pub enum Error {
     /// The text filter does not parse.
     #[error("malformed filter: {0}")]
     Filter(#[from] FilterError),
-    /// A `$match` stage does not parse.
+    /// A pipeline stage does not parse.
     #[error("pipeline stage {stage}: {source}")]
     Match {
         /// Index of the stage in the pipeline, from 0.
@@ -53,7 +53,9 @@ pub enum Error {
         source: ParseError,
     },
     /// A pipeline stage that a change stream does not take.
-    #[error("pipeline stage {stage}: {name} is not available in a change stream; available: $match")]
+    #[error(
+        "pipeline stage {stage}: {name} is not permitted in a change stream; permitted: $match, $project, $addFields, $set, $unset, $replaceRoot, $replaceWith, $redact"
+    )]
     UnsupportedStage {
         /// Index of the stage in the pipeline, from 0.
         stage: usize,
@@ -67,6 +69,17 @@ pub enum Error {
         stage: usize,
         /// What is wrong with it.
         what: &'static str,
+    },
+    /// The pipeline drops `_id`, which is the resume token, from every event. Keep it.
+    #[error("the pipeline drops _id, which is the resume token: only pipelines that keep it as it is are permitted")]
+    TokenDropped,
+    /// The pipeline has changed or dropped the `_id` of an event, which is its resume token (MongoDB: `ChangeStreamFatalError`).
+    #[error(
+        "the pipeline has changed _id, which is the resume token, of the event of entry {op_id}: only pipelines that keep it as it is are permitted"
+    )]
+    TokenModified {
+        /// The entry.
+        op_id: OpId,
     },
     /// The filter or a `$match` stage has no answer for an entry: whether to deliver it cannot be said.
     #[error("the filter cannot be evaluated: {0}")]

@@ -1,5 +1,7 @@
 //! Change events, shaped as MongoDB shapes them (manual: *Change Events*).
 
+use std::sync::Arc;
+
 use bson::raw::RawBsonRef;
 use bson::{RawDocument, RawDocumentBuf};
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
@@ -79,12 +81,16 @@ impl OperationType {
 }
 
 /// One change. It borrows the entry from the mapped log and decodes nothing until it is asked.
+///
+/// Its methods tell of the entry, whatever a pipeline has made of the event; [`ChangeEvent::to_document`] is what that made.
 #[derive(Clone, Debug)]
 pub struct ChangeEvent {
     entry: SharedEntry,
     operation: OperationType,
     log_id: LogId,
     images: Images,
+    /// The event's document where a pipeline has given it another shape.
+    shape: Option<Arc<RawDocumentBuf>>,
 }
 
 impl ChangeEvent {
@@ -94,12 +100,21 @@ impl ChangeEvent {
             operation,
             log_id,
             images,
+            shape: None,
         }
     }
 
-    /// Bytes of the entry's payload, as a measure of what the event holds on to.
+    /// The event in the shape that a pipeline gave it, if it did.
+    pub(crate) fn shaped(self, shape: Option<RawDocumentBuf>) -> ChangeEvent {
+        ChangeEvent {
+            shape: shape.map(Arc::new),
+            ..self
+        }
+    }
+
+    /// Bytes of the entry's payload and of the shape, as a measure of what the event holds on to.
     pub(crate) fn entry_bytes(&self) -> usize {
-        self.entry.payload().len()
+        self.entry.payload().len() + self.shape.as_ref().map_or(0, |shape| shape.as_bytes().len())
     }
 
     fn store_entry(&self) -> StoreEntry<'_> {
@@ -189,9 +204,12 @@ impl ChangeEvent {
         }
     }
 
-    /// The event as a document, field by field as MongoDB delivers it.
+    /// The event as a document, field by field as MongoDB delivers it, or in the shape that the watch's pipeline gave it.
     #[must_use]
     pub fn to_document(&self) -> RawDocumentBuf {
-        self.fields().to_document()
+        match &self.shape {
+            Some(shape) => RawDocumentBuf::clone(shape),
+            None => self.fields().to_document(),
+        }
     }
 }

@@ -7,7 +7,7 @@ use tailwater_oplog::{OpId, OplogView, ReadConcern};
 use crate::error::{Error, Result};
 use crate::event::OperationType;
 use crate::fields::log_time;
-use crate::pipeline;
+use crate::pipeline::Pipeline;
 use crate::scope::Scope;
 use crate::stream::{ChangeStream, Plan};
 use crate::subscription::{Receiver, WatchHandle};
@@ -117,7 +117,11 @@ impl Watch {
         self
     }
 
-    /// Only events that pass a pipeline, such as `[{$match: {operationType: "insert", "fullDocument.age": {$gt: 18}}}]`.
+    /// Only events that pass a pipeline, such as `[{$match: {operationType: "insert", "fullDocument.age": {$gt: 18}}}]`, in the
+    /// shape that it gives them.
+    ///
+    /// `$match`, `$project`, `$addFields`, `$set`, `$unset`, `$replaceRoot`, `$replaceWith` and `$redact` are permitted. `_id` is
+    /// the resume token and must stay as it is.
     pub fn pipeline(mut self, stages: impl IntoIterator<Item = Document>) -> Watch {
         // A `Document` that cannot be written as BSON (a key with a NUL) becomes an empty stage, which `start` refuses.
         self.pipeline = stages
@@ -145,7 +149,8 @@ impl Watch {
         self
     }
 
-    /// Whether `create` events and the fields `collectionUUID` and `operationDescription` are shown.
+    /// Whether `create`, `createIndexes`, `dropIndexes` and `modify` events and the fields `collectionUUID`,
+    /// `operationDescription` and `stateBeforeChange` are shown.
     pub fn show_expanded_events(mut self, show: bool) -> Watch {
         self.images.expanded = show;
         self
@@ -193,7 +198,7 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// [`Error::Filter`], [`Error::Match`] and the other errors of a pipeline; [`Error::MalformedToken`],
+    /// [`Error::Filter`], [`Error::Match`], [`Error::TokenDropped`] and the other errors of a pipeline; [`Error::MalformedToken`],
     /// [`Error::Invalidated`], [`Error::TokenAheadOfLog`], [`Error::TimeTrimmed`], [`Error::ConflictingStart`]; from the log
     /// [`HistoryLost`](tailwater_oplog::Error::HistoryLost), [`OtherLog`](tailwater_oplog::Error::OtherLog),
     /// [`Diverged`](tailwater_oplog::Error::Diverged).
@@ -208,7 +213,7 @@ impl Watch {
         if filter.is_some() && images.full_document == FullDocument::Default {
             images.full_document = FullDocument::UpdateLookup;
         }
-        let condition = pipeline::compile(&self.pipeline)?;
+        let pipeline = Pipeline::compile(&self.pipeline)?;
         let (cursor, token) = match self.starts.as_slice() {
             [] => {
                 let newest = self.view.newest(self.concern);
@@ -221,7 +226,7 @@ impl Watch {
         let plan = Plan {
             scope: self.scope,
             filter,
-            condition,
+            pipeline,
             images,
             log_id: self.view.log_id(),
             not_before: token.start_time().unwrap_or_default(),

@@ -5,16 +5,18 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bson::raw::RawBsonRef;
+use bson::{RawDocument, RawDocumentBuf};
 use futures::Stream;
 use futures::stream::FusedStream;
 use tailwater_matcher::{Expression, Fields};
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
-use tailwater_oplog::{Cursor, Interrupt, LogId, OplogView, SharedEntry, Timestamp, WaitOutcome};
+use tailwater_oplog::{Cursor, Interrupt, LogId, OpId, OplogView, SharedEntry, Timestamp, WaitOutcome};
 
 use crate::error::{Error, Result};
 use crate::event::{ChangeEvent, OperationType};
 use crate::fields::EventFields;
 use crate::options::{FullDocument, FullDocumentBeforeChange, Images};
+use crate::pipeline::Pipeline;
 use crate::scope::Scope;
 use crate::token::{ResumeToken, TokenKind};
 
@@ -27,8 +29,8 @@ pub(crate) struct Plan {
     pub(crate) scope: Scope,
     /// The text filter, over the event's `fullDocument`; an event without one does not satisfy it.
     pub(crate) filter: Option<Expression>,
-    /// The pipeline, over the event.
-    pub(crate) condition: Expression,
+    /// Over the event.
+    pub(crate) pipeline: Pipeline,
     pub(crate) images: Images,
     pub(crate) log_id: LogId,
     /// Entries from before are passed over.
@@ -39,8 +41,8 @@ pub(crate) struct Plan {
 enum Verdict {
     /// It is not for this stream.
     Passed,
-    /// An event.
-    Event(OperationType),
+    /// An event, and its document where the pipeline gave it another shape.
+    Event(OperationType, Option<RawDocumentBuf>),
 }
 
 impl Plan {
@@ -70,15 +72,30 @@ impl Plan {
             return Err(Error::NoPreImage { op_id: entry.op_id() });
         }
         let fields = EventFields::new(*entry, store, operation, self.log_id, self.images);
-        let wanted = self.satisfies_filter(&fields)? && self.condition.matches(&fields)?;
-        Ok((
-            if wanted {
-                Verdict::Event(operation)
-            } else {
-                Verdict::Passed
-            },
-            ends,
-        ))
+        if !self.satisfies_filter(&fields)? {
+            return Ok((Verdict::Passed, ends));
+        }
+        Ok((self.deliver(entry.op_id(), operation, &fields)?, ends))
+    }
+
+    /// Puts an event through the pipeline.
+    fn deliver(&self, op_id: OpId, operation: OperationType, fields: &EventFields<'_>) -> Result<Verdict> {
+        if !self.pipeline.condition.matches(fields)? {
+            return Ok(Verdict::Passed);
+        }
+        if self.pipeline.keeps_events() {
+            return Ok(Verdict::Event(operation, None));
+        }
+        let event = fields.to_document();
+        let Some(shaped) = self.pipeline.shape(&event)? else {
+            return Ok(Verdict::Passed);
+        };
+        // Compared as it lies: a token that is only equal would not be the one to resume with.
+        let token = |document: &RawDocument| document.get_document("_id").map(|id| id.as_bytes().to_vec()).ok();
+        if token(&shaped) != token(&event) {
+            return Err(Error::TokenModified { op_id });
+        }
+        Ok(Verdict::Event(operation, Some(shaped)))
     }
 
     fn satisfies_filter(&self, fields: &EventFields<'_>) -> Result<bool> {
@@ -95,16 +112,11 @@ impl Plan {
         Ok(self.scope.ends_with(kind) && self.scope.includes(&StoreEntry::decode(entry.payload())?))
     }
 
-    fn wants_invalidate(&self, entry: &SharedEntry) -> Result<bool> {
+    fn judge_invalidate(&self, entry: &SharedEntry) -> Result<Verdict> {
         let store = StoreEntry::decode(entry.payload())?;
-        let fields = EventFields::new(
-            entry.entry(),
-            store,
-            OperationType::Invalidate,
-            self.log_id,
-            self.images,
-        );
-        Ok(self.condition.matches(&fields)?)
+        let operation = OperationType::Invalidate;
+        let fields = EventFields::new(entry.entry(), store, operation, self.log_id, self.images);
+        self.deliver(entry.op_id(), operation, &fields)
     }
 }
 
@@ -182,7 +194,7 @@ impl ChangeStream {
     ///
     /// # Errors
     ///
-    /// [`Error::NoPreImage`], [`Error::NoPostImage`], [`Error::Evaluate`], and the log's errors. The stream stays where it is.
+    /// [`Error::NoPreImage`], [`Error::NoPostImage`], [`Error::Evaluate`], [`Error::TokenModified`], and the log's errors. The stream stays where it is.
     pub fn next_if_any(&mut self) -> Result<Option<ChangeEvent>> {
         Ok(self.advance(u32::MAX)?.flatten())
     }
@@ -195,11 +207,14 @@ impl ChangeStream {
                 State::Ended => return Ok(Some(None)),
                 State::Ending(entry) => {
                     let entry = entry.clone();
-                    let wanted = self.plan.wants_invalidate(&entry)?;
+                    let verdict = self.plan.judge_invalidate(&entry)?;
                     self.state = State::Ended;
                     let event = self.event(entry, OperationType::Invalidate);
                     self.token = event.resume_token();
-                    return Ok(Some(wanted.then_some(event)));
+                    return Ok(Some(match verdict {
+                        Verdict::Passed => None,
+                        Verdict::Event(_, shaped) => Some(event.shaped(shaped)),
+                    }));
                 }
             }
             if budget == 0 {
@@ -218,7 +233,7 @@ impl ChangeStream {
                     return Err(e);
                 }
             };
-            let shared = (ends || matches!(verdict, Verdict::Event(_))).then(|| entry.share());
+            let shared = (ends || matches!(verdict, Verdict::Event(..))).then(|| entry.share());
             let kind = match shared {
                 Some(_) => TokenKind::Event,
                 None => TokenKind::Position,
@@ -231,8 +246,8 @@ impl ChangeStream {
             if ends {
                 self.state = State::Ending(shared.clone());
             }
-            if let Verdict::Event(operation) = verdict {
-                return Ok(Some(Some(self.event(shared, operation))));
+            if let Verdict::Event(operation, shape) = verdict {
+                return Ok(Some(Some(self.event(shared, operation).shaped(shape))));
             }
         }
     }
