@@ -8,4 +8,4 @@ pub(crate) mod keys;
 
 pub use definition::{ID_INDEX, INDEX_FIELDS_MAX, INDEXES_MAX, IndexModel};
 
-pub(crate) use definition::IndexDefinition;
+pub(crate) use definition::{Direction, IndexDefinition, IndexField};

@@ -1,6 +1,7 @@
 //! Options of a store.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tailwater_oplog::Durability;
 
@@ -18,6 +19,8 @@ pub struct StoreOptions {
     pub cache_bytes: u64,
     /// Bytes of recent writes that may wait for the engine before writers wait for it. Default 64 MiB.
     pub overlay_bytes_max: usize,
+    /// How often expired documents are looked for, if there is an index with `expireAfterSeconds`. Default 60 s.
+    pub expire_interval: Duration,
 }
 
 impl Default for StoreOptions {
@@ -27,6 +30,7 @@ impl Default for StoreOptions {
             durability: Durability::Disk,
             cache_bytes: 256 << 20,
             overlay_bytes_max: 64 << 20,
+            expire_interval: Duration::from_secs(60),
         }
     }
 }
