@@ -41,6 +41,8 @@ pub struct Arguments {
 pub enum Suite {
     /// The oplog by itself.
     Log,
+    /// Predicates on documents.
+    Match,
     /// For this program's own use: a process that appends until it is killed.
     #[value(hide = true)]
     Fill,

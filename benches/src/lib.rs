@@ -2,7 +2,7 @@
 //! taken in the same run on the same machine.
 //!
 //! ```text
-//! cargo run --release -p tailwater-benches -- log [--json] [--quick] [--dir DIR] [WORKLOAD…]
+//! cargo run --release -p tailwater-benches -- log|match [--json] [--quick] [--dir DIR] [WORKLOAD…]
 //! ```
 //!
 //! `docs/performance.md` says what the workloads and their limits are. Numbers from two machines, or from two runs with
@@ -16,6 +16,7 @@ pub mod guests;
 pub mod harness;
 pub mod log;
 mod machine;
+mod matching;
 pub mod report;
 
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ pub fn main(guests: &dyn Guests) -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.suite {
         Suite::Log => log::run(&arguments, guests),
+        Suite::Match => matching::run(&arguments),
         Suite::Fill => log::fill(&arguments, guests),
         Suite::Follow => log::follow(&arguments),
         Suite::Listen => log::listen(&arguments),

@@ -31,6 +31,12 @@ pub enum OperationType {
     Invalidate,
     /// A collection was created. Only with expanded events.
     Create,
+    /// Indexes were created. Only with expanded events.
+    CreateIndexes,
+    /// Indexes were dropped. Only with expanded events.
+    DropIndexes,
+    /// Options of a collection or an index were changed. Only with expanded events.
+    Modify,
 }
 
 impl OperationType {
@@ -47,6 +53,9 @@ impl OperationType {
             OperationType::DropDatabase => "dropDatabase",
             OperationType::Invalidate => "invalidate",
             OperationType::Create => "create",
+            OperationType::CreateIndexes => "createIndexes",
+            OperationType::DropIndexes => "dropIndexes",
+            OperationType::Modify => "modify",
         }
     }
 
@@ -61,6 +70,9 @@ impl OperationType {
             EntryKind::Rename => OperationType::Rename,
             EntryKind::DropDatabase => OperationType::DropDatabase,
             EntryKind::Create if expanded => OperationType::Create,
+            EntryKind::CreateIndexes if expanded => OperationType::CreateIndexes,
+            EntryKind::DropIndexes if expanded => OperationType::DropIndexes,
+            EntryKind::Modify if expanded => OperationType::Modify,
             _ => return None,
         })
     }

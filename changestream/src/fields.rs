@@ -16,7 +16,7 @@ use crate::options::Images;
 use crate::token::{ResumeToken, TokenKind};
 
 /// The names in the order in which events carry them.
-const NAMES: [&CStr; 14] = [
+const NAMES: [&CStr; 15] = [
     bson::raw::cstr!("_id"),
     bson::raw::cstr!("operationType"),
     bson::raw::cstr!("clusterTime"),
@@ -28,6 +28,7 @@ const NAMES: [&CStr; 14] = [
     bson::raw::cstr!("ns"),
     bson::raw::cstr!("to"),
     bson::raw::cstr!("operationDescription"),
+    bson::raw::cstr!("stateBeforeChange"),
     bson::raw::cstr!("documentKey"),
     bson::raw::cstr!("updateDescription"),
     bson::raw::cstr!("fullDocumentBeforeChange"),
@@ -43,6 +44,8 @@ pub(crate) struct EventFields<'a> {
     id: OnceCell<RawDocumentBuf>,
     namespace: OnceCell<RawDocumentBuf>,
     key: OnceCell<RawDocumentBuf>,
+    description: OnceCell<RawDocumentBuf>,
+    state_before: OnceCell<RawDocumentBuf>,
 }
 
 impl<'a> EventFields<'a> {
@@ -53,7 +56,7 @@ impl<'a> EventFields<'a> {
         log_id: LogId,
         images: Images,
     ) -> EventFields<'a> {
-        let (id, namespace, key) = Default::default();
+        let (id, namespace, key, description, state_before) = Default::default();
         EventFields {
             entry,
             store,
@@ -63,6 +66,8 @@ impl<'a> EventFields<'a> {
             id,
             namespace,
             key,
+            description,
+            state_before,
         }
     }
 
@@ -124,6 +129,16 @@ impl<'a> EventFields<'a> {
         self.store.session?.get(name).ok()?
     }
 
+    fn description(&self) -> Option<RawBsonRef<'_>> {
+        let detail = match self.operation {
+            OperationType::Invalidate => None,
+            // What was changed, without what it was before, which is a field of its own.
+            OperationType::Modify => Some(&**self.description.get_or_init(|| changed(self.store.detail))),
+            _ => self.store.detail,
+        };
+        detail.map(RawBsonRef::Document)
+    }
+
     fn detail(&self, name: &str) -> Option<RawBsonRef<'_>> {
         self.store.detail?.get(name).ok()?
     }
@@ -164,16 +179,40 @@ impl Fields for EventFields<'_> {
                     bytes: &self.store.collection_id,
                 }))
             }
-            "operationDescription" if self.images.expanded && self.operation != OperationType::Invalidate => self
-                .store
-                .detail
-                .map(|detail: &RawDocument| RawBsonRef::Document(detail)),
+            "operationDescription" if self.images.expanded => self.description(),
+            "stateBeforeChange" if self.images.expanded && self.operation == OperationType::Modify => {
+                Some(RawBsonRef::Document(self.state_before.get_or_init(|| state_before(self.store.detail))))
+            }
             _ => None,
         }
     }
 
     fn document(&self) -> Cow<'_, RawDocument> {
         Cow::Owned(self.to_document())
+    }
+}
+
+/// A modification's `operationDescription`: the options of the collection, or `index`, as they are now.
+fn changed(detail: Option<&RawDocument>) -> RawDocumentBuf {
+    let Some(detail) = detail else {
+        return RawDocumentBuf::new();
+    };
+    match (detail.get_document("options"), detail.get_document("index")) {
+        (Ok(options), _) => options.to_owned(),
+        (_, Ok(index)) => rawdoc! { "index": index.to_owned() },
+        _ => RawDocumentBuf::new(),
+    }
+}
+
+/// A modification's `stateBeforeChange`.
+fn state_before(detail: Option<&RawDocument>) -> RawDocumentBuf {
+    let before = detail.and_then(|detail| detail.get_document("before").ok());
+    let before = before.map(RawDocument::to_owned).unwrap_or_default();
+    let of_index = detail.is_some_and(|detail| detail.get_document("index").is_ok());
+    if of_index {
+        rawdoc! { "indexOptions": before }
+    } else {
+        rawdoc! { "collectionOptions": before }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod place;
 mod repair;
+mod slots;
 mod stat;
 mod trim;
 
@@ -21,8 +22,8 @@ use crate::output::{self, Json};
 
 /// Looks into a store's log: what it holds, whether it is sound, what is being written. Trims it, and repairs it.
 ///
-/// `inspect`, `stat`, `verify` and `tail` only read, and work beside a process that writes the store. `trim` and `repair`
-/// change the log and need it for themselves; with --dry-run they say what they would do.
+/// `inspect`, `stat`, `slots`, `verify` and `tail` only read, and work beside a process that writes the store. `trim`, `repair`
+/// and `slot drop` change the log and need it for themselves; with --dry-run the first two say what they would do.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -38,6 +39,10 @@ enum Command {
     /// Shows what the log consists of, at a glance and without reading its entries: watermarks, bytes, segments, whether a
     /// writer is alive.
     Stat(DirectoryArguments),
+    /// Lists the retention slots: what each consumer holds of the log, as it is written on disk.
+    Slots(DirectoryArguments),
+    /// Changes the retention slots.
+    Slot(slots::Arguments),
     /// Prints entries as JSON lines, and follows the log as it grows; or the newest first, with --reverse.
     #[command(after_help = "Examples:\n  \
         tailwater log tail --dir ./store --reverse --limit 10\n  \
@@ -110,6 +115,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         Command::Inspect(arguments) => inspect(arguments),
         Command::Verify(arguments) => check(arguments),
         Command::Stat(arguments) => stat::run(arguments),
+        Command::Slots(arguments) => slots::list(arguments),
+        Command::Slot(arguments) => slots::run(arguments),
         Command::Tail(arguments) => tail(arguments),
         Command::Trim(arguments) => trim::run(arguments),
         Command::Repair(arguments) => repair::run(arguments),

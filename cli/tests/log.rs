@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use tailwater::Durability;
-use tailwater::oplog::{Oplog, Options};
+use tailwater::oplog::{Oplog, Options, SlotOptions};
+use tailwater::{Durability, OpId};
 
 /// A log with entries of a program of its own.
 struct Log(Oplog);
@@ -270,6 +270,54 @@ fn repair_says_what_is_lost_and_then_does_it() {
     let done = json(&log("repair", dir.path(), &["--json"]));
     assert_eq!(done["kept"], serde_json::json!({"first": first + 1, "last": 40}));
     assert_eq!(done["losses"], serde_json::json!([]));
+    check(&log("verify", dir.path(), &[]), 0, &["sound"]);
+}
+
+#[test]
+fn slots_are_listed_beside_a_writer_and_dropped_without_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = Log::open(dir.path());
+    writer.fill(25);
+    check(&log("slots", dir.path(), &[]), 0, &["no retention slots"]);
+    let capped = SlotOptions { max_lag_bytes: 1 << 30 };
+    writer.0.slot_create("warehouse", OpId::new(3), capped).unwrap();
+    writer.0.hold_from(OpId::new(20)).unwrap();
+    for command in ["slots", "stat"] {
+        check(
+            &log(command, dir.path(), &[]),
+            0,
+            &["warehouse", "active", "1073741824", "tailwater.owner"],
+        );
+    }
+    let slots = json(&log("slots", dir.path(), &["--json"]));
+    assert_eq!(
+        slots[1],
+        serde_json::json!({
+            "name": "warehouse", "state": "active", "position": 3, "lagEntries": 23, "heldBytes": 2 << 20,
+            "maxLagBytes": 1 << 30,
+        })
+    );
+    assert_eq!(json(&log("stat", dir.path(), &["--json"]))["slots"], slots);
+    let drop = |name: &str| tailwater(&["log", "slot", "drop", name, "--dir", dir.path().to_str().unwrap()]);
+    check(&drop("warehouse"), 4, &["open for writing elsewhere"]);
+    writer.0.close().unwrap();
+    check(&drop("warehouse"), 0, &["dropped", "warehouse"]);
+    check(&drop("warehouse"), 2, &["no retention slot \"warehouse\""]);
+    check(&drop("tailwater.owner"), 2, &["reserved"]);
+    assert_eq!(
+        json(&log("slots", dir.path(), &["--json"])).as_array().unwrap().len(),
+        1
+    );
+    // A file that cannot be told from another is named, not taken for no slots.
+    fs::write(dir.path().join("RETENTION"), "slots").unwrap();
+    check(&log("slots", dir.path(), &[]), 5, &["RETENTION is damaged"]);
+    check(&log("stat", dir.path(), &[]), 0, &["RETENTION is damaged"]);
+    check(&log("verify", dir.path(), &[]), 5, &["RETENTION is damaged"]);
+    check(
+        &log("repair", dir.path(), &[]),
+        0,
+        &["sets aside: RETENTION", "repaired"],
+    );
     check(&log("verify", dir.path(), &[]), 0, &["sound"]);
 }
 

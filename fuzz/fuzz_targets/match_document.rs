@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 
 use bson::{RawBsonRef, RawDocument};
 use libfuzzer_sys::fuzz_target;
-use tailwater_matcher::{Expression, KeyString, compare, parse_filter, validate};
+use tailwater_matcher::{Conjunct, Expression, KeyString, compare, parse_filter, validate};
 
 /// Sets the outermost length right, which a mutation rarely does.
 fn document(bytes: &[u8]) -> Vec<u8> {
@@ -42,6 +42,9 @@ fuzz_target!(|data: &[u8]| {
             for conjunct in expression.indexable() {
                 assert_eq!(conjunct.to_expression().matches(root), Ok(true));
             }
+            let alternatives = expression.alternatives(8);
+            let holds = |conjunct: &Conjunct<'_>| conjunct.to_expression().matches(root) == Ok(true);
+            assert!(alternatives.iter().any(|all| all.iter().all(holds)));
         }
     }
     if is_valid {

@@ -20,6 +20,7 @@ use bson::raw::RawBinaryRef;
 use bson::spec::BinarySubtype;
 use bson::{RawArray, RawBsonRef, RawDocument, RawDocumentBuf};
 
+use crate::collation::Collation;
 use crate::elements::{self, Elements};
 use crate::number::Number;
 use crate::validate::DEPTH_MAX;
@@ -87,16 +88,25 @@ impl Class {
 /// ```
 #[inline]
 pub fn compare(a: RawBsonRef<'_>, b: RawBsonRef<'_>) -> Ordering {
-    compare_at(a, b, 0)
+    compare_at(a, b, 0, None)
 }
 
-fn compare_at(a: RawBsonRef<'_>, b: RawBsonRef<'_>, depth: usize) -> Ordering {
+/// As [`compare`], strings by the collation.
+#[inline]
+pub(crate) fn compare_with(a: RawBsonRef<'_>, b: RawBsonRef<'_>, collation: Option<&Collation>) -> Ordering {
+    compare_at(a, b, 0, collation)
+}
+
+fn compare_at(a: RawBsonRef<'_>, b: RawBsonRef<'_>, depth: usize, collation: Option<&Collation>) -> Ordering {
     use RawBsonRef as B;
     match (a, b) {
         (B::Int32(a), B::Int32(b)) => a.cmp(&b),
-        (B::String(a) | B::Symbol(a), B::String(b) | B::Symbol(b)) => a.cmp(b),
-        (B::Document(a), B::Document(b)) => documents(a, b, depth),
-        (B::Array(a), B::Array(b)) => arrays(a, b, depth),
+        (B::String(a) | B::Symbol(a), B::String(b) | B::Symbol(b)) => match collation {
+            None => a.cmp(b),
+            Some(collation) => collation.compare(a, b),
+        },
+        (B::Document(a), B::Document(b)) => documents(a, b, depth, collation),
+        (B::Array(a), B::Array(b)) => arrays(a, b, depth, collation),
         (B::Binary(a), B::Binary(b)) => binary_parts(&a).cmp(&binary_parts(&b)),
         (B::ObjectId(a), B::ObjectId(b)) => a.bytes().cmp(&b.bytes()),
         (B::Boolean(a), B::Boolean(b)) => a.cmp(&b),
@@ -105,9 +115,10 @@ fn compare_at(a: RawBsonRef<'_>, b: RawBsonRef<'_>, depth: usize) -> Ordering {
         (B::RegularExpression(a), B::RegularExpression(b)) => (a.pattern, a.options).cmp(&(b.pattern, b.options)),
         (B::DbPointer(_), B::DbPointer(_)) => db_pointer_parts(a).cmp(&db_pointer_parts(b)),
         (B::JavaScriptCode(a), B::JavaScriptCode(b)) => a.cmp(b),
-        (B::JavaScriptCodeWithScope(a), B::JavaScriptCodeWithScope(b)) => {
-            a.code.cmp(b.code).then_with(|| documents(a.scope, b.scope, depth))
-        }
+        (B::JavaScriptCodeWithScope(a), B::JavaScriptCodeWithScope(b)) => a
+            .code
+            .cmp(b.code)
+            .then_with(|| documents(a.scope, b.scope, depth, collation)),
         _ => match (Number::from_bson(a), Number::from_bson(b)) {
             (Some(a), Some(b)) => a.compare(b),
             _ => Class::of(a).cmp(&Class::of(b)),
@@ -115,24 +126,30 @@ fn compare_at(a: RawBsonRef<'_>, b: RawBsonRef<'_>, depth: usize) -> Ordering {
     }
 }
 
-fn documents(a: &RawDocument, b: &RawDocument, depth: usize) -> Ordering {
+fn documents(a: &RawDocument, b: &RawDocument, depth: usize, collation: Option<&Collation>) -> Ordering {
     if depth >= DEPTH_MAX {
         return a.as_bytes().cmp(b.as_bytes());
     }
-    elementwise(Elements::new(a), Elements::new(b), depth, true)
+    elementwise(Elements::new(a), Elements::new(b), depth, true, collation)
 }
 
-fn arrays(a: &RawArray, b: &RawArray, depth: usize) -> Ordering {
+fn arrays(a: &RawArray, b: &RawArray, depth: usize, collation: Option<&Collation>) -> Ordering {
     if depth >= DEPTH_MAX {
         return a.as_bytes().cmp(b.as_bytes());
     }
     match (elements::of_array(a), elements::of_array(b)) {
-        (Some(a), Some(b)) => elementwise(a, b, depth, false),
+        (Some(a), Some(b)) => elementwise(a, b, depth, false, collation),
         (a, b) => a.is_some().cmp(&b.is_some()),
     }
 }
 
-fn elementwise(mut a: Elements<'_>, mut b: Elements<'_>, depth: usize, names: bool) -> Ordering {
+fn elementwise(
+    mut a: Elements<'_>,
+    mut b: Elements<'_>,
+    depth: usize,
+    names: bool,
+    collation: Option<&Collation>,
+) -> Ordering {
     loop {
         let ((left, left_value), (right, right_value)) = match (a.next_value(), b.next_value()) {
             (Some(left), Some(right)) => (left, right),
@@ -147,7 +164,7 @@ fn elementwise(mut a: Elements<'_>, mut b: Elements<'_>, depth: usize, names: bo
                     Ordering::Equal
                 }
             })
-            .then_with(|| compare_at(left_value, right_value, depth + 1));
+            .then_with(|| compare_at(left_value, right_value, depth + 1, collation));
         if order != Ordering::Equal {
             return order;
         }

@@ -4,12 +4,19 @@
 //! (which documents could match this query?) ask the same question: what must hold for a value at
 //! one path if the predicate is to hold at all? [`Conjunct`] is the answer.
 
-use bson::RawBsonRef;
+mod derive;
 
+use std::borrow::Cow;
+
+use bson::{RawBson, RawBsonRef};
+
+use crate::condition::{Condition, List, TypeSet};
 use crate::expression::Expression;
 use crate::node::{Comparison, Constant, Node};
-use crate::number::Number;
 use crate::path::Path;
+use crate::pattern::Pattern;
+
+pub(crate) use derive::{alternatives, of};
 
 /// A necessary condition of a predicate, on one path.
 ///
@@ -23,38 +30,55 @@ use crate::path::Path;
 ///   satisfied by different elements. Therefore two ranges on one path are never merged into one:
 ///   `{ a: { $gt: 1, $lt: 5 } }` holds for `[0, 9]`.
 ///
-/// Only parts of the top-level conjunction are reported. Negations, disjunctions and comparisons
-/// that cross types (with MinKey or MaxKey) are not.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The elements of an `$elemMatch` are reported with their whole paths; that one element must satisfy
+/// all of them is lost. Negations, comparisons that cross types (with MinKey or MaxKey) and schemas
+/// are not reported. Of comparisons under a collation only is reported that there must be a value.
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Conjunct<'a> {
     /// A value at the path equals this one.
     Equal {
         /// The path.
-        path: &'a Path,
+        path: Cow<'a, Path>,
         /// The value.
         value: RawBsonRef<'a>,
     },
     /// A value at the path equals one of these.
     In {
         /// The path.
-        path: &'a Path,
+        path: Cow<'a, Path>,
         /// The values.
         values: Values<'a>,
     },
     /// A value at the path, of the same class as the bound, lies on this side of it.
     Range {
         /// The path.
-        path: &'a Path,
+        path: Cow<'a, Path>,
         /// The side.
         operator: RangeOperator,
         /// The bound.
         bound: RawBsonRef<'a>,
     },
+    /// A value at the path is a string that begins so, or it is this regular expression.
+    Prefix {
+        /// The path.
+        path: Cow<'a, Path>,
+        /// What the string begins with; not empty.
+        prefix: String,
+        /// The regular expression that a value may be instead.
+        regex: RawBson,
+    },
+    /// A value at the path is of one of these types.
+    Type {
+        /// The path.
+        path: Cow<'a, Path>,
+        /// The types.
+        types: TypeSet,
+    },
     /// There is a value at the path.
     Exists {
         /// The path.
-        path: &'a Path,
+        path: Cow<'a, Path>,
     },
 }
 
@@ -92,35 +116,64 @@ impl<'a> Values<'a> {
     }
 }
 
-impl<'a> Conjunct<'a> {
+impl Conjunct<'_> {
     /// The path the conjunct is about.
-    pub fn path(&self) -> &'a Path {
+    pub fn path(&self) -> &Path {
         match self {
             Conjunct::Equal { path, .. }
             | Conjunct::In { path, .. }
             | Conjunct::Range { path, .. }
+            | Conjunct::Prefix { path, .. }
+            | Conjunct::Type { path, .. }
             | Conjunct::Exists { path } => path,
         }
     }
 
     /// The conjunct as a predicate of its own.
     pub fn to_expression(&self) -> Expression {
-        let path = self.path().clone();
-        let compare = |operator, value: &RawBsonRef<'a>| Node::Compare {
-            path: path.clone(),
+        let compare = |operator, value: &RawBsonRef<'_>| Condition::Compare {
             operator,
             value: Constant::new(*value),
+            collation: None,
         };
-        let root = match self {
+        let condition = match self {
             Conjunct::Equal { value, .. } => compare(Comparison::Eq, value),
-            Conjunct::In { values, .. } => Node::In {
-                path,
-                values: values.0.to_vec(),
-            },
+            Conjunct::In { values, .. } => Condition::In(List::new(values.0.to_vec(), Vec::new(), None)),
             Conjunct::Range { operator, bound, .. } => compare((*operator).into(), bound),
-            Conjunct::Exists { .. } => Node::Exists { path },
+            Conjunct::Prefix { prefix, regex, .. } => {
+                // An escaped literal, no longer than the pattern it came from allows, compiles.
+                let pattern = Pattern::new(&format!("^{}", fancy_regex::escape(prefix)), "");
+                let values = vec![Constant::from(regex.clone())];
+                Condition::In(List::new(values, pattern.into_iter().collect(), None))
+            }
+            Conjunct::Type { types, .. } => Condition::Type(*types),
+            Conjunct::Exists { .. } => Condition::Exists,
         };
-        Expression { root }
+        Expression {
+            root: Node::leaf(self.path(), condition),
+        }
+    }
+
+    /// Says whether a path that reaches nothing satisfies the conjunct.
+    fn accepts_missing(&self) -> bool {
+        match self {
+            Conjunct::Equal { value, .. } => matches!(value, RawBsonRef::Null),
+            Conjunct::In { values, .. } => values.iter().any(|value| matches!(value, RawBsonRef::Null)),
+            Conjunct::Range { .. } | Conjunct::Prefix { .. } | Conjunct::Type { .. } | Conjunct::Exists { .. } => false,
+        }
+    }
+
+    /// The same conjunct on another path.
+    fn at(self, path: Path) -> Self {
+        let path = Cow::Owned(path);
+        match self {
+            Conjunct::Equal { value, .. } => Conjunct::Equal { path, value },
+            Conjunct::In { values, .. } => Conjunct::In { path, values },
+            Conjunct::Range { operator, bound, .. } => Conjunct::Range { path, operator, bound },
+            Conjunct::Prefix { prefix, regex, .. } => Conjunct::Prefix { path, prefix, regex },
+            Conjunct::Type { types, .. } => Conjunct::Type { path, types },
+            Conjunct::Exists { .. } => Conjunct::Exists { path },
+        }
     }
 }
 
@@ -132,46 +185,5 @@ impl From<RangeOperator> for Comparison {
             RangeOperator::Lt => Comparison::Lt,
             RangeOperator::Lte => Comparison::Lte,
         }
-    }
-}
-
-pub(crate) fn of(node: &Node) -> Vec<Conjunct<'_>> {
-    match node {
-        Node::And(parts) => parts.iter().filter_map(one).collect(),
-        node => one(node).into_iter().collect(),
-    }
-}
-
-fn one(node: &Node) -> Option<Conjunct<'_>> {
-    match node {
-        Node::Compare { path, operator, value } => compare(path, *operator, value.get()),
-        Node::In { path, values } => Some(Conjunct::In {
-            path,
-            values: Values(values),
-        }),
-        Node::Exists { path } => Some(Conjunct::Exists { path }),
-        Node::And(_) | Node::Or(_) | Node::Not(_) => None,
-    }
-}
-
-fn compare<'a>(path: &'a Path, operator: Comparison, value: RawBsonRef<'a>) -> Option<Conjunct<'a>> {
-    let operator = match operator {
-        Comparison::Eq => return Some(Conjunct::Equal { path, value }),
-        Comparison::Gt => RangeOperator::Gt,
-        Comparison::Gte => RangeOperator::Gte,
-        Comparison::Lt => RangeOperator::Lt,
-        Comparison::Lte => RangeOperator::Lte,
-    };
-    let alone_in_class = matches!(value, RawBsonRef::Null) || Number::from_bson(value).is_some_and(Number::is_nan);
-    match (operator, value) {
-        // These match values of every class.
-        (_, RawBsonRef::MinKey | RawBsonRef::MaxKey) => None,
-        // Null and NaN have nothing above or below: at the bound means equal to it.
-        (RangeOperator::Gte | RangeOperator::Lte, _) if alone_in_class => Some(Conjunct::Equal { path, value }),
-        _ => Some(Conjunct::Range {
-            path,
-            operator,
-            bound: value,
-        }),
     }
 }

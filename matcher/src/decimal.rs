@@ -78,6 +78,56 @@ impl Finite {
         Finite::new(value < 0, u128::from(value.unsigned_abs()), 0)
     }
 
+    /// The number without its fraction, if that is a 64-bit integer.
+    pub(crate) fn truncated(self) -> Option<i64> {
+        let power = 10u128.checked_pow(self.exponent.unsigned_abs());
+        let magnitude = if self.exponent >= 0 {
+            // A coefficient has 34 digits unless it is zero: with more it is beyond 64 bits anyway.
+            power.and_then(|power| self.coefficient.checked_mul(power))?
+        } else {
+            power.map_or(0, |power| self.coefficient / power)
+        };
+        let magnitude = i128::try_from(magnitude).ok()?;
+        i64::try_from(if self.negative { -magnitude } else { magnitude }).ok()
+    }
+
+    /// The decimal of 15 significant digits nearest to a finite double, which is how MongoDB turns
+    /// doubles into decimals for arithmetic: `0.1` becomes one tenth.
+    pub(crate) fn from_f64(value: f64) -> Option<Finite> {
+        let text = format!("{value:.14e}");
+        let (digits, exponent) = text.split_once('e')?;
+        let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
+        let exponent: i32 = exponent.parse().ok()?;
+        Some(Finite::new(value < 0.0, digits.parse().ok()?, exponent - 14))
+    }
+
+    /// Says whether this number is a whole multiple of `divisor`, which is not zero.
+    pub(crate) fn is_multiple_of(self, divisor: Finite) -> bool {
+        let (dividend, dividend_exponent) = self.reduced();
+        let (divisor, divisor_exponent) = divisor.reduced();
+        if divisor == 0 {
+            return false;
+        }
+        let shift = dividend_exponent - divisor_exponent;
+        let power = shift.unsigned_abs();
+        if shift >= 0 {
+            multiply_modulo(dividend % divisor, power_modulo(10, power, divisor), divisor) == 0
+        } else {
+            // Without trailing zeros, a dividend is no multiple of a number with more of them.
+            dividend == 0
+        }
+    }
+
+    /// Coefficient and exponent without trailing zeros in the coefficient.
+    fn reduced(self) -> (u128, i32) {
+        let (mut coefficient, mut exponent) = (self.coefficient, self.exponent);
+        while coefficient != 0 && coefficient.is_multiple_of(10) {
+            coefficient /= 10;
+            exponent += 1;
+        }
+        (coefficient, exponent)
+    }
+
     fn signum(self) -> i32 {
         match (self.coefficient, self.negative) {
             (0, _) => 0,
@@ -174,6 +224,31 @@ impl Finite {
         twos.shift_left(shift.unsigned_abs());
         left.compare(&right)
     }
+}
+
+/// `a * b` modulo `modulus`; all of them have at most 34 digits, so doubling never overflows.
+fn multiply_modulo(mut a: u128, mut b: u128, modulus: u128) -> u128 {
+    let mut product = 0;
+    while b > 0 {
+        if b & 1 == 1 {
+            product = (product + a) % modulus;
+        }
+        a = (a * 2) % modulus;
+        b >>= 1;
+    }
+    product
+}
+
+fn power_modulo(base: u128, mut exponent: u32, modulus: u128) -> u128 {
+    let (mut base, mut power) = (base % modulus, 1 % modulus);
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            power = multiply_modulo(power, base, modulus);
+        }
+        base = multiply_modulo(base, base, modulus);
+        exponent >>= 1;
+    }
+    power
 }
 
 fn push_digits(push: &mut impl FnMut(u8), mut value: u128) {

@@ -2,9 +2,10 @@
 
 use bson::spec::ElementType;
 
-use crate::expression::{EXPRESSION_DEPTH_MAX, EXPRESSION_NODES_MAX, IN_VALUES_MAX};
+use crate::expression::{EXPRESSION_NODES_MAX, EXPRESSION_REGEXES_MAX, IN_VALUES_MAX};
 use crate::path::PathError;
-use crate::validate::ValidateError;
+use crate::pattern::PatternError;
+use crate::validate::{DEPTH_MAX, ValidateError};
 
 /// What is wrong with a `$match` document, and where in it.
 ///
@@ -26,6 +27,46 @@ pub enum ParseError {
         operator: String,
         /// What would be accepted there.
         accepted: &'static str,
+    },
+
+    /// MongoDB has the operator or keyword (or JSON Schema does), and this release does not.
+    #[error("{operator} is not supported {}: {reason}", place(path))]
+    NotSupported {
+        /// Where the operator stands.
+        path: String,
+        /// The operator.
+        operator: String,
+        /// Why not, or what to do instead.
+        reason: &'static str,
+    },
+
+    /// A schema has no such keyword.
+    #[error("{keyword:?} is no keyword of $jsonSchema {}", place(path))]
+    UnknownKeyword {
+        /// Where the keyword stands.
+        path: String,
+        /// The keyword.
+        keyword: String,
+    },
+
+    /// There is no type of that name or number.
+    #[error("{operator} knows no type {found:?} {}", place(path))]
+    UnknownType {
+        /// Where the operator stands.
+        path: String,
+        /// The operator.
+        operator: String,
+        /// The name or number.
+        found: String,
+    },
+
+    /// The regular expression cannot be used.
+    #[error("{source} {}", place(path))]
+    Regex {
+        /// Where it stands.
+        path: String,
+        /// What is wrong with it.
+        source: PatternError,
     },
 
     /// The operator does not take such a value.
@@ -50,12 +91,14 @@ pub enum ParseError {
         source: PathError,
     },
 
-    /// Logical operators nest too deep.
-    #[error("operators nest too deep {}, limit={EXPRESSION_DEPTH_MAX}", place(path))]
-    TooDeep {
-        /// Where the limit is passed.
-        path: String,
-    },
+    /// Written out in full, with every conjunction spelled out that has to be, the document would
+    /// nest too deep.
+    #[error("operators nest too deep, limit={DEPTH_MAX} levels when written out")]
+    TooDeep,
+
+    /// There are too many regular expressions.
+    #[error("the match document holds too many regular expressions, limit={EXPRESSION_REGEXES_MAX}")]
+    TooManyRegexes,
 
     /// There are too many operators.
     #[error("the match document holds too many operators, limit={EXPRESSION_NODES_MAX}")]
@@ -74,6 +117,37 @@ pub enum ParseError {
         /// How many values it lists.
         found: usize,
     },
+}
+
+impl ParseError {
+    /// MongoDB's name for the error, as its drivers report it in `codeName`.
+    #[must_use]
+    pub fn code_name(&self) -> &'static str {
+        match self {
+            ParseError::Malformed(_) => "InvalidBSON",
+            ParseError::UnknownKeyword { .. } => "FailedToParse",
+            ParseError::NotSupported { path, .. } if path.starts_with("$jsonSchema") => "FailedToParse",
+            ParseError::WrongValue { path, operator, .. } => match &**operator {
+                "$jsonSchema" => "TypeMismatch",
+                "$type" | "$bitsAllSet" | "$bitsAllClear" | "$bitsAnySet" | "$bitsAnyClear" => "FailedToParse",
+                _ if path.contains("$jsonSchema") => "FailedToParse",
+                _ => "BadValue",
+            },
+            ParseError::Regex { source, .. } => match source {
+                PatternError::Option { .. } => "Location51108",
+                PatternError::ZeroByte => "BadValue",
+                PatternError::TooLong { .. } | PatternError::Syntax { .. } => "Location51091",
+            },
+            ParseError::UnknownOperator { .. }
+            | ParseError::NotSupported { .. }
+            | ParseError::UnknownType { .. }
+            | ParseError::Path { .. }
+            | ParseError::TooDeep
+            | ParseError::TooManyNodes
+            | ParseError::TooManyRegexes
+            | ParseError::TooManyValues { .. } => "BadValue",
+        }
+    }
 }
 
 fn place(path: &str) -> String {

@@ -9,6 +9,7 @@
 
 use bson::{RawDocument, RawDocumentBuf};
 
+use crate::collation::Collation;
 use crate::conjunct::{self, Conjunct};
 use crate::error::ParseError;
 use crate::evaluate::EvaluateError;
@@ -17,17 +18,31 @@ use crate::node::Node;
 use crate::path::Path;
 use crate::{parse, render};
 
-/// How many levels of conjunction, disjunction and negation may nest.
-///
-/// Each level takes up to two levels of BSON, so an expression within this limit renders to a
-/// document within [`DEPTH_MAX`](crate::DEPTH_MAX).
-pub const EXPRESSION_DEPTH_MAX: usize = 45;
-
 /// How many operators an expression may hold.
 pub const EXPRESSION_NODES_MAX: usize = 10_000;
 
-/// How many values one `$in` or `$nin` may list.
+/// How many values one `$in`, `$nin` or `$all` may list.
 pub const IN_VALUES_MAX: usize = 100_000;
+
+/// How many regular expressions an expression may hold.
+pub const EXPRESSION_REGEXES_MAX: usize = 1_000;
+
+/// What besides the document decides what an expression means.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ParseOptions {
+    /// How strings are compared; by their bytes if there is none.
+    pub collation: Option<Collation>,
+}
+
+impl ParseOptions {
+    /// Comparison of strings by this collation.
+    #[must_use]
+    pub fn with_collation(mut self, collation: Option<Collation>) -> ParseOptions {
+        self.collation = collation;
+        self
+    }
+}
 
 /// A predicate on documents.
 ///
@@ -51,7 +66,23 @@ impl Expression {
     /// The document is validated first, so untrusted bytes are welcome. An empty document compiles
     /// to a predicate that holds for everything.
     pub fn parse(document: &RawDocument) -> Result<Expression, ParseError> {
-        parse::parse(document)
+        parse::parse(document, &ParseOptions::default())
+    }
+
+    /// As [`parse`](Expression::parse), with options.
+    ///
+    /// ```
+    /// use bson::rawdoc;
+    /// use tailwater_matcher::{Collation, Expression, ParseOptions};
+    ///
+    /// let letters = Collation::parse(&rawdoc! { "locale": "en", "strength": 1 })?;
+    /// let options = ParseOptions::default().with_collation(letters);
+    /// let filter = Expression::parse_with(&rawdoc! { "city": "Zurich" }, &options)?;
+    /// assert!(filter.matches(&rawdoc! { "city": "ZÜRICH" })?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn parse_with(document: &RawDocument, options: &ParseOptions) -> Result<Expression, ParseError> {
+        parse::parse(document, options)
     }
 
     /// The predicate that holds for everything.
@@ -92,8 +123,9 @@ impl Expression {
         }
     }
 
-    /// The predicate as a `$match` document, which parses back to an equal expression; unless
-    /// [`and`](Expression::and) has grown it beyond the limits of parsing.
+    /// The predicate as a `$match` document, which parses back to an equal expression with the same
+    /// options; unless [`and`](Expression::and) or [`prefixed`](Expression::prefixed) has grown it
+    /// beyond the limits of parsing.
     pub fn to_document(&self) -> RawDocumentBuf {
         render::document(&self.root)
     }
@@ -103,7 +135,31 @@ impl Expression {
         conjunct::of(&self.root)
     }
 
-    /// The paths the predicate reads, each as often as it is read.
+    /// The predicate as alternatives, at most `limit` of them (at least one): whenever it holds, all
+    /// conjuncts of one alternative do. An alternative without conjuncts says nothing; with no
+    /// alternative at all, the predicate never holds.
+    ///
+    /// Where disjunctions multiply beyond the limit, parts of the predicate are left out.
+    ///
+    /// ```
+    /// use bson::rawdoc;
+    /// use tailwater_matcher::Expression;
+    ///
+    /// let filter = Expression::parse(&rawdoc! { "a": 1, "$or": [{ "b": 2 }, { "c": 3 }] })?;
+    /// let paths = |limit| -> Vec<Vec<String>> {
+    ///     let alternatives = filter.alternatives(limit);
+    ///     alternatives.iter().map(|all| all.iter().map(|part| part.path().to_string()).collect()).collect()
+    /// };
+    /// assert_eq!(paths(8), [["a", "b"], ["a", "c"]]);
+    /// assert_eq!(paths(1), [["a"]]);
+    /// # Ok::<(), tailwater_matcher::ParseError>(())
+    /// ```
+    pub fn alternatives(&self, limit: usize) -> Vec<Vec<Conjunct<'_>>> {
+        conjunct::alternatives(&self.root, limit.max(1))
+    }
+
+    /// The paths the predicate reads, each as often as it is read; those of `$elemMatch` only as far
+    /// as the array, and none of a `$jsonSchema`, which reads the root as a whole.
     pub fn paths(&self) -> Vec<&Path> {
         let mut paths = Vec::new();
         self.root.collect_paths(&mut paths);

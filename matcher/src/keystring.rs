@@ -36,6 +36,7 @@
 
 use bson::{RawArray, RawBsonRef, RawDocument};
 
+use crate::collation::Collation;
 use crate::compare::{self, Class};
 use crate::decimal::Finite;
 use crate::elements::{self, Elements};
@@ -80,9 +81,14 @@ impl AsRef<[u8]> for KeyString {
 
 /// Appends the key of `value` to `out`.
 pub fn encode_key(value: RawBsonRef<'_>, out: &mut Vec<u8>) {
+    encode_with(value, out, None);
+}
+
+/// As [`encode_key`], strings by the collation.
+pub(crate) fn encode_with(value: RawBsonRef<'_>, out: &mut Vec<u8>, collation: Option<&Collation>) {
     let class = Class::of(value);
     out.push(class as u8);
-    encode_content(value, out, 0);
+    encode_content(value, out, 0, collation);
 }
 
 /// Appends the key of `value` for an index that descends in this field: larger values have smaller
@@ -95,13 +101,19 @@ pub fn encode_key_descending(value: RawBsonRef<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn encode_content(value: RawBsonRef<'_>, out: &mut Vec<u8>, depth: usize) {
+fn encode_content(value: RawBsonRef<'_>, out: &mut Vec<u8>, depth: usize, collation: Option<&Collation>) {
     match value {
-        RawBsonRef::String(text) | RawBsonRef::Symbol(text) | RawBsonRef::JavaScriptCode(text) => {
-            encode_escaped(text.as_bytes(), out);
-        }
-        RawBsonRef::Document(document) => encode_document(document, out, depth),
-        RawBsonRef::Array(array) => encode_array(array, out, depth),
+        RawBsonRef::String(text) | RawBsonRef::Symbol(text) => match collation {
+            None => encode_escaped(text.as_bytes(), out),
+            Some(collation) => {
+                let mut key = Vec::with_capacity(text.len() * 2);
+                collation.sort_key(text, &mut key);
+                encode_escaped(&key, out);
+            }
+        },
+        RawBsonRef::JavaScriptCode(text) => encode_escaped(text.as_bytes(), out),
+        RawBsonRef::Document(document) => encode_document(document, out, depth, collation),
+        RawBsonRef::Array(array) => encode_array(array, out, depth, collation),
         RawBsonRef::Binary(binary) => {
             let (length, subtype, content) = compare::binary_parts(&binary);
             out.extend_from_slice(&length.to_be_bytes());
@@ -131,7 +143,7 @@ fn encode_content(value: RawBsonRef<'_>, out: &mut Vec<u8>, depth: usize) {
         }
         RawBsonRef::JavaScriptCodeWithScope(code) => {
             encode_escaped(code.code.as_bytes(), out);
-            encode_document(code.scope, out, depth);
+            encode_document(code.scope, out, depth, collation);
         }
         RawBsonRef::MinKey | RawBsonRef::Undefined | RawBsonRef::Null | RawBsonRef::MaxKey => {}
         RawBsonRef::Int32(_) | RawBsonRef::Int64(_) | RawBsonRef::Double(_) | RawBsonRef::Decimal128(_) => {
@@ -142,7 +154,7 @@ fn encode_content(value: RawBsonRef<'_>, out: &mut Vec<u8>, depth: usize) {
     }
 }
 
-fn encode_document(document: &RawDocument, out: &mut Vec<u8>, depth: usize) {
+fn encode_document(document: &RawDocument, out: &mut Vec<u8>, depth: usize, collation: Option<&Collation>) {
     if depth >= DEPTH_MAX {
         return encode_escaped(document.as_bytes(), out);
     }
@@ -151,19 +163,19 @@ fn encode_document(document: &RawDocument, out: &mut Vec<u8>, depth: usize) {
         out.push(Class::of(value) as u8);
         out.extend_from_slice(element.name);
         out.push(0);
-        encode_content(value, out, depth + 1);
+        encode_content(value, out, depth + 1, collation);
     }
     out.push(0);
 }
 
-fn encode_array(array: &RawArray, out: &mut Vec<u8>, depth: usize) {
+fn encode_array(array: &RawArray, out: &mut Vec<u8>, depth: usize, collation: Option<&Collation>) {
     if depth >= DEPTH_MAX {
         return encode_escaped(array.as_bytes(), out);
     }
     if let Some(mut elements) = elements::of_array(array) {
         while let Some((_, value)) = elements.next_value() {
             out.push(Class::of(value) as u8);
-            encode_content(value, out, depth + 1);
+            encode_content(value, out, depth + 1, collation);
         }
     }
     out.push(0);

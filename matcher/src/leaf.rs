@@ -9,13 +9,19 @@ use std::cmp::Ordering;
 
 use bson::RawBsonRef;
 
-use crate::compare::{Class, compare};
+use crate::collation::Collation;
+use crate::compare::{Class, compare, compare_with};
 use crate::node::{Comparison, Constant};
 use crate::number::Number;
 
 /// Says whether `found` stands in that relation to `constant`.
 #[inline]
-pub(crate) fn compares(operator: Comparison, constant: RawBsonRef<'_>, found: Option<RawBsonRef<'_>>) -> bool {
+pub(crate) fn compares(
+    operator: Comparison,
+    constant: RawBsonRef<'_>,
+    found: Option<RawBsonRef<'_>>,
+    collation: Option<&Collation>,
+) -> bool {
     let found = found.unwrap_or(RawBsonRef::Null);
     let class = Class::of(constant);
     if Class::of(found) != class {
@@ -27,13 +33,24 @@ pub(crate) fn compares(operator: Comparison, constant: RawBsonRef<'_>, found: Op
     if class == Class::Number && (is_nan(constant) || is_nan(found)) {
         return operator.includes_equal() && is_nan(constant) && is_nan(found);
     }
-    operator.accepts(compare(found, constant))
+    operator.accepts(order(found, constant, collation))
 }
 
-/// Says whether `found` equals one of the sorted `values`.
-pub(crate) fn listed(values: &[Constant], found: Option<RawBsonRef<'_>>) -> bool {
+/// The order of two values under a collation, if there is one.
+#[inline]
+pub(crate) fn order(a: RawBsonRef<'_>, b: RawBsonRef<'_>, collation: Option<&Collation>) -> Ordering {
+    match collation {
+        None => compare(a, b),
+        Some(_) => compare_with(a, b, collation),
+    }
+}
+
+/// Says whether `found` equals one of `values`, which are sorted in the order of the collation.
+pub(crate) fn listed(values: &[Constant], found: Option<RawBsonRef<'_>>, collation: Option<&Collation>) -> bool {
     let found = found.unwrap_or(RawBsonRef::Null);
-    values.binary_search_by(|value| compare(value.get(), found)).is_ok()
+    values
+        .binary_search_by(|value| order(value.get(), found, collation))
+        .is_ok()
 }
 
 fn is_nan(value: RawBsonRef<'_>) -> bool {

@@ -12,9 +12,8 @@
 //! # What is not here
 //!
 //! This crate knows values and predicates. It does not know the log, the store, change streams or
-//! namespaces, does no I/O and starts no threads. Regular expressions, `$elemMatch`, `$all`,
-//! `$size`, `$type`, `$mod`, the bitwise and geospatial operators, `$expr`, `$where`, `$text`,
-//! `$jsonSchema` and collations are not available yet; they are errors, never ignored.
+//! namespaces, does no I/O and starts no threads. `$expr` is not available yet; the geospatial
+//! operators, `$text` and `$where` are out of its reach. They are errors, never ignored.
 //!
 //! # Costs
 //!
@@ -24,7 +23,9 @@
 //!
 #![doc = include_str!("../reference.md")]
 
+mod collation;
 mod compare;
+mod condition;
 mod conjunct;
 mod decimal;
 mod elements;
@@ -39,18 +40,23 @@ mod node;
 mod number;
 mod parse;
 mod path;
+mod pattern;
 mod render;
+mod schema;
 mod validate;
 
+pub use collation::{Collation, CollationError};
 pub use compare::compare;
+pub use condition::TypeSet;
 pub use conjunct::{Conjunct, RangeOperator, Values};
 pub use error::{ParseError, type_name};
 pub use evaluate::{EvaluateError, EvaluateErrorKind};
-pub use expression::{EXPRESSION_DEPTH_MAX, EXPRESSION_NODES_MAX, Expression, IN_VALUES_MAX};
+pub use expression::{EXPRESSION_NODES_MAX, EXPRESSION_REGEXES_MAX, Expression, IN_VALUES_MAX, ParseOptions};
 pub use fields::Fields;
 pub use filter::{FILTER_BYTES_MAX, FILTER_DEPTH_MAX, FilterError, FilterErrorKind, parse_filter};
 pub use keystring::{KeyString, encode_key, encode_key_descending};
 pub use path::{PATH_COMPONENTS_MAX, PATH_POSITIONS_MAX, Path, PathError};
+pub use pattern::{PatternError, REGEX_BYTES_MAX, REGEX_STEPS_MAX};
 pub use validate::{DEPTH_MAX, DOCUMENT_BYTES_MAX, ValidateError, ValidateErrorKind, validate};
 
 /// The reference page for both languages, in Markdown, for `help` texts.

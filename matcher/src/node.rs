@@ -1,16 +1,21 @@
 //! The tree behind an expression.
 //!
 //! It is kept in one normal form, which rendering relies on: an `And` or `Or` never holds another of
-//! its kind and never holds exactly one part, a `Not` never holds a `Not`, and the constants of an
-//! `In` are sorted and distinct. Build nodes through [`Node::and`], [`Node::or`], [`Node::negate`]
-//! and [`Node::any_of`] only.
+//! its kind and never holds exactly one part, a `Not` never holds a `Not`, and the constants of a
+//! list are sorted and distinct. Build nodes through [`Node::and`], [`Node::or`], [`Node::negate`]
+//! and [`List::new`] only.
+//!
+//! Recursion goes as deep as the tree, and the tree is no deeper than the levels of BSON it was
+//! parsed from, of which there are at most [`DEPTH_MAX`](crate::DEPTH_MAX).
 
 use bson::{RawBson, RawBsonRef};
 
+use crate::condition::{Condition, List};
 use crate::evaluate::EvaluateError;
 use crate::fields::Fields;
+use crate::leaf;
 use crate::path::Path;
-use crate::{compare, leaf};
+use crate::schema::Schema;
 
 /// One node of an expression.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,16 +26,10 @@ pub(crate) enum Node {
     Or(Vec<Node>),
     /// The part does not hold.
     Not(Box<Node>),
-    /// A value at the path compares so with the constant.
-    Compare {
-        path: Path,
-        operator: Comparison,
-        value: Constant,
-    },
-    /// A value at the path equals one of the constants, which are sorted and distinct.
-    In { path: Path, values: Vec<Constant> },
-    /// There is a value at the path.
-    Exists { path: Path },
+    /// A value at the path satisfies the condition.
+    Leaf { path: Path, condition: Condition },
+    /// The root as a whole conforms to the schema.
+    Schema(Schema),
 }
 
 /// The comparison operators that are not negations of others.
@@ -81,39 +80,51 @@ impl Node {
         }
     }
 
-    /// An `In` node; sorts the values and drops those equal to an earlier one.
-    pub(crate) fn any_of(path: Path, mut values: Vec<Constant>) -> Node {
-        values.sort_by(|a, b| compare(a.get(), b.get()));
-        values.dedup_by(|later, earlier| compare(later.get(), earlier.get()).is_eq());
-        Node::In { path, values }
+    pub(crate) fn leaf(path: &Path, condition: Condition) -> Node {
+        Node::Leaf {
+            path: path.clone(),
+            condition,
+        }
     }
 
+    /// A node that no value at the path satisfies.
+    pub(crate) fn never(path: &Path) -> Node {
+        Node::leaf(path, Condition::In(List::new(Vec::new(), Vec::new(), None)))
+    }
+
+    /// Says whether `root` satisfies the predicate.
     pub(crate) fn matches<F: Fields + ?Sized>(&self, root: &F) -> Result<bool, EvaluateError> {
-        Ok(match self {
-            Node::And(parts) => {
-                for part in parts {
-                    if !part.matches(root)? {
-                        return Ok(false);
-                    }
+        match self {
+            Node::And(parts) => all(parts, |part| part.matches(root)),
+            Node::Or(parts) => any(parts, |part| part.matches(root)),
+            Node::Not(part) => Ok(!part.matches(root)?),
+            Node::Leaf { path, condition } => match condition {
+                // The plain ones, for which no error has to be carried through the walk.
+                Condition::Compare {
+                    operator,
+                    value,
+                    collation: None,
+                } => {
+                    let constant = value.get();
+                    Ok(path.any(root, &mut |found| leaf::compares(*operator, constant, found, None)))
                 }
-                true
-            }
-            Node::Or(parts) => {
-                for part in parts {
-                    if part.matches(root)? {
-                        return Ok(true);
-                    }
-                }
-                false
-            }
-            Node::Not(part) => !part.matches(root)?,
-            Node::Compare { path, operator, value } => {
-                let constant = value.get();
-                path.any(root, &mut |found| leaf::compares(*operator, constant, found))
-            }
-            Node::In { path, values } => path.any(root, &mut |found| leaf::listed(values, found)),
-            Node::Exists { path } => path.any(root, &mut |found| found.is_some()),
-        })
+                Condition::Exists => Ok(path.any(root, &mut |found| found.is_some())),
+                condition => walk(path, condition, root),
+            },
+            Node::Schema(schema) => schema.accepts_document(&root.document()),
+        }
+    }
+
+    /// Says whether `value` satisfies the conditions, which are all about the value itself. `at` is
+    /// its path, for errors.
+    pub(crate) fn holds_for(&self, value: RawBsonRef<'_>, at: &str) -> Result<bool, EvaluateError> {
+        match self {
+            Node::And(parts) => all(parts, |part| part.holds_for(value, at)),
+            Node::Or(parts) => any(parts, |part| part.holds_for(value, at)),
+            Node::Not(part) => Ok(!part.holds_for(value, at)?),
+            Node::Leaf { condition, .. } => condition.accepts(Some(value), at),
+            Node::Schema(schema) => schema.accepts(value, at),
+        }
     }
 
     pub(crate) fn prefixed(&self, prefix: &str) -> Node {
@@ -122,18 +133,11 @@ impl Node {
             Node::And(parts) => Node::And(each(parts)),
             Node::Or(parts) => Node::Or(each(parts)),
             Node::Not(part) => Node::Not(Box::new(part.prefixed(prefix))),
-            Node::Compare { path, operator, value } => Node::Compare {
+            Node::Leaf { path, condition } => Node::Leaf {
                 path: path.prefixed(prefix),
-                operator: *operator,
-                value: value.clone(),
+                condition: condition.clone(),
             },
-            Node::In { path, values } => Node::In {
-                path: path.prefixed(prefix),
-                values: values.clone(),
-            },
-            Node::Exists { path } => Node::Exists {
-                path: path.prefixed(prefix),
-            },
+            Node::Schema(schema) => Node::Schema(schema.below(prefix)),
         }
     }
 
@@ -145,19 +149,48 @@ impl Node {
                 }
             }
             Node::Not(part) => part.collect_paths(paths),
-            Node::Compare { path, .. } | Node::In { path, .. } | Node::Exists { path } => {
-                paths.push(path);
-            }
+            Node::Leaf { path, .. } => paths.push(path),
+            Node::Schema(_) => {}
         }
     }
+}
 
-    /// How many levels of logical operators nest here.
-    pub(crate) fn depth(&self) -> usize {
-        match self {
-            Node::And(parts) | Node::Or(parts) => 1 + parts.iter().map(Node::depth).max().unwrap_or(0),
-            Node::Not(part) => 1 + part.depth(),
-            Node::Compare { .. } | Node::In { .. } | Node::Exists { .. } => 0,
+fn all(parts: &[Node], holds: impl Fn(&Node) -> Result<bool, EvaluateError>) -> Result<bool, EvaluateError> {
+    for part in parts {
+        if !holds(part)? {
+            return Ok(false);
         }
+    }
+    Ok(true)
+}
+
+fn any(parts: &[Node], holds: impl Fn(&Node) -> Result<bool, EvaluateError>) -> Result<bool, EvaluateError> {
+    for part in parts {
+        if holds(part)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Looks for a value that satisfies the condition; the first error ends the walk.
+fn walk<F: Fields + ?Sized>(path: &Path, condition: &Condition, root: &F) -> Result<bool, EvaluateError> {
+    let mut failure = None;
+    let mut visit = |found: Option<RawBsonRef<'_>>| match condition.accepts(found, path.as_str()) {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            failure = Some(error);
+            true
+        }
+    };
+    let found = if condition.wants_arrays() {
+        path.any_whole(root, &mut visit)
+    } else {
+        path.any(root, &mut visit)
+    };
+    match failure {
+        None => Ok(found),
+        Some(error) => Err(error),
     }
 }
 

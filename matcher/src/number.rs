@@ -42,6 +42,34 @@ impl Number {
         matches!(self, Number::Double(double) if double.is_nan())
     }
 
+    /// The number without its fraction, if that is a 64-bit integer.
+    pub(crate) fn truncated(self) -> Option<i64> {
+        match self {
+            Number::Int(int) => Some(int),
+            Number::Double(double) => {
+                let whole = double.trunc();
+                (-I64_END..I64_END).contains(&whole).then_some(whole as i64)
+            }
+            Number::Decimal(decimal) => decimal.truncated(),
+        }
+    }
+
+    /// The number as a 64-bit integer, if it is one.
+    pub(crate) fn exact(self) -> Option<i64> {
+        let int = self.truncated()?;
+        self.compare(Number::Int(int)).is_eq().then_some(int)
+    }
+
+    /// The number as a decimal, as MongoDB's arithmetic takes it; nothing for what is not finite.
+    pub(crate) fn to_decimal(self) -> Option<Finite> {
+        match self {
+            Number::Int(int) => Some(Finite::from_i64(int)),
+            Number::Double(double) if double.is_finite() => Finite::from_f64(double),
+            Number::Double(_) => None,
+            Number::Decimal(decimal) => Some(decimal),
+        }
+    }
+
     pub(crate) fn compare(self, other: Number) -> Ordering {
         match (self, other) {
             (Number::Int(a), Number::Int(b)) => a.cmp(&b),

@@ -2,46 +2,74 @@
 //!
 //! A document is a conjunction of its elements: a name without `$` is a path with a condition, a
 //! name with `$` a logical operator. A condition is a document of operators if its first name
-//! begins with `$` (and it is not a DBRef), else a value to be equal to.
+//! begins with `$` (and it is not a DBRef), a regular expression, or a value to be equal to.
 //!
 //! Nothing is skipped: what this version cannot evaluate is an error that names it, because a
 //! filter that silently ignores a condition delivers what its author excluded.
+//!
+//! Recursion goes as deep as the document, which is validated first.
+
+mod array;
+mod bitwise;
+mod evaluation;
+mod operators;
 
 use bson::raw::RawBsonRef;
 use bson::{RawArray, RawDocument};
 
+use crate::collation::Collation;
+use crate::condition::{Condition, List};
 use crate::error::{ParseError, type_name};
-use crate::expression::{EXPRESSION_DEPTH_MAX, EXPRESSION_NODES_MAX, Expression, IN_VALUES_MAX};
+use crate::expression::{EXPRESSION_NODES_MAX, EXPRESSION_REGEXES_MAX, Expression, IN_VALUES_MAX, ParseOptions};
 use crate::node::{Comparison, Constant, Node};
 use crate::path::Path;
+use crate::pattern::{Pattern, PatternError};
+use crate::render;
 use crate::validate::validate;
 
-const LOGICAL: &str = "a field name, $and, $or, $nor or $comment";
-const OPERATORS: &str = "$eq, $ne, $gt, $gte, $lt, $lte, $in, $nin, $exists or $not";
+const LOGICAL: &str = "a field name, $and, $or, $nor, $jsonSchema or $comment";
 const DOCUMENTS: &str = "an array of at least one document";
 
-pub(crate) fn parse(document: &RawDocument) -> Result<Expression, ParseError> {
+/// What MongoDB has and this crate leaves out, and why.
+const REFUSED: [(&str, &str); 10] = [
+    ("$where", "it runs JavaScript, which this engine does not"),
+    ("$text", "there are no text indexes"),
+    ("$near", "there are no geospatial operators"),
+    ("$nearSphere", "there are no geospatial operators"),
+    ("$geoWithin", "there are no geospatial operators"),
+    ("$geoIntersects", "there are no geospatial operators"),
+    ("$within", "there are no geospatial operators"),
+    ("$maxDistance", "there are no geospatial operators"),
+    ("$minDistance", "there are no geospatial operators"),
+    ("$sampleRate", "a predicate must give the same answer every time"),
+];
+
+pub(crate) fn parse(document: &RawDocument, options: &ParseOptions) -> Result<Expression, ParseError> {
     let document = validate(document.as_bytes())?;
     let mut parser = Parser {
         place: String::new(),
         nodes: 0,
+        regexes: 0,
+        options,
     };
-    let root = parser.document(document, 0)?;
-    // Conjunctions that are not spelled out count as well: rendering may have to spell them out.
-    if root.depth() > EXPRESSION_DEPTH_MAX {
-        return Err(ParseError::TooDeep { path: String::new() });
+    let root = parser.document(document)?;
+    if !render::fits(&root) {
+        return Err(ParseError::TooDeep);
     }
     Ok(Expression { root })
 }
 
-struct Parser {
+/// Where the parser is, and what it has spent.
+pub(crate) struct Parser<'o> {
     /// Where the parser is, for errors.
     place: String,
     nodes: usize,
+    regexes: usize,
+    options: &'o ParseOptions,
 }
 
-impl Parser {
-    fn document(&mut self, document: &RawDocument, depth: usize) -> Result<Node, ParseError> {
+impl Parser<'_> {
+    fn document(&mut self, document: &RawDocument) -> Result<Node, ParseError> {
         let mut parts = Vec::new();
         for element in document {
             let Ok((name, value)) = element else {
@@ -51,32 +79,36 @@ impl Parser {
             let name = name.as_str();
             let outer = self.place.len();
             if name.starts_with('$') {
-                parts.extend(self.logical(name, value, depth)?);
+                parts.extend(self.logical(name, value)?);
             } else {
                 self.push_place(name);
-                parts.push(self.field(name, value, depth)?);
+                parts.push(self.field(name, value)?);
             }
             self.place.truncate(outer);
         }
         Ok(Node::and(parts))
     }
 
-    fn logical(&mut self, operator: &str, value: RawBsonRef<'_>, depth: usize) -> Result<Option<Node>, ParseError> {
+    fn logical(&mut self, operator: &str, value: RawBsonRef<'_>) -> Result<Option<Node>, ParseError> {
         Ok(Some(match operator {
-            "$and" => Node::and(self.documents(operator, value, depth)?),
-            "$or" => Node::or(self.documents(operator, value, depth)?),
-            "$nor" => Node::or(self.documents(operator, value, depth)?).negate(),
+            "$and" => Node::and(self.documents(operator, value)?),
+            "$or" => Node::or(self.documents(operator, value)?),
+            "$nor" => Node::or(self.documents(operator, value)?).negate(),
+            "$jsonSchema" => {
+                self.count()?;
+                self.push_place(operator);
+                Node::Schema(self.schema(value)?)
+            }
             "$comment" => return Ok(None),
             _ => return Err(self.unknown(operator, LOGICAL)),
         }))
     }
 
-    fn documents(&mut self, operator: &str, value: RawBsonRef<'_>, depth: usize) -> Result<Vec<Node>, ParseError> {
+    fn documents(&mut self, operator: &str, value: RawBsonRef<'_>) -> Result<Vec<Node>, ParseError> {
         let RawBsonRef::Array(array) = value else {
             return Err(self.wrong(operator, DOCUMENTS, type_name(value.element_type())));
         };
         self.count()?;
-        let depth = self.deeper(depth)?;
         self.push_place(operator);
         let mut nodes = Vec::new();
         let outer = self.place.len();
@@ -89,7 +121,7 @@ impl Parser {
                     value.map_or("?", |value| type_name(value.element_type())),
                 ));
             };
-            nodes.push(self.document(document, depth)?);
+            nodes.push(self.document(document)?);
             self.place.truncate(outer);
         }
         if nodes.is_empty() {
@@ -98,54 +130,20 @@ impl Parser {
         Ok(nodes)
     }
 
-    fn field(&mut self, name: &str, value: RawBsonRef<'_>, depth: usize) -> Result<Node, ParseError> {
+    fn field(&mut self, name: &str, value: RawBsonRef<'_>) -> Result<Node, ParseError> {
         let path = Path::new(name).map_err(|source| ParseError::Path {
             path: self.place.clone(),
             source,
         })?;
         match value {
-            RawBsonRef::Document(document) if holds_operators(document) => self.operators(&path, document, depth),
-            RawBsonRef::RegularExpression(_) => Err(self.unknown("$regex", OPERATORS)),
+            RawBsonRef::Document(document) if holds_operators(document) => self.operators(&path, document),
+            RawBsonRef::RegularExpression(regex) => {
+                self.count()?;
+                let pattern = self.pattern(regex.pattern.as_str(), regex.options.as_str())?;
+                Ok(Node::leaf(&path, Condition::Regex(pattern)))
+            }
             _ => self.compare(&path, "equality", Comparison::Eq, value),
         }
-    }
-
-    fn operators(&mut self, path: &Path, document: &RawDocument, depth: usize) -> Result<Node, ParseError> {
-        let mut parts = Vec::new();
-        for element in document {
-            let Ok((operator, value)) = element else {
-                return Err(self.wrong("document", "readable elements", "malformed bytes"));
-            };
-            let operator = operator.as_str();
-            parts.push(match operator {
-                "$eq" => self.compare(path, operator, Comparison::Eq, value)?,
-                "$ne" => self.compare(path, operator, Comparison::Eq, value)?.negate(),
-                "$gt" => self.compare(path, operator, Comparison::Gt, value)?,
-                "$gte" => self.compare(path, operator, Comparison::Gte, value)?,
-                "$lt" => self.compare(path, operator, Comparison::Lt, value)?,
-                "$lte" => self.compare(path, operator, Comparison::Lte, value)?,
-                "$in" => self.any_of(path, operator, value)?,
-                "$nin" => self.any_of(path, operator, value)?.negate(),
-                "$exists" => {
-                    self.count()?;
-                    let exists = Node::Exists { path: path.clone() };
-                    if is_true(value) { exists } else { exists.negate() }
-                }
-                "$not" => match value {
-                    RawBsonRef::Document(inner) if holds_operators(inner) => {
-                        self.count()?;
-                        let depth = self.deeper(depth)?;
-                        self.operators(path, inner, depth)?.negate()
-                    }
-                    _ => {
-                        let expected = "a document of operators";
-                        return Err(self.wrong(operator, expected, type_name(value.element_type())));
-                    }
-                },
-                _ => return Err(self.unknown(operator, OPERATORS)),
-            });
-        }
-        Ok(Node::and(parts))
     }
 
     fn compare(
@@ -156,12 +154,12 @@ impl Parser {
         value: RawBsonRef<'_>,
     ) -> Result<Node, ParseError> {
         self.count()?;
-        let value = self.constant(operator, value)?;
-        Ok(Node::Compare {
-            path: path.clone(),
+        let condition = Condition::Compare {
             operator: comparison,
-            value,
-        })
+            value: self.constant(operator, value)?,
+            collation: self.collation_for(value),
+        };
+        Ok(Node::leaf(path, condition))
     }
 
     fn any_of(&mut self, path: &Path, operator: &str, value: RawBsonRef<'_>) -> Result<Node, ParseError> {
@@ -169,30 +167,38 @@ impl Parser {
             return Err(self.wrong(operator, "an array", type_name(value.element_type())));
         };
         self.count()?;
-        let values = self.constants(operator, array)?;
-        Ok(Node::any_of(path.clone(), values))
+        let (values, patterns) = self.listed(operator, array)?;
+        let texts = values.iter().find_map(|value| self.collation_for(value.get()));
+        Ok(Node::leaf(path, Condition::In(List::new(values, patterns, texts))))
     }
 
-    fn constants(&mut self, operator: &str, array: &RawArray) -> Result<Vec<Constant>, ParseError> {
+    fn listed(&mut self, operator: &str, array: &RawArray) -> Result<(Vec<Constant>, Vec<Pattern>), ParseError> {
         let found = array.into_iter().count();
         if found > IN_VALUES_MAX {
             let (path, operator) = (self.place.clone(), operator.to_owned());
             return Err(ParseError::TooManyValues { path, operator, found });
         }
-        let mut constants = Vec::with_capacity(found);
+        let (mut constants, mut patterns) = (Vec::with_capacity(found), Vec::new());
         for value in array {
-            let Ok(value) = value else {
-                return Err(self.wrong(operator, "readable values", "malformed bytes"));
-            };
-            constants.push(self.constant(operator, value)?);
+            match value {
+                Err(_) => return Err(self.wrong(operator, "readable values", "malformed bytes")),
+                Ok(RawBsonRef::RegularExpression(regex)) => {
+                    patterns.push(self.pattern(regex.pattern.as_str(), regex.options.as_str())?);
+                }
+                Ok(RawBsonRef::Document(document)) if holds_operators(document) => {
+                    return Err(self.wrong(operator, "values without operators", "a document of operators"));
+                }
+                Ok(value) => constants.push(self.constant(operator, value)?),
+            }
         }
-        Ok(constants)
+        Ok((constants, patterns))
     }
 
-    /// Undefined is refused as by MongoDB. A regular expression is refused because it would mean a
-    /// match, not equality.
+    /// Undefined is refused, and so is a regular expression that does not mean itself, as by
+    /// MongoDB.
     fn constant(&self, operator: &str, value: RawBsonRef<'_>) -> Result<Constant, ParseError> {
         match value {
+            RawBsonRef::RegularExpression(_) if operator == "$eq" => Ok(Constant::new(value)),
             RawBsonRef::Undefined | RawBsonRef::RegularExpression(_) => {
                 let expected = "a value other than undefined or a regular expression";
                 Err(self.wrong(operator, expected, type_name(value.element_type())))
@@ -201,7 +207,31 @@ impl Parser {
         }
     }
 
-    fn count(&mut self) -> Result<(), ParseError> {
+    /// The collation, where it makes a difference to comparisons with the value.
+    fn collation_for(&self, value: RawBsonRef<'_>) -> Option<Collation> {
+        match value {
+            RawBsonRef::String(_)
+            | RawBsonRef::Symbol(_)
+            | RawBsonRef::Document(_)
+            | RawBsonRef::Array(_)
+            | RawBsonRef::JavaScriptCodeWithScope(_) => self.options.collation.clone(),
+            _ => None,
+        }
+    }
+
+    /// Compiles a regular expression at the present place.
+    pub(crate) fn pattern(&mut self, source: &str, options: &str) -> Result<Pattern, ParseError> {
+        self.regexes += 1;
+        if self.regexes > EXPRESSION_REGEXES_MAX {
+            return Err(ParseError::TooManyRegexes);
+        }
+        Pattern::new(source, options).map_err(|source: PatternError| ParseError::Regex {
+            path: self.place.clone(),
+            source,
+        })
+    }
+
+    pub(crate) fn count(&mut self) -> Result<(), ParseError> {
         self.nodes += 1;
         if self.nodes > EXPRESSION_NODES_MAX {
             Err(ParseError::TooManyNodes)
@@ -210,16 +240,19 @@ impl Parser {
         }
     }
 
-    fn deeper(&self, depth: usize) -> Result<usize, ParseError> {
-        if depth >= EXPRESSION_DEPTH_MAX {
-            return Err(ParseError::TooDeep {
-                path: self.place.clone(),
-            });
-        }
-        Ok(depth + 1)
+    pub(crate) fn place(&self) -> String {
+        self.place.clone()
     }
 
-    fn push_place(&mut self, name: &str) {
+    pub(crate) fn place_len(&self) -> usize {
+        self.place.len()
+    }
+
+    pub(crate) fn truncate_place(&mut self, len: usize) {
+        self.place.truncate(len);
+    }
+
+    pub(crate) fn push_place(&mut self, name: &str) {
         if !self.place.is_empty() {
             self.place.push('.');
         }
@@ -228,14 +261,17 @@ impl Parser {
 
     fn unknown(&self, operator: &str, accepted: &'static str) -> ParseError {
         let (path, operator) = (self.place.clone(), operator.to_owned());
-        ParseError::UnknownOperator {
-            path,
-            operator,
-            accepted,
+        match REFUSED.iter().find(|(name, _)| *name == operator) {
+            Some((_, reason)) => ParseError::NotSupported { path, operator, reason },
+            None => ParseError::UnknownOperator {
+                path,
+                operator,
+                accepted,
+            },
         }
     }
 
-    fn wrong(&self, operator: &str, expected: &'static str, found: &'static str) -> ParseError {
+    pub(crate) fn wrong(&self, operator: &str, expected: &'static str, found: &'static str) -> ParseError {
         let (path, operator) = (self.place.clone(), operator.to_owned());
         ParseError::WrongValue {
             path,

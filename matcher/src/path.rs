@@ -10,6 +10,8 @@
 //! - An array at the end of the path is reached element by element and then as a whole; unless it
 //!   was itself reached by its position in another array, then only as a whole.
 //!
+//! Conditions on arrays as such, like `$size`, ask for whole arrays at the end of a path only.
+//!
 //! A predicate holds when it holds for *any* value reached, so the walk is a visitor that can stop.
 //! It allocates nothing. Its depth is bounded by the number of components, its breadth by the
 //! arrays in the document times two for every numeric component (which may be a position or a name,
@@ -125,13 +127,45 @@ impl Path {
     /// # Ok::<(), tailwater_matcher::PathError>(())
     /// ```
     pub fn any<F: Fields + ?Sized>(&self, root: &F, visit: &mut dyn FnMut(Option<RawBsonRef<'_>>) -> bool) -> bool {
+        self.visit(root, true, visit)
+    }
+
+    /// As [`any`](Path::any), but an array at the end of the path is only visited as a whole.
+    pub(crate) fn any_whole<F: Fields + ?Sized>(
+        &self,
+        root: &F,
+        visit: &mut dyn FnMut(Option<RawBsonRef<'_>>) -> bool,
+    ) -> bool {
+        self.visit(root, false, visit)
+    }
+
+    #[inline]
+    fn visit<F: Fields + ?Sized>(&self, root: &F, expand: bool, visit: &mut Visit<'_>) -> bool {
         match &*self.components {
             [first, rest @ ..] => match root.field(&first.name) {
-                Some(value) => reach(value, rest, visit),
+                Some(value) => reach(value, rest, expand, visit),
                 None => visit(None),
             },
             [] => false,
         }
+    }
+
+    /// The path of a condition on a value itself; it reaches nothing.
+    pub(crate) fn this() -> Path {
+        Path {
+            dotted: "".into(),
+            components: Box::default(),
+        }
+    }
+
+    /// Says whether the last component can be a position in an array.
+    pub(crate) fn ends_in_position(&self) -> bool {
+        self.components.last().is_some_and(|last| last.position.is_some())
+    }
+
+    /// Says whether the first component can be a position in an array.
+    pub(crate) fn begins_with_position(&self) -> bool {
+        self.components.first().is_some_and(|first| first.position.is_some())
     }
 }
 
@@ -150,32 +184,32 @@ impl fmt::Debug for Path {
 type Visit<'v> = dyn FnMut(Option<RawBsonRef<'_>>) -> bool + 'v;
 
 /// Follows `rest` from a value that was found under a field name.
-fn reach(value: RawBsonRef<'_>, rest: &[Component], visit: &mut Visit<'_>) -> bool {
+fn reach(value: RawBsonRef<'_>, rest: &[Component], expand: bool, visit: &mut Visit<'_>) -> bool {
     match value {
-        RawBsonRef::Array(array) => reach_array(array, rest, visit),
-        RawBsonRef::Document(document) if !rest.is_empty() => reach_field(document, rest, visit),
+        RawBsonRef::Array(array) => reach_array(array, rest, expand, visit),
+        RawBsonRef::Document(document) if !rest.is_empty() => reach_field(document, rest, expand, visit),
         _ if rest.is_empty() => visit(Some(value)),
         _ => visit(None),
     }
 }
 
 /// Follows `rest`, which is not empty, into a document.
-fn reach_field(document: &RawDocument, rest: &[Component], visit: &mut Visit<'_>) -> bool {
+fn reach_field(document: &RawDocument, rest: &[Component], expand: bool, visit: &mut Visit<'_>) -> bool {
     let Some((first, rest)) = rest.split_first() else {
         return visit(Some(RawBsonRef::Document(document)));
     };
     match elements::find(document, &first.name) {
-        Some(value) => reach(value, rest, visit),
+        Some(value) => reach(value, rest, expand, visit),
         None => visit(None),
     }
 }
 
-fn reach_array(array: &RawArray, rest: &[Component], visit: &mut Visit<'_>) -> bool {
+fn reach_array(array: &RawArray, rest: &[Component], expand: bool, visit: &mut Visit<'_>) -> bool {
     let Some(mut elements) = elements::of_array(array) else {
         return false;
     };
     let Some((first, after)) = rest.split_first() else {
-        while let Some((_, value)) = elements.next_value() {
+        while expand && let Some((_, value)) = elements.next_value() {
             if visit(Some(value)) {
                 return true;
             }
@@ -185,11 +219,11 @@ fn reach_array(array: &RawArray, rest: &[Component], visit: &mut Visit<'_>) -> b
     let mut position = 0;
     while let Some((_, value)) = elements.next_value() {
         if let RawBsonRef::Document(document) = value
-            && reach_field(document, rest, visit)
+            && reach_field(document, rest, expand, visit)
         {
             return true;
         }
-        if first.position == Some(position) && reach_position(value, after, visit) {
+        if first.position == Some(position) && reach_position(value, after, expand, visit) {
             return true;
         }
         position += 1;
@@ -198,13 +232,13 @@ fn reach_array(array: &RawArray, rest: &[Component], visit: &mut Visit<'_>) -> b
 }
 
 /// Follows `rest` from an array's element that was named by its position.
-fn reach_position(value: RawBsonRef<'_>, rest: &[Component], visit: &mut Visit<'_>) -> bool {
+fn reach_position(value: RawBsonRef<'_>, rest: &[Component], expand: bool, visit: &mut Visit<'_>) -> bool {
     if rest.is_empty() {
         return visit(Some(value));
     }
     match value {
-        RawBsonRef::Document(document) => reach_field(document, rest, visit),
-        RawBsonRef::Array(array) => reach_array(array, rest, visit),
+        RawBsonRef::Document(document) => reach_field(document, rest, expand, visit),
+        RawBsonRef::Array(array) => reach_array(array, rest, expand, visit),
         _ => false,
     }
 }

@@ -47,28 +47,39 @@ fn interpret(filter: &Document, document: &Document) -> bool {
 }
 
 fn interpret_field(path: &str, condition: &Bson, document: &Document) -> bool {
+    let components: Vec<&str> = path.split('.').collect();
+    let reach = |expand| {
+        let mut reached = Vec::new();
+        collect_field(document, &components, expand, &mut reached);
+        reached
+    };
+    interpret_condition(condition, &reach(true), &reach(false))
+}
+
+/// `whole` is what the path reaches without looking into an array at its end.
+fn interpret_condition(condition: &Bson, reached: &[Option<Bson>], whole: &[Option<Bson>]) -> bool {
     match condition {
         Bson::Document(operators) if operators.keys().next().is_some_and(|n| n.starts_with('$')) => operators
             .iter()
-            .all(|(name, value)| interpret_operator(path, name, value, document)),
-        value => interpret_operator(path, "$eq", value, document),
+            .all(|(name, value)| interpret_operator(name, value, reached, whole)),
+        value => interpret_operator("$eq", value, reached, whole),
     }
 }
 
-fn interpret_operator(path: &str, operator: &str, constant: &Bson, document: &Document) -> bool {
-    let components: Vec<&str> = path.split('.').collect();
-    let mut reached = Vec::new();
-    collect_field(document, &components, &mut reached);
+fn interpret_operator(operator: &str, constant: &Bson, reached: &[Option<Bson>], whole: &[Option<Bson>]) -> bool {
     let any = |test: &dyn Fn(&Bson) -> bool| reached.iter().any(|value| test(value.as_ref().unwrap_or(&Bson::Null)));
+    let any_there = |test: &dyn Fn(&Bson) -> bool| reached.iter().flatten().any(test);
+    let any_equal = |constant: &Bson| any(&|value| relation(value, constant) == Some(Ordering::Equal));
     let any_order =
         |accepted: &[Ordering]| any(&|value| relation(value, constant).is_some_and(|order| accepted.contains(&order)));
-    let listed = || {
-        let constants = constant.as_array().unwrap();
-        any(&|value| constants.iter().any(|c| relation(value, c) == Some(Ordering::Equal)))
+    let listed = || constant.as_array().unwrap().iter().any(any_equal);
+    let any_integer = |test: &dyn Fn(i32) -> bool| {
+        any_there(&|value| number(value).is_some_and(|number| !number.is_nan() && test(number as i32)))
     };
+    let arrays = || whole.iter().flatten().filter_map(Bson::as_array);
     match operator {
-        "$eq" => any_order(&[Ordering::Equal]),
-        "$ne" => !any_order(&[Ordering::Equal]),
+        "$eq" => any_equal(constant),
+        "$ne" => !any_equal(constant),
         "$gt" => any_order(&[Ordering::Greater]),
         "$gte" => any_order(&[Ordering::Greater, Ordering::Equal]),
         "$lt" => any_order(&[Ordering::Less]),
@@ -76,36 +87,101 @@ fn interpret_operator(path: &str, operator: &str, constant: &Bson, document: &Do
         "$in" => listed(),
         "$nin" => !listed(),
         "$exists" => reached.iter().any(Option::is_some) == constant.as_bool().unwrap(),
-        "$not" => !interpret_field(path, constant, document),
+        "$not" => !interpret_condition(constant, reached, whole),
+        "$all" => {
+            let constants = constant.as_array().unwrap();
+            !constants.is_empty() && constants.iter().all(any_equal)
+        }
+        "$size" => arrays().any(|array| Some(array.len() as i32) == constant.as_i32()),
+        "$elemMatch" => {
+            let condition = constant.as_document().unwrap();
+            arrays().flatten().any(|element| interpret_element(condition, element))
+        }
+        "$type" => any_there(&|value| is_of_type(value, constant.as_str().unwrap())),
+        "$regex" => any_there(&|value| {
+            value
+                .as_str()
+                .is_some_and(|text| is_found(constant.as_str().unwrap(), text))
+        }),
+        "$mod" => {
+            let parts: Vec<i32> = constant.as_array().unwrap().iter().filter_map(Bson::as_i32).collect();
+            any_integer(&|value| value % parts[0] == parts[1])
+        }
+        "$bitsAllSet" => any_integer(&|value| value & constant.as_i32().unwrap() == constant.as_i32().unwrap()),
+        "$bitsAnyClear" => any_integer(&|value| !value & constant.as_i32().unwrap() != 0),
+        other => panic!("{other} is not generated"),
+    }
+}
+
+/// Operators are about the element, anything else about its fields; an array has its positions.
+fn interpret_element(condition: &Document, element: &Bson) -> bool {
+    let first = condition.keys().next().map_or("", String::as_str);
+    if first.starts_with('$') && !["$and", "$or", "$nor"].contains(&first) {
+        let reached = [Some(element.clone())];
+        return interpret_condition(&Bson::Document(condition.clone()), &reached, &reached);
+    }
+    match element {
+        Bson::Document(document) => interpret(condition, document),
+        Bson::Array(elements) => {
+            let positions = elements.iter().enumerate();
+            interpret(
+                condition,
+                &positions.map(|(at, value)| (at.to_string(), value.clone())).collect(),
+            )
+        }
+        _ => false,
+    }
+}
+
+fn is_of_type(value: &Bson, alias: &str) -> bool {
+    match alias {
+        "number" => number(value).is_some(),
+        "int" => matches!(value, Bson::Int32(_)),
+        "string" => matches!(value, Bson::String(_)),
+        "array" => matches!(value, Bson::Array(_)),
+        "object" => matches!(value, Bson::Document(_)),
+        "null" => matches!(value, Bson::Null),
+        "bool" => matches!(value, Bson::Boolean(_)),
+        other => panic!("{other} is not generated"),
+    }
+}
+
+fn is_found(pattern: &str, text: &str) -> bool {
+    match pattern {
+        "^a" | "^ab?" => text.starts_with('a'),
+        "a$" => text.ends_with('a'),
+        "(?=b)b" => text.contains('b'),
+        "b|^a" => text.contains('b') || text.starts_with('a'),
+        "x" => text.contains('x'),
         other => panic!("{other} is not generated"),
     }
 }
 
 /// Collects what `path` reaches in a document; `None` is missing.
-fn collect_field(document: &Document, path: &[&str], reached: &mut Vec<Option<Bson>>) {
+fn collect_field(document: &Document, path: &[&str], expand: bool, reached: &mut Vec<Option<Bson>>) {
     match document.get(path[0]) {
         None => reached.push(None),
-        Some(value) => collect_value(value, &path[1..], reached),
+        Some(value) => collect_value(value, &path[1..], expand, reached),
     }
 }
 
-fn collect_value(value: &Bson, rest: &[&str], reached: &mut Vec<Option<Bson>>) {
+fn collect_value(value: &Bson, rest: &[&str], expand: bool, reached: &mut Vec<Option<Bson>>) {
     match (value, rest) {
-        (Bson::Array(elements), []) => {
+        (Bson::Array(elements), []) if expand => {
             reached.extend(elements.iter().cloned().map(Some));
             reached.push(Some(value.clone()));
         }
         (value, []) => reached.push(Some(value.clone())),
-        (Bson::Document(inner), rest) => collect_field(inner, rest, reached),
-        (Bson::Array(elements), rest) => collect_elements(elements, rest, reached),
+        (Bson::Document(inner), rest) => collect_field(inner, rest, expand, reached),
+        (Bson::Array(elements), rest) => collect_elements(elements, rest, expand, reached),
         _ => reached.push(None),
     }
 }
 
-fn collect_elements(elements: &[Bson], rest: &[&str], reached: &mut Vec<Option<Bson>>) {
+fn collect_elements(elements: &[Bson], rest: &[&str], expand: bool, reached: &mut Vec<Option<Bson>>) {
     for element in elements {
         if let Bson::Document(inner) = element {
-            collect_field(inner, rest, reached);
+            collect_field(inner, rest, expand, reached);
         }
     }
     let Some(element) = rest[0].parse().ok().and_then(|at: usize| elements.get(at)) else {
@@ -113,8 +189,8 @@ fn collect_elements(elements: &[Bson], rest: &[&str], reached: &mut Vec<Option<B
     };
     match (element, &rest[1..]) {
         (element, []) => reached.push(Some(element.clone())),
-        (Bson::Document(inner), rest) => collect_field(inner, rest, reached),
-        (Bson::Array(inner), rest) => collect_elements(inner, rest, reached),
+        (Bson::Document(inner), rest) => collect_field(inner, rest, expand, reached),
+        (Bson::Array(inner), rest) => collect_elements(inner, rest, expand, reached),
         _ => {}
     }
 }

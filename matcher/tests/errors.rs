@@ -14,22 +14,18 @@ fn check(filter: &str, expected: &str) {
     assert_eq!(error.to_string(), expected, "{filter}");
 }
 
-const OPERATORS: &str = "$eq, $ne, $gt, $gte, $lt, $lte, $in, $nin, $exists or $not";
-const LOGICAL: &str = "a field name, $and, $or, $nor or $comment";
+const OPERATORS: &str = "$eq, $ne, $gt, $gte, $lt, $lte, $in, $nin, $exists, $type, $regex, $mod, $all, $elemMatch, \
+                         $size, $bitsAllSet, $bitsAllClear, $bitsAnySet, $bitsAnyClear or $not";
+const LOGICAL: &str = "a field name, $and, $or, $nor, $jsonSchema or $comment";
 
 #[test]
 fn unknown_operators_are_named_with_their_path() {
     let at_age = |operator: &str| format!("operator {operator} is not known at `age`, expected {OPERATORS}");
     check(r#"{"age": {"$foo": 1}}"#, &at_age("$foo"));
     check(r#"{"age": {"$gt": 1, "b": 1}}"#, &at_age("b"));
-    check(r#"{"age": {"$regex": "x"}}"#, &at_age("$regex"));
     check(
-        r#"{"age": {"$regularExpression": {"pattern": "x", "options": ""}}}"#,
-        &at_age("$regex"),
-    );
-    check(
-        r#"{"$or": [{"a": 1}, {"age": {"$elemMatch": {}}}]}"#,
-        &format!("operator $elemMatch is not known at `$or[1].age`, expected {OPERATORS}"),
+        r#"{"$or": [{"a": 1}, {"age": {"$elemMatch": {"$above": 1}}}]}"#,
+        &format!("operator $above is not known at `$or[1].age.$elemMatch`, expected {OPERATORS}"),
     );
     check(
         r#"{"$expr": true}"#,
@@ -37,7 +33,11 @@ fn unknown_operators_are_named_with_their_path() {
     );
     check(
         r#"{"$and": [{"$nor": [{"$where": "x"}]}]}"#,
-        &format!("operator $where is not known at `$and[0].$nor[0]`, expected {LOGICAL}"),
+        "$where is not supported at `$and[0].$nor[0]`: it runs JavaScript, which this engine does not",
+    );
+    check(
+        r#"{"at": {"$nearSphere": [0, 0]}}"#,
+        "$nearSphere is not supported at `at`: there are no geospatial operators",
     );
 }
 
@@ -56,11 +56,11 @@ fn wrong_values_are_named() {
     check(r#"{"a": {"$in": 1}}"#, "$in needs an array at `a`, found int");
     check(
         r#"{"a": {"$not": 1}}"#,
-        "$not needs a document of operators at `a`, found int",
+        "$not needs a document of operators or a regular expression at `a`, found int",
     );
     check(
         r#"{"a": {"$not": {}}}"#,
-        "$not needs a document of operators at `a`, found object",
+        "$not needs a document of operators or a regular expression at `a`, found object",
     );
     let constant = "a value other than undefined or a regular expression";
     check(
@@ -68,8 +68,8 @@ fn wrong_values_are_named() {
         &format!("equality needs {constant} at `a`, found undefined"),
     );
     check(
-        r#"{"a": {"$in": [{"$regularExpression": {"pattern": "x", "options": ""}}]}}"#,
-        &format!("$in needs {constant} at `a`, found regex"),
+        r#"{"a": {"$gt": {"$regularExpression": {"pattern": "x", "options": ""}}}}"#,
+        &format!("$gt needs {constant} at `a`, found regex"),
     );
 }
 
@@ -86,14 +86,12 @@ fn malformed_bytes_are_refused() {
 #[test]
 fn nesting_is_limited() {
     let mut filter = doc! { "a": 1 };
-    for _ in 0..46 {
+    for _ in 0..49 {
         filter = doc! { "$or": [filter, { "b": 1 }] };
     }
-    let error = Expression::parse(&raw_document(&filter)).unwrap_err();
-    assert!(matches!(error, ParseError::TooDeep { .. }), "{error:?}");
-    for _ in 0..60 {
-        filter = doc! { "$or": [filter] };
-    }
+    let deepest = Expression::parse(&raw_document(&filter)).unwrap();
+    assert_eq!(Expression::parse(&deepest.to_document()), Ok(deepest));
+    filter = doc! { "$or": [filter, { "b": 1 }] };
     let error = Expression::parse(&raw_document(&filter)).unwrap_err();
     assert!(matches!(error, ParseError::Malformed(_)), "{error:?}");
 }
@@ -108,7 +106,7 @@ fn unspelled_conjunctions_count_as_levels() {
         filter = doc! { "$or": [filter, { "d": 1 }], "$and": [other] };
     }
     let error = Expression::parse(&raw_document(&filter)).unwrap_err();
-    assert!(matches!(error, ParseError::TooDeep { .. }), "{error:?}");
+    assert!(matches!(error, ParseError::TooDeep), "{error:?}");
 }
 
 #[test]
@@ -137,4 +135,28 @@ fn paths_are_limited() {
         "{\"a.0.0.0.0.0.0.0.0.0.0.0\": 1}",
         "the field name is not a usable path at `a.0.0.0.0.0.0.0.0.0.0.0`",
     );
+}
+
+#[test]
+fn errors_have_the_code_names_of_mongodb() {
+    for (filter, code) in [
+        (r#"{"a": {"$foo": 1}}"#, "BadValue"),
+        (r#"{"$where": "x"}"#, "BadValue"),
+        (r#"{"a": {"$in": 1}}"#, "BadValue"),
+        (r#"{"a": {"$in": [{"$gt": 1}]}}"#, "BadValue"),
+        (r#"{"a": {"$type": "text"}}"#, "BadValue"),
+        (r#"{"a": {"$type": []}}"#, "FailedToParse"),
+        (r#"{"a": {"$bitsAllSet": -1}}"#, "FailedToParse"),
+        (r#"{"a": {"$mod": [0, 1]}}"#, "BadValue"),
+        (r#"{"a": {"$regex": "("}}"#, "Location51091"),
+        (r#"{"a": {"$regex": "a", "$options": "g"}}"#, "Location51108"),
+        (r#"{"a": {"$options": "i"}}"#, "BadValue"),
+        (r#"{"$jsonSchema": 1}"#, "TypeMismatch"),
+        (r#"{"$jsonSchema": {"foo": 1}}"#, "FailedToParse"),
+        (r#"{"$jsonSchema": {"$ref": "x"}}"#, "FailedToParse"),
+        (r#"{"$jsonSchema": {"minimum": "x"}}"#, "FailedToParse"),
+    ] {
+        let error = Expression::parse(&document(filter)).expect_err(filter);
+        assert_eq!(error.code_name(), code, "{filter}: {error}");
+    }
 }

@@ -26,6 +26,16 @@ fn rendering_reads_as_a_person_would_write_it() {
         r#"{"$or": [{"a": 1, "b": 1}, {"c": 1}], "d": 1}"#,
         r#"{"a": {"$not": {"$gt": 1}}}"#,
         r#"{"$nor": [{"a": 1}, {"b": 1}]}"#,
+        r#"{"a": {"$not": {"$gt": 1, "$lt": 5}}}"#,
+        r#"{"a": {"$regularExpression": {"pattern": "^x", "options": "i"}}}"#,
+        r#"{"a": {"$not": {"$regularExpression": {"pattern": "x", "options": ""}}, "$exists": true}}"#,
+        r#"{"a": {"$in": [1, {"$regularExpression": {"pattern": "x", "options": ""}}]}}"#,
+        r#"{"a": {"$elemMatch": {"$gt": 1, "$lt": 5, "$ne": 3}}}"#,
+        r#"{"a": {"$elemMatch": {"b": 1, "$or": [{"c": 1}, {"d": 1}]}}}"#,
+        r#"{"a": {"$elemMatch": {"$elemMatch": {"$not": {"$mod": [{"$numberLong": "4"}, {"$numberLong": "1"}]}}}}}"#,
+        r#"{"a": {"$type": ["double", "string"]}, "b": {"$type": "number"}, "c": {"$type": "minKey"}}"#,
+        r#"{"a": {"$bitsAllSet": 5}, "b": {"$bitsAnyClear": [1, 100]}}"#,
+        r#"{"$jsonSchema": {"required": ["a"], "title": "t"}, "a": 1}"#,
         r#"{"$and": [{"$or": [{"a": 1}, {"b": 1}]}, {"$or": [{"c": 1}, {"d": 1}]}]}"#,
     ] {
         check_rendered(form, form);
@@ -34,6 +44,15 @@ fn rendering_reads_as_a_person_would_write_it() {
     check_rendered(r#"{"$and": [{"a": 1}, {"b": 1}]}"#, r#"{"a": 1, "b": 1}"#);
     check_rendered(r#"{"$or": [{"a": 1}]}"#, r#"{"a": 1}"#);
     check_rendered(r#"{"a": {"$in": [2, 1, 2.0]}}"#, r#"{"a": {"$in": [1, 2]}}"#);
+    check_rendered(r#"{"a": {"$all": []}}"#, r#"{"a": {"$in": []}}"#);
+    check_rendered(
+        r#"{"a": {"$all": [{"$elemMatch": {"b": 1}}]}}"#,
+        r#"{"a": {"$elemMatch": {"b": 1}}}"#,
+    );
+    check_rendered(
+        r#"{"a": {"$regex": "x", "$options": "i"}}"#,
+        r#"{"a": {"$regularExpression": {"pattern": "x", "options": "i"}}}"#,
+    );
     check_rendered(r#"{"a": {"$eq": {"$gt": 1}}}"#, r#"{"a": {"$eq": {"$gt": 1}}}"#);
 }
 
@@ -50,6 +69,41 @@ fn conjuncts_are_the_positive_parts_of_the_top_level() {
     assert_eq!(shown, expected);
 }
 
+#[test]
+fn conjuncts_and_alternatives_of_every_operator() {
+    for (filter, expected) in [
+        (r#"{"a": {"$type": "number"}}"#, "a is double|int|long|decimal"),
+        (r#"{"a": {"$regex": "^ab+c"}}"#, "a begins ab"),
+        (r#"{"a": {"$regex": "^ab*c"}}"#, "a begins a"),
+        (r#"{"a": {"$regex": "^a|b"}}"#, "a exists"),
+        (r#"{"a": {"$regex": "^a", "$options": "i"}}"#, "a exists"),
+        (r#"{"a": {"$regex": "^a\\.b"}}"#, "a begins a.b"),
+        (r#"{"a": {"$size": 2}}"#, "a exists"),
+        (r#"{"a": {"$mod": [2, 1]}}"#, "a exists"),
+        (r#"{"a": {"$elemMatch": {"b": 1, "c": null}}}"#, "a.b = 1 & a exists"),
+        (r#"{"a": {"$elemMatch": {"0": 1}}}"#, "a exists"),
+        (r#"{"a": {"$elemMatch": {"$gt": 1, "$lt": 5}}}"#, "a Gt 1 & a Lt 5"),
+        (r#"{"a.0": {"$elemMatch": {"$gt": 1}}}"#, "a.0 exists"),
+        (r#"{"a": {"$all": [1, 2]}}"#, "a = 1 & a = 2"),
+        (r#"{"$or": [{"a": 1}, {"b": 2, "c": 3}]}"#, "a = 1 | b = 2 & c = 3"),
+        (r#"{"$or": [{"a": 1}, {"b": {"$ne": 2}}]}"#, ""),
+        (
+            r#"{"$or": [{"a": 1}, {"b": 1}], "$and": [{"$or": [{"c": 1}, {"d": 1}]}]}"#,
+            "a = 1 & c = 1 | a = 1 & d = 1 | b = 1 & c = 1 | b = 1 & d = 1",
+        ),
+        (
+            r#"{"a": {"$elemMatch": {"$or": [{"b": 1}, {"c": 1}]}}}"#,
+            "a.b = 1 & a exists | a.c = 1 & a exists",
+        ),
+        (r#"{"$jsonSchema": {"required": ["a"]}}"#, ""),
+    ] {
+        let expression = Expression::parse(&document(filter)).unwrap();
+        let all = |parts: &Vec<Conjunct<'_>>| parts.iter().map(show).collect::<Vec<_>>().join(" & ");
+        let shown: Vec<String> = expression.alternatives(4).iter().map(all).collect();
+        assert_eq!(shown.join(" | "), expected, "{filter}");
+    }
+}
+
 fn show(conjunct: &Conjunct<'_>) -> String {
     let number = |value: &RawBsonRef<'_>| {
         value
@@ -64,6 +118,8 @@ fn show(conjunct: &Conjunct<'_>) -> String {
             let operator: &RangeOperator = operator;
             format!("{path} {operator:?} {}", number(bound))
         }
+        Conjunct::Prefix { prefix, .. } => format!("{path} begins {prefix}"),
+        Conjunct::Type { types, .. } => format!("{path} is {}", types.aliases().collect::<Vec<_>>().join("|")),
         _ => format!("{path} exists"),
     }
 }
@@ -169,6 +225,12 @@ proptest! {
         if expression.matches(&doc).unwrap() {
             for conjunct in expression.indexable() {
                 prop_assert!(conjunct.to_expression().matches(&doc).unwrap(), "{:?}", conjunct);
+            }
+            let holds = |conjunct: &Conjunct<'_>| conjunct.to_expression().matches(&doc).unwrap();
+            for limit in [1, 3, 16] {
+                let alternatives = expression.alternatives(limit);
+                prop_assert!(alternatives.len() <= limit);
+                prop_assert!(alternatives.iter().any(|all| all.iter().all(holds)), "{:?}", alternatives);
             }
         }
     }

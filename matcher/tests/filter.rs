@@ -92,6 +92,25 @@ fn keywords_are_names_where_names_stand() {
 }
 
 #[test]
+fn regular_expressions() {
+    let regex = |pattern: &str, options: &str| {
+        format!(r#"{{"$regularExpression": {{"pattern": "{pattern}", "options": "{options}"}}}}"#)
+    };
+    check("a matches /^x/i", &format!(r#"{{"a": {}}}"#, regex("^x", "i")));
+    check("a matches '^x'", &format!(r#"{{"a": {}}}"#, regex("^x", "")));
+    check(r"a matches /x\/y\d/", &format!(r#"{{"a": {}}}"#, regex(r"x/y\\d", "")));
+    check(
+        "a not matches /x/",
+        &format!(r#"{{"a": {{"$not": {}}}}}"#, regex("x", "")),
+    );
+    check(
+        "a in [1, /x/s] and b = 1",
+        &format!(r#"{{"a": {{"$in": [1, {}]}}, "b": 1}}"#, regex("x", "s")),
+    );
+    check("matches matches /x/", &format!(r#"{{"matches": {}}}"#, regex("x", "")));
+}
+
+#[test]
 fn precedence() {
     check("a = 1 or b = 2 and c = 3", r#"{"$or": [{"a": 1}, {"b": 2, "c": 3}]}"#);
     check("(a = 1 or b = 2) and c = 3", r#"{"$or": [{"a": 1}, {"b": 2}], "c": 3}"#);
@@ -128,7 +147,7 @@ fn errors_show_the_place() {
     check_error(
         "age > 18\n  and city \"NYC\"",
         "expected an operator (=, !=, >, >=, <, <=, is, is not, has, not has, in, not in, \
-         exists, not exists), found `\"NYC\"` at line 2, column 12\n  |   and city \"NYC\"\n  |            ^",
+         exists, not exists, matches, not matches), found `\"NYC\"` at line 2, column 12\n  |   and city \"NYC\"\n  |            ^",
     );
     check_error(
         "(a = 1",
@@ -143,8 +162,17 @@ fn errors_show_the_place() {
         "the closing ' is missing at line 1, column 5\n  | a = 'x\n  |     ^",
     );
     check_error(
-        "name matches 'x.*'",
-        "`matches` is not available yet in this version at line 1, column 6\n  | name matches 'x.*'\n  |      ^",
+        "name matches 5",
+        "expected a regular expression like /^a.*z$/i, found `5` at line 1, column 14\n  | name matches 5\n  |              ^",
+    );
+    check_error(
+        "name matches /x",
+        "the closing / is missing at line 1, column 14\n  | name matches /x\n  |              ^",
+    );
+    check_error(
+        "name matches /x/g",
+        "unknown regular expression option 'g', expected i, m, s, x or u at line 1, column 14\n  \
+         | name matches /x/g\n  |              ^",
     );
     check_error(
         "\té = 12ab",
@@ -203,6 +231,10 @@ fn other_mistakes_are_errors() {
         "#",
         "a = {}",
         "a = [1]",
+        "a = /x/",
+        "a matches",
+        "a matches x",
+        "a matches /(/",
         "a..b = 1",
     ] {
         assert!(parse_filter(text).is_err(), "{text}");
@@ -216,7 +248,12 @@ fn nesting_and_size_are_limited() {
     let deep = "not ".repeat(100_000 / 8) + "a = 1";
     assert_eq!(parse_filter(&deep).unwrap_err().kind(), &FilterErrorKind::TooDeep);
     let mut levels = "a = 1".to_owned();
-    for _ in 0..25 {
+    for _ in 0..26 {
+        levels = format!("(b = 1 or c = 1 and {levels})");
+    }
+    assert!(parse_filter(&levels).is_ok());
+    // Each level takes two of the 100 that its match document may have.
+    for _ in 0..26 {
         levels = format!("(b = 1 or c = 1 and {levels})");
     }
     assert_eq!(

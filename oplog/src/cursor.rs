@@ -11,6 +11,10 @@ use crate::primitives::Instant;
 use crate::segment::Segment;
 use crate::view::{Interrupt, OplogView, ReadConcern, Shared, WaitOutcome};
 
+/// Each frame tells where the next one begins, so a processor cannot run ahead by itself. A cursor asks for the header so many
+/// frames ahead, as if they were all as long as this one.
+const PREFETCH_FRAMES: usize = 16;
+
 /// One entry of the log, borrowed from the map for as long as the cursor stands on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
@@ -205,6 +209,9 @@ impl Cursor {
             return Ok(None);
         };
         *place = offset + header.frame_bytes();
+        segment
+            .region()
+            .prefetch(*place + PREFETCH_FRAMES * header.frame_bytes());
         Ok(Some(Entry {
             segment,
             offset,

@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -30,8 +30,10 @@ use lock::WriterLock;
 /// Zeros are written in pieces of this size. The kernel caches them in folios as large: the larger, the faster they are
 /// overwritten, and the more each sync of a small record costs. At this size that is 1 %; `docs/performance.md` has figures.
 pub(crate) const ZEROS_BYTES: usize = if cfg!(test) { 4 << 10 } else { 256 << 10 };
-/// Writes that rewrite a file are this long.
-const REWRITE_BYTES: usize = 64 << 10;
+/// Writes that rewrite a file, and reads that compare two, are this long.
+pub(crate) const REWRITE_BYTES: usize = 64 << 10;
+/// Reads that only look whether a place can be read are this long.
+const PROBE_BYTES: usize = 64 << 10;
 
 /// A mapped file, and the way to write it and make it durable.
 #[derive(Clone, Debug)]
@@ -50,6 +52,9 @@ pub(crate) trait Durable: Send + Sync + Debug {
     /// Writes the bytes in `range` over themselves, so that the next sync writes them: after a sync has failed, the kernel
     /// takes the pages it could not write for clean.
     fn rewrite(&self, range: Range<usize>) -> io::Result<()>;
+    /// Reads the bytes in `range` from the file, so that a place that the disk cannot read is an error here. In a map it is a
+    /// SIGBUS, unless the page is still in memory from this.
+    fn probe(&self, range: Range<usize>) -> io::Result<()>;
     /// The first part of `range` that may hold anything but zeros; nothing when there is none. Who cannot say takes all of it
     /// for such.
     fn data(&self, range: Range<usize>) -> Option<Range<usize>> {
@@ -99,7 +104,7 @@ pub(crate) enum LockError {
 
 /// Makes one system call that changes something on disk: a crash comes before one of these, after it, or in the middle of one
 /// that writes. Tests have a process die at each.
-fn change<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn change<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     #[cfg(test)]
     death::before();
     let result = call();
@@ -133,69 +138,13 @@ impl OsDisk {
         }
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// What the lock file says about the process that holds the lock; nothing when nobody does.
-    ///
-    /// Looking holds the lock shared for an instant; [`Disk::lock`] outlasts that.
-    pub(crate) fn lock_holder(&self, name: &str) -> io::Result<Option<String>> {
+    pub(crate) fn writer(&self, name: &str) -> io::Result<Option<String>> {
         WriterLock::holder(&self.at(name))
-    }
-
-    /// The directory of that name within this one.
-    pub(crate) fn within(&self, name: &str) -> OsDisk {
-        OsDisk::new(&self.at(name))
-    }
-
-    /// Makes a directory within this one, durably.
-    pub(crate) fn make_directory(&self, name: &str) -> io::Result<OsDisk> {
-        change(|| fs::create_dir(self.at(name)))?;
-        self.sync_directory()?;
-        Ok(self.within(name))
-    }
-
-    /// Gives a file a second name, the same, in directory `other`; where the file system cannot, a durable copy.
-    pub(crate) fn keep_in(&self, other: &OsDisk, name: &str) -> io::Result<()> {
-        if change(|| fs::hard_link(self.at(name), other.at(name))).is_err() {
-            change(|| fs::copy(self.at(name), other.at(name)))?;
-        }
-        // Also for the file behind a link: nobody may have synced it.
-        let kept = File::open(other.at(name))?;
-        change(|| kept.sync_all())
-    }
-
-    /// Whether directory `other` holds this very file, or a copy of it, under the same name.
-    pub(crate) fn is_kept_in(&self, other: &OsDisk, name: &str) -> io::Result<bool> {
-        let (mut ours, mut theirs) = match (File::open(self.at(name)), File::open(other.at(name))) {
-            (_, Err(e)) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-            (ours, theirs) => (ours?, theirs?),
-        };
-        let (a, b) = (ours.metadata()?, theirs.metadata()?);
-        if (a.dev(), a.ino()) == (b.dev(), b.ino()) {
-            return Ok(true);
-        }
-        if a.len() != b.len() {
-            return Ok(false);
-        }
-        let (mut left, mut right) = (vec![0; REWRITE_BYTES], vec![0; REWRITE_BYTES]);
-        let mut rest = a.len();
-        while rest > 0 {
-            let bytes = REWRITE_BYTES.min(usize::try_from(rest).unwrap_or(REWRITE_BYTES));
-            ours.read_exact(&mut left[..bytes])?;
-            theirs.read_exact(&mut right[..bytes])?;
-            if left[..bytes] != right[..bytes] {
-                return Ok(false);
-            }
-            rest -= bytes as u64;
-        }
-        Ok(true)
-    }
-
-    /// Moves a file to directory `other`, over one of the same name.
-    pub(crate) fn move_to(&self, other: &OsDisk, name: &str) -> io::Result<()> {
-        change(|| fs::rename(self.at(name), other.at(name)))
     }
 
     fn allocate(file: &File, length: u64, filled: bool, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
@@ -257,6 +206,15 @@ impl Durable for OsFile {
         Ok(())
     }
 
+    fn probe(&self, range: Range<usize>) -> io::Result<()> {
+        let mut bytes = vec![0; PROBE_BYTES.min(range.len())];
+        for at in range.clone().step_by(PROBE_BYTES) {
+            let piece = &mut bytes[..(range.end - at).min(PROBE_BYTES)];
+            self.0.read_exact_at(piece, at as u64)?;
+        }
+        Ok(())
+    }
+
     fn data(&self, range: Range<usize>) -> Option<Range<usize>> {
         // Blocks that were allocated and never written are holes to most file systems. Every answer but these two leaves all
         // of the range to be looked at.
@@ -287,7 +245,7 @@ impl Disk for OsDisk {
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         match fs::read(self.at(name)) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(e),
         }
     }

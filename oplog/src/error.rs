@@ -143,7 +143,7 @@ pub enum Error {
     },
     /// The retention slot lagged by more than its cap, so that what it held may be gone.
     #[error(
-        "retention slot {name:?} at entry {position} is lost: it lagged by more than {max_lag_bytes} bytes, or its entries were gone when the log was opened; drop it or create it anew, and start its consumer from a snapshot or from the oldest entry"
+        "retention slot {name:?} at entry {position} is lost: it lagged by more than {max_lag_bytes} bytes or than the log may take, or its entries were gone when the log was opened; drop it or create it anew, and start its consumer from a snapshot or from the oldest entry"
     )]
     SlotLost {
         /// Its name.
@@ -174,7 +174,9 @@ pub enum Error {
         max: usize,
     },
     /// The text cannot be the name of a retention slot.
-    #[error("the name of a retention slot is {what}: it must have 1 to 120 bytes and no control characters")]
+    #[error(
+        "the name of a retention slot is {what}: it must have 1 to 120 bytes and no control characters, and not begin with tailwater."
+    )]
     InvalidSlotName {
         /// What is wrong with it.
         what: &'static str,

@@ -165,3 +165,21 @@ impl Sequence {
         Sequence(self.0 + 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_grow_whatever_the_clock_does() {
+        const YEARS: u64 = 10 * 365 * 86_400 * 1_000_000_000;
+        let mut last = Timestamp(YEARS);
+        // On, back, still, ten years ahead, and right again.
+        for now in [YEARS + 5, YEARS - 9, YEARS - 9, 2 * YEARS, YEARS + 20, 0] {
+            let next = last.successor(Timestamp(now));
+            assert!(next > last && next.0 >= now, "{last:?}, {now}: {next:?}");
+            last = next;
+        }
+        assert_eq!(last, Timestamp(2 * YEARS + 2));
+    }
+}

@@ -1,5 +1,6 @@
 //! The log's housekeeping thread: prepares the next segment before it is needed, writes the footers of full segments, and
-//! removes what retention does not keep, in this order.
+//! removes what retention does not keep, in this order. Each of these is a short step, after which it begins again with the
+//! first: an append that needs a segment before it is prepared waits for the removal of one old segment at most.
 //!
 //! A segment is ready as soon as its blocks are allocated. What time is left until it is needed goes into writing zeros over
 //! them, and it is taken as it is: no append waits for zeros.
@@ -187,6 +188,12 @@ impl Keeper {
     pub(crate) fn stop(&self) {
         self.lock().stop = true;
         self.changed.notify_all();
+    }
+
+    /// Whether the thread has yet to prepare a segment that was asked for.
+    #[cfg(test)]
+    pub(crate) fn is_spare_wanted(&self) -> bool {
+        matches!(self.lock().spare, Spare::Wanted(_))
     }
 
     /// The housekeeping thread.

@@ -32,6 +32,7 @@ mod cursor;
 mod disk;
 pub mod entry;
 mod error;
+mod folders;
 mod format;
 mod frame;
 #[cfg(feature = "fuzzing")]
@@ -54,6 +55,7 @@ mod reverse;
 mod segment;
 #[cfg(test)]
 mod sim;
+mod slot_file;
 mod slots;
 mod stat;
 mod stats;
@@ -69,7 +71,8 @@ pub use oplog::{AppendOutcome, Durable, Oplog, Record};
 pub use options::{Durability, Options, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use retention::Retention;
 pub use reverse::ReverseCursor;
-pub use slots::{RETENTION_SLOTS_MAX, RetentionSlot, SLOT_NAME_BYTES_MAX, SlotOptions, SlotState};
+pub use slot_file::{RETENTION_SLOTS_MAX, SLOT_NAME_BYTES_MAX};
+pub use slots::{RetentionSlot, SlotOptions, SlotState};
 pub use stat::{Files, LogStat, SegmentStat, stat};
 pub use stats::{Histogram, Stats};
 pub use tail::Watermarks;

@@ -47,7 +47,7 @@ pub struct Options {
     pub group_delay: Duration,
     /// No sync is held back once so many writers wait for it. Default 1024.
     pub group_size: u64,
-    /// What the log removes by itself. Default nothing.
+    /// What the log removes by itself; see also [`Oplog::set_retention`]. Default nothing.
     pub retention: Retention,
     /// Whether a missing directory, or an empty one, becomes a new log. Default true.
     pub create: bool,

@@ -23,6 +23,10 @@ use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::region::Claim;
 use crate::segment::{Segment, read_header};
 
+/// So much in front of where the search begins is looked at, too, whether the disk can read it: the entry before stands there,
+/// if it is not larger.
+const PROBE_BEFORE: usize = 1 << 20;
+
 /// What a scan over consecutive frames found, up to the last entry after which no batch is open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Scan {
@@ -135,6 +139,12 @@ fn starting_point(segment: &Segment) -> (OpId, usize) {
     }
 }
 
+/// Fails when the disk cannot read what the search looks at in a segment.
+fn probe(segment: &Segment) -> Result<()> {
+    let (_, start) = starting_point(segment);
+    segment.probe(start.saturating_sub(PROBE_BEFORE).max(FRAMES_START)..segment.length())
+}
+
 /// The term of the entry before the one with which the search begins in a segment; the search has not seen it. The lowest
 /// when there is no entry before it, or when its frame is damaged, which its reader will be told. `front` are the segment's
 /// frames up to where the search begins.
@@ -172,6 +182,9 @@ fn find_end<'a>(
 ) -> Result<End> {
     let mut ends: Vec<Scan> = Vec::new();
     for (i, segment) in segments.iter().enumerate() {
+        if !evidence.new {
+            probe(segment)?;
+        }
         let (expected, start) = starting_point(segment);
         let front = &area(i, FRAMES_START)[..start - FRAMES_START];
         let before = term_before(segment, front, sealed.filter(|_| i == 0));
@@ -317,6 +330,7 @@ fn move_left_over(disk: &dyn Disk, log_id: LogId, chain: &Chain, left_over: &Lef
     let (segments, sealed) = unsealed(disk, log_id, chain, true)?;
     let mut term = Term::default();
     for (i, segment) in segments.iter().enumerate() {
+        probe(segment)?;
         let claim = segment.region().claim().ok_or(Error::Closed)?;
         let (expected, start) = starting_point(segment);
         let before = term_before(

@@ -11,7 +11,7 @@ use crate::chain::{Chain, Link};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::ids::{OpId, Sequence, Timestamp};
-use crate::oplog::Core;
+use crate::oplog::{Core, Oplog};
 use crate::primitives::{Mutex, MutexGuard};
 use crate::view::ReadConcern;
 
@@ -30,6 +30,18 @@ pub struct Retention {
     pub max_bytes: Option<u64>,
     /// Age at which entries go, by the wall clock and their own timestamps, a segment when its last one has reached it.
     pub max_age: Option<Duration>,
+    /// Bytes that all segment files together may take whatever slots hold: what is too much goes, and a slot that holds it is
+    /// lost, by name, though it is below its own cap. So with this no consumer can fill the disk. Only the log's owner, if it
+    /// [holds](crate::Oplog::hold_from) something, keeps its entries. The newest segment stays. As `max_bytes`, it is kept to
+    /// whenever a segment has been sealed.
+    pub hard_max_bytes: Option<u64>,
+}
+
+impl Retention {
+    /// Bytes that the segments are to be brought down to.
+    fn bytes(&self) -> Option<u64> {
+        [self.max_bytes, self.hard_max_bytes].into_iter().flatten().min()
+    }
 }
 
 /// When retention is to be looked at again, unless something happens before.
@@ -43,8 +55,9 @@ pub(crate) enum Pace {
     Rest,
 }
 
-/// So many segments are removed in one step: no append waits long for the next segment to be prepared.
-const STEP_SEGMENTS: usize = 8;
+/// So many segments are removed in one step: an append that needs the next segment before it is prepared waits for one step
+/// at most.
+const STEP_SEGMENTS: usize = 1;
 
 /// What is known of segments that change no more; saves asking for it again.
 #[derive(Debug, Default)]
@@ -76,6 +89,30 @@ pub(crate) struct Extents {
 }
 
 impl Extents {
+    /// Of segments of which `length` says how long the file of that name is.
+    pub(crate) fn of(chain: &Chain, length: impl Fn(&str) -> u64) -> Extents {
+        Extents::measured(chain, |link| length(&format::segment_name(link.sequence, link.first)))
+    }
+
+    fn measured(chain: &Chain, bytes: impl Fn(&Link) -> u64) -> Extents {
+        let mut segments: Vec<_> = chain.links().iter().map(|link| (link.first, bytes(link))).collect();
+        let mut behind = 0;
+        let mut newest_bytes = None;
+        for (_, bytes) in segments.iter_mut().rev() {
+            let own = std::mem::replace(bytes, behind);
+            if newest_bytes.is_none() {
+                newest_bytes = Some(own);
+            } else {
+                behind += own;
+                *bytes = behind;
+            }
+        }
+        Extents {
+            segments,
+            newest_bytes: newest_bytes.unwrap_or(0),
+        }
+    }
+
     /// Lengths of the segment files from the one with `position` up to, but without, the newest.
     pub(crate) fn lag_bytes(&self, position: OpId) -> u64 {
         let after = self.segments.partition_point(|(first, _)| *first <= position);
@@ -106,26 +143,7 @@ impl Core {
     }
 
     pub(crate) fn extents(&self, chain: &Chain) -> Extents {
-        let mut segments: Vec<_> = chain
-            .links()
-            .iter()
-            .map(|link| (link.first, self.bytes(link)))
-            .collect();
-        let mut behind = 0;
-        let mut newest_bytes = None;
-        for (_, bytes) in segments.iter_mut().rev() {
-            let own = std::mem::replace(bytes, behind);
-            if newest_bytes.is_none() {
-                newest_bytes = Some(own);
-            } else {
-                behind += own;
-                *bytes = behind;
-            }
-        }
-        Extents {
-            segments,
-            newest_bytes: newest_bytes.unwrap_or(0),
-        }
+        Extents::measured(chain, |link| self.bytes(link))
     }
 
     /// The timestamp of the last entry of a segment with that successor.
@@ -163,9 +181,13 @@ impl Core {
         (aged, None)
     }
 
+    fn policy(&self) -> Retention {
+        *self.retention.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// One step of retention: finds slots that lag too much, writes positions, and removes what is too much.
     pub(crate) fn retain(&self) -> Result<Pace> {
-        let policy = self.options.retention;
+        let policy = self.policy();
         if policy == Retention::default() && self.slots.is_empty() {
             return Ok(Pace::Rest);
         }
@@ -175,10 +197,13 @@ impl Core {
             self.facts.forget_before(oldest.sequence);
         }
         let extents = self.extents(&chain);
-        self.slots.lose(|position| extents.lag_bytes(position));
+        let room = policy
+            .hard_max_bytes
+            .map_or(u64::MAX, |bytes| bytes.saturating_sub(extents.newest_bytes));
+        self.slots.lose(room, |position| extents.lag_bytes(position));
         self.slots.save(self)?;
 
-        let surplus = policy.max_bytes.map_or(0, |max_bytes| extents.surplus(max_bytes));
+        let surplus = policy.bytes().map_or(0, |bytes| extents.surplus(bytes));
         let (aged, wait) = policy.max_age.map_or((0, None), |max_age| self.aged(&chain, max_age));
         let rest = wait.map_or(Pace::Rest, Pace::After);
         // The newest durable entry stays, also while the newest segment holds none.
@@ -195,5 +220,14 @@ impl Core {
         // Otherwise a slot holds the rest.
         let again = oldest >= step.first && remove > STEP_SEGMENTS;
         Ok(if again { Pace::Again } else { rest })
+    }
+}
+
+impl Oplog {
+    /// Changes what the log removes by itself, from now on. See [`Options::retention`](crate::Options::retention).
+    pub fn set_retention(&self, retention: Retention) {
+        let core = self.core();
+        *core.retention.lock().unwrap_or_else(PoisonError::into_inner) = retention;
+        core.keeper.retain();
     }
 }

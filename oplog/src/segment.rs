@@ -128,6 +128,8 @@ impl Segment {
         path: PathBuf,
         on_disk: usize,
     ) -> Result<Segment> {
+        let probe = |range| medium.file.probe(range).map_err(Error::io("read", &path));
+        probe(0..FRAMES_START.min(on_disk))?;
         let header = read_header(&medium.region, log_id, sequence, &path)?;
         let length = header.length as usize;
         if length > on_disk {
@@ -135,6 +137,10 @@ impl Segment {
                 path,
                 what: "shorter than its header says",
             });
+        }
+        probe(length - TRAILER_BYTES..length)?;
+        if let Some((_, index)) = read_trailer(&medium.region, header.seed, length) {
+            probe(index)?;
         }
         let sealed = read_footer(&medium.region, header.seed, length);
         if sealed.as_ref().is_some_and(|s| s.trailer.first != first.get()) {
@@ -307,6 +313,7 @@ impl Segment {
             offset = self.indexed(slot);
         }
         let mut at = OpId::new(self.first.get() + slot as u64 * INDEX_STRIDE);
+        self.prefetch_hops(offset, slot, op_id.get() - at.get());
         while at < op_id {
             let header = self.hop(offset, at)?;
             offset += header.frame_bytes();
@@ -314,6 +321,16 @@ impl Segment {
             self.note(at, offset);
         }
         Ok(offset)
+    }
+
+    /// Asks the processor for the headers on the way from the entry of `slot`, at `offset`, to the one so many `hops` behind
+    /// it, as if all in between were equally long. Otherwise each is waited for in turn.
+    #[inline]
+    fn prefetch_hops(&self, offset: usize, slot: usize, hops: u64) {
+        let span = self.indexed(slot + 1).saturating_sub(offset);
+        for hop in 0..=hops.min(INDEX_STRIDE) as usize {
+            self.region().prefetch(offset + span * hop / INDEX_STRIDE as usize);
+        }
     }
 
     /// The header at `offset`, bounds checked but without its checksum: enough to step over it.
@@ -422,6 +439,17 @@ impl Segment {
         self.locate(op_id)
     }
 
+    /// Fails when the disk cannot read what of `range` may hold anything but zeros. See [`Durable::probe`].
+    pub(crate) fn probe(&self, range: Range<usize>) -> Result<()> {
+        let mut at = range.start;
+        while let Some(data) = self.file().data(at..range.end) {
+            let read = self.file().probe(data.clone());
+            read.map_err(Error::io("read", &self.path))?;
+            at = data.end;
+        }
+        Ok(())
+    }
+
     /// Makes everything written so far durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file().sync()
@@ -462,12 +490,18 @@ pub(crate) fn read_header(region: &Region, log_id: LogId, sequence: Sequence, pa
     Ok(header)
 }
 
-fn read_footer(region: &Region, seed: u32, length: usize) -> Option<Sealed> {
+fn read_trailer(region: &Region, seed: u32, length: usize) -> Option<(Trailer, Range<usize>)> {
     let limit = length.checked_sub(TRAILER_BYTES)?;
     let mut bytes = [0; TRAILER_BYTES];
     region.load(limit, &mut bytes);
     let trailer: Trailer = format::decode_checked(&bytes, seed)?;
     let index_offset = limit.checked_sub(4 * trailer.index_len as usize)?;
+    Some((trailer, index_offset..limit))
+}
+
+fn read_footer(region: &Region, seed: u32, length: usize) -> Option<Sealed> {
+    let (trailer, index) = read_trailer(region, seed, length)?;
+    let (index_offset, limit) = (index.start, index.end);
     let end = usize::try_from(trailer.end).ok()?;
     if !(FRAMES_START..=index_offset).contains(&end)
         || trailer.first > trailer.last

@@ -6,29 +6,38 @@
 //! the next boot finds: of every 512-byte sector of every file that was not synced independently the old bytes, the new
 //! ones, or a cut inside it; of the changed names a prefix, or any subset in which no change rests on a lost one.
 //!
+//! Names are paths: a directory within the disk's is a prefix of them, synced apart. A file that is moved from one directory to
+//! another has its new name when that one's directory has been synced, and the old one beside it until the other has been.
+//!
 //! A sync can be made to fail. As on Linux, the pages are then taken for clean: they read as new, the disk has the old
 //! bytes, and the next sync skips them unless they have been written again.
 
 #[path = "sim/faults.rs"]
 mod faults;
+#[path = "sim/folders.rs"]
+mod folders;
+#[path = "sim/repair.rs"]
+mod repair;
 #[path = "sim/retention.rs"]
 mod retention;
 #[path = "sim/schedules.rs"]
 mod schedules;
+#[path = "sim/slots.rs"]
+mod slots;
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ThreadId;
 
 use crate::disk::{Disk, Durable, FileIdentity, LockError, Medium};
 use crate::format::FRAMES_START;
-use crate::primitives::{Mutex, MutexGuard};
+use crate::primitives::{Condvar, Mutex, MutexGuard};
 use crate::region::Region;
 
 /// What a disk writes as a whole, or cuts; the smallest unit in use.
@@ -163,6 +172,8 @@ enum Change {
     Link(String, u64),
     Rename(String, String),
     Unlink(String),
+    /// The old name of a file that has been moved to another directory, and the new one, without which this one stays.
+    Leave(String, String),
 }
 
 type Names = BTreeMap<String, u64>;
@@ -178,7 +189,7 @@ impl Change {
                     names.insert(to.clone(), inode);
                 }
             }
-            Change::Unlink(name) => {
+            Change::Unlink(name) | Change::Leave(name, _) => {
                 names.remove(name);
             }
         }
@@ -187,8 +198,14 @@ impl Change {
     fn touched(&self) -> Vec<String> {
         match self {
             Change::Link(name, _) | Change::Unlink(name) => vec![name.clone()],
-            Change::Rename(from, to) => vec![from.clone(), to.clone()],
+            Change::Rename(from, to) | Change::Leave(from, to) => vec![from.clone(), to.clone()],
         }
+    }
+
+    /// The directory whose sync makes it durable, as the prefix of its names.
+    fn directory(&self) -> &str {
+        let (Change::Link(name, _) | Change::Rename(_, name) | Change::Unlink(name) | Change::Leave(name, _)) = self;
+        &name[..name.rfind('/').map_or(0, |slash| slash + 1)]
     }
 }
 
@@ -202,10 +219,56 @@ struct Faults {
     /// The preparation after so many more finds no space; and all that follow, when `true`.
     prepare: Option<(u64, bool)>,
     rename: bool,
+    /// Bytes of a file that cannot be read.
+    unreadable: Option<(String, Range<usize>)>,
     /// The write after so many more does half of its work and fails; and all that follow, when `true`.
     write: Option<(u64, bool)>,
     /// Done in the middle of the owning thread's next sync: what other threads get in meanwhile.
     meanwhile: Meanwhile,
+}
+
+/// Holds the log's own threads up at the next file they remove, until it is opened, and notes what they prepare and remove.
+#[derive(Debug, Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    closed: bool,
+    /// Names with what is done to them, in order, since the gate was closed.
+    passed: Vec<String>,
+    waiting: bool,
+}
+
+impl Gate {
+    fn set_closed(&self, closed: bool) {
+        let mut state = self.state.lock().unwrap();
+        state.closed = closed;
+        if closed {
+            state.passed.clear();
+        }
+        self.changed.notify_all();
+    }
+
+    fn pass(&self, what: String, stops: bool) {
+        let mut state = self.state.lock().unwrap();
+        while stops && state.closed {
+            state.waiting = true;
+            self.changed.notify_all();
+            state = self.changed.wait(state).unwrap();
+        }
+        state.waiting = false;
+        state.passed.push(what);
+    }
+
+    fn await_arrival(&self) {
+        let mut state = self.state.lock().unwrap();
+        while !state.waiting {
+            state = self.changed.wait(state).unwrap();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -254,6 +317,10 @@ pub(crate) struct SimDisk {
     /// Changes with each boot, as the identity of the tail page must.
     boot: u64,
     owner: ThreadId,
+    /// What the names in this directory begin with: nothing, or a path that ends with a slash.
+    prefix: String,
+    path: PathBuf,
+    gate: Arc<Gate>,
 }
 
 impl fmt::Debug for SimDisk {
@@ -277,7 +344,15 @@ impl SimDisk {
             locked: Arc::default(),
             boot,
             owner,
+            prefix: String::new(),
+            // A directory that exists, so that a missing manifest is told from a missing directory.
+            path: PathBuf::from("/"),
+            gate: Arc::default(),
         }
+    }
+
+    fn at(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -390,6 +465,11 @@ impl SimDisk {
         self.state().faults.rename = true;
     }
 
+    /// Has reads of those bytes of a file fail.
+    pub(crate) fn fail_reads(&self, name: &str, range: Range<usize>) {
+        self.state().faults.unreadable = Some((name.to_owned(), range));
+    }
+
     /// Has `act` done in the middle of the next sync, or not at all after [`SimDisk::nothing_meanwhile`].
     pub(crate) fn meanwhile(&self, act: impl FnOnce() + Send + 'static) {
         self.state().faults.meanwhile.0 = Some(Box::new(act));
@@ -399,6 +479,30 @@ impl SimDisk {
         let act = self.state().faults.meanwhile.0.take();
         // It may hold the last handle of a log, whose drop uses the disk.
         drop(act);
+    }
+
+    /// Has the log's own threads wait before they remove a file.
+    pub(crate) fn hold_removals(&self) {
+        self.gate.set_closed(true);
+    }
+
+    /// Returns when one of them waits.
+    pub(crate) fn await_removal(&self) {
+        self.gate.await_arrival();
+    }
+
+    /// Lets them go on.
+    pub(crate) fn release_removals(&self) {
+        self.gate.set_closed(false);
+    }
+
+    /// What they have prepared and removed since they were first held, in order: "prepare" or "remove", and the name.
+    pub(crate) fn passed(&self) -> Vec<String> {
+        self.gate.state.lock().unwrap().passed.clone()
+    }
+
+    fn is_owner(&self) -> bool {
+        std::thread::current().id() == self.owner
     }
 
     /// There is space again.
@@ -457,9 +561,13 @@ impl State {
         self.changes.push(change);
     }
 
-    fn sync_names(&mut self) {
-        self.durable_names = self.names.clone();
-        self.changes.clear();
+    fn sync_names(&mut self, directory: &str) {
+        let changes = std::mem::take(&mut self.changes);
+        let (durable, rest): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| change.directory() == directory);
+        for change in durable {
+            change.apply(&mut self.durable_names);
+        }
+        self.changes = rest;
     }
 }
 
@@ -526,27 +634,46 @@ impl Durable for SimFile {
         file.lost.retain(|&at, _| at + SECTOR <= range.start || at >= range.end);
         Ok(())
     }
+
+    fn probe(&self, range: Range<usize>) -> io::Result<()> {
+        let state = self.disk.state();
+        match &state.faults.unreadable {
+            Some((name, bad)) if state.inode(name).is_ok_and(|inode| inode == self.inode) => {
+                match bad.start < range.end && range.start < bad.end {
+                    true => Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error())),
+                    false => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Disk for SimDisk {
     fn path(&self) -> &Path {
-        // A directory that exists, so that a missing manifest is told from a missing directory.
-        Path::new("/")
+        &self.path
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
-        Ok(self.state().names.keys().cloned().collect())
+        let state = self.state();
+        let within = state.names.keys().filter_map(|name| name.strip_prefix(&self.prefix));
+        let mut names: Vec<String> = within
+            .filter_map(|name| Some(name.split('/').next()?.to_owned()))
+            .collect();
+        names.dedup();
+        Ok(names)
     }
 
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.state().file(name).ok().map(|file| file.bytes()))
+        Ok(self.state().file(&self.at(name)).ok().map(|file| file.bytes()))
     }
 
     fn length(&self, name: &str) -> io::Result<u64> {
-        self.state().file(name).map(|file| file.bytes().len() as u64)
+        self.state().file(&self.at(name)).map(|file| file.bytes().len() as u64)
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let name = self.at(name);
         let temporary = format!("{name}.tmp");
         let inode = self
             .operate()?
@@ -554,24 +681,28 @@ impl Disk for SimDisk {
         if let Some(file) = self.operate()?.files.get_mut(&inode) {
             file.sync();
         }
-        self.operate()?.change(Change::Rename(temporary, name.to_owned()));
+        self.operate()?.change(Change::Rename(temporary, name));
         self.sync_directory()
     }
 
     fn prepare(&self, name: &str, length: u64, _: bool, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
+        if !self.is_owner() {
+            self.gate.pass(format!("prepare {name}"), false);
+        }
         let mut bytes = vec![0; length as usize];
         for (at, record) in records {
             bytes[*at..at + record.len()].copy_from_slice(record);
         }
         let inode = {
             let mut state = self.operate()?;
-            if state.names.contains_key(name) {
+            let name = self.at(name);
+            if state.names.contains_key(&name) {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
             if due(&mut state.faults.prepare) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            state.create(name, File::new(Vec::new(), bytes))
+            state.create(&name, File::new(Vec::new(), bytes))
         };
         if let Some(file) = self.operate()?.files.get_mut(&inode) {
             file.sync();
@@ -581,7 +712,7 @@ impl Disk for SimDisk {
 
     fn extend(&self, name: &str, length: u64) -> io::Result<()> {
         let mut state = self.operate()?;
-        let file = state.file(name)?;
+        let file = state.file(&self.at(name))?;
         let mut bytes = file.bytes();
         bytes.resize(length as usize, 0);
         *file = File::new(bytes.clone(), bytes);
@@ -590,8 +721,8 @@ impl Disk for SimDisk {
 
     fn open(&self, name: &str, length: usize, writable: bool) -> io::Result<Medium> {
         let mut state = self.state();
-        let inode = state.inode(name)?;
-        let file = state.file(name)?;
+        let inode = state.inode(&self.at(name))?;
+        let file = state.file(&self.at(name))?;
         let bytes = file.bytes();
         if bytes.len() < length {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -616,30 +747,33 @@ impl Disk for SimDisk {
         if std::mem::take(&mut state.faults.rename) {
             return Err(io::Error::other("renames fail"));
         }
-        state.inode(from)?;
-        state.change(Change::Rename(from.to_owned(), to.to_owned()));
+        state.inode(&self.at(from))?;
+        state.change(Change::Rename(self.at(from), self.at(to)));
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        if !self.is_owner() {
+            self.gate.pass(format!("remove {name}"), true);
+        }
         let mut state = self.operate()?;
-        state.inode(name)?;
-        state.change(Change::Unlink(name.to_owned()));
+        state.inode(&self.at(name))?;
+        state.change(Change::Unlink(self.at(name)));
         Ok(())
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        self.operate()?.sync_names();
+        self.operate()?.sync_names(&self.prefix);
         Ok(())
     }
 
     fn open_shared(&self, name: &str, length: usize, writable: bool) -> io::Result<(Medium, FileIdentity)> {
-        if writable && self.state().inode(name).is_err() {
+        if writable && self.state().inode(&self.at(name)).is_err() {
             self.operate()?
-                .create(name, File::new(vec![0; length], vec![0; length]));
+                .create(&self.at(name), File::new(vec![0; length], vec![0; length]));
         }
         let medium = self.open(name, length, writable)?;
-        let inode = self.state().inode(name)?;
+        let inode = self.state().inode(&self.at(name))?;
         Ok((
             medium,
             FileIdentity {

@@ -4,25 +4,19 @@
 //! remove is decided by what the file says ([`Written`]). So a crash takes a slot back to an older position, whose entries
 //! are all there, and never forward.
 
-use std::collections::BTreeMap;
 use std::sync::PoisonError;
-
-use bincode::{Decode, Encode};
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::format::{Checked, VERSION, decode_checked, encode_checked};
 use crate::ids::{LogId, OpId};
 use crate::oplog::{Core, Oplog};
 use crate::options::Durability;
 use crate::primitives::{Mutex, MutexGuard};
-
-pub(crate) const RETENTION: &str = "RETENTION";
-
-/// Most retention slots that a log can have.
-pub const RETENTION_SLOTS_MAX: usize = 1024;
-/// Longest name of a retention slot, in bytes.
-pub const SLOT_NAME_BYTES_MAX: usize = 120;
+use crate::retention::Extents;
+use crate::slot_file::{
+    Named, OWNER, RETENTION, RETENTION_SLOTS_MAX, Slot, check_given_name, encode_slots, read_slots,
+};
+use crate::view::{OplogView, read_log};
 
 /// Options of a retention slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,36 +58,6 @@ pub struct RetentionSlot {
     pub lag_entries: u64,
     /// Whether it holds them.
     pub state: SlotState,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Slot {
-    position: OpId,
-    cap: u64,
-    lost: bool,
-}
-
-type Named = BTreeMap<String, Slot>;
-
-/// One slot of the file.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
-struct SlotRecord {
-    position: u64,
-    cap: u64,
-    lost: bool,
-    name: String,
-}
-
-/// The file `RETENTION`.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
-struct SlotsRecord {
-    version: u32,
-    log_id: [u8; 16],
-    slots: Vec<SlotRecord>,
-}
-
-impl Checked for SlotsRecord {
-    const MAGIC: [u8; 8] = *b"TAILWRET";
 }
 
 /// What the file says.
@@ -192,14 +156,15 @@ impl Slots {
         self.floor(core, &mut self.lock_written()).map(drop)
     }
 
-    /// Takes what they hold from the slots whose lag is above their cap.
-    pub(crate) fn lose(&self, lag_bytes: impl Fn(OpId) -> u64) {
+    /// Takes what they hold from the slots whose lag is above their cap, or above `room`, what there is for all. The owner's
+    /// never loses.
+    pub(crate) fn lose(&self, room: u64, lag_bytes: impl Fn(OpId) -> u64) {
         for (name, slot) in &mut self.lock_state().slots {
             let lag = lag_bytes(slot.position);
-            if !slot.lost && lag > slot.cap {
+            if !slot.lost && lag > slot.cap.min(room) && name != OWNER {
                 tracing::warn!(
-                    slot = name, position = %slot.position, lag_bytes = lag, max_lag_bytes = slot.cap,
-                    "retention slot lost: it lags by more than its cap"
+                    slot = name, position = %slot.position, lag_bytes = lag, max_lag_bytes = slot.cap, room,
+                    "retention slot lost: it lags by more than its cap, or than the log may take"
                 );
                 slot.lost = true;
             }
@@ -223,79 +188,12 @@ fn write(core: &Core, written: &mut Written, mut slots: Named) -> Result<()> {
     if written.sure && written.slots == slots {
         return Ok(());
     }
-    let record = SlotsRecord {
-        version: VERSION,
-        log_id: core.shared.log_id.to_bytes(),
-        slots: slots
-            .iter()
-            .map(|(name, slot)| SlotRecord {
-                position: slot.position.get(),
-                cap: slot.cap,
-                lost: slot.lost,
-                name: name.clone(),
-            })
-            .collect(),
-    };
     written.sure = false;
     core.disk()
-        .replace(RETENTION, &encode_checked(&record, 0))
+        .replace(RETENTION, &encode_slots(core.shared.log_id, &slots))
         .map_err(Error::io("write", core.disk().path().join(RETENTION)))?;
     *written = Written { slots, sure: true };
     Ok(())
-}
-
-fn read_slots(disk: &dyn Disk, log_id: LogId) -> Result<Named> {
-    let path = disk.path().join(RETENTION);
-    let Some(bytes) = disk.read(RETENTION).map_err(Error::io("read", &path))? else {
-        return Ok(Named::new());
-    };
-    let Some(record) = decode_checked::<SlotsRecord>(&bytes, 0) else {
-        return Err(Error::DamagedMetadata {
-            path,
-            what: "checksum or contents are wrong, so retention slots are not known; without the file there are none",
-        });
-    };
-    if record.version > VERSION {
-        return Err(Error::NewerFormat {
-            path,
-            found: record.version,
-            known: VERSION,
-        });
-    }
-    if record.log_id != log_id.to_bytes() {
-        return Err(Error::DamagedMetadata {
-            path,
-            what: "it is of another log; without the file there are no retention slots",
-        });
-    }
-    let count = record.slots.len();
-    let sane = |slot: &SlotRecord| (1..=u64::MAX / 2).contains(&slot.position) && check_name(&slot.name).is_ok();
-    let all_sane = count <= RETENTION_SLOTS_MAX && record.slots.iter().all(sane);
-    let slots: Named = record
-        .slots
-        .into_iter()
-        .map(|slot| {
-            let (position, cap, lost) = (OpId::new(slot.position), slot.cap, slot.lost);
-            (slot.name, Slot { position, cap, lost })
-        })
-        .collect();
-    if !all_sane || slots.len() != count {
-        return Err(Error::DamagedMetadata {
-            path,
-            what: "it holds a retention slot that no release writes; without the file there are none",
-        });
-    }
-    Ok(slots)
-}
-
-fn check_name(name: &str) -> Result<()> {
-    let what = match name.len() {
-        0 => "empty",
-        1..=SLOT_NAME_BYTES_MAX if !name.chars().any(char::is_control) => return Ok(()),
-        1..=SLOT_NAME_BYTES_MAX => "with a control character",
-        _ => "longer than 120 bytes",
-    };
-    Err(Error::InvalidSlotName { what })
 }
 
 fn no_such(name: &str) -> Error {
@@ -306,7 +204,8 @@ fn no_such(name: &str) -> Error {
 ///
 /// A slot has a name and a position, the first entry that its consumer still needs. While it is [`SlotState::Active`],
 /// neither [`Options::retention`](crate::Options::retention) nor [`Oplog::trim`] removes that entry or a later one. When it
-/// lags by more than [`SlotOptions::max_lag_bytes`], it is lost: it is written down as lost, named in a warning, and holds
+/// lags by more than [`SlotOptions::max_lag_bytes`], or keeps the log above
+/// [`Retention::hard_max_bytes`](crate::Retention::hard_max_bytes), it is lost: it is written down as lost, named in a warning, and holds
 /// nothing any more. So the disk does not fill up because a consumer is dead. Lags are looked at whenever a segment has been
 /// sealed, whether anything is about to be removed or not.
 impl Oplog {
@@ -315,12 +214,13 @@ impl Oplog {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSlotName`] unless the name has 1 to 120 bytes and no control character; [`Error::SlotExists`] when it
+    /// [`Error::InvalidSlotName`] unless the name has 1 to 120 bytes and no control character and does not begin with
+    /// `tailwater.`; [`Error::SlotExists`] when it
     /// is active; [`Error::TooManySlots`]; [`Error::HistoryLost`] when entry `from` has been trimmed, [`Error::Ahead`] when it
     /// is neither there nor the next; [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`]. After [`Error::Io`] the slot may
     /// be found when the log is opened again.
     pub fn slot_create(&self, name: &str, from: OpId, options: SlotOptions) -> Result<()> {
-        check_name(name)?;
+        check_given_name(name)?;
         let core = self.core();
         core.check_open()?;
         let mut written = core.slots.lock_written();
@@ -339,7 +239,7 @@ impl Oplog {
                     position: slot.position,
                 });
             }
-            None if slots.len() == RETENTION_SLOTS_MAX => {
+            None if slots.len() - usize::from(slots.contains_key(OWNER)) == RETENTION_SLOTS_MAX => {
                 return Err(Error::TooManySlots {
                     max: RETENTION_SLOTS_MAX,
                 });
@@ -367,10 +267,15 @@ impl Oplog {
     ///
     /// # Errors
     ///
-    /// [`Error::SlotLost`], [`Error::NoSuchSlot`]; [`Error::Ahead`] when entry `op_id` is neither there nor the next;
+    /// [`Error::SlotLost`], [`Error::NoSuchSlot`], [`Error::InvalidSlotName`]; [`Error::Ahead`] when entry `op_id` is neither there nor the next;
     /// [`Error::Closed`]. With [`Durability::Disk`] also [`Error::Io`] and [`Error::Poisoned`]: the slot has moved, and may go
     /// back.
     pub fn slot_advance(&self, name: &str, op_id: OpId, durability: Durability) -> Result<OpId> {
+        check_given_name(name)?;
+        self.advance(name, op_id, durability)
+    }
+
+    fn advance(&self, name: &str, op_id: OpId, durability: Durability) -> Result<OpId> {
         let core = self.core();
         if core.is_closed() {
             return Err(Error::Closed);
@@ -407,9 +312,10 @@ impl Oplog {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchSlot`]; [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`]: the slot is still there, but after
+    /// [`Error::NoSuchSlot`], [`Error::InvalidSlotName`]; [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`]: the slot is still there, but after
     /// [`Error::Io`] it may be gone when the log is opened again.
     pub fn slot_drop(&self, name: &str) -> Result<()> {
+        check_given_name(name)?;
         let core = self.core();
         core.check_open()?;
         let mut written = core.slots.lock_written();
@@ -428,26 +334,87 @@ impl Oplog {
         Ok(())
     }
 
+    /// Holds the entries from `from` on for the program that the log belongs to, whose own state is made from it, and returns
+    /// when that survives power loss; a hold that only moves forward is written later, as by [`Oplog::slot_advance`] with
+    /// [`Durability::Memory`].
+    ///
+    /// There is one such hold. It has no cap and is never lost: that program moves it on by itself. It is listed among the
+    /// [slots](Oplog::slots), under a name that consumers cannot use or drop.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::HistoryLost`] when entry `from` has been trimmed, [`Error::Ahead`] when it is neither there nor the next;
+    /// [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`].
+    pub fn hold_from(&self, from: OpId) -> Result<()> {
+        let core = self.core();
+        core.check_open()?;
+        let found = core.slots.lock_state().slots.get(OWNER).cloned();
+        if found.is_some_and(|slot| !slot.lost && slot.position <= from) {
+            return self.advance(OWNER, from, Durability::Memory).map(drop);
+        }
+        core.check_not_ahead(from)?;
+        let mut written = core.slots.lock_written();
+        // No trim comes in between: it takes the same lock.
+        let oldest = core.tail().oldest();
+        if from < oldest {
+            let requested = from;
+            return Err(Error::HistoryLost { requested, oldest });
+        }
+        let slot = Slot {
+            position: from,
+            cap: u64::MAX,
+            lost: false,
+        };
+        let mut slots = core.slots.lock_state().slots.clone();
+        slots.insert(OWNER.to_owned(), slot.clone());
+        write(core, &mut written, slots)?;
+        core.slots.lock_state().slots.insert(OWNER.to_owned(), slot);
+        Ok(())
+    }
+
     /// The slots with their lags, by name.
     #[must_use]
     pub fn slots(&self) -> Vec<RetentionSlot> {
         let core = self.core();
         let extents = core.extents(&core.shared.chain.load());
         let next = core.tail().accepted().next();
-        let state = core.slots.lock_state();
-        let slot = |(name, slot): (&String, &Slot)| RetentionSlot {
-            name: name.clone(),
-            position: slot.position,
-            max_lag_bytes: slot.cap,
-            lag_bytes: extents.lag_bytes(slot.position),
-            lag_entries: next.get().saturating_sub(slot.position.get()),
-            state: match slot.lost {
-                true => SlotState::Lost,
-                false => SlotState::Active,
-            },
-        };
-        state.slots.iter().map(slot).collect()
+        describe(&core.slots.lock_state().slots, &extents, next)
     }
+}
+
+impl OplogView {
+    /// The slots with their lags, by name, as they are written on disk: a writer's own may be ahead, see [`Oplog::slots`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DamagedMetadata`] and [`Error::NewerFormat`] of the file `RETENTION`; [`Error::Io`].
+    pub fn slots(&self) -> Result<Vec<RetentionSlot>> {
+        let shared = &self.shared;
+        let slots = read_slots(&*shared.disk, shared.log_id)?;
+        if slots.is_empty() {
+            return Ok(Vec::new());
+        }
+        let next = self.watermarks().appended.next();
+        let (_, chain) = read_log(&*shared.disk)?;
+        // A segment that is being removed takes nothing.
+        let extents = Extents::of(&chain, |name| shared.disk.length(name).unwrap_or(0));
+        Ok(describe(&slots, &extents, next))
+    }
+}
+
+fn describe(slots: &Named, extents: &Extents, next: OpId) -> Vec<RetentionSlot> {
+    let slot = |(name, slot): (&String, &Slot)| RetentionSlot {
+        name: name.clone(),
+        position: slot.position,
+        max_lag_bytes: slot.cap,
+        lag_bytes: extents.lag_bytes(slot.position),
+        lag_entries: next.get().saturating_sub(slot.position.get()),
+        state: match slot.lost {
+            true => SlotState::Lost,
+            false => SlotState::Active,
+        },
+    };
+    slots.iter().map(slot).collect()
 }
 
 impl Core {
@@ -472,49 +439,5 @@ impl Core {
         let chain = self.shared.chain.load();
         let sequence = |op_id| chain.covering(op_id).map(|link| link.sequence);
         sequence(from) != sequence(to)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::frame::crc32;
-
-    #[test]
-    fn the_file_is_golden() {
-        let record = SlotsRecord {
-            version: 1,
-            log_id: [0xab; 16],
-            slots: vec![SlotRecord {
-                position: 7,
-                cap: 9,
-                lost: true,
-                name: "né".into(),
-            }],
-        };
-        let bytes = encode_checked(&record, 0);
-        let mut expected = b"TAILWRET".to_vec();
-        expected.extend_from_slice(&crc32(0, &bytes[12..16 + 56]).to_le_bytes());
-        expected.extend_from_slice(&56u32.to_le_bytes());
-        expected.extend_from_slice(&[1, 0, 0, 0]);
-        expected.extend_from_slice(&[0xab; 16]);
-        for value in [1u64, 7, 9] {
-            expected.extend_from_slice(&value.to_le_bytes());
-        }
-        expected.push(1);
-        expected.extend_from_slice(&3u64.to_le_bytes());
-        expected.extend_from_slice("né".as_bytes());
-        expected.resize(expected.len().next_multiple_of(8), 0);
-        assert_eq!(bytes, expected);
-    }
-
-    #[test]
-    fn names_are_text_of_bounded_length() {
-        for good in ["a", "orders → warehouse", &"x".repeat(SLOT_NAME_BYTES_MAX)] {
-            check_name(good).unwrap();
-        }
-        for bad in ["", "a\nb", "\u{7f}", "\u{85}", &"x".repeat(SLOT_NAME_BYTES_MAX + 1)] {
-            assert!(matches!(check_name(bad), Err(Error::InvalidSlotName { .. })), "{bad:?}");
-        }
     }
 }

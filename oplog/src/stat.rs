@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
+use crate::folders::Folders;
 use crate::format::{self, BUFFER, FRAMES_START, FileName, LOCK, parse_name};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::segment::Segment;
+use crate::slots::RetentionSlot;
 use crate::tail::Watermarks;
 use crate::verify::SegmentState;
 use crate::view::{OplogView, ReadConcern, read_log};
@@ -60,6 +62,10 @@ pub struct LogStat {
     pub watermarks: Watermarks,
     /// The segments, oldest first.
     pub segments: Vec<SegmentStat>,
+    /// The retention slots as they are written on disk, by name; see [`OplogView::slots`].
+    pub slots: Vec<RetentionSlot>,
+    /// Why they are not known, if that is so. No writer opens the log then.
+    pub slots_refused: Option<Error>,
     /// Segments that are prepared and not part of the log yet.
     pub spares: Files,
     /// What recovery has cut off and kept: `torn-*`.
@@ -95,12 +101,18 @@ pub fn stat(dir: impl AsRef<Path>) -> Result<LogStat> {
         writer,
         watermarks,
         segments: Vec::new(),
+        slots: Vec::new(),
+        slots_refused: None,
         spares: Files::default(),
         torn: Files::default(),
         repairs: Files::default(),
         buffer: Files::default(),
         bytes: 0,
     };
+    match view.slots() {
+        Ok(slots) => stat.slots = slots,
+        Err(error) => stat.slots_refused = Some(error),
+    }
     for (i, link) in chain.links().iter().enumerate() {
         let successor = chain.links().get(i + 1).map(|next| next.first);
         if let Some(segment) = segment(&disk, &view, &stat, link.sequence, link.first, successor)? {

@@ -10,6 +10,7 @@ use crate::format::FRAMES_START;
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::recovery::{Rest, Scan, proven_by, scan, search_segment};
 use crate::segment::Segment;
+use crate::slot_file::{RETENTION, read_slots};
 use crate::tail::Tail;
 use crate::view::{read_log, read_manifest};
 
@@ -63,8 +64,15 @@ pub enum Finding {
         /// Bytes up to the last that is not zero.
         bytes: u64,
     },
-    /// Damage: entries that were durable cannot be read.
+    /// Damage: entries that were durable cannot be read, or retention slots, without which no writer opens the log.
     Damage(Error),
+}
+
+impl Finding {
+    /// Whether it is about the retention slots, and so not about a segment.
+    pub(crate) fn is_of_slots(&self) -> bool {
+        matches!(self, Finding::Damage(Error::DamagedMetadata { path, .. }) if path.ends_with(RETENTION))
+    }
 }
 
 /// What [`verify`] found.
@@ -104,12 +112,15 @@ impl VerifyReport {
 /// [`Error::DamagedMetadata`] of the manifest, [`Error::MissingSegment`], [`Error::Io`]. Damage inside segments is reported,
 /// not returned.
 pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
-    let disk = OsDisk::new(dir.as_ref());
-    let log_id = LogId::from_bytes(read_manifest(&disk)?.log_id);
+    verify_on(&OsDisk::new(dir.as_ref()))
+}
+
+pub(crate) fn verify_on(disk: &dyn Disk) -> Result<VerifyReport> {
+    let log_id = LogId::from_bytes(read_manifest(disk)?.log_id);
     // The watermark before the directory: every entry up to it is in a segment that the listing shows.
-    let tail = Tail::open(&disk, false).ok().filter(|tail| tail.is_live(log_id));
+    let tail = Tail::open(disk, false).ok().filter(|tail| tail.is_live(log_id));
     let released = tail.as_ref().map(Tail::released);
-    let (manifest, chain) = read_log(&disk)?;
+    let (manifest, chain) = read_log(disk)?;
     let oldest = OpId::new(manifest.first_op_id);
     let mut report = VerifyReport {
         log_id,
@@ -124,21 +135,27 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
         term: Term::default(),
         torn: false,
     };
+    match read_slots(disk, log_id) {
+        Ok(_) => {}
+        Err(error @ Error::DamagedMetadata { .. }) => report.findings.push(Finding::Damage(error)),
+        Err(error) => return Err(error),
+    }
     for (i, link) in chain.links().iter().enumerate() {
         let later = &chain.links()[i + 1..];
-        match Segment::open(&disk, log_id, link.sequence, link.first, false) {
+        let whole = |segment: Segment| segment.probe(0..segment.length()).map(|()| segment);
+        match Segment::open(disk, log_id, link.sequence, link.first, false).and_then(whole) {
             Ok(segment) => {
-                let known = || known_watermark(&disk, log_id, later);
+                let known = || known_watermark(disk, log_id, later);
                 pass.check(&segment, later.first().map(|next| next.first), known, &mut report);
             }
             Err(error) => {
-                let now = read_manifest(&disk)?;
+                let now = read_manifest(disk)?;
                 if link.sequence < Sequence(now.first_sequence) {
                     // Trimmed meanwhile, with everything before it: the report begins anew.
                     report.oldest = later.first().map_or(link.first, |next| next.first);
                     report.newest = report.oldest.previous();
                     report.segments.clear();
-                    report.findings.clear();
+                    report.findings.retain(Finding::is_of_slots);
                 } else {
                     report.findings.push(Finding::Damage(error));
                 }

@@ -5,13 +5,16 @@
 //! again in a mount namespace (`unshare -rm`). Where neither is permitted they say so and check nothing; as root they fail.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tailwater_oplog::{Durability, Error, ErrorKind, OpId, Oplog, OplogView, Options, ReadConcern, verify};
+
+mod common;
+
+use common::picture;
 
 const KIND: u8 = 200;
 const INSIDE: &str = "TAILWATER_INSIDE_NAMESPACE";
@@ -193,25 +196,6 @@ fn full_disk(mount: &Path) {
     append(&log, 50_000, Durability::Disk).unwrap();
     log.close().unwrap();
     assert!(verify(&dir).unwrap().findings.is_empty());
-}
-
-/// Name, length, inode, times and contents of everything in the directory.
-fn picture(dir: &Path) -> Vec<(PathBuf, u64, u64, i64, i64, Vec<u8>)> {
-    let look = |path: PathBuf| {
-        let m = fs::metadata(&path).unwrap();
-        let bytes = fs::read(&path).unwrap();
-        (
-            path,
-            m.len(),
-            m.ino(),
-            m.mtime_nsec() + m.mtime() * 1_000_000_000,
-            m.ctime_nsec() + m.ctime(),
-            bytes,
-        )
-    };
-    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|e| look(e.unwrap().path())).collect();
-    files.sort();
-    files
 }
 
 #[test]

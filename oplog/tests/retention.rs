@@ -20,7 +20,11 @@ fn options(max_bytes: Option<u64>, max_age: Option<Duration>) -> Options {
     Options {
         segment_bytes: SEGMENT,
         sync_interval: Duration::from_millis(5),
-        retention: Retention { max_bytes, max_age },
+        retention: Retention {
+            max_bytes,
+            max_age,
+            ..Retention::default()
+        },
         ..Options::default()
     }
 }

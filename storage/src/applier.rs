@@ -74,6 +74,7 @@ pub(crate) fn flush(core: &Core) -> Result<()> {
         apply(core, &generation)?;
         core.retire(&generation);
         core.wake();
+        core.checkpoint_after(generation.bytes())?;
     }
     Ok(())
 }

@@ -67,6 +67,17 @@ pub(crate) struct CollectionInfo {
     pub(crate) options: CollectionOptions,
     /// In the order of their creation.
     pub(crate) indexes: Vec<IndexInfo>,
+    /// Set for a capped collection.
+    pub(crate) natural: Option<Natural>,
+}
+
+/// Where a capped collection keeps the order in which its documents came. See [`natural`](crate::index::natural).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Natural {
+    /// OpID of the insert, then the document's key.
+    pub(crate) by_order: CollectionNumber,
+    /// The document's key, then the OpID of the insert.
+    pub(crate) by_key: CollectionNumber,
 }
 
 impl CollectionInfo {
@@ -120,6 +131,10 @@ impl Catalog {
             namespace,
             id,
             number: self.take_number(),
+            natural: options.capped.is_some().then(|| Natural {
+                by_order: self.take_number(),
+                by_key: self.take_number(),
+            }),
             options,
             indexes: Vec::new(),
         };
@@ -131,9 +146,13 @@ impl Catalog {
         let namespace = self.by_id.remove(id)?;
         let info = self.by_name.remove(&namespace)?;
         let of_indexes = info.indexes.iter().map(|index| index.number);
+        let natural = info
+            .natural
+            .iter()
+            .flat_map(|natural| [natural.by_order, natural.by_key]);
         Some(CatalogChange::Removed {
             id: *id,
-            numbers: std::iter::once(info.number).chain(of_indexes).collect(),
+            numbers: std::iter::once(info.number).chain(of_indexes).chain(natural).collect(),
         })
     }
 

@@ -162,11 +162,15 @@ impl Collection {
         let mut workspace = Workspace::new(core.view_locked(&commit)?);
         let info = workspace.define(&self.namespace);
         let before = inserted_ids.len();
-        while inserted_ids.len() - before < BATCH_DOCUMENTS_MAX
+        // What a capped collection makes room for is counted before it is there, so one at a time.
+        let documents_max = if info.natural.is_some() { 1 } else { BATCH_DOCUMENTS_MAX };
+        while inserted_ids.len() - before < documents_max
             && workspace.bytes() < BATCH_BYTES_MAX
             && let Some((index, document)) = documents.next()
         {
-            match workspace.insert(&info, document) {
+            let size = core.size(info.number);
+            let inserted = workspace.make_room(&info, size, document.as_bytes().len());
+            match inserted.and_then(|()| workspace.insert(&info, document)) {
                 Ok(id) => inserted_ids.push(id),
                 Err(source) => {
                     *refused = Some((index, source));

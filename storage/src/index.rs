@@ -5,6 +5,7 @@
 
 pub(crate) mod definition;
 pub(crate) mod keys;
+pub(crate) mod natural;
 
 pub use definition::{ID_INDEX, INDEX_FIELDS_MAX, INDEXES_MAX, IndexModel};
 

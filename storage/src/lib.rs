@@ -23,6 +23,7 @@
 
 mod applier;
 mod catalog;
+mod checkpoint;
 mod collection;
 #[allow(
     dead_code,

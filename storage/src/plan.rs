@@ -59,6 +59,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) descending: bool,
     /// Whether documents are found in the order that was asked for.
     pub(crate) sorted: bool,
+    /// Whether all documents are to be looked at in the order that the collection keeps, which need not be that of `_id`.
+    pub(crate) natural: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -84,7 +86,7 @@ impl<'a> Plan<'a> {
         }
         let by_id = asked.by_id();
         if by_id.bounds.points > 0 || info.indexes.is_empty() {
-            return Ok(by_id);
+            return Ok(asked.naturally(by_id));
         }
         let usable = info.indexes.iter().filter(|index| is_usable(index)).enumerate();
         let plans = usable.filter_map(|(order, index)| {
@@ -96,7 +98,7 @@ impl<'a> Plan<'a> {
         let best = plans.max_by_key(|(rank, _)| *rank);
         Ok(match best {
             Some((rank, plan)) if !asked.is_use(&by_id) || rank > by_id.rank(info.indexes.len()) => plan,
-            _ => by_id,
+            _ => asked.naturally(by_id),
         })
     }
 
@@ -189,6 +191,15 @@ impl<'a> Asked<'a, '_> {
             multikey,
             descending: direction == Some(Direction::Descending),
             sorted: self.sort.is_none() || direction.is_some(),
+            natural: false,
+        }
+    }
+
+    /// Where no order is asked for, all documents come in the one that the collection keeps.
+    fn naturally(&self, by_id: Plan<'a>) -> Plan<'a> {
+        Plan {
+            natural: by_id.bounds.is_whole() && self.sort.is_none(),
+            ..by_id
         }
     }
 
@@ -213,9 +224,11 @@ fn hinted<'a>(reading: &Reading, info: &'a CollectionInfo, asked: &Asked<'a, '_>
     let found = match hint {
         Hint::Natural(direction) => {
             let mut plan = asked.along(None, Bounds::whole(1), false);
-            let asked_for = *direction;
-            plan.sorted = asked.sort.is_none() || (plan.sorted && plan.descending == (asked_for < 0));
-            plan.descending = asked_for < 0;
+            let descending = *direction < 0;
+            let by_id = info.natural.is_none() && plan.sorted && plan.descending == descending;
+            plan.sorted = asked.sort.is_none() || by_id;
+            plan.descending = descending;
+            plan.natural = true;
             return Ok(plan);
         }
         Hint::Name(name) if name == ID_INDEX => return Ok(asked.by_id()),

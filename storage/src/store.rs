@@ -26,6 +26,7 @@ use tailwater_oplog::{OpId, OplogView};
 
 use crate::applier;
 use crate::catalog::Namespace;
+use crate::checkpoint::log_options;
 use crate::collection::Collection;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -90,18 +91,18 @@ impl Store {
             path: dir.to_path_buf(),
             source: Arc::new(source),
         };
-        refuse_retention(&options.oplog)?;
         if options.oplog.create {
             std::fs::create_dir_all(dir).map_err(directory)?;
         }
         refuse_strangers(dir)?;
         refuse_lone_state(dir)?;
-        let log = options.oplog.open(log_directory(dir))?;
+        let log = log_options(options).open(log_directory(dir))?;
         let state = dir.join(STATE_DIRECTORY);
         let engine = Engine::open(&state, options.cache_bytes)?;
         let core = Arc::new(Core::new(log, engine, options.clone())?);
         core.check_origin(&state)?;
         core.replay()?;
+        core.begin_retention()?;
         let applier_core = Arc::clone(&core);
         let applier = std::thread::Builder::new()
             .name("tailwater-apply".into())
@@ -170,7 +171,7 @@ impl Store {
     pub fn trim_log(&self, before: OpId) -> Result<OpId> {
         let core = self.core();
         applier::flush(core)?;
-        let persisted = OpId::new(core.engine()?.persist()?);
+        let persisted = core.checkpoint()?;
         Ok(core.log.trim(before.min(persisted.next()))?)
     }
 
@@ -196,7 +197,7 @@ impl Handle {
         self.join_background();
         // A panic over there has been reported by the panic hook; the log has what the engine lacks.
         let _ = applier.join();
-        let flushed = applier::flush(core).and_then(|()| Ok(core.engine()?.persist()?));
+        let flushed = applier::flush(core).and_then(|()| core.checkpoint());
         // The state before the log, whose lock says to others whether the directory is free.
         core.release_state();
         core.log.clone().close()?;
@@ -210,19 +211,6 @@ impl Drop for Handle {
             tracing::error!(%error, "closing the store");
         }
     }
-}
-
-/// The log does not know which entries the state still needs; [`Store::trim_log`] does.
-fn refuse_retention(options: &tailwater_oplog::Options) -> Result<()> {
-    let retention = &options.retention;
-    let given = retention.max_bytes.or(retention.max_age.map(|age| age.as_secs()));
-    given.map_or(Ok(()), |got| {
-        Err(Error::Log(tailwater_oplog::Error::InvalidOption {
-            option: "oplog.retention",
-            range: "unset in a store, whose log Store::trim_log trims",
-            got,
-        }))
-    })
 }
 
 /// A directory that holds files but no log is somebody else's.

@@ -1,24 +1,36 @@
-//! Update documents: `{$set: …, $unset: …, $inc: …}`, what they do to a document, and the
-//! description of that which goes into the log.
+//! Updates: operators, replacements and pipelines, what they do to a document, and the description of
+//! that which goes into the log.
 //!
-//! [`Update`] is parsed once and applied to any number of documents. Applying gives the new
-//! document and an [`UpdateDiff`] that turns the old one into the new one byte for byte: the log
-//! carries the diff, and replay and followers run [`UpdateDiff::apply`].
+//! # Entry points
+//!
+//! An [`Update`] is parsed once ([`Update::parse`] for operators, [`Update::parse_replacement`],
+//! [`Update::parse_pipeline`], or [`Update::parse_any`] where the caller's value decides) and applied
+//! to any number of documents. [`Update::apply`] gives the new document and an [`UpdateDiff`] that
+//! turns the old one into the new one byte for byte: the log carries the diff, and replay and
+//! followers run [`UpdateDiff::apply`]. [`Update::upsert`] makes the document to insert where a query
+//! matched none.
+//!
+//! What an update needs to know beyond the document comes in an [`ApplyContext`]: the index of the
+//! array element that the query matched, for `$`; the time, for `$currentDate`; whether the document
+//! is just being inserted, for `$setOnInsert`. Whoever evaluates the query finds the index.
 //!
 //! # Semantics
 //!
-//! MongoDB's, as far as the three operators go:
+//! MongoDB's:
 //!
 //! - Dotted paths reach into embedded documents and create them; a number names an element of an
 //!   array where there is an array, and a field elsewhere. An array is extended with nulls.
 //! - Fields keep their place. New ones are appended in the order of their names, numbers by value;
 //!   in a document without `_id`, a new `_id` comes first.
-//! - Paths of one update that overlap are an error, as is a path that leads through a scalar.
-//! - A value set to itself changes nothing, and an update that changes nothing gives no diff.
-//! - `_id` never changes. Its bytes are compared: `1` and `1.0` are not the same here, while MongoDB
-//!   would let one replace the other.
+//! - Paths of one update that overlap are an error, also if only the document shows it, as is a path
+//!   that leads through a scalar.
+//! - What ends with the same bytes changes nothing, and an update that changes nothing gives no diff.
+//! - `_id` never changes. An update to an equal value (`1.0` for `1`) is fine and leaves the stored one.
+//! - An operator's change is described by the shortest path that says it, with the whole new value;
+//!   elements pushed behind the others are named one by one, an array of which `$[]` or
+//!   `$[identifier]` changed several elements is given as a whole.
 //!
-//! Not yet there: `$` and `$[]` in paths, and `$inc` on Decimal128. They are errors with names.
+//! `docs/compatibility.md` lists the differences.
 //!
 //! # Bytes
 //!
@@ -26,53 +38,72 @@
 //! bytes survive whatever they hold; field names that occur twice keep both, the first one counts,
 //! except that `$unset` removes all.
 //!
-//! # Depth
+//! # Depth and size
 //!
 //! The walk recurses along the paths of an update, at most [`NESTING_MAX`] components, never along
 //! the levels of a document. [`UpdateDiff::between`] recurses along two documents and stops at the
-//! same depth.
+//! same depth. The new document is measured while it grows, and the places that positional paths
+//! come to are counted.
 //!
 //! [`NESTING_MAX`]: crate::limits::NESTING_MAX
 
 mod between;
+mod change;
+mod decimal;
 mod diff;
 mod edit;
 mod element;
 mod error;
+mod filters;
+mod list;
 mod number;
+mod parse;
 mod path;
+mod pipeline;
+mod plan;
+mod pull;
+mod push;
+mod record;
+mod replacement;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod upsert;
 mod writer;
 
-use bson::raw::{RawDocument, RawDocumentBuf};
-use bson::spec::ElementType;
+use bson::raw::{RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::{DateTime, Timestamp};
 
 pub use self::diff::{TruncatedArray, UpdateDiff};
 pub use self::error::UpdateError;
+pub use self::pipeline::Pipeline;
+pub use self::plan::Operators;
+pub use self::replacement::Replacement;
 
-use self::edit::Edit;
-use self::element::{Element, elements};
-use self::number::Number;
-use self::path::Path;
-use self::tree::{Change, Tree};
+use self::element::elements;
 
-/// A checked update document.
+/// A checked update.
 ///
 /// ```
 /// use bson::rawdoc;
-/// use tailwater_storage::update::Update;
+/// use tailwater_storage::update::{ApplyContext, Update};
 ///
-/// let update = Update::parse(&rawdoc! { "$inc": { "visits": 1 }, "$set": { "last.city": "Ulm" } })?;
-/// let applied = update.apply(&rawdoc! { "_id": 7, "visits": 3 })?.expect("it changes something");
-/// assert_eq!(applied.document, rawdoc! { "_id": 7, "visits": 4, "last": { "city": "Ulm" } });
-/// assert_eq!(applied.diff.updated_fields, rawdoc! { "visits": 4, "last": { "city": "Ulm" } });
+/// let update = Update::parse(&rawdoc! { "$inc": { "visits": 1 }, "$push": { "cities": "Ulm" } })?;
+/// let document = rawdoc! { "_id": 7, "visits": 3, "cities": ["Bonn"] };
+/// let applied = update.apply(&document, &ApplyContext::default())?.expect("it changes something");
+/// assert_eq!(applied.document, rawdoc! { "_id": 7, "visits": 4, "cities": ["Bonn", "Ulm"] });
+/// let diff = applied.diff.expect("operators have one");
+/// assert_eq!(diff.updated_fields, rawdoc! { "visits": 4, "cities.1": "Ulm" });
 /// # Ok::<(), tailwater_storage::update::UpdateError>(())
 /// ```
 #[derive(Debug)]
-pub struct Update {
-    tree: Tree,
+pub enum Update {
+    /// Update operators: `{$set: …, $inc: …}`.
+    Operators(Operators),
+    /// A document without operators, which takes the place of the stored one.
+    Replacement(Replacement),
+    /// An aggregation pipeline.
+    Pipeline(Pipeline),
 }
 
 /// What an update made of a document.
@@ -80,103 +111,180 @@ pub struct Update {
 pub struct Applied {
     /// The new document.
     pub document: RawDocumentBuf,
-    /// What turns the old document into the new one.
-    pub diff: UpdateDiff,
+    /// What turns the old document into the new one. `None` where no diff says it, or none is due: after a replacement.
+    /// Then the log needs the document as a whole.
+    pub diff: Option<UpdateDiff>,
 }
 
-/// The field that no update changes.
-const ID: &str = "_id";
-
-/// The operators of [`Update::parse`], in the order in which messages list them.
-const OPERATORS: [(&str, Operator); 3] = [
-    ("$set", Operator::Set),
-    ("$unset", Operator::Unset),
-    ("$inc", Operator::Inc),
-];
-
-#[derive(Clone, Copy)]
-enum Operator {
-    Set,
-    Unset,
-    Inc,
+/// What an update is told beside the document.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ApplyContext {
+    /// Index of the array element that the query matched, which `$` stands for. If several arrays were searched, the
+    /// last one's, as with MongoDB.
+    pub matched_position: Option<usize>,
+    /// Whether the document is just being inserted; [`Update::upsert`] sets it.
+    pub is_insert: bool,
+    /// What `$currentDate` takes for a date.
+    pub now: DateTime,
+    /// What `$currentDate` takes for a timestamp.
+    pub timestamp: Timestamp,
 }
 
-impl Update {
-    /// Checks an update document and takes over what it needs of it.
-    ///
-    /// A document whose first field is no operator is a replacement and none of this function's
-    /// business; it is refused as [`UpdateError::FieldWithoutOperator`].
-    pub fn parse(document: &RawDocument) -> Result<Update, UpdateError> {
-        let mut changes = Vec::new();
-        for operation in elements(document) {
-            let operation = operation?;
-            let operator = operator(operation.name)?;
-            let operand = operation.document().ok_or_else(|| UpdateError::OperandNotDocument {
-                operator: operation.name.to_owned(),
-                found: operation.kind,
-            })?;
-            for field in elements(operand?) {
-                let field = field?;
-                let path = Path::of_update(field.name)?;
-                let change = operator.change(&path, &field)?;
-                changes.push((path, change));
-            }
-        }
-        if elements(document).next().is_none() {
-            return Err(UpdateError::Empty);
-        }
-        // New fields are created in the order in which the tree was built.
-        changes.sort_by(|(a, _), (b, _)| a.cmp(b));
-
-        let mut tree = Tree::default();
-        for (path, change) in changes {
-            tree.insert(&path, change)?;
-        }
-        Ok(Update { tree })
-    }
-
-    /// Applies the update to a stored document; `None` if that changes nothing.
-    pub fn apply(&self, document: &RawDocument) -> Result<Option<Applied>, UpdateError> {
-        let mut edit = Edit::recording();
-        if !edit.run(document, &self.tree)? {
-            return Ok(None);
-        }
-        let (document, diff) = edit.finish()?;
-        Ok(Some(Applied { document, diff }))
-    }
-}
-
-impl Operator {
-    fn change(self, path: &Path<'_>, operand: &Element<'_>) -> Result<Change, UpdateError> {
-        match self {
-            Operator::Set => {
-                operand.check(path)?;
-                Ok(Change::Set(operand.to_value()))
-            }
-            Operator::Unset => Ok(Change::Unset),
-            Operator::Inc => match Number::read(operand) {
-                Some(number) => Ok(Change::Increment(number)),
-                None if operand.kind == ElementType::Decimal128 => {
-                    Err(UpdateError::DecimalUnsupported { path: path.to_string() })
-                }
-                None => Err(UpdateError::IncrementNotNumeric {
-                    path: path.to_string(),
-                    found: operand.kind,
-                }),
+/// The machine's time, no position, no insertion.
+impl Default for ApplyContext {
+    fn default() -> ApplyContext {
+        let now = DateTime::now();
+        let seconds = u32::try_from(now.timestamp_millis() / 1000).unwrap_or(u32::MAX);
+        ApplyContext {
+            matched_position: None,
+            is_insert: false,
+            now,
+            timestamp: Timestamp {
+                time: seconds,
+                increment: 1,
             },
         }
     }
 }
 
-fn operator(name: &str) -> Result<Operator, UpdateError> {
-    if let Some((_, operator)) = OPERATORS.iter().find(|(known, _)| *known == name) {
-        return Ok(*operator);
+/// The field that no update changes.
+const ID: &str = "_id";
+
+/// No array filters.
+const NO_FILTERS: [RawDocumentBuf; 0] = [];
+
+impl Update {
+    /// Checks a document of update operators and takes over what it needs of it.
+    ///
+    /// # Errors
+    ///
+    /// A document whose first field is no operator is a replacement and none of this function's
+    /// business; it is refused as [`UpdateError::FieldWithoutOperator`].
+    pub fn parse(document: &RawDocument) -> Result<Update, UpdateError> {
+        Update::parse_filtered(document, &NO_FILTERS)
     }
-    Err(if name.starts_with('$') {
-        UpdateError::OperatorUnknown {
-            operator: name.to_owned(),
+
+    /// As [`Update::parse`], with the conditions of `$[identifier]`: `[{"item.price": {$gt: 5}}]`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Update::parse`]; an identifier without a filter, a filter without a use, two for one identifier.
+    pub fn parse_filtered<D: AsRef<RawDocument>>(
+        document: &RawDocument,
+        array_filters: &[D],
+    ) -> Result<Update, UpdateError> {
+        Operators::parse(document, array_filters).map(Update::Operators)
+    }
+
+    /// Checks a replacement.
+    ///
+    /// # Errors
+    ///
+    /// [`UpdateError::DollarPrefixedField`] for a field that looks like an operator; nesting.
+    pub fn parse_replacement(document: &RawDocument) -> Result<Update, UpdateError> {
+        Replacement::parse(document).map(Update::Replacement)
+    }
+
+    /// Checks an aggregation pipeline.
+    ///
+    /// # Errors
+    ///
+    /// [`UpdateError::PipelineUnsupported`].
+    pub fn parse_pipeline<D: AsRef<RawDocument>>(stages: &[D]) -> Result<Update, UpdateError> {
+        Pipeline::parse(stages).map(Update::Pipeline)
+    }
+
+    /// Checks an update as commands carry it: an array is a pipeline, a document whose first field has a dollar sign in
+    /// front has operators, any other one is a replacement.
+    ///
+    /// # Errors
+    ///
+    /// Those of the three; array filters beside something else than operators.
+    pub fn parse_any<D: AsRef<RawDocument>>(
+        update: RawBsonRef<'_>,
+        array_filters: &[D],
+    ) -> Result<Update, UpdateError> {
+        let parsed = match update {
+            RawBsonRef::Document(document) => {
+                let first = elements(document).next().transpose()?;
+                if first.is_some_and(|first| first.name.starts_with('$')) {
+                    return Update::parse_filtered(document, array_filters);
+                }
+                Update::parse_replacement(document)?
+            }
+            RawBsonRef::Array(stages) => {
+                let stages = stages.into_iter().map(|stage| {
+                    let stage = stage?;
+                    stage.as_document().ok_or(UpdateError::OperandNotDocument {
+                        operator: "pipeline".to_owned(),
+                        found: stage.element_type(),
+                    })
+                });
+                Update::parse_pipeline(&stages.collect::<Result<Vec<_>, UpdateError>>()?)?
+            }
+            other => {
+                return Err(UpdateError::OperandNotDocument {
+                    operator: "update".to_owned(),
+                    found: other.element_type(),
+                });
+            }
+        };
+        if array_filters.is_empty() {
+            Ok(parsed)
+        } else {
+            Err(UpdateError::ArrayFilterUnused {
+                identifier: String::new(),
+            })
         }
-    } else {
-        UpdateError::FieldWithoutOperator { field: name.to_owned() }
-    })
+    }
+
+    /// Applies the update to a stored document; `None` if that changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// What the document and the update together make impossible. The document stays as it was.
+    pub fn apply(&self, document: &RawDocument, context: &ApplyContext) -> Result<Option<Applied>, UpdateError> {
+        match self {
+            Update::Operators(operators) => operators.apply(document, context),
+            Update::Replacement(replacement) => replacement.apply(document),
+            Update::Pipeline(pipeline) => pipeline.apply(document, context),
+        }
+    }
+
+    /// The document to insert where `query` matched none.
+    ///
+    /// With operators or a pipeline, it begins with what the query says by equalities and is then updated; a replacement
+    /// takes the query's `_id` only. `_id` comes first; where nothing gives one, it is a new ObjectId.
+    ///
+    /// The query is one that parses; of one that does not, some document comes out.
+    ///
+    /// # Errors
+    ///
+    /// [`UpdateError::EqualityAmbiguous`] if the query gives a field twice, [`UpdateError::ImmutableField`] if query and
+    /// update differ about `_id`, and those of [`Update::apply`].
+    ///
+    /// ```
+    /// use bson::rawdoc;
+    /// use tailwater_storage::update::{ApplyContext, Update};
+    ///
+    /// let update = Update::parse(&rawdoc! { "$set": { "item": "apple" }, "$setOnInsert": { "quantity": 100 } })?;
+    /// let document = update.upsert(&rawdoc! { "_id": 1, "price": { "$gt": 5 } }, &ApplyContext::default())?;
+    /// assert_eq!(document, rawdoc! { "_id": 1, "item": "apple", "quantity": 100 });
+    /// # Ok::<(), tailwater_storage::update::UpdateError>(())
+    /// ```
+    pub fn upsert(&self, query: &RawDocument, context: &ApplyContext) -> Result<RawDocumentBuf, UpdateError> {
+        let context = ApplyContext {
+            is_insert: true,
+            ..*context
+        };
+        if let Update::Replacement(replacement) = self {
+            return replacement.upsert(query);
+        }
+        let base = upsert::from_query(query)?;
+        let document = match self.apply(&base, &context)? {
+            Some(applied) => applied.document,
+            None => base,
+        };
+        upsert::with_id(&document)
+    }
 }

@@ -13,10 +13,10 @@ use tailwater_matcher::{encode_key, validate};
 use tailwater_oplog::OpId;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
-use crate::catalog::{CollectionInfo, CollectionNumber, Namespace};
+use crate::catalog::{CollectionInfo, CollectionNumber, Namespace, Size};
 use crate::engine::KEY_BYTES_MAX;
 use crate::error::{Error, Result};
-use crate::index::{IndexDefinition, keys};
+use crate::index::{IndexDefinition, keys, natural};
 use crate::options::{CollectionOptions, ValidationAction, ValidationLevel};
 use crate::overlay::KeyRange;
 use crate::reading::{Reading, Staged};
@@ -136,6 +136,7 @@ impl Workspace {
             number: CollectionNumber(u32::MAX - 1 - made),
             options,
             indexes: Vec::new(),
+            natural: None,
         });
         staged.created.insert(namespace, Arc::clone(&info));
         let detail = info.options.to_document();
@@ -184,6 +185,35 @@ impl Workspace {
         let draft = Draft::new(EntryKind::Insert, &entry);
         self.stage(info, key, Some(document.to_owned()), draft);
         Ok(inserted)
+    }
+
+    /// Stages the deletion of the oldest documents of a capped collection of this size, to make room for one more of so many
+    /// bytes. A document that is larger than the collection may be takes all of it.
+    ///
+    /// # Errors
+    ///
+    /// The state's.
+    pub(crate) fn make_room(&mut self, info: &Arc<CollectionInfo>, mut size: Size, bytes: usize) -> Result<()> {
+        let (Some(capped), Some(order)) = (info.options.capped, info.natural) else {
+            return Ok(());
+        };
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let fits = |size: Size| {
+            size.bytes.saturating_add(bytes) <= capped.bytes_max
+                && capped.documents_max.is_none_or(|max| size.documents < max)
+        };
+        for key in natural::keys(order, &self.reading.clone(), false) {
+            if fits(size) {
+                break;
+            }
+            let key = key?;
+            if let Some(stored) = self.reading.get(info.number, &key)? {
+                size.documents -= 1;
+                size.bytes -= i64::try_from(stored.document()?.as_bytes().len()).unwrap_or(i64::MAX);
+                self.delete(info, Found { key, stored })?;
+            }
+        }
+        Ok(())
     }
 
     /// Stages a document in the place of another: an update when there is a diff, else a replacement.

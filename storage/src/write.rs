@@ -7,7 +7,7 @@ use tailwater_matcher::validate;
 
 use crate::catalog::CollectionInfo;
 use crate::error::{Error, Result};
-use crate::update::{Update, UpdateDiff};
+use crate::update::{ApplyContext, Update};
 use crate::workspace::{Found, Workspace, document_key, with_id_first};
 
 /// What becomes of a document that a write has found.
@@ -28,14 +28,13 @@ impl Change<'_> {
         match self {
             Change::Update(update) => {
                 let before = found.document()?;
-                let Some(applied) = update.apply(before)? else {
+                let Some(applied) = update.apply(before, &ApplyContext::default())? else {
                     return Ok(false);
                 };
-                debug_assert_eq!(
-                    UpdateDiff::apply(&applied.diff, before).ok().as_ref(),
-                    Some(&applied.document)
-                );
-                workspace.put(info, found, applied.document, Some(&applied.diff))?;
+                if let Some(diff) = &applied.diff {
+                    debug_assert_eq!(diff.apply(before).ok().as_ref(), Some(&applied.document));
+                }
+                workspace.put(info, found, applied.document, applied.diff.as_ref())?;
             }
             Change::Replace(replacement) => {
                 let id = found.id()?;

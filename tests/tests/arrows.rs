@@ -23,7 +23,10 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("tailwater-cli", &["tailwater"]),
     ("tailwater-examples", &["tailwater", "tailwater-oplog"]),
     ("tailwater-tests", &["tailwater", "tailwater-oplog"]),
-    ("tailwater-benches", &["tailwater", "tailwater-oplog"]),
+    (
+        "tailwater-benches",
+        &["tailwater", "tailwater-matcher", "tailwater-oplog"],
+    ),
 ];
 
 fn workspace() -> cargo_metadata::Metadata {
@@ -80,7 +83,10 @@ fn unsafe_code_stands_in_one_file() {
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                // What cargo makes, wherever it was told to: a package outside the workspace has its own.
+                if path.file_name().is_some_and(|name| name != "target") {
+                    folders.push(path);
+                }
             } else if path.extension().is_some_and(|extension| extension == "rs") && has_unsafe(&path) {
                 found.push(path.canonicalize().unwrap().strip_prefix(&root).unwrap().to_path_buf());
             }

@@ -3,7 +3,7 @@
 use bson::{Bson, doc};
 use tailwater::oplog::{Files, LogStat, SegmentState, Timestamp, stat};
 
-use super::{DirectoryArguments, number, state_name, time_text};
+use super::{DirectoryArguments, number, slots, state_name, time_text};
 use crate::directory::log_within;
 use crate::failure::Outcome;
 use crate::output;
@@ -85,6 +85,13 @@ fn text(stat: &LogStat) -> String {
             text += &format!("  damage: {error}\n");
         }
     }
+    if !stat.slots.is_empty() {
+        text += "\n";
+        text += &slots::text(&stat.slots);
+    }
+    if let Some(error) = &stat.slots_refused {
+        text += &format!("\ndamage: {error}\n");
+    }
     text
 }
 
@@ -130,5 +137,7 @@ fn json(stat: &LogStat) -> Bson {
         "torn": files(stat.torn),
         "repairs": files(stat.repairs),
         "segments": segments,
+        "slots": slots::json(&stat.slots),
+        "slotsDamage": stat.slots_refused.as_ref().map(ToString::to_string),
     })
 }

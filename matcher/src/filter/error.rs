@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use crate::expression::{EXPRESSION_DEPTH_MAX, EXPRESSION_NODES_MAX};
+use crate::expression::{EXPRESSION_NODES_MAX, EXPRESSION_REGEXES_MAX};
 use crate::filter::{FILTER_BYTES_MAX, FILTER_DEPTH_MAX};
 use crate::path::PathError;
+use crate::pattern::PatternError;
+use crate::validate::DEPTH_MAX;
 
 /// How much of a long line is shown on each side of the caret, in characters.
 const EXCERPT_CHARS: usize = 60;
@@ -61,12 +63,12 @@ pub enum FilterErrorKind {
         /// The text.
         found: String,
     },
-    /// A word kept for a later version.
-    #[error("`{word}` is not available yet in this version")]
-    NotAvailable {
-        /// The word.
-        word: &'static str,
-    },
+    /// The regular expression cannot be used.
+    #[error("{0}")]
+    Regex(PatternError),
+    /// There are too many regular expressions.
+    #[error("the filter holds too many regular expressions, limit={EXPRESSION_REGEXES_MAX}")]
+    TooManyRegexes,
     /// A field name that no path can hold.
     #[error("a field name cannot {problem}")]
     Name {
@@ -80,7 +82,7 @@ pub enum FilterErrorKind {
     #[error("the filter nests too deep, limit={FILTER_DEPTH_MAX}")]
     TooDeep,
     /// Alternating `and`, `or` and `not` nest too deep.
-    #[error("`and`, `or` and `not` nest too deep, limit={EXPRESSION_DEPTH_MAX}")]
+    #[error("`and`, `or` and `not` nest too deep, limit={DEPTH_MAX} levels as a match document")]
     TooManyLevels,
     /// There are too many conditions.
     #[error("the filter holds too many conditions, limit={EXPRESSION_NODES_MAX}")]

@@ -5,10 +5,13 @@
 //! any        = all { ("or" | "||") all }
 //! all        = unary { ("and" | "&&") unary }
 //! unary      = ("not" | "!") unary | "(" any ")" | condition
-//! condition  = path ( comparison value | ["not"] "in" list | ["not"] "exists" )
+//! condition  = path ( comparison value | ["not"] "in" list | ["not"] "exists"
+//!                   | ["not"] "matches" ( regex | text ) )
 //! comparison = "=" | "==" | "!=" | "<>" | ">" | ">=" | "<" | "<="
 //!            | "is" ["not"] | ["not"] "has"
-//! list       = "[" [ value { "," value } ] "]" | "(" [ value { "," value } ] ")"
+//! list       = "[" [ item { "," item } ] "]" | "(" [ item { "," item } ] ")"
+//! item       = value | regex
+//! regex      = "/" pattern "/" options
 //! value      = text | number | "true" | "false" | "null"
 //!            | "date" "(" text ")" | "ObjectId" "(" text ")"
 //! ```
@@ -20,12 +23,16 @@ use super::cursor::Cursor;
 use super::error::{FilterError, FilterErrorKind as Kind};
 use super::literal;
 use super::token::{self, TokenKind};
-use crate::expression::{EXPRESSION_DEPTH_MAX, EXPRESSION_NODES_MAX, Expression};
+use crate::condition::{Condition, List};
+use crate::expression::{EXPRESSION_NODES_MAX, EXPRESSION_REGEXES_MAX, Expression};
 use crate::node::{Comparison, Constant, Node};
 use crate::path::Path;
+use crate::pattern::Pattern;
+use crate::render;
 
 const CONDITION: &str = "a field name, `not` or `(`";
-const OPERATOR: &str = "an operator (=, !=, >, >=, <, <=, is, is not, has, not has, in, not in, exists, not exists)";
+const OPERATOR: &str = "an operator (=, !=, >, >=, <, <=, is, is not, has, not has, in, not in, exists, not exists, \
+                        matches, not matches)";
 const VALUE: &str = "a value (text in quotes, a number, true, false, null, date(\"…\"), ObjectId(\"…\"))";
 
 pub(super) fn parse(text: &str) -> Result<Expression, FilterError> {
@@ -33,6 +40,7 @@ pub(super) fn parse(text: &str) -> Result<Expression, FilterError> {
     let mut parser = Parser {
         cursor: Cursor::new(text, &tokens),
         conditions: 0,
+        regexes: 0,
     };
     if parser.cursor.kind() == &TokenKind::End {
         return Ok(Expression::always());
@@ -41,7 +49,7 @@ pub(super) fn parse(text: &str) -> Result<Expression, FilterError> {
     if parser.cursor.kind() != &TokenKind::End {
         return Err(parser.cursor.unexpected("`and`, `or` or the end of the filter"));
     }
-    if root.depth() > EXPRESSION_DEPTH_MAX {
+    if !render::fits(&root) {
         return Err(FilterError::new(Kind::TooManyLevels, text, 0));
     }
     Ok(Expression { root })
@@ -50,6 +58,7 @@ pub(super) fn parse(text: &str) -> Result<Expression, FilterError> {
 struct Parser<'t> {
     cursor: Cursor<'t>,
     conditions: usize,
+    regexes: usize,
 }
 
 impl Parser<'_> {
@@ -93,18 +102,17 @@ impl Parser<'_> {
             return Err(self.cursor.error(Kind::TooManyConditions));
         }
         let path = self.path()?;
-        if self.cursor.is("matches") {
-            return Err(self.cursor.error(Kind::NotAvailable { word: "matches" }));
-        }
         if self.cursor.accept("not") {
             let node = if self.cursor.accept("in") {
                 self.list(path)?
             } else if self.cursor.accept("exists") {
-                Node::Exists { path }
+                Node::leaf(&path, Condition::Exists)
+            } else if self.cursor.accept("matches") {
+                self.regex(&path)?
             } else if self.cursor.accept("has") {
                 self.comparison(path, Comparison::Eq)?
             } else {
-                return Err(self.cursor.unexpected("`in`, `has` or `exists`"));
+                return Err(self.cursor.unexpected("`in`, `has`, `exists` or `matches`"));
             };
             return Ok(node.negate());
         }
@@ -112,7 +120,10 @@ impl Parser<'_> {
             return self.list(path);
         }
         if self.cursor.accept("exists") {
-            return Ok(Node::Exists { path });
+            return Ok(Node::leaf(&path, Condition::Exists));
+        }
+        if self.cursor.accept("matches") {
+            return self.regex(&path);
         }
         if self.cursor.accept("is") {
             let negated = self.cursor.accept("not");
@@ -166,7 +177,33 @@ impl Parser<'_> {
 
     fn comparison(&mut self, path: Path, operator: Comparison) -> Result<Node, FilterError> {
         let value = Constant::from(self.value()?);
-        Ok(Node::Compare { path, operator, value })
+        let condition = Condition::Compare {
+            operator,
+            value,
+            collation: None,
+        };
+        Ok(Node::Leaf { path, condition })
+    }
+
+    fn regex(&mut self, path: &Path) -> Result<Node, FilterError> {
+        let pattern = self.pattern()?;
+        Ok(Node::leaf(path, Condition::Regex(pattern)))
+    }
+
+    /// Compiles the regular expression that comes next: between slashes, or as text.
+    fn pattern(&mut self) -> Result<Pattern, FilterError> {
+        let (source, options) = match self.cursor.kind() {
+            TokenKind::Regex(source, options) => (source, options.as_str()),
+            TokenKind::Text(source) => (source, ""),
+            _ => return Err(self.cursor.unexpected("a regular expression like /^a.*z$/i")),
+        };
+        self.regexes += 1;
+        if self.regexes > EXPRESSION_REGEXES_MAX {
+            return Err(self.cursor.error(Kind::TooManyRegexes));
+        }
+        let pattern = Pattern::new(source, options).map_err(|problem| self.cursor.error(Kind::Regex(problem)))?;
+        self.cursor.advance();
+        Ok(pattern)
     }
 
     fn list(&mut self, path: Path) -> Result<Node, FilterError> {
@@ -177,10 +214,13 @@ impl Parser<'_> {
         } else {
             return Err(self.cursor.unexpected("a list like [1, 2]"));
         };
-        let mut values = Vec::new();
+        let (mut values, mut patterns) = (Vec::new(), Vec::new());
         if !self.cursor.accept(close) {
             loop {
-                values.push(Constant::from(self.value()?));
+                match self.cursor.kind() {
+                    TokenKind::Regex(..) => patterns.push(self.pattern()?),
+                    _ => values.push(Constant::from(self.value()?)),
+                }
                 if self.cursor.accept(close) {
                     break;
                 }
@@ -190,7 +230,8 @@ impl Parser<'_> {
                 }
             }
         }
-        Ok(Node::any_of(path, values))
+        let condition = Condition::In(List::new(values, patterns, None));
+        Ok(Node::Leaf { path, condition })
     }
 
     fn value(&mut self) -> Result<RawBson, FilterError> {

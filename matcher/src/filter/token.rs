@@ -26,6 +26,8 @@ pub(super) enum TokenKind {
     Path(String),
     Text(String),
     Number(RawBson),
+    /// A regular expression between slashes, and its options.
+    Regex(String, String),
     /// An operator or a bracket, in its one canonical spelling.
     Sign(&'static str),
     End,
@@ -79,6 +81,7 @@ impl<'t> Scanner<'t> {
         let kind = match self.peek() {
             None => TokenKind::End,
             Some(quote @ ('"' | '\'')) => TokenKind::Text(self.quoted(quote)?),
+            Some('/') => self.regex()?,
             Some(c) if c == '`' || starts_word(c) => self.name()?,
             Some(c) if c.is_ascii_digit() || self.begins_number() => self.number()?,
             Some(_) => self.sign()?,
@@ -163,6 +166,30 @@ impl<'t> Scanner<'t> {
                 Some(c) => content.push(c),
             }
         }
+    }
+
+    /// Reads `/pattern/options`. Escapes are left to the pattern, but for that of the slash.
+    fn regex(&mut self) -> Result<TokenKind, FilterError> {
+        let start = self.at;
+        self.at += 1;
+        let mut pattern = String::new();
+        loop {
+            match self.bump() {
+                None => return Err(self.error(Kind::Unterminated { quote: '/' }, start)),
+                Some('/') => break,
+                Some('\\') => match self.bump() {
+                    Some('/') => pattern.push('/'),
+                    escaped => {
+                        pattern.push('\\');
+                        pattern.extend(escaped);
+                    }
+                },
+                Some(c) => pattern.push(c),
+            }
+        }
+        let options = self.at;
+        self.skip_while(continues_word);
+        Ok(TokenKind::Regex(pattern, self.text[options..self.at].to_owned()))
     }
 
     fn escape(&mut self) -> Option<char> {

@@ -222,25 +222,48 @@ pub(crate) fn match_document() -> impl Strategy<Value = Document> {
     )
         .prop_map(|(operator, values)| (operator.to_owned(), Bson::Array(values)));
     let exists = any::<bool>().prop_map(|value| ("$exists".to_owned(), Bson::Boolean(value)));
-    let operator = prop_oneof![4 => comparison, 2 => list, 1 => exists].boxed();
+    let operator = prop_oneof![4 => comparison, 2 => list, 1 => exists, 3 => other_operator()].boxed();
     let operators = prop::collection::vec(operator, 1..3).prop_map(document_of).boxed();
+    let element_value = operators.clone();
     let condition = prop_oneof![
         3 => small_value(),
         5 => operators.clone().prop_map(Bson::Document),
         1 => operators.prop_map(|inner| Bson::Document(bson::doc! { "$not": inner })),
+        1 => element_value.prop_map(|inner| Bson::Document(bson::doc! { "$elemMatch": inner })),
     ];
     let fields = prop::collection::vec((path, condition), 0..3).prop_map(document_of);
     fields.prop_recursive(3, 12, 3, |inner| {
         (
             prop_oneof![Just("$and"), Just("$or"), Just("$nor")],
             prop::collection::vec(inner.clone(), 1..3),
-            inner,
+            inner.clone(),
+            prop::option::of(inner),
         )
-            .prop_map(|(operator, parts, mut document)| {
+            .prop_map(|(operator, parts, mut document, element)| {
                 document.insert(operator, parts);
+                if let Some(element) = element {
+                    document.insert("b", bson::doc! { "$elemMatch": element });
+                }
                 document
             })
     })
+}
+
+fn other_operator() -> impl Strategy<Value = (String, Bson)> {
+    let named = |name: &'static str| move |value: Bson| (name.to_owned(), value);
+    let pattern = prop::sample::select(vec!["^a", "a$", "^ab?", "(?=b)b", "b|^a", "x"]);
+    let alias = prop::sample::select(vec!["number", "string", "array", "object", "null", "bool", "int"]);
+    prop_oneof![
+        pattern.prop_map(|pattern| ("$regex".to_owned(), Bson::from(pattern))),
+        alias.prop_map(|alias| ("$type".to_owned(), Bson::from(alias))),
+        (0..3i32).prop_map(Bson::from).prop_map(named("$size")),
+        (1..4i32, 0..3i32).prop_map(|(divisor, rest)| ("$mod".to_owned(), bson::bson!([divisor, rest]))),
+        prop::collection::vec(small_value(), 0..3)
+            .prop_map(Bson::Array)
+            .prop_map(named("$all")),
+        (0..4i32).prop_map(Bson::from).prop_map(named("$bitsAllSet")),
+        (0..4i32).prop_map(Bson::from).prop_map(named("$bitsAnyClear")),
+    ]
 }
 
 fn document_of(fields: Vec<(String, Bson)>) -> Document {

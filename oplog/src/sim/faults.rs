@@ -1,15 +1,19 @@
 //! Single faults on the simulated disk: what a failed sync, a full disk and a failed rename do to a log.
 
+use std::sync::mpsc;
 use std::time::Duration;
 
 use super::{File, Rng, SimDisk};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::format::{BUFFER, FRAMES_START, MANIFEST, Manifest, RECORD_BYTES, SLOT_OFFSETS, TAIL, encode_checked};
+use crate::format::{
+    BUFFER, FRAMES_START, MANIFEST, Manifest, RECORD_BYTES, SLOT_OFFSETS, TAIL, TRAILER_BYTES, encode_checked,
+};
 use crate::frame::{crc32, frame_bytes};
-use crate::ids::{OpId, Timestamp};
+use crate::ids::{OpId, Sequence, Timestamp};
 use crate::oplog::Oplog;
 use crate::options::{Durability, Options};
+use crate::segment::Segment;
 use crate::view::{OplogView, ReadConcern, read_manifest};
 
 const KIND: u8 = 200;
@@ -381,6 +385,95 @@ fn timestamps_grow_across_a_reopening_whatever_the_clock_says() {
     let log = open(&disk.crash_to_durable()).unwrap();
     assert_eq!(log.watermarks().appended, last);
     assert!(log.append(KIND, &[], Durability::Memory).unwrap().timestamp > before);
+}
+
+/// However long it takes: nothing is acknowledged by time.
+#[test]
+fn a_sync_that_does_not_end_holds_durable_appends_and_bounds_the_others() {
+    let disk = SimDisk::new();
+    let log = open(&disk).unwrap();
+    let (started, has_started) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    disk.meanwhile(move || {
+        started.send(()).unwrap();
+        released.recv().unwrap();
+    });
+    // Not even a spare: as where each of the disk's syncs takes so long.
+    disk.fill_up(0, true);
+    std::thread::scope(|scope| {
+        let (log, disk) = (&log, &disk);
+        scope.spawn(move || {
+            has_started.recv().unwrap();
+            // It comes too late for this sync, and waits for the next.
+            let waiting = scope.spawn(|| log.append(KIND, &payload(OpId::new(2)), Durability::Disk));
+            while log.watermarks().appended < OpId::new(2) {
+                std::thread::yield_now();
+            }
+            while append(log, Durability::Memory).is_ok() {}
+            let marks = log.watermarks();
+            // As much as the segment takes, and no more.
+            assert!((20..33).contains(&marks.appended.get()), "{marks:?}");
+            check(log, marks.appended);
+            assert_eq!((marks.durable, marks.released), (OpId::ZERO, OpId::ZERO));
+            assert_eq!(log.stats().sync_micros.count(), 0);
+            assert!(!waiting.is_finished());
+            release.send(()).unwrap();
+            assert_eq!(waiting.join().unwrap().unwrap().last, OpId::new(2));
+            check(&open(&disk.crash_to_durable()).unwrap(), log.watermarks().durable);
+        });
+        // This thread owns the disk: its sync is the one that waits.
+        assert_eq!(append(log, Durability::Disk).unwrap(), OpId::FIRST);
+    });
+    let marks = log.watermarks();
+    assert_eq!(marks.durable, marks.appended);
+    let stats = log.stats();
+    let counted = (stats.sync_entries.sum(), stats.sync_micros.count());
+    assert_eq!(counted, (marks.durable.get(), 2));
+}
+
+/// In a map, where the search looks for the end, each of these would be a SIGBUS.
+#[test]
+fn a_place_that_cannot_be_read_is_an_error_of_the_open_that_looks_at_it() {
+    let disk = SimDisk::new();
+    let log = open(&disk).unwrap();
+    fill_segment(&disk, &log);
+    disk.heal_space();
+    let full = log.watermarks().appended;
+    let last = append(&log, Durability::Disk).unwrap();
+    log.close().unwrap();
+    let sealed = "0000000001-00000000000000000001.seg".to_owned();
+    let newest = format!("0000000002-{:020}.seg", full.next().get());
+    let length = 16 << 10;
+    let places = [
+        ("header", &newest, 0..8),
+        ("header", &sealed, 600..608),
+        ("last frame", &newest, FRAMES_START..FRAMES_START + 8),
+        ("behind the frames", &newest, length - 300..length - 292),
+        ("trailer", &sealed, length - 8..length),
+        ("index", &sealed, length - TRAILER_BYTES - 4..length - TRAILER_BYTES),
+    ];
+    for (what, name, range) in places {
+        disk.fail_reads(name, range.clone());
+        // After a crash of the machine a reader looks for the end as well.
+        let rebooted = disk.crash_to_durable();
+        rebooted.fail_reads(name, range);
+        let refused = [open(&disk).map(drop), OplogView::on(Box::new(rebooted)).map(drop)];
+        for refused in refused {
+            assert!(
+                matches!(&refused, Err(Error::Io { action: "read", path, .. }) if path.ends_with(name)),
+                "{what} of {name}: {refused:?}"
+            );
+        }
+    }
+    // Frames of a sealed segment are not looked at by an open, but by `verify` before it maps them.
+    disk.fail_reads(&sealed, FRAMES_START + 100..FRAMES_START + 108);
+    let log = open(&disk).unwrap();
+    let segment = Segment::open(&disk, log.log_id(), Sequence::FIRST, OpId::FIRST, false).unwrap();
+    let refused = segment.probe(0..segment.length());
+    assert!(matches!(refused, Err(Error::Io { action: "read", .. })), "{refused:?}");
+    log.close().unwrap();
+    disk.heal();
+    check(&open(&disk).unwrap(), last);
 }
 
 fn edit(disk: &SimDisk, name: &str, change: impl FnOnce(&mut Vec<u8>)) {

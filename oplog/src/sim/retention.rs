@@ -11,7 +11,8 @@ use crate::ids::OpId;
 use crate::oplog::Oplog;
 use crate::options::{Durability, Options};
 use crate::retention::{Pace, Retention};
-use crate::slots::{RETENTION, RETENTION_SLOTS_MAX, RetentionSlot, SlotOptions, SlotState};
+use crate::slot_file::{RETENTION, RETENTION_SLOTS_MAX};
+use crate::slots::{RetentionSlot, SlotOptions, SlotState};
 use crate::view::{ReadConcern, read_manifest};
 
 const KIND: u8 = 200;
@@ -35,7 +36,7 @@ fn open(disk: &SimDisk, retention: Retention) -> Result<Oplog> {
 fn bytes(max_bytes: u64) -> Retention {
     Retention {
         max_bytes: Some(max_bytes),
-        max_age: None,
+        ..Retention::default()
     }
 }
 
@@ -223,8 +224,8 @@ fn an_old_segment_goes_when_its_last_entry_is_of_age() {
     std::thread::sleep(Duration::from_millis(20));
     log.close().unwrap();
     let age = |max_age| Retention {
-        max_bytes: None,
         max_age: Some(max_age),
+        ..Retention::default()
     };
     let log = open(&disk, age(Duration::from_secs(3600))).unwrap();
     let pace = log.core().retain().unwrap();

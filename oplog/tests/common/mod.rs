@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -97,6 +97,25 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+/// Name, length, inode, times and contents of everything in the directory.
+pub(crate) fn picture(dir: &Path) -> Vec<(PathBuf, u64, u64, i64, i64, Vec<u8>)> {
+    let look = |path: PathBuf| {
+        let m = fs::metadata(&path).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        (
+            path,
+            m.len(),
+            m.ino(),
+            m.mtime_nsec() + m.mtime() * 1_000_000_000,
+            m.ctime_nsec() + m.ctime(),
+            bytes,
+        )
+    };
+    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|e| look(e.unwrap().path())).collect();
+    files.sort();
+    files
 }
 
 pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {

@@ -26,6 +26,8 @@ mod cursor;
 mod disk;
 #[path = "../../src/error.rs"]
 mod error;
+#[path = "../../src/folders.rs"]
+mod folders;
 #[path = "../../src/format.rs"]
 mod format;
 #[path = "../../src/frame.rs"]
@@ -52,6 +54,8 @@ mod primitives;
 mod recovery;
 #[path = "../../src/region.rs"]
 mod region;
+#[path = "../../src/repair.rs"]
+mod repair;
 #[path = "../../src/retention.rs"]
 mod retention;
 #[path = "runner.rs"]
@@ -60,6 +64,8 @@ mod runner;
 mod segment;
 #[path = "../../src/sim.rs"]
 mod sim;
+#[path = "../../src/slot_file.rs"]
+mod slot_file;
 #[path = "../../src/slots.rs"]
 mod slots;
 #[path = "../../src/stats.rs"]
@@ -68,6 +74,8 @@ mod stats;
 mod sync;
 #[path = "../../src/tail.rs"]
 mod tail;
+#[path = "../../src/verify.rs"]
+mod verify;
 #[path = "../../src/view.rs"]
 mod view;
 #[path = "shuttle/words.rs"]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
 
-use super::{Catalog, CollectionInfo, CollectionNumber, IndexInfo, IndexState, Namespace, Size};
+use super::{Catalog, CollectionInfo, CollectionNumber, IndexInfo, IndexState, Namespace, Natural, Size};
 use crate::engine::{EngineBatch, EngineSnapshot};
 use crate::error::{Error, Result};
 use crate::index::IndexDefinition;
@@ -134,13 +134,21 @@ fn encode(info: &CollectionInfo) -> RawDocumentBuf {
             "definition": index.definition.document.clone(),
         });
     }
-    rawdoc! {
+    let mut document = rawdoc! {
         "db": info.namespace.database.as_str(),
         "coll": info.namespace.collection.as_str(),
         "number": i64::from(info.number.0),
         "options": info.options.to_document(),
         "indexes": indexes,
+    };
+    if let Some(natural) = info.natural {
+        let numbers = rawdoc! {
+            "order": { "number": i64::from(natural.by_order.0) },
+            "key": { "number": i64::from(natural.by_key.0) },
+        };
+        document.append(bson::raw::cstr!("natural"), numbers);
     }
+    document
 }
 
 fn decode(id: [u8; 16], value: Vec<u8>) -> Option<CollectionInfo> {
@@ -158,6 +166,10 @@ fn decode(id: [u8; 16], value: Vec<u8>) -> Option<CollectionInfo> {
         number: number(&document)?,
         options: CollectionOptions::parse(document.get_document("options").ok()?).ok()?,
         indexes,
+        natural: match document.get("natural").ok()? {
+            Some(natural) => Some(decode_natural(natural.as_document()?)?),
+            None => None,
+        },
     })
 }
 
@@ -168,6 +180,13 @@ fn decode_index(index: &RawDocument) -> Option<IndexInfo> {
         number: number(index)?,
         state: if ready { IndexState::Ready } else { IndexState::Building },
         multikey: index.get_bool("multikey").ok()?,
+    })
+}
+
+fn decode_natural(natural: &RawDocument) -> Option<Natural> {
+    Some(Natural {
+        by_order: number(natural.get_document("order").ok()?)?,
+        by_key: number(natural.get_document("key").ok()?)?,
     })
 }
 

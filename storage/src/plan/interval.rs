@@ -7,6 +7,8 @@
 use bson::RawBsonRef;
 use tailwater_matcher::{Conjunct, RangeOperator, encode_key};
 
+use crate::overlay::after_prefix;
+
 /// One end of an interval.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct End<'a> {
@@ -16,7 +18,7 @@ pub(crate) struct End<'a> {
 }
 
 /// What an end is, for those who look at it.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Edge<'a> {
     /// Before everything.
     Least,
@@ -27,6 +29,8 @@ pub(crate) enum Edge<'a> {
     /// After the values of this one's class.
     ClassGreatest(RawBsonRef<'a>),
     Value(RawBsonRef<'a>),
+    /// Something else, and how it is shown.
+    Shown(String),
 }
 
 /// Values from `low` to `high`.
@@ -127,6 +131,7 @@ pub(crate) fn of_conjunct<'a>(conjunct: &Conjunct<'a>) -> Option<Intervals<'a>> 
             ..
         } => None,
         Conjunct::Range { operator, bound, .. } => Some(range(*operator, *bound)),
+        Conjunct::Prefix { prefix, regex, .. } => Some(prefixed(prefix, regex.as_raw_bson_ref())),
         _ => None,
     }
 }
@@ -184,6 +189,43 @@ fn range(operator: RangeOperator, bound: RawBsonRef<'_>) -> Intervals<'_> {
         Vec::new()
     } else {
         vec![interval]
+    }
+}
+
+/// The texts that begin so, and the regular expression that asks for them.
+fn prefixed<'a>(prefix: &str, regex: RawBsonRef<'_>) -> Intervals<'a> {
+    let shown = |text: String, key, inclusive| End {
+        key,
+        inclusive,
+        edge: Edge::Shown(text),
+    };
+    let mut low = key_of(RawBsonRef::String(prefix));
+    // Without the two bytes that end a text.
+    low.truncate(low.len() - 2);
+    let mut behind: Vec<char> = prefix.chars().collect();
+    if let Some(last) = behind.last_mut() {
+        *last = char::from_u32(*last as u32 + 1).unwrap_or(char::MAX);
+    }
+    let texts = Interval {
+        high: shown(
+            format!("{:?}", behind.iter().collect::<String>()),
+            after_prefix(&low).unwrap_or_else(|| vec![u8::MAX]),
+            false,
+        ),
+        low: shown(format!("{prefix:?}"), low, true),
+    };
+    let end = shown(regex_text(regex), key_of(regex), true);
+    let itself = Interval {
+        low: end.clone(),
+        high: end,
+    };
+    vec![texts, itself]
+}
+
+fn regex_text(regex: RawBsonRef<'_>) -> String {
+    match regex {
+        RawBsonRef::RegularExpression(regex) => format!("/{}/{}", regex.pattern.as_str(), regex.options.as_str()),
+        other => format!("{other:?}"),
     }
 }
 

@@ -42,6 +42,7 @@ fn follows(part: &Conjunct<'_>, given: &Conjunct<'_>) -> bool {
     }
     match (part, given) {
         (Conjunct::Exists { .. }, given) => excludes_missing(given),
+        (Conjunct::Type { types: part, .. }, Conjunct::Type { types: given, .. }) => part == given,
         (Conjunct::Equal { value: part, .. }, Conjunct::Equal { value: given, .. })
             if compare(*part, *given).is_eq() =>
         {
@@ -62,7 +63,7 @@ fn excludes_missing(conjunct: &Conjunct<'_>) -> bool {
     match conjunct {
         Conjunct::Equal { value, .. } => !is_null(*value),
         Conjunct::In { values, .. } => !values.iter().any(is_null),
-        Conjunct::Range { .. } | Conjunct::Exists { .. } => true,
+        Conjunct::Range { .. } | Conjunct::Prefix { .. } | Conjunct::Type { .. } | Conjunct::Exists { .. } => true,
         _ => false,
     }
 }

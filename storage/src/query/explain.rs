@@ -171,7 +171,7 @@ fn interval_text(interval: &Interval<'_>, backward: bool) -> String {
         (&interval.low, &interval.high)
     };
     let closed = |end: &End<'_>| match end.edge {
-        Edge::Value(_) => end.inclusive,
+        Edge::Value(_) | Edge::Shown(_) => end.inclusive,
         Edge::Least | Edge::Greatest => true,
         // Where the end of a class is shown as the beginning of the next, it does not belong to it.
         Edge::ClassLeast(_) => true,
@@ -182,16 +182,17 @@ fn interval_text(interval: &Interval<'_>, backward: bool) -> String {
     };
     let open = if closed(first) { '[' } else { '(' };
     let close = if closed(last) { ']' } else { ')' };
-    format!("{open}{}, {}{close}", edge_text(first.edge), edge_text(last.edge))
+    format!("{open}{}, {}{close}", edge_text(&first.edge), edge_text(&last.edge))
 }
 
-fn edge_text(edge: Edge<'_>) -> String {
+fn edge_text(edge: &Edge<'_>) -> String {
     match edge {
         Edge::Least => "MinKey".into(),
         Edge::Greatest => "MaxKey".into(),
-        Edge::Value(value) => value_text(value),
-        Edge::ClassLeast(value) => class_least(value).into(),
-        Edge::ClassGreatest(value) => class_greatest(value).into(),
+        Edge::Value(value) => value_text(*value),
+        Edge::Shown(text) => text.clone(),
+        Edge::ClassLeast(value) => class_least(*value).into(),
+        Edge::ClassGreatest(value) => class_greatest(*value).into(),
     }
 }
 

@@ -7,6 +7,7 @@ use tailwater_oplog::OpId;
 
 use crate::catalog::{CollectionInfo, CollectionNumber};
 use crate::error::{Error, Result};
+use crate::index::natural::{self, NaturalKeys};
 use crate::overlay::KeyRange;
 use crate::plan::Plan;
 use crate::reading::{Reading, ReadingScan};
@@ -33,6 +34,8 @@ pub(crate) struct Source {
     /// … and stretches to be walked.
     ranges: std::vec::IntoIter<KeyRange>,
     scan: Option<ReadingScan>,
+    /// Or the keys of all documents, in the order of a capped collection.
+    natural: Option<NaturalKeys>,
     /// Documents that were found before; nothing where none can be found twice.
     seen: Option<HashSet<Vec<u8>>>,
     pub(crate) examined: Examined,
@@ -48,6 +51,7 @@ impl Source {
             points: Vec::new().into_iter(),
             ranges: Vec::new().into_iter(),
             scan: None,
+            natural: None,
             seen: None,
             examined: Examined::default(),
         }
@@ -58,7 +62,12 @@ impl Source {
             return Source::nothing();
         }
         let points = plan.id_points();
-        let ranges = if points.is_some() { Vec::new() } else { plan.ranges() };
+        let order = info.natural.filter(|_| plan.natural);
+        let ranges = if points.is_some() || order.is_some() {
+            Vec::new()
+        } else {
+            plan.ranges()
+        };
         Source {
             reading: Some(reading.clone()),
             collection: info.number,
@@ -67,6 +76,7 @@ impl Source {
             points: points.unwrap_or_default().into_iter(),
             ranges: ranges.into_iter(),
             scan: None,
+            natural: order.map(|order| natural::keys(order, reading, plan.descending)),
             seen: plan.multikey.then(HashSet::new),
             examined: Examined::default(),
         }
@@ -77,6 +87,17 @@ impl Source {
             let Some(reading) = &self.reading else { return Ok(None) };
             if let Some(key) = self.points.next() {
                 self.examined.keys += 1;
+                if let Some(stored) = reading.get(self.collection, &key)? {
+                    self.examined.documents += 1;
+                    return Ok(Some(Found { key, stored }));
+                }
+                continue;
+            }
+            if let Some(keys) = &mut self.natural {
+                let Some(key) = keys.next().transpose()? else {
+                    self.reading = None;
+                    return Ok(None);
+                };
                 if let Some(stored) = reading.get(self.collection, &key)? {
                     self.examined.documents += 1;
                     return Ok(Some(Found { key, stored }));

@@ -15,7 +15,7 @@ use tailwater_oplog::{OpId, SharedEntry};
 use super::shared::{Ahead, Core};
 use crate::catalog::{Catalog, CatalogChange, CollectionInfo, CollectionNumber, IndexState, Namespace, Size};
 use crate::error::{Error, Result};
-use crate::index::{IndexDefinition, keys};
+use crate::index::{IndexDefinition, keys, natural};
 use crate::options::CollectionOptions;
 use crate::overlay::{Generation, KeyRange, Version};
 use crate::state::{Layers, Stored};
@@ -82,6 +82,11 @@ impl Core {
         let generation = &layers.generations[0];
         generation.put(info.number, &key, op_id, version);
         self.count(generation, info.number, before, document);
+        match (info.natural, kind) {
+            (Some(order), EntryKind::Insert) => natural::add(order, generation, &key, op_id),
+            (Some(order), EntryKind::Delete) => natural::remove(order, layers, &key, op_id)?,
+            _ => {}
+        }
         self.move_index_entries(ahead, generation, op_id, &info, &key, before, document)
     }
 

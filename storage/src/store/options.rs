@@ -11,7 +11,7 @@ use crate::store::Store;
 /// Options of a store. All have defaults.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// Options of its log.
+    /// Options of its log. Whatever its retention, the log keeps the entries behind the last checkpoint.
     pub oplog: tailwater_oplog::Options,
     /// Durability of writes that do not name one. Default [`Durability::Disk`].
     pub durability: Durability,
@@ -19,6 +19,10 @@ pub struct StoreOptions {
     pub cache_bytes: u64,
     /// Bytes of recent writes that may wait for the engine before writers wait for it. Default 64 MiB.
     pub overlay_bytes_max: usize,
+    /// The state is made durable whenever so many bytes of writes have been applied to it: what is behind that is replayed
+    /// after power loss, and stays in the log until then. With a log that is limited to less than twice as much, more often:
+    /// twice within its limit. Default 64 MiB.
+    pub checkpoint_bytes: u64,
     /// How often expired documents are looked for, if there is an index with `expireAfterSeconds`. Default 60 s.
     pub expire_interval: Duration,
 }
@@ -30,6 +34,7 @@ impl Default for StoreOptions {
             durability: Durability::Disk,
             cache_bytes: 256 << 20,
             overlay_bytes_max: 64 << 20,
+            checkpoint_bytes: 64 << 20,
             expire_interval: Duration::from_secs(60),
         }
     }

@@ -23,6 +23,7 @@ use tailwater_oplog::{Durability, OpId, Oplog, ReadConcern};
 
 use crate::applier;
 use crate::catalog::{Catalog, CollectionNumber, Size};
+use crate::checkpoint::Checkpoints;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::expire::Pause;
@@ -53,6 +54,7 @@ pub(crate) struct Core {
     pub(crate) applying: Mutex<()>,
     /// Keys of the engine's catalogue to be deleted with the next commit.
     pub(crate) forgotten: Mutex<Vec<Vec<u8>>>,
+    pub(crate) checkpoints: Checkpoints,
     /// How large the collections are, the overlay included.
     pub(super) sizes: Mutex<HashMap<CollectionNumber, Size>>,
     /// Indexes under construction that this process has completed; the entry that says so has nothing left to do.
@@ -100,6 +102,7 @@ impl Core {
                 generations: vec![Arc::new(Generation::new())],
                 engine: snapshot,
             }),
+            checkpoints: Checkpoints::new(&options),
             log,
             engine: ArcSwapOption::from_pointee(engine),
             options,

@@ -1,12 +1,15 @@
 //! The description of an update that the log carries and change streams show.
 
+use std::sync::Arc;
+
 use bson::raw::{CStr, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, cstr};
 
 use super::UpdateError;
+use super::change::Change;
 use super::edit::Edit;
 use super::element::elements;
 use super::path::Path;
-use super::tree::{Change, Tree};
+use super::tree::Tree;
 
 /// What turns one version of a document into the next: MongoDB's `updateDescription`.
 ///
@@ -112,12 +115,13 @@ impl UpdateDiff {
         for array in &self.truncated_arrays {
             tree.truncate(&Path::of_diff(&array.field)?, array.new_size as usize)?;
         }
+        let unset = Arc::new(Change::Unset);
         for path in &self.removed_fields {
-            tree.insert(&Path::of_diff(path)?, Change::Unset)?;
+            tree.insert(&Path::of_diff(path)?, Arc::clone(&unset))?;
         }
         for field in elements(&self.updated_fields) {
             let field = field?;
-            tree.insert(&Path::of_diff(field.name)?, Change::Set(field.to_value()))?;
+            tree.insert(&Path::of_diff(field.name)?, Arc::new(Change::Set(field.to_value())))?;
         }
         let mut edit = Edit::silent();
         edit.run(document, &tree)?;

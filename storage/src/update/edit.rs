@@ -4,52 +4,46 @@
 //! are, embedded documents and arrays on a path of the tree in place, with their length filled in at
 //! the end. A walk that fails leaves a buffer that nobody sees.
 
+use std::ops::Range;
+
 use bson::raw::{RawDocument, RawDocumentBuf};
 use bson::spec::ElementType;
+use tailwater_matcher::compare;
 
+use super::change::{Change, Need, Outcome};
 use super::diff::UpdateDiff;
 use super::element::{Element, Value, elements};
-use super::number::Number;
 use super::path::{ARRAY_PADDING_MAX, array_index};
-use super::tree::{Change, Node, Tree};
+use super::record::{Mark, Record};
+use super::tree::{Node, Tree};
 use super::writer::Writer;
-use super::{ID, UpdateError};
+use super::{ApplyContext, ID, UpdateError};
 use crate::limits::DOCUMENT_BYTES_MAX;
 
 /// The walk's state.
-pub(super) struct Edit {
+pub(super) struct Edit<'c> {
     document: Writer,
-    /// Where the walk is, as a prefix of dotted paths.
-    path: String,
-    record: Option<Record>,
+    record: Record,
+    /// What the changes are told; `None` for those of a diff, which were checked when it was made.
+    context: Option<&'c ApplyContext>,
 }
 
-/// What changed, each field or element as a whole at the shortest path that says it all.
-struct Record {
-    updated: Writer,
-    removed: Vec<String>,
-}
-
-impl Edit {
-    /// A walk that only makes the new document.
-    pub(super) fn silent() -> Edit {
+impl<'c> Edit<'c> {
+    /// A walk that only makes the new document, from a diff's changes.
+    pub(super) fn silent() -> Edit<'static> {
         Edit {
             document: Writer::default(),
-            path: String::new(),
-            record: None,
+            record: Record::new(false),
+            context: None,
         }
     }
 
     /// A walk that also makes a diff.
-    pub(super) fn recording() -> Edit {
-        let mut updated = Writer::default();
-        updated.begin();
+    pub(super) fn recording(context: &'c ApplyContext) -> Edit<'c> {
         Edit {
-            record: Some(Record {
-                updated,
-                removed: Vec::new(),
-            }),
-            ..Edit::silent()
+            document: Writer::default(),
+            record: Record::new(true),
+            context: Some(context),
         }
     }
 
@@ -74,14 +68,7 @@ impl Edit {
 
     /// The new document and, of a recording walk, the diff.
     pub(super) fn finish(self) -> Result<(RawDocumentBuf, UpdateDiff), UpdateError> {
-        let document = self.document.finish()?;
-        let mut diff = UpdateDiff::default();
-        if let Some(mut record) = self.record {
-            record.updated.end(0);
-            diff.updated_fields = record.updated.finish()?;
-            diff.removed_fields = record.removed;
-        }
-        Ok((document, diff))
+        Ok((self.document.finish()?, self.record.finish()?))
     }
 
     /// The fields of a document, between a `begin` and an `end` of the caller.
@@ -95,10 +82,11 @@ impl Edit {
                 continue;
             };
             let is_first = !std::mem::replace(&mut met[child.order], true);
+            let (start, mark) = (self.document.len(), self.record.mark());
             let differs = match &child.node {
-                Node::Leaf(Change::Unset) => {
+                node if node.is_unset() => {
                     if is_first {
-                        self.removed(element.name);
+                        self.record.removed(element.name);
                     }
                     true
                 }
@@ -108,30 +96,34 @@ impl Edit {
                 }
                 node => self.change(element.name, &element, node)?,
             };
-            if differs && level == Level::Root && element.name == ID {
-                return Err(UpdateError::ImmutableField { field: ID.to_owned() });
-            }
-            changed |= differs;
+            changed |= match level {
+                Level::Root if differs && element.name == ID => self.restore_id(&element, start, mark)?,
+                Level::Root if differs && self.document.len() > start => self.check_name(element.name)?,
+                _ => differs,
+            };
         }
 
         let mut new: Vec<_> = tree.children().filter(|(_, child)| !met[child.order]).collect();
         new.sort_by_key(|(_, child)| child.order);
         for (name, child) in new {
-            if level != Level::Root || name != ID {
-                changed |= self.create(name, &child.node)?;
-            }
+            changed |= match level {
+                // Came first.
+                Level::Root if name == ID => false,
+                Level::Root => self.create(name, &child.node)? && self.check_name(name)?,
+                Level::Embedded => self.create(name, &child.node)?,
+            };
         }
         Ok(changed)
     }
 
     /// The elements of an array, between a `begin` and an `end` of the caller.
-    fn write_elements(&mut self, old: &RawDocument, tree: &Tree) -> Result<bool, UpdateError> {
-        let mut changed = false;
+    fn write_elements(&mut self, old: &RawDocument, tree: &Tree) -> Result<Modified, UpdateError> {
+        let mut modified = Modified::default();
         let mut nodes: Vec<(usize, &str, &Node)> = Vec::new();
         for (name, child) in tree.children() {
             match array_index(name) {
                 Some(index) => nodes.push((index, name, &child.node)),
-                None if child.node.is_needed() => {
+                None if child.node.need() > Need::Nothing => {
                     return Err(self.not_viable(name, ElementType::Array));
                 }
                 None => {}
@@ -144,32 +136,32 @@ impl Edit {
         for element in elements(old) {
             let element = element?;
             if tree.truncation().is_some_and(|truncation| length >= truncation) {
-                changed = true;
+                modified.count += 1;
                 break;
             }
-            match nodes.next_if(|(index, ..)| *index == length) {
-                None => self.document.copy(&element),
-                Some((_, name, Node::Leaf(Change::Unset))) => {
-                    // Removing it would renumber those behind.
-                    let null = Value {
-                        kind: ElementType::Null,
-                        bytes: [].into(),
-                    };
-                    changed |= self.set(name, Some(&element), &null)?;
+            let start = self.document.len();
+            let differs = match nodes.next_if(|(index, ..)| *index == length) {
+                None => {
+                    self.document.copy(&element);
+                    false
                 }
-                Some((_, name, node)) => {
-                    changed |= self.change(name, &element, node)?;
-                }
+                // Removing it would renumber those behind.
+                Some((_, name, node)) if node.is_unset() => self.set(name, Some(&element), &Value::null())?,
+                Some((_, name, node)) => self.change(name, &element, node)?,
+            };
+            if differs {
+                let value = start + element.head_length();
+                modified.add(length, self.document.kind_at(start), value..self.document.len());
             }
             length += 1;
         }
 
         for (index, name, node) in nodes {
-            if !node.is_needed() {
+            if !node.creates() {
                 continue;
             }
             if index - length > ARRAY_PADDING_MAX {
-                let path = self.joined(name);
+                let path = self.record.joined(name);
                 return Err(UpdateError::ArrayPaddingTooLarge { path, length });
             }
             for padding in length..index {
@@ -177,56 +169,117 @@ impl Edit {
             }
             self.check_size()?;
             length = index + 1;
-            changed |= self.create(name, node)?;
+            if self.create(name, node)? {
+                modified.count += 1;
+            }
         }
-        Ok(changed)
+        Ok(modified)
     }
 
     /// An element that is there, and for which the tree has a node other than a removal.
     ///
     /// In an array its name should be, but need not be, the index that the path has.
     fn change(&mut self, name: &str, old: &Element<'_>, node: &Node) -> Result<bool, UpdateError> {
-        match node {
-            Node::Leaf(Change::Set(value)) => self.set(name, Some(old), value),
-            Node::Leaf(Change::Increment(increment)) => {
-                let sum = self.sum(name, old, *increment)?;
-                self.set(name, Some(old), &sum.to_value())
-            }
-            Node::Leaf(Change::Unset) => Ok(false),
-            Node::Branch(tree) => {
-                if let Some(document) = old.document() {
-                    self.inside(name, old, |edit| edit.write_fields(document?, tree, Level::Embedded))
-                } else if let Some(array) = old.array() {
-                    self.inside(name, old, |edit| edit.write_elements(array?, tree))
-                } else if let Some(needed) = tree.first_needed() {
-                    self.enter(name);
-                    Err(self.not_viable(needed, old.kind))
-                } else {
-                    self.document.copy(old);
-                    Ok(false)
+        let tree = match node {
+            Node::Leaf(change) => return self.leaf(name, Some(old), change),
+            Node::Branch(tree) => tree,
+        };
+        if let Some(document) = old.document() {
+            self.inside(name, old, |edit| edit.write_fields(document?, tree, Level::Embedded))
+        } else if let Some(array) = old.array() {
+            self.change_array(name, old, array?, tree)
+        } else if let Some(needed) = tree.first_needed() {
+            self.record.enter(name);
+            Err(self.not_viable(needed, old.kind))
+        } else {
+            self.document.copy(old);
+            Ok(false)
+        }
+    }
+
+    /// An array, some of whose elements change. If they were named together, one that changes is
+    /// recorded as a whole, and several as a change of the array: MongoDB's description.
+    fn change_array(
+        &mut self,
+        name: &str,
+        old: &Element<'_>,
+        array: &RawDocument,
+        tree: &Tree,
+    ) -> Result<bool, UpdateError> {
+        let start = self.document.len() + old.head_length();
+        if tree.is_spread() {
+            self.record.mute();
+        }
+        let mut modified = Modified::default();
+        self.inside(name, old, |edit| {
+            modified = edit.write_elements(array, tree)?;
+            Ok(modified.count > 0)
+        })?;
+        if tree.is_spread() {
+            self.record.unmute();
+            match (modified.count, modified.last) {
+                (1, Some((index, kind, value))) => {
+                    let outer = self.record.enter(name);
+                    let value = self.document.range(value);
+                    self.record.updated(&index.to_string(), kind, value);
+                    self.record.leave(outer);
                 }
+                (0, _) => {}
+                _ => self
+                    .record
+                    .updated(name, ElementType::Array, self.document.since(start)),
+            }
+        }
+        Ok(modified.count > 0)
+    }
+
+    /// What an operator makes of a value, or of nothing.
+    fn leaf(&mut self, name: &str, old: Option<&Element<'_>>, change: &Change) -> Result<bool, UpdateError> {
+        let outcome = match (self.context, change) {
+            (_, Change::Set(value)) => return self.set(name, old, value),
+            // A diff has nothing else that would leave a value.
+            (None, _) => Outcome::Keep,
+            (Some(context), _) => change.outcome(old, context, &|| self.record.joined(name))?,
+        };
+        match outcome {
+            Outcome::Keep => {
+                if let Some(old) = old {
+                    self.document.copy(old);
+                }
+                Ok(false)
+            }
+            Outcome::Put(value) => self.set(name, old, &value),
+            Outcome::Append(array, from) => {
+                self.record.mute();
+                let changed = self.set(name, old, &array)?;
+                self.record.unmute();
+                let outer = self.record.enter(name);
+                for element in elements(RawDocument::from_bytes(&array.bytes)?).skip(from) {
+                    let element = element?;
+                    self.record.updated(element.name, element.kind, element.value);
+                }
+                self.record.leave(outer);
+                Ok(changed)
             }
         }
     }
 
     /// A field or an element that is not there yet. A node that needs nothing creates nothing.
     fn create(&mut self, name: &str, node: &Node) -> Result<bool, UpdateError> {
-        if !node.is_needed() {
-            return Ok(false);
-        }
         match node {
-            Node::Leaf(Change::Set(value)) => self.set(name, None, value),
-            Node::Leaf(Change::Increment(number)) => self.set(name, None, &number.to_value()),
-            Node::Leaf(Change::Unset) => Ok(false),
+            node if !node.creates() => Ok(false),
+            Node::Leaf(change) => self.leaf(name, None, change),
             Node::Branch(tree) => {
                 // Recorded as one: the path of what it contains does not exist for whoever reads it.
-                let record = self.record.take();
-                let header = self.document.head(name, ElementType::EmbeddedDocument);
+                self.record.mute();
+                let value = self.document.head(name, ElementType::EmbeddedDocument);
                 let start = self.document.begin();
+                let outer = self.record.enter(name);
                 self.write_fields(&RawDocumentBuf::new(), tree, Level::Embedded)?;
+                self.record.leave(outer);
                 self.document.end(start);
-                self.record = record;
-                self.updated(name, ElementType::EmbeddedDocument, header);
+                self.record.unmute();
+                self.updated(name, ElementType::EmbeddedDocument, value);
                 Ok(true)
             }
         }
@@ -252,63 +305,51 @@ impl Edit {
         &mut self,
         name: &str,
         old: &Element<'_>,
-        walk: impl FnOnce(&mut Edit) -> Result<bool, UpdateError>,
+        walk: impl FnOnce(&mut Self) -> Result<bool, UpdateError>,
     ) -> Result<bool, UpdateError> {
-        let outer = self.enter(name);
+        let outer = self.record.enter(name);
         self.document.head(old.name, old.kind);
         let start = self.document.begin();
         let changed = walk(self)?;
         self.document.end(start);
-        self.path.truncate(outer);
+        self.record.leave(outer);
         Ok(changed)
     }
 
-    fn sum(&self, name: &str, old: &Element<'_>, increment: Number) -> Result<Number, UpdateError> {
-        let path = || self.joined(name);
-        match Number::read(old) {
-            Some(number) => number
-                .add(increment)
-                .map_err(|overflow| UpdateError::IncrementOverflow {
-                    path: path(),
-                    current: overflow.current,
-                    increment: overflow.increment,
-                }),
-            None if old.kind == ElementType::Decimal128 => Err(UpdateError::DecimalUnsupported { path: path() }),
-            None => Err(UpdateError::TypeMismatch {
-                path: path(),
-                found: old.kind,
-            }),
+    /// Puts `_id` back as it was after a change to an equal value, such as `1.0` for `1`, and refuses any other.
+    /// Nothing has changed then.
+    fn restore_id(&mut self, old: &Element<'_>, start: usize, mark: Mark) -> Result<bool, UpdateError> {
+        let immutable = || UpdateError::ImmutableField { field: ID.to_owned() };
+        if self.document.len() == start {
+            return Err(immutable());
+        }
+        let kind = self.document.kind_at(start);
+        let value = self.document.since(start + old.head_length());
+        let new = Value::new(kind, value.into()).alone()?;
+        for new in elements(&new) {
+            if compare(new?.get()?, old.get()?).is_ne() {
+                return Err(immutable());
+            }
+        }
+        self.document.truncate(start);
+        self.document.copy(old);
+        self.record.go_back(mark);
+        Ok(false)
+    }
+
+    /// A stored document gets no field with a dollar sign at its top by update operators, only by its insertion.
+    fn check_name(&self, name: &str) -> Result<bool, UpdateError> {
+        match self.context {
+            Some(context) if !context.is_insert && name.starts_with('$') => {
+                Err(UpdateError::DollarPrefixedField { field: name.to_owned() })
+            }
+            _ => Ok(true),
         }
     }
 
     /// Records the value that begins at `start` of the new document and ends with it.
     fn updated(&mut self, name: &str, kind: ElementType, start: usize) {
-        let path = self.joined(name);
-        if let Some(record) = &mut self.record {
-            record.updated.put(&path, kind, self.document.since(start));
-        }
-    }
-
-    fn removed(&mut self, name: &str) {
-        let path = self.joined(name);
-        if let Some(record) = &mut self.record {
-            record.removed.push(path);
-        }
-    }
-
-    /// Goes down to `name`; the caller goes up again by truncating the path to what this returns.
-    fn enter(&mut self, name: &str) -> usize {
-        let outer = self.path.len();
-        self.path = self.joined(name);
-        outer
-    }
-
-    fn joined(&self, name: &str) -> String {
-        if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.path)
-        }
+        self.record.updated(name, kind, self.document.since(start));
     }
 
     /// Stops where the document grows, not only at its end: a small update could make gigabytes.
@@ -323,10 +364,25 @@ impl Edit {
     /// Where the walk is cannot hold `component`.
     fn not_viable(&self, component: &str, found: ElementType) -> UpdateError {
         UpdateError::PathNotViable {
-            path: self.path.clone(),
+            path: self.record.path().to_owned(),
             component: component.to_owned(),
             found,
         }
+    }
+}
+
+/// Which elements of an array have changed.
+#[derive(Default)]
+struct Modified {
+    count: usize,
+    /// The last one that was there: its index, its type, and where in the new document its value lies.
+    last: Option<(usize, ElementType, Range<usize>)>,
+}
+
+impl Modified {
+    fn add(&mut self, index: usize, kind: ElementType, value: Range<usize>) {
+        self.count += 1;
+        self.last = Some((index, kind, value));
     }
 }
 

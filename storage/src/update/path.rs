@@ -15,15 +15,58 @@ pub(super) struct Path<'a> {
     components: Vec<&'a str>,
 }
 
+/// A path component that stands for elements of an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Positional<'a> {
+    /// `$`: the element that the query matched.
+    Matched,
+    /// `$[]`: every element.
+    All,
+    /// `$[identifier]`: the elements that satisfy an array filter.
+    Filtered(&'a str),
+}
+
+impl<'a> Positional<'a> {
+    /// `None` for a name, also one that only begins with a dollar sign.
+    pub(super) fn of(component: &'a str) -> Option<Positional<'a>> {
+        if component == "$" {
+            return Some(Positional::Matched);
+        }
+        let identifier = component.strip_prefix("$[")?.strip_suffix(']')?;
+        Some(match identifier {
+            "" => Positional::All,
+            identifier => Positional::Filtered(identifier),
+        })
+    }
+
+    /// `$[]` or `$[identifier]`, which cannot share an array with anything else.
+    pub(super) fn is_spread(component: &str) -> bool {
+        matches!(
+            Positional::of(component),
+            Some(Positional::All | Positional::Filtered(_))
+        )
+    }
+}
+
 impl<'a> Path<'a> {
-    /// A path of an update document, where a dollar sign has a meaning.
+    /// A path of an update document, where some components with a dollar sign have a meaning.
+    ///
+    /// `$` occurs once at most, and neither it nor `$[…]` comes first.
     pub(super) fn of_update(path: &'a str) -> Result<Path<'a>, UpdateError> {
         let parsed = Path::of_diff(path)?;
-        match parsed.components.iter().find(|component| component.starts_with('$')) {
+        let kinds = parsed.components.iter().map(|component| Positional::of(component));
+        let is_misplaced = |(place, kind): (usize, Option<Positional<'_>>)| match kind {
+            None => false,
+            Some(kind) => {
+                let matched = &parsed.components[..place];
+                place == 0 || kind == Positional::Matched && matched.contains(&"$")
+            }
+        };
+        match kinds.enumerate().position(is_misplaced) {
             None => Ok(parsed),
-            Some(component) => Err(UpdateError::PathComponentReserved {
+            Some(place) => Err(UpdateError::PositionalMisplaced {
                 path: path.to_owned(),
-                component: (*component).to_owned(),
+                component: parsed.components[place].to_owned(),
             }),
         }
     }
@@ -38,6 +81,18 @@ impl<'a> Path<'a> {
             return Err(UpdateError::PathComponentEmpty { path: path.to_owned() });
         }
         Ok(Path { components })
+    }
+
+    /// Whether which place it means depends on the document.
+    pub(super) fn is_positional(&self) -> bool {
+        self.components
+            .iter()
+            .any(|component| Positional::of(component).is_some())
+    }
+
+    /// Whether one of the two is, or contains, the other.
+    pub(super) fn overlaps(&self, other: &Path<'_>) -> bool {
+        self.components.iter().zip(&other.components).all(|(a, b)| a == b)
     }
 
     pub(super) fn components(&self) -> &[&'a str] {

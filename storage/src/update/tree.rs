@@ -1,10 +1,10 @@
 //! The changes of one update, arranged by path, so that one walk over a document meets them all.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::UpdateError;
-use super::element::Value;
-use super::number::Number;
+use super::change::{Change, Need};
 use super::path::Path;
 
 /// A branch: what happens to the fields of a document, or to the elements of an array.
@@ -17,6 +17,8 @@ pub(super) struct Tree {
     orders: usize,
     /// Length to cut an array to before anything else happens to it.
     truncation: Option<usize>,
+    /// The children came from `$[]` or `$[identifier]`; see [`Tree::spread`].
+    is_spread: bool,
 }
 
 /// One field or element of a branch.
@@ -30,22 +32,13 @@ pub(super) struct Child {
 /// What lies at a path.
 #[derive(Debug)]
 pub(super) enum Node {
-    Leaf(Change),
+    Leaf(Arc<Change>),
     Branch(Tree),
-}
-
-/// What happens to one value.
-#[derive(Debug)]
-pub(super) enum Change {
-    /// Give it this value, where it is, or at the end if it is new.
-    Set(Value),
-    Increment(Number),
-    Unset,
 }
 
 impl Tree {
     /// Adds a change. A path that is already there, or leads through one, is an error.
-    pub(super) fn insert(&mut self, path: &Path<'_>, change: Change) -> Result<(), UpdateError> {
+    pub(super) fn insert(&mut self, path: &Path<'_>, change: Arc<Change>) -> Result<(), UpdateError> {
         let (name, parents) = path.split_last();
         let parent = self.branch(path, parents)?;
         if parent.children.contains_key(name) {
@@ -84,10 +77,28 @@ impl Tree {
 
     /// The name of a child that needs this to be a document or an array; the first in order.
     ///
-    /// A branch without one, only removals, does nothing to a scalar or to nothing at all.
+    /// A branch without one, only `$unset`, does nothing to a scalar or to nothing at all.
     pub(super) fn first_needed(&self) -> Option<&str> {
-        let needed = self.children().filter(|(_, child)| child.node.is_needed());
+        let needed = self.children().filter(|(_, child)| child.node.need() > Need::Nothing);
         needed.min_by_key(|(_, child)| child.order).map(|(name, _)| name)
+    }
+
+    /// Marks the array at `components`, if anything happens to it, as one whose elements were named
+    /// together. MongoDB then describes the change of several as a change of the array.
+    pub(super) fn spread(&mut self, components: &[&str]) {
+        let mut tree = self;
+        for component in components {
+            match tree.children.get_mut(*component).map(|child| &mut child.node) {
+                Some(Node::Branch(branch)) => tree = branch,
+                _ => return,
+            }
+        }
+        tree.is_spread = true;
+    }
+
+    /// Whether the changes below are described together; see [`Tree::spread`].
+    pub(super) fn is_spread(&self) -> bool {
+        self.is_spread && self.children.len() > 1
     }
 
     /// The branch at `components`, a prefix of `path`, created if need be.
@@ -118,13 +129,25 @@ impl Tree {
 }
 
 impl Node {
-    /// Whether it changes something where nothing was.
-    pub(super) fn is_needed(&self) -> bool {
+    /// What it asks of a place where nothing is.
+    pub(super) fn need(&self) -> Need {
         match self {
-            Node::Leaf(Change::Unset) => false,
-            Node::Leaf(_) => true,
-            Node::Branch(branch) => branch.first_needed().is_some(),
+            Node::Leaf(change) => change.need(),
+            Node::Branch(branch) => {
+                let needs = branch.children.values().map(|child| child.node.need());
+                needs.max().unwrap_or(Need::Nothing)
+            }
         }
+    }
+
+    /// Whether it removes what is there.
+    pub(super) fn is_unset(&self) -> bool {
+        matches!(self, Node::Leaf(change) if matches!(**change, Change::Unset))
+    }
+
+    /// Whether it creates something where nothing is.
+    pub(super) fn creates(&self) -> bool {
+        self.need() == Need::Creates
     }
 }
 

@@ -1,5 +1,7 @@
 //! A document in the making, written front to back.
 
+use std::ops::Range;
+
 use bson::raw::RawDocumentBuf;
 use bson::spec::ElementType;
 
@@ -49,6 +51,16 @@ impl Writer {
     /// What was written from `start` on.
     pub(super) fn since(&self, start: usize) -> &[u8] {
         &self.bytes[start..]
+    }
+
+    /// What was written between two places.
+    pub(super) fn range(&self, range: Range<usize>) -> &[u8] {
+        &self.bytes[range]
+    }
+
+    /// The type of the element that was written at `start`.
+    pub(super) fn kind_at(&self, start: usize) -> ElementType {
+        ElementType::from(self.bytes[start]).expect("this writer wrote a type there")
     }
 
     pub(super) fn len(&self) -> usize {

@@ -4,8 +4,9 @@ use bson::raw::RawDocumentBuf;
 use bson::{Bson, Document, doc};
 use proptest::prelude::*;
 
+use super::model::{Refusal, model};
 use super::{apply, check_diff_in_place};
-use crate::update::{Update, UpdateDiff, UpdateError};
+use crate::update::{ApplyContext, Update, UpdateDiff, UpdateError};
 
 /// Few names, so that documents and paths meet; with those that paths cannot say or could mistake.
 fn name() -> impl Strategy<Value = String> {
@@ -103,159 +104,65 @@ fn raw(document: &Document) -> RawDocumentBuf {
     RawDocumentBuf::try_from(document).unwrap()
 }
 
-#[derive(Clone, Debug)]
-enum Operation {
-    Set(Bson),
-    Unset,
-    Inc(Bson),
-}
-
-fn operations() -> impl Strategy<Value = Vec<(String, Operation)>> {
+/// A path and an operator with an operand that it takes.
+fn operation() -> impl Strategy<Value = (String, &'static str, Bson)> {
+    let number = prop::sample::select(vec![Bson::Int32(0), Bson::Int32(3), Bson::Int64(2), Bson::Double(0.5)]);
+    let values = || prop::collection::vec(value(), 0..4).prop_map(Bson::Array);
+    let each = (values(), -3_i32..4, -3_i32..4, prop::bool::ANY, 0..8_u8).prop_map(
+        |(values, position, slice, descending, clauses)| {
+            let mut push = doc! { "$each": values };
+            if clauses & 1 != 0 {
+                push.insert("$position", position);
+            }
+            if clauses & 2 != 0 {
+                push.insert("$slice", slice);
+            }
+            if clauses & 4 != 0 {
+                push.insert("$sort", if descending { -1 } else { 1 });
+            }
+            Bson::Document(push)
+        },
+    );
+    let bits = (prop::sample::select(vec!["and", "or", "xor"]), 0..9_i32).prop_map(|(name, bits)| doc! { name: bits });
+    let name = prop::sample::select(vec!["a", "b.c", "d", "new.x"]).prop_map(|to| Bson::String(to.to_owned()));
+    let operation = prop_oneof![
+        4 => value().prop_map(|value| ("$set", value)),
+        2 => Just(("$unset", Bson::Int32(1))),
+        2 => number.clone().prop_map(|number| ("$inc", number)),
+        1 => number.prop_map(|number| ("$mul", number)),
+        1 => value().prop_map(|value| ("$min", value)),
+        1 => value().prop_map(|value| ("$max", value)),
+        1 => value().prop_map(|value| ("$setOnInsert", value)),
+        1 => bits.prop_map(|bits| ("$bit", Bson::Document(bits))),
+        2 => each.prop_map(|push| ("$push", push)),
+        1 => scalar().prop_map(|value| ("$push", value)),
+        1 => values().prop_map(|values| ("$addToSet", Bson::Document(doc! { "$each": values }))),
+        1 => prop::sample::select(vec![1, -1]).prop_map(|end| ("$pop", Bson::Int32(end))),
+        1 => scalar().prop_map(|value| ("$pull", value)),
+        1 => (0..4).prop_map(|bound| ("$pull", Bson::Document(doc! { "$gte": bound }))),
+        1 => values().prop_map(|values| ("$pullAll", values)),
+        1 => name.prop_map(|to| ("$rename", to)),
+    ];
     let path = prop::collection::vec(
         prop::sample::select(vec!["a", "b", "c", "d", "0", "1", "2", "10"]),
         1..4,
     )
     .prop_map(|components| components.join("."));
-    let operation = prop_oneof![
-        value().prop_map(Operation::Set),
-        Just(Operation::Unset),
-        prop::sample::select(vec![Bson::Int32(0), Bson::Int32(1), Bson::Int64(2), Bson::Double(0.5)])
-            .prop_map(Operation::Inc),
-    ];
-    prop::collection::vec((path, operation), 1..5)
+    (path, operation).prop_map(|(path, (operator, operand))| (path, operator, operand))
 }
 
-fn update_document(operations: &[(String, Operation)]) -> Document {
-    let mut update = Document::new();
-    for (path, operation) in operations {
-        let (name, operand) = match operation {
-            Operation::Set(value) => ("$set", value.clone()),
-            Operation::Unset => ("$unset", Bson::Int32(1)),
-            Operation::Inc(number) => ("$inc", number.clone()),
-        };
-        let operands = update.entry(name.to_owned()).or_insert_with(|| Bson::Document(doc! {}));
-        operands.as_document_mut().unwrap().insert(path, operand);
-    }
-    update
-}
-
-/// The model's view of an error.
-#[derive(Debug, PartialEq)]
-enum Refusal {
-    Conflict,
-    NotViable,
-    Number,
-}
-
-/// One operation after the other, each from the root.
-fn model(old: &Document, update: &Document) -> Result<Document, Refusal> {
-    let mut operations: Vec<(Vec<&str>, &str, &Bson)> = Vec::new();
-    for (operator, operands) in update {
-        for (path, operand) in operands.as_document().unwrap() {
-            operations.push((path.split('.').collect(), operator, operand));
+/// An update document; each operator once, with all its paths.
+fn update() -> impl Strategy<Value = Document> {
+    prop::collection::vec(operation(), 1..5).prop_map(|operations| {
+        let mut update = Document::new();
+        for (path, operator, operand) in operations {
+            let operands = update
+                .entry(operator.to_owned())
+                .or_insert_with(|| Bson::Document(doc! {}));
+            operands.as_document_mut().unwrap().insert(path, operand);
         }
-    }
-    for (i, (a, ..)) in operations.iter().enumerate() {
-        for (b, ..) in &operations[i + 1..] {
-            if a.starts_with(b) || b.starts_with(a) {
-                return Err(Refusal::Conflict);
-            }
-        }
-    }
-    operations.sort_by_key(|(path, ..)| {
-        path.iter()
-            .map(|component| match component.parse::<u32>() {
-                Ok(number) => (number, ""),
-                Err(_) => (u32::MAX, *component),
-            })
-            .collect::<Vec<_>>()
-    });
-    let mut root = Bson::Document(old.clone());
-    for (path, operator, operand) in operations {
-        model_one(&mut root, &path, operator, operand)?;
-    }
-    Ok(root.as_document().unwrap().clone())
-}
-
-fn model_one(at: &mut Bson, path: &[&str], operator: &str, operand: &Bson) -> Result<(), Refusal> {
-    let name = path[0];
-    let is_unset = operator == "$unset";
-    match at {
-        Bson::Document(fields) if path.len() == 1 => {
-            if is_unset {
-                fields.remove(name);
-            } else {
-                let old = fields.get(name);
-                let new = model_value(old, operator, operand)?;
-                fields.insert(name, new);
-            }
-            Ok(())
-        }
-        Bson::Document(fields) => match fields.get_mut(name) {
-            Some(inner) => model_one(inner, &path[1..], operator, operand),
-            None if is_unset => Ok(()),
-            None => {
-                let mut inner = Bson::Document(doc! {});
-                model_one(&mut inner, &path[1..], operator, operand)?;
-                fields.insert(name, inner);
-                Ok(())
-            }
-        },
-        Bson::Array(elements) => {
-            let Ok(index) = name.parse::<usize>() else {
-                return if is_unset { Ok(()) } else { Err(Refusal::NotViable) };
-            };
-            if index >= elements.len() {
-                if is_unset {
-                    return Ok(());
-                }
-                elements.resize(index, Bson::Null);
-                // A placeholder that every operation creates itself in.
-                let mut slot = Bson::Document(doc! {});
-                let mut absent = vec!["slot"];
-                absent.extend(&path[1..]);
-                model_one(&mut slot, &absent, operator, operand)?;
-                elements.push(slot.as_document_mut().unwrap().remove("slot").unwrap());
-                return Ok(());
-            }
-            if path.len() > 1 {
-                return model_one(&mut elements[index], &path[1..], operator, operand);
-            }
-            elements[index] = match is_unset {
-                true => Bson::Null,
-                false => model_value(Some(&elements[index]), operator, operand)?,
-            };
-            Ok(())
-        }
-        _ if is_unset => Ok(()),
-        _ => Err(Refusal::NotViable),
-    }
-}
-
-fn model_value(old: Option<&Bson>, operator: &str, operand: &Bson) -> Result<Bson, Refusal> {
-    let Some(old) = old.filter(|_| operator == "$inc") else {
-        return Ok(operand.clone());
-    };
-    let wide = |number: &Bson| match number {
-        Bson::Int32(number) => Some(i128::from(*number)),
-        Bson::Int64(number) => Some(i128::from(*number)),
-        _ => None,
-    };
-    match (wide(old), wide(operand), old) {
-        (Some(a), Some(b), _) => {
-            let is_narrow = matches!((old, operand), (Bson::Int32(_), Bson::Int32(_)));
-            match (i32::try_from(a + b), i64::try_from(a + b)) {
-                (Ok(sum), _) if is_narrow => Ok(Bson::Int32(sum)),
-                (_, Ok(sum)) => Ok(Bson::Int64(sum)),
-                _ => Err(Refusal::Number),
-            }
-        }
-        (Some(a), None, _) => Ok(Bson::Double(a as f64 + operand.as_f64().unwrap())),
-        (None, b, Bson::Double(a)) => Ok(Bson::Double(
-            a + b.map_or_else(|| operand.as_f64().unwrap(), |b| b as f64),
-        )),
-        _ => Err(Refusal::Number),
-    }
+        update
+    })
 }
 
 /// Finds become named tests in the file above, so nothing is written beside the sources.
@@ -272,8 +179,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn update_agrees_with_the_model(old in document(), operations in operations()) {
-        let update = update_document(&operations);
+    fn update_agrees_with_the_model(old in document(), update in update()) {
         let expected = model(&old, &update);
         // `apply` checks the diffs on the way.
         match apply(&raw(&old), &raw(&update)) {
@@ -285,17 +191,43 @@ proptest! {
                 // With several reasons to refuse, which comes first is nobody's promise.
                 let refusal = expected.unwrap_err();
                 match error {
-                    UpdateError::ConflictingUpdateOperators { .. } => {
+                    UpdateError::ConflictingUpdateOperators { .. } | UpdateError::RenameInvalid { .. } => {
                         prop_assert_eq!(refusal, Refusal::Conflict);
                     }
                     UpdateError::PathNotViable { .. }
+                    | UpdateError::RenameThroughArray { .. }
                     | UpdateError::TypeMismatch { .. }
-                    | UpdateError::IncrementOverflow { .. } => {
+                    | UpdateError::NotAnArray { .. }
+                    | UpdateError::NotAnInteger { .. }
+                    | UpdateError::Overflow { .. } => {
                         prop_assert_ne!(refusal, Refusal::Conflict);
                     }
                     other => prop_assert!(false, "{other:?}"),
                 }
             }
+        }
+    }
+
+    #[test]
+    fn spread_agrees_with_one_path_per_element(
+        old in document(),
+        elements in prop::collection::vec(value(), 1..5),
+        (_, operator, operand) in operation().prop_filter("paths of renames are plain", |(_, operator, _)| *operator != "$rename"),
+        rest in prop::sample::select(vec!["", ".b", ".0"]),
+    ) {
+        let (mut old, length) = (old, elements.len());
+        old.insert("a", elements);
+        let spread = doc! { operator: { format!("a.$[]{rest}"): operand.clone() } };
+        let mut each = Document::new();
+        for index in 0..length {
+            each.insert(format!("a.{index}{rest}"), operand.clone());
+        }
+        let each = doc! { operator: each };
+        match (apply(&raw(&old), &raw(&spread)), apply(&raw(&old), &raw(&each))) {
+            (Ok(spread), Ok(each)) => {
+                prop_assert_eq!(spread.map(|applied| applied.document), each.map(|applied| applied.document));
+            }
+            (spread, each) => prop_assert_eq!(spread.is_err(), each.is_err()),
         }
     }
 
@@ -321,7 +253,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_do_no_harm(
         document in document(),
-        operations in operations(),
+        update in update(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
     ) {
         let damaged = |document: &Document| {
@@ -335,13 +267,12 @@ proptest! {
             }
             RawDocumentBuf::from_bytes(bytes).unwrap()
         };
-        let update = update_document(&operations);
         let old = damaged(&document);
         for update in [raw(&update), damaged(&update)] {
             if let Ok(update) = Update::parse(&update)
-                && let Ok(Some(applied)) = update.apply(&old)
+                && let Ok(Some(applied)) = update.apply(&old, &ApplyContext::default())
             {
-                prop_assert_eq!(applied.diff.apply(&old).unwrap(), applied.document);
+                prop_assert_eq!(applied.diff.unwrap().apply(&old).unwrap(), applied.document);
             }
         }
         let _ = UpdateDiff::between(&old, &raw(&document));

@@ -1,0 +1,81 @@
+//! What readers and logs that do nothing cost in memory of their own, in bytes counted by the allocator. Their maps are the
+//! file cache's, shared by all who map the same file, and not counted.
+
+use allocation_counter::measure;
+use tailwater_oplog::{Cursor, Durability, OpId, Oplog, OplogView, Options, ReadConcern};
+use tempfile::TempDir;
+
+const KIND: u8 = 200;
+const READERS: u64 = 1_000;
+/// For a thousand readers together.
+const READERS_BYTES_MAX: i64 = 10 << 20;
+/// For a log that nobody reads or writes.
+const IDLE_BYTES_MAX: i64 = 64 << 10;
+
+fn options() -> Options {
+    Options {
+        segment_bytes: 1 << 20,
+        ..Options::default()
+    }
+}
+
+/// A log of some sixteen segments, with four entries for each reader.
+fn log() -> (TempDir, Oplog) {
+    let dir = tempfile::tempdir().unwrap();
+    let log = options().open(dir.path()).unwrap();
+    for n in 0..4 * READERS {
+        log.append(KIND, &[n as u8; 4_000], Durability::Memory).unwrap();
+    }
+    log.sync(OpId::new(4 * READERS)).unwrap();
+    (dir, log)
+}
+
+/// Bytes that stay allocated by `act`, on this thread.
+fn kept(act: impl FnOnce()) -> i64 {
+    measure(act).bytes_current
+}
+
+/// Opens a thousand readers, each of which has read the entry at a place of its own.
+fn readers(view: &OplogView) -> Vec<Cursor> {
+    let open = |n| {
+        let mut cursor = view.cursor(OpId::new(1 + 4 * n), ReadConcern::Durable).unwrap();
+        assert!(cursor.try_next().unwrap().is_some());
+        cursor
+    };
+    (0..READERS).map(open).collect()
+}
+
+#[test]
+fn a_thousand_readers_of_one_log_cost_less_than_ten_mebibytes() {
+    let (dir, log) = log();
+    for (whose, view) in [
+        ("the writer's process", log.view()),
+        ("another", OplogView::open(dir.path()).unwrap()),
+    ] {
+        let mut all = Vec::new();
+        let bytes = kept(|| all = readers(&view));
+        assert!((1..READERS_BYTES_MAX).contains(&bytes), "{bytes} bytes in {whose}");
+        // Reading on costs nothing more.
+        let more = kept(|| {
+            for cursor in &mut all {
+                for _ in 0..3 {
+                    assert!(cursor.try_next().unwrap().is_some());
+                }
+            }
+        });
+        assert!(more < READERS_BYTES_MAX - bytes, "{more} bytes more in {whose}");
+    }
+}
+
+#[test]
+fn a_log_at_rest_costs_some_kibibytes_beside_its_maps() {
+    let (dir, log) = log();
+    log.close().unwrap();
+    let mut view = None;
+    let bytes = kept(|| view = Some(OplogView::open(dir.path()).unwrap()));
+    assert!((1..IDLE_BYTES_MAX).contains(&bytes), "{bytes} bytes for a reader");
+    drop(view);
+    let mut log = None;
+    let bytes = kept(|| log = Some(options().open(dir.path()).unwrap()));
+    assert!((1..IDLE_BYTES_MAX).contains(&bytes), "{bytes} bytes for a writer");
+}

@@ -1,0 +1,114 @@
+//! Checkpoints: when the state is made durable by itself, and what the log keeps for it until then.
+//!
+//! The engine does not sync its commits, so power loss may take the state back to the last checkpoint, and replay begins there.
+//! The store therefore holds, in its log, every entry behind its last checkpoint ([`Oplog::hold_from`]): retention and trims
+//! stop there, whatever their limits. That hold has no cap and cannot be lost; instead, checkpoints follow each other closely
+//! enough. One is made whenever [`StoreOptions::checkpoint_bytes`] have been applied, or half of what the log may take if that
+//! is less.
+//!
+//! ```text
+//!   log:  ─────────┬───────────────┬──────────────┬─────────►
+//!    goes by policy│ held          │ applied      │ in the overlay
+//!           checkpoint             engine         newest
+//! ```
+//!
+//! So beyond its limits the log keeps at most the bytes between two checkpoints and those that wait in the overlay, and an
+//! opening replays no more than those. A checkpoint is one sync of the engine, made by the applier's thread; writers go on.
+//!
+//! [`Oplog::hold_from`]: tailwater_oplog::Oplog::hold_from
+//! [`StoreOptions::checkpoint_bytes`]: crate::StoreOptions::checkpoint_bytes
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tailwater_oplog::{OpId, Options, Retention};
+
+use crate::error::Result;
+use crate::store::{Core, StoreOptions};
+
+/// When the next checkpoint is due.
+#[derive(Debug)]
+pub(crate) struct Checkpoints {
+    interval: u64,
+    /// Bytes that have been applied since the last.
+    applied: AtomicU64,
+}
+
+impl Checkpoints {
+    pub(crate) fn new(options: &StoreOptions) -> Checkpoints {
+        let retention = &options.oplog.retention;
+        let limits = [retention.max_bytes, retention.hard_max_bytes].into_iter().flatten();
+        let interval = limits.map(|bytes| bytes / 2).fold(options.checkpoint_bytes, u64::min);
+        Checkpoints {
+            interval: interval.max(1),
+            applied: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether one is due now that `bytes` more have been applied.
+    fn is_due_after(&self, bytes: u64) -> bool {
+        // Relaxed: whoever applies holds the lock for it.
+        self.applied.fetch_add(bytes, Ordering::Relaxed) + bytes >= self.interval
+    }
+}
+
+/// Options with which the log is opened: it removes nothing until [`Core::begin_retention`].
+pub(crate) fn log_options(options: &StoreOptions) -> Options {
+    Options {
+        retention: Retention::default(),
+        ..options.oplog.clone()
+    }
+}
+
+impl Core {
+    /// Holds what the state that was found needs, and only then lets the log remove what its policy does not keep.
+    pub(crate) fn begin_retention(&self) -> Result<()> {
+        let persisted = OpId::new(self.engine()?.persisted());
+        self.log.hold_from(persisted.next())?;
+        self.log.set_retention(self.options.oplog.retention);
+        Ok(())
+    }
+
+    /// Makes a checkpoint if it is due now that a generation of `bytes` has been applied.
+    pub(crate) fn checkpoint_after(&self, bytes: usize) -> Result<()> {
+        if self.checkpoints.is_due_after(bytes as u64) {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    /// Makes the state durable as it is, and lets the log have what that frees. Returns the last entry that the state covers.
+    pub(crate) fn checkpoint(&self) -> Result<OpId> {
+        let persisted = OpId::new(self.engine()?.persist()?);
+        self.checkpoints.applied.store(0, Ordering::Relaxed);
+        self.log.hold_from(persisted.next())?;
+        tracing::debug!(%persisted, "checkpoint");
+        Ok(persisted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_come_at_least_twice_within_what_the_log_may_take() {
+        for (checkpoint_bytes, max_bytes, hard_max_bytes, interval) in [
+            (100, None, None, 100),
+            (100, Some(300), None, 100),
+            (100, Some(300), Some(150), 75),
+            (100, Some(0), None, 1),
+            (0, None, None, 1),
+        ] {
+            let mut options = StoreOptions {
+                checkpoint_bytes,
+                ..StoreOptions::default()
+            };
+            options.oplog.retention.max_bytes = max_bytes;
+            options.oplog.retention.hard_max_bytes = hard_max_bytes;
+            let checkpoints = Checkpoints::new(&options);
+            assert_eq!(checkpoints.interval, interval);
+            assert!(!checkpoints.is_due_after(interval - 1));
+            assert!(checkpoints.is_due_after(1));
+        }
+    }
+}

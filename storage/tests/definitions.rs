@@ -1,0 +1,215 @@
+//! Creating, renaming, changing and dropping collections, and what their options do; each also after a restart and after the
+//! state was rebuilt from the log.
+
+use std::path::Path;
+
+use bson::{RawDocumentBuf, rawdoc};
+use tailwater_storage::{Collection, CollectionOptions, Error, IndexModel, Store};
+
+fn open(dir: &Path) -> Store {
+    Store::open(dir).unwrap()
+}
+
+fn all(collection: &Collection) -> Vec<RawDocumentBuf> {
+    collection.find(&rawdoc! {}).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+/// Runs a check on a store as it is, once more after it was closed and opened, and once more after its state was removed.
+fn also_after_reopening(dir: &Path, store: Store, check: impl Fn(&Store)) {
+    check(&store);
+    store.close().unwrap();
+    let store = open(dir);
+    check(&store);
+    store.close().unwrap();
+    std::fs::remove_dir_all(dir.join("state")).unwrap();
+    let store = open(dir);
+    check(&store);
+}
+
+#[test]
+fn options_of_a_collection_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let given = rawdoc! {
+        "changeStreamPreAndPostImages": { "enabled": true },
+        "validator": { "age": { "$gte": 0 } },
+        "validationLevel": "moderate",
+        "validationAction": "warn",
+    };
+    let options = CollectionOptions::parse(&given).unwrap();
+    store.create_collection_with("town", "people", &options).unwrap();
+    let twice = store.create_collection("town", "people").unwrap_err();
+    assert!(matches!(twice, Error::CollectionExists { namespace } if namespace == "town.people"));
+    also_after_reopening(dir.path(), store, |store| {
+        let listed = store.list_collections("town");
+        assert_eq!(listed.len(), 1);
+        assert_eq!(listed[0].name, "people");
+        assert_eq!(listed[0].options, options);
+    });
+}
+
+#[test]
+fn options_that_cannot_be_are_refused_by_name() {
+    for (options, what) in [
+        (rawdoc! { "capped": true }, "size"),
+        (rawdoc! { "size": 100 }, "capped"),
+        (rawdoc! { "capped": 1, "size": 100 }, "capped"),
+        (rawdoc! { "capped": true, "size": -1 }, "size"),
+        (rawdoc! { "validationLevel": "lax" }, "validationLevel"),
+        (rawdoc! { "validationAction": 1 }, "validationAction"),
+        (
+            rawdoc! { "changeStreamPreAndPostImages": true },
+            "changeStreamPreAndPostImages",
+        ),
+        (rawdoc! { "timeseries": {} }, "timeseries"),
+    ] {
+        match CollectionOptions::parse(&options) {
+            Err(Error::InvalidOptions { what: said }) => assert!(said.contains(what), "{said}"),
+            other => panic!("{options:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_validator_sees_the_writes_that_its_level_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let people = store.collection("town", "people").unwrap();
+    people.insert_one(&rawdoc! { "_id": 1, "age": -1 }).unwrap();
+    let set = |options: RawDocumentBuf| store.modify_collection("town", "people", &options).map(drop);
+    set(rawdoc! { "validator": { "age": { "$gte": 0 } } }).unwrap();
+    let refused = |result: Result<_, Error>| {
+        let error = result.map(drop).unwrap_err();
+        assert!(matches!(error, Error::DocumentFailedValidation { namespace } if namespace == "town.people"));
+    };
+    refused(people.insert_one(&rawdoc! { "_id": 2, "age": -2 }).map(|_| ()));
+    refused(
+        people
+            .update_one(&rawdoc! { "_id": 1 }, &rawdoc! { "$set": { "a": 1 } })
+            .map(|_| ()),
+    );
+
+    set(rawdoc! { "validationLevel": "moderate" }).unwrap();
+    refused(people.insert_one(&rawdoc! { "_id": 2, "age": -2 }).map(|_| ()));
+    people
+        .update_one(&rawdoc! { "_id": 1 }, &rawdoc! { "$set": { "a": 1 } })
+        .unwrap();
+
+    set(rawdoc! { "validationLevel": "strict", "validationAction": "warn" }).unwrap();
+    people.insert_one(&rawdoc! { "_id": 2, "age": -2 }).unwrap();
+
+    set(rawdoc! { "validationAction": "error", "validator": {} }).unwrap();
+    people.insert_one(&rawdoc! { "_id": 3, "age": -3 }).unwrap();
+    assert_eq!(all(&people).len(), 3);
+    assert!(matches!(
+        set(rawdoc! { "capped": true }),
+        Err(Error::InvalidOptions { .. })
+    ));
+    let absent = store.modify_collection("town", "nobody", &rawdoc! {}).unwrap_err();
+    assert!(matches!(absent, Error::NoSuchCollection { .. }));
+}
+
+#[test]
+fn a_rename_takes_documents_indexes_and_identity_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let people = store.collection("town", "people").unwrap();
+    people.create_index(&IndexModel::new("name", 1).unique()).unwrap();
+    people.insert_one(&rawdoc! { "_id": 1, "name": "Ada" }).unwrap();
+    let uuid = store.list_collections("town")[0].uuid;
+    store
+        .rename_collection(("town", "people"), ("city", "citizens"), false)
+        .unwrap();
+    let absent = store
+        .rename_collection(("town", "people"), ("town", "x"), false)
+        .unwrap_err();
+    assert!(matches!(absent, Error::NoSuchCollection { .. }));
+    also_after_reopening(dir.path(), store, |store| {
+        assert_eq!(store.database_names(), ["city"]);
+        assert_eq!(store.list_collections("city")[0].uuid, uuid);
+        let citizens = store.collection("city", "citizens").unwrap();
+        assert_eq!(all(&citizens), [rawdoc! { "_id": 1, "name": "Ada" }]);
+        let twin = citizens.insert_one(&rawdoc! { "_id": 2, "name": "Ada" }).unwrap_err();
+        assert!(matches!(twin, Error::DuplicateKey { index, .. } if index == "name_1"));
+    });
+}
+
+#[test]
+fn a_rename_replaces_another_collection_only_when_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for (name, id) in [("a", 1), ("b", 2)] {
+        let collection = store.collection("town", name).unwrap();
+        collection.insert_one(&rawdoc! { "_id": id }).unwrap();
+    }
+    for to in ["a", "b"] {
+        let taken = store.rename_collection(("town", "a"), ("town", to), false).unwrap_err();
+        assert!(matches!(taken, Error::CollectionExists { .. }));
+    }
+    store.rename_collection(("town", "a"), ("town", "b"), true).unwrap();
+    also_after_reopening(dir.path(), store, |store| {
+        assert_eq!(store.collection_names("town"), ["b"]);
+        assert_eq!(all(&store.collection("town", "b").unwrap()), [rawdoc! { "_id": 1 }]);
+    });
+}
+
+#[test]
+fn a_capped_collection_keeps_the_newest_in_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let options = CollectionOptions::parse(&rawdoc! { "capped": true, "size": 100_000, "max": 3 }).unwrap();
+    store.create_collection_with("town", "news", &options).unwrap();
+    let news = store.collection("town", "news").unwrap();
+    // Against the order of the ids.
+    let documents: Vec<_> = (0..10).rev().map(|n| rawdoc! { "_id": n }).collect();
+    news.insert_many(documents.iter().map(|d| &**d)).unwrap();
+    assert!(news.insert_one(&rawdoc! { "_id": 0 }).is_err(), "an _id that is there");
+    news.update_one(&rawdoc! { "_id": 2 }, &rawdoc! { "$set": { "read": true } })
+        .unwrap();
+    news.delete_one(&rawdoc! { "_id": 1 }).unwrap();
+    news.insert_one(&rawdoc! { "_id": 11 }).unwrap();
+    let expected = [
+        rawdoc! { "_id": 2, "read": true },
+        rawdoc! { "_id": 0 },
+        rawdoc! { "_id": 11 },
+    ];
+    also_after_reopening(dir.path(), store, |store| {
+        let news = store.collection("town", "news").unwrap();
+        assert_eq!(all(&news), expected);
+        assert_eq!(news.estimated_count().unwrap(), 3);
+    });
+}
+
+#[test]
+fn a_capped_collection_is_bounded_in_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let options = CollectionOptions::parse(&rawdoc! { "capped": true, "size": 4096 }).unwrap();
+    store.create_collection_with("town", "news", &options).unwrap();
+    let news = store.collection("town", "news").unwrap();
+    for n in 0..100 {
+        news.insert_one(&rawdoc! { "_id": n, "text": "x".repeat(200) }).unwrap();
+    }
+    let left = all(&news);
+    let bytes: usize = left.iter().map(|document| document.as_bytes().len()).sum();
+    assert!(bytes <= 4096 && bytes > 3600, "{bytes}");
+    assert_eq!(left.last(), Some(&rawdoc! { "_id": 99, "text": "x".repeat(200) }));
+}
+
+#[test]
+fn counts_follow_the_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let people = store.collection("town", "people").unwrap();
+    let documents: Vec<_> = (0..10).map(|n| rawdoc! { "_id": n }).collect();
+    people.insert_many(documents.iter().map(|d| &**d)).unwrap();
+    people.delete_many(&rawdoc! { "_id": { "$lt": 4 } }).unwrap();
+    people
+        .update_many(&rawdoc! {}, &rawdoc! { "$set": { "a": 1 } })
+        .unwrap();
+    also_after_reopening(dir.path(), store, |store| {
+        let people = store.collection("town", "people").unwrap();
+        assert_eq!(people.estimated_count().unwrap(), 6);
+        assert_eq!(people.count(&rawdoc! {}).unwrap(), 6);
+    });
+}
