@@ -186,7 +186,7 @@ impl Collection {
     }
 
     /// The documents that match `filter`, as they were when the call was made; later writes do not disturb it. They come in the
-    /// order of their `_id`s, or of the index that was used to find them.
+    /// order of the index that was used to find them; without one by `_id`, or in a capped collection as they were inserted.
     ///
     /// # Errors
     ///

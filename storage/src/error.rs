@@ -108,7 +108,10 @@ pub enum Error {
         what: &'static str,
     },
     /// A document with that key exists already, in the index on `_id` or in another unique one. MongoDB's code 11000.
-    #[error("E11000 duplicate key error collection: {namespace} index: {index} dup key: {key_value:?}")]
+    #[error(
+        "E11000 duplicate key error collection: {namespace} index: {index} dup key: {}",
+        text(key_value)
+    )]
     DuplicateKey {
         /// `database.collection`.
         namespace: String,
@@ -304,6 +307,11 @@ impl Error {
             key_value: keys::values_of(index, document),
         }
     }
+}
+
+/// A document as messages show it.
+pub(crate) fn text(document: &RawDocument) -> String {
+    bson::Document::try_from(document).map_or_else(|error| error.to_string(), |document| document.to_string())
 }
 
 impl From<EngineError> for Error {

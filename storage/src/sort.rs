@@ -16,7 +16,7 @@ use std::collections::BinaryHeap;
 use bson::{RawDocument, RawDocumentBuf};
 use tailwater_matcher::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, text};
 use crate::index::{Direction, INDEX_FIELDS_MAX, IndexField, keys};
 use crate::workspace::Found;
 
@@ -124,7 +124,7 @@ impl SortPattern {
     fn key(&self, document: &RawDocument) -> Result<Vec<u8>> {
         let keys =
             keys::of_fields(&self.fields, false, document).map_err(|keys::Parallel| Error::SortParallelArrays {
-                sort: format!("{:?}", self.document),
+                sort: text(&self.document),
             })?;
         Ok(keys.values.into_iter().next().unwrap_or_default())
     }
@@ -222,7 +222,7 @@ impl Sorter {
         if self.bytes > self.bytes_max {
             return Err(Error::SortMemoryExceeded {
                 bytes_max: self.bytes_max,
-                sort: format!("{:?}", self.pattern.document),
+                sort: text(&self.pattern.document),
             });
         }
         Ok(())

@@ -48,6 +48,7 @@ fn scalar() -> impl Strategy<Value = Bson> {
         1 => Just(Bson::Double(f64::NEG_INFINITY)),
         2 => Just(Bson::Null),
         1 => Just(bson!("s")),
+        1 => Just(bson!("start")),
         1 => Just(bson!("")),
         1 => Just(bson!(true)),
         1 => Just(Bson::MinKey),
@@ -89,6 +90,10 @@ fn condition() -> impl Strategy<Value = Document> {
         8 => (operator, value()).prop_map(|(operator, value)| doc! { operator: value }),
         3 => prop::collection::vec(value(), 0..4).prop_map(|values| doc! { "$in": values }),
         1 => any::<bool>().prop_map(|exists| doc! { "$exists": exists }),
+        1 => prop::sample::select(vec!["^s", "^st", "s"]).prop_map(|pattern| doc! { "$regex": pattern }),
+        1 => prop::sample::select(vec!["null", "string", "array", "number"]).prop_map(|name| doc! { "$type": name }),
+        1 => (scalar(), scalar()).prop_map(|(low, high)| doc! { "$elemMatch": { "$gte": low, "$lt": high } }),
+        1 => (value(), value()).prop_map(|(x, y)| doc! { "$elemMatch": { "x": x, "y": y } }),
     ];
     (path(), condition).prop_map(|(path, condition)| doc! { path: condition })
 }

@@ -121,6 +121,11 @@ fn a_filter_finds_the_index_with_the_most_to_say() {
             doc! { "_id": ["[3, 5)"] },
         ),
         (
+            doc! { "_id": { "$regex": "^ab" } },
+            "_id_",
+            doc! { "_id": ["[\"ab\", \"ac\")", "[/^ab/, /^ab/]"] },
+        ),
+        (
             doc! { "_id": { "$in": [3, 5] }, "a": 3 },
             "_id_",
             doc! { "_id": ["[3, 3]", "[5, 5]"] },

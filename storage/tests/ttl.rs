@@ -125,7 +125,9 @@ fn the_age_and_the_visibility_of_an_index_can_be_changed() {
 
     let explain = |collection: &Collection| {
         let filter = rawdoc! { "seen": { "$gt": DateTime::from_millis(0) } };
-        format!("{:?}", collection.explain(&filter, &Default::default()).unwrap())
+        Document::try_from(collection.explain(&filter, &Default::default()).unwrap().as_ref())
+            .unwrap()
+            .to_string()
     };
     assert!(explain(&sessions).contains("COLLSCAN"), "a hidden index is not used");
     modify(rawdoc! { "name": "seen_1", "hidden": false }).unwrap();

@@ -7,7 +7,7 @@ use tailwater_matcher::encode_key;
 
 use super::Collection;
 use crate::catalog::{CollectionInfo, IndexInfo, IndexState};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, text};
 use crate::index::keys::{self, IndexKeys};
 use crate::overlay::KeyRange;
 use crate::reading::Reading;
@@ -68,19 +68,24 @@ fn check_documents(reading: &Reading, info: &Arc<CollectionInfo>, validation: &m
         let document = stored.document()?;
         validation.documents += 1;
         if id_key(document) != key {
-            validation.find(|| format!("a document lies under a key that is not its _id: {document:?}"));
+            validation.find(|| format!("a document lies under a key that is not its _id: {}", text(document)));
         }
         for index in info.indexes.iter().filter(|index| index.state == IndexState::Ready) {
             let name = &index.definition.name;
             let IndexKeys { values, multikey } = keys::of(&index.definition, document)?;
             if multikey && !index.multikey {
-                validation.find(|| format!("the index {name} has an array's keys and does not say so: {document:?}"));
+                validation.find(|| {
+                    format!(
+                        "the index {name} has an array's keys and does not say so: {}",
+                        text(document)
+                    )
+                });
             }
             for values in values {
                 let entry = reading.get(index.number, &keys::entry_key(&values, &key))?;
                 let length = entry.map(|entry| entry.indexed()).transpose()?;
                 if length != Some(values.len()) {
-                    validation.find(|| format!("the index {name} lacks a key of a document: {document:?}"));
+                    validation.find(|| format!("the index {name} lacks a key of a document: {}", text(document)));
                 }
             }
         }
@@ -107,10 +112,20 @@ fn check_entries(
             .map(|document| keys::of(&index.definition, document))
             .transpose()?;
         if keys.is_none_or(|keys| keys.values.binary_search_by(|own| own.as_slice().cmp(values)).is_err()) {
-            validation.find(|| format!("the index {name} has a key of no document: {document:?}"));
+            validation.find(|| {
+                format!(
+                    "the index {name} has a key that its document has not: {:?}",
+                    document.map(text)
+                )
+            });
         }
         if index.definition.unique && last.as_deref() == Some(values) {
-            validation.find(|| format!("the unique index {name} has a key of two documents: {document:?}"));
+            validation.find(|| {
+                format!(
+                    "the unique index {name} has a key of two documents: {:?}",
+                    document.map(text)
+                )
+            });
         }
         last = Some(values.to_vec());
     }

@@ -83,11 +83,11 @@ pub(crate) fn of(definition: &IndexDefinition, document: &RawDocument) -> Result
 /// The keys of `document` for fields in this order and these directions, which need not belong to an index.
 pub(crate) fn of_fields(fields: &[IndexField], sparse: bool, document: &RawDocument) -> Result<IndexKeys, Parallel> {
     let mut keys = IndexKeys::default();
-    let places = fields
+    let places: Vec<_> = fields
         .iter()
         .map(|field| walk(RawBsonRef::Document(document), &field.components))
         .collect();
-    expand(fields, sparse, places, &mut keys)?;
+    expand(fields, sparse, &places, &mut keys)?;
     keys.values.sort_unstable();
     keys.values.dedup();
     Ok(keys)
@@ -115,7 +115,7 @@ fn walk<'d, 'p>(mut value: RawBsonRef<'d>, mut rest: &'p [String]) -> Place<'d, 
 fn expand<'d, 'p>(
     fields: &[IndexField],
     sparse: bool,
-    places: Vec<Place<'d, 'p>>,
+    places: &[Place<'d, 'p>],
     keys: &mut IndexKeys,
 ) -> Result<(), Parallel> {
     let mut arrays = places.iter().filter_map(|place| match place {
@@ -124,7 +124,7 @@ fn expand<'d, 'p>(
     });
     let Some(array) = arrays.next() else {
         if !sparse || places.iter().any(|place| !matches!(place, Place::Missing)) {
-            keys.values.push(encode(fields, &places));
+            keys.values.push(encode(fields, places));
         }
         return Ok(());
     };
@@ -134,18 +134,18 @@ fn expand<'d, 'p>(
     keys.multikey = true;
     let mut elements = array.into_iter().flatten().enumerate().peekable();
     if elements.peek().is_none() {
-        let places = places.iter().map(|place| of_empty(*place)).collect();
-        return expand(fields, sparse, places, keys);
+        let places: Vec<_> = places.iter().map(|place| of_empty(*place)).collect();
+        return expand(fields, sparse, &places, keys);
     }
     for (position, element) in elements {
-        let each = places.iter().map(|place| of_element(*place, element)).collect();
-        expand(fields, sparse, each, keys)?;
+        let each: Vec<_> = places.iter().map(|place| of_element(*place, element)).collect();
+        expand(fields, sparse, &each, keys)?;
         let named = |place: &Place<'d, 'p>| at_position(*place, position, element);
         if places.iter().any(|place| named(place).is_some()) {
             let places = places
                 .iter()
                 .map(|place| named(place).unwrap_or_else(|| of_element(*place, element)));
-            expand(fields, sparse, places.collect(), keys)?;
+            expand(fields, sparse, &places.collect::<Vec<_>>(), keys)?;
         }
     }
     Ok(())

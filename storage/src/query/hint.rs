@@ -2,7 +2,7 @@
 
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, text};
 
 /// Which index a query must use.
 #[derive(Clone, PartialEq, Debug)]
@@ -32,7 +32,7 @@ impl Hint {
             RawBsonRef::Int32(1) | RawBsonRef::Int64(1) | RawBsonRef::Double(1.0) => Ok(Hint::Natural(1)),
             RawBsonRef::Int32(-1) | RawBsonRef::Int64(-1) | RawBsonRef::Double(-1.0) => Ok(Hint::Natural(-1)),
             _ => Err(Error::BadHint {
-                hint: format!("{document:?}"),
+                hint: text(document),
                 what: "$natural must be 1 or -1",
             }),
         }
@@ -43,7 +43,7 @@ impl std::fmt::Display for Hint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Hint::Name(name) => write!(f, "{name:?}"),
-            Hint::Key(key) => write!(f, "{key:?}"),
+            Hint::Key(key) => f.write_str(&text(key)),
             Hint::Natural(direction) => write!(f, "{{$natural: {direction}}}"),
         }
     }

@@ -10,7 +10,7 @@ use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
 use super::{Commit, Core, Draft, Store, entry_for};
 use crate::catalog::{CollectionInfo, Namespace};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, text};
 use crate::names;
 use crate::options::CollectionOptions;
 use crate::workspace::Workspace;
@@ -242,9 +242,7 @@ fn index_modification(info: &CollectionInfo, change: &RawDocument) -> Result<Raw
             }
             ("keyPattern", RawBsonRef::Document(key)) => {
                 let found = info.indexes.iter().find(|index| index.definition.key() == key);
-                index = Some(found.ok_or_else(|| Error::NoSuchIndex {
-                    name: format!("{key:?}"),
-                })?);
+                index = Some(found.ok_or_else(|| Error::NoSuchIndex { name: text(key) })?);
             }
             (option @ ("hidden" | "expireAfterSeconds"), value) => changes.push((option, value)),
             (option, _) => {
