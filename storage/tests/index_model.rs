@@ -211,7 +211,7 @@ fn config() -> ProptestConfig {
         .ok()
         .and_then(|cases| cases.parse().ok());
     ProptestConfig {
-        cases: cases.unwrap_or(48),
+        cases: cases.unwrap_or(24),
         failure_persistence: None,
         ..ProptestConfig::default()
     }
