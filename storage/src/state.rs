@@ -84,8 +84,7 @@ impl Layers {
         let recent = recent
             .map(|generation| GenerationScan::new(Arc::clone(generation), collection, range.clone(), at))
             .collect();
-        let bound = |bound: &std::ops::Bound<Vec<u8>>| bound.clone();
-        let (from, to) = (bound(&range.from), bound(&range.to));
+        let KeyRange { from, to, descending } = range;
         let engine = self.engine.scan(
             collection.0,
             from.as_ref().map(Vec::as_slice),
@@ -95,7 +94,7 @@ impl Layers {
             recent,
             engine,
             older: None,
-            descending: range.descending,
+            descending,
         }
     }
 }
