@@ -1,6 +1,7 @@
 //! Options of a store.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tailwater_oplog::Durability;
 
@@ -18,6 +19,9 @@ pub struct StoreOptions {
     pub cache_bytes: u64,
     /// Bytes of recent writes that may wait for the engine before writers wait for it. Default 64 MiB.
     pub overlay_bytes_max: usize,
+    /// How long a transaction may be open before it is aborted. Default one minute, as MongoDB's
+    /// `transactionLifetimeLimitSeconds`.
+    pub transaction_lifetime: Duration,
 }
 
 impl Default for StoreOptions {
@@ -27,6 +31,7 @@ impl Default for StoreOptions {
             durability: Durability::Disk,
             cache_bytes: 256 << 20,
             overlay_bytes_max: 64 << 20,
+            transaction_lifetime: Duration::from_secs(60),
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::overlay::Generation;
 use crate::state::Layers;
 use crate::store::{Commit, StoreOptions};
+use crate::transaction::Transactions;
 
 /// Shared by the handles of a store and its threads.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ pub(crate) struct Core {
     pub(crate) forgotten: Mutex<Vec<Vec<u8>>>,
     /// How large the collections are, the overlay included.
     pub(super) sizes: Mutex<HashMap<CollectionNumber, Size>>,
+    pub(crate) transactions: Transactions,
 }
 
 /// The state that the holder of the commit lock works on; ahead of what readers see while it applies.
@@ -103,6 +105,7 @@ impl Core {
             failure: Mutex::new(None),
             applying: Mutex::new(()),
             forgotten: Mutex::default(),
+            transactions: Transactions::new(),
         })
     }
 
