@@ -22,6 +22,7 @@
 //! ```
 
 mod applier;
+pub mod backup;
 mod catalog;
 mod checkpoint;
 mod collection;
@@ -44,6 +45,10 @@ pub mod update;
 mod workspace;
 mod write;
 
+pub use backup::{
+    BackupError, BackupOptions, BackupOutcome, BackupProgress, RestoreOptions, RestoreOutcome, RestorePoint,
+    backup_log, restore,
+};
 pub use collection::{Collection, IndexOutcome, InsertOutcome, WriteOutcome};
 pub use error::{Error, Result};
 pub use index::{ID_INDEX, INDEX_FIELDS_MAX, INDEXES_MAX, IndexModel};

@@ -42,5 +42,7 @@ pub use tailwater_matcher as matcher;
 pub use tailwater_oplog as oplog;
 pub use tailwater_oplog::{Durability, OpId, ReadConcern};
 pub use tailwater_storage::{
-    Documents, Error, InsertOutcome, Result, StoreOptions, WriteOutcome, limits, log_directory, update,
+    BackupError, BackupOptions, BackupOutcome, BackupProgress, Documents, Error, InsertOutcome, RestoreOptions,
+    RestoreOutcome, RestorePoint, Result, StoreOptions, WriteOutcome, backup_log, limits, log_directory, restore,
+    update,
 };
