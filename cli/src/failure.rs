@@ -42,7 +42,7 @@ impl Failure {
     }
 
     /// With the error's whole chain of causes as message.
-    fn of(exit: Exit, error: &dyn Error) -> Failure {
+    pub(crate) fn of(exit: Exit, error: &dyn Error) -> Failure {
         let mut message = error.to_string();
         let mut cause = error.source();
         while let Some(next) = cause {
@@ -91,7 +91,7 @@ fn exit_of_store(error: &tailwater::Error) -> Exit {
         | E::StateAhead { .. }
         | E::StateBehind { .. } => Exit::Environment,
         E::Inconsistent { .. } => Exit::Damage,
-        E::InvalidName { .. } | E::Filter(_) | E::Update(_) => Exit::Usage,
+        E::NoSuchCollection { .. } | E::InvalidName { .. } | E::Filter(_) | E::Update(_) => Exit::Usage,
         E::DuplicateKey { .. } | E::InvalidDocument(_) | E::InvalidId { .. } | E::NoDocuments => Exit::Input,
         _ => Exit::Failure,
     }

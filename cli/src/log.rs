@@ -1,6 +1,6 @@
 //! `tailwater log`: looking into a log without a store, also while another process writes it, and mending it.
 
-mod place;
+pub(crate) mod place;
 mod repair;
 mod slots;
 mod stat;

@@ -1,9 +1,11 @@
-//! The `tailwater` command: import documents, watch changes, look into a log, and prove on the spot that nothing gets lost.
+//! The `tailwater` command: import and export documents, back up and restore stores, watch changes, look into a log, and prove on the spot that nothing gets lost.
 
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 
+mod backup;
 mod demo;
 mod directory;
+mod export;
 mod failure;
 mod import;
 mod log;
@@ -28,6 +30,7 @@ use crate::failure::{Failure, Outcome};
         tailwater demo\n  \
         tailwater import --dir ./store --db shop --collection orders orders.json\n  \
         tailwater watch --dir ./store --db shop --filter 'total > 100 and status is \"open\"'\n  \
+        tailwater backup --dir ./store --to ./backup\n  \
         tailwater log verify --dir ./store\n\n\
         Exit codes:\n  \
         0  done\n  \
@@ -36,7 +39,7 @@ use crate::failure::{Failure, Outcome};
         3  malformed input: the message names the line; what came before it is imported\n  \
         4  no store there, in use by another writer, newer than this release, or the disk is full\n  \
         5  data on disk is damaged, or the demo found something lost\n  \
-        6  the history asked for has been trimmed, or belongs to another log\n\n\
+        6  the history asked for has been trimmed, is not in the backup, or belongs to another log\n\n\
         Set TAILWATER_LOG=debug to see what the engine does."
 )]
 struct Arguments {
@@ -48,7 +51,10 @@ struct Arguments {
 enum Command {
     Demo(demo::Arguments),
     Import(import::Arguments),
+    Export(export::Arguments),
     Watch(watch::Arguments),
+    Backup(backup::BackupArguments),
+    Restore(backup::RestoreArguments),
     Log(log::Arguments),
     /// Shows the reference of the filter and match languages: `tailwater help filter`.
     Help(HelpArguments),
@@ -82,7 +88,10 @@ fn run(command: Command) -> Outcome {
     match command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Watch(arguments) => watch::run(&arguments),
+        Command::Backup(arguments) => backup::backup(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
         Command::Log(arguments) => log::run(&arguments),
         Command::Help(HelpArguments { topic: Some(_) }) => output::print(&reference()),
         Command::Help(HelpArguments { topic: None }) => {

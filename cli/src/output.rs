@@ -21,16 +21,21 @@ pub(crate) enum Json {
     Canonical,
 }
 
-/// Writes a document as one line of Extended JSON.
-pub(crate) fn line(out: &mut impl Write, document: &RawDocument, json: Json) -> Outcome {
-    let document = Document::try_from(document)
-        .map_err(|e| Failure::new(Exit::Damage, format!("a document in the log is malformed: {e}")))?;
+/// A document as Extended JSON, on one line without its end.
+pub(crate) fn json(document: &RawDocument, json: Json) -> Outcome<Vec<u8>> {
+    let malformed = |e: &dyn std::fmt::Display| Failure::new(Exit::Damage, format!("a document is malformed: {e}"));
+    let document = Document::try_from(document).map_err(|e| malformed(&e))?;
     let value = match json {
         Json::Relaxed => Bson::Document(document).into_relaxed_extjson(),
         Json::Canonical => Bson::Document(document).into_canonical_extjson(),
     };
-    let written_line = serde_json::to_writer(&mut *out, &value).map_err(io::Error::from);
-    written(written_line.and_then(|()| out.write_all(b"\n")))
+    serde_json::to_vec(&value).map_err(|e| malformed(&e))
+}
+
+/// Writes a document as one line of Extended JSON to standard output.
+pub(crate) fn line(out: &mut impl Write, document: &RawDocument, json: Json) -> Outcome {
+    let text = self::json(document, json)?;
+    written(out.write_all(&text).and_then(|()| out.write_all(b"\n")))
 }
 
 /// Passes errors of standard output on.

@@ -189,6 +189,16 @@ pub enum Error {
         /// The newest OpID.
         newest: OpId,
     },
+    /// A copy of a log that would end between two entries of one batch.
+    #[error("entry {op_id} lies inside the batch of entries {first} to {last}: end before it, with {}, or behind it, with {last}", first.previous())]
+    InsideBatch {
+        /// Where it was to end.
+        op_id: OpId,
+        /// The batch's first entry.
+        first: OpId,
+        /// The batch's last entry.
+        last: OpId,
+    },
     /// The position belongs to another log.
     #[error("the position belongs to log {got}, this is log {expected}")]
     OtherLog {
@@ -285,6 +295,7 @@ impl Error {
             Error::HistoryLost { .. } | Error::SlotLost { .. } => ErrorKind::HistoryLost,
             Error::OtherLog { .. } | Error::Diverged { .. } => ErrorKind::OtherHistory,
             Error::Ahead { .. }
+            | Error::InsideBatch { .. }
             | Error::TooLarge { .. }
             | Error::InvalidOption { .. }
             | Error::NoSuchSlot { .. }

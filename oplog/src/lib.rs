@@ -27,6 +27,7 @@ mod bell;
 mod buffer;
 mod chain;
 pub mod codec;
+mod copy;
 mod courier;
 mod cursor;
 mod disk;
@@ -64,6 +65,7 @@ mod tail;
 mod verify;
 mod view;
 
+pub use copy::{CopyOptions, CopyOutcome};
 pub use cursor::{Cursor, Entry, SharedEntry};
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{LogId, OpId, Term, Timestamp};

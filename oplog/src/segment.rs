@@ -425,6 +425,14 @@ impl Segment {
         Ok((self.frames_limit() - padded, index))
     }
 
+    /// Index and trailer as they stand in the file, and the offset where; nothing when the segment is not sealed.
+    pub(crate) fn sealed_footer(&self) -> Option<(usize, Vec<u8>)> {
+        let start = self.sealed.as_ref()?.index_offset & !7;
+        let mut bytes = vec![0; self.length - start];
+        self.region().load(start, &mut bytes);
+        Some((start, bytes))
+    }
+
     /// As [`Segment::locate`], but walks from the last gap-free place on, so that every index slot below gets filled.
     fn locate_indexing(&self, op_id: OpId) -> Result<usize, InvalidFrame> {
         let slots = ((op_id.get() - self.first.get()) / INDEX_STRIDE) as usize;

@@ -304,7 +304,7 @@ impl Shared {
     }
 
     /// Reads the directory again: another process may have rolled or trimmed.
-    fn refresh(&self) -> Result<()> {
+    pub(crate) fn refresh(&self) -> Result<()> {
         let (manifest, fresh) = read_log(&*self.disk)?;
         let from = Sequence(manifest.first_sequence);
         // Links that are known stay, with what they have mapped.

@@ -12,16 +12,22 @@
 //!           checkpoint             engine         newest
 //! ```
 //!
+//! A backup that is under way keeps the hold where its state begins ([`Pin`]). That is in memory only: when the process dies, the
+//! next opening lets go of it.
+//!
 //! So beyond its limits the log keeps at most the bytes between two checkpoints and those that wait in the overlay, and an
 //! opening replays no more than those. A checkpoint is one sync of the engine, made by the applier's thread; writers go on.
 //!
 //! [`Oplog::hold_from`]: tailwater_oplog::Oplog::hold_from
 //! [`StoreOptions::checkpoint_bytes`]: crate::StoreOptions::checkpoint_bytes
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tailwater_oplog::{OpId, Options, Retention};
+use tailwater_oplog::{Error as LogError, OpId, Options, Retention};
 
+use crate::engine::EngineSnapshot;
 use crate::error::Result;
 use crate::store::{Core, StoreOptions};
 
@@ -31,6 +37,29 @@ pub(crate) struct Checkpoints {
     interval: u64,
     /// Bytes that have been applied since the last.
     applied: AtomicU64,
+    /// Where the backups that are under way need the log from, each under a number of its own. Its lock also orders moves of the
+    /// hold.
+    pins: Mutex<BTreeMap<u64, OpId>>,
+}
+
+/// A state that stays as it is, and the log from there on. See [`Core::pin`].
+#[derive(Debug)]
+pub(crate) struct Pin<'a> {
+    core: &'a Core,
+    number: u64,
+    pub(crate) snapshot: Arc<EngineSnapshot>,
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        self.core.checkpoints.lock_pins().remove(&self.number);
+        if let Ok(engine) = self.core.engine()
+            && let Err(error) = self.core.hold_log(OpId::new(engine.persisted()))
+        {
+            // The next checkpoint does it.
+            tracing::warn!(%error, "letting go of the log after a backup");
+        }
+    }
 }
 
 impl Checkpoints {
@@ -41,7 +70,12 @@ impl Checkpoints {
         Checkpoints {
             interval: interval.max(1),
             applied: AtomicU64::new(0),
+            pins: Mutex::default(),
         }
+    }
+
+    fn lock_pins(&self) -> MutexGuard<'_, BTreeMap<u64, OpId>> {
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether one is due now that `bytes` more have been applied.
@@ -80,9 +114,44 @@ impl Core {
     pub(crate) fn checkpoint(&self) -> Result<OpId> {
         let persisted = OpId::new(self.engine()?.persist()?);
         self.checkpoints.applied.store(0, Ordering::Relaxed);
-        self.log.hold_from(persisted.next())?;
+        self.hold_log(persisted)?;
         tracing::debug!(%persisted, "checkpoint");
         Ok(persisted)
+    }
+
+    /// Holds what a state that covers `persisted` needs, and what backups need.
+    fn hold_log(&self, persisted: OpId) -> Result<()> {
+        let pins = self.checkpoints.lock_pins();
+        let from = pins.values().copied().fold(persisted.next(), OpId::min);
+        Ok(self.log.hold_from(from)?)
+    }
+
+    /// Holds all of the log that there is, at least from `behind` on; returns its oldest entry.
+    fn hold_all(&self, behind: OpId) -> Result<OpId> {
+        let mut oldest = self.log.watermarks().oldest.min(behind);
+        loop {
+            match self.log.hold_from(oldest) {
+                // Trimmed since.
+                Err(LogError::HistoryLost { oldest: now, .. }) if now > oldest => oldest = now,
+                held => return Ok(held.map(|()| oldest)?),
+            }
+        }
+    }
+
+    /// Takes the state that the engine has now, and holds the log behind it, or all of the log, until the pin is dropped.
+    pub(crate) fn pin(&self, whole_log: bool) -> Result<Pin<'_>> {
+        let mut pins = self.checkpoints.lock_pins();
+        // Under the lock: the hold does not pass a state that is being taken.
+        let snapshot = self.engine()?.snapshot();
+        let behind = OpId::new(snapshot.applied()).next();
+        let from = if whole_log { self.hold_all(behind)? } else { behind };
+        let number = pins.last_key_value().map_or(0, |(number, _)| number + 1);
+        pins.insert(number, from);
+        Ok(Pin {
+            core: self,
+            number,
+            snapshot,
+        })
     }
 }
 

@@ -32,6 +32,7 @@
 
 mod batch;
 mod error;
+mod fill;
 mod journal;
 mod snapshot;
 #[cfg(test)]

@@ -22,6 +22,7 @@
 //! ```
 
 mod applier;
+pub mod backup;
 mod catalog;
 mod checkpoint;
 mod collection;
@@ -49,6 +50,10 @@ pub mod update;
 mod workspace;
 mod write;
 
+pub use backup::{
+    BackupError, BackupOptions, BackupOutcome, BackupProgress, RestoreOptions, RestoreOutcome, RestorePoint,
+    backup_log, restore,
+};
 pub use collection::{Collection, IndexOutcome, InsertOutcome, Validation, WriteOutcome};
 pub use digest::StateDigest;
 pub use error::{Error, ErrorCode, ErrorLabel, Result};

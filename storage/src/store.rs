@@ -45,9 +45,9 @@ pub(crate) use shared::{Core, View};
 /// Directory of the log within a store's.
 const LOG_DIRECTORY: &str = "oplog";
 /// Directory of the state within a store's.
-const STATE_DIRECTORY: &str = "state";
+pub(crate) const STATE_DIRECTORY: &str = "state";
 /// The file without which the log's directory holds no log.
-const LOG_MANIFEST: &str = "MANIFEST";
+pub(crate) const LOG_MANIFEST: &str = "MANIFEST";
 
 /// Directory of the log of the store in `dir`.
 #[must_use]

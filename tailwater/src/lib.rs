@@ -42,6 +42,9 @@ pub use tailwater_matcher as matcher;
 pub use tailwater_oplog as oplog;
 pub use tailwater_oplog::{Durability, OpId, ReadConcern};
 pub use tailwater_storage::{
-    Documents, Error, ErrorCode, ErrorLabel, InsertOutcome, Result, StateDigest, StoreOptions, Transaction,
-    TransactionCollection, TransactionOptions, TransactionSession, WriteOutcome, limits, log_directory, update,
+    BackupError, BackupOptions, BackupOutcome, BackupProgress, CollectionOptions, CollectionSpecification, Documents,
+    Error, ErrorCode, ErrorLabel, ExplainOptions, Hint, IndexModel, IndexOutcome, InsertOutcome, RestoreOptions,
+    RestoreOutcome, RestorePoint, Result, StateDigest, StoreOptions, Transaction, TransactionCollection,
+    TransactionOptions, TransactionSession, ValidationAction, ValidationLevel, WriteOutcome, backup_log, limits,
+    log_directory, restore, update,
 };

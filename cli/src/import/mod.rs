@@ -43,5 +43,7 @@ mod writer;
 mod tests;
 
 pub(crate) use command::{Arguments, run};
+pub(crate) use reader::DocumentReader;
+
 use error::ImportError;
-use reader::{DocumentReader, Parsed};
+use reader::Parsed;

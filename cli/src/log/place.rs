@@ -7,7 +7,7 @@ use crate::failure::{Exit, Failure, Outcome};
 
 /// A place in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Place {
+pub(crate) enum Place {
     Oldest,
     Now,
     Entry(OpId),
@@ -32,7 +32,7 @@ impl Place {
         }
     }
 
-    pub(super) fn parse_number_or_time(text: &str) -> Option<Place> {
+    pub(crate) fn parse_number_or_time(text: &str) -> Option<Place> {
         if let Ok(number) = text.parse() {
             return Some(Place::Entry(OpId::new(number)));
         }

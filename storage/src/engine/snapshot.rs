@@ -24,6 +24,9 @@ pub(crate) struct Slice {
     start: usize,
 }
 
+/// Key and value as the engine has them.
+pub(super) type StoredEntry = (fjall::Slice, fjall::Slice);
+
 /// Key and value of a catalogue entry.
 pub(crate) type CatalogEntry = (Vec<u8>, Vec<u8>);
 
@@ -96,6 +99,16 @@ impl EngineSnapshot {
             .collect()
     }
 
+    /// Everything under the documents' keyspace, keys as they are stored.
+    pub(super) fn stored_documents(&self) -> impl Iterator<Item = Result<StoredEntry, EngineError>> + use<> {
+        stored(self.view.iter(&self.spaces.documents))
+    }
+
+    /// Everything under the catalogue's keyspace, what the engine itself keeps there included.
+    pub(super) fn stored_catalogue(&self) -> impl Iterator<Item = Result<StoredEntry, EngineError>> + use<> {
+        stored(self.view.iter(&self.spaces.catalogue))
+    }
+
     /// Full keys, prefix included, of a collection. Values are not read.
     pub(super) fn keys(&self, collection: u32) -> impl Iterator<Item = Result<fjall::Slice, EngineError>> + use<> {
         self.view
@@ -158,6 +171,10 @@ impl std::fmt::Debug for Slice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Slice").field(&&**self).finish()
     }
+}
+
+fn stored(entries: fjall::Iter) -> impl Iterator<Item = Result<StoredEntry, EngineError>> {
+    entries.map(|entry| entry.into_inner().map_err(reading))
 }
 
 fn document(entry: fjall::Guard) -> Result<(Slice, Slice), EngineError> {
