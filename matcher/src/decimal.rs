@@ -14,6 +14,8 @@ use bson::Decimal128;
 /// The largest coefficient: 34 nines. Encodings beyond it stand for zero.
 const COEFFICIENT_MAX: u128 = 10u128.pow(34) - 1;
 const EXPONENT_BIAS: i32 = 6176;
+pub(crate) const EXPONENT_MIN: i32 = -EXPONENT_BIAS;
+pub(crate) const EXPONENT_MAX: i32 = 6111;
 
 /// What a Decimal128 means.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,23 +37,60 @@ pub(crate) struct Finite {
 }
 
 pub(crate) fn decode(value: Decimal128) -> Decoded {
+    match split(value) {
+        Parts::NaN => Decoded::NaN,
+        Parts::Infinity(negative) => Decoded::Infinity(negative),
+        Parts::Finite {
+            negative,
+            coefficient,
+            exponent,
+        } => Decoded::Finite(Finite::new(negative, coefficient, exponent)),
+    }
+}
+
+/// A Decimal128 as it is spelled: `1.0` and `1.00` have other parts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Parts {
+    NaN,
+    /// Not finite; `true` for minus infinity.
+    Infinity(bool),
+    /// `coefficient * 10^exponent`; the coefficient has at most 34 digits.
+    Finite {
+        negative: bool,
+        coefficient: u128,
+        exponent: i32,
+    },
+}
+
+pub(crate) fn split(value: Decimal128) -> Parts {
     let bits = u128::from_le_bytes(value.bytes());
     let negative = bits >> 127 == 1;
     // The five bits after the sign tell special values and the two exponent layouts apart.
     match (bits >> 122) & 0x1f {
-        0x1f => Decoded::NaN,
-        0x1e => Decoded::Infinity(negative),
-        // This layout only spells coefficients above the largest: all of them are zero.
-        0x18..=0x1d => Decoded::Finite(Finite::ZERO),
-        _ => {
+        0x1f => Parts::NaN,
+        0x1e => Parts::Infinity(negative),
+        layout => {
             let exponent = ((bits >> 113) & 0x3fff) as i32 - EXPONENT_BIAS;
             let coefficient = bits & ((1 << 113) - 1);
-            if coefficient > COEFFICIENT_MAX {
-                return Decoded::Finite(Finite::ZERO);
+            // The other layout only spells coefficients above the largest: all of them are zero.
+            let zero = layout >= 0x18 || coefficient > COEFFICIENT_MAX;
+            Parts::Finite {
+                negative,
+                coefficient: if zero { 0 } else { coefficient },
+                exponent: if zero { 0 } else { exponent },
             }
-            Decoded::Finite(Finite::new(negative, coefficient, exponent))
         }
     }
+}
+
+/// The Decimal128 of these parts; `None` when they are out of its range.
+pub(crate) fn join(negative: bool, coefficient: u128, exponent: i32) -> Option<Decimal128> {
+    let biased = u128::try_from(exponent.checked_add(EXPONENT_BIAS)?).ok()?;
+    if coefficient > COEFFICIENT_MAX || exponent > EXPONENT_MAX {
+        return None;
+    }
+    let bits = (u128::from(negative) << 127) | (biased << 113) | coefficient;
+    Some(Decimal128::from_bytes(bits.to_le_bytes()))
 }
 
 impl Finite {

@@ -1,7 +1,10 @@
 //! Why a `$match` document is not one.
 
+use std::borrow::Cow;
+
 use bson::spec::ElementType;
 
+use crate::aggregation::SyntaxErrorKind;
 use crate::expression::{EXPRESSION_NODES_MAX, EXPRESSION_REGEXES_MAX, IN_VALUES_MAX};
 use crate::path::PathError;
 use crate::pattern::PatternError;
@@ -117,13 +120,25 @@ pub enum ParseError {
         /// How many values it lists.
         found: usize,
     },
+
+    /// An aggregation expression, a stage or an accumulator is not one.
+    #[error("{operator} {kind} {}", place(path))]
+    Aggregation {
+        /// Where it stands.
+        path: String,
+        /// The operator or stage; the path or variable that is at fault.
+        operator: String,
+        /// What is wrong with it.
+        kind: SyntaxErrorKind,
+    },
 }
 
 impl ParseError {
     /// MongoDB's name for the error, as its drivers report it in `codeName`.
     #[must_use]
-    pub fn code_name(&self) -> &'static str {
-        match self {
+    pub fn code_name(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            ParseError::Aggregation { kind, .. } => return kind.code_name(),
             ParseError::Malformed(_) => "InvalidBSON",
             ParseError::UnknownKeyword { .. } => "FailedToParse",
             ParseError::NotSupported { path, .. } if path.starts_with("$jsonSchema") => "FailedToParse",
@@ -146,7 +161,7 @@ impl ParseError {
             | ParseError::TooManyNodes
             | ParseError::TooManyRegexes
             | ParseError::TooManyValues { .. } => "BadValue",
-        }
+        })
     }
 }
 

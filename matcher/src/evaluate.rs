@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::aggregation::{AggregationError, AggregationErrorKind};
+
 /// Evaluation failed; the predicate has no answer for this document.
 ///
 /// One pointer wide, so that the `Result<bool, EvaluateError>` of every comparison travels in
@@ -28,6 +30,9 @@ pub enum EvaluateErrorKind {
         /// What the engine said.
         reason: String,
     },
+    /// An aggregation expression met values that its operator does not take.
+    #[error(transparent)]
+    Aggregation(#[from] AggregationError),
 }
 
 impl EvaluateError {
@@ -42,6 +47,20 @@ impl From<EvaluateErrorKind> for EvaluateError {
     #[cold]
     fn from(kind: EvaluateErrorKind) -> EvaluateError {
         EvaluateError(Box::new(kind))
+    }
+}
+
+impl From<AggregationError> for EvaluateError {
+    #[cold]
+    fn from(error: AggregationError) -> EvaluateError {
+        EvaluateErrorKind::from(error).into()
+    }
+}
+
+impl From<AggregationErrorKind> for EvaluateError {
+    #[cold]
+    fn from(kind: AggregationErrorKind) -> EvaluateError {
+        AggregationError::from(kind).into()
     }
 }
 

@@ -3,6 +3,9 @@
 //! - [`Expression`] is a predicate: parsed once from a `$match` document
 //!   ([`Expression::parse`]) or from text ([`parse_filter`]), evaluated many times without
 //!   allocating, on documents or on anything that has [`Fields`].
+//! - [`ValueExpression`] computes a value from a document, in MongoDB's aggregation language;
+//!   [`Accumulator`] gathers values over many.
+//! - [`Transform`] is a pipeline of stages on single documents, [`FindProjection`] what `find` takes.
 //! - [`compare`] is MongoDB's order over all BSON values; [`encode_key`] and [`KeyString`] write
 //!   values as bytes in that order.
 //! - [`Path`] walks dotted paths through documents and arrays.
@@ -12,7 +15,7 @@
 //! # What is not here
 //!
 //! This crate knows values and predicates. It does not know the log, the store, change streams or
-//! namespaces, does no I/O and starts no threads. `$expr` is not available yet; the geospatial
+//! namespaces, does no I/O and starts no threads. The geospatial
 //! operators, `$text` and `$where` are out of its reach. They are errors, never ignored.
 //!
 //! # Costs
@@ -23,6 +26,7 @@
 //!
 #![doc = include_str!("../reference.md")]
 
+mod aggregation;
 mod collation;
 mod compare;
 mod condition;
@@ -43,8 +47,13 @@ mod path;
 mod pattern;
 mod render;
 mod schema;
+mod transform;
 mod validate;
 
+pub use aggregation::{
+    AGGREGATION_DEPTH_MAX, AGGREGATION_NODES_MAX, Accumulator, AccumulatorState, AggregationError,
+    AggregationErrorKind, ArrayValue, DocumentValue, SyntaxErrorKind, Value, ValueExpression, Variables,
+};
 pub use collation::{Collation, CollationError};
 pub use compare::compare;
 pub use condition::TypeSet;
@@ -57,6 +66,7 @@ pub use filter::{FILTER_BYTES_MAX, FILTER_DEPTH_MAX, FilterError, FilterErrorKin
 pub use keystring::{KeyString, encode_key, encode_key_descending};
 pub use path::{PATH_COMPONENTS_MAX, PATH_POSITIONS_MAX, Path, PathError};
 pub use pattern::{PatternError, REGEX_BYTES_MAX, REGEX_STEPS_MAX};
+pub use transform::{FindProjection, IdEffect, STAGES_MAX, Transform};
 pub use validate::{DEPTH_MAX, DOCUMENT_BYTES_MAX, ValidateError, ValidateErrorKind, validate};
 
 /// The reference page for both languages, in Markdown, for `help` texts.

@@ -10,6 +10,7 @@
 
 use bson::{RawBson, RawBsonRef};
 
+use crate::aggregation::ValueExpression;
 use crate::condition::{Condition, List};
 use crate::evaluate::EvaluateError;
 use crate::fields::Fields;
@@ -30,6 +31,8 @@ pub(crate) enum Node {
     Leaf { path: Path, condition: Condition },
     /// The root as a whole conforms to the schema.
     Schema(Schema),
+    /// The expression's value is true.
+    Computed(Box<ValueExpression>),
 }
 
 /// The comparison operators that are not negations of others.
@@ -112,6 +115,7 @@ impl Node {
                 condition => walk(path, condition, root),
             },
             Node::Schema(schema) => schema.accepts_document(&root.document()),
+            Node::Computed(expression) => expression.holds(root),
         }
     }
 
@@ -124,6 +128,10 @@ impl Node {
             Node::Not(part) => Ok(!part.holds_for(value, at)?),
             Node::Leaf { condition, .. } => condition.accepts(Some(value), at),
             Node::Schema(schema) => schema.accepts(value, at),
+            Node::Computed(expression) => match value {
+                RawBsonRef::Document(document) => expression.holds(document),
+                _ => Ok(false),
+            },
         }
     }
 
@@ -138,6 +146,7 @@ impl Node {
                 condition: condition.clone(),
             },
             Node::Schema(schema) => Node::Schema(schema.below(prefix)),
+            Node::Computed(expression) => Node::Computed(Box::new(expression.prefixed(prefix))),
         }
     }
 
@@ -150,7 +159,7 @@ impl Node {
             }
             Node::Not(part) => part.collect_paths(paths),
             Node::Leaf { path, .. } => paths.push(path),
-            Node::Schema(_) => {}
+            Node::Schema(_) | Node::Computed(_) => {}
         }
     }
 }

@@ -17,6 +17,7 @@ mod operators;
 use bson::raw::RawBsonRef;
 use bson::{RawArray, RawDocument};
 
+use crate::aggregation::ValueExpression;
 use crate::collation::Collation;
 use crate::condition::{Condition, List};
 use crate::error::{ParseError, type_name};
@@ -27,7 +28,7 @@ use crate::pattern::{Pattern, PatternError};
 use crate::render;
 use crate::validate::validate;
 
-const LOGICAL: &str = "a field name, $and, $or, $nor, $jsonSchema or $comment";
+const LOGICAL: &str = "a field name, $and, $or, $nor, $expr, $jsonSchema or $comment";
 const DOCUMENTS: &str = "an array of at least one document";
 
 /// What MongoDB has and this crate leaves out, and why.
@@ -94,6 +95,11 @@ impl Parser<'_> {
             "$and" => Node::and(self.documents(operator, value)?),
             "$or" => Node::or(self.documents(operator, value)?),
             "$nor" => Node::or(self.documents(operator, value)?).negate(),
+            "$expr" => {
+                self.count()?;
+                self.push_place(operator);
+                Node::Computed(Box::new(ValueExpression::parse_at(&self.place, value, &[])?))
+            }
             "$jsonSchema" => {
                 self.count()?;
                 self.push_place(operator);

@@ -44,6 +44,7 @@ fn most_levels(node: &Node) -> usize {
             }
         }
         Node::Schema(schema) => 1 + levels(schema.source(), 0),
+        Node::Computed(expression) => 1 + value_levels(expression.source(), 0),
     }
 }
 
@@ -90,6 +91,7 @@ fn item(node: &Node) -> Item<'_> {
         },
         // `operator` has rendered leaves.
         Node::Leaf { .. } => logical("$and", &[]),
+        Node::Computed(expression) => Item::Logical("$expr", expression.source().into()),
         Node::Schema(schema) => Item::Logical("$jsonSchema", RawBson::Document(schema.source().to_owned())),
     }
 }
@@ -114,7 +116,7 @@ fn operator(node: &Node) -> Option<(&str, &'static str, RawBson)> {
                 Some((path, "$not", RawBson::Document(inner)))
             }
         },
-        Node::And(_) | Node::Or(_) | Node::Schema(_) => None,
+        Node::And(_) | Node::Or(_) | Node::Schema(_) | Node::Computed(_) => None,
     }
 }
 
@@ -128,7 +130,7 @@ fn only_path(node: &Node) -> Option<&str> {
         }
         Node::Not(part) => only_path(part),
         Node::Leaf { path, .. } => Some(path.as_str()),
-        Node::Or(_) | Node::Schema(_) => None,
+        Node::Or(_) | Node::Schema(_) | Node::Computed(_) => None,
     }
 }
 

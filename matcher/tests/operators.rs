@@ -312,3 +312,53 @@ fn numeric_components_are_positions_and_names() {
         (r#"{"a.0.b": null}"#, r#"{"a": [{"b": 1}]}"#, true),
     ]);
 }
+
+#[test]
+fn expr_is_a_predicate_on_computed_values() {
+    check_all(&[
+        (
+            r#"{"$expr": {"$gt": ["$spent", "$budget"]}}"#,
+            r#"{"budget": 1, "spent": 2}"#,
+            true,
+        ),
+        (
+            r#"{"$expr": {"$gt": ["$spent", "$budget"]}}"#,
+            r#"{"budget": 2, "spent": 2}"#,
+            false,
+        ),
+        (r#"{"$expr": "$a"}"#, r#"{"a": 0}"#, false),
+        (r#"{"$expr": {"$eq": ["$$ROOT.a", 1]}}"#, r#"{"a": 1}"#, true),
+        (r#"{"$expr": {"$eq": ["$$ROOT", {"a": 1}]}}"#, r#"{"a": 1}"#, true),
+        (
+            r#"{"$or": [{"a": 1}, {"$expr": {"$eq": ["$a", 2]}}]}"#,
+            r#"{"a": 2}"#,
+            true,
+        ),
+        (r#"{"$nor": [{"$expr": {"$eq": ["$a", 2]}}]}"#, r#"{"a": 2}"#, false),
+        // Unlike a predicate, an expression does not look into arrays.
+        (r#"{"$expr": {"$eq": ["$a", 2]}}"#, r#"{"a": [2]}"#, false),
+    ]);
+}
+
+#[test]
+fn a_prefixed_expr_begins_further_down() {
+    for (filter, inner) in [
+        (r#"{"$expr": {"$eq": ["$a", "$$ROOT.b"]}}"#, r#"{"a": 1, "b": 1}"#),
+        (
+            r#"{"$expr": {"$eq": ["$$ROOT", {"$literal": {"a": "$x"}}]}}"#,
+            r#"{"a": "$x"}"#,
+        ),
+        (
+            r#"{"$expr": {"$let": {"vars": {"CURRENT": "$a"}, "in": "$b"}}}"#,
+            r#"{"a": {"b": 1}}"#,
+        ),
+    ] {
+        let outer = document(&format!(r#"{{"x": {{"y": {inner}}}}}"#));
+        let moved = Expression::parse(&document(filter)).unwrap().prefixed("x.y");
+        assert!(moved.matches(&outer).unwrap(), "{filter}");
+        let again = Expression::parse(&moved.to_document()).unwrap();
+        assert_eq!(again, moved, "{filter}");
+        assert!(again.matches(&outer).unwrap(), "{filter} rendered");
+        assert!(moved.indexable().is_empty());
+    }
+}

@@ -45,7 +45,9 @@ pub(crate) fn alternatives(node: &Node, limit: usize) -> Alternatives<'_> {
             }
             sum
         }
-        Node::Not(_) | Node::Schema(_) => vec![Vec::new()],
+        // An expression does not look into arrays as a predicate does, so an index that lists their
+        // elements says nothing about it.
+        Node::Not(_) | Node::Schema(_) | Node::Computed(_) => vec![Vec::new()],
         Node::Leaf { path, condition } => leaf(path, condition, limit),
     }
 }

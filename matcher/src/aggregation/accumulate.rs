@@ -1,0 +1,388 @@
+//! Accumulators of `$group`: values gathered over many documents.
+//!
+//! An [`Accumulator`] is parsed once; each group has an [`AccumulatorState`], which owns what it
+//! keeps, so it outlives the documents it was fed. [`AccumulatorState::bytes`] says how much that is:
+//! whoever groups holds many states and sets the limit.
+//!
+//! Missing values do not count for `$push` and `$addToSet`, null ones neither for `$min`, `$max` and
+//! their relatives; elsewhere missing becomes null.
+
+use std::collections::HashSet;
+
+use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocument};
+
+use super::array::count_of;
+use super::error::SyntaxErrorKind as Syntax;
+use super::numeric::Number;
+use super::sort::SortPattern;
+use super::statistic::Deviation;
+use super::sum::Sum;
+use super::value::Value;
+use super::{AggregationError, Field, Parser, ValueExpression, Variables, encode_fields};
+use crate::error::ParseError;
+use crate::evaluate::EvaluateError;
+use crate::keystring::encode_key;
+use crate::{compare, validate};
+
+/// What to gather, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accumulator {
+    method: Method,
+    input: ValueExpression,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Method {
+    Sum,
+    Avg,
+    Min,
+    Max,
+    First,
+    Last,
+    Push,
+    AddToSet,
+    Count,
+    MergeObjects,
+    StdDevPop,
+    StdDevSamp,
+    FirstN(usize),
+    LastN(usize),
+    MinN(usize),
+    MaxN(usize),
+    /// The first `n` in the order of the pattern, or the last; alone or as an array.
+    Ordered {
+        pattern: SortPattern,
+        count: usize,
+        last: bool,
+        alone: bool,
+    },
+}
+
+/// What an accumulator has gathered for one group.
+#[derive(Clone, Debug)]
+pub struct AccumulatorState {
+    gathered: Gathered,
+    bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Gathered {
+    Sum {
+        sum: Sum,
+        count: u64,
+    },
+    Deviation(Deviation),
+    One(Option<RawBson>),
+    Many(std::collections::VecDeque<RawBson>),
+    Set {
+        seen: HashSet<Vec<u8>>,
+        values: Vec<RawBson>,
+    },
+    Merged(RawBson),
+    Ordered(Vec<(Vec<RawBson>, RawBson)>),
+}
+
+/// What a kept value costs beside its bytes.
+const VALUE_OVERHEAD: usize = size_of::<RawBson>();
+
+impl Accumulator {
+    /// Compiles an accumulator: a document whose only field is the operator with its argument.
+    pub fn parse(source: &RawDocument) -> Result<Accumulator, ParseError> {
+        validate(source.as_bytes())?;
+        let parser = Parser::new("", &[]);
+        let fields = parser.fields(source)?;
+        let [(operator, argument)] = fields[..] else {
+            return Err(parser.wrong_value("accumulator", "an accumulator has exactly one operator", 40238));
+        };
+        let mut accumulator = Accumulator::parse_operator(&parser, operator, argument)?;
+        if accumulator.method == Method::Count {
+            accumulator.input = ValueExpression::parse(RawBsonRef::Int32(1))?;
+        }
+        Ok(accumulator)
+    }
+
+    fn parse_operator(parser: &Parser, operator: &str, argument: RawBsonRef<'_>) -> Result<Accumulator, ParseError> {
+        let simple = |method| {
+            // In a group an array is one value; only `[x]` with one element stands for its element.
+            let input = match argument {
+                RawBsonRef::Array(array) if array.into_iter().count() != 1 => {
+                    let (expected, found) = ("exactly 1".to_owned(), array.into_iter().count());
+                    return Err(parser.error(operator, Syntax::Arguments { expected, found }));
+                }
+                RawBsonRef::Array(array) => array.get(0).ok().flatten().unwrap_or(RawBsonRef::Null),
+                other => other,
+            };
+            let input = ValueExpression::parse_at(operator, input, &[])?;
+            Ok(Accumulator { method, input })
+        };
+        match operator {
+            "$sum" => simple(Method::Sum),
+            "$avg" => simple(Method::Avg),
+            "$min" => simple(Method::Min),
+            "$max" => simple(Method::Max),
+            "$first" => simple(Method::First),
+            "$last" => simple(Method::Last),
+            "$push" => simple(Method::Push),
+            "$addToSet" => simple(Method::AddToSet),
+            "$mergeObjects" => simple(Method::MergeObjects),
+            "$stdDevPop" => simple(Method::StdDevPop),
+            "$stdDevSamp" => simple(Method::StdDevSamp),
+            "$count" => match argument {
+                RawBsonRef::Document(empty) if empty.is_empty() => simple(Method::Count),
+                other => Err(parser.wrong_type(operator, "an empty document", other, 6_507_501)),
+            },
+            "$firstN" | "$lastN" | "$minN" | "$maxN" | "$top" | "$topN" | "$bottom" | "$bottomN" => {
+                Accumulator::parse_counted(parser, operator, argument)
+            }
+            _ => Err(parser.error(operator, Syntax::UnknownOperator)),
+        }
+    }
+
+    fn parse_counted(parser: &Parser, operator: &str, argument: RawBsonRef<'_>) -> Result<Accumulator, ParseError> {
+        let (mut n, mut input, mut pattern) = (None, None, None);
+        let ordered = operator.starts_with("$top") || operator.starts_with("$bottom");
+        let alone = matches!(operator, "$top" | "$bottom");
+        let source = if ordered { "output" } else { "input" };
+        for (name, value) in parser.arguments(operator, argument, 5_788_001)? {
+            match name {
+                "n" if !alone => n = Some(ValueExpression::parse_at("n", value, &[])?),
+                "sortBy" if ordered => pattern = Some(SortPattern::parse(parser, operator, value)?),
+                name if name == source => input = Some(ValueExpression::parse_at(name, value, &[])?),
+                name => return Err(parser.unknown_argument(operator, name, 5_788_002)),
+            }
+        }
+        let input = input.ok_or_else(|| parser.missing_argument(operator, source, 5_788_004))?;
+        let count = match n {
+            None if alone => 1,
+            None => return Err(parser.missing_argument(operator, "n", 5_788_003)),
+            Some(n) => {
+                let constant = n.constant().map(|n| count_of(&n));
+                match constant {
+                    Some(Ok(count)) => count,
+                    _ => {
+                        let problem = "n must be a constant whole number above zero";
+                        return Err(parser.wrong_value(operator, problem, 5_787_902));
+                    }
+                }
+            }
+        };
+        let method = match operator {
+            "$firstN" => Method::FirstN(count),
+            "$lastN" => Method::LastN(count),
+            "$minN" => Method::MinN(count),
+            "$maxN" => Method::MaxN(count),
+            _ => Method::Ordered {
+                pattern: pattern.ok_or_else(|| parser.missing_argument(operator, "sortBy", 5_788_005))?,
+                count,
+                last: operator.starts_with("$bottom"),
+                alone,
+            },
+        };
+        Ok(Accumulator { method, input })
+    }
+
+    /// The state of a group that has seen no document yet.
+    #[must_use]
+    pub fn start(&self) -> AccumulatorState {
+        let gathered = match &self.method {
+            Method::Sum | Method::Avg | Method::Count => Gathered::Sum {
+                sum: Sum::default(),
+                count: 0,
+            },
+            Method::StdDevPop | Method::StdDevSamp => Gathered::Deviation(Deviation::default()),
+            Method::Min | Method::Max | Method::First | Method::Last => Gathered::One(None),
+            Method::Push | Method::FirstN(_) | Method::LastN(_) | Method::MinN(_) | Method::MaxN(_) => {
+                Gathered::Many(std::collections::VecDeque::new())
+            }
+            Method::AddToSet => Gathered::Set {
+                seen: HashSet::new(),
+                values: Vec::new(),
+            },
+            Method::MergeObjects => Gathered::Merged(RawBson::Document(bson::RawDocumentBuf::new())),
+            Method::Ordered { .. } => Gathered::Ordered(Vec::new()),
+        };
+        AccumulatorState { gathered, bytes: 0 }
+    }
+
+    /// Adds what the document in `variables` contributes to a state this accumulator started.
+    pub fn add(&self, state: &mut AccumulatorState, variables: &Variables<'_>) -> Result<(), EvaluateError> {
+        Ok(self.gather(state, variables)?)
+    }
+
+    fn gather(&self, state: &mut AccumulatorState, variables: &Variables<'_>) -> Result<(), AggregationError> {
+        let value = self.input.compute(variables)?;
+        let bytes = &mut state.bytes;
+        match (&mut state.gathered, &self.method) {
+            (Gathered::Sum { sum, count }, _) => {
+                if let Some(number) = Number::of(&value) {
+                    sum.add(&number);
+                    *count += 1;
+                }
+            }
+            (Gathered::Deviation(deviation), _) => {
+                if let Some(number) = Number::of(&value) {
+                    deviation.add(number.to_f64());
+                }
+            }
+            (Gathered::One(kept), method) => {
+                let wanted = match (method, &kept) {
+                    (Method::First, Some(_)) => false,
+                    (Method::First | Method::Last, _) => true,
+                    (_, None) => !value.is_nullish(),
+                    (method, Some(kept)) => {
+                        let kept = Value::Raw(kept.as_raw_bson_ref());
+                        let order = super::order::order(&value, &kept);
+                        let better = if *method == Method::Min {
+                            order.is_lt()
+                        } else {
+                            order.is_gt()
+                        };
+                        better && !value.is_nullish()
+                    }
+                };
+                if wanted {
+                    *bytes = value.bytes() + VALUE_OVERHEAD;
+                    *kept = Some(owned(&value)?);
+                }
+            }
+            (Gathered::Many(kept), method) => {
+                let nullish = value.is_nullish();
+                let skipped = match method {
+                    Method::Push => value.is_missing(),
+                    Method::FirstN(count) => kept.len() >= *count,
+                    Method::MinN(_) | Method::MaxN(_) => nullish,
+                    _ => false,
+                };
+                if !skipped {
+                    *bytes += value.bytes() + VALUE_OVERHEAD;
+                    keep(kept, owned(&value)?, method, bytes);
+                }
+            }
+            (Gathered::Set { seen, values }, _) => {
+                if let Some(value) = value.encode()? {
+                    let mut key = Vec::new();
+                    encode_key(value.as_raw_bson_ref(), &mut key);
+                    let added = key.len() + Value::Raw(value.as_raw_bson_ref()).bytes() + 2 * VALUE_OVERHEAD;
+                    if seen.insert(key) {
+                        *bytes += added;
+                        values.push(value);
+                    }
+                }
+            }
+            (Gathered::Merged(merged), _) => {
+                let mut fields: Vec<Field<'_>> = match merged.as_raw_bson_ref() {
+                    RawBsonRef::Document(document) => super::fields_of(document),
+                    _ => Vec::new(),
+                };
+                let add = super::object::merge_into(&mut fields, &value);
+                add.map_err(|kind| AggregationError::new("$mergeObjects", kind))?;
+                let document = encode_fields(&fields)?;
+                *bytes = document.as_bytes().len();
+                *merged = RawBson::Document(document);
+            }
+            (
+                Gathered::Ordered(kept),
+                Method::Ordered {
+                    pattern, count, last, ..
+                },
+            ) => {
+                let root = variables.root.document();
+                let key = pattern.key(&Value::Raw(RawBsonRef::Document(&root)));
+                let mut owned_key = Vec::with_capacity(key.len());
+                for part in &key {
+                    *bytes += part.bytes() + VALUE_OVERHEAD;
+                    owned_key.push(owned(part)?);
+                }
+                *bytes += value.bytes() + VALUE_OVERHEAD;
+                // Kept in order; among equals the earlier stays in front.
+                let at = kept.partition_point(|(other, _)| pattern.compare(&views(other), &key).is_le());
+                kept.insert(at, (owned_key, owned(&value)?));
+                if kept.len() > *count {
+                    let (key, value) = if *last {
+                        kept.remove(0)
+                    } else {
+                        kept.remove(kept.len() - 1)
+                    };
+                    let freed: usize = key.iter().chain([&value]).map(cost).sum();
+                    *bytes = bytes.saturating_sub(freed);
+                }
+            }
+            (Gathered::Ordered(_), _) => {}
+        }
+        Ok(())
+    }
+
+    /// The result; what has seen nothing yields null, an empty array, an empty document or zero.
+    #[must_use]
+    pub fn finish(&self, state: AccumulatorState) -> RawBson {
+        let number = |number: Option<Number>| {
+            let value = number.map_or(Value::NULL, Number::into_value);
+            value.encode().ok().flatten().unwrap_or(RawBson::Null)
+        };
+        match (state.gathered, &self.method) {
+            (Gathered::Sum { sum, count }, Method::Avg) => number((count > 0).then(|| sum.mean(count))),
+            (Gathered::Sum { sum, .. }, _) => number(Some(sum.total())),
+            (Gathered::Deviation(deviation), Method::StdDevSamp) => number(deviation.sample().map(Number::Double)),
+            (Gathered::Deviation(deviation), _) => number(deviation.population().map(Number::Double)),
+            (Gathered::One(value), _) => value.unwrap_or(RawBson::Null),
+            (Gathered::Many(values), _) => array(values),
+            (Gathered::Set { values, .. }, _) => array(values),
+            (Gathered::Merged(document), _) => document,
+            (Gathered::Ordered(values), Method::Ordered { alone: true, .. }) => {
+                values.into_iter().next().map_or(RawBson::Null, |(_, value)| value)
+            }
+            (Gathered::Ordered(values), _) => array(values.into_iter().map(|(_, value)| value)),
+        }
+    }
+}
+
+impl AccumulatorState {
+    /// How many bytes the state holds, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<AccumulatorState>() + self.bytes
+    }
+}
+
+/// Puts a value where the method wants it and lets go of what is then too much.
+fn keep(kept: &mut std::collections::VecDeque<RawBson>, value: RawBson, method: &Method, bytes: &mut usize) {
+    let too_many = |kept: &std::collections::VecDeque<RawBson>, count: usize| kept.len() > count;
+    let dropped = match method {
+        Method::LastN(count) => {
+            kept.push_back(value);
+            if too_many(kept, *count) { kept.pop_front() } else { None }
+        }
+        Method::MinN(count) | Method::MaxN(count) => {
+            let smallest = matches!(method, Method::MinN(_));
+            let at = kept.partition_point(|other| {
+                let order = compare(other.as_raw_bson_ref(), value.as_raw_bson_ref());
+                if smallest { order.is_le() } else { order.is_ge() }
+            });
+            kept.insert(at, value);
+            if too_many(kept, *count) { kept.pop_back() } else { None }
+        }
+        _ => {
+            kept.push_back(value);
+            None
+        }
+    };
+    if let Some(dropped) = dropped {
+        *bytes = bytes.saturating_sub(cost(&dropped));
+    }
+}
+
+fn cost(value: &RawBson) -> usize {
+    Value::Raw(value.as_raw_bson_ref()).bytes() + VALUE_OVERHEAD
+}
+
+fn owned(value: &Value<'_>) -> Result<RawBson, AggregationError> {
+    Ok(value.encode()?.unwrap_or(RawBson::Null))
+}
+
+fn views(key: &[RawBson]) -> Vec<Value<'_>> {
+    key.iter().map(|part| Value::Raw(part.as_raw_bson_ref())).collect()
+}
+
+fn array(values: impl IntoIterator<Item = RawBson>) -> RawBson {
+    RawBson::Array(values.into_iter().collect::<RawArrayBuf>())
+}

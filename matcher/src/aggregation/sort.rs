@@ -1,0 +1,125 @@
+//! Sort patterns of `$sortArray` and of the accumulators that order documents.
+
+use std::cmp::Ordering;
+
+use bson::RawBsonRef;
+
+use super::numeric::whole_i32;
+use super::order::order;
+use super::parse::Parser;
+use super::value::Value;
+use crate::error::ParseError;
+
+/// What to order by.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum SortPattern {
+    /// The values themselves.
+    Whole { descending: bool },
+    /// Fields of them, the first that differs decides.
+    Fields(Vec<(Box<[Box<str>]>, bool)>),
+}
+
+impl SortPattern {
+    /// Parses `1`, `-1` or a document of such under paths.
+    pub(crate) fn parse(parser: &Parser, operator: &str, value: RawBsonRef<'_>) -> Result<SortPattern, ParseError> {
+        let RawBsonRef::Document(document) = value else {
+            let descending = direction(parser, operator, value)?;
+            return Ok(SortPattern::Whole { descending });
+        };
+        let mut keys = Vec::new();
+        for (path, value) in parser.fields(document)? {
+            keys.push((parser.components(path)?, direction(parser, operator, value)?));
+        }
+        if keys.is_empty() {
+            return Err(parser.wrong_value(operator, "the sort pattern must name at least one field", 15976));
+        }
+        Ok(SortPattern::Fields(keys))
+    }
+
+    /// Sorts; equal values keep their order.
+    pub(crate) fn sort(&self, values: &mut [Value<'_>]) {
+        match self {
+            SortPattern::Whole { descending } => values.sort_by(|a, b| turned(order(a, b), *descending)),
+            // The keys are computed once for each value, not once for each comparison.
+            SortPattern::Fields(_) => values.sort_by_cached_key(|value| SortKey {
+                parts: self.key(value),
+                pattern: self,
+            }),
+        }
+    }
+
+    /// What a document is ordered by; nothing counts as null.
+    pub(crate) fn key<'a>(&self, value: &Value<'a>) -> Vec<Value<'a>> {
+        match self {
+            SortPattern::Whole { .. } => vec![value.clone()],
+            SortPattern::Fields(keys) => keys
+                .iter()
+                .map(|(path, descending)| key_at(value, path, *descending))
+                .collect(),
+        }
+    }
+
+    /// The order of two keys of this pattern.
+    pub(crate) fn compare(&self, a: &[Value<'_>], b: &[Value<'_>]) -> Ordering {
+        let mut parts = a.iter().zip(b).enumerate().map(|(at, (a, b))| {
+            let descending = match self {
+                SortPattern::Whole { descending } => *descending,
+                SortPattern::Fields(keys) => keys.get(at).is_some_and(|(_, descending)| *descending),
+            };
+            turned(order(a, b), descending)
+        });
+        parts.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+    }
+}
+
+struct SortKey<'k, 'a> {
+    parts: Vec<Value<'a>>,
+    pattern: &'k SortPattern,
+}
+
+impl PartialEq for SortKey<'_, '_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for SortKey<'_, '_> {}
+
+impl PartialOrd for SortKey<'_, '_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for SortKey<'_, '_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.pattern.compare(&self.parts, &other.parts)
+    }
+}
+
+/// An array is ordered by its least element, or by its greatest when descending; an empty one
+/// before null, like undefined.
+fn key_at<'a>(value: &Value<'a>, path: &[Box<str>], descending: bool) -> Value<'a> {
+    let found = value.walk(path).unwrap_or(Value::Missing);
+    let Some(items) = found.items() else {
+        return if found.is_missing() { Value::NULL } else { found };
+    };
+    let best = if descending {
+        items.iter().max_by(|a, b| order(a, b))
+    } else {
+        items.iter().min_by(|a, b| order(a, b))
+    };
+    best.cloned().unwrap_or(Value::Raw(RawBsonRef::Undefined))
+}
+
+fn turned(order: Ordering, descending: bool) -> Ordering {
+    if descending { order.reverse() } else { order }
+}
+
+fn direction(parser: &Parser, operator: &str, value: RawBsonRef<'_>) -> Result<bool, ParseError> {
+    match whole_i32(&Value::Raw(value)) {
+        Some(1) => Ok(false),
+        Some(-1) => Ok(true),
+        _ => Err(parser.wrong_value(operator, "a sort direction is 1 or -1", 15975)),
+    }
+}

@@ -1,0 +1,492 @@
+//! The tree behind an expression, and its evaluation.
+//!
+//! Variables are numbered when the expression is parsed, so that a use is an index and not a lookup.
+//! Operators that look at all of their arguments are plain functions on values ([`Positional`],
+//! [`Named`]); those that decide which argument to look at, or that evaluate one many times, are
+//! variants of [`Body`]. Recursion is as deep as the expression, which parsing limits.
+
+use std::borrow::Cow;
+
+use bson::{DateTime, RawBsonRef, RawDocumentBuf};
+
+use super::error::{AggregationError, AggregationErrorKind as Kind};
+use super::regex::RegexCall;
+use super::sort::SortPattern;
+use super::value::Value;
+use crate::fields::Fields;
+use crate::node::Constant;
+
+/// An operator on arguments by position.
+pub(crate) type Positional = for<'a> fn(&[Value<'a>]) -> Result<Value<'a>, Kind>;
+
+/// An operator on arguments by name; `None` is an argument that was not given.
+pub(crate) type Named = for<'a> fn(&[Option<Value<'a>>]) -> Result<Value<'a>, Kind>;
+
+/// Constants larger than this are not kept in place of the expression that yields them.
+const FOLDED_BYTES_MAX: usize = 64 * 1024;
+
+/// One node of an expression.
+#[derive(Clone, Debug)]
+pub(crate) enum Tree {
+    Constant(Constant),
+    /// `$$REMOVE`.
+    Missing,
+    /// `$$NOW`.
+    Now,
+    /// A path from the root; the root itself when empty.
+    Root(Box<[Box<str>]>),
+    /// A path from a variable.
+    Variable {
+        slot: usize,
+        path: Box<[Box<str>]>,
+    },
+    Array(Vec<Tree>),
+    Object(Vec<(Box<str>, Tree)>),
+    Call(Box<Call>),
+}
+
+/// An operator with its arguments.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) operator: &'static str,
+    /// Where in the expression it stands, for errors.
+    pub(crate) path: Box<str>,
+    pub(crate) body: Body,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    Positional {
+        apply: Positional,
+        arguments: Vec<Tree>,
+    },
+    Named {
+        apply: Named,
+        arguments: Vec<Option<Tree>>,
+    },
+    And(Vec<Tree>),
+    Or(Vec<Tree>),
+    Cond {
+        condition: Tree,
+        then: Tree,
+        otherwise: Tree,
+    },
+    IfNull(Vec<Tree>),
+    Switch {
+        branches: Vec<(Tree, Tree)>,
+        default: Option<Tree>,
+    },
+    Let {
+        bindings: Vec<(usize, Tree)>,
+        body: Tree,
+    },
+    Map {
+        input: Tree,
+        slot: usize,
+        body: Tree,
+    },
+    Filter {
+        input: Tree,
+        slot: usize,
+        condition: Tree,
+        limit: Option<Tree>,
+    },
+    Reduce {
+        input: Tree,
+        initial: Tree,
+        value: usize,
+        this: usize,
+        body: Tree,
+    },
+    SortArray {
+        input: Tree,
+        pattern: SortPattern,
+    },
+    Convert {
+        input: Tree,
+        to: Tree,
+        on_error: Option<Tree>,
+        on_null: Option<Tree>,
+    },
+    Regex(RegexCall),
+    Random,
+}
+
+/// What an expression is evaluated in.
+pub(crate) struct Frame<'a> {
+    pub(crate) root: &'a dyn Fields,
+    /// `$$NOW`; taken from the clock when it is first used, unless it was given.
+    pub(crate) now: Option<DateTime>,
+    pub(crate) slots: Vec<Value<'a>>,
+}
+
+impl Tree {
+    pub(crate) fn constant(value: RawBsonRef<'_>) -> Tree {
+        Tree::Constant(Constant::new(value))
+    }
+
+    pub(crate) fn is_constant(&self) -> bool {
+        matches!(self, Tree::Constant(_) | Tree::Missing)
+    }
+
+    /// The constant, when the tree is one.
+    pub(crate) fn as_constant(&self) -> Option<Value<'_>> {
+        match self {
+            Tree::Constant(constant) => Some(Value::Raw(constant.get())),
+            Tree::Missing => Some(Value::Missing),
+            _ => None,
+        }
+    }
+
+    /// The tree, or its value when that depends on nothing.
+    ///
+    /// What fails is left as it is: it may stand where it is never evaluated.
+    pub(crate) fn folded(self) -> Tree {
+        let foldable = match &self {
+            Tree::Array(items) => items.iter().all(Tree::is_constant),
+            Tree::Object(fields) => fields.iter().all(|(_, value)| value.is_constant()),
+            Tree::Call(call) => match &call.body {
+                Body::Positional { arguments, .. } => arguments.iter().all(Tree::is_constant),
+                Body::Named { arguments, .. } => arguments.iter().flatten().all(Tree::is_constant),
+                _ => false,
+            },
+            _ => false,
+        };
+        if !foldable {
+            return self;
+        }
+        let nothing = RawDocumentBuf::new();
+        let mut frame = Frame {
+            root: &nothing,
+            now: None,
+            slots: Vec::new(),
+        };
+        let folded = match self.evaluate(&mut frame) {
+            Ok(value) if value.is_missing() => Some(Tree::Missing),
+            Ok(value) if value.bytes() <= FOLDED_BYTES_MAX => {
+                let value = value.encode().ok().flatten();
+                value.map(|value| Tree::Constant(value.into()))
+            }
+            _ => None,
+        };
+        folded.unwrap_or(self)
+    }
+
+    pub(crate) fn evaluate<'a>(&'a self, frame: &mut Frame<'a>) -> Result<Value<'a>, AggregationError> {
+        Ok(match self {
+            Tree::Constant(constant) => Value::Raw(constant.get()),
+            Tree::Missing => Value::Missing,
+            Tree::Now => Value::Raw(RawBsonRef::DateTime(*frame.now.get_or_insert_with(DateTime::now))),
+            Tree::Root(path) => frame.root_path(path)?,
+            Tree::Variable { slot, path } => match frame.slots.get(*slot) {
+                Some(value) => value.walk(path)?,
+                None => Value::Missing,
+            },
+            Tree::Array(items) => Value::array(evaluate_all(items, frame)?)?,
+            Tree::Object(fields) => {
+                let mut values = Vec::with_capacity(fields.len());
+                for (name, tree) in fields {
+                    values.push((Cow::Borrowed(&**name), tree.evaluate(frame)?));
+                }
+                Value::document(values)?
+            }
+            Tree::Call(call) => call
+                .evaluate(frame)
+                .map_err(|error| error.at(call.operator, &call.path))?,
+        })
+    }
+}
+
+impl<'a> Frame<'a> {
+    fn root_path(&self, path: &[Box<str>]) -> Result<Value<'a>, Kind> {
+        match path.split_first() {
+            Some((name, rest)) => Value::found(self.root.field(name)).walk(rest),
+            None => match self.root.document() {
+                Cow::Borrowed(document) => Ok(Value::Raw(RawBsonRef::Document(document))),
+                // Whoever has such a root builds the document first: see `needs_document`.
+                Cow::Owned(_) => Err(Kind::Unsupported {
+                    feature: "$$ROOT as a whole on something that is not a stored document; name its fields",
+                }),
+            },
+        }
+    }
+
+    fn bind(&mut self, slot: usize, value: Value<'a>) {
+        if self.slots.len() <= slot {
+            self.slots.resize(slot + 1, Value::Missing);
+        }
+        self.slots[slot] = value;
+    }
+}
+
+fn evaluate_all<'a>(trees: &'a [Tree], frame: &mut Frame<'a>) -> Result<Vec<Value<'a>>, AggregationError> {
+    trees.iter().map(|tree| tree.evaluate(frame)).collect()
+}
+
+fn evaluate_optional<'a>(tree: Option<&'a Tree>, frame: &mut Frame<'a>) -> Result<Option<Value<'a>>, AggregationError> {
+    tree.map(|tree| tree.evaluate(frame)).transpose()
+}
+
+impl Call {
+    fn evaluate<'a>(&'a self, frame: &mut Frame<'a>) -> Result<Value<'a>, AggregationError> {
+        match &self.body {
+            Body::Positional { apply, arguments } => Ok(match &arguments[..] {
+                // Most operators take one or two arguments: no list is made for those.
+                [one] => apply(&[one.evaluate(frame)?])?,
+                [one, two] => apply(&[one.evaluate(frame)?, two.evaluate(frame)?])?,
+                all => apply(&evaluate_all(all, frame)?)?,
+            }),
+            Body::Named { apply, arguments } => {
+                let mut values = Vec::with_capacity(arguments.len());
+                for argument in arguments {
+                    values.push(evaluate_optional(argument.as_ref(), frame)?);
+                }
+                Ok(apply(&values)?)
+            }
+            Body::And(parts) => every(parts, frame, true),
+            Body::Or(parts) => every(parts, frame, false),
+            Body::Cond {
+                condition,
+                then,
+                otherwise,
+            } => {
+                if condition.evaluate(frame)?.is_true() {
+                    then.evaluate(frame)
+                } else {
+                    otherwise.evaluate(frame)
+                }
+            }
+            Body::IfNull(parts) => {
+                let mut last = Value::Missing;
+                for part in parts {
+                    last = part.evaluate(frame)?;
+                    if !last.is_nullish() {
+                        break;
+                    }
+                }
+                Ok(last)
+            }
+            Body::Switch { branches, default } => {
+                for (case, then) in branches {
+                    if case.evaluate(frame)?.is_true() {
+                        return then.evaluate(frame);
+                    }
+                }
+                match default {
+                    Some(default) => default.evaluate(frame),
+                    None => Err(Kind::WrongValue {
+                        problem: "no branch holds, and there is no default",
+                        code: 40066,
+                    }
+                    .into()),
+                }
+            }
+            Body::Let { bindings, body } => {
+                let mut values = Vec::with_capacity(bindings.len());
+                for (slot, tree) in bindings {
+                    values.push((*slot, tree.evaluate(frame)?));
+                }
+                for (slot, value) in values {
+                    frame.bind(slot, value);
+                }
+                body.evaluate(frame)
+            }
+            Body::Map { input, slot, body } => {
+                let input = input.evaluate(frame)?;
+                if input.is_nullish() {
+                    return Ok(Value::NULL);
+                }
+                let items = items(&input, 16883)?;
+                let mut mapped = Vec::with_capacity(items.len());
+                // Checked on the way: each item may be small and the whole too large.
+                let mut bytes = 0;
+                for item in items.iter() {
+                    frame.bind(*slot, item.clone());
+                    let value = body.evaluate(frame)?;
+                    bytes += value.bytes();
+                    within_document(bytes)?;
+                    mapped.push(value);
+                }
+                Ok(Value::array(mapped)?)
+            }
+            Body::Filter {
+                input,
+                slot,
+                condition,
+                limit,
+            } => {
+                let input = input.evaluate(frame)?;
+                if input.is_nullish() {
+                    return Ok(Value::NULL);
+                }
+                let limit = filter_limit(evaluate_optional(limit.as_ref(), frame)?)?;
+                let items = items(&input, 28651)?;
+                let mut kept = Vec::new();
+                for item in items.iter() {
+                    if kept.len() == limit {
+                        break;
+                    }
+                    frame.bind(*slot, item.clone());
+                    if condition.evaluate(frame)?.is_true() {
+                        kept.push(item.clone());
+                    }
+                }
+                Ok(Value::array(kept)?)
+            }
+            Body::Reduce {
+                input,
+                initial,
+                value,
+                this,
+                body,
+            } => {
+                let input = input.evaluate(frame)?;
+                if input.is_nullish() {
+                    return Ok(Value::NULL);
+                }
+                let items = items(&input, 40080)?;
+                let mut accumulated = initial.evaluate(frame)?;
+                for item in items.iter() {
+                    frame.bind(*value, accumulated);
+                    frame.bind(*this, item.clone());
+                    accumulated = body.evaluate(frame)?;
+                }
+                Ok(accumulated)
+            }
+            Body::SortArray { input, pattern } => {
+                let input = input.evaluate(frame)?;
+                if input.is_nullish() {
+                    return Ok(Value::NULL);
+                }
+                let mut sorted = items(&input, 2_942_504)?.into_owned();
+                pattern.sort(&mut sorted);
+                Ok(Value::array(sorted)?)
+            }
+            Body::Convert {
+                input,
+                to,
+                on_error,
+                on_null,
+            } => {
+                let input = input.evaluate(frame)?;
+                let to = to.evaluate(frame)?;
+                if input.is_nullish() || to.is_nullish() {
+                    return match on_null {
+                        Some(on_null) if input.is_nullish() => on_null.evaluate(frame),
+                        _ => Ok(Value::NULL),
+                    };
+                }
+                match (super::convert::convert(&input, &to), on_error) {
+                    (Err(Kind::Conversion { .. }), Some(on_error)) => on_error.evaluate(frame),
+                    (result, _) => Ok(result?),
+                }
+            }
+            Body::Regex(call) => {
+                let input = call.input.evaluate(frame)?;
+                let regex = evaluate_optional(call.regex.as_ref(), frame)?;
+                let options = evaluate_optional(call.options.as_ref(), frame)?;
+                Ok(call.apply(&input, regex.as_ref(), options.as_ref())?)
+            }
+            Body::Random => Ok(Value::double(fastrand::f64())),
+        }
+    }
+}
+
+impl Tree {
+    /// Visits the paths that begin at the root.
+    pub(crate) fn roots(&mut self, visit: &mut impl FnMut(&mut Box<[Box<str>]>)) {
+        match self {
+            Tree::Root(path) => visit(path),
+            Tree::Array(items) => items.iter_mut().for_each(|item| item.roots(visit)),
+            Tree::Object(fields) => fields.iter_mut().for_each(|(_, value)| value.roots(visit)),
+            Tree::Call(call) => call.body.parts(&mut |part| part.roots(visit)),
+            Tree::Constant(_) | Tree::Missing | Tree::Now | Tree::Variable { .. } => {}
+        }
+    }
+}
+
+impl Body {
+    /// Visits the expressions it consists of.
+    fn parts(&mut self, visit: &mut dyn FnMut(&mut Tree)) {
+        match self {
+            Body::Positional { arguments: parts, .. } | Body::And(parts) | Body::Or(parts) | Body::IfNull(parts) => {
+                parts.iter_mut().for_each(visit);
+            }
+            Body::Named { arguments, .. } => arguments.iter_mut().flatten().for_each(visit),
+            Body::Cond {
+                condition,
+                then,
+                otherwise,
+            } => [condition, then, otherwise].into_iter().for_each(visit),
+            Body::Switch { branches, default } => {
+                let branches = branches.iter_mut().flat_map(|(case, then)| [case, then]);
+                branches.chain(default).for_each(visit);
+            }
+            Body::Let { bindings, body } => bindings.iter_mut().map(|(_, tree)| tree).chain([body]).for_each(visit),
+            Body::Map { input, body, .. } => [input, body].into_iter().for_each(visit),
+            Body::Filter {
+                input,
+                condition,
+                limit,
+                ..
+            } => [input, condition].into_iter().chain(limit).for_each(visit),
+            Body::Reduce {
+                input, initial, body, ..
+            } => [input, initial, body].into_iter().for_each(visit),
+            Body::SortArray { input, .. } => visit(input),
+            Body::Convert {
+                input,
+                to,
+                on_error,
+                on_null,
+            } => [input, to].into_iter().chain(on_error).chain(on_null).for_each(visit),
+            Body::Regex(call) => call.parts().for_each(visit),
+            Body::Random => {}
+        }
+    }
+}
+
+/// `$and` when `looked_for` is true, else `$or`; stops at the first part that decides.
+fn every<'a>(parts: &'a [Tree], frame: &mut Frame<'a>, looked_for: bool) -> Result<Value<'a>, AggregationError> {
+    for part in parts {
+        if part.evaluate(frame)?.is_true() != looked_for {
+            return Ok(Value::bool(!looked_for));
+        }
+    }
+    Ok(Value::bool(looked_for))
+}
+
+pub(crate) fn items<'v, 'a>(value: &'v Value<'a>, code: i32) -> Result<Cow<'v, [Value<'a>]>, Kind> {
+    value.items().ok_or_else(|| Kind::wrong(code, "an array", value))
+}
+
+fn within_document(bytes: usize) -> Result<(), Kind> {
+    if bytes > crate::validate::DOCUMENT_BYTES_MAX {
+        return Err(Kind::TooLarge { found: bytes });
+    }
+    Ok(())
+}
+
+fn filter_limit(limit: Option<Value<'_>>) -> Result<usize, Kind> {
+    let Some(limit) = limit.filter(|limit| !limit.is_nullish()) else {
+        return Ok(usize::MAX);
+    };
+    match super::numeric::whole_i32(&limit) {
+        Some(limit) if limit > 0 => Ok(limit.unsigned_abs() as usize),
+        Some(_) => Err(Kind::WrongValue {
+            problem: "the limit must be above zero",
+            code: 327_392,
+        }),
+        None => Err(Kind::wrong(327_391, "a 32-bit integer as limit", &limit)),
+    }
+}
+
+impl Kind {
+    pub(crate) fn wrong(code: i32, expected: &'static str, found: &Value<'_>) -> Kind {
+        Kind::WrongType {
+            expected,
+            found: found.type_name(),
+            code,
+        }
+    }
+}

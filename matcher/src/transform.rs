@@ -1,0 +1,182 @@
+//! Pipelines of stages that work document by document.
+//!
+//! A [`Transform`] is parsed once from `$match`, `$project`, `$addFields`, `$set`, `$unset`,
+//! `$replaceRoot`, `$replaceWith` and `$redact`, and applied to one document at a time: change
+//! streams shape events with it, pipeline updates documents. It needs no store and remembers
+//! nothing from one document to the next. [`FindProjection`] is what `find` takes instead of a
+//! pipeline.
+//!
+//! Results are documents like others: at most 16 MiB and 100 levels deep, checked once at the end.
+
+mod find;
+mod parse;
+mod projection;
+mod redact;
+
+use std::borrow::Cow;
+
+use bson::{RawDocument, RawDocumentBuf};
+
+use crate::aggregation::{
+    AggregationError, AggregationErrorKind as Kind, ValueExpression, Variables, encode_fields, fields_of,
+};
+use crate::error::ParseError;
+use crate::evaluate::EvaluateError;
+use crate::expression::Expression;
+use crate::validate::{ValidateErrorKind, validate};
+
+pub use find::FindProjection;
+
+use projection::{Mode, Projection};
+
+/// How many stages a pipeline may have; MongoDB's limit.
+pub const STAGES_MAX: usize = 1000;
+
+/// Stages that turn one document into one document or none.
+///
+/// ```
+/// use bson::rawdoc;
+/// use tailwater_matcher::Transform;
+///
+/// let transform = Transform::parse([
+///     &*rawdoc! { "$match": { "status": "paid" } },
+///     &*rawdoc! { "$addFields": { "total": { "$multiply": ["$price", "$quantity"] } } },
+///     &*rawdoc! { "$unset": "price" },
+/// ])?;
+/// let order = rawdoc! { "_id": 1, "status": "paid", "price": 3, "quantity": 4 };
+/// let shaped = transform.apply(&order)?;
+/// assert_eq!(shaped, Some(rawdoc! { "_id": 1, "status": "paid", "quantity": 4, "total": 12 }));
+/// assert_eq!(transform.apply(&rawdoc! { "status": "open" })?, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transform {
+    stages: Vec<Stage>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Stage {
+    Match(Expression),
+    Project(Projection),
+    ReplaceRoot(ValueExpression),
+    Redact(ValueExpression),
+}
+
+/// What a pipeline does to `_id`, from the least to the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IdEffect {
+    /// Every document keeps its `_id` as it was.
+    Kept,
+    /// Whether it does depends on the document; compare when it matters.
+    Uncertain,
+    /// `_id` is dropped, or parts of it are.
+    Dropped,
+}
+
+impl Transform {
+    /// Compiles the stages. The bytes are validated first, so untrusted ones are welcome.
+    pub fn parse<'a>(stages: impl IntoIterator<Item = &'a RawDocument>) -> Result<Transform, ParseError> {
+        Transform::parse_with(stages, &[])
+    }
+
+    /// Compiles stages whose expressions may use `variables`.
+    pub fn parse_with<'a>(
+        stages: impl IntoIterator<Item = &'a RawDocument>,
+        variables: &[&str],
+    ) -> Result<Transform, ParseError> {
+        let mut parsed = Vec::new();
+        for stage in stages {
+            if parsed.len() == STAGES_MAX {
+                return Err(ParseError::TooManyNodes);
+            }
+            validate(stage.as_bytes())?;
+            parsed.push(parse::stage(parsed.len(), stage, variables)?);
+        }
+        Ok(Transform { stages: parsed })
+    }
+
+    /// The document after all stages, or `None` when one has filtered it out.
+    pub fn apply(&self, document: &RawDocument) -> Result<Option<RawDocumentBuf>, EvaluateError> {
+        self.apply_with(document, &Variables::new(&document))
+    }
+
+    /// As [`apply`](Transform::apply), with the time and the bound variables of `variables`; the
+    /// root of each stage is what the stage before it has made.
+    pub fn apply_with(
+        &self,
+        document: &RawDocument,
+        variables: &Variables<'_>,
+    ) -> Result<Option<RawDocumentBuf>, EvaluateError> {
+        let mut current = Cow::Borrowed(document);
+        for stage in &self.stages {
+            let next = match stage {
+                Stage::Match(expression) => {
+                    if !expression.matches(&*current)? {
+                        return Ok(None);
+                    }
+                    continue;
+                }
+                Stage::Project(projection) => projection.apply(&current, variables)?,
+                Stage::ReplaceRoot(expression) => replace_root(expression, &current, variables)?,
+                Stage::Redact(expression) => match redact::apply(expression, &current, variables)? {
+                    Some(redacted) => redacted,
+                    None => return Ok(None),
+                },
+            };
+            current = Cow::Owned(next);
+        }
+        if let Cow::Owned(made) = &current {
+            check(made)?;
+        }
+        Ok(Some(current.into_owned()))
+    }
+
+    /// Says whether there are no stages.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.stages.is_empty()
+    }
+
+    /// What the stages do to `_id`, as far as they tell without a document.
+    #[must_use]
+    pub fn id_effect(&self) -> IdEffect {
+        let effects = self.stages.iter().map(|stage| match stage {
+            Stage::Match(_) => IdEffect::Kept,
+            Stage::Project(projection) => projection.id_effect(),
+            Stage::ReplaceRoot(_) | Stage::Redact(_) => IdEffect::Uncertain,
+        });
+        effects.max().unwrap_or(IdEffect::Kept)
+    }
+}
+
+fn replace_root(
+    expression: &ValueExpression,
+    document: &RawDocument,
+    variables: &Variables<'_>,
+) -> Result<RawDocumentBuf, AggregationError> {
+    let value = expression.compute(&variables.clone().rooted(&document))?;
+    match value.fields() {
+        Some(fields) => Ok(encode_fields(&fields)?),
+        None => Err(AggregationError::new(
+            "$replaceRoot",
+            Kind::wrong(40228, "a document as the new root", &value),
+        )),
+    }
+}
+
+/// Holds a computed document to the limits of documents.
+fn check(document: &RawDocument) -> Result<(), AggregationError> {
+    let Err(error) = validate(document.as_bytes()) else {
+        return Ok(());
+    };
+    Err(match error.kind {
+        ValidateErrorKind::TooLarge { found } => Kind::TooLarge { found },
+        ValidateErrorKind::TooDeep => Kind::TooDeep,
+        // Only bytes that were malformed from the beginning come here.
+        _ => Kind::WrongValue {
+            problem: "the document is not valid bson",
+            code: 22,
+        },
+    }
+    .into())
+}
