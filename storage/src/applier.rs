@@ -73,6 +73,7 @@ pub(crate) fn flush(core: &Core) -> Result<()> {
     for generation in frozen {
         apply(core, &generation)?;
         core.retire(&generation);
+        core.transactions.reap();
         core.wake();
         core.checkpoint_after(generation.bytes())?;
     }

@@ -16,7 +16,7 @@ use crate::reading::Reading;
 use crate::store::{Core, Store};
 use crate::update::Update;
 use crate::workspace::Workspace;
-use crate::write::{Change, check_replacement};
+use crate::write::{Change, Reach, check_replacement};
 
 pub use indexes::IndexOutcome;
 pub use validate::Validation;
@@ -357,11 +357,4 @@ impl Collection {
         }
         Ok(())
     }
-}
-
-/// How many of the matching documents a write concerns.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    First,
-    All,
 }

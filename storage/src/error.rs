@@ -1,8 +1,12 @@
 //! What can go wrong with a store.
 
+mod code;
+mod label;
+
 use std::error::Error as StdError;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
 use tailwater_matcher::{EvaluateError, ParseError, ValidateError};
@@ -13,6 +17,9 @@ use crate::catalog::CollectionInfo;
 use crate::engine::EngineError;
 use crate::index::{ID_INDEX, IndexDefinition, keys};
 use crate::update::UpdateError;
+
+pub use code::ErrorCode;
+pub use label::ErrorLabel;
 
 /// The result of a store operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -270,6 +277,55 @@ pub enum Error {
     CollectionExists {
         /// `database.collection`.
         namespace: String,
+    },
+    /// Another has written what the transaction writes, since it began. MongoDB's code 112, and the label
+    /// [`TransientTransactionError`](ErrorLabel::TransientTransactionError).
+    #[error("write conflict in {namespace}: {what} since the transaction began; run the transaction again")]
+    WriteConflict {
+        /// `database.collection`.
+        namespace: String,
+        /// What has happened.
+        what: &'static str,
+    },
+    /// An earlier operation of the transaction has failed, and ended it. MongoDB's code 251.
+    #[error("the transaction was aborted by an earlier error: {cause}; begin another")]
+    TransactionAborted {
+        /// The earlier error, whose labels this one has.
+        cause: Box<Error>,
+    },
+    /// The transaction has been open for too long. MongoDB's code 290, and the label
+    /// [`TransientTransactionError`](ErrorLabel::TransientTransactionError).
+    #[error(
+        "the transaction was aborted, as it has been open for longer than {lifetime:?}: run it again, or raise transaction_lifetime"
+    )]
+    TransactionExpired {
+        /// How long a transaction may be open.
+        lifetime: Duration,
+    },
+    /// The transaction's entries do not fit into one segment of the log. MongoDB's code 257.
+    #[error(
+        "the transaction has {bytes} bytes of entries, and {bytes_max} fit into the log: split it, or raise oplog.segment_bytes"
+    )]
+    TransactionTooLarge {
+        /// Bytes of its entries when it was found too large.
+        bytes: u64,
+        /// Most bytes there may be.
+        bytes_max: u64,
+    },
+    /// Something that a transaction cannot do. MongoDB's code 263.
+    #[error("{operation} is not supported in a transaction: do it outside")]
+    OperationNotSupportedInTransaction {
+        /// What was asked for.
+        operation: String,
+    },
+    /// The transaction is written, and readers see it, but it could not be made durable: power loss may take it back, as a
+    /// whole. The label is [`UnknownTransactionCommitResult`](ErrorLabel::UnknownTransactionCommitResult).
+    #[error("the transaction is written up to {op_id}, but not known to be durable: open the store again and look")]
+    UnknownCommitResult {
+        /// Its last entry.
+        op_id: OpId,
+        /// Why it could not be made durable.
+        source: Box<Error>,
     },
 }
 

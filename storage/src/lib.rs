@@ -25,6 +25,7 @@ mod applier;
 mod catalog;
 mod checkpoint;
 mod collection;
+mod digest;
 #[allow(
     dead_code,
     reason = "the engine's face is wider than what this version uses: descending scans, batch sizes"
@@ -43,14 +44,17 @@ mod reading;
 mod sort;
 mod state;
 mod store;
+mod transaction;
 pub mod update;
 mod workspace;
 mod write;
 
 pub use collection::{Collection, IndexOutcome, InsertOutcome, Validation, WriteOutcome};
-pub use error::{Error, Result};
+pub use digest::StateDigest;
+pub use error::{Error, ErrorCode, ErrorLabel, Result};
 pub use index::{ID_INDEX, INDEX_FIELDS_MAX, INDEXES_MAX, IndexModel};
 pub use options::{CAPPED_BYTES_MIN, Capped, CollectionOptions, ValidationAction, ValidationLevel};
 pub use query::{Documents, ExplainOptions, Hint};
 pub use sort::SORT_BYTES_MAX;
 pub use store::{CollectionSpecification, Store, StoreOptions, log_directory};
+pub use transaction::{Transaction, TransactionCollection, TransactionOptions, TransactionSession};

@@ -145,6 +145,13 @@ impl Iterator for ReadingScan {
 }
 
 impl Staged {
+    /// What is staged under one number, in the order of the keys; nothing where it is deleted.
+    pub(crate) fn of(&self, number: CollectionNumber) -> impl Iterator<Item = (&[u8], Option<&Stored>)> {
+        let end = CollectionNumber(number.0.saturating_add(1));
+        let range = self.versions.range((number, Vec::new())..(end, Vec::new()));
+        range.map(|((_, key), stored)| (key.as_slice(), stored.as_ref()))
+    }
+
     /// A document.
     pub(crate) fn put(&mut self, number: CollectionNumber, key: Vec<u8>, document: RawDocumentBuf) {
         let stored = Stored::Staged(Arc::new(document));

@@ -175,8 +175,9 @@ impl Store {
         Ok(core.log.trim(before.min(persisted.next()))?)
     }
 
-    /// Writes everything to the engine, syncs and closes. Other handles find the store closed; the directory is free to be
-    /// opened again, unless somebody is still reading: an unfinished [`Documents`](crate::Documents) keeps its state open.
+    /// Writes everything to the engine, syncs and closes. Other handles find the store closed, open transactions are aborted;
+    /// the directory is free to be opened again, unless somebody is still reading: an unfinished
+    /// [`Documents`](crate::Documents) keeps its state open.
     ///
     /// # Errors
     ///
@@ -198,6 +199,7 @@ impl Handle {
         // A panic over there has been reported by the panic hook; the log has what the engine lacks.
         let _ = applier.join();
         let flushed = applier::flush(core).and_then(|()| core.checkpoint());
+        core.transactions.end_all(&tailwater_oplog::Error::Closed.into());
         // The state before the log, whose lock says to others whether the directory is free.
         core.release_state();
         core.log.clone().close()?;

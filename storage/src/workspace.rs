@@ -141,6 +141,7 @@ impl Workspace {
         staged.created.insert(namespace, Arc::clone(&info));
         let detail = info.options.to_document();
         let entry = StoreEntry {
+            session: self.session.as_deref(),
             detail: Some(&detail),
             ..entry_for(&info)
         };

@@ -10,6 +10,22 @@ use crate::error::{Error, Result};
 use crate::update::{ApplyContext, Update};
 use crate::workspace::{Found, Workspace, document_key, with_id_first};
 
+/// How many of the matching documents a write concerns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reach {
+    First,
+    All,
+}
+
+impl Reach {
+    pub(crate) fn documents_max(self) -> usize {
+        match self {
+            Reach::First => 1,
+            Reach::All => usize::MAX,
+        }
+    }
+}
+
 /// What becomes of a document that a write has found.
 #[derive(Debug)]
 pub(crate) enum Change<'a> {

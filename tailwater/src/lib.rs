@@ -42,5 +42,6 @@ pub use tailwater_matcher as matcher;
 pub use tailwater_oplog as oplog;
 pub use tailwater_oplog::{Durability, OpId, ReadConcern};
 pub use tailwater_storage::{
-    Documents, Error, InsertOutcome, Result, StoreOptions, WriteOutcome, limits, log_directory, update,
+    Documents, Error, ErrorCode, ErrorLabel, InsertOutcome, Result, StateDigest, StoreOptions, Transaction,
+    TransactionCollection, TransactionOptions, TransactionSession, WriteOutcome, limits, log_directory, update,
 };

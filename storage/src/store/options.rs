@@ -25,6 +25,9 @@ pub struct StoreOptions {
     pub checkpoint_bytes: u64,
     /// How often expired documents are looked for, if there is an index with `expireAfterSeconds`. Default 60 s.
     pub expire_interval: Duration,
+    /// How long a transaction may be open before it is aborted. Default one minute, as MongoDB's
+    /// `transactionLifetimeLimitSeconds`.
+    pub transaction_lifetime: Duration,
 }
 
 impl Default for StoreOptions {
@@ -36,6 +39,7 @@ impl Default for StoreOptions {
             overlay_bytes_max: 64 << 20,
             checkpoint_bytes: 64 << 20,
             expire_interval: Duration::from_secs(60),
+            transaction_lifetime: Duration::from_secs(60),
         }
     }
 }

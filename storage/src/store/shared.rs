@@ -30,6 +30,7 @@ use crate::expire::Pause;
 use crate::overlay::Generation;
 use crate::state::Layers;
 use crate::store::{Commit, StoreOptions};
+use crate::transaction::Transactions;
 
 /// Shared by the handles of a store and its threads.
 #[derive(Debug)]
@@ -61,6 +62,7 @@ pub(crate) struct Core {
     pub(super) completed: Mutex<HashSet<CollectionNumber>>,
     /// Where the thread sleeps that deletes expired documents.
     pub(crate) expiry: Pause,
+    pub(crate) transactions: Transactions,
 }
 
 /// The state that the holder of the commit lock works on; ahead of what readers see while it applies.
@@ -113,6 +115,7 @@ impl Core {
             forgotten: Mutex::default(),
             completed: Mutex::default(),
             expiry: Pause::default(),
+            transactions: Transactions::new(),
         })
     }
 
