@@ -49,7 +49,12 @@ pub mod update;
 mod workspace;
 mod write;
 
-pub use collection::{Collection, IndexOutcome, InsertOutcome, Validation, WriteOutcome};
+pub use collection::{
+    BulkWriteOptions, BulkWriteOutcome, Collection, CountOptions, DeleteOptions, FindOneAndDeleteOptions,
+    FindOneAndReplaceOptions, FindOneAndUpdateOptions, FindOptions, IndexOutcome, InsertManyOptions, InsertOutcome,
+    NamespacedWrite, ReplaceOptions, ReturnDocument, TypedCollection, TypedDocuments, UpdateModifications,
+    UpdateOptions, Validation, WriteError, WriteModel, WriteOutcome,
+};
 pub use digest::StateDigest;
 pub use error::{Error, ErrorCode, ErrorLabel, Result};
 pub use index::{ID_INDEX, INDEX_FIELDS_MAX, INDEXES_MAX, IndexModel};

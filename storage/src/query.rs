@@ -2,10 +2,12 @@
 //!
 //! - [`source`]: documents that a plan leads to;
 //! - [`candidates`]: those of them that match, sorted, skipped and limited;
+//! - [`distinct`]: the different values of a field;
 //! - [`explain`]: what was planned and what it took, as MongoDB shows it;
 //! - [`hint`]: an index named by whoever asks.
 
 mod candidates;
+mod distinct;
 mod explain;
 mod hint;
 mod source;
@@ -27,6 +29,7 @@ use crate::sort::SortPattern;
 pub(crate) use source::Source;
 
 pub(crate) use candidates::Candidates;
+pub(crate) use distinct::Distinct;
 pub use explain::ExplainOptions;
 pub use hint::Hint;
 
@@ -72,7 +75,7 @@ impl Query {
 
 /// The documents that match a filter. See [`Collection::find`](crate::Collection::find).
 #[derive(Debug)]
-pub struct Documents(pub(crate) Candidates);
+pub struct Documents(Candidates);
 
 impl Iterator for Documents {
     type Item = Result<RawDocumentBuf>;
@@ -83,6 +86,10 @@ impl Iterator for Documents {
 }
 
 impl Documents {
+    pub(crate) fn new(candidates: Candidates) -> Documents {
+        Documents(candidates)
+    }
+
     /// The documents decoded, for small results.
     ///
     /// # Errors
