@@ -306,6 +306,12 @@ pub enum Error {
     /// The filter does not parse.
     #[error("invalid filter: {0}")]
     Filter(#[from] ParseError),
+    /// The projection does not parse.
+    #[error("invalid projection: {0}")]
+    Projection(#[source] ParseError),
+    /// The projection cannot be computed for a document.
+    #[error("the projection cannot be computed: {0}")]
+    Project(#[source] EvaluateError),
     /// The filter has no answer for a document: whether it matches cannot be said.
     #[error("the filter cannot be evaluated: {0}")]
     Evaluate(#[from] EvaluateError),

@@ -13,3 +13,4 @@ mod positional;
 
 pub(crate) use direct::{Inserted, Writer};
 pub(crate) use modify::{Modification, Modified, Reach, id_key};
+pub(crate) use positional::Positions;

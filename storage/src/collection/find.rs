@@ -23,18 +23,20 @@ impl Collection {
         self.find_with(filter, &FindOptions::default())
     }
 
-    /// As [`Collection::find`], in an order, from a place on, up to a number, by a certain index.
+    /// As [`Collection::find`], in an order, from a place on, up to a number, by a certain index, and only parts of the documents.
     ///
     /// An order that no index has is made in memory when the first document is asked for.
     ///
     /// # Errors
     ///
-    /// As [`Collection::find`]; [`Error::InvalidSort`](crate::Error::InvalidSort), [`Error::BadHint`](crate::Error::BadHint);
-    /// of the items [`Error::SortMemoryExceeded`](crate::Error::SortMemoryExceeded) and
-    /// [`Error::SortParallelArrays`](crate::Error::SortParallelArrays), too.
+    /// As [`Collection::find`]; [`Error::InvalidSort`](crate::Error::InvalidSort), [`Error::BadHint`](crate::Error::BadHint),
+    /// [`Error::Projection`](crate::Error::Projection); of the items
+    /// [`Error::SortMemoryExceeded`](crate::Error::SortMemoryExceeded),
+    /// [`Error::SortParallelArrays`](crate::Error::SortParallelArrays) and [`Error::Project`](crate::Error::Project), too.
     pub fn find_with(&self, filter: &RawDocument, options: &FindOptions) -> Result<Documents> {
         let query = options.query(Expression::parse(filter)?)?;
-        Ok(Documents::new(self.candidates(query)?))
+        let projection = options.projection(filter)?;
+        Ok(Documents::new(self.candidates(query)?, projection))
     }
 
     /// As [`Collection::find`], with a filter that has been parsed.
@@ -43,7 +45,7 @@ impl Collection {
     ///
     /// [`Error::Engine`](crate::Error::Engine).
     pub fn find_matching(&self, filter: Expression) -> Result<Documents> {
-        Ok(Documents::new(self.candidates(Query::new(filter.into()))?))
+        Ok(Documents::new(self.candidates(Query::new(filter.into()))?, None))
     }
 
     /// The first document that matches, if any.

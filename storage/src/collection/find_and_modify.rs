@@ -94,6 +94,6 @@ impl Collection {
         if let Some(op_id) = modified.op_id {
             self.settle(op_id)?;
         }
-        modification.returned(modified)
+        Ok(modified.document)
     }
 }

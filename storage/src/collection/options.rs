@@ -1,10 +1,10 @@
 //! Options of operations, under the names of MongoDB's drivers (driver specifications: *CRUD API*).
 
-use bson::RawDocumentBuf;
+use bson::{RawDocument, RawDocumentBuf};
 use tailwater_matcher::Expression;
 
 use crate::error::Result;
-use crate::query::{Hint, Query};
+use crate::query::{Hint, Projection, Query};
 use crate::sort::SortPattern;
 
 /// Options of [`Collection::insert_many_with`](crate::Collection::insert_many_with).
@@ -39,6 +39,8 @@ impl Default for BulkWriteOptions {
 pub struct FindOptions {
     /// The order: `{field: 1 or -1, …}`.
     pub sort: Option<RawDocumentBuf>,
+    /// What to return of each document, `{field: 1, …}`; all of it when it is missing.
+    pub projection: Option<RawDocumentBuf>,
     /// Documents to pass over.
     pub skip: u64,
     /// Most documents to return; no limit when it is missing or 0.
@@ -48,6 +50,11 @@ pub struct FindOptions {
 }
 
 impl FindOptions {
+    pub(crate) fn projection(&self, filter: &RawDocument) -> Result<Option<Projection>> {
+        let projection = self.projection.as_deref();
+        projection.map(|projection| Projection::parse(projection, filter)).transpose()
+    }
+
     pub(crate) fn query(&self, filter: Expression) -> Result<Query> {
         let mut query = Query::new(filter.into());
         query.sort = self.sort.as_deref().map(SortPattern::parse).transpose()?.flatten();
@@ -135,6 +142,8 @@ pub struct FindOneAndUpdateOptions {
     pub upsert: bool,
     /// Which elements `$[identifier]` means.
     pub array_filters: Vec<RawDocumentBuf>,
+    /// What to return of it, `{field: 1, …}`; all when it is missing.
+    pub projection: Option<RawDocumentBuf>,
     /// Which index to use.
     pub hint: Option<Hint>,
     /// Whether the result may fail the collection's validator.
@@ -162,6 +171,8 @@ pub struct FindOneAndReplaceOptions {
     pub sort: Option<RawDocumentBuf>,
     /// Whether to insert the replacement when nothing matches.
     pub upsert: bool,
+    /// What to return of it, `{field: 1, …}`; all when it is missing.
+    pub projection: Option<RawDocumentBuf>,
     /// Which index to use.
     pub hint: Option<Hint>,
     /// Whether the result may fail the collection's validator.
@@ -184,6 +195,8 @@ impl FindOneAndReplaceOptions {
 pub struct FindOneAndDeleteOptions {
     /// In which order the first match is the first.
     pub sort: Option<RawDocumentBuf>,
+    /// What to return of it, `{field: 1, …}`; all when it is missing.
+    pub projection: Option<RawDocumentBuf>,
     /// Which index to use.
     pub hint: Option<Hint>,
 }

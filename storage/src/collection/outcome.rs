@@ -33,8 +33,8 @@ pub struct WriteOutcome {
 impl WriteOutcome {
     /// Counts what has become of one more document.
     pub(crate) fn add(&mut self, modified: Modified) {
-        self.matched += u64::from(modified.before.is_some());
-        self.modified += u64::from(modified.before.is_some() && modified.changed);
+        self.matched += u64::from(modified.matched);
+        self.modified += u64::from(modified.matched && modified.changed);
         self.upserted_id = modified.upserted_id.or(self.upserted_id.take());
         self.op_id = modified.op_id.or(self.op_id);
     }

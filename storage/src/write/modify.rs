@@ -15,10 +15,9 @@ use crate::collection::{
     ReturnDocument, UpdateModifications, UpdateOptions,
 };
 use crate::error::{Error, Result};
-use crate::query::{Candidates, Query};
+use crate::query::{Candidates, Projection, Query, project};
 use crate::reading::Reading;
 use crate::sort::SortPattern;
-use crate::state::Stored;
 use crate::update::{ApplyContext, Update};
 use crate::workspace::{Found, Workspace, document_key};
 
@@ -49,7 +48,24 @@ pub(crate) struct Modification {
     /// Where the update asks which element the filter has matched.
     positions: Option<Positions>,
     bypass_validation: bool,
-    returned: ReturnDocument,
+    /// Which version of the document is returned, and what of it; nothing when none is.
+    returned: Option<Returned>,
+}
+
+#[derive(Debug)]
+struct Returned {
+    version: ReturnDocument,
+    projection: Option<Projection>,
+}
+
+impl Returned {
+    fn new(version: ReturnDocument, projection: Option<&RawDocument>, filter: &RawDocument) -> Result<Option<Returned>> {
+        let projection = projection.map(|projection| Projection::parse(projection, filter));
+        Ok(Some(Returned {
+            version,
+            projection: projection.transpose()?,
+        }))
+    }
 }
 
 impl Modification {
@@ -118,7 +134,7 @@ impl Modification {
             upsert: None,
             positions: None,
             bypass_validation: false,
-            returned: ReturnDocument::Before,
+            returned: None,
         })
     }
 
@@ -133,7 +149,7 @@ impl Modification {
         options: &FindOneAndUpdateOptions,
     ) -> Result<Modification> {
         Ok(Modification {
-            returned: options.return_document,
+            returned: Returned::new(options.return_document, options.projection.as_deref(), filter)?,
             ..Modification::update(filter, Reach::First, update, &options.update())?
         })
     }
@@ -149,7 +165,7 @@ impl Modification {
         options: &FindOneAndReplaceOptions,
     ) -> Result<Modification> {
         Ok(Modification {
-            returned: options.return_document,
+            returned: Returned::new(options.return_document, options.projection.as_deref(), filter)?,
             ..Modification::replace(filter, replacement, &options.replace())?
         })
     }
@@ -162,6 +178,7 @@ impl Modification {
     pub(crate) fn find_one_and_delete(filter: &RawDocument, options: &FindOneAndDeleteOptions) -> Result<Modification> {
         let mut modification = Modification::new(filter, Reach::First, Change::Delete, options.sort.as_deref())?;
         modification.query.hint.clone_from(&options.hint);
+        modification.returned = Returned::new(ReturnDocument::Before, options.projection.as_deref(), filter)?;
         Ok(modification)
     }
 
@@ -211,14 +228,26 @@ impl Modification {
             Some(positions) => positions.of(found.document()?)?,
             None => None,
         };
-        let (key, before) = (found.key.clone(), found.stored.clone());
+        let kept = self.returned.as_ref().map(|returned| (returned, found.clone()));
         workspace.bypass_validation(self.bypass_validation);
         let changed = self.change.stage(workspace, info, found, position)?;
+        // Before anything is committed, so that a projection that fails changes nothing.
+        let document = match kept {
+            Some((returned, before)) => {
+                let stored = match returned.version {
+                    ReturnDocument::Before => Some(before.stored),
+                    ReturnDocument::After => workspace.reading().get(info.number, &before.key)?,
+                };
+                let projected = stored.map(|stored| project(returned.projection.as_ref(), stored));
+                projected.transpose()?
+            }
+            None => None,
+        };
         Ok(Modified {
-            before: Some(before),
-            after: self.after(workspace, info, &key)?,
-            upserted_id: None,
+            matched: true,
             changed,
+            document,
+            upserted_id: None,
             op_id: None,
         })
     }
@@ -248,48 +277,38 @@ impl Modification {
     ) -> Result<Modified> {
         workspace.bypass_validation(self.bypass_validation);
         let id = workspace.insert(info, document)?;
+        let document = match &self.returned {
+            Some(Returned {
+                version: ReturnDocument::After,
+                projection,
+            }) => {
+                let stored = workspace.reading().get(info.number, &id_key(&id)?)?;
+                let projected = stored.map(|stored| project(projection.as_ref(), stored));
+                projected.transpose()?
+            }
+            _ => None,
+        };
         Ok(Modified {
-            before: None,
-            after: self.after(workspace, info, &id_key(&id)?)?,
-            upserted_id: Some(id),
+            matched: false,
             changed: true,
+            document,
+            upserted_id: Some(id),
             op_id: None,
         })
-    }
-
-    /// A document as it is after, where that is asked for.
-    fn after(&self, workspace: &Workspace, info: &CollectionInfo, key: &[u8]) -> Result<Option<Stored>> {
-        match self.returned {
-            ReturnDocument::After => workspace.reading().get(info.number, key),
-            ReturnDocument::Before => Ok(None),
-        }
-    }
-
-    /// The version of a modified document that is asked for.
-    ///
-    /// # Errors
-    ///
-    /// The state's.
-    pub(crate) fn returned(&self, modified: Modified) -> Result<Option<RawDocumentBuf>> {
-        let stored = match self.returned {
-            ReturnDocument::Before => modified.before,
-            ReturnDocument::After => modified.after,
-        };
-        stored.map(Stored::into_document).transpose()
     }
 }
 
 /// What has become of one document.
 #[derive(Debug)]
 pub(crate) struct Modified {
-    /// The document that was found; nothing after an upsert that has inserted one.
-    pub(crate) before: Option<Stored>,
-    /// What it is now, if that is asked for.
-    after: Option<Stored>,
-    /// The `_id` of what an upsert has inserted.
-    pub(crate) upserted_id: Option<Bson>,
+    /// Whether it was found; otherwise an upsert has inserted it.
+    pub(crate) matched: bool,
     /// Whether anything has changed.
     pub(crate) changed: bool,
+    /// The version that is to be returned, projected.
+    pub(crate) document: Option<RawDocumentBuf>,
+    /// The `_id` of what an upsert has inserted.
+    pub(crate) upserted_id: Option<Bson>,
     /// The last entry, once there is one.
     pub(crate) op_id: Option<OpId>,
 }

@@ -91,11 +91,8 @@ impl TransactionCollection<'_> {
         self.transaction.run(|workspace| {
             let modification = modification()?;
             let mut first = None;
-            self.modify_each(workspace, &modification, |modified| first = Some(modified))?;
-            match first {
-                Some(modified) => modification.returned(modified),
-                None => Ok(None),
-            }
+            self.modify_each(workspace, &modification, |modified| first = modified.document)?;
+            Ok(first)
         })
     }
 }

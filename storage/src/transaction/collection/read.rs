@@ -29,7 +29,8 @@ impl TransactionCollection<'_> {
     pub fn find_with(&self, filter: &RawDocument, options: &FindOptions) -> Result<Documents> {
         self.transaction.run(|workspace| {
             let query = options.query(Expression::parse(filter)?)?;
-            Ok(Documents::new(self.candidates(workspace, query)?))
+            let projection = options.projection(filter)?;
+            Ok(Documents::new(self.candidates(workspace, query)?, projection))
         })
     }
 
@@ -51,7 +52,8 @@ impl TransactionCollection<'_> {
         self.transaction.run(|workspace| {
             let mut query = options.query(Expression::parse(filter)?)?;
             query.limit = Some(1);
-            Documents::new(self.candidates(workspace, query)?).next().transpose()
+            let candidates = self.candidates(workspace, query)?;
+            Documents::new(candidates, options.projection(filter)?).next().transpose()
         })
     }
 

@@ -25,8 +25,8 @@ impl TransactionCollection<'_> {
     /// Those of every write; [`Error::DuplicateKey`], [`Error::InvalidDocument`], [`Error::InvalidId`],
     /// [`Error::DocumentFailedValidation`].
     pub fn insert_one(&self, document: &RawDocument) -> Result<Bson> {
-        let now = self.now()?;
-        self.transaction.run(|workspace| self.insert(workspace, document, &now))
+        self.transaction
+            .run(|workspace| self.insert(workspace, document, &self.now()?))
     }
 
     /// Inserts documents; returns their `_id`s, in order.
@@ -35,13 +35,14 @@ impl TransactionCollection<'_> {
     ///
     /// As [`TransactionCollection::insert_one`], for the first document that cannot be inserted; [`Error::NoDocuments`].
     pub fn insert_many<'a>(&self, documents: impl IntoIterator<Item = &'a RawDocument>) -> Result<Vec<Bson>> {
+        // Before the transaction is locked: the iterator is the caller's code, which may use the transaction.
+        let documents: Vec<_> = documents.into_iter().collect();
         self.transaction.run(|workspace| {
-            let mut documents = documents.into_iter().peekable();
-            if documents.peek().is_none() {
+            if documents.is_empty() {
                 return Err(Error::NoDocuments);
             }
             let now = self.now()?;
-            let ids = documents.map(|document| self.insert(workspace, document, &now));
+            let ids = documents.into_iter().map(|document| self.insert(workspace, document, &now));
             ids.collect()
         })
     }
@@ -160,14 +161,14 @@ impl TransactionCollection<'_> {
     ///
     /// That of the write that fails; [`Error::NoWrites`].
     pub fn bulk_write(&self, models: impl IntoIterator<Item = WriteModel>) -> Result<BulkWriteOutcome> {
+        let models: Vec<_> = models.into_iter().collect();
         self.transaction.run(|workspace| {
-            let mut models = models.into_iter().enumerate().peekable();
-            if models.peek().is_none() {
+            if models.is_empty() {
                 return Err(Error::NoWrites);
             }
             let now = self.now()?;
             let mut outcome = BulkWriteOutcome::default();
-            for (index, model) in models {
+            for (index, model) in models.iter().enumerate() {
                 match model.prepare()? {
                     Prepared::Insert(document) => {
                         outcome.add_insert(index, self.insert(workspace, document, &now)?);
