@@ -42,6 +42,9 @@ pub use tailwater_matcher as matcher;
 pub use tailwater_oplog as oplog;
 pub use tailwater_oplog::{Durability, OpId, ReadConcern};
 pub use tailwater_storage::{
-    Documents, Error, ErrorCode, ErrorLabel, InsertOutcome, Result, StateDigest, StoreOptions, Transaction,
-    TransactionCollection, TransactionOptions, TransactionSession, WriteOutcome, limits, log_directory, update,
+    BulkWriteOptions, BulkWriteOutcome, CountOptions, DeleteOptions, Documents, Error, ErrorCode, ErrorLabel,
+    FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions, FindOptions, Hint, InsertManyOptions,
+    InsertOutcome, NamespacedWrite, ReplaceOptions, Result, ReturnDocument, StateDigest, StoreOptions, Transaction,
+    TransactionCollection, TransactionOptions, TransactionSession, TypedCollection, TypedDocuments,
+    UpdateModifications, UpdateOptions, WriteError, WriteModel, WriteOutcome, limits, log_directory, update,
 };

@@ -92,7 +92,7 @@ impl<T: Serialize> TypedCollection<T> {
     ///
     /// As there; [`Error::Serialize`].
     pub fn insert_one(&self, value: &T) -> Result<InsertOutcome> {
-        self.raw.insert_one(&*to_document(value)?)
+        self.raw.insert_one(&to_document(value)?)
     }
 
     /// As [`Collection::insert_many`]. Nothing is inserted unless all values become documents.
@@ -144,7 +144,7 @@ impl<T: Serialize> TypedCollection<T> {
         replacement: &T,
         options: &ReplaceOptions,
     ) -> Result<WriteOutcome> {
-        self.raw.replace_one_with(filter, &*to_document(replacement)?, options)
+        self.raw.replace_one_with(filter, &to_document(replacement)?, options)
     }
 }
 

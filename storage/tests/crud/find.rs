@@ -129,3 +129,43 @@ fn a_hint_names_the_index_to_use_or_is_refused() {
     let refused = town.people.count_with(&rawdoc! {}, &count).unwrap_err();
     assert!(matches!(refused, Error::BadHint { .. }), "{refused:?}");
 }
+
+#[test]
+fn a_projection_says_what_is_returned() {
+    let town = Town::with(&[
+        rawdoc! { "_id": 1, "name": "Ada", "age": 36, "marks": [70, 87, 90] },
+        rawdoc! { "_id": 2, "name": "Bo", "age": 7, "marks": [90, 88] },
+    ]);
+    for (filter, projection, expected) in [
+        (rawdoc! {}, rawdoc! { "name": 1 }, vec![rawdoc! { "_id": 1, "name": "Ada" }, rawdoc! { "_id": 2, "name": "Bo" }]),
+        (rawdoc! { "_id": 2 }, rawdoc! { "_id": 0, "marks": 0 }, vec![rawdoc! { "name": "Bo", "age": 7 }]),
+        (rawdoc! { "_id": 1 }, rawdoc! { "_id": 0, "marks": { "$slice": -1 }, "name": 1 }, vec![rawdoc! { "name": "Ada", "marks": [90] }]),
+        // The element that the filter has matched.
+        (
+            rawdoc! { "marks": { "$gte": 85 } },
+            rawdoc! { "_id": 0, "marks.$": 1 },
+            vec![rawdoc! { "marks": [87] }, rawdoc! { "marks": [90] }],
+        ),
+    ] {
+        let options = FindOptions {
+            projection: Some(projection),
+            sort: Some(rawdoc! { "_id": 1 }),
+            ..FindOptions::default()
+        };
+        let found = town.people.find_with(&filter, &options).unwrap();
+        assert_eq!(found.collect::<Result<Vec<_>, _>>().unwrap(), expected, "{options:?}");
+    }
+    let mixed = FindOptions {
+        projection: Some(rawdoc! { "name": 1, "age": 0 }),
+        ..FindOptions::default()
+    };
+    let refused = town.people.find_with(&rawdoc! {}, &mixed).unwrap_err();
+    assert!(matches!(refused, Error::Projection(_)), "{refused:?}");
+    let failing = FindOptions {
+        projection: Some(rawdoc! { "half": { "$divide": ["$age", "$name"] } }),
+        ..FindOptions::default()
+    };
+    let mut found = town.people.find_with(&rawdoc! {}, &failing).unwrap();
+    assert!(matches!(found.next(), Some(Err(Error::Project(_)))));
+    assert!(found.next().is_none(), "after an error there are no more");
+}

@@ -110,3 +110,21 @@ fn a_queue_gives_each_job_to_one_worker_in_order() {
     assert_eq!(taken.iter().map(Vec::len).sum::<usize>(), 200);
     assert_eq!(taken.concat().into_iter().collect::<BTreeSet<_>>().len(), 200);
 }
+
+#[test]
+fn what_is_returned_is_projected_and_a_projection_that_fails_changes_nothing() {
+    let town = Town::numbered(0..1);
+    let inc = rawdoc! { "$inc": { "n": 1 } };
+    let with = |projection| FindOneAndUpdateOptions {
+        projection: Some(projection),
+        return_document: ReturnDocument::After,
+        ..FindOneAndUpdateOptions::default()
+    };
+    let only = with(rawdoc! { "_id": 0, "n": 1 });
+    let after = town.people.find_one_and_update_with(&rawdoc! {}, &inc, &only).unwrap();
+    assert_eq!(after, Some(rawdoc! { "n": 1 }));
+    let failing = with(rawdoc! { "n": { "$divide": ["$n", 0] } });
+    let refused = town.people.find_one_and_update_with(&rawdoc! {}, &inc, &failing);
+    assert!(matches!(refused, Err(Error::Project(_))), "{refused:?}");
+    assert_eq!(town.all(), [rawdoc! { "_id": 0, "n": 1 }]);
+}
