@@ -30,7 +30,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..FindOptions::default()
     };
     let names = people.find_with(&rawdoc! {}, &most_frequent)?;
-    let names = names.map(|person| Ok(person?.name)).collect::<tailwater::Result<Vec<_>>>()?;
+    let names = names
+        .map(|person| Ok(person?.name))
+        .collect::<tailwater::Result<Vec<_>>>()?;
     assert_eq!(names, ["Bo", "Cy"]);
 
     // Found and changed at once: nobody else comes in between.
@@ -49,6 +51,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     people.update_one_with(&rawdoc! { "_id": 4, "name": "Di" }, &visit, &upsert)?;
     assert_eq!(people.find_one(&rawdoc! { "_id": 4 })?, Some(person(4, "Di", 1)));
-    println!("{} people, most often here: {}", people.count(&rawdoc! {})?, names.join(", "));
+    println!(
+        "{} people, most often here: {}",
+        people.count(&rawdoc! {})?,
+        names.join(", ")
+    );
     Ok(())
 }

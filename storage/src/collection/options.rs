@@ -52,7 +52,9 @@ pub struct FindOptions {
 impl FindOptions {
     pub(crate) fn projection(&self, filter: &RawDocument) -> Result<Option<Projection>> {
         let projection = self.projection.as_deref();
-        projection.map(|projection| Projection::parse(projection, filter)).transpose()
+        projection
+            .map(|projection| Projection::parse(projection, filter))
+            .transpose()
     }
 
     pub(crate) fn query(&self, filter: Expression) -> Result<Query> {

@@ -59,7 +59,11 @@ struct Returned {
 }
 
 impl Returned {
-    fn new(version: ReturnDocument, projection: Option<&RawDocument>, filter: &RawDocument) -> Result<Option<Returned>> {
+    fn new(
+        version: ReturnDocument,
+        projection: Option<&RawDocument>,
+        filter: &RawDocument,
+    ) -> Result<Option<Returned>> {
         let projection = projection.map(|projection| Projection::parse(projection, filter));
         Ok(Some(Returned {
             version,

@@ -137,9 +137,21 @@ fn a_projection_says_what_is_returned() {
         rawdoc! { "_id": 2, "name": "Bo", "age": 7, "marks": [90, 88] },
     ]);
     for (filter, projection, expected) in [
-        (rawdoc! {}, rawdoc! { "name": 1 }, vec![rawdoc! { "_id": 1, "name": "Ada" }, rawdoc! { "_id": 2, "name": "Bo" }]),
-        (rawdoc! { "_id": 2 }, rawdoc! { "_id": 0, "marks": 0 }, vec![rawdoc! { "name": "Bo", "age": 7 }]),
-        (rawdoc! { "_id": 1 }, rawdoc! { "_id": 0, "marks": { "$slice": -1 }, "name": 1 }, vec![rawdoc! { "name": "Ada", "marks": [90] }]),
+        (
+            rawdoc! {},
+            rawdoc! { "name": 1 },
+            vec![rawdoc! { "_id": 1, "name": "Ada" }, rawdoc! { "_id": 2, "name": "Bo" }],
+        ),
+        (
+            rawdoc! { "_id": 2 },
+            rawdoc! { "_id": 0, "marks": 0 },
+            vec![rawdoc! { "name": "Bo", "age": 7 }],
+        ),
+        (
+            rawdoc! { "_id": 1 },
+            rawdoc! { "_id": 0, "marks": { "$slice": -1 }, "name": 1 },
+            vec![rawdoc! { "name": "Ada", "marks": [90] }],
+        ),
         // The element that the filter has matched.
         (
             rawdoc! { "marks": { "$gte": 85 } },

@@ -53,7 +53,9 @@ impl TransactionCollection<'_> {
             let mut query = options.query(Expression::parse(filter)?)?;
             query.limit = Some(1);
             let candidates = self.candidates(workspace, query)?;
-            Documents::new(candidates, options.projection(filter)?).next().transpose()
+            Documents::new(candidates, options.projection(filter)?)
+                .next()
+                .transpose()
         })
     }
 

@@ -42,7 +42,9 @@ impl TransactionCollection<'_> {
                 return Err(Error::NoDocuments);
             }
             let now = self.now()?;
-            let ids = documents.into_iter().map(|document| self.insert(workspace, document, &now));
+            let ids = documents
+                .into_iter()
+                .map(|document| self.insert(workspace, document, &now));
             ids.collect()
         })
     }
