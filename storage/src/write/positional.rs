@@ -11,7 +11,7 @@
 
 use bson::raw::{CString, RawArray, RawArrayBuf, RawBsonRef};
 use bson::{RawDocument, RawDocumentBuf};
-use tailwater_matcher::{EXPRESSION_DEPTH_MAX, Expression};
+use tailwater_matcher::{DEPTH_MAX, Expression};
 
 use crate::error::Result;
 
@@ -51,7 +51,7 @@ impl Node {
     /// Recurses along `$and` and `$or`, no deeper than filters may nest.
     fn parse(filter: &RawDocument, depth: usize) -> Result<Node> {
         let mut nodes = Vec::new();
-        let is_deep = depth > 2 * EXPRESSION_DEPTH_MAX;
+        let is_deep = depth > DEPTH_MAX;
         for (name, value) in filter.iter().flatten().filter(|_| !is_deep) {
             match (name.as_str(), value) {
                 ("$and", RawBsonRef::Array(clauses)) => {
