@@ -83,6 +83,9 @@ fn exit_of_store(error: &tailwater::Error) -> Exit {
         E::Log(error) => exit_of_log(error),
         // What stopped it half way decides.
         E::InsertMany { source, .. } | E::ChangeMany { source, .. } => exit_of_store(source),
+        E::BulkWrite { errors, .. } => errors
+            .first()
+            .map_or(Exit::Failure, |first| exit_of_store(&first.error)),
         E::Directory { .. }
         | E::ForeignState { .. }
         | E::StateDiverged { .. }

@@ -14,6 +14,7 @@ use tailwater_oplog as oplog;
 use tailwater_oplog::{LogId, OpId};
 
 use crate::catalog::CollectionInfo;
+use crate::collection::{BulkWriteOutcome, WriteError};
 use crate::engine::EngineError;
 use crate::index::{ID_INDEX, IndexDefinition, keys};
 use crate::update::UpdateError;
@@ -237,6 +238,51 @@ pub enum Error {
         /// Why.
         source: Box<Error>,
     },
+    /// A bulk write without writes.
+    #[error("there is nothing to write: name at least one write")]
+    NoWrites,
+    /// Some of several writes failed; an ordered one has not tried those after the first that failed.
+    #[error("{} of the writes failed, first the one with index {}", errors.len(), first_of(errors))]
+    BulkWrite {
+        /// Which failed and why, in order; one at least.
+        errors: Vec<WriteError>,
+        /// What the others have done, as durably as asked.
+        outcome: Box<BulkWriteOutcome>,
+    },
+    /// A field whose values were asked for and that cannot be.
+    #[error("invalid field {field:?}: {what}")]
+    InvalidField {
+        /// The field.
+        field: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The different values of a field take more room than a document may. MongoDB's code 17217.
+    #[error(
+        "the different values have more than {bytes_max} bytes: take a narrower filter, or find the documents themselves"
+    )]
+    DistinctTooLarge {
+        /// Most bytes there may be.
+        bytes_max: usize,
+    },
+    /// A value of a program's own type does not become a document.
+    #[error("a {type_name} does not become a document: {source}")]
+    Serialize {
+        /// The type.
+        type_name: &'static str,
+        /// What serde said.
+        source: Arc<bson::error::Error>,
+    },
+    /// A document does not become a value of a program's own type.
+    #[error("the document with _id {id} does not become a {type_name}: {source}")]
+    Deserialize {
+        /// The type.
+        type_name: &'static str,
+        /// The document's `_id`.
+        id: Box<bson::Bson>,
+        /// What serde said.
+        source: Arc<bson::error::Error>,
+    },
     /// A database or collection name that is not allowed.
     #[error("invalid name {name:?}: {what}")]
     InvalidName {
@@ -254,7 +300,7 @@ pub enum Error {
         /// What it is.
         what: &'static str,
     },
-    /// A replacement with another `_id`, or one with operators.
+    /// A replacement with operators.
     #[error("invalid replacement: {what}")]
     InvalidReplacement {
         /// What is wrong with it.
@@ -263,6 +309,12 @@ pub enum Error {
     /// The filter does not parse.
     #[error("invalid filter: {0}")]
     Filter(#[from] ParseError),
+    /// The projection does not parse.
+    #[error("invalid projection: {0}")]
+    Projection(#[source] ParseError),
+    /// The projection cannot be computed for a document.
+    #[error("the projection cannot be computed: {0}")]
+    Project(#[source] EvaluateError),
     /// The filter has no answer for a document: whether it matches cannot be said.
     #[error("the filter cannot be evaluated: {0}")]
     Evaluate(#[from] EvaluateError),
@@ -368,6 +420,11 @@ impl Error {
 /// A document as messages show it.
 pub(crate) fn text(document: &RawDocument) -> String {
     bson::Document::try_from(document).map_or_else(|error| error.to_string(), |document| document.to_string())
+}
+
+fn first_of(errors: &[WriteError]) -> String {
+    let first = errors.first();
+    first.map_or_else(String::new, |first| format!("{}: {}", first.index, first.error))
 }
 
 impl From<EngineError> for Error {

@@ -54,7 +54,12 @@ pub use backup::{
     BackupError, BackupOptions, BackupOutcome, BackupProgress, RestoreOptions, RestoreOutcome, RestorePoint,
     backup_log, restore,
 };
-pub use collection::{Collection, IndexOutcome, InsertOutcome, Validation, WriteOutcome};
+pub use collection::{
+    BulkWriteOptions, BulkWriteOutcome, Collection, CountOptions, DeleteOptions, FindOneAndDeleteOptions,
+    FindOneAndReplaceOptions, FindOneAndUpdateOptions, FindOptions, IndexOutcome, InsertManyOptions, InsertOutcome,
+    NamespacedWrite, ReplaceOptions, ReturnDocument, TypedCollection, TypedDocuments, UpdateModifications,
+    UpdateOptions, Validation, WriteError, WriteModel, WriteOutcome,
+};
 pub use digest::StateDigest;
 pub use error::{Error, ErrorCode, ErrorLabel, Result};
 pub use index::{ID_INDEX, INDEX_FIELDS_MAX, INDEXES_MAX, IndexModel};

@@ -2,24 +2,27 @@
 //!
 //! - [`source`]: documents that a plan leads to;
 //! - [`candidates`]: those of them that match, sorted, skipped and limited;
+//! - [`distinct`]: the different values of a field;
+//! - [`documents`], [`projection`]: what is returned of them;
 //! - [`explain`]: what was planned and what it took, as MongoDB shows it;
 //! - [`hint`]: an index named by whoever asks.
 
 mod candidates;
+mod distinct;
+mod documents;
 mod explain;
 mod hint;
+mod projection;
 mod source;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use bson::{Document, RawDocumentBuf};
 use tailwater_matcher::Expression;
-use tailwater_oplog::OpId;
 
 use crate::catalog::Namespace;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::Plan;
 use crate::reading::Reading;
 use crate::sort::SortPattern;
@@ -27,8 +30,11 @@ use crate::sort::SortPattern;
 pub(crate) use source::Source;
 
 pub(crate) use candidates::Candidates;
+pub(crate) use distinct::Distinct;
+pub use documents::Documents;
 pub use explain::ExplainOptions;
 pub use hint::Hint;
+pub(crate) use projection::{Projection, project};
 
 /// What is asked of a collection.
 #[derive(Clone, Debug)]
@@ -67,34 +73,5 @@ impl Query {
         let source = Source::new(reading, &info, &plan);
         let sorted = plan.sorted;
         Ok(Candidates::of(self, source, sorted))
-    }
-}
-
-/// The documents that match a filter. See [`Collection::find`](crate::Collection::find).
-#[derive(Debug)]
-pub struct Documents(pub(crate) Candidates);
-
-impl Iterator for Documents {
-    type Item = Result<RawDocumentBuf>;
-
-    fn next(&mut self) -> Option<Result<RawDocumentBuf>> {
-        Some(self.0.next()?.and_then(|found| found.stored.into_document()))
-    }
-}
-
-impl Documents {
-    /// The documents decoded, for small results.
-    ///
-    /// # Errors
-    ///
-    /// Those of the items.
-    pub fn into_documents(self) -> Result<Vec<Document>> {
-        self.map(|document| {
-            Document::try_from(document?.as_ref()).map_err(|_| Error::Inconsistent {
-                op_id: OpId::ZERO,
-                what: "a stored document is malformed",
-            })
-        })
-        .collect()
     }
 }

@@ -238,6 +238,15 @@ impl Update {
         }
     }
 
+    /// Whether it asks which array element the query matched: whether a path of it has a `$`.
+    #[must_use]
+    pub fn is_positional(&self) -> bool {
+        match self {
+            Update::Operators(operators) => operators.is_positional(),
+            Update::Replacement(_) | Update::Pipeline(_) => false,
+        }
+    }
+
     /// Applies the update to a stored document; `None` if that changes nothing.
     ///
     /// # Errors

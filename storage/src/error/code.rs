@@ -1,6 +1,6 @@
 //! MongoDB's numbers and names for errors (manual: *Error Codes*), for programs that look at those.
 
-use tailwater_matcher::ValidateErrorKind;
+use tailwater_matcher::{EvaluateError, EvaluateErrorKind, ValidateErrorKind};
 
 use super::Error;
 
@@ -22,6 +22,24 @@ macro_rules! codes {
                     $(ErrorCode::$name => stringify!($name),)*
                 }
             }
+
+            /// The code with that number, if it is here.
+            #[must_use]
+            pub fn from_number(number: i32) -> Option<ErrorCode> {
+                match number {
+                    $($number => Some(ErrorCode::$name),)*
+                    _ => None,
+                }
+            }
+
+            /// The code with that name, if it is here.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<ErrorCode> {
+                match name {
+                    $(stringify!($name) => Some(ErrorCode::$name),)*
+                    _ => None,
+                }
+            }
         }
     };
 }
@@ -29,20 +47,38 @@ macro_rules! codes {
 codes! {
     /// A value that cannot be there.
     BadValue = 2,
-    /// A list has too few or too many members.
-    InvalidLength = 16,
+    /// A query, an update or an option does not parse.
+    FailedToParse = 9,
+    /// A value of another type than there must be.
+    TypeMismatch = 14,
     /// Something nests too deep.
     Overflow = 15,
+    /// A list has too few or too many members.
+    InvalidLength = 16,
     /// Bytes are no BSON.
     InvalidBSON = 22,
     /// There is no such collection.
     NamespaceNotFound = 26,
     /// There is no such index.
     IndexNotFound = 27,
+    /// A path leads through something that has no fields.
+    PathNotViable = 28,
+    /// An index so far behind the end of an array that the gap is not filled.
+    CannotBackfillArray = 34,
+    /// Two parts of an update change one field.
+    ConflictingUpdateOperators = 40,
     /// There is such a collection already.
     NamespaceExists = 48,
+    /// A field's name begins with a dollar sign where it must not.
+    DollarPrefixedFieldName = 52,
     /// An `_id` of a type that cannot be one.
     InvalidIdField = 53,
+    /// An upsert's filter gives a field two values.
+    NotSingleValueField = 54,
+    /// A component of a path is empty.
+    EmptyFieldName = 56,
+    /// A field that never changes.
+    ImmutableField = 66,
     /// An index that cannot be.
     CannotCreateIndex = 67,
     /// Options that cannot be.
@@ -57,20 +93,36 @@ codes! {
     WriteConflict = 112,
     /// A document does not match its collection's validator.
     DocumentValidationFailure = 121,
+    /// An operation takes more memory than it may.
+    ExceededMemoryLimit = 146,
+    /// An operator that pipelines do not have.
+    InvalidPipelineOperator = 168,
     /// Two fields of an index reach arrays.
     CannotIndexParallelArrays = 171,
+    /// Something that is not there yet.
+    NotImplemented = 238,
+    /// A value cannot be converted to the type asked for.
+    ConversionFailure = 241,
     /// The transaction has ended.
     NoSuchTransaction = 251,
     /// The transaction does not fit into the log.
     TransactionTooLarge = 257,
     /// Something that a transaction cannot do.
     OperationNotSupportedInTransaction = 263,
+    /// The build of an index has been given up.
+    IndexBuildAborted = 276,
     /// The transaction is too old.
     TransactionExceededLifetimeLimitSeconds = 290,
+    /// A query takes more memory than it may, and must not use the disk.
+    QueryExceededMemoryLimitNoDiskUseAllowed = 292,
     /// A document is too large.
     BSONObjectTooLarge = 10334,
     /// A key that must be unique is there already.
     DuplicateKey = 11000,
+    /// The different values of a field are too large for one answer.
+    Location17217 = 17217,
+    /// A key in an index is too long.
+    KeyTooLong = 17280,
 }
 
 impl ErrorCode {
@@ -88,7 +140,9 @@ impl std::fmt::Display for ErrorCode {
 }
 
 impl Error {
-    /// MongoDB's code for it. Errors of the disk, the log and the state's engine have none.
+    /// MongoDB's code for it; that of the first error where there are several. Errors of the disk, the log, the state's engine
+    /// and of a program's own types have none; neither have those for which MongoDB has a number without a name, which the
+    /// error's source tells.
     #[must_use]
     pub fn code(&self) -> Option<ErrorCode> {
         Some(match self {
@@ -100,7 +154,7 @@ impl Error {
             Error::IndexConflict { .. } => ErrorCode::IndexOptionsConflict,
             Error::NoSuchIndex { .. } => ErrorCode::IndexNotFound,
             Error::InvalidOptions { .. } => ErrorCode::InvalidOptions,
-            Error::NoDocuments => ErrorCode::InvalidLength,
+            Error::NoDocuments | Error::NoWrites => ErrorCode::InvalidLength,
             Error::InsertMany { source, .. } | Error::ChangeMany { source, .. } => return source.code(),
             Error::InvalidName { .. } => ErrorCode::InvalidNamespace,
             Error::InvalidDocument(error) => match error.kind {
@@ -109,7 +163,16 @@ impl Error {
                 _ => ErrorCode::InvalidBSON,
             },
             Error::InvalidId { .. } => ErrorCode::InvalidIdField,
-            Error::Filter(_) => ErrorCode::BadValue,
+            Error::Filter(error) | Error::Projection(error) => return ErrorCode::from_name(&error.code_name()),
+            Error::Evaluate(error) | Error::Project(error) => return of_evaluation(error),
+            Error::Update(error) => return ErrorCode::from_number(error.code()),
+            Error::InvalidReplacement { .. } | Error::InvalidField { .. } => ErrorCode::BadValue,
+            Error::BadHint { .. } | Error::InvalidSort { .. } | Error::SortParallelArrays { .. } => ErrorCode::BadValue,
+            Error::SortMemoryExceeded { .. } => ErrorCode::QueryExceededMemoryLimitNoDiskUseAllowed,
+            Error::DistinctTooLarge { .. } => ErrorCode::Location17217,
+            Error::IndexKeyTooLong { .. } => ErrorCode::KeyTooLong,
+            Error::IndexBuildAborted { .. } => ErrorCode::IndexBuildAborted,
+            Error::BulkWrite { errors, .. } => return errors.first()?.code(),
             Error::NoSuchCollection { .. } => ErrorCode::NamespaceNotFound,
             Error::CollectionExists { .. } => ErrorCode::NamespaceExists,
             Error::WriteConflict { .. } => ErrorCode::WriteConflict,
@@ -119,6 +182,13 @@ impl Error {
             Error::OperationNotSupportedInTransaction { .. } => ErrorCode::OperationNotSupportedInTransaction,
             _ => return None,
         })
+    }
+}
+
+fn of_evaluation(error: &EvaluateError) -> Option<ErrorCode> {
+    match error.kind() {
+        EvaluateErrorKind::Aggregation(error) => ErrorCode::from_number(error.code()),
+        _ => None,
     }
 }
 

@@ -64,6 +64,20 @@ impl Candidates {
         self.source.examined
     }
 
+    /// How many there are, counted to the end.
+    ///
+    /// # Errors
+    ///
+    /// Those of the items.
+    pub(crate) fn count_all(self) -> Result<u64> {
+        let mut count = 0;
+        for found in self {
+            found?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
     fn next_match(&mut self) -> Result<Option<Found>> {
         while let Some(found) = self.source.next()? {
             if self.filter.matches(found.document()?)? {

@@ -71,6 +71,12 @@ impl Operators {
         Ok(operators)
     }
 
+    /// Whether a path has a `$`.
+    pub(super) fn is_positional(&self) -> bool {
+        let mut components = self.steps.iter().flat_map(Step::paths).flat_map(|path| path.split('.'));
+        components.any(|component| matches!(Positional::of(component), Some(Positional::Matched)))
+    }
+
     /// Applies the operators to a stored document; `None` if that changes nothing.
     pub(super) fn apply(&self, document: &RawDocument, context: &ApplyContext) -> Result<Option<Applied>, UpdateError> {
         let mut edit = Edit::recording(context);

@@ -1,0 +1,204 @@
+//! Options of operations, under the names of MongoDB's drivers (driver specifications: *CRUD API*).
+
+use bson::{RawDocument, RawDocumentBuf};
+use tailwater_matcher::Expression;
+
+use crate::error::Result;
+use crate::query::{Hint, Projection, Query};
+use crate::sort::SortPattern;
+
+/// Options of [`Collection::insert_many_with`](crate::Collection::insert_many_with).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InsertManyOptions {
+    /// Whether the first document that is refused ends the insert. Otherwise the others are inserted all the same, and all
+    /// that were refused are told. Default true.
+    pub ordered: bool,
+}
+
+impl Default for InsertManyOptions {
+    fn default() -> InsertManyOptions {
+        InsertManyOptions { ordered: true }
+    }
+}
+
+/// Options of [`Collection::bulk_write_with`](crate::Collection::bulk_write_with).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BulkWriteOptions {
+    /// Whether the first write that fails ends it. Otherwise the others are carried out all the same. Default true.
+    pub ordered: bool,
+}
+
+impl Default for BulkWriteOptions {
+    fn default() -> BulkWriteOptions {
+        BulkWriteOptions { ordered: true }
+    }
+}
+
+/// Options of [`Collection::find_with`](crate::Collection::find_with).
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct FindOptions {
+    /// The order: `{field: 1 or -1, …}`.
+    pub sort: Option<RawDocumentBuf>,
+    /// What to return of each document, `{field: 1, …}`; all of it when it is missing.
+    pub projection: Option<RawDocumentBuf>,
+    /// Documents to pass over.
+    pub skip: u64,
+    /// Most documents to return; no limit when it is missing or 0.
+    pub limit: Option<u64>,
+    /// Which index to use.
+    pub hint: Option<Hint>,
+}
+
+impl FindOptions {
+    pub(crate) fn projection(&self, filter: &RawDocument) -> Result<Option<Projection>> {
+        let projection = self.projection.as_deref();
+        projection
+            .map(|projection| Projection::parse(projection, filter))
+            .transpose()
+    }
+
+    pub(crate) fn query(&self, filter: Expression) -> Result<Query> {
+        let mut query = Query::new(filter.into());
+        query.sort = self.sort.as_deref().map(SortPattern::parse).transpose()?.flatten();
+        query.skip = self.skip;
+        query.limit = self.limit.filter(|limit| *limit > 0);
+        query.hint.clone_from(&self.hint);
+        Ok(query)
+    }
+}
+
+/// Options of [`Collection::count_with`](crate::Collection::count_with).
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct CountOptions {
+    /// Documents to pass over before counting.
+    pub skip: u64,
+    /// Where to stop counting; no limit when it is missing or 0.
+    pub limit: Option<u64>,
+    /// Which index to use.
+    pub hint: Option<Hint>,
+}
+
+impl CountOptions {
+    pub(crate) fn query(&self, filter: Expression) -> Query {
+        let mut query = Query::new(filter.into());
+        query.skip = self.skip;
+        query.limit = self.limit.filter(|limit| *limit > 0);
+        query.hint.clone_from(&self.hint);
+        query
+    }
+}
+
+/// Options of updates.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct UpdateOptions {
+    /// Whether to insert a document when none matches: what the filter says by equalities, with the update applied.
+    pub upsert: bool,
+    /// Which elements `$[identifier]` means: `[{"identifier.field": condition}, …]`.
+    pub array_filters: Vec<RawDocumentBuf>,
+    /// In which order the first match is the first. An update of many documents has none.
+    pub sort: Option<RawDocumentBuf>,
+    /// Which index to use.
+    pub hint: Option<Hint>,
+    /// Whether the result may fail the collection's validator.
+    pub bypass_document_validation: bool,
+}
+
+/// Options of replacements.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct ReplaceOptions {
+    /// Whether to insert the replacement when nothing matches, with the `_id` of the filter if that names one.
+    pub upsert: bool,
+    /// In which order the first match is the first.
+    pub sort: Option<RawDocumentBuf>,
+    /// Which index to use.
+    pub hint: Option<Hint>,
+    /// Whether the result may fail the collection's validator.
+    pub bypass_document_validation: bool,
+}
+
+/// Options of deletions.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct DeleteOptions {
+    /// Which index to use.
+    pub hint: Option<Hint>,
+}
+
+/// Which version of a document to return that is found and changed at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ReturnDocument {
+    /// As it was before; nothing after an upsert that has inserted it.
+    #[default]
+    Before,
+    /// As it is after.
+    After,
+}
+
+/// Options of [`Collection::find_one_and_update_with`](crate::Collection::find_one_and_update_with).
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct FindOneAndUpdateOptions {
+    /// Which version to return.
+    pub return_document: ReturnDocument,
+    /// In which order the first match is the first.
+    pub sort: Option<RawDocumentBuf>,
+    /// Whether to insert a document when none matches.
+    pub upsert: bool,
+    /// Which elements `$[identifier]` means.
+    pub array_filters: Vec<RawDocumentBuf>,
+    /// What to return of it, `{field: 1, …}`; all when it is missing.
+    pub projection: Option<RawDocumentBuf>,
+    /// Which index to use.
+    pub hint: Option<Hint>,
+    /// Whether the result may fail the collection's validator.
+    pub bypass_document_validation: bool,
+}
+
+impl FindOneAndUpdateOptions {
+    pub(crate) fn update(&self) -> UpdateOptions {
+        UpdateOptions {
+            upsert: self.upsert,
+            array_filters: self.array_filters.clone(),
+            sort: self.sort.clone(),
+            hint: self.hint.clone(),
+            bypass_document_validation: self.bypass_document_validation,
+        }
+    }
+}
+
+/// Options of [`Collection::find_one_and_replace_with`](crate::Collection::find_one_and_replace_with).
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct FindOneAndReplaceOptions {
+    /// Which version to return.
+    pub return_document: ReturnDocument,
+    /// In which order the first match is the first.
+    pub sort: Option<RawDocumentBuf>,
+    /// Whether to insert the replacement when nothing matches.
+    pub upsert: bool,
+    /// What to return of it, `{field: 1, …}`; all when it is missing.
+    pub projection: Option<RawDocumentBuf>,
+    /// Which index to use.
+    pub hint: Option<Hint>,
+    /// Whether the result may fail the collection's validator.
+    pub bypass_document_validation: bool,
+}
+
+impl FindOneAndReplaceOptions {
+    pub(crate) fn replace(&self) -> ReplaceOptions {
+        ReplaceOptions {
+            upsert: self.upsert,
+            sort: self.sort.clone(),
+            hint: self.hint.clone(),
+            bypass_document_validation: self.bypass_document_validation,
+        }
+    }
+}
+
+/// Options of [`Collection::find_one_and_delete_with`](crate::Collection::find_one_and_delete_with).
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct FindOneAndDeleteOptions {
+    /// In which order the first match is the first.
+    pub sort: Option<RawDocumentBuf>,
+    /// What to return of it, `{field: 1, …}`; all when it is missing.
+    pub projection: Option<RawDocumentBuf>,
+    /// Which index to use.
+    pub hint: Option<Hint>,
+}

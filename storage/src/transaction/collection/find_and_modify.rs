@@ -1,0 +1,98 @@
+//! Finding a document and changing it, within a transaction.
+
+use bson::{RawDocument, RawDocumentBuf};
+
+use super::TransactionCollection;
+use crate::collection::{
+    FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions, UpdateModifications,
+};
+use crate::error::Result;
+use crate::write::Modification;
+
+impl TransactionCollection<'_> {
+    /// As [`Collection::find_one_and_update`](crate::Collection::find_one_and_update).
+    ///
+    /// # Errors
+    ///
+    /// As [`TransactionCollection::update_one`].
+    pub fn find_one_and_update(
+        &self,
+        filter: &RawDocument,
+        update: impl Into<UpdateModifications>,
+    ) -> Result<Option<RawDocumentBuf>> {
+        self.find_one_and_update_with(filter, update, &FindOneAndUpdateOptions::default())
+    }
+
+    /// As [`Collection::find_one_and_update_with`](crate::Collection::find_one_and_update_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`TransactionCollection::update_one_with`].
+    pub fn find_one_and_update_with(
+        &self,
+        filter: &RawDocument,
+        update: impl Into<UpdateModifications>,
+        options: &FindOneAndUpdateOptions,
+    ) -> Result<Option<RawDocumentBuf>> {
+        let update = update.into();
+        self.find_and_modify(|| Modification::find_one_and_update(filter, &update, options))
+    }
+
+    /// As [`Collection::find_one_and_replace`](crate::Collection::find_one_and_replace).
+    ///
+    /// # Errors
+    ///
+    /// As [`TransactionCollection::replace_one`].
+    pub fn find_one_and_replace(
+        &self,
+        filter: &RawDocument,
+        replacement: &RawDocument,
+    ) -> Result<Option<RawDocumentBuf>> {
+        self.find_one_and_replace_with(filter, replacement, &FindOneAndReplaceOptions::default())
+    }
+
+    /// As [`Collection::find_one_and_replace_with`](crate::Collection::find_one_and_replace_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`TransactionCollection::replace_one_with`].
+    pub fn find_one_and_replace_with(
+        &self,
+        filter: &RawDocument,
+        replacement: &RawDocument,
+        options: &FindOneAndReplaceOptions,
+    ) -> Result<Option<RawDocumentBuf>> {
+        self.find_and_modify(|| Modification::find_one_and_replace(filter, replacement, options))
+    }
+
+    /// As [`Collection::find_one_and_delete`](crate::Collection::find_one_and_delete).
+    ///
+    /// # Errors
+    ///
+    /// As [`TransactionCollection::delete_one`].
+    pub fn find_one_and_delete(&self, filter: &RawDocument) -> Result<Option<RawDocumentBuf>> {
+        self.find_one_and_delete_with(filter, &FindOneAndDeleteOptions::default())
+    }
+
+    /// As [`Collection::find_one_and_delete_with`](crate::Collection::find_one_and_delete_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`TransactionCollection::delete_one_with`].
+    pub fn find_one_and_delete_with(
+        &self,
+        filter: &RawDocument,
+        options: &FindOneAndDeleteOptions,
+    ) -> Result<Option<RawDocumentBuf>> {
+        self.find_and_modify(|| Modification::find_one_and_delete(filter, options))
+    }
+
+    fn find_and_modify(&self, modification: impl FnOnce() -> Result<Modification>) -> Result<Option<RawDocumentBuf>> {
+        self.transaction.run(|workspace| {
+            let modification = modification()?;
+            let mut first = None;
+            self.modify_each(workspace, &modification, |modified| first = modified.document)?;
+            Ok(first)
+        })
+    }
+}

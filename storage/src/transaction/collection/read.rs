@@ -1,0 +1,101 @@
+//! What a transaction reads: the state of its beginning, and what it has written itself.
+
+use bson::{Bson, RawDocument, RawDocumentBuf};
+use tailwater_matcher::Expression;
+
+use super::TransactionCollection;
+use crate::collection::{CountOptions, FindOptions};
+use crate::error::Result;
+use crate::query::{Candidates, Distinct, Documents, Query};
+use crate::workspace::Workspace;
+
+impl TransactionCollection<'_> {
+    /// The documents that match `filter`, as they are in the transaction when the call is made; later writes do not disturb
+    /// it, nor does the transaction's end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Filter`](crate::Error::Filter), and those of every operation; the iterator's items can fail as those of
+    /// [`Collection::find`](crate::Collection::find), which does not abort the transaction.
+    pub fn find(&self, filter: &RawDocument) -> Result<Documents> {
+        self.find_with(filter, &FindOptions::default())
+    }
+
+    /// As [`Collection::find_with`](crate::Collection::find_with).
+    ///
+    /// # Errors
+    ///
+    /// As there and as [`TransactionCollection::find`].
+    pub fn find_with(&self, filter: &RawDocument, options: &FindOptions) -> Result<Documents> {
+        self.transaction.run(|workspace| {
+            let query = options.query(Expression::parse(filter)?)?;
+            let projection = options.projection(filter)?;
+            Ok(Documents::new(self.candidates(workspace, query)?, projection))
+        })
+    }
+
+    /// The first document that matches, if any.
+    ///
+    /// # Errors
+    ///
+    /// As [`TransactionCollection::find`].
+    pub fn find_one(&self, filter: &RawDocument) -> Result<Option<RawDocumentBuf>> {
+        self.find_one_with(filter, &FindOptions::default())
+    }
+
+    /// As [`Collection::find_one_with`](crate::Collection::find_one_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`TransactionCollection::find_with`].
+    pub fn find_one_with(&self, filter: &RawDocument, options: &FindOptions) -> Result<Option<RawDocumentBuf>> {
+        self.transaction.run(|workspace| {
+            let mut query = options.query(Expression::parse(filter)?)?;
+            query.limit = Some(1);
+            let candidates = self.candidates(workspace, query)?;
+            Documents::new(candidates, options.projection(filter)?)
+                .next()
+                .transpose()
+        })
+    }
+
+    /// How many documents match.
+    ///
+    /// # Errors
+    ///
+    /// As [`TransactionCollection::find`].
+    pub fn count(&self, filter: &RawDocument) -> Result<u64> {
+        self.count_with(filter, &CountOptions::default())
+    }
+
+    /// As [`Collection::count_with`](crate::Collection::count_with).
+    ///
+    /// # Errors
+    ///
+    /// As there and as [`TransactionCollection::find`].
+    pub fn count_with(&self, filter: &RawDocument, options: &CountOptions) -> Result<u64> {
+        self.transaction.run(|workspace| {
+            let query = options.query(Expression::parse(filter)?);
+            self.candidates(workspace, query)?.count_all()
+        })
+    }
+
+    /// As [`Collection::distinct`](crate::Collection::distinct).
+    ///
+    /// # Errors
+    ///
+    /// As there and as [`TransactionCollection::find`].
+    pub fn distinct(&self, field: &str, filter: &RawDocument) -> Result<Vec<Bson>> {
+        self.transaction.run(|workspace| {
+            let mut distinct = Distinct::new(field)?;
+            for found in self.candidates(workspace, Query::new(Expression::parse(filter)?.into()))? {
+                distinct.add(found?.document()?)?;
+            }
+            Ok(distinct.finish())
+        })
+    }
+
+    fn candidates(&self, workspace: &Workspace, query: Query) -> Result<Candidates> {
+        query.candidates(workspace.reading(), &self.namespace)
+    }
+}

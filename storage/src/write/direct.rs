@@ -1,0 +1,278 @@
+//! Writes of their own: what they concern is found without a lock, and staged, committed and applied under the commit lock.
+//!
+//! # What holds under concurrency
+//!
+//! A document is changed only if it still matches under the lock, so two writers never change the same version of it. The
+//! first document in an order, and that there is none before an upsert, are looked for again under the lock if anything was
+//! written since: of two equal upserts at the same time one inserts and the other finds. That second search makes other
+//! writers wait; an index on what the filter asks for keeps it short.
+//!
+//! Nothing here waits for durability: who calls does, once, also after an error.
+
+use std::sync::Arc;
+
+use bson::{Bson, RawDocument};
+use tailwater_oplog::OpId;
+
+use super::modify::Modified;
+use super::{Modification, Reach};
+use crate::catalog::{CollectionInfo, Namespace};
+use crate::collection::{WriteError, WriteOutcome};
+use crate::error::Result;
+use crate::reading::Reading;
+use crate::store::{Commit, Core};
+use crate::workspace::{Found, Workspace};
+
+/// Documents that are appended as one batch: so many at most …
+const BATCH_DOCUMENTS_MAX: usize = 1000;
+/// … and so many bytes, unless one document is larger.
+const BATCH_BYTES_MAX: usize = 512 << 10;
+
+/// Writes to one collection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Writer<'a> {
+    core: &'a Core,
+    namespace: &'a Namespace,
+}
+
+/// How far an insert of several documents has come.
+#[derive(Debug, Default)]
+pub(crate) struct Inserted {
+    /// Which documents were inserted, by their index, and their `_id`s.
+    pub(crate) ids: Vec<(usize, Bson)>,
+    /// Which were refused.
+    pub(crate) errors: Vec<WriteError>,
+    /// The last entry.
+    pub(crate) op_id: Option<OpId>,
+}
+
+/// The commit lock, and what is staged under it.
+struct Turn<'a> {
+    commit: Commit<'a>,
+    workspace: Workspace,
+}
+
+impl Turn<'_> {
+    fn at(&self) -> OpId {
+        self.workspace.reading().view.at
+    }
+}
+
+impl<'a> Writer<'a> {
+    pub(crate) fn new(core: &'a Core, namespace: &'a Namespace) -> Writer<'a> {
+        Writer { core, namespace }
+    }
+
+    fn turn(&self) -> Result<Turn<'a>> {
+        let commit = self.core.lock_commit()?;
+        let workspace = Workspace::new(self.core.view_locked(&commit)?);
+        Ok(Turn { commit, workspace })
+    }
+
+    /// Inserts documents, each with its index; an ordered insert ends with the first that is refused. `inserted` says how far
+    /// it came.
+    ///
+    /// # Errors
+    ///
+    /// What prevents every write, such as the log's errors. What is wrong with a document is in `inserted`.
+    pub(crate) fn insert<'d>(
+        &self,
+        documents: impl IntoIterator<Item = (usize, &'d RawDocument)>,
+        ordered: bool,
+        inserted: &mut Inserted,
+    ) -> Result<()> {
+        let mut documents = documents.into_iter().peekable();
+        while let Some(first) = documents.peek().map(|(index, _)| *index) {
+            if ordered && !inserted.errors.is_empty() {
+                break;
+            }
+            match self.insert_batch(&mut documents, ordered, inserted) {
+                Ok(()) => {}
+                Err(error) if inserted.op_id.is_none() => return Err(error),
+                // The batch failed as a whole, after others that are in.
+                Err(error) => {
+                    inserted.errors.push(WriteError { index: first, error });
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends as many documents as a batch holds.
+    fn insert_batch<'d>(
+        &self,
+        documents: &mut impl Iterator<Item = (usize, &'d RawDocument)>,
+        ordered: bool,
+        inserted: &mut Inserted,
+    ) -> Result<()> {
+        let mut turn = self.turn()?;
+        let info = turn.workspace.define(self.namespace);
+        // What a capped collection makes room for is counted before it is there, so one at a time.
+        let documents_max = if info.natural.is_some() { 1 } else { BATCH_DOCUMENTS_MAX };
+        let mut ids = Vec::new();
+        let mut tried = 0;
+        while tried < documents_max
+            && turn.workspace.bytes() < BATCH_BYTES_MAX
+            && let Some((index, document)) = documents.next()
+        {
+            tried += 1;
+            match self.stage_insert(&mut turn.workspace, &info, document) {
+                Ok(id) => ids.push((index, id)),
+                Err(error) => {
+                    inserted.errors.push(WriteError { index, error });
+                    if ordered {
+                        break;
+                    }
+                }
+            }
+        }
+        // A collection comes into being with its first document, and not without one.
+        if !ids.is_empty() {
+            inserted.op_id = Some(self.commit(&mut turn)?);
+            inserted.ids.append(&mut ids);
+        }
+        Ok(())
+    }
+
+    fn stage_insert(
+        &self,
+        workspace: &mut Workspace,
+        info: &Arc<CollectionInfo>,
+        document: &RawDocument,
+    ) -> Result<Bson> {
+        workspace.make_room(info, self.core.size(info.number), document.as_bytes().len())?;
+        workspace.insert(info, document)
+    }
+
+    /// Carries out a modification; `outcome` says how far it came, also on an error.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Modification`]'s methods, and the log's.
+    pub(crate) fn modify(&self, modification: &Modification, outcome: &mut WriteOutcome) -> Result<()> {
+        match modification.reach {
+            Reach::First => {
+                if let Some(modified) = self.modify_first(modification)? {
+                    outcome.add(modified);
+                }
+                Ok(())
+            }
+            Reach::All => self.modify_all(modification, outcome),
+        }
+    }
+
+    /// Modifies the first document that matches, or inserts one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::modify`].
+    pub(crate) fn modify_first(&self, modification: &Modification) -> Result<Option<Modified>> {
+        let reading = Reading::new(self.core.view()?);
+        for candidate in modification.candidates(&reading, self.namespace)? {
+            let candidate = candidate?;
+            let turn = self.turn()?;
+            let is_moved = turn.at() != reading.view.at;
+            if is_moved && modification.is_sorted() {
+                return self.search_first(turn, modification);
+            }
+            if let Some((info, found)) = self.current(&turn, candidate, modification, is_moved)? {
+                return self.change(turn, &info, found, modification).map(Some);
+            }
+        }
+        if !modification.is_upsert() {
+            return Ok(None);
+        }
+        let turn = self.turn()?;
+        if turn.at() == reading.view.at {
+            return self.upsert(turn, modification);
+        }
+        self.search_first(turn, modification)
+    }
+
+    fn modify_all(&self, modification: &Modification, outcome: &mut WriteOutcome) -> Result<()> {
+        loop {
+            let reading = Reading::new(self.core.view()?);
+            for candidate in modification.candidates(&reading, self.namespace)? {
+                let candidate = candidate?;
+                let turn = self.turn()?;
+                let is_moved = turn.at() != reading.view.at;
+                if let Some((info, found)) = self.current(&turn, candidate, modification, is_moved)? {
+                    outcome.add(self.change(turn, &info, found, modification)?);
+                }
+            }
+            if outcome.matched > 0 || !modification.is_upsert() {
+                return Ok(());
+            }
+            let turn = self.turn()?;
+            let found = turn.at() != reading.view.at && self.first(&turn, modification)?.is_some();
+            if !found {
+                if let Some(modified) = self.upsert(turn, modification)? {
+                    outcome.add(modified);
+                }
+                return Ok(());
+            }
+            // There are some by now.
+        }
+    }
+
+    /// A candidate as it is under the lock, if it still matches.
+    fn current(
+        &self,
+        turn: &Turn<'_>,
+        candidate: Found,
+        modification: &Modification,
+        is_moved: bool,
+    ) -> Result<Option<(Arc<CollectionInfo>, Found)>> {
+        let Some((info, found)) = turn.workspace.find_key(self.namespace, candidate.key)? else {
+            return Ok(None);
+        };
+        let matches = !is_moved || modification.matches(found.document()?)?;
+        Ok(matches.then_some((info, found)))
+    }
+
+    fn first(&self, turn: &Turn<'_>, modification: &Modification) -> Result<Option<Found>> {
+        let mut candidates = modification.candidates(turn.workspace.reading(), self.namespace)?;
+        candidates.next().transpose()
+    }
+
+    /// Looks for the first match under the lock.
+    fn search_first(&self, turn: Turn<'_>, modification: &Modification) -> Result<Option<Modified>> {
+        let found = self.first(&turn, modification)?;
+        match (found, turn.workspace.reading().info(self.namespace)) {
+            (Some(found), Some(info)) => self.change(turn, &info, found, modification).map(Some),
+            _ => self.upsert(turn, modification),
+        }
+    }
+
+    fn change(
+        &self,
+        mut turn: Turn<'_>,
+        info: &Arc<CollectionInfo>,
+        found: Found,
+        modification: &Modification,
+    ) -> Result<Modified> {
+        let mut modified = modification.stage(&mut turn.workspace, info, found)?;
+        if modified.changed {
+            modified.op_id = Some(self.commit(&mut turn)?);
+        }
+        Ok(modified)
+    }
+
+    /// Inserts what the modification has for the case that nothing matches, if it has anything.
+    fn upsert(&self, mut turn: Turn<'_>, modification: &Modification) -> Result<Option<Modified>> {
+        let Some(document) = modification.upserted()? else {
+            return Ok(None);
+        };
+        let workspace = &mut turn.workspace;
+        let info = workspace.define(self.namespace);
+        workspace.make_room(&info, self.core.size(info.number), document.as_bytes().len())?;
+        let mut modified = modification.stage_upsert(workspace, &info, &document)?;
+        modified.op_id = Some(self.commit(&mut turn)?);
+        Ok(Some(modified))
+    }
+
+    fn commit(&self, turn: &mut Turn<'_>) -> Result<OpId> {
+        Ok(self.core.commit(&mut turn.commit, turn.workspace.drafts())?.last)
+    }
+}
