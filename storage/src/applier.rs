@@ -103,7 +103,10 @@ fn apply(core: &Core, generation: &Generation) -> Result<()> {
     for key in core.forgotten.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         batch.delete_catalog(&key);
     }
-    core.record_origin(&mut batch, last)?;
+    // An index build adds entries without one of the log; what is covered, and its origin, stay as they are then.
+    if last.get() > engine.applied() {
+        core.record_origin(&mut batch, last)?;
+    }
     let (writes, bytes) = (batch.len(), batch.bytes());
     engine.commit(batch, last.get())?;
     tracing::debug!(applied = %last, writes, bytes, "applied a generation");

@@ -1,6 +1,7 @@
 //! One collection: reading its documents, and writing them through the log.
 
 mod indexes;
+mod validate;
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use tailwater_oplog::{Durability, OpId};
 
 use crate::catalog::Namespace;
 use crate::error::{Error, Result};
-use crate::query::{Candidates, Documents};
+use crate::query::{Candidates, Documents, ExplainOptions};
 use crate::reading::Reading;
 use crate::store::{Core, Store};
 use crate::update::Update;
@@ -18,6 +19,7 @@ use crate::workspace::Workspace;
 use crate::write::{Change, check_replacement};
 
 pub use indexes::IndexOutcome;
+pub use validate::Validation;
 
 /// Documents of one `insert_many` that are appended as one batch: so many at most …
 const BATCH_DOCUMENTS_MAX: usize = 1000;
@@ -183,8 +185,8 @@ impl Collection {
         Ok(Some(core.commit(&mut commit, workspace.drafts())?.last))
     }
 
-    /// The documents that match `filter`, in the order of their `_id`s, as they were when the call was made; later writes do
-    /// not disturb it.
+    /// The documents that match `filter`, as they were when the call was made; later writes do not disturb it. They come in the
+    /// order of their `_id`s, or of the index that was used to find them.
     ///
     /// # Errors
     ///
@@ -210,6 +212,19 @@ impl Collection {
     /// As [`Collection::find`].
     pub fn find_one(&self, filter: &RawDocument) -> Result<Option<RawDocumentBuf>> {
         self.find(filter)?.next().transpose()
+    }
+
+    /// How the documents that match are found, and what it takes: the query is planned, run to its end, and told about as by
+    /// MongoDB's `explain`. Members: `queryPlanner.namespace`, `.parsedQuery`, `.winningPlan`; `executionStats.nReturned`,
+    /// `.totalKeysExamined`, `.totalDocsExamined`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::find`]; [`Error::BadHint`], [`Error::InvalidSort`], [`Error::SortMemoryExceeded`],
+    /// [`Error::SortParallelArrays`].
+    pub fn explain(&self, filter: &RawDocument, options: &ExplainOptions) -> Result<RawDocumentBuf> {
+        let query = options.query(Expression::parse(filter)?)?;
+        query.explain(&Reading::new(self.core().view()?), &self.namespace)
     }
 
     /// How many documents match.

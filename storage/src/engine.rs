@@ -142,13 +142,13 @@ impl Engine {
     ///
     /// # Panics
     ///
-    /// If `applied` is not above the last one: commits follow the log.
+    /// If `applied` is below the last one: commits follow the log.
     pub(crate) fn commit(&self, batch: EngineBatch, applied: u64) -> Result<(), EngineError> {
         // The lock guards no data of its own, so a panic elsewhere leaves nothing half done.
         let _committing = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
         let previous = self.applied();
         assert!(
-            applied > previous,
+            applied >= previous,
             "commits must follow the log: applied={applied} previous={previous}"
         );
 

@@ -45,6 +45,14 @@ pub enum Error {
         /// Where the log should be.
         path: PathBuf,
     },
+    /// A thread could not be started.
+    #[error("cannot start the thread {name}: free some of the system's threads or memory")]
+    Thread {
+        /// Its name.
+        name: String,
+        /// What the system said.
+        source: Arc<std::io::Error>,
+    },
     /// The directory of the store could not be made or read.
     #[error("cannot use {} as a store", path.display())]
     Directory {
@@ -157,6 +165,42 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// A build of an index ended without it: the index or its collection was dropped meanwhile. MongoDB's code 276.
+    #[error("the build of the index {name:?} was aborted: the index or its collection was dropped meanwhile")]
+    IndexBuildAborted {
+        /// The index's name.
+        name: String,
+    },
+    /// A hint at an index that the query cannot use. MongoDB's code 2.
+    #[error("bad hint {hint}: {what}")]
+    BadHint {
+        /// The hint.
+        hint: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// An order that cannot be.
+    #[error("invalid sort: {what}")]
+    InvalidSort {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A document has arrays in two fields that it is to be sorted by. MongoDB's code 2.
+    #[error("cannot sort by {sort}: a document has arrays in two of the fields; at most one may be an array")]
+    SortParallelArrays {
+        /// The order.
+        sort: String,
+    },
+    /// Sorting takes more memory than it may. MongoDB's code 292.
+    #[error(
+        "sorting by {sort} takes more than {bytes_max} bytes of memory: create an index with that order, or set a limit"
+    )]
+    SortMemoryExceeded {
+        /// Most bytes it may take; see [`SORT_BYTES_MAX`](crate::SORT_BYTES_MAX).
+        bytes_max: usize,
+        /// The order.
+        sort: String,
+    },
     /// Options of a collection that cannot be.
     #[error("invalid collection options: {what}")]
     InvalidOptions {
@@ -230,6 +274,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it says that a document cannot be in an index.
+    pub(crate) fn is_of_documents(&self) -> bool {
+        matches!(
+            self,
+            Error::DuplicateKey { .. }
+                | Error::ParallelArrays { .. }
+                | Error::IndexKeyTooLong { .. }
+                | Error::Evaluate(_)
+        )
+    }
+
     /// Another document has that `_id`.
     pub(crate) fn duplicate_id(info: &CollectionInfo, key_value: RawDocumentBuf) -> Error {
         Error::DuplicateKey {

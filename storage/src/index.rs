@@ -9,4 +9,4 @@ pub(crate) mod natural;
 
 pub use definition::{ID_INDEX, INDEX_FIELDS_MAX, INDEXES_MAX, IndexModel};
 
-pub(crate) use definition::IndexDefinition;
+pub(crate) use definition::{Direction, IndexDefinition, IndexField};

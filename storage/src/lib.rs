@@ -31,22 +31,26 @@ mod collection;
 )]
 mod engine;
 mod error;
+mod expire;
 mod index;
 pub mod limits;
 mod names;
 mod options;
 mod overlay;
+mod plan;
 mod query;
 mod reading;
+mod sort;
 mod state;
 mod store;
 pub mod update;
 mod workspace;
 mod write;
 
-pub use collection::{Collection, IndexOutcome, InsertOutcome, WriteOutcome};
+pub use collection::{Collection, IndexOutcome, InsertOutcome, Validation, WriteOutcome};
 pub use error::{Error, Result};
 pub use index::{ID_INDEX, INDEX_FIELDS_MAX, INDEXES_MAX, IndexModel};
 pub use options::{CAPPED_BYTES_MIN, Capped, CollectionOptions, ValidationAction, ValidationLevel};
-pub use query::Documents;
+pub use query::{Documents, ExplainOptions, Hint};
+pub use sort::SORT_BYTES_MAX;
 pub use store::{CollectionSpecification, Store, StoreOptions, log_directory};

@@ -21,7 +21,7 @@ use tailwater_oplog::{OpId, SharedEntry};
 
 use crate::catalog::{CatalogChange, CollectionNumber, Size};
 
-pub(crate) use scan::{GenerationScan, KeyRange};
+pub(crate) use scan::{GenerationScan, KeyRange, after_prefix};
 
 /// What a version costs beside its key: map node, entry handle.
 const VERSION_BYTES: usize = 160;

@@ -1,102 +1,72 @@
-//! Finding the documents that match a filter.
+//! Finding the documents that match a filter: what a query asks for, and what it gives.
+//!
+//! - [`source`]: documents that a plan leads to;
+//! - [`candidates`]: those of them that match, sorted, skipped and limited;
+//! - [`explain`]: what was planned and what it took, as MongoDB shows it;
+//! - [`hint`]: an index named by whoever asks.
+
+mod candidates;
+mod explain;
+mod hint;
+mod source;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use bson::{Document, RawDocumentBuf};
-use tailwater_matcher::{Conjunct, Expression, encode_key};
+use tailwater_matcher::Expression;
 use tailwater_oplog::OpId;
 
-use crate::catalog::{CollectionNumber, Namespace};
+use crate::catalog::Namespace;
 use crate::error::{Error, Result};
-use crate::index::natural::{self, NaturalKeys};
-use crate::overlay::KeyRange;
-use crate::reading::{Reading, ReadingScan};
-use crate::state::Stored;
-use crate::workspace::Found;
+use crate::plan::Plan;
+use crate::reading::Reading;
+use crate::sort::SortPattern;
 
-/// Where the documents come from that a filter is tried on.
-#[derive(Debug)]
-enum Source {
-    Nothing,
-    One(Option<(Vec<u8>, Stored)>),
-    Scan(ReadingScan),
-    /// A capped collection in the order in which its documents came.
-    Natural(Box<Reading>, CollectionNumber, NaturalKeys),
+pub(crate) use source::Source;
+
+pub(crate) use candidates::Candidates;
+pub use explain::ExplainOptions;
+pub use hint::Hint;
+
+/// What is asked of a collection.
+#[derive(Clone, Debug)]
+pub(crate) struct Query {
+    pub(crate) filter: Arc<Expression>,
+    /// Without one, documents come as the plan finds them; by `_id` where it reads no index.
+    pub(crate) sort: Option<SortPattern>,
+    pub(crate) hint: Option<Hint>,
+    pub(crate) skip: u64,
+    /// No limit when `None`.
+    pub(crate) limit: Option<u64>,
 }
 
-/// The stored documents that match a filter, with their keys, in the order of their `_id`s.
-#[derive(Debug)]
-pub(crate) struct Candidates {
-    source: Source,
-    filter: Arc<Expression>,
-}
+impl Query {
+    /// All documents that match, in no particular order.
+    pub(crate) fn new(filter: Arc<Expression>) -> Query {
+        Query {
+            filter,
+            sort: None,
+            hint: None,
+            skip: 0,
+            limit: None,
+        }
+    }
 
-impl Candidates {
-    /// Of a collection as `reading` sees it.
-    pub(crate) fn new(reading: &Reading, namespace: &Namespace, filter: Arc<Expression>) -> Result<Candidates> {
+    /// Plans the query on a collection as `reading` sees it. A collection that is not there has no documents.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadHint`].
+    pub(crate) fn candidates(self, reading: &Reading, namespace: &Namespace) -> Result<Candidates> {
         let Some(info) = reading.info(namespace) else {
-            return Ok(Candidates {
-                source: Source::Nothing,
-                filter,
-            });
+            return Ok(Candidates::of(self, Source::nothing(), true));
         };
-        let key = filter.indexable().into_iter().find_map(|conjunct| match conjunct {
-            // An array as a whole is no `_id`, and neither is a regular expression, so equality means this key.
-            Conjunct::Equal { path, value } if path.as_str() == "_id" => {
-                let mut key = Vec::new();
-                encode_key(value, &mut key);
-                Some(key)
-            }
-            _ => None,
-        });
-        let source = match key {
-            Some(key) => {
-                let found = reading.get(info.number, &key)?;
-                found.map_or(Source::Nothing, |stored| Source::One(Some((key, stored))))
-            }
-            None if let Some(order) = info.natural => {
-                let keys = natural::keys(order, reading, false);
-                Source::Natural(Box::new(reading.clone()), info.number, keys)
-            }
-            None => Source::Scan(reading.scan(info.number, KeyRange::all())),
-        };
-        Ok(Candidates { source, filter })
-    }
-
-    fn step(&mut self) -> Result<Option<Found>> {
-        loop {
-            let next = match &mut self.source {
-                Source::Nothing => None,
-                Source::One(found) => found.take(),
-                Source::Scan(scan) => scan.next().transpose()?,
-                Source::Natural(reading, number, keys) => match keys.next().transpose()? {
-                    None => None,
-                    Some(key) => match reading.get(*number, &key)? {
-                        Some(stored) => Some((key, stored)),
-                        None => continue,
-                    },
-                },
-            };
-            let Some((key, stored)) = next else {
-                return Ok(None);
-            };
-            if self.filter.matches(stored.document()?)? {
-                return Ok(Some(Found { key, stored }));
-            }
-        }
-    }
-}
-
-impl Iterator for Candidates {
-    type Item = Result<Found>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let step = self.step();
-        if step.is_err() {
-            // Going on would pass for an answer that leaves a document out.
-            self.source = Source::Nothing;
-        }
-        step.transpose()
+        let plan = Plan::choose(reading, &info, &self.filter, self.sort.as_ref(), self.hint.as_ref())?;
+        let source = Source::new(reading, &info, &plan);
+        let sorted = plan.sorted;
+        Ok(Candidates::of(self, source, sorted))
     }
 }
 

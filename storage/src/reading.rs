@@ -2,7 +2,7 @@
 //!
 //! A [`Reading`] owns everything it shows, so cursors made from it may be kept while the store and the transaction go on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub(crate) struct Staged {
     pub(crate) versions: BTreeMap<(CollectionNumber, Vec<u8>), Option<Stored>>,
     /// Collections that come into being with these writes. Their numbers are of no meaning elsewhere.
     pub(crate) created: HashMap<Namespace, Arc<CollectionInfo>>,
+    /// Indexes in which a document has an array with these writes, whatever the catalogue says of them.
+    pub(crate) multikey: HashSet<CollectionNumber>,
 }
 
 /// See the module documentation. Cheap to clone.
@@ -43,6 +45,11 @@ impl Reading {
     pub(crate) fn info(&self, namespace: &Namespace) -> Option<Arc<CollectionInfo>> {
         let staged = self.staged.created.get(namespace);
         staged.or_else(|| self.view.catalog.get(namespace)).cloned()
+    }
+
+    /// Whether these writes have put an array's keys into an index.
+    pub(crate) fn has_staged_arrays(&self, index: CollectionNumber) -> bool {
+        self.staged.multikey.contains(&index)
     }
 
     /// What lies under a key.

@@ -3,10 +3,14 @@
 //! - [`shared`]: what the handles share, the lock, the view that readers get;
 //! - [`commit`]: entries on their way into the log;
 //! - [`apply`]: what an entry does to the state;
+//! - [`build`]: indexes that are built while writes go on;
+//! - [`background`]: what the store does by itself;
 //! - [`definitions`]: collections and databases;
 //! - [`origin`]: whether log and state belong together.
 
 mod apply;
+mod background;
+mod build;
 mod commit;
 mod definitions;
 mod options;
@@ -14,7 +18,7 @@ mod origin;
 mod shared;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -26,12 +30,14 @@ use crate::checkpoint::log_options;
 use crate::collection::Collection;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::expire;
 use crate::names;
 
 pub use definitions::CollectionSpecification;
 pub use options::StoreOptions;
 
 pub(crate) use apply::indexes_detail;
+pub(crate) use build::{BUILD_AT_ONCE_MAX, Build, definition};
 pub(crate) use commit::{Commit, Draft, entry_for};
 pub(crate) use definitions::existing;
 pub(crate) use shared::{Core, View};
@@ -64,6 +70,10 @@ pub struct Store {
 struct Handle {
     core: Arc<Core>,
     applier: Mutex<Option<JoinHandle<()>>>,
+    /// Threads beside the applier.
+    background: Mutex<Vec<JoinHandle<()>>>,
+    /// Whether one of them deletes expired documents.
+    expiring: AtomicBool,
 }
 
 impl Store {
@@ -98,12 +108,17 @@ impl Store {
             .name("tailwater-apply".into())
             .spawn(move || applier::run(&applier_core))
             .map_err(directory)?;
-        Ok(Store {
+        let store = Store {
             handle: Arc::new(Handle {
                 core,
                 applier: Mutex::new(Some(applier)),
+                background: Mutex::default(),
+                expiring: AtomicBool::new(false),
             }),
-        })
+        };
+        store.resume_builds()?;
+        store.ensure_expiry()?;
+        Ok(store)
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
@@ -135,6 +150,16 @@ impl Store {
     pub fn sync(&self) -> Result<()> {
         let log = &self.core().log;
         Ok(log.sync(log.watermarks().appended)?)
+    }
+
+    /// Deletes the documents whose time has come by the system's clock, instead of waiting for the next round of the thread
+    /// that does so; returns how many. See [`StoreOptions::expire_interval`].
+    ///
+    /// # Errors
+    ///
+    /// The log's and the engine's errors. What was deleted before stays so.
+    pub fn expire_now(&self) -> Result<u64> {
+        expire::expire(self.core(), bson::DateTime::now())
     }
 
     /// Removes whole segments of the log that hold only entries below `before` and that the state no longer needs; returns
@@ -169,6 +194,7 @@ impl Handle {
         let core = &self.core;
         core.stopping.store(true, Ordering::SeqCst);
         core.wake();
+        self.join_background();
         // A panic over there has been reported by the panic hook; the log has what the engine lacks.
         let _ = applier.join();
         let flushed = applier::flush(core).and_then(|()| core.checkpoint());

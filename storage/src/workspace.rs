@@ -298,12 +298,16 @@ impl Workspace {
         after: Option<&RawDocument>,
     ) -> Result<()> {
         let mut moves = Vec::new();
+        let mut multikey = Vec::new();
         for index in &info.indexes {
             let of = |document: Option<&RawDocument>| {
                 let keys = document.map(|document| keys::of(&index.definition, document));
                 keys.transpose().map(Option::unwrap_or_default)
             };
             let (old, new) = (of(before)?, of(after)?);
+            if new.multikey && !index.multikey {
+                multikey.push(index.number);
+            }
             for values in old.values.iter().filter(|v| new.values.binary_search(v).is_err()) {
                 moves.push((index.number, keys::entry_key(values, key), None));
             }
@@ -311,7 +315,7 @@ impl Workspace {
                 check_length(&index.definition, values, key)?;
                 if index.definition.unique
                     && let Some(after) = after
-                    && self.is_taken(index.number, values, key)?
+                    && is_taken(&self.reading, index.number, values, key)?
                 {
                     return Err(Error::duplicate(info, &index.definition, after));
                 }
@@ -324,6 +328,7 @@ impl Workspace {
         }
         if !moves.is_empty() {
             let staged: &mut Staged = Arc::make_mut(&mut self.reading.staged);
+            staged.multikey.extend(multikey);
             for (number, key, values) in moves {
                 match values {
                     Some(values) => staged.index(number, key, values),
@@ -355,20 +360,20 @@ impl Workspace {
         }
         Ok(())
     }
-
-    /// Whether a document other than the one under `key` has these values in an index.
-    fn is_taken(&self, index: CollectionNumber, values: &[u8], key: &[u8]) -> Result<bool> {
-        for found in self.reading.scan(index, KeyRange::prefix(values)) {
-            let (entry, _) = found?;
-            if entry[values.len()..] != *key {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
 }
 
-fn check_length(definition: &IndexDefinition, values: &[u8], key: &[u8]) -> Result<()> {
+/// Whether a document other than the one under `key` has these values in an index.
+pub(crate) fn is_taken(reading: &Reading, index: CollectionNumber, values: &[u8], key: &[u8]) -> Result<bool> {
+    for found in reading.scan(index, KeyRange::prefix(values)) {
+        let (entry, _) = found?;
+        if entry[values.len()..] != *key {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+pub(crate) fn check_length(definition: &IndexDefinition, values: &[u8], key: &[u8]) -> Result<()> {
     let bytes = values.len() + key.len();
     if bytes <= KEY_BYTES_MAX {
         return Ok(());

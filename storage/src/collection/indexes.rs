@@ -2,13 +2,13 @@
 
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
 use tailwater_oplog::OpId;
-use tailwater_oplog::entry::{EntryKind, StoreEntry};
+use tailwater_oplog::entry::EntryKind;
 
 use super::Collection;
-use crate::catalog::CollectionInfo;
+use crate::catalog::{CollectionInfo, IndexInfo, IndexState};
 use crate::error::{Error, Result};
 use crate::index::{ID_INDEX, INDEXES_MAX, IndexDefinition, IndexModel};
-use crate::store::{Draft, entry_for, existing, indexes_detail};
+use crate::store::{BUILD_AT_ONCE_MAX, Build, definition, existing, indexes_detail};
 use crate::workspace::Workspace;
 
 /// What a creation of indexes has done.
@@ -34,9 +34,13 @@ impl Collection {
     /// Creates indexes, given as `createIndexes` takes them: `{key, name, unique, …}`. A collection that is not there yet is
     /// created.
     ///
+    /// It returns when the indexes are complete. Writes go on meanwhile where there are more than a thousand documents, and
+    /// maintain the indexes from the beginning; queries use them from the end. A build that a crash interrupts goes on when the
+    /// store is opened again.
+    ///
     /// # Errors
     ///
-    /// [`Error::InvalidIndex`]; [`Error::IndexConflict`] when there is another index of that name or with that key;
+    /// [`Error::InvalidIndex`]; [`Error::IndexBuildAborted`] when one is dropped meanwhile; [`Error::IndexConflict`] when there is another index of that name or with that key;
     /// [`Error::DuplicateKey`] when the documents do not allow a unique index; [`Error::ParallelArrays`],
     /// [`Error::IndexKeyTooLong`]; and the log's errors.
     pub fn create_indexes(&self, definitions: &[&RawDocument]) -> Result<IndexOutcome> {
@@ -44,29 +48,44 @@ impl Collection {
         let definitions = parsed.collect::<Result<Vec<_>>>()?;
         let names = definitions.iter().map(|definition| definition.name.clone()).collect();
         let core = self.core();
-        let op_id = {
-            let mut commit = core.lock_commit()?;
-            let mut workspace = Workspace::new(core.view_locked(&commit)?);
-            let info = workspace.define(&self.namespace);
-            let wanted = wanted(&info, definitions)?;
-            if wanted.is_empty() {
-                return Ok(IndexOutcome { names, op_id: None });
-            }
-            workspace.check_indexable(&info, &wanted)?;
-            let detail = indexes_detail(&wanted);
-            let mut drafts = workspace.into_drafts();
-            let entry = StoreEntry {
-                detail: Some(&detail),
-                ..entry_for(&info)
-            };
-            drafts.push(Draft::new(EntryKind::CreateIndexes, &entry));
-            core.commit(&mut commit, &drafts)?.last
+        let begun = self.begin_indexes(definitions)?;
+        let last = match &begun.build {
+            Some(build) => core.complete(build)?.or(begun.op_id),
+            None => begun.op_id,
         };
-        self.settle(op_id)?;
-        Ok(IndexOutcome {
-            names,
-            op_id: Some(op_id),
-        })
+        self.store.ensure_expiry()?;
+        let op_id = last.map(|op_id| self.settle(op_id)).transpose()?;
+        Ok(IndexOutcome { names, op_id })
+    }
+
+    /// Writes the entry that creates the indexes, or the one that begins to build them.
+    fn begin_indexes(&self, definitions: Vec<IndexDefinition>) -> Result<Begun> {
+        let core = self.core();
+        let mut commit = core.lock_commit()?;
+        let mut workspace = Workspace::new(core.view_locked(&commit)?);
+        let info = workspace.define(&self.namespace);
+        let asked_for: Vec<String> = definitions.iter().map(|definition| definition.name.clone()).collect();
+        let wanted = wanted(&info, definitions)?;
+        let large = core.size(info.number).documents > BUILD_AT_ONCE_MAX;
+        let mut op_id = None;
+        if !wanted.is_empty() {
+            if !large {
+                workspace.check_indexable(&info, &wanted)?;
+            }
+            let kind = if large {
+                EntryKind::StartIndexBuild
+            } else {
+                EntryKind::CreateIndexes
+            };
+            let mut drafts = workspace.into_drafts();
+            drafts.push(definition(kind, &info, &indexes_detail(&wanted)));
+            op_id = Some(core.commit(&mut commit, &drafts)?.last);
+        }
+        // Those that somebody else is building are completed with them.
+        let catalog = commit.catalog();
+        let is_asked_for = |index: &IndexInfo| asked_for.contains(&index.definition.name);
+        let build = catalog.by_id(&info.id).and_then(|info| Build::new(info, is_asked_for));
+        Ok(Begun { build, op_id })
     }
 
     /// The indexes as `listIndexes` shows them, the one on `_id` first; none when there is no such collection.
@@ -84,7 +103,7 @@ impl Collection {
         Ok(std::iter::once(on_id).chain(others).collect())
     }
 
-    /// Drops an index by name; `"*"` drops all but the one on `_id`.
+    /// Drops an index by name; `"*"` drops all but the one on `_id`. One that is being built is given up.
     ///
     /// # Errors
     ///
@@ -100,24 +119,33 @@ impl Collection {
         let op_id = {
             let mut commit = core.lock_commit()?;
             let info = existing(&commit, &self.namespace)?;
-            let doomed = info.indexes.iter().map(|index| &*index.definition);
-            let doomed: Vec<_> = doomed.filter(|d| name == "*" || d.name == name).collect();
-            if doomed.is_empty() {
+            let is_doomed = |index: &&IndexInfo| name == "*" || index.definition.name == name;
+            let doomed = info.indexes.iter().filter(is_doomed);
+            let (building, ready): (Vec<_>, Vec<_>) = doomed.partition(|index| index.state == IndexState::Building);
+            let entries = [(EntryKind::AbortIndexBuild, building), (EntryKind::DropIndexes, ready)];
+            let drafts = entries.into_iter().filter(|(_, indexes)| !indexes.is_empty());
+            let drafts: Vec<_> = drafts
+                .map(|(kind, indexes)| {
+                    let detail = indexes_detail(indexes.iter().map(|index| &*index.definition));
+                    definition(kind, &info, &detail)
+                })
+                .collect();
+            if drafts.is_empty() {
                 if name == "*" {
                     return Ok(());
                 }
                 return Err(Error::NoSuchIndex { name: name.to_owned() });
             }
-            let detail = indexes_detail(doomed);
-            let entry = StoreEntry {
-                detail: Some(&detail),
-                ..entry_for(&info)
-            };
-            core.commit(&mut commit, &[Draft::new(EntryKind::DropIndexes, &entry)])?
-                .last
+            core.commit(&mut commit, &drafts)?.last
         };
         self.settle(op_id).map(drop)
     }
+}
+
+/// What is left to do after the entry that begins it.
+struct Begun {
+    build: Option<Build>,
+    op_id: Option<OpId>,
 }
 
 /// Those of the definitions that the collection does not have yet.

@@ -252,7 +252,8 @@ fn open_snapshot_outlives_the_engine_and_keeps_its_lock() {
 fn commit_backwards_panics() {
     let (_dir, engine) = temporary();
     engine.commit(EngineBatch::new(), 2).unwrap();
-    let _ = engine.commit(EngineBatch::new(), 2);
+    engine.commit(EngineBatch::new(), 2).unwrap();
+    let _ = engine.commit(EngineBatch::new(), 1);
 }
 
 #[test]

@@ -139,6 +139,26 @@ impl IndexDefinition {
         document
     }
 
+    /// The definition with what `collMod` changes of it: `hidden` and `expireAfterSeconds`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidIndex`].
+    pub(crate) fn changed(&self, changes: &[(&str, RawBsonRef<'_>)]) -> Result<IndexDefinition> {
+        let mut document = RawDocumentBuf::new();
+        for (option, value) in self.document.iter().flatten() {
+            if !changes.iter().any(|(changed, _)| *changed == option.as_str()) {
+                document.append(option, value);
+            }
+        }
+        for (option, value) in changes {
+            if let Ok(option) = CString::try_from((*option).to_owned()) {
+                document.append(&option, *value);
+            }
+        }
+        IndexDefinition::parse(&document)
+    }
+
     /// Its `key` pattern.
     pub(crate) fn key(&self) -> &RawDocument {
         self.document.get_document("key").unwrap_or_else(|_| empty())

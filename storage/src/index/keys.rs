@@ -5,6 +5,9 @@
 //! fields of a compound index reach, only one may be there at each level: the keys are the elements of that array, combined
 //! with the other fields' values.
 //!
+//! A sparse index has no key for a combination in which every field is missing; a partial one has none for a document that
+//! its filter does not match.
+//!
 //! # What a scan may rely on
 //!
 //! Whatever a [`Conjunct`](tailwater_matcher::Conjunct) says of a document at an indexed path, one of its keys satisfies it,
@@ -16,11 +19,14 @@
 //! A key in the engine is the fields' values as the matcher's key strings, inverted where the field is descending, then the
 //! document's own key. The value says where the second part begins.
 
+#[cfg(test)]
+mod tests;
+
 use bson::raw::{RawArray, RawBsonRef};
 use bson::{RawDocument, RawDocumentBuf};
 use tailwater_matcher::{encode_key, encode_key_descending};
 
-use super::definition::{Direction, IndexDefinition};
+use super::definition::{Direction, IndexDefinition, IndexField};
 use crate::engine::KEY_BYTES_MAX;
 use crate::error::{Error, Result};
 
@@ -36,11 +42,17 @@ pub(crate) struct IndexKeys {
 /// Where one field's path stands in the document.
 #[derive(Clone, Copy)]
 enum Place<'d, 'p> {
+    /// Where there is nothing; as a key, null.
+    Missing,
     /// At its end.
     Value(RawBsonRef<'d>),
     /// At an array, with so much of the path left.
     Array(&'d RawArray, &'p [String]),
 }
+
+/// A document reaches two arrays through fields whose keys are combined.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Parallel;
 
 /// The keys of `document`; none when the index leaves it out.
 ///
@@ -48,29 +60,37 @@ enum Place<'d, 'p> {
 ///
 /// [`Error::ParallelArrays`], [`Error::IndexKeyTooLong`], and those of the partial filter's evaluation.
 pub(crate) fn of(definition: &IndexDefinition, document: &RawDocument) -> Result<IndexKeys> {
-    let mut keys = IndexKeys::default();
-    if !is_indexed(definition, document)? {
-        return Ok(keys);
-    }
-    let places = definition
-        .fields
-        .iter()
-        .map(|field| walk(RawBsonRef::Document(document), &field.components))
-        .collect();
-    expand(definition, places, &mut keys)?;
-    keys.values.sort_unstable();
-    keys.values.dedup();
-    Ok(keys)
-}
-
-fn is_indexed(definition: &IndexDefinition, document: &RawDocument) -> Result<bool> {
     if let Some(filter) = &definition.partial
         && !filter.matches(document)?
     {
-        return Ok(false);
+        return Ok(IndexKeys::default());
     }
-    let has = |path: &tailwater_matcher::Path| path.any(document, &mut |value| value.is_some());
-    Ok(!definition.sparse || definition.fields.iter().any(|field| has(&field.path)))
+    let keys =
+        of_fields(&definition.fields, definition.sparse, document).map_err(|Parallel| Error::ParallelArrays {
+            name: definition.name.clone(),
+        })?;
+    let longest = keys.values.iter().map(Vec::len).max().unwrap_or(0);
+    if longest > KEY_BYTES_MAX / 2 {
+        return Err(Error::IndexKeyTooLong {
+            name: definition.name.clone(),
+            bytes: longest,
+            bytes_max: KEY_BYTES_MAX / 2,
+        });
+    }
+    Ok(keys)
+}
+
+/// The keys of `document` for fields in this order and these directions, which need not belong to an index.
+pub(crate) fn of_fields(fields: &[IndexField], sparse: bool, document: &RawDocument) -> Result<IndexKeys, Parallel> {
+    let mut keys = IndexKeys::default();
+    let places = fields
+        .iter()
+        .map(|field| walk(RawBsonRef::Document(document), &field.components))
+        .collect();
+    expand(fields, sparse, places, &mut keys)?;
+    keys.values.sort_unstable();
+    keys.values.dedup();
+    Ok(keys)
 }
 
 /// Follows a path until it ends or meets an array.
@@ -83,46 +103,49 @@ fn walk<'d, 'p>(mut value: RawBsonRef<'d>, mut rest: &'p [String]) -> Place<'d, 
                 rest = after;
                 match document.get(name.as_str()).ok().flatten() {
                     Some(value) => value,
-                    None => return Place::Value(RawBsonRef::Null),
+                    None => return Place::Missing,
                 }
             }
-            (_, Some(_)) => return Place::Value(RawBsonRef::Null),
+            (_, Some(_)) => return Place::Missing,
         };
     }
 }
 
-/// Adds the keys of every combination.
-fn expand<'d, 'p>(definition: &IndexDefinition, places: Vec<Place<'d, 'p>>, keys: &mut IndexKeys) -> Result<()> {
+/// Adds the keys of every combination. It calls itself at most once for each component of the longest path.
+fn expand<'d, 'p>(
+    fields: &[IndexField],
+    sparse: bool,
+    places: Vec<Place<'d, 'p>>,
+    keys: &mut IndexKeys,
+) -> Result<(), Parallel> {
     let mut arrays = places.iter().filter_map(|place| match place {
         Place::Array(array, _) => Some(*array),
-        Place::Value(_) => None,
+        Place::Missing | Place::Value(_) => None,
     });
     let Some(array) = arrays.next() else {
-        keys.values.push(encode(definition, &places)?);
+        if !sparse || places.iter().any(|place| !matches!(place, Place::Missing)) {
+            keys.values.push(encode(fields, &places));
+        }
         return Ok(());
     };
     if arrays.any(|other| !std::ptr::eq(other.as_bytes(), array.as_bytes())) {
-        return Err(Error::ParallelArrays {
-            name: definition.name.clone(),
-        });
+        return Err(Parallel);
     }
     keys.multikey = true;
     let mut elements = array.into_iter().flatten().enumerate().peekable();
     if elements.peek().is_none() {
-        return expand(definition, places.iter().map(|place| of_empty(*place)).collect(), keys);
+        let places = places.iter().map(|place| of_empty(*place)).collect();
+        return expand(fields, sparse, places, keys);
     }
     for (position, element) in elements {
-        expand(
-            definition,
-            places.iter().map(|p| of_element(*p, element)).collect(),
-            keys,
-        )?;
+        let each = places.iter().map(|place| of_element(*place, element)).collect();
+        expand(fields, sparse, each, keys)?;
         let named = |place: &Place<'d, 'p>| at_position(*place, position, element);
         if places.iter().any(|place| named(place).is_some()) {
             let places = places
                 .iter()
-                .map(|p| named(p).unwrap_or_else(|| of_element(*p, element)));
-            expand(definition, places.collect(), keys)?;
+                .map(|place| named(place).unwrap_or_else(|| of_element(*place, element)));
+            expand(fields, sparse, places.collect(), keys)?;
         }
     }
     Ok(())
@@ -131,8 +154,8 @@ fn expand<'d, 'p>(definition: &IndexDefinition, places: Vec<Place<'d, 'p>>, keys
 fn of_empty<'d, 'p>(place: Place<'d, 'p>) -> Place<'d, 'p> {
     match place {
         Place::Array(_, []) => Place::Value(RawBsonRef::Undefined),
-        Place::Array(..) => Place::Value(RawBsonRef::Null),
-        value @ Place::Value(_) => value,
+        Place::Array(..) => Place::Missing,
+        place => place,
     }
 }
 
@@ -141,34 +164,31 @@ fn of_element<'d, 'p>(place: Place<'d, 'p>, element: RawBsonRef<'d>) -> Place<'d
         // An array within an array is a value here: only one level of it is taken apart.
         (Place::Array(_, []), element) => Place::Value(element),
         (Place::Array(_, rest), RawBsonRef::Document(_)) => walk(element, rest),
-        (Place::Array(..), _) => Place::Value(RawBsonRef::Null),
-        (value @ Place::Value(_), _) => value,
+        (Place::Array(..), _) => Place::Missing,
+        (place, _) => place,
     }
 }
 
-/// Where the path goes on in an element that it names by its position.
+/// Where the path goes on in an element that it names by its position, which is written without leading zeros.
 fn at_position<'d, 'p>(place: Place<'d, 'p>, position: usize, element: RawBsonRef<'d>) -> Option<Place<'d, 'p>> {
+    let is_plain = |name: &str| name == "0" || !name.starts_with(['0', '+']);
     match place {
-        Place::Array(_, [name, after @ ..]) if name.parse() == Ok(position) => Some(walk(element, after)),
+        Place::Array(_, [name, after @ ..]) if is_plain(name) && name.parse() == Ok(position) => {
+            Some(walk(element, after))
+        }
         _ => None,
     }
 }
 
-fn encode(definition: &IndexDefinition, places: &[Place<'_, '_>]) -> Result<Vec<u8>> {
+fn encode(fields: &[IndexField], places: &[Place<'_, '_>]) -> Vec<u8> {
     let mut key = Vec::with_capacity(24);
-    for (field, place) in definition.fields.iter().zip(places) {
-        if let Place::Value(value) = place {
-            append(field.direction, *value, &mut key);
+    for (field, place) in fields.iter().zip(places) {
+        match place {
+            Place::Value(value) => append(field.direction, *value, &mut key),
+            Place::Missing | Place::Array(..) => append(field.direction, RawBsonRef::Null, &mut key),
         }
     }
-    if key.len() > KEY_BYTES_MAX / 2 {
-        return Err(Error::IndexKeyTooLong {
-            name: definition.name.clone(),
-            bytes: key.len(),
-            bytes_max: KEY_BYTES_MAX / 2,
-        });
-    }
-    Ok(key)
+    key
 }
 
 /// Appends a value as it stands in a key.
@@ -190,6 +210,7 @@ pub(crate) fn values_of(definition: &IndexDefinition, document: &RawDocument) ->
     for (name, _) in definition.key().iter().flatten() {
         let components: Vec<String> = name.as_str().split('.').map(str::to_owned).collect();
         let value = match walk(RawBsonRef::Document(document), &components) {
+            Place::Missing => RawBsonRef::Null,
             Place::Value(value) => value,
             Place::Array(array, _) => RawBsonRef::Array(array),
         };

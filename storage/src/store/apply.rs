@@ -185,7 +185,7 @@ impl Core {
                 let definitions = definitions(detail()?)?;
                 let start = kind == EntryKind::StartIndexBuild;
                 let state = if start { IndexState::Building } else { IndexState::Ready };
-                let unfinished = unfinished(&catalog, id, &definitions);
+                let unfinished = self.unfinished(&catalog, id, &definitions);
                 changes.extend(catalog.add_indexes(id, definitions, state));
                 if !start && !unfinished.is_empty() {
                     let generation = &layers.generations[0];
@@ -207,6 +207,17 @@ impl Core {
             ahead.catalog = Arc::new(catalog);
         }
         Ok(())
+    }
+
+    /// Names of the indexes among `definitions` that are neither ready nor have been completed by this process's builder.
+    fn unfinished(&self, catalog: &Catalog, id: &[u8; 16], definitions: &[IndexDefinition]) -> Vec<String> {
+        let mut completed = self.completed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = |name: &str| {
+            let index = catalog.by_id(id).and_then(|info| info.index(name));
+            index.is_some_and(|index| completed.remove(&index.number) || index.state == IndexState::Ready)
+        };
+        let names = definitions.iter().map(|definition| &definition.name);
+        names.filter(|name| !done(name)).cloned().collect()
     }
 
     /// Indexes the documents as they are before `op_id`, for indexes that nobody has completed in steps before.
@@ -246,16 +257,6 @@ impl Core {
             }
         }))
     }
-}
-
-/// Names of the indexes among `definitions` that are neither ready nor have been completed by this process's builder.
-fn unfinished(catalog: &Catalog, id: &[u8; 16], definitions: &[IndexDefinition]) -> Vec<String> {
-    let ready = |name: &str| {
-        let index = catalog.by_id(id).and_then(|info| info.index(name));
-        index.is_some_and(|index| index.state == IndexState::Ready)
-    };
-    let names = definitions.iter().map(|definition| &definition.name);
-    names.filter(|name| !ready(name)).cloned().collect()
 }
 
 pub(crate) fn put_index_entry(

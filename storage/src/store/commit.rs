@@ -89,10 +89,7 @@ impl Core {
             self.apply(&mut commit.ahead, &layers, &entry.share(), Some(draft.before.as_ref()))?;
         }
         self.publish(&commit.ahead, outcome.last);
-        let due = self.freeze_bytes();
-        if before == 0 || (before < due && generation.bytes() >= due) {
-            self.wake();
-        }
+        self.wake_if_due(generation, before);
         Ok(outcome)
     }
 }

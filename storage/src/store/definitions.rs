@@ -135,29 +135,42 @@ impl Store {
         })
     }
 
-    /// Changes options of a collection: `changeStreamPreAndPostImages`, `validator`, `validationLevel`, `validationAction`
-    /// (MongoDB manual: *collMod*). What is not named stays as it is.
+    /// Changes options of a collection: `changeStreamPreAndPostImages`, `validator`, `validationLevel`, `validationAction`; and
+    /// of one of its indexes: `index: {name or keyPattern, hidden, expireAfterSeconds}` (MongoDB manual: *collMod*). What is
+    /// not named stays as it is.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchCollection`], [`Error::InvalidOptions`], and the log's errors.
+    /// [`Error::NoSuchCollection`], [`Error::InvalidOptions`], [`Error::NoSuchIndex`], [`Error::InvalidIndex`], and the log's
+    /// errors.
     pub fn modify_collection(&self, database: &str, collection: &str, changes: &RawDocument) -> Result<OpId> {
         let namespace = Namespace::new(database, collection);
-        self.define(|_, commit| {
+        let op_id = self.define(|_, commit| {
             let info = existing(commit, &namespace)?;
             let mut options = info.options.clone();
+            let mut drafts = Vec::new();
             for change in changes {
                 let (name, value): (_, RawBsonRef<'_>) = change.map_err(|_| Error::InvalidOptions {
                     what: "they are malformed".into(),
                 })?;
-                options.set(name.as_str(), value)?;
+                match (name.as_str(), value) {
+                    ("index", RawBsonRef::Document(change)) => {
+                        drafts.push(modification(&info, &index_modification(&info, change)?));
+                    }
+                    (name, value) => options.set(name, value)?,
+                }
             }
-            let detail = rawdoc! {
-                "options": options.to_document(),
-                "before": info.options.to_document(),
-            };
-            Ok(vec![modification(&info, &detail)])
-        })
+            if drafts.is_empty() || options != info.options {
+                let detail = rawdoc! {
+                    "options": options.to_document(),
+                    "before": info.options.to_document(),
+                };
+                drafts.push(modification(&info, &detail));
+            }
+            Ok(drafts)
+        })?;
+        self.ensure_expiry()?;
+        Ok(op_id)
     }
 
     /// Names of the databases that have collections, sorted.
@@ -213,6 +226,37 @@ pub(crate) fn modification(info: &CollectionInfo, detail: &RawDocumentBuf) -> Dr
         ..entry_for(info)
     };
     Draft::new(EntryKind::Modify, &entry)
+}
+
+/// The detail of an entry that changes an index: what it becomes, and what it was.
+fn index_modification(info: &CollectionInfo, change: &RawDocument) -> Result<RawDocumentBuf> {
+    let invalid = |what: String| Error::InvalidOptions { what };
+    let mut index = None;
+    let mut changes = Vec::new();
+    for field in change {
+        let (option, value) = field.map_err(|_| invalid("they are malformed".into()))?;
+        match (option.as_str(), value) {
+            ("name", RawBsonRef::String(name)) => {
+                let found = info.index(name);
+                index = Some(found.ok_or_else(|| Error::NoSuchIndex { name: name.to_owned() })?);
+            }
+            ("keyPattern", RawBsonRef::Document(key)) => {
+                let found = info.indexes.iter().find(|index| index.definition.key() == key);
+                index = Some(found.ok_or_else(|| Error::NoSuchIndex {
+                    name: format!("{key:?}"),
+                })?);
+            }
+            (option @ ("hidden" | "expireAfterSeconds"), value) => changes.push((option, value)),
+            (option, _) => {
+                return Err(invalid(format!(
+                    "index.{option} is not supported, or has the wrong type"
+                )));
+            }
+        }
+    }
+    let index = index.ok_or_else(|| invalid("index needs a name or a keyPattern".into()))?;
+    let changed = index.definition.changed(&changes)?;
+    Ok(rawdoc! { "index": changed.document, "before": index.definition.document.clone() })
 }
 
 fn named(database: &str, collection: &str) -> Result<Namespace> {

@@ -1,6 +1,7 @@
 //! Options of a store.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tailwater_oplog::Durability;
 
@@ -22,6 +23,8 @@ pub struct StoreOptions {
     /// after power loss, and stays in the log until then. With a log that is limited to less than twice as much, more often:
     /// twice within its limit. Default 64 MiB.
     pub checkpoint_bytes: u64,
+    /// How often expired documents are looked for, if there is an index with `expireAfterSeconds`. Default 60 s.
+    pub expire_interval: Duration,
 }
 
 impl Default for StoreOptions {
@@ -32,6 +35,7 @@ impl Default for StoreOptions {
             cache_bytes: 256 << 20,
             overlay_bytes_max: 64 << 20,
             checkpoint_bytes: 64 << 20,
+            expire_interval: Duration::from_secs(60),
         }
     }
 }

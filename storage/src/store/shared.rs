@@ -14,7 +14,7 @@
 //! A [`View`]: the layers, the OpID to read them at, and the catalogue of exactly that OpID. A write becomes visible as a
 //! whole, with everything that was appended in its batch.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +26,7 @@ use crate::catalog::{Catalog, CollectionNumber, Size};
 use crate::checkpoint::Checkpoints;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::expire::Pause;
 use crate::overlay::Generation;
 use crate::state::Layers;
 use crate::store::{Commit, StoreOptions};
@@ -56,6 +57,10 @@ pub(crate) struct Core {
     pub(crate) checkpoints: Checkpoints,
     /// How large the collections are, the overlay included.
     pub(super) sizes: Mutex<HashMap<CollectionNumber, Size>>,
+    /// Indexes under construction that this process has completed; the entry that says so has nothing left to do.
+    pub(super) completed: Mutex<HashSet<CollectionNumber>>,
+    /// Where the thread sleeps that deletes expired documents.
+    pub(crate) expiry: Pause,
 }
 
 /// The state that the holder of the commit lock works on; ahead of what readers see while it applies.
@@ -106,6 +111,8 @@ impl Core {
             failure: Mutex::new(None),
             applying: Mutex::new(()),
             forgotten: Mutex::default(),
+            completed: Mutex::default(),
+            expiry: Pause::default(),
         })
     }
 
@@ -179,7 +186,7 @@ impl Core {
         Ok(Commit { ahead: self.lock() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Ahead> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Ahead> {
         // A panic under the lock happens before the append or leaves an entry that was appended and not applied; the
         // latter shows as a gap, which `apply` refuses.
         self.commit.lock().unwrap_or_else(PoisonError::into_inner)
@@ -202,6 +209,9 @@ impl Core {
             if let Some(error) = &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
                 return Err(error.clone());
             }
+            if self.stopping.load(Ordering::SeqCst) {
+                return Err(closed());
+            }
             if self.overlay_bytes() <= self.options.overlay_bytes_max {
                 return Ok(());
             }
@@ -214,6 +224,14 @@ impl Core {
                     .wait_timeout(guard, pause)
                     .unwrap_or_else(PoisonError::into_inner),
             );
+        }
+    }
+
+    /// Wakes the applier when a generation has just begun, or has just become due.
+    pub(super) fn wake_if_due(&self, generation: &Generation, before: usize) {
+        let due = self.freeze_bytes();
+        if before == 0 || (before < due && generation.bytes() >= due) {
+            self.wake();
         }
     }
 
@@ -276,6 +294,7 @@ impl Core {
         let mut count = 0u64;
         while let Some(entry) = cursor.try_next()? {
             let entry = entry.share();
+            self.complete_before(&entry)?;
             let layers = self.layers()?;
             let due = {
                 let mut ahead = self.lock();

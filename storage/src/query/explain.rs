@@ -1,0 +1,243 @@
+//! What was planned for a query and what it took, as MongoDB's `explain` shows it (manual: *Explain Results*).
+//!
+//! The query is run to its end. There is one plan and no trial of others, so `rejectedPlans` is always empty.
+
+use std::sync::Arc;
+
+use bson::raw::CString;
+use bson::{Bson, RawArrayBuf, RawBsonRef, RawDocumentBuf, rawdoc};
+use tailwater_matcher::{Conjunct, Expression};
+
+use super::Query;
+use super::hint::Hint;
+use super::source::Source;
+use crate::catalog::Namespace;
+use crate::error::Result;
+use crate::index::{Direction, ID_INDEX, IndexField};
+use crate::plan::{Edge, End, Interval, Plan};
+use crate::query::Candidates;
+use crate::reading::Reading;
+use crate::sort::{SORT_BYTES_MAX, SortPattern};
+
+/// What a query that is to be explained asks for beside its filter.
+#[derive(Clone, Debug, Default)]
+pub struct ExplainOptions {
+    /// `{field: 1 or -1, …}`.
+    pub sort: Option<RawDocumentBuf>,
+    /// Which index to use.
+    pub hint: Option<Hint>,
+    /// Documents to pass over.
+    pub skip: u64,
+    /// Most documents to return; no limit when `None`.
+    pub limit: Option<u64>,
+}
+
+impl ExplainOptions {
+    pub(crate) fn query(&self, filter: Expression) -> Result<Query> {
+        let sort = self.sort.as_deref().map(SortPattern::parse).transpose()?;
+        Ok(Query {
+            filter: Arc::new(filter),
+            sort: sort.flatten(),
+            hint: self.hint.clone(),
+            skip: self.skip,
+            limit: self.limit,
+        })
+    }
+}
+
+impl Query {
+    /// Plans and runs the query, and tells about both.
+    pub(crate) fn explain(self, reading: &Reading, namespace: &Namespace) -> Result<RawDocumentBuf> {
+        let filter = Arc::clone(&self.filter);
+        let info = reading.info(namespace);
+        let (winning, mut candidates) = match &info {
+            None => (
+                rawdoc! { "stage": "EOF" },
+                Candidates::of(self, Source::nothing(), true),
+            ),
+            Some(info) => {
+                let plan = Plan::choose(reading, info, &filter, self.sort.as_ref(), self.hint.as_ref())?;
+                let source = Source::new(reading, info, &plan);
+                (self.stages(&plan), Candidates::of(self, source, plan.sorted))
+            }
+        };
+        let mut returned = 0;
+        for found in &mut candidates {
+            found?;
+            returned += 1;
+        }
+        let examined = candidates.examined();
+        Ok(rawdoc! {
+            "explainVersion": "1",
+            "queryPlanner": {
+                "namespace": namespace.to_string(),
+                "parsedQuery": filter.to_document(),
+                "winningPlan": winning,
+                "rejectedPlans": [],
+            },
+            "executionStats": {
+                "executionSuccess": true,
+                "nReturned": count(returned),
+                "totalKeysExamined": count(examined.keys),
+                "totalDocsExamined": count(examined.documents),
+            },
+        })
+    }
+
+    /// The stages from the last to the first, each within the one that reads from it.
+    fn stages(&self, plan: &Plan<'_>) -> RawDocumentBuf {
+        let mut stage = access(plan, &self.filter);
+        if let Some(sort) = self.sort.as_ref().filter(|_| !plan.sorted) {
+            let mut sorting = rawdoc! {
+                "stage": "SORT",
+                "sortPattern": sort.document().to_owned(),
+                "memLimit": count(SORT_BYTES_MAX as u64),
+            };
+            if let Some(limit) = self.limit {
+                sorting.append(bson::raw::cstr!("limitAmount"), count(limit.saturating_add(self.skip)));
+            }
+            sorting.append(bson::raw::cstr!("inputStage"), stage);
+            stage = sorting;
+        }
+        if self.skip > 0 {
+            stage = rawdoc! { "stage": "SKIP", "skipAmount": count(self.skip), "inputStage": stage };
+        }
+        if let Some(limit) = self.limit {
+            stage = rawdoc! { "stage": "LIMIT", "limitAmount": count(limit), "inputStage": stage };
+        }
+        stage
+    }
+}
+
+fn access(plan: &Plan<'_>, filter: &Expression) -> RawDocumentBuf {
+    let direction = if plan.descending { "backward" } else { "forward" };
+    if plan.bounds.is_empty() {
+        return rawdoc! { "stage": "EOF" };
+    }
+    if plan.is_collection_scan() {
+        return rawdoc! { "stage": "COLLSCAN", "filter": filter.to_document(), "direction": direction };
+    }
+    if plan.index.is_none() && is_one_id(filter) {
+        return rawdoc! { "stage": "IDHACK" };
+    }
+    let definition = plan.index.map(|index| &index.definition);
+    let scan = rawdoc! {
+        "stage": "IXSCAN",
+        "keyPattern": definition.map_or_else(|| rawdoc! { "_id": 1 }, |d| d.key().to_owned()),
+        "indexName": definition.map_or(ID_INDEX, |d| &d.name),
+        "isMultiKey": plan.multikey,
+        "isUnique": definition.is_none_or(|d| d.unique),
+        "isSparse": definition.is_some_and(|d| d.sparse),
+        "isPartial": definition.is_some_and(|d| d.partial.is_some()),
+        "direction": direction,
+        "indexBounds": bounds(plan),
+    };
+    rawdoc! { "stage": "FETCH", "filter": filter.to_document(), "inputStage": scan }
+}
+
+/// Whether a filter is `{_id: value}` and nothing else.
+fn is_one_id(filter: &Expression) -> bool {
+    let conjuncts = filter.indexable();
+    matches!(&*conjuncts, [only @ Conjunct::Equal { path, .. }] if path.as_str() == "_id" && only.to_expression() == *filter)
+}
+
+fn bounds(plan: &Plan<'_>) -> RawDocumentBuf {
+    let mut shown = RawDocumentBuf::new();
+    for (field, intervals) in plan.fields().iter().zip(&plan.bounds.fields) {
+        let backward = (field.direction == Direction::Descending) != plan.descending;
+        let mut list = RawArrayBuf::new();
+        let texts = intervals.iter().map(|interval| interval_text(interval, backward));
+        if backward {
+            texts.rev().for_each(|text| list.push(text));
+        } else {
+            texts.for_each(|text| list.push(text));
+        }
+        append(&mut shown, field, list);
+    }
+    shown
+}
+
+fn append(document: &mut RawDocumentBuf, field: &IndexField, list: RawArrayBuf) {
+    // Paths have no NUL.
+    if let Ok(name) = CString::try_from(field.path.as_str().to_owned()) {
+        document.append(&name, list);
+    }
+}
+
+fn interval_text(interval: &Interval<'_>, backward: bool) -> String {
+    let (first, last) = if backward {
+        (&interval.high, &interval.low)
+    } else {
+        (&interval.low, &interval.high)
+    };
+    let closed = |end: &End<'_>| match end.edge {
+        Edge::Value(_) | Edge::Shown(_) => end.inclusive,
+        Edge::Least | Edge::Greatest => true,
+        // Where the end of a class is shown as the beginning of the next, it does not belong to it.
+        Edge::ClassLeast(_) => true,
+        Edge::ClassGreatest(value) => !matches!(
+            value,
+            RawBsonRef::String(_) | RawBsonRef::Symbol(_) | RawBsonRef::Document(_) | RawBsonRef::Binary(_)
+        ),
+    };
+    let open = if closed(first) { '[' } else { '(' };
+    let close = if closed(last) { ']' } else { ')' };
+    format!("{open}{}, {}{close}", edge_text(&first.edge), edge_text(&last.edge))
+}
+
+fn edge_text(edge: &Edge<'_>) -> String {
+    match edge {
+        Edge::Least => "MinKey".into(),
+        Edge::Greatest => "MaxKey".into(),
+        Edge::Value(value) => value_text(*value),
+        Edge::Shown(text) => text.clone(),
+        Edge::ClassLeast(value) => class_least(*value).into(),
+        Edge::ClassGreatest(value) => class_greatest(*value).into(),
+    }
+}
+
+fn value_text(value: RawBsonRef<'_>) -> String {
+    match value {
+        RawBsonRef::Double(number) if number.is_infinite() => format!("{number}.0"),
+        RawBsonRef::DateTime(date) => format!("new Date({})", date.timestamp_millis()),
+        RawBsonRef::ObjectId(id) => format!("ObjectId('{id}')"),
+        RawBsonRef::Undefined => "undefined".into(),
+        RawBsonRef::MinKey => "MinKey".into(),
+        RawBsonRef::MaxKey => "MaxKey".into(),
+        value => Bson::try_from(value).map_or_else(|_| "?".into(), |value| value.to_string()),
+    }
+}
+
+/// What MongoDB shows for the beginning of a class.
+fn class_least(value: RawBsonRef<'_>) -> &'static str {
+    match value {
+        RawBsonRef::Int32(_) | RawBsonRef::Int64(_) | RawBsonRef::Double(_) | RawBsonRef::Decimal128(_) => "-inf.0",
+        RawBsonRef::String(_) | RawBsonRef::Symbol(_) => "\"\"",
+        RawBsonRef::Boolean(_) => "false",
+        RawBsonRef::DateTime(_) => "new Date(-9223372036854775808)",
+        RawBsonRef::ObjectId(_) => "ObjectId('000000000000000000000000')",
+        RawBsonRef::Timestamp(_) => "Timestamp(0, 0)",
+        RawBsonRef::Document(_) => "{}",
+        RawBsonRef::Binary(_) => "BinData(0, )",
+        _ => "its class's least",
+    }
+}
+
+/// What MongoDB shows for the end of a class; for some it is the beginning of the next.
+fn class_greatest(value: RawBsonRef<'_>) -> &'static str {
+    match value {
+        RawBsonRef::Int32(_) | RawBsonRef::Int64(_) | RawBsonRef::Double(_) | RawBsonRef::Decimal128(_) => "inf.0",
+        RawBsonRef::String(_) | RawBsonRef::Symbol(_) => "{}",
+        RawBsonRef::Boolean(_) => "true",
+        RawBsonRef::DateTime(_) => "new Date(9223372036854775807)",
+        RawBsonRef::ObjectId(_) => "ObjectId('ffffffffffffffffffffffff')",
+        RawBsonRef::Timestamp(_) => "Timestamp(4294967295, 4294967295)",
+        RawBsonRef::Document(_) => "[]",
+        RawBsonRef::Binary(_) => "ObjectId('000000000000000000000000')",
+        _ => "its class's greatest",
+    }
+}
+
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
