@@ -180,9 +180,9 @@ impl Fields for EventFields<'_> {
                 }))
             }
             "operationDescription" if self.images.expanded => self.description(),
-            "stateBeforeChange" if self.images.expanded && self.operation == OperationType::Modify => {
-                Some(RawBsonRef::Document(self.state_before.get_or_init(|| state_before(self.store.detail))))
-            }
+            "stateBeforeChange" if self.images.expanded && self.operation == OperationType::Modify => Some(
+                RawBsonRef::Document(self.state_before.get_or_init(|| state_before(self.store.detail))),
+            ),
             _ => None,
         }
     }

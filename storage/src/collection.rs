@@ -1,5 +1,6 @@
 //! One collection: reading its documents, and writing them through the log.
 
+mod aggregate;
 mod indexes;
 mod validate;
 

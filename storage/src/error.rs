@@ -9,6 +9,7 @@ use tailwater_matcher::{EvaluateError, ParseError, ValidateError};
 use tailwater_oplog as oplog;
 use tailwater_oplog::{LogId, OpId};
 
+use crate::aggregate::AggregateError;
 use crate::catalog::CollectionInfo;
 use crate::engine::EngineError;
 use crate::index::{ID_INDEX, IndexDefinition, keys};
@@ -259,6 +260,9 @@ pub enum Error {
     /// The update does not parse, or does not fit the document.
     #[error("invalid update: {0}")]
     Update(Arc<UpdateError>),
+    /// A pipeline does not parse, or one of its stages cannot go on.
+    #[error("the aggregation failed: {0}")]
+    Aggregate(Arc<AggregateError>),
     /// There is no such collection.
     #[error("there is no collection {namespace}")]
     NoSuchCollection {

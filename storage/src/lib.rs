@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod aggregate;
 mod applier;
 mod catalog;
 mod checkpoint;
@@ -47,6 +48,10 @@ pub mod update;
 mod workspace;
 mod write;
 
+pub use aggregate::{
+    AggregateError, AggregateErrorKind, AggregateOptions, Aggregation, Pipeline, STAGE_BYTES_MAX, STAGES_MAX,
+    SUB_PIPELINES_MAX,
+};
 pub use collection::{Collection, IndexOutcome, InsertOutcome, Validation, WriteOutcome};
 pub use error::{Error, Result};
 pub use index::{ID_INDEX, INDEX_FIELDS_MAX, INDEXES_MAX, IndexModel};
