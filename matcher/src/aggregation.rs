@@ -83,9 +83,18 @@ pub struct ValueExpression {
     /// The expression as it was written; two expressions are equal when this is.
     source: RawBson,
     variables: Vec<String>,
+    /// What the variables are, for an expression that is evaluated without being told.
+    bound: Option<Box<Bound>>,
     tree: Tree,
     slots: usize,
     whole_root: bool,
+}
+
+/// The time, and values in the order of an expression's variables; nothing where one is missing.
+#[derive(Clone, Debug, PartialEq)]
+struct Bound {
+    now: Option<DateTime>,
+    values: Vec<Option<RawBson>>,
 }
 
 impl PartialEq for ValueExpression {
@@ -96,7 +105,7 @@ impl PartialEq for ValueExpression {
             document.append(bson::raw::cstr!(""), source.as_raw_bson_ref());
             document.into_bytes()
         };
-        self.variables == other.variables && bytes(&self.source) == bytes(&other.source)
+        self.variables == other.variables && self.bound == other.bound && bytes(&self.source) == bytes(&other.source)
     }
 }
 
@@ -127,6 +136,7 @@ impl ValueExpression {
         Ok(ValueExpression {
             source: source.into(),
             variables: variables.iter().map(|&name| name.to_owned()).collect(),
+            bound: None,
             tree,
             slots: parser.slots,
             whole_root: parser.whole_root,
@@ -178,9 +188,31 @@ impl ValueExpression {
     pub(crate) fn holds<F: Fields + ?Sized>(&self, root: &F) -> Result<bool, EvaluateError> {
         if self.whole_root {
             let document = root.document();
-            return Ok(self.compute(&Variables::new(&&*document))?.is_true());
+            return Ok(self.compute(&self.own_variables(&&*document))?.is_true());
         }
-        Ok(self.compute(&Variables::new(&root))?.is_true())
+        Ok(self.compute(&self.own_variables(&root))?.is_true())
+    }
+
+    /// Keeps the time and the values of the expression's variables for [`ValueExpression::holds`].
+    pub(crate) fn bind(&mut self, variables: &Variables<'_>) {
+        let value = |name: &String| variables.get(name).encode().ok().flatten();
+        self.bound = Some(Box::new(Bound {
+            now: variables.now,
+            values: self.variables.iter().map(value).collect(),
+        }));
+    }
+
+    fn own_variables<'a>(&'a self, root: &'a dyn Fields) -> Variables<'a> {
+        let mut variables = Variables::new(root);
+        if let Some(bound) = &self.bound {
+            variables.now = bound.now;
+            for (name, value) in self.variables.iter().zip(&bound.values) {
+                if let Some(value) = value {
+                    variables = variables.bind(name, value.as_raw_bson_ref());
+                }
+            }
+        }
+        variables
     }
 
     /// The same expression one document further down.

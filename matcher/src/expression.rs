@@ -9,6 +9,7 @@
 
 use bson::{RawDocument, RawDocumentBuf};
 
+use crate::aggregation::Variables;
 use crate::collation::Collation;
 use crate::conjunct::{self, Conjunct};
 use crate::error::ParseError;
@@ -33,6 +34,8 @@ pub const EXPRESSION_REGEXES_MAX: usize = 1_000;
 pub struct ParseOptions {
     /// How strings are compared; by their bytes if there is none.
     pub collation: Option<Collation>,
+    /// Variables that `$expr` may use; [`Expression::bind`] gives them values.
+    pub variables: Vec<String>,
 }
 
 impl ParseOptions {
@@ -40,6 +43,13 @@ impl ParseOptions {
     #[must_use]
     pub fn with_collation(mut self, collation: Option<Collation>) -> ParseOptions {
         self.collation = collation;
+        self
+    }
+
+    /// `$expr` with these variables in sight.
+    #[must_use]
+    pub fn with_variables(mut self, variables: &[&str]) -> ParseOptions {
+        self.variables = variables.iter().map(|&name| name.to_owned()).collect();
         self
     }
 }
@@ -121,6 +131,15 @@ impl Expression {
         Expression {
             root: self.root.prefixed(prefix),
         }
+    }
+
+    /// The same predicate, in which `$expr` sees the time and the variables of `variables`. Those that
+    /// are not bound are missing; so are all of them before this is called.
+    #[must_use]
+    pub fn bind(&self, variables: &Variables<'_>) -> Expression {
+        let mut bound = self.clone();
+        bound.root.bind(variables);
+        bound
     }
 
     /// The predicate as a `$match` document, which parses back to an equal expression with the same

@@ -10,7 +10,7 @@
 
 use bson::{RawBson, RawBsonRef};
 
-use crate::aggregation::ValueExpression;
+use crate::aggregation::{ValueExpression, Variables};
 use crate::condition::{Condition, List};
 use crate::evaluate::EvaluateError;
 use crate::fields::Fields;
@@ -147,6 +147,16 @@ impl Node {
             },
             Node::Schema(schema) => Node::Schema(schema.below(prefix)),
             Node::Computed(expression) => Node::Computed(Box::new(expression.prefixed(prefix))),
+        }
+    }
+
+    /// Gives the variables of computed parts their values.
+    pub(crate) fn bind(&mut self, variables: &Variables<'_>) {
+        match self {
+            Node::And(parts) | Node::Or(parts) => parts.iter_mut().for_each(|part| part.bind(variables)),
+            Node::Not(part) => part.bind(variables),
+            Node::Leaf { .. } | Node::Schema(_) => {}
+            Node::Computed(expression) => expression.bind(variables),
         }
     }
 

@@ -98,7 +98,9 @@ impl Parser<'_> {
             "$expr" => {
                 self.count()?;
                 self.push_place(operator);
-                Node::Computed(Box::new(ValueExpression::parse_at(&self.place, value, &[])?))
+                let variables: Vec<&str> = self.options.variables.iter().map(String::as_str).collect();
+                let expression = ValueExpression::parse_at(&self.place, value, &variables)?;
+                Node::Computed(Box::new(expression))
             }
             "$jsonSchema" => {
                 self.count()?;

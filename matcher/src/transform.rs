@@ -49,7 +49,7 @@ pub const STAGES_MAX: usize = 1000;
 /// assert_eq!(transform.apply(&rawdoc! { "status": "open" })?, None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Transform {
     stages: Vec<Stage>,
 }
@@ -84,15 +84,35 @@ impl Transform {
         stages: impl IntoIterator<Item = &'a RawDocument>,
         variables: &[&str],
     ) -> Result<Transform, ParseError> {
-        let mut parsed = Vec::new();
-        for stage in stages {
-            if parsed.len() == STAGES_MAX {
-                return Err(ParseError::TooManyNodes);
-            }
-            validate(stage.as_bytes())?;
-            parsed.push(parse::stage(parsed.len(), stage, variables)?);
+        let mut parsed = Transform::default();
+        for (at, stage) in stages.into_iter().enumerate() {
+            parsed.push(at, stage, variables)?;
         }
-        Ok(Transform { stages: parsed })
+        Ok(parsed)
+    }
+
+    /// Compiles one more stage and puts it behind the others. `at` is its place in the pipeline it is
+    /// part of, for errors.
+    pub fn push(&mut self, at: usize, stage: &RawDocument, variables: &[&str]) -> Result<(), ParseError> {
+        if self.stages.len() == STAGES_MAX {
+            return Err(ParseError::TooManyNodes);
+        }
+        validate(stage.as_bytes())?;
+        self.stages.push(parse::stage(at, stage, variables)?);
+        Ok(())
+    }
+
+    /// The same stages, in which `$match` sees the time and the variables of `variables`, once for all
+    /// documents; see [`Expression::bind`]. [`apply_with`](Transform::apply_with) does not bind it.
+    #[must_use]
+    pub fn bind(&self, variables: &Variables<'_>) -> Transform {
+        let bind = |stage: &Stage| match stage {
+            Stage::Match(expression) => Stage::Match(expression.bind(variables)),
+            stage => stage.clone(),
+        };
+        Transform {
+            stages: self.stages.iter().map(bind).collect(),
+        }
     }
 
     /// The document after all stages, or `None` when one has filtered it out.

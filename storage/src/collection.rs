@@ -6,6 +6,7 @@
 //! - [`options`], [`modifications`], [`outcome`]: what goes in and what comes out;
 //! - [`indexes`], [`validate`]: what concerns the collection as a whole.
 
+mod aggregate;
 mod bulk;
 mod delete;
 mod find;

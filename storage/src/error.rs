@@ -13,6 +13,7 @@ use tailwater_matcher::{EvaluateError, ParseError, ValidateError};
 use tailwater_oplog as oplog;
 use tailwater_oplog::{LogId, OpId};
 
+use crate::aggregate::AggregateError;
 use crate::catalog::CollectionInfo;
 use crate::collection::{BulkWriteOutcome, WriteError};
 use crate::engine::EngineError;
@@ -321,6 +322,9 @@ pub enum Error {
     /// The update does not parse, or does not fit the document.
     #[error("invalid update: {0}")]
     Update(Arc<UpdateError>),
+    /// A pipeline does not parse, or one of its stages cannot go on.
+    #[error("the aggregation failed: {0}")]
+    Aggregate(Arc<AggregateError>),
     /// There is no such collection.
     #[error("there is no collection {namespace}")]
     NoSuchCollection {

@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod aggregate;
 mod applier;
 pub mod backup;
 mod catalog;
@@ -50,6 +51,10 @@ pub mod update;
 mod workspace;
 mod write;
 
+pub use aggregate::{
+    AggregateError, AggregateErrorKind, AggregateOptions, Aggregation, Pipeline, STAGE_BYTES_MAX, STAGES_MAX,
+    SUB_PIPELINES_MAX,
+};
 pub use backup::{
     BackupError, BackupOptions, BackupOutcome, BackupProgress, RestoreOptions, RestoreOutcome, RestorePoint,
     backup_log, restore,

@@ -186,7 +186,6 @@ impl Sorter {
     }
 
     /// With another bound on its memory.
-    #[cfg(test)]
     pub(crate) fn with_bytes_max(self, bytes_max: usize) -> Sorter {
         Sorter { bytes_max, ..self }
     }

@@ -189,7 +189,7 @@ impl Update {
     ///
     /// # Errors
     ///
-    /// [`UpdateError::PipelineUnsupported`].
+    /// [`UpdateError::PipelineStage`] and [`UpdateError::Pipeline`].
     pub fn parse_pipeline<D: AsRef<RawDocument>>(stages: &[D]) -> Result<Update, UpdateError> {
         Pipeline::parse(stages).map(Update::Pipeline)
     }

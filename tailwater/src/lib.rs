@@ -42,12 +42,12 @@ pub use tailwater_matcher as matcher;
 pub use tailwater_oplog as oplog;
 pub use tailwater_oplog::{Durability, OpId, ReadConcern};
 pub use tailwater_storage::{
-    BackupError, BackupOptions, BackupOutcome, BackupProgress, BulkWriteOptions, BulkWriteOutcome, CollectionOptions,
-    CollectionSpecification, CountOptions, DeleteOptions, Documents, Error, ErrorCode, ErrorLabel, ExplainOptions,
-    FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions, FindOptions, Hint, IndexModel,
-    IndexOutcome, InsertManyOptions, InsertOutcome, NamespacedWrite, ReplaceOptions, RestoreOptions, RestoreOutcome,
-    RestorePoint, Result, ReturnDocument, StateDigest, StoreOptions, Transaction, TransactionCollection,
-    TransactionOptions, TransactionSession, TypedCollection, TypedDocuments, UpdateModifications, UpdateOptions,
-    ValidationAction, ValidationLevel, WriteError, WriteModel, WriteOutcome, backup_log, limits, log_directory,
-    restore, update,
+    AggregateError, AggregateErrorKind, AggregateOptions, Aggregation, BackupError, BackupOptions, BackupOutcome,
+    BackupProgress, BulkWriteOptions, BulkWriteOutcome, CollectionOptions, CollectionSpecification, CountOptions,
+    DeleteOptions, Documents, Error, ErrorCode, ErrorLabel, ExplainOptions, FindOneAndDeleteOptions,
+    FindOneAndReplaceOptions, FindOneAndUpdateOptions, FindOptions, Hint, IndexModel, IndexOutcome, InsertManyOptions,
+    InsertOutcome, NamespacedWrite, Pipeline, ReplaceOptions, RestoreOptions, RestoreOutcome, RestorePoint, Result,
+    ReturnDocument, StateDigest, StoreOptions, Transaction, TransactionCollection, TransactionOptions,
+    TransactionSession, TypedCollection, TypedDocuments, UpdateModifications, UpdateOptions, ValidationAction,
+    ValidationLevel, WriteError, WriteModel, WriteOutcome, backup_log, limits, log_directory, restore, update,
 };

@@ -88,20 +88,30 @@ const VALUE_OVERHEAD: usize = size_of::<RawBson>();
 impl Accumulator {
     /// Compiles an accumulator: a document whose only field is the operator with its argument.
     pub fn parse(source: &RawDocument) -> Result<Accumulator, ParseError> {
+        Accumulator::parse_with(source, &[])
+    }
+
+    /// Compiles an accumulator whose expression may use `variables`.
+    pub fn parse_with(source: &RawDocument, variables: &[&str]) -> Result<Accumulator, ParseError> {
         validate(source.as_bytes())?;
         let parser = Parser::new("", &[]);
         let fields = parser.fields(source)?;
         let [(operator, argument)] = fields[..] else {
             return Err(parser.wrong_value("accumulator", "an accumulator has exactly one operator", 40238));
         };
-        let mut accumulator = Accumulator::parse_operator(&parser, operator, argument)?;
+        let mut accumulator = Accumulator::parse_operator(&parser, operator, argument, variables)?;
         if accumulator.method == Method::Count {
             accumulator.input = ValueExpression::parse(RawBsonRef::Int32(1))?;
         }
         Ok(accumulator)
     }
 
-    fn parse_operator(parser: &Parser, operator: &str, argument: RawBsonRef<'_>) -> Result<Accumulator, ParseError> {
+    fn parse_operator(
+        parser: &Parser,
+        operator: &str,
+        argument: RawBsonRef<'_>,
+        variables: &[&str],
+    ) -> Result<Accumulator, ParseError> {
         let simple = |method| {
             // In a group an array is one value; only `[x]` with one element stands for its element.
             let input = match argument {
@@ -112,7 +122,7 @@ impl Accumulator {
                 RawBsonRef::Array(array) => array.get(0).ok().flatten().unwrap_or(RawBsonRef::Null),
                 other => other,
             };
-            let input = ValueExpression::parse_at(operator, input, &[])?;
+            let input = ValueExpression::parse_at(operator, input, variables)?;
             Ok(Accumulator { method, input })
         };
         match operator {
@@ -132,13 +142,18 @@ impl Accumulator {
                 other => Err(parser.wrong_type(operator, "an empty document", other, 6_507_501)),
             },
             "$firstN" | "$lastN" | "$minN" | "$maxN" | "$top" | "$topN" | "$bottom" | "$bottomN" => {
-                Accumulator::parse_counted(parser, operator, argument)
+                Accumulator::parse_counted(parser, operator, argument, variables)
             }
             _ => Err(parser.error(operator, Syntax::UnknownOperator)),
         }
     }
 
-    fn parse_counted(parser: &Parser, operator: &str, argument: RawBsonRef<'_>) -> Result<Accumulator, ParseError> {
+    fn parse_counted(
+        parser: &Parser,
+        operator: &str,
+        argument: RawBsonRef<'_>,
+        variables: &[&str],
+    ) -> Result<Accumulator, ParseError> {
         let (mut n, mut input, mut pattern) = (None, None, None);
         let ordered = operator.starts_with("$top") || operator.starts_with("$bottom");
         let alone = matches!(operator, "$top" | "$bottom");
@@ -147,7 +162,7 @@ impl Accumulator {
             match name {
                 "n" if !alone => n = Some(ValueExpression::parse_at("n", value, &[])?),
                 "sortBy" if ordered => pattern = Some(SortPattern::parse(parser, operator, value)?),
-                name if name == source => input = Some(ValueExpression::parse_at(name, value, &[])?),
+                name if name == source => input = Some(ValueExpression::parse_at(name, value, variables)?),
                 name => return Err(parser.unknown_argument(operator, name, 5_788_002)),
             }
         }

@@ -6,7 +6,7 @@ use super::projection::{Level, Rule};
 use super::{Mode, Projection, Stage, redact};
 use crate::aggregation::{Parser, SyntaxErrorKind as Syntax, ValueExpression};
 use crate::error::ParseError;
-use crate::expression::Expression;
+use crate::expression::{Expression, ParseOptions};
 
 pub(super) fn stage(at: usize, stage: &RawDocument, variables: &[&str]) -> Result<Stage, ParseError> {
     let parser = Parser::new(&format!("[{at}]"), &[]);
@@ -18,7 +18,10 @@ pub(super) fn stage(at: usize, stage: &RawDocument, variables: &[&str]) -> Resul
     let parser = Parser::new(&place, &[]);
     Ok(match name {
         "$match" => match value {
-            RawBsonRef::Document(document) => Stage::Match(Expression::parse(document)?),
+            RawBsonRef::Document(document) => {
+                let options = ParseOptions::default().with_variables(variables);
+                Stage::Match(Expression::parse_with(document, &options)?)
+            }
             other => return Err(parser.wrong_type(name, "a document", other, 15959)),
         },
         "$project" => {

@@ -6,9 +6,7 @@ use tailwater_matcher::Expression;
 
 use super::Query;
 use super::source::{Examined, Source};
-use crate::catalog::Namespace;
 use crate::error::Result;
-use crate::reading::Reading;
 use crate::sort::{Sorted, Sorter};
 use crate::workspace::Found;
 
@@ -34,15 +32,6 @@ enum Order {
 }
 
 impl Candidates {
-    /// The documents of a collection that match a filter, as `reading` sees it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Query::candidates`].
-    pub(crate) fn new(reading: &Reading, namespace: &Namespace, filter: Arc<Expression>) -> Result<Candidates> {
-        Query::new(filter).candidates(reading, namespace)
-    }
-
     /// Those of a plan that gives the order asked for, or not.
     pub(super) fn of(query: Query, source: Source, sorted: bool) -> Candidates {
         let wanted = query.limit.map(|limit| query.skip.saturating_add(limit));

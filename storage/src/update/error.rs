@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::parse;
 use super::path::ARRAY_PADDING_MAX;
+use super::pipeline::STAGES;
 use super::plan::CHANGES_MAX;
 use crate::limits::{DOCUMENT_BYTES_MAX, NESTING_MAX};
 
@@ -333,11 +334,20 @@ pub enum UpdateError {
         path: String,
     },
 
-    /// An update that is an aggregation pipeline.
-    #[error("updates by aggregation pipeline are not supported stages={stages}; use update operators")]
-    PipelineUnsupported {
-        /// How many stages it has.
-        stages: usize,
+    /// A stage that an update cannot have.
+    #[error("stage not allowed in an update index={index} stage={stage} allowed={}", STAGES.join(" "))]
+    PipelineStage {
+        /// Its place in the pipeline.
+        index: usize,
+        /// Its name; empty where there is none.
+        stage: String,
+    },
+
+    /// A pipeline whose stages do not parse.
+    #[error("update pipeline does not parse: {source}")]
+    Pipeline {
+        /// What is wrong with it.
+        source: Box<ParseError>,
     },
 
     /// A stored diff that does not have the expected fields.
@@ -385,7 +395,8 @@ impl UpdateError {
             | UpdateError::ArrayFilterFields { .. }
             | UpdateError::ArrayFilterDuplicate { .. }
             | UpdateError::ArrayFilterUnused { .. }
-            | UpdateError::PipelineUnsupported { .. } => (9, "FailedToParse"),
+            | UpdateError::Pipeline { .. } => (9, "FailedToParse"),
+            UpdateError::PipelineStage { .. } => (72, "InvalidOptions"),
             UpdateError::OperandNotNumeric { .. } | UpdateError::TypeMismatch { .. } => (14, "TypeMismatch"),
             UpdateError::NestingTooDeep { .. } => (15, "Overflow"),
             UpdateError::Malformed { .. } | UpdateError::DiffMalformed { .. } => (22, "InvalidBSON"),

@@ -1,0 +1,203 @@
+//! Aggregation pipelines on collections (MongoDB manual: *Aggregation Stages*).
+//!
+//! A [`Pipeline`] is parsed once and run any number of times: by [`Collection::aggregate`](crate::Collection::aggregate), or by
+//! [`Store::aggregate`](crate::Store::aggregate) where it begins with `$documents`. `docs/compatibility.md` lists the stages.
+//!
+//! # One state
+//!
+//! A run reads one state of the store, that of the moment of the call, also in `$lookup` and `$unionWith`, however long its
+//! [`Aggregation`] is kept. `$out` and `$merge` do not change what it reads.
+//!
+//! # How it runs
+//!
+//! Documents are pulled through the stages one by one. Stages in a row that work document by document are one transform. The
+//! `$match` stages in front, and a `$sort` behind them, are the collection's query, which uses its indexes.
+//!
+//! # Memory
+//!
+//! `$group`, `$bucket`, `$bucketAuto`, `$sort`, `$sample` and `$facet` hold documents, each up to
+//! [`AggregateOptions::memory_bytes_max`]; beyond it the run fails with MongoDB's code 292, nothing is spilled to disk. Every
+//! document that comes out of a stage has 16 MiB at most. Pipelines have [`STAGES_MAX`] stages and nest [`SUB_PIPELINES_MAX`]
+//! levels deep.
+
+mod bucket;
+mod bucket_auto;
+mod context;
+mod count;
+mod documents;
+mod error;
+mod facet;
+mod field;
+mod group;
+mod lookup;
+mod memory;
+mod merge;
+mod out;
+mod parse;
+mod sample;
+mod sort;
+mod source;
+mod stage;
+mod target;
+mod union;
+mod unwind;
+mod window;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bson::{RawDocument, RawDocumentBuf};
+use tailwater_oplog::Durability;
+
+use crate::catalog::Namespace;
+use crate::error::{Error, Result};
+use crate::reading::Reading;
+use crate::store::Store;
+
+pub use error::{AggregateError, AggregateErrorKind};
+pub use tailwater_matcher::STAGES_MAX;
+
+use context::Context;
+use parse::Scope;
+use stage::{Stage, StageKind, Stream};
+use target::Writing;
+
+/// How deep pipelines may be within stages of pipelines; MongoDB's limit.
+pub const SUB_PIPELINES_MAX: usize = 20;
+
+/// Most bytes that one stage holds unless told otherwise; MongoDB's limit.
+pub const STAGE_BYTES_MAX: usize = 100 << 20;
+
+/// How a pipeline is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AggregateOptions {
+    /// Most bytes of documents and values that one stage holds. Default: [`STAGE_BYTES_MAX`].
+    pub memory_bytes_max: usize,
+}
+
+impl Default for AggregateOptions {
+    fn default() -> AggregateOptions {
+        AggregateOptions {
+            memory_bytes_max: STAGE_BYTES_MAX,
+        }
+    }
+}
+
+/// A checked pipeline. See the module documentation.
+///
+/// ```
+/// use bson::rawdoc;
+/// use tailwater_storage::{Pipeline, Store};
+///
+/// # fn main() -> Result<(), tailwater_storage::Error> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = Store::open(dir.path())?;
+/// let orders = store.collection("shop", "orders")?;
+/// orders.insert_one(&rawdoc! { "_id": 1, "customer": "Ada", "total": 5 })?;
+/// orders.insert_one(&rawdoc! { "_id": 2, "customer": "Ada", "total": 7 })?;
+/// let pipeline = Pipeline::parse(&[
+///     rawdoc! { "$match": { "total": { "$gt": 1 } } },
+///     rawdoc! { "$group": { "_id": "$customer", "spent": { "$sum": "$total" } } },
+/// ])?;
+/// let found = orders.aggregate(&pipeline)?.collect::<Result<Vec<_>, _>>()?;
+/// assert_eq!(found, [rawdoc! { "_id": "Ada", "spent": 12 }]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    stages: Vec<Stage>,
+}
+
+impl Pipeline {
+    /// Checks the stages. The bytes are validated first, so untrusted ones are welcome.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Aggregate`], which names the stage.
+    pub fn parse<D: AsRef<RawDocument>>(stages: &[D]) -> Result<Pipeline> {
+        let documents: Vec<&RawDocument> = stages.iter().map(AsRef::as_ref).collect();
+        let stages = Scope::default().stages(&documents);
+        Ok(Pipeline {
+            stages: stages.map_err(|error| Error::Aggregate(Arc::new(error)))?,
+        })
+    }
+
+    /// Runs it on a collection, or on none.
+    pub(crate) fn run(
+        &self,
+        store: &Store,
+        namespace: &Namespace,
+        options: AggregateOptions,
+        durability: Option<Durability>,
+    ) -> Result<Aggregation> {
+        self.check_source(namespace)?;
+        let core = store.core();
+        let context = Context::new(Reading::new(core.view()?), &namespace.database, options);
+        let stream = source::collection(namespace, None, &self.stages, &context)?;
+        let writing = Writing {
+            store,
+            durability: durability.unwrap_or(core.options.durability),
+        };
+        let stream: Option<Stream> = match self.stages.last() {
+            Some(Stage {
+                place,
+                kind: StageKind::Out(out),
+            }) => {
+                out.run(stream, place, &context, &writing)?;
+                None
+            }
+            Some(Stage {
+                place,
+                kind: StageKind::Merge(merge),
+            }) => {
+                merge.run(stream, place, &context, &writing)?;
+                None
+            }
+            _ => Some(stream),
+        };
+        Ok(Aggregation { stream })
+    }
+
+    /// A pipeline that makes its documents needs no collection, every other one does.
+    fn check_source(&self, namespace: &Namespace) -> Result<()> {
+        let makes = self.stages.first().is_some_and(Stage::is_documents);
+        let problem = match (makes, namespace.collection.is_empty()) {
+            (true, false) => "$documents goes without a collection: use Store::aggregate",
+            (false, true) => "a pipeline without a collection begins with $documents: use Collection::aggregate",
+            _ => return Ok(()),
+        };
+        let kind = AggregateErrorKind::specification(problem, 73);
+        Err(match self.stages.first() {
+            Some(stage) => stage.place.error(kind),
+            None => Error::Aggregate(Arc::new(kind.at(0, ""))),
+        })
+    }
+}
+
+/// The documents that come out of a pipeline; none of one that ends with `$out` or `$merge`.
+///
+/// Items can fail with [`Error::Aggregate`], [`Error::Evaluate`] and [`Error::Engine`]; after an error there are no more.
+pub struct Aggregation {
+    stream: Option<Stream>,
+}
+
+impl Iterator for Aggregation {
+    type Item = Result<RawDocumentBuf>;
+
+    fn next(&mut self) -> Option<Result<RawDocumentBuf>> {
+        let next = self.stream.as_mut()?.next();
+        if !matches!(next, Some(Ok(_))) {
+            self.stream = None;
+        }
+        next
+    }
+}
+
+impl fmt::Debug for Aggregation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Aggregation")
+            .field("ended", &self.stream.is_none())
+            .finish()
+    }
+}

@@ -1,0 +1,70 @@
+//! `$out`: the result in the place of a collection, at once (MongoDB manual: *$out*).
+//!
+//! It is written to a collection of another name, which has the target's options and indexes, and then takes the target's name
+//! while the target is dropped. Until then readers see the old collection, and after an error it is as it was. In the log these
+//! are ordinary entries: a creation, inserts, a rename that drops its target.
+
+use bson::{RawBsonRef, RawDocument};
+
+use super::context::Context;
+use super::error::AggregateErrorKind as Kind;
+use super::stage::{Place, Stream};
+use super::target::{Target, Writing, batch};
+use crate::collection::Collection;
+use crate::error::{Error, Result};
+
+/// What is replaced.
+#[derive(Debug)]
+pub(super) struct Out(Target);
+
+impl Out {
+    pub(super) fn parse(value: RawBsonRef<'_>) -> Result<Out, Kind> {
+        Ok(Out(Target::parse(value, 16990)?))
+    }
+
+    pub(super) fn run(&self, mut input: Stream, place: &Place, context: &Context, writing: &Writing<'_>) -> Result<()> {
+        let target = self.0.namespace(&context.database);
+        let existing = context.reading.info(&target);
+        if existing.as_ref().is_some_and(|info| info.options.capped.is_some()) {
+            return Err(place.error(Kind::specification("it cannot replace a capped collection", 17152)));
+        }
+        let store = writing.store;
+        let options = existing.as_ref().map(|info| info.options.clone()).unwrap_or_default();
+        let made = format!("tmp.agg_out.{}", uuid::Uuid::new_v4());
+        store.create_collection_with(&target.database, &made, &options)?;
+        let collection = store
+            .collection(&target.database, &made)?
+            .with_durability(writing.durability);
+        let filled = (|| {
+            let indexes = existing.iter().flat_map(|info| &info.indexes);
+            let indexes: Vec<&RawDocument> = indexes.map(|index| index.definition.document.as_ref()).collect();
+            if !indexes.is_empty() {
+                collection.create_indexes(&indexes)?;
+            }
+            fill(&collection, &mut input)?;
+            let from = (target.database.as_str(), made.as_str());
+            store.rename_collection(from, (&target.database, &target.collection), true)
+        })();
+        if let Err(error) = filled {
+            if let Err(left) = store.drop_collection(&target.database, &made) {
+                tracing::warn!(collection = made, error = %left, "what a failed $out has written could not be dropped");
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+}
+
+fn fill(collection: &Collection, input: &mut Stream) -> Result<()> {
+    loop {
+        let documents = batch(input)?;
+        if documents.is_empty() {
+            return Ok(());
+        }
+        let inserted = collection.insert_many(documents.iter().map(AsRef::as_ref));
+        inserted.map_err(|error| match error {
+            Error::InsertMany { source, .. } => *source,
+            error => error,
+        })?;
+    }
+}

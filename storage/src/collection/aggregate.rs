@@ -1,0 +1,43 @@
+//! Running pipelines: on a collection, and on none.
+
+use super::Collection;
+use crate::aggregate::{AggregateOptions, Aggregation, Pipeline};
+use crate::catalog::Namespace;
+use crate::error::Result;
+use crate::names;
+use crate::store::Store;
+
+impl Collection {
+    /// What the pipeline makes of the collection's documents as they are now. One that ends with `$out` or `$merge` has written
+    /// everything, as durably as asked, when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Aggregate`](crate::Error::Aggregate), which names the stage, and those of writes where the pipeline writes; the
+    /// iterator's items can fail too.
+    pub fn aggregate(&self, pipeline: &Pipeline) -> Result<Aggregation> {
+        self.aggregate_with(pipeline, AggregateOptions::default())
+    }
+
+    /// As [`Collection::aggregate`], with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::aggregate`].
+    pub fn aggregate_with(&self, pipeline: &Pipeline, options: AggregateOptions) -> Result<Aggregation> {
+        pipeline.run(&self.store, &self.namespace, options, self.durability)
+    }
+}
+
+impl Store {
+    /// Runs a pipeline that begins with `$documents`; its `$lookup` and `$unionWith` find their collections in `database`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::aggregate`].
+    pub fn aggregate(&self, database: &str, pipeline: &Pipeline) -> Result<Aggregation> {
+        names::check_database(database)?;
+        let nowhere = Namespace::new(database, "");
+        pipeline.run(self, &nowhere, AggregateOptions::default(), None)
+    }
+}
