@@ -103,7 +103,7 @@ fn an_invalidate_event_goes_through_the_pipeline_too() {
         doc! { "$project": { "operationType": 1, "seen": 1 } },
     ];
     let events = drain(&mut watch.pipeline(pipeline).start().unwrap());
-    let kinds: Vec<_> = events.iter().map(|event| decoded(event)).collect();
+    let kinds: Vec<_> = events.iter().map(decoded).collect();
     let kind = |n: usize| {
         (
             kinds[n].get_str("operationType").unwrap(),

@@ -87,7 +87,7 @@ fn lived(dir: &Path) -> (Store, Vec<(u64, Content)>) {
                 .unwrap()
                 .insert_many(batch.iter().map(AsRef::as_ref))
                 .unwrap(),
-        )
+        );
     });
     step(&|| {
         let _ = things.delete_one(&rawdoc! { "_id": 4 }).unwrap();

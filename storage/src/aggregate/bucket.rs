@@ -110,7 +110,7 @@ fn constant(scope: &Scope, value: RawBsonRef<'_>, code: i32) -> Result<RawBson, 
     let expression = scope.expression(value)?;
     let constant = expression
         .constant()
-        .map(|value| value.into_bson())
+        .map(tailwater_matcher::Value::into_bson)
         .transpose()?
         .flatten();
     constant.ok_or_else(|| Kind::specification("boundaries and default must be constants", code))

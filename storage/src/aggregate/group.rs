@@ -174,6 +174,8 @@ pub(super) fn value_of(
     context: &Context,
 ) -> Result<RawBson> {
     let variables = context.variables(document);
-    let value = expression.evaluate(&variables).and_then(|value| value.into_bson());
+    let value = expression
+        .evaluate(&variables)
+        .and_then(tailwater_matcher::Value::into_bson);
     Ok(value.map_err(|error| place.error(error))?.unwrap_or(RawBson::Null))
 }

@@ -95,7 +95,7 @@ impl Lookup {
         let mut values = Vec::new();
         for (name, expression) in &self.variables {
             let value = expression.evaluate(&context.variables(document));
-            let value = value.and_then(|value| value.into_bson());
+            let value = value.and_then(tailwater_matcher::Value::into_bson);
             values.push((name.clone(), value.map_err(|error| place.error(error))?));
         }
         let filter = self.equality.as_ref().map(|equality| equality.filter(document));

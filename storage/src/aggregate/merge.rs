@@ -255,7 +255,7 @@ impl Merge {
                 let mut values = vec![(NEW.to_owned(), Some(document.clone().into()))];
                 for (name, expression) in &self.variables {
                     let value = expression.evaluate(&context.variables(document));
-                    let value = value.and_then(|value| value.into_bson());
+                    let value = value.and_then(tailwater_matcher::Value::into_bson);
                     values.push((name.clone(), value.map_err(|error| place.error(error))?));
                 }
                 let context = context.with(values);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bson::RawBsonRef;
 
-use super::context::Context;
 use super::error::AggregateErrorKind as Kind;
 use super::stage::{Place, Stream, deferred};
 use crate::error::Error;
@@ -24,9 +23,8 @@ pub(super) fn parse(value: RawBsonRef<'_>) -> Result<SortPattern, Kind> {
 }
 
 /// Sorts, of which only the first `wanted` documents matter.
-pub(super) fn open(input: Stream, pattern: SortPattern, wanted: Option<u64>, place: Place, context: Context) -> Stream {
+pub(super) fn open(input: Stream, pattern: SortPattern, wanted: Option<u64>, place: Place, bytes_max: usize) -> Stream {
     deferred(move || {
-        let bytes_max = context.options.memory_bytes_max;
         let mut sorter = Sorter::new(pattern, wanted).with_bytes_max(bytes_max);
         for document in input {
             let found = Found {

@@ -142,7 +142,7 @@ impl WriteModel {
             WriteModel::DeleteOne { filter, options } => Modification::delete(filter, Reach::First, options),
             WriteModel::DeleteMany { filter, options } => Modification::delete(filter, Reach::All, options),
         };
-        Ok(Prepared::Modify(modification?))
+        Ok(Prepared::Modify(Box::new(modification?)))
     }
 
     pub(crate) fn is_delete(&self) -> bool {
@@ -160,7 +160,7 @@ impl WriteModel {
 /// A write, checked.
 pub(crate) enum Prepared<'a> {
     Insert(&'a RawDocument),
-    Modify(Modification),
+    Modify(Box<Modification>),
 }
 
 /// One write of several, and the collection that it is for.

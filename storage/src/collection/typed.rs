@@ -176,7 +176,7 @@ impl<T: DeserializeOwned> TypedCollection<T> {
     ///
     /// As there; [`Error::Deserialize`].
     pub fn find_one(&self, filter: &RawDocument) -> Result<Option<T>> {
-        from_found(self.raw.find_one(filter)?)
+        from_found(self.raw.find_one(filter)?.as_deref())
     }
 
     /// As [`Collection::find_one_with`].
@@ -185,7 +185,7 @@ impl<T: DeserializeOwned> TypedCollection<T> {
     ///
     /// As there; [`Error::Deserialize`].
     pub fn find_one_with(&self, filter: &RawDocument, options: &FindOptions) -> Result<Option<T>> {
-        from_found(self.raw.find_one_with(filter, options)?)
+        from_found(self.raw.find_one_with(filter, options)?.as_deref())
     }
 
     /// As [`Collection::find_one_and_update`].
@@ -198,7 +198,7 @@ impl<T: DeserializeOwned> TypedCollection<T> {
         filter: &RawDocument,
         update: impl Into<UpdateModifications>,
     ) -> Result<Option<T>> {
-        from_found(self.raw.find_one_and_update(filter, update)?)
+        from_found(self.raw.find_one_and_update(filter, update)?.as_deref())
     }
 
     /// As [`Collection::find_one_and_update_with`].
@@ -212,7 +212,7 @@ impl<T: DeserializeOwned> TypedCollection<T> {
         update: impl Into<UpdateModifications>,
         options: &FindOneAndUpdateOptions,
     ) -> Result<Option<T>> {
-        from_found(self.raw.find_one_and_update_with(filter, update, options)?)
+        from_found(self.raw.find_one_and_update_with(filter, update, options)?.as_deref())
     }
 
     /// As [`Collection::find_one_and_delete`].
@@ -234,7 +234,7 @@ impl<T: DeserializeOwned> TypedCollection<T> {
         filter: &RawDocument,
         options: &FindOneAndDeleteOptions,
     ) -> Result<Option<T>> {
-        from_found(self.raw.find_one_and_delete_with(filter, options)?)
+        from_found(self.raw.find_one_and_delete_with(filter, options)?.as_deref())
     }
 }
 
@@ -260,7 +260,11 @@ impl<T: Serialize + DeserializeOwned> TypedCollection<T> {
         options: &FindOneAndReplaceOptions,
     ) -> Result<Option<T>> {
         let replacement = to_document(replacement)?;
-        from_found(self.raw.find_one_and_replace_with(filter, &replacement, options)?)
+        from_found(
+            self.raw
+                .find_one_and_replace_with(filter, &replacement, options)?
+                .as_deref(),
+        )
     }
 }
 
@@ -294,8 +298,8 @@ fn from_document<T: DeserializeOwned>(document: &RawDocument) -> Result<T> {
     })
 }
 
-fn from_found<T: DeserializeOwned>(found: Option<RawDocumentBuf>) -> Result<Option<T>> {
-    found.as_deref().map(from_document).transpose()
+fn from_found<T: DeserializeOwned>(found: Option<&RawDocument>) -> Result<Option<T>> {
+    found.map(from_document).transpose()
 }
 
 fn id_of(document: &RawDocument) -> Bson {

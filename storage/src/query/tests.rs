@@ -7,6 +7,7 @@ use tailwater_matcher::Expression;
 use tailwater_oplog::Durability;
 
 use super::*;
+use crate::Error;
 use crate::collection::Collection;
 use crate::sort::Sorter;
 use crate::store::StoreOptions;

@@ -104,7 +104,7 @@ fn count_skips_and_limits() {
 #[test]
 fn a_hint_names_the_index_to_use_or_is_refused() {
     let town = Town::numbered(0..10);
-    town.people.create_index(&IndexModel::new(rawdoc! { "n": -1 })).unwrap();
+    town.people.create_index(&IndexModel::new("n", -1)).unwrap();
     let with = |hint| FindOptions {
         hint: Some(hint),
         ..FindOptions::default()

@@ -1,6 +1,6 @@
 //! The positional `$`, with the manual's examples.
 
-use bson::rawdoc;
+use bson::{RawDocumentBuf, rawdoc};
 use tailwater_storage::update::UpdateError;
 use tailwater_storage::{Error, UpdateOptions};
 
@@ -16,7 +16,7 @@ fn the_element_that_matched_is_updated() {
             { "grade": 85, "mean": 85, "std": 8 },
         ] },
     ]);
-    let update = |filter, update| {
+    let update = |filter: RawDocumentBuf, update: RawDocumentBuf| {
         let outcome = town.people.update_one(&filter, &update).unwrap();
         assert_eq!(outcome.modified, 1, "{filter:?}");
     };

@@ -95,11 +95,7 @@ fn equal_upserts_at_the_same_time_insert_one_document() {
     for unique in [true, false] {
         let town = Town::new();
         if unique {
-            let model = IndexModel {
-                unique: true,
-                ..IndexModel::new(rawdoc! { "key": 1 })
-            };
-            town.people.create_index(&model).unwrap();
+            town.people.create_index(&IndexModel::new("key", 1).unique()).unwrap();
         }
         let barrier = Barrier::new(THREADS as usize);
         let inserted = std::thread::scope(|scope| {
@@ -174,10 +170,7 @@ fn array_filters_choose_elements() {
 #[test]
 fn a_validator_is_kept_unless_it_is_bypassed() {
     let town = Town::new();
-    let options = CollectionOptions {
-        validator: Some(rawdoc! { "age": { "$gte": 0 } }),
-        ..CollectionOptions::default()
-    };
+    let options = CollectionOptions::parse(&rawdoc! { "validator": { "age": { "$gte": 0 } } }).unwrap();
     town.store.create_collection_with("town", "people", &options).unwrap();
     town.people.insert_one(&rawdoc! { "_id": 1, "age": 7 }).unwrap();
     let (filter, update) = (rawdoc! { "_id": 1 }, rawdoc! { "$set": { "age": -1 } });
@@ -209,7 +202,7 @@ fn hints_concern_writes_too() {
     ] {
         assert!(matches!(refused, Err(Error::BadHint { .. })), "{refused:?}");
     }
-    town.people.create_index(&IndexModel::new(rawdoc! { "n": -1 })).unwrap();
+    town.people.create_index(&IndexModel::new("n", -1)).unwrap();
     let hint = Some(Hint::Key(rawdoc! { "n": -1 }));
     town.people
         .delete_one_with(&rawdoc! {}, &DeleteOptions { hint })
