@@ -147,7 +147,12 @@ fn stages_give_what_the_manual_says() {
 
 fn sales_of(ids: &[i32]) -> Vec<Document> {
     let all = sales();
-    let by_id = |id: &i32| all.iter().find(|sale| sale.get_i32("_id") == Ok(*id)).unwrap().clone();
+    let by_id = |id: &i32| {
+        all.iter()
+            .find(|sale| sale.get_i32("_id").ok() == Some(*id))
+            .unwrap()
+            .clone()
+    };
     ids.iter().map(by_id).collect()
 }
 

@@ -28,8 +28,8 @@ fn distinct_gives_each_value_of_the_matching_documents_once() {
 #[test]
 fn distinct_values_have_room_up_to_a_document_s_size() {
     let town = Town::new();
-    let large = "x".repeat(1 << 20);
-    for n in 0..17 {
+    let large = "x".repeat(1 << 19);
+    for n in 0..33 {
         town.people
             .insert_one(&rawdoc! { "_id": n, "text": format!("{n}{large}") })
             .unwrap();
@@ -39,9 +39,9 @@ fn distinct_values_have_room_up_to_a_document_s_size() {
     assert_eq!(refused.code().unwrap().number(), 17217);
     assert_eq!(
         town.people
-            .distinct("text", &rawdoc! { "_id": { "$lt": 15 } })
+            .distinct("text", &rawdoc! { "_id": { "$lt": 31 } })
             .unwrap()
             .len(),
-        15
+        31
     );
 }
