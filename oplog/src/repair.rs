@@ -107,7 +107,7 @@ pub struct RepairPlan {
     pub keep: Keep,
     /// Identity of the log.
     pub log_id: LogId,
-    /// What is wrong, as opening and [`verify`] say it. Empty for a log that needs no repair.
+    /// What is wrong, as opening and [`verify`](crate::verify) say it. Empty for a log that needs no repair.
     pub reasons: Vec<String>,
     /// The gap-free runs of whole entries that are left, oldest first.
     pub runs: Vec<Span>,

@@ -59,7 +59,7 @@ pub fn log_directory(dir: &Path) -> PathBuf {
 ///
 /// # After a crash
 ///
-/// Every write acknowledged with [`Durability::Disk`] is there, and what is there is a prefix of what was written: never a
+/// Every write acknowledged with [`Durability::Disk`](tailwater_oplog::Durability::Disk) is there, and what is there is a prefix of what was written: never a
 /// write without those before it. The state equals the replay of the log.
 #[derive(Clone, Debug)]
 pub struct Store {

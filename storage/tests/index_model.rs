@@ -152,10 +152,10 @@ fn step((directory, store): (tempfile::TempDir, Store), operation: &Operation) -
     match operation {
         Operation::Insert(document) => tolerate(collection.insert_one(&raw(document))),
         Operation::Update(filter, changes) if !changes.is_empty() => {
-            tolerate(collection.update_many(&raw(filter), &raw(&doc! { "$set": changes.clone() })));
+            tolerate(collection.update_many(&raw(filter), raw(&doc! { "$set": changes.clone() })));
         }
         Operation::Update(filter, _) => {
-            tolerate(collection.update_many(&raw(filter), &raw(&doc! { "$unset": { "a": 1, "c": 1 } })));
+            tolerate(collection.update_many(&raw(filter), raw(&doc! { "$unset": { "a": 1, "c": 1 } })));
         }
         Operation::Replace(id, document) => {
             tolerate(collection.replace_one(&raw(&doc! { "_id": *id }), &raw(document)));

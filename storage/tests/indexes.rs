@@ -17,7 +17,7 @@ fn insert(collection: &Collection, document: &Document) -> Result<(), Error> {
 }
 
 fn update(collection: &Collection, filter: &Document, update: &Document) -> Result<u64, Error> {
-    Ok(collection.update_one(&raw(filter), &raw(update))?.modified)
+    Ok(collection.update_one(&raw(filter), raw(update))?.modified)
 }
 
 #[track_caller]

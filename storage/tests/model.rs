@@ -295,7 +295,7 @@ fn step(mut subject: Subject, model: &mut Model, operation: &Operation) -> Subje
             let ids = model.matching(*name, *target);
             let expected = update_model(model, *name, &ids[..ids.len().min(1)], change);
             check_counts(
-                name.in_store(store).update_one(&filter(*target), &update(change)),
+                name.in_store(store).update_one(&filter(*target), update(change)),
                 expected,
             );
         }
@@ -303,7 +303,7 @@ fn step(mut subject: Subject, model: &mut Model, operation: &Operation) -> Subje
             let ids = model.matching(*name, *target);
             let expected = update_model(model, *name, &ids, change);
             check_counts(
-                name.in_store(store).update_many(&filter(*target), &update(change)),
+                name.in_store(store).update_many(&filter(*target), update(change)),
                 expected,
             );
         }

@@ -55,9 +55,9 @@ fn stages(explained: &Document) -> (Vec<String>, Document) {
     (names, stage.clone())
 }
 
-fn sorted(sort: Document) -> ExplainOptions {
+fn sorted(sort: &Document) -> ExplainOptions {
     ExplainOptions {
-        sort: Some(raw(&sort)),
+        sort: Some(raw(sort)),
         ..ExplainOptions::default()
     }
 }
@@ -256,7 +256,7 @@ fn an_order_that_an_index_has_is_not_sorted_again() {
         ),
     ];
     for (filter, sort, expected, index, direction) in cases {
-        let (names, scan) = stages(&explain(&items, &filter, &sorted(sort.clone())));
+        let (names, scan) = stages(&explain(&items, &filter, &sorted(&sort)));
         assert_eq!(names, expected, "{filter} {sort}");
         assert_eq!(scan.get_str("indexName").ok(), index, "{filter} {sort}");
         assert_eq!(scan.get_str("direction").unwrap(), direction, "{filter} {sort}");

@@ -161,7 +161,7 @@ impl Open {
         let id = rawdoc! { "_id": key.1 };
         let found = match action {
             Action::Insert(content) => collection.insert_one(&document(key, *content)).map(|_| (1, 1)),
-            Action::Delete => collection.delete_one(&id).map(counts),
+            Action::Delete => collection.delete_one(&id).map(|outcome| counts(&outcome)),
             Action::Check => match collection.find(&rawdoc! {}) {
                 Err(error) => Err(error),
                 Ok(found) => {
@@ -174,7 +174,9 @@ impl Open {
                     return;
                 }
             },
-            action => collection.update_one(&id, &update(action)).map(counts),
+            action => collection
+                .update_one(&id, update(action))
+                .map(|outcome| counts(&outcome)),
         };
         let (outcome, after) = match expected(&self.own, key, action) {
             _ if self.aborted => (Outcome::Aborted, None),
@@ -243,7 +245,7 @@ fn update(action: &Action) -> RawDocumentBuf {
     }
 }
 
-fn counts(outcome: WriteOutcome) -> (u64, u64) {
+fn counts(outcome: &WriteOutcome) -> (u64, u64) {
     (outcome.matched, outcome.modified)
 }
 
@@ -291,9 +293,11 @@ fn act_outside(store: &Store, documents: &mut Documents, key: Key, action: &Acti
     let id = rawdoc! { "_id": key.1 };
     let found = match action {
         Action::Insert(content) => collection.insert_one(&document(key, *content)).map(|_| (1, 1)),
-        Action::Delete => collection.delete_one(&id).map(counts),
+        Action::Delete => collection.delete_one(&id).map(|outcome| counts(&outcome)),
         Action::Check => return check(store, documents),
-        action => collection.update_one(&id, &update(action)).map(counts),
+        action => collection
+            .update_one(&id, update(action))
+            .map(|outcome| counts(&outcome)),
     };
     let (outcome, after) = expected(documents, key, action);
     assert_eq!(outcome_of(found), outcome);

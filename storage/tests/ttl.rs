@@ -17,7 +17,7 @@ fn ago(seconds: i64) -> Bson {
     ))
 }
 
-fn open(options: StoreOptions) -> (tempfile::TempDir, Store, Collection) {
+fn open(options: &StoreOptions) -> (tempfile::TempDir, Store, Collection) {
     let directory = tempfile::tempdir().unwrap();
     let store = options.open(directory.path()).unwrap();
     let sessions = store.collection("web", "sessions").unwrap();
@@ -42,7 +42,7 @@ fn ids(collection: &Collection) -> Vec<i32> {
 #[test]
 fn documents_expire_by_the_earliest_of_their_dates() {
     for direction in [1, -1] {
-        let (_directory, store, sessions) = open(small());
+        let (_directory, store, sessions) = open(&small());
         let model = IndexModel::new("seen", direction).expire_after(Duration::from_secs(60));
         sessions.create_index(&model).unwrap();
         let cases = [
@@ -71,7 +71,7 @@ fn documents_expire_by_the_earliest_of_their_dates() {
 
 #[test]
 fn expired_documents_leave_as_ordinary_deletions() {
-    let (_directory, store, sessions) = open(small());
+    let (_directory, store, sessions) = open(&small());
     let partial = IndexModel::new("seen", 1)
         .expire_after(Duration::ZERO)
         .partial(&rawdoc! { "_id": { "$lt": 500 } });
@@ -96,7 +96,7 @@ fn a_thread_deletes_them_in_time() {
         expire_interval: Duration::from_millis(10),
         ..small()
     };
-    let (directory, store, sessions) = open(options.clone());
+    let (directory, store, sessions) = open(&options);
     insert(&sessions, 1, ago(100));
     sessions
         .create_index(&IndexModel::new("seen", 1).expire_after(Duration::from_secs(50)))
@@ -111,7 +111,7 @@ fn a_thread_deletes_them_in_time() {
 
 #[test]
 fn the_age_and_the_visibility_of_an_index_can_be_changed() {
-    let (directory, store, sessions) = open(small());
+    let (directory, store, sessions) = open(&small());
     sessions.create_index(&IndexModel::new("seen", 1)).unwrap();
     insert(&sessions, 1, ago(100));
     insert(&sessions, 2, ago(10));

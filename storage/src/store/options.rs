@@ -49,9 +49,9 @@ impl StoreOptions {
     ///
     /// # Errors
     ///
-    /// Those of the log; [`Error::ForeignState`], [`Error::StateDiverged`], [`Error::StateAhead`], [`Error::StateBehind`] when
-    /// log and state do not belong together, [`Error::LogMissing`] when there is only the state; [`Error::StateLocked`],
-    /// [`Error::Engine`], [`Error::Directory`].
+    /// Those of the log; [`Error::ForeignState`](crate::Error::ForeignState), [`Error::StateDiverged`](crate::Error::StateDiverged), [`Error::StateAhead`](crate::Error::StateAhead), [`Error::StateBehind`](crate::Error::StateBehind) when
+    /// log and state do not belong together, [`Error::LogMissing`](crate::Error::LogMissing) when there is only the state; [`Error::StateLocked`](crate::Error::StateLocked),
+    /// [`Error::Engine`](crate::Error::Engine), [`Error::Directory`](crate::Error::Directory).
     pub fn open(&self, dir: impl AsRef<Path>) -> Result<Store> {
         Store::open_with(dir.as_ref(), self)
     }

@@ -14,10 +14,10 @@ use crate::store::View;
 
 /// A collection as a transaction sees it. See [`Transaction::collection`].
 ///
-/// Every method fails with [`Error::TransactionAborted`] after an operation of the transaction has failed, and with
-/// [`Error::TransactionExpired`] when it has become too old. Those that write fail with [`Error::WriteConflict`] when a
-/// document they write was changed by another since the transaction began, with [`Error::TransactionTooLarge`], and with
-/// [`Error::OperationNotSupportedInTransaction`] on a capped collection.
+/// Every method fails with [`Error::TransactionAborted`](crate::Error::TransactionAborted) after an operation of the transaction has failed, and with
+/// [`Error::TransactionExpired`](crate::Error::TransactionExpired) when it has become too old. Those that write fail with [`Error::WriteConflict`](crate::Error::WriteConflict) when a
+/// document they write was changed by another since the transaction began, with [`Error::TransactionTooLarge`](crate::Error::TransactionTooLarge), and with
+/// [`Error::OperationNotSupportedInTransaction`](crate::Error::OperationNotSupportedInTransaction) on a capped collection.
 #[derive(Clone, Debug)]
 pub struct TransactionCollection<'t> {
     transaction: &'t Transaction,

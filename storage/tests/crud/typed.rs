@@ -89,5 +89,5 @@ fn a_value_that_is_no_document_is_named() {
     let numbers = town.people.typed::<i32>();
     let error = numbers.insert_one(&7).unwrap_err();
     assert!(matches!(error, Error::Serialize { type_name: "i32", .. }), "{error:?}");
-    assert_eq!(town.all(), [rawdoc! {}; 0]);
+    assert!(town.all().is_empty());
 }
