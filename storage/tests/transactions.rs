@@ -39,14 +39,14 @@ fn inc(by: i32) -> RawDocumentBuf {
 }
 
 fn add(transaction: &Transaction, id: i32, by: i32) {
-    items(transaction).update_one(&rawdoc! { "_id": id }, &inc(by)).unwrap();
+    items(transaction).update_one(&rawdoc! { "_id": id }, inc(by)).unwrap();
 }
 
 fn delete(transaction: &Transaction, id: i32) {
     items(transaction).delete_one(&rawdoc! { "_id": id }).unwrap();
 }
 
-fn insert(collection: TransactionCollection<'_>, document: &RawDocumentBuf) {
+fn insert(collection: &TransactionCollection<'_>, document: &RawDocumentBuf) {
     collection.insert_one(document).unwrap();
 }
 
@@ -66,7 +66,7 @@ fn reads_see_the_beginning_and_the_transactions_own_writes() {
 
     // No phantom, no changed or vanished document, from whatever was committed since; also none from the engine.
     outside.insert_one(&rawdoc! { "_id": 3, "v": 30 }).unwrap();
-    outside.update_one(&rawdoc! { "_id": 2 }, &inc(1)).unwrap();
+    outside.update_one(&rawdoc! { "_id": 2 }, inc(1)).unwrap();
     store.trim_log(OpId::ZERO).unwrap();
     outside.delete_one(&rawdoc! { "_id": 2 }).unwrap();
     assert_eq!(inside.count(&rawdoc! {}).unwrap(), 2);
@@ -74,8 +74,8 @@ fn reads_see_the_beginning_and_the_transactions_own_writes() {
 
     // Its own writes, in every way of reading.
     inside.insert_one(&rawdoc! { "_id": 4, "v": 40, "u": "four" }).unwrap();
-    inside.update_one(&rawdoc! { "_id": 1 }, &inc(5)).unwrap();
-    inside.update_one(&rawdoc! { "_id": 1 }, &inc(5)).unwrap();
+    inside.update_one(&rawdoc! { "_id": 1 }, inc(5)).unwrap();
+    inside.update_one(&rawdoc! { "_id": 1 }, inc(5)).unwrap();
     let first = inside.find_one(&rawdoc! { "_id": 1 }).unwrap().unwrap();
     assert_eq!(first.get_i32("v").unwrap(), 20);
     assert_eq!(inside.count(&rawdoc! { "v": 20 }).unwrap(), 2);
@@ -145,24 +145,24 @@ const ANOMALIES: [Anomaly; 12] = [
     ),
     (
         "both insert one _id",
-        |a| insert(items(a), &rawdoc! { "_id": 3, "v": 30 }),
-        |b| insert(items(b), &rawdoc! { "_id": 3, "v": 31 }),
+        |a| insert(&items(a), &rawdoc! { "_id": 3, "v": 30 }),
+        |b| insert(&items(b), &rawdoc! { "_id": 3, "v": 31 }),
         true,
         [Some(10), Some(20), Some(30)],
     ),
     (
         "insert over what the other has inserted and deleted again",
         |a| {
-            insert(items(a), &rawdoc! { "_id": 3, "v": 30 });
+            insert(&items(a), &rawdoc! { "_id": 3, "v": 30 });
             delete(a, 3);
         },
-        |b| insert(items(b), &rawdoc! { "_id": 3, "v": 31 }),
+        |b| insert(&items(b), &rawdoc! { "_id": 3, "v": 31 }),
         false,
         [Some(10), Some(20), Some(31)],
     ),
     (
         "a unique key taken by both",
-        |a| insert(items(a), &rawdoc! { "_id": 3, "v": 30, "u": "new" }),
+        |a| insert(&items(a), &rawdoc! { "_id": 3, "v": 30, "u": "new" }),
         |b| {
             let update = rawdoc! { "$set": { "u": "new", "v": 21 } };
             items(b).update_one(&rawdoc! { "_id": 2 }, &update).unwrap();
@@ -172,7 +172,7 @@ const ANOMALIES: [Anomaly; 12] = [
     ),
     (
         "a unique key handed from one document to another",
-        |a| insert(items(a), &rawdoc! { "_id": 3, "v": 30 }),
+        |a| insert(&items(a), &rawdoc! { "_id": 3, "v": 30 }),
         |b| {
             items(b)
                 .update_one(&rawdoc! { "_id": 1 }, &rawdoc! { "$set": { "u": "other" } })
@@ -196,8 +196,8 @@ const ANOMALIES: [Anomaly; 12] = [
     ),
     (
         "a collection that comes into being with a document of each",
-        |a| insert(a.collection("shop", "new").unwrap(), &rawdoc! { "_id": 1 }),
-        |b| insert(b.collection("shop", "new").unwrap(), &rawdoc! { "_id": 2 }),
+        |a| insert(&a.collection("shop", "new").unwrap(), &rawdoc! { "_id": 1 }),
+        |b| insert(&b.collection("shop", "new").unwrap(), &rawdoc! { "_id": 2 }),
         true,
         [Some(10), Some(20), None],
     ),
@@ -249,8 +249,9 @@ fn the_first_committer_wins() {
 
 #[test]
 fn a_transaction_that_cannot_succeed_stops_at_the_write() {
-    let writes: [fn(&TransactionCollection<'_>) -> Result<(), Error>; 4] = [
-        |items| items.update_one(&rawdoc! { "_id": 1 }, &inc(1)).map(drop),
+    type Write = fn(&TransactionCollection<'_>) -> Result<(), Error>;
+    let writes: [Write; 4] = [
+        |items| items.update_one(&rawdoc! { "_id": 1 }, inc(1)).map(drop),
         |items| items.delete_many(&rawdoc! {}).map(drop),
         |items| items.replace_one(&rawdoc! { "_id": 1 }, &rawdoc! {}).map(drop),
         |items| items.insert_one(&rawdoc! { "_id": 3 }).map(drop),
@@ -260,7 +261,7 @@ fn a_transaction_that_cannot_succeed_stops_at_the_write() {
         let store = shop(dir.path());
         let transaction = store.transaction().unwrap();
         let outside = store.collection("shop", "items").unwrap();
-        outside.update_one(&rawdoc! { "_id": 1 }, &inc(1)).unwrap();
+        outside.update_one(&rawdoc! { "_id": 1 }, inc(1)).unwrap();
         outside.insert_one(&rawdoc! { "_id": 3, "v": 30 }).unwrap();
         let error = write(&items(&transaction)).unwrap_err();
         assert!(matches!(error, Error::WriteConflict { .. }), "{error}");
@@ -343,7 +344,7 @@ fn an_operation_that_fails_aborts_the_transaction() {
         store.create_collection_with("shop", "ring", &options).unwrap();
         let before = store.digest().unwrap();
         let transaction = store.transaction().unwrap();
-        items(&transaction).update_one(&rawdoc! { "_id": 1 }, &inc(1)).unwrap();
+        items(&transaction).update_one(&rawdoc! { "_id": 1 }, inc(1)).unwrap();
         let error = operation(&transaction).unwrap_err();
         assert_eq!(error.code(), Some(code), "{error}");
         let later = items(&transaction).find_one(&rawdoc! {}).unwrap_err();
@@ -456,10 +457,10 @@ fn the_entries_are_one_batch_in_the_order_of_the_writes() {
     others.insert_one(&rawdoc! { "_id": "z" }).unwrap();
     items.delete_one(&rawdoc! { "_id": 2 }).unwrap();
     others.insert_one(&rawdoc! { "_id": "a" }).unwrap();
-    items.update_one(&rawdoc! { "_id": 1 }, &inc(1)).unwrap();
+    items.update_one(&rawdoc! { "_id": 1 }, inc(1)).unwrap();
     items.replace_one(&rawdoc! { "_id": 1 }, &rawdoc! { "v": 1 }).unwrap();
     // What changes nothing writes nothing.
-    items.update_one(&rawdoc! { "_id": 1 }, &inc(0)).unwrap();
+    items.update_one(&rawdoc! { "_id": 1 }, inc(0)).unwrap();
     let last = transaction.commit().unwrap();
 
     let mut cursor = store.log().cursor(from, ReadConcern::Local).unwrap();
@@ -501,15 +502,15 @@ fn with_transaction_tries_again_after_a_conflict_only() {
     store
         .with_transaction(|transaction| {
             runs += 1;
-            items(transaction).update_one(&rawdoc! { "_id": 1 }, &inc(1))?;
+            items(transaction).update_one(&rawdoc! { "_id": 1 }, inc(1))?;
             if runs == 1 {
-                outside.update_one(&rawdoc! { "_id": 1 }, &inc(100)).unwrap();
+                outside.update_one(&rawdoc! { "_id": 1 }, inc(100)).unwrap();
             }
             // The second run meets the conflict at the write.
             if runs == 2 {
-                outside.update_one(&rawdoc! { "_id": 2 }, &inc(100)).unwrap();
+                outside.update_one(&rawdoc! { "_id": 2 }, inc(100)).unwrap();
             }
-            items(transaction).update_one(&rawdoc! { "_id": 2 }, &inc(1))?;
+            items(transaction).update_one(&rawdoc! { "_id": 2 }, inc(1))?;
             Ok::<_, Refused>(())
         })
         .unwrap();
