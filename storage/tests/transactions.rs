@@ -282,7 +282,8 @@ fn a_transaction_that_cannot_succeed_stops_at_the_write() {
 
 #[test]
 fn definitions_by_others_are_conflicts_for_those_who_write() {
-    let definitions: [(&str, fn(&Store)); 5] = [
+    type Definition = fn(&Store);
+    let definitions: [(&str, Definition); 5] = [
         ("drop", |store| {
             store.drop_collection("shop", "items").unwrap();
         }),
