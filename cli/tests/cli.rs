@@ -135,7 +135,14 @@ fn a_duplicate_key_names_its_line_and_can_be_continued_after() {
         "{\"_id\": 1}\n{\"_id\": 2}\n{\"_id\": 1}\n{\"_id\": 3}\n",
         &[],
     );
-    check(&output, 3, &["line 3: E11000 duplicate key error collection: d.c index: _id_", "--skip 2"]);
+    check(
+        &output,
+        3,
+        &[
+            "line 3: E11000 duplicate key error collection: d.c index: _id_",
+            "--skip 2",
+        ],
+    );
     assert_eq!(ids(&lines(&watch(dir.path(), &["--from", "oldest"]))), [1, 2]);
 }
 
