@@ -523,6 +523,15 @@ impl Core {
         let entries = appender.next.get() - appender.segment.first.get();
         let capacity = frames_capacity(appender.segment.length(), entries + records.len() as u64);
         if appender.offset - FRAMES_START + bytes > capacity {
+            if entries == 0 {
+                // Made with smaller options than these. Its successor would begin with the same OpID, and two segments that do
+                // are refused by the next open.
+                return Err(Error::TooLarge {
+                    what: "the first batch of a segment",
+                    bytes: bytes as u64,
+                    max: capacity as u64,
+                });
+            }
             self.roll(&mut appender)?;
         }
         let outcome = match bytes as u64 <= self.shared.buffer().capacity() / 2 {

@@ -489,3 +489,23 @@ fn a_view_that_is_older_than_the_tail_page_and_the_first_segment_catches_up() {
     assert_eq!(reader.join().unwrap(), OpId::new(3));
     drop(log);
 }
+
+#[test]
+fn a_batch_that_no_empty_segment_of_earlier_options_holds_is_refused_and_the_log_opens_again() {
+    let dir = tempfile::tempdir().unwrap();
+    small().open(dir.path()).unwrap().close().unwrap();
+    let larger = Options {
+        segment_bytes: 4 * small().segment_bytes,
+        ..small()
+    };
+    let large = vec![1; 2 * usize::try_from(small().segment_bytes).unwrap()];
+    let log = larger.open(dir.path()).unwrap();
+    let refused = log.append(KIND, &large, Durability::Disk);
+    assert!(matches!(refused, Err(Error::TooLarge { .. })), "{refused:?}");
+    // Behind another entry it is in a segment of its own.
+    log.append(KIND, b"small", Durability::Disk).unwrap();
+    log.append(KIND, &large, Durability::Disk).unwrap();
+    log.close().unwrap();
+    let log = larger.open(dir.path()).unwrap();
+    assert_eq!(log.watermarks().durable, OpId::new(2));
+}
