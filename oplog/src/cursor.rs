@@ -222,39 +222,32 @@ impl Cursor {
     /// Finds entry `next` where it does not follow its predecessor directly: at first, and in the next segment.
     #[cold]
     fn step_over(&mut self) -> Result<(usize, FrameHeader)> {
-        let (segment, offset) = match self.place.take() {
-            Some((segment, offset)) => match self.shared.successor(&segment, self.next) {
-                Ok(Some(next)) => (next, FRAMES_START),
-                Ok(None) => {
-                    let error = self.shared.corrupt(&segment, offset, self.next);
-                    self.place = Some((segment, offset));
-                    return Err(error);
-                }
-                Err(e) => {
-                    self.place = Some((segment, offset));
-                    return Err(e);
-                }
-            },
+        let (segment, offset, header) = match &self.place {
+            Some((segment, offset)) => {
+                let successor = self.shared.successor(segment, self.next)?;
+                let successor = successor.ok_or_else(|| self.shared.corrupt(segment, *offset, self.next))?;
+                let header = successor.frame(FRAMES_START, self.next);
+                let header = header.map_err(|e| self.shared.corrupt(&successor, e.offset, e.expected))?;
+                (successor, FRAMES_START, header)
+            }
             None => self.locate()?,
         };
-        let header = segment
-            .frame(offset, self.next)
-            .map_err(|e| self.shared.corrupt(&segment, e.offset, e.expected));
-        let header = header?;
         self.place = Some((segment, offset));
         Ok((offset, header))
     }
 
-    fn locate(&self) -> Result<(Arc<Segment>, usize)> {
+    fn locate(&self) -> Result<(Arc<Segment>, usize, FrameHeader)> {
         let mut segment = self.shared.covering(self.next)?;
         loop {
-            match segment.locate(self.next) {
-                Ok(offset) => return Ok((segment, offset)),
+            let found = segment
+                .locate(self.next)
+                .and_then(|at| Ok((at, segment.frame(at, self.next)?)));
+            match found {
+                Ok((offset, header)) => return Ok((segment, offset, header)),
                 // The newest segment this process knew of may have got successors since.
-                Err(e) => match self.shared.successor(&segment, e.expected) {
-                    Ok(Some(successor)) => segment = successor,
-                    Ok(None) => return Err(self.shared.corrupt(&segment, e.offset, e.expected)),
-                    Err(e) => return Err(e),
+                Err(e) => match self.shared.successor(&segment, e.expected)? {
+                    Some(successor) => segment = successor,
+                    None => return Err(self.shared.corrupt(&segment, e.offset, e.expected)),
                 },
             }
         }

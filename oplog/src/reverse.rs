@@ -120,7 +120,12 @@ impl ReverseCursor {
     fn locate(&self) -> Result<(Arc<Segment>, Vec<usize>)> {
         let mut segment = self.shared.covering(self.next)?;
         loop {
-            match group_of(&segment, self.next) {
+            // Its own frame too: where the entries before it end, there may be the end of the segment.
+            let found = group_of(&segment, self.next).and_then(|offsets| {
+                let last = offsets.last().copied().unwrap_or_default();
+                segment.hop(last, self.next).map(|_| offsets)
+            });
+            match found {
                 Ok(offsets) => return Ok((segment, offsets)),
                 // The newest segment this process knew of may have got successors since.
                 Err(e) => match self.shared.successor(&segment, e.expected)? {

@@ -298,7 +298,8 @@ impl Segment {
         self.region().bytes(start..start + header.length as usize)
     }
 
-    /// Offset of the frame of entry `op_id`, which is in this segment and has been written.
+    /// Offset of the frame of entry `op_id`, which is in this segment and has been written; or where this segment's frames end,
+    /// when `op_id` follows its last entry.
     pub(crate) fn locate(&self, op_id: OpId) -> Result<usize, InvalidFrame> {
         let number = op_id.get() - self.first.get();
         let known = match &self.sealed {

@@ -228,3 +228,40 @@ fn beside_a_writer_that_rolls_and_trims_it_reads_right_or_says_that_history_is_l
         }
     });
 }
+
+/// A view that does not know the newest segment yet takes its first entry for one that follows in the segment before.
+#[test]
+fn another_process_finds_the_entry_a_new_segment_begins_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = small().open(dir.path()).unwrap();
+    fill(&log, 10);
+    let views: Vec<_> = (0..3).map(|_| OplogView::open(dir.path()).unwrap()).collect();
+    // Each knows the first segment, and nothing of a second one.
+    for view in &views {
+        assert!(view.get(OpId::FIRST, ReadConcern::Local).unwrap().payload() == payload(1));
+    }
+    let segments = || {
+        fs::read_dir(dir.path())
+            .unwrap()
+            .filter(|entry| is_segment(entry.as_ref().unwrap()))
+            .count()
+    };
+    let mut first = log.watermarks().appended;
+    while segments() == 1 {
+        let next = payload(first.next().get());
+        first = log.append(KIND, &next, Durability::Disk).unwrap().first;
+    }
+    let first_payload = payload(first.get());
+    assert!(views[0].get(first, ReadConcern::Durable).unwrap().payload() == first_payload);
+    let mut forward = views[1].cursor(first, ReadConcern::Durable).unwrap();
+    assert!(forward.try_next().unwrap().unwrap().payload() == first_payload);
+    let mut backward = views[2].reverse_from_newest(ReadConcern::Durable);
+    for n in (1..=first.get()).rev() {
+        assert!(backward.try_next().unwrap().unwrap().payload() == payload(n));
+    }
+    assert!(backward.try_next().unwrap().is_none());
+}
+
+fn is_segment(entry: &fs::DirEntry) -> bool {
+    entry.path().extension().is_some_and(|extension| extension == "seg")
+}
