@@ -62,7 +62,7 @@ impl OperationType {
     }
 
     /// The type of the event that an entry of this kind makes, if it makes one.
-    pub(crate) fn of(kind: EntryKind, expanded: bool) -> Option<OperationType> {
+    pub(crate) fn of(kind: EntryKind) -> Option<OperationType> {
         Some(match kind {
             EntryKind::Insert => OperationType::Insert,
             EntryKind::Update => OperationType::Update,
@@ -71,12 +71,46 @@ impl OperationType {
             EntryKind::Drop => OperationType::Drop,
             EntryKind::Rename => OperationType::Rename,
             EntryKind::DropDatabase => OperationType::DropDatabase,
-            EntryKind::Create if expanded => OperationType::Create,
-            EntryKind::CreateIndexes if expanded => OperationType::CreateIndexes,
-            EntryKind::DropIndexes if expanded => OperationType::DropIndexes,
-            EntryKind::Modify if expanded => OperationType::Modify,
+            EntryKind::Create => OperationType::Create,
+            EntryKind::CreateIndexes => OperationType::CreateIndexes,
+            EntryKind::DropIndexes => OperationType::DropIndexes,
+            EntryKind::Modify => OperationType::Modify,
             _ => return None,
         })
+    }
+
+    /// Whether it is shown only to who asks for it.
+    fn is_expanded(self) -> bool {
+        matches!(
+            self,
+            OperationType::Create | OperationType::CreateIndexes | OperationType::DropIndexes | OperationType::Modify
+        )
+    }
+}
+
+/// Which types of events a stream delivers; `invalidate` always.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Operations {
+    /// Those that MongoDB shows without being asked, and with `expanded` all.
+    Shown { expanded: bool },
+    /// Those that were named, a bit for each.
+    Named(u16),
+}
+
+impl Operations {
+    pub(crate) fn named(operations: impl IntoIterator<Item = OperationType>) -> Operations {
+        Operations::Named(
+            operations
+                .into_iter()
+                .fold(0, |bits, operation| bits | 1 << operation as u16),
+        )
+    }
+
+    pub(crate) fn include(self, operation: OperationType) -> bool {
+        match self {
+            Operations::Shown { expanded } => expanded || !operation.is_expanded(),
+            Operations::Named(bits) => bits & 1 << operation as u16 != 0,
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod error;
 mod event;
 mod fields;
 mod options;
+mod paths;
 mod pipeline;
 mod scope;
 mod stream;

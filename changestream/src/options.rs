@@ -5,7 +5,7 @@ use tailwater_matcher::parse_filter;
 use tailwater_oplog::{OpId, OplogView, ReadConcern};
 
 use crate::error::{Error, Result};
-use crate::event::OperationType;
+use crate::event::{OperationType, Operations};
 use crate::fields::log_time;
 use crate::pipeline::Pipeline;
 use crate::scope::Scope;
@@ -81,6 +81,7 @@ pub struct Watch {
     view: OplogView,
     scope: Scope,
     filter: Option<String>,
+    operations: Option<Operations>,
     pipeline: Vec<RawDocumentBuf>,
     images: Images,
     concern: ReadConcern,
@@ -98,6 +99,7 @@ impl Watch {
             view,
             scope,
             filter: None,
+            operations: None,
             pipeline: Vec::new(),
             images: Images::default(),
             concern: ReadConcern::Durable,
@@ -114,6 +116,13 @@ impl Watch {
     /// that ends a stream is always delivered.
     pub fn filter(mut self, filter: impl Into<String>) -> Watch {
         self.filter = Some(filter.into());
+        self
+    }
+
+    /// Only events of these types. Types that otherwise only [`Watch::show_expanded_events`] shows can be among them. The
+    /// `invalidate` event that ends a stream is always delivered.
+    pub fn operations(mut self, operations: impl IntoIterator<Item = OperationType>) -> Watch {
+        self.operations = Some(Operations::named(operations));
         self
     }
 
@@ -225,6 +234,9 @@ impl Watch {
         let resumed = matches!(self.starts.as_slice(), [Start::Resume(_) | Start::AfterAny(_)]);
         let plan = Plan {
             scope: self.scope,
+            operations: self.operations.unwrap_or(Operations::Shown {
+                expanded: images.expanded,
+            }),
             filter,
             pipeline,
             images,

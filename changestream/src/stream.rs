@@ -13,7 +13,7 @@ use tailwater_oplog::entry::{EntryKind, StoreEntry};
 use tailwater_oplog::{Cursor, Interrupt, LogId, OpId, OplogView, SharedEntry, Timestamp, WaitOutcome};
 
 use crate::error::{Error, Result};
-use crate::event::{ChangeEvent, OperationType};
+use crate::event::{ChangeEvent, OperationType, Operations};
 use crate::fields::EventFields;
 use crate::options::{FullDocument, FullDocumentBeforeChange, Images};
 use crate::pipeline::Pipeline;
@@ -27,6 +27,7 @@ const ENTRIES_PER_POLL: u32 = 4096;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) scope: Scope,
+    pub(crate) operations: Operations,
     /// The text filter, over the event's `fullDocument`; an event without one does not satisfy it.
     pub(crate) filter: Option<Expression>,
     /// Over the event.
@@ -55,7 +56,7 @@ impl Plan {
             return Ok((Verdict::Passed, false));
         }
         let ends = self.scope.ends_with(kind);
-        let Some(operation) = OperationType::of(kind, self.images.expanded) else {
+        let Some(operation) = OperationType::of(kind).filter(|&operation| self.operations.include(operation)) else {
             return Ok((Verdict::Passed, ends));
         };
         if operation == OperationType::Update
