@@ -14,16 +14,20 @@
 //! * **Nothing that did not happen**: with [`ReadConcern::Durable`](tailwater_oplog::ReadConcern), the default, an event's
 //!   write survives power loss.
 
+mod dispatch;
 mod error;
 mod event;
 mod fields;
 mod options;
+mod paths;
 mod pipeline;
+mod plan;
 mod scope;
 mod stream;
 mod subscription;
 mod token;
 
+pub use dispatch::{Counts, Dispatcher, DispatcherStats};
 pub use error::{Error, Result};
 pub use event::{ChangeEvent, OperationType};
 pub use options::{FullDocument, FullDocumentBeforeChange, Watch};

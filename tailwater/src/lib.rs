@@ -35,8 +35,9 @@ mod store;
 pub use bson;
 pub use store::{Collection, LogError, LogView, Store};
 pub use tailwater_changestream::{
-    BlockingIter, ChangeEvent, ChangeStream, Error as WatchError, FullDocument, FullDocumentBeforeChange,
-    OperationType, Receiver, RecvError, ResumeToken, Scope, Stopper, TokenKind, Watch, WatchHandle,
+    BlockingIter, ChangeEvent, ChangeStream, Counts, Dispatcher, DispatcherStats, Error as WatchError, FullDocument,
+    FullDocumentBeforeChange, OperationType, Receiver, RecvError, ResumeToken, Scope, Stopper, TokenKind, Watch,
+    WatchHandle,
 };
 pub use tailwater_matcher as matcher;
 pub use tailwater_oplog as oplog;

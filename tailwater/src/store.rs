@@ -3,14 +3,20 @@
 use std::ops::Deref;
 use std::path::Path;
 
-use tailwater_changestream::{Scope, Watch};
+use tailwater_changestream::{Dispatcher, DispatcherStats, Scope, Watch};
+use tailwater_oplog::ReadConcern;
 use tailwater_storage as storage;
 
 pub use tailwater_oplog::{Error as LogError, OplogView as LogView};
 
 /// A document store that can be watched. It is a [`tailwater_storage::Store`] with [`Store::watch`].
+///
+/// Clones are the same store. All their subscriptions share one reader of the log.
 #[derive(Clone, Debug)]
-pub struct Store(storage::Store);
+pub struct Store {
+    store: storage::Store,
+    dispatcher: Dispatcher,
+}
 
 impl Store {
     /// Opens the store in `dir` with default [`StoreOptions`](storage::StoreOptions), making it if need be.
@@ -19,7 +25,7 @@ impl Store {
     ///
     /// As [`StoreOptions::open`](storage::StoreOptions::open).
     pub fn open(dir: impl AsRef<Path>) -> storage::Result<Store> {
-        storage::Store::open(dir).map(Store)
+        storage::Store::open(dir).map(Store::over)
     }
 
     /// Opens the store in `dir` with these options.
@@ -28,17 +34,28 @@ impl Store {
     ///
     /// As [`StoreOptions::open`](storage::StoreOptions::open).
     pub fn open_with(dir: impl AsRef<Path>, options: &storage::StoreOptions) -> storage::Result<Store> {
-        options.open(dir).map(Store)
+        options.open(dir).map(Store::over)
+    }
+
+    fn over(store: storage::Store) -> Store {
+        let dispatcher = Dispatcher::new(store.log());
+        Store { store, dispatcher }
     }
 
     /// Watches every collection of every database.
     pub fn watch(&self) -> Watch {
-        Watch::new(self.0.log(), Scope::Everything)
+        self.dispatcher.watch(Scope::Everything)
     }
 
     /// Watches every collection of one database.
     pub fn watch_database(&self, database: &str) -> Watch {
-        Watch::new(self.0.log(), Scope::Database(database.to_owned()))
+        self.dispatcher.watch(Scope::Database(database.to_owned()))
+    }
+
+    /// What the reader that subscriptions with that read concern share has done.
+    #[must_use]
+    pub fn watch_stats(&self, concern: ReadConcern) -> DispatcherStats {
+        self.dispatcher.stats(concern)
     }
 
     /// A collection by name.
@@ -47,7 +64,9 @@ impl Store {
     ///
     /// As [`tailwater_storage::Store::collection`].
     pub fn collection(&self, database: &str, collection: &str) -> storage::Result<Collection> {
-        self.0.collection(database, collection).map(Collection)
+        let collection = self.store.collection(database, collection)?;
+        let dispatcher = self.dispatcher.clone();
+        Ok(Collection { collection, dispatcher })
     }
 
     /// Closes the store. See [`tailwater_storage::Store::close`].
@@ -56,7 +75,7 @@ impl Store {
     ///
     /// As there.
     pub fn close(self) -> storage::Result<()> {
-        self.0.close()
+        self.store.close()
     }
 }
 
@@ -64,25 +83,29 @@ impl Deref for Store {
     type Target = storage::Store;
 
     fn deref(&self) -> &storage::Store {
-        &self.0
+        &self.store
     }
 }
 
 /// A collection that can be watched. It is a [`tailwater_storage::Collection`] with [`Collection::watch`].
 #[derive(Clone, Debug)]
-pub struct Collection(storage::Collection);
+pub struct Collection {
+    collection: storage::Collection,
+    dispatcher: Dispatcher,
+}
 
 impl Collection {
     /// Watches the collection, from now on unless the watch says otherwise.
     pub fn watch(&self) -> Watch {
-        let (database, collection) = (self.0.database_name().to_owned(), self.0.name().to_owned());
-        Watch::new(self.0.store().log(), Scope::Collection { database, collection })
+        let (database, collection) = (self.database_name().to_owned(), self.name().to_owned());
+        self.dispatcher.watch(Scope::Collection { database, collection })
     }
 
     /// The same collection, whose writes return when they are as durable as this.
     #[must_use]
     pub fn with_durability(self, durability: tailwater_oplog::Durability) -> Collection {
-        Collection(self.0.with_durability(durability))
+        let collection = self.collection.with_durability(durability);
+        Collection { collection, ..self }
     }
 }
 
@@ -90,6 +113,6 @@ impl Deref for Collection {
     type Target = storage::Collection;
 
     fn deref(&self) -> &storage::Collection {
-        &self.0
+        &self.collection
     }
 }
