@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use case::{Answer, Case, Place};
-use exclusions::{EXCLUSIONS, Exclusion, NOT_THERE, gave_up};
+use exclusions::{Exclusion, NOT_THERE, exclusions, gave_up};
 use generate::Random;
 use oracle::Oracle;
 
@@ -153,10 +153,8 @@ impl Comparison {
                 comparison.agreed.extend(operators);
             }
             for difference in differences {
-                let excused = |exclusion: &Exclusion| {
-                    exclusion.suite == suite && exclusion.oracle == oracle && (exclusion.applies)(&difference)
-                };
-                match EXCLUSIONS.iter().position(excused) {
+                let excused = |exclusion: &Exclusion| exclusion.oracle == oracle && (exclusion.applies)(&difference);
+                match exclusions(suite).iter().position(excused) {
                     Some(index) => {
                         comparison.needed.insert(index);
                     }
@@ -186,8 +184,8 @@ impl Comparison {
         if !complete {
             return;
         }
-        for (index, exclusion) in EXCLUSIONS.iter().enumerate() {
-            if exclusion.suite == suite && exclusion.oracle == oracle && !self.needed.contains(&index) {
+        for (index, exclusion) in exclusions(suite).iter().enumerate() {
+            if exclusion.oracle == oracle && !self.needed.contains(&index) {
                 writeln!(
                     report,
                     "{suite:?}, {oracle:?}: an exclusion excuses nothing: {}",
