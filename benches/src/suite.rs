@@ -57,12 +57,10 @@ fn choose<'w>(suite: &str, workloads: &'w [Workload], arguments: &Arguments) -> 
         let known = known.join(", ");
         return Err(format!("no workload \"{unknown}\" in suite {suite}; there are: {known}").into());
     }
-    let is_named = |name: &&str| arguments.workloads.iter().any(|wanted| wanted == name);
-    if !arguments.workloads.is_empty() {
-        let named = workloads
-            .iter()
-            .filter(|workload| workload.names.iter().any(|name| is_named(&name)));
-        return Ok(named.collect());
+    let wanted = &arguments.workloads;
+    if !wanted.is_empty() {
+        let is_wanted = |workload: &&Workload| workload.names.iter().any(|name| wanted.iter().any(|w| w == name));
+        return Ok(workloads.iter().filter(is_wanted).collect());
     }
     let (left_out, chosen): (Vec<_>, Vec<_>) = workloads.iter().partition(|workload| arguments.quick && workload.long);
     for workload in left_out {
