@@ -179,7 +179,7 @@ impl Merge {
             let Some((made, diff)) = self.matched(document, &found, place, context)? else {
                 return Ok(());
             };
-            return workspace.put(&info, found, made, diff.as_ref());
+            return workspace.put(&info, found, &made, diff.as_ref());
         }
         match self.not_matched {
             NotMatched::Discard => Ok(()),
