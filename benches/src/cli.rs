@@ -43,6 +43,8 @@ pub enum Suite {
     Log,
     /// Predicates on documents.
     Match,
+    /// Change streams: many watches on one log.
+    Streams,
     /// For this program's own use: a process that appends until it is killed.
     #[value(hide = true)]
     Fill,

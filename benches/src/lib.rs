@@ -2,7 +2,7 @@
 //! taken in the same run on the same machine.
 //!
 //! ```text
-//! cargo run --release -p tailwater-benches -- log|match [--json] [--quick] [--dir DIR] [WORKLOAD…]
+//! cargo run --release -p tailwater-benches -- log|match|streams [--json] [--quick] [--dir DIR] [WORKLOAD…]
 //! ```
 //!
 //! `docs/performance.md` says what the workloads and their limits are. Numbers from two machines, or from two runs with
@@ -18,6 +18,7 @@ pub mod log;
 mod machine;
 mod matching;
 pub mod report;
+mod streams;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,7 @@ pub fn main(guests: &dyn Guests) -> ExitCode {
     let result = match arguments.suite {
         Suite::Log => log::run(&arguments, guests),
         Suite::Match => matching::run(&arguments),
+        Suite::Streams => streams::run(&arguments),
         Suite::Fill => log::fill(&arguments, guests),
         Suite::Follow => log::follow(&arguments),
         Suite::Listen => log::listen(&arguments),
