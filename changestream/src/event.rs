@@ -62,7 +62,7 @@ impl OperationType {
     }
 
     /// The type of the event that an entry of this kind makes, if it makes one.
-    pub(crate) fn of(kind: EntryKind, expanded: bool) -> Option<OperationType> {
+    pub(crate) fn of(kind: EntryKind) -> Option<OperationType> {
         Some(match kind {
             EntryKind::Insert => OperationType::Insert,
             EntryKind::Update => OperationType::Update,
@@ -71,12 +71,37 @@ impl OperationType {
             EntryKind::Drop => OperationType::Drop,
             EntryKind::Rename => OperationType::Rename,
             EntryKind::DropDatabase => OperationType::DropDatabase,
-            EntryKind::Create if expanded => OperationType::Create,
-            EntryKind::CreateIndexes if expanded => OperationType::CreateIndexes,
-            EntryKind::DropIndexes if expanded => OperationType::DropIndexes,
-            EntryKind::Modify if expanded => OperationType::Modify,
+            EntryKind::Create => OperationType::Create,
+            EntryKind::CreateIndexes => OperationType::CreateIndexes,
+            EntryKind::DropIndexes => OperationType::DropIndexes,
+            EntryKind::Modify => OperationType::Modify,
             _ => return None,
         })
+    }
+
+    /// Whether it is shown only to who asks for it.
+    pub(crate) fn is_expanded(self) -> bool {
+        matches!(
+            self,
+            OperationType::Create | OperationType::CreateIndexes | OperationType::DropIndexes | OperationType::Modify
+        )
+    }
+}
+
+/// A set of types of events, a bit for each.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Operations(u16);
+
+impl Operations {
+    pub(crate) fn contains(self, operation: OperationType) -> bool {
+        self.0 & 1 << operation as u16 != 0
+    }
+}
+
+impl FromIterator<OperationType> for Operations {
+    fn from_iter<I: IntoIterator<Item = OperationType>>(operations: I) -> Operations {
+        let bits = operations.into_iter().map(|operation| 1 << operation as u16);
+        Operations(bits.fold(0, |all, bit| all | bit))
     }
 }
 

@@ -19,6 +19,7 @@ mod error;
 mod event;
 mod fields;
 mod options;
+mod paths;
 mod pipeline;
 mod plan;
 mod scope;

@@ -8,7 +8,7 @@ use tailwater_oplog::{OpId, OplogView, ReadConcern, SharedEntry};
 
 use crate::dispatch::{Channel, Dispatcher};
 use crate::error::{Error, Result};
-use crate::event::OperationType;
+use crate::event::{OperationType, Operations};
 use crate::fields::log_time;
 use crate::pipeline::Pipeline;
 use crate::plan::Plan;
@@ -51,9 +51,19 @@ pub(crate) struct Images {
     pub(crate) full_document: FullDocument,
     pub(crate) before_change: FullDocumentBeforeChange,
     pub(crate) expanded: bool,
+    /// The types of events that were asked for by name.
+    pub(crate) operations: Option<Operations>,
 }
 
 impl Images {
+    /// Whether events of that type are delivered, `invalidate` aside.
+    pub(crate) fn include(self, operation: OperationType) -> bool {
+        match self.operations {
+            Some(named) => named.contains(operation),
+            None => self.expanded || !operation.is_expanded(),
+        }
+    }
+
     pub(crate) fn shows_document(self, operation: OperationType) -> bool {
         match operation {
             OperationType::Insert | OperationType::Replace => true,
@@ -129,6 +139,13 @@ impl Watch {
     /// that ends a stream is always delivered.
     pub fn filter(mut self, filter: impl Into<String>) -> Watch {
         self.filter = Some(filter.into());
+        self
+    }
+
+    /// Only events of these types. Types that otherwise only [`Watch::show_expanded_events`] shows can be among them. The
+    /// `invalidate` event that ends a stream is always delivered.
+    pub fn operations(mut self, operations: impl IntoIterator<Item = OperationType>) -> Watch {
+        self.images.operations = Some(operations.into_iter().collect());
         self
     }
 

@@ -55,7 +55,7 @@ impl Plan {
             return Ok((Verdict::Passed, false));
         }
         let ends = self.scope.ends_with(kind);
-        let Some(operation) = OperationType::of(kind, self.images.expanded) else {
+        let Some(operation) = OperationType::of(kind).filter(|&operation| self.images.include(operation)) else {
             return Ok((Verdict::Passed, ends));
         };
         let fields = EventFields::new(*entry, store, operation, self.log_id, self.images);

@@ -116,6 +116,7 @@ impl Store {
                 expiring: AtomicBool::new(false),
             }),
         };
+        store.drop_temporary()?;
         store.resume_builds()?;
         store.ensure_expiry()?;
         Ok(store)

@@ -25,6 +25,8 @@ use crate::store::{Draft, View, entry_for};
 use crate::update::UpdateDiff;
 
 pub(crate) const ID: &CStr = bson::raw::cstr!("_id");
+/// By how much a document grows that is given an ObjectId: a type byte, `_id` with its NUL, and the value.
+const OBJECT_ID_ELEMENT_BYTES: usize = 1 + 4 + 12;
 
 /// A document that a write has found.
 #[derive(Clone, Debug)]
@@ -196,17 +198,30 @@ impl Workspace {
         Ok(inserted)
     }
 
-    /// Stages the deletion of the oldest documents of a capped collection of this size, to make room for one more of so many
-    /// bytes. A document that is larger than the collection may be takes all of it.
+    /// Stages the deletion of the oldest documents of a capped collection of this size, to make room for one more.
     ///
     /// # Errors
     ///
-    /// The state's.
-    pub(crate) fn make_room(&mut self, info: &Arc<CollectionInfo>, mut size: Size, bytes: usize) -> Result<()> {
+    /// [`Error::CappedTooSmall`] when the document would not fit into the empty collection; and the state's.
+    pub(crate) fn make_room(
+        &mut self,
+        info: &Arc<CollectionInfo>,
+        mut size: Size,
+        document: &RawDocument,
+    ) -> Result<()> {
         let (Some(capped), Some(order)) = (info.options.capped, info.natural) else {
             return Ok(());
         };
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let has_id = document.get("_id").is_ok_and(|id| id.is_some());
+        let stored = document.as_bytes().len() + if has_id { 0 } else { OBJECT_ID_ELEMENT_BYTES };
+        let bytes = i64::try_from(stored).unwrap_or(i64::MAX);
+        if bytes > capped.bytes_max {
+            return Err(Error::CappedTooSmall {
+                namespace: info.namespace.to_string(),
+                bytes,
+                bytes_max: capped.bytes_max,
+            });
+        }
         let fits = |size: Size| {
             size.bytes.saturating_add(bytes) <= capped.bytes_max
                 && capped.documents_max.is_none_or(|max| size.documents < max)

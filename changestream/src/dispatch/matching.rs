@@ -193,7 +193,7 @@ impl Matching {
             return;
         };
         let (images, ends) = (space.images, space.scope.ends_with(kind));
-        let operation = OperationType::of(kind, images.expanded);
+        let operation = OperationType::of(kind).filter(|&operation| images.include(operation));
         let refused =
             operation.is_some_and(|op| lacks_document(images, op, store) || lacks_pre_image(images, op, store));
         let mut candidates = std::mem::take(&mut self.candidates);

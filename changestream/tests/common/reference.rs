@@ -470,7 +470,11 @@ impl Reference<'_> {
         if let Some(key) = entry.key.clone().or(entry.document.as_ref().map(of_document)) {
             event.insert("documentKey", key);
         }
-        if let Some(diff) = &entry.diff {
+        if let Some(mut diff) = entry.diff.clone() {
+            if question.expanded {
+                // No name in these documents is a number.
+                diff.insert("disambiguatedPaths", doc! {});
+            }
             event.insert("updateDescription", diff);
         }
         let changes = matches!(operation, "update" | "replace" | "delete");

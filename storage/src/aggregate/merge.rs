@@ -190,7 +190,7 @@ impl Merge {
             NotMatched::Insert => {
                 let info = workspace.define(namespace);
                 let size = writing.store.core().size(info.number);
-                workspace.make_room(&info, size, document.as_bytes().len())?;
+                workspace.make_room(&info, size, document)?;
                 workspace.insert(&info, document).map(drop)
             }
         }

@@ -141,7 +141,7 @@ impl<'a> Writer<'a> {
         info: &Arc<CollectionInfo>,
         document: &RawDocument,
     ) -> Result<Bson> {
-        workspace.make_room(info, self.core.size(info.number), document.as_bytes().len())?;
+        workspace.make_room(info, self.core.size(info.number), document)?;
         workspace.insert(info, document)
     }
 
@@ -266,7 +266,7 @@ impl<'a> Writer<'a> {
         };
         let workspace = &mut turn.workspace;
         let info = workspace.define(self.namespace);
-        workspace.make_room(&info, self.core.size(info.number), document.as_bytes().len())?;
+        workspace.make_room(&info, self.core.size(info.number), &document)?;
         let mut modified = modification.stage_upsert(workspace, &info, &document)?;
         modified.op_id = Some(self.commit(&mut turn)?);
         Ok(Some(modified))
