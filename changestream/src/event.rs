@@ -160,6 +160,11 @@ impl ChangeEvent {
         ResumeToken::at(self.log_id, &self.entry.entry(), kind)
     }
 
+    /// UUID of the collection; zero where there is none.
+    pub(crate) fn collection_id(&self) -> [u8; 16] {
+        self.store_entry().collection_id
+    }
+
     /// Database name.
     #[must_use]
     pub fn database(&self) -> &str {

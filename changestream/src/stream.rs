@@ -14,7 +14,7 @@ use tailwater_oplog::{Cursor, Interrupt, LogId, OpId, OplogView, SharedEntry, Ti
 
 use crate::error::{Error, Result};
 use crate::event::{ChangeEvent, OperationType};
-use crate::fields::EventFields;
+use crate::fields::{Deleted, EventFields};
 use crate::options::{FullDocument, FullDocumentBeforeChange, Images};
 use crate::pipeline::Pipeline;
 use crate::scope::Scope;
@@ -72,10 +72,30 @@ impl Plan {
             return Err(Error::NoPreImage { op_id: entry.op_id() });
         }
         let fields = EventFields::new(*entry, store, operation, self.log_id, self.images);
+        if self.images.match_deleted && operation == OperationType::Delete {
+            return Ok((self.judge_deleted(entry.op_id(), &fields)?, ends));
+        }
         if !self.satisfies_filter(&fields)? {
             return Ok((Verdict::Passed, ends));
         }
         Ok((self.deliver(entry.op_id(), operation, &fields)?, ends))
+    }
+
+    /// A delete, matched by what it deleted.
+    fn judge_deleted(&self, op_id: OpId, fields: &EventFields<'_>) -> Result<Verdict> {
+        let deleted = Deleted(fields);
+        if deleted.has_document() {
+            let by_filter = self
+                .filter
+                .as_ref()
+                .map_or(Ok(true), |filter| filter.matches(&deleted))?;
+            if !by_filter || !self.pipeline.condition.matches(&deleted)? {
+                return Ok(Verdict::Passed);
+            }
+        } else if self.filter.is_none() && !self.pipeline.condition.matches(fields)? {
+            return Ok(Verdict::Passed);
+        }
+        self.shape(op_id, OperationType::Delete, fields)
     }
 
     /// Puts an event through the pipeline.
@@ -83,6 +103,11 @@ impl Plan {
         if !self.pipeline.condition.matches(fields)? {
             return Ok(Verdict::Passed);
         }
+        self.shape(op_id, operation, fields)
+    }
+
+    /// Gives an event that satisfies the conditions the shape that the pipeline has for it.
+    fn shape(&self, op_id: OpId, operation: OperationType, fields: &EventFields<'_>) -> Result<Verdict> {
         if self.pipeline.keeps_events() {
             return Ok(Verdict::Event(operation, None));
         }
@@ -197,6 +222,41 @@ impl ChangeStream {
     /// [`Error::NoPreImage`], [`Error::NoPostImage`], [`Error::Evaluate`], [`Error::TokenModified`], and the log's errors. The stream stays where it is.
     pub fn next_if_any(&mut self) -> Result<Option<ChangeEvent>> {
         Ok(self.advance(u32::MAX)?.flatten())
+    }
+
+    /// The next event of an entry up to `last`. Without one, [`ChangeStream::position`] says whether all of them have been
+    /// looked at, or not all can be read yet.
+    pub(crate) fn next_through(&mut self, last: OpId) -> Result<Option<ChangeEvent>> {
+        while self.cursor.position() <= last || matches!(self.state, State::Ending(_)) {
+            match self.advance(1)? {
+                Some(None) => break,
+                Some(event) => return Ok(event),
+                None => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// The entry that is looked at next.
+    pub(crate) fn position(&self) -> OpId {
+        self.cursor.position()
+    }
+
+    /// Whether that entry can be read by now.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.cursor.position() <= self.view.newest(self.cursor.concern())
+    }
+
+    /// The same stream, which ends when `other` is stopped.
+    pub(crate) fn stopped_with(self, other: &ChangeStream) -> ChangeStream {
+        ChangeStream {
+            interrupt: other.interrupt.clone(),
+            ..self
+        }
+    }
+
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// Looks at up to `budget` entries: an event, the end of what there is (`Some(None)`), or the budget is used up (`None`).
