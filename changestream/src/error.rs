@@ -1,5 +1,7 @@
 //! What can go wrong with a change stream.
 
+mod code;
+
 use tailwater_matcher::{EvaluateError, FilterError, ParseError};
 use tailwater_oplog as oplog;
 use tailwater_oplog::{OpId, Timestamp};

@@ -62,7 +62,7 @@ impl OperationType {
     }
 
     /// The type of the event that an entry of this kind makes, if it makes one.
-    pub(crate) fn of(kind: EntryKind, expanded: bool) -> Option<OperationType> {
+    pub(crate) fn of(kind: EntryKind) -> Option<OperationType> {
         Some(match kind {
             EntryKind::Insert => OperationType::Insert,
             EntryKind::Update => OperationType::Update,
@@ -71,93 +71,123 @@ impl OperationType {
             EntryKind::Drop => OperationType::Drop,
             EntryKind::Rename => OperationType::Rename,
             EntryKind::DropDatabase => OperationType::DropDatabase,
-            EntryKind::Create if expanded => OperationType::Create,
-            EntryKind::CreateIndexes if expanded => OperationType::CreateIndexes,
-            EntryKind::DropIndexes if expanded => OperationType::DropIndexes,
-            EntryKind::Modify if expanded => OperationType::Modify,
+            EntryKind::Create => OperationType::Create,
+            EntryKind::CreateIndexes => OperationType::CreateIndexes,
+            EntryKind::DropIndexes => OperationType::DropIndexes,
+            EntryKind::Modify => OperationType::Modify,
             _ => return None,
         })
+    }
+
+    /// Whether it is shown only to who asks for it.
+    pub(crate) fn is_expanded(self) -> bool {
+        matches!(
+            self,
+            OperationType::Create | OperationType::CreateIndexes | OperationType::DropIndexes | OperationType::Modify
+        )
+    }
+}
+
+/// A set of types of events, a bit for each.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Operations(u16);
+
+impl Operations {
+    pub(crate) fn contains(self, operation: OperationType) -> bool {
+        self.0 & 1 << operation as u16 != 0
+    }
+}
+
+impl FromIterator<OperationType> for Operations {
+    fn from_iter<I: IntoIterator<Item = OperationType>>(operations: I) -> Operations {
+        let bits = operations.into_iter().map(|operation| 1 << operation as u16);
+        Operations(bits.fold(0, |all, bit| all | bit))
     }
 }
 
 /// One change. It borrows the entry from the mapped log and decodes nothing until it is asked.
 ///
 /// Its methods tell of the entry, whatever a pipeline has made of the event; [`ChangeEvent::to_document`] is what that made.
+///
+/// A clone shares the event: all watchers that get it hold the same one.
 #[derive(Clone, Debug)]
-pub struct ChangeEvent {
+pub struct ChangeEvent(Arc<Event>);
+
+#[derive(Clone, Debug)]
+struct Event {
     entry: SharedEntry,
     operation: OperationType,
     log_id: LogId,
     images: Images,
     /// The event's document where a pipeline has given it another shape.
-    shape: Option<Arc<RawDocumentBuf>>,
+    shape: Option<RawDocumentBuf>,
 }
 
 impl ChangeEvent {
     pub(crate) fn new(entry: SharedEntry, operation: OperationType, log_id: LogId, images: Images) -> ChangeEvent {
-        ChangeEvent {
+        ChangeEvent(Arc::new(Event {
             entry,
             operation,
             log_id,
             images,
             shape: None,
-        }
+        }))
     }
 
     /// The event in the shape that a pipeline gave it, if it did.
     pub(crate) fn shaped(self, shape: Option<RawDocumentBuf>) -> ChangeEvent {
-        ChangeEvent {
-            shape: shape.map(Arc::new),
-            ..self
-        }
+        let Some(shape) = shape else { return self };
+        let mut event = Arc::unwrap_or_clone(self.0);
+        event.shape = Some(shape);
+        ChangeEvent(Arc::new(event))
     }
 
     /// Bytes of the entry's payload and of the shape, as a measure of what the event holds on to.
     pub(crate) fn entry_bytes(&self) -> usize {
-        self.entry.payload().len() + self.shape.as_ref().map_or(0, |shape| shape.as_bytes().len())
+        self.0.entry.payload().len() + self.0.shape.as_ref().map_or(0, |shape| shape.as_bytes().len())
     }
 
     fn store_entry(&self) -> StoreEntry<'_> {
         // Decoded once before the event was made, from bytes that never change.
-        StoreEntry::decode(self.entry.payload()).unwrap_or_default()
+        StoreEntry::decode(self.0.entry.payload()).unwrap_or_default()
     }
 
     fn fields(&self) -> EventFields<'_> {
         EventFields::new(
-            self.entry.entry(),
+            self.0.entry.entry(),
             self.store_entry(),
-            self.operation,
-            self.log_id,
-            self.images,
+            self.0.operation,
+            self.0.log_id,
+            self.0.images,
         )
     }
 
     /// What happened.
     #[must_use]
     pub fn operation_type(&self) -> OperationType {
-        self.operation
+        self.0.operation
     }
 
     /// The entry that the event comes from.
     #[must_use]
     pub fn op_id(&self) -> OpId {
-        self.entry.op_id()
+        self.0.entry.op_id()
     }
 
     /// When it was written.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
-        self.entry.timestamp()
+        self.0.entry.timestamp()
     }
 
     /// The token from which a stream goes on behind this event.
     #[must_use]
     pub fn resume_token(&self) -> ResumeToken {
-        let kind = match self.operation {
+        let kind = match self.0.operation {
             OperationType::Invalidate => TokenKind::Invalidate,
             _ => TokenKind::Event,
         };
-        ResumeToken::at(self.log_id, &self.entry.entry(), kind)
+        ResumeToken::at(self.0.log_id, &self.0.entry.entry(), kind)
     }
 
     /// UUID of the collection; zero where there is none.
@@ -181,8 +211,9 @@ impl ChangeEvent {
     #[must_use]
     pub fn full_document(&self) -> Option<&RawDocument> {
         let entry = self.store_entry();
-        self.images
-            .shows_document(self.operation)
+        self.0
+            .images
+            .shows_document(self.0.operation)
             .then_some(entry.document)
             .flatten()
     }
@@ -191,7 +222,7 @@ impl ChangeEvent {
     #[must_use]
     pub fn full_document_before_change(&self) -> Option<&RawDocument> {
         let entry = self.store_entry();
-        self.images.shows_pre_image().then_some(entry.pre_image).flatten()
+        self.0.images.shows_pre_image().then_some(entry.pre_image).flatten()
     }
 
     /// For an update: `{updatedFields, removedFields, truncatedArrays}`.
@@ -212,8 +243,8 @@ impl ChangeEvent {
     /// The event as a document, field by field as MongoDB delivers it, or in the shape that the watch's pipeline gave it.
     #[must_use]
     pub fn to_document(&self) -> RawDocumentBuf {
-        match &self.shape {
-            Some(shape) => RawDocumentBuf::clone(shape),
+        match &self.0.shape {
+            Some(shape) => shape.clone(),
             None => self.fields().to_document(),
         }
     }

@@ -13,6 +13,7 @@ use tailwater_oplog::{Entry, LogId};
 
 use crate::event::OperationType;
 use crate::options::Images;
+use crate::paths::disambiguated;
 use crate::token::{ResumeToken, TokenKind};
 
 /// The names in the order in which events carry them.
@@ -46,6 +47,7 @@ pub(crate) struct EventFields<'a> {
     key: OnceCell<RawDocumentBuf>,
     description: OnceCell<RawDocumentBuf>,
     state_before: OnceCell<RawDocumentBuf>,
+    update: OnceCell<RawDocumentBuf>,
 }
 
 impl<'a> EventFields<'a> {
@@ -56,7 +58,7 @@ impl<'a> EventFields<'a> {
         log_id: LogId,
         images: Images,
     ) -> EventFields<'a> {
-        let (id, namespace, key, description, state_before) = Default::default();
+        let (id, namespace, key, description, state_before, update) = Default::default();
         EventFields {
             entry,
             store,
@@ -68,6 +70,7 @@ impl<'a> EventFields<'a> {
             key,
             description,
             state_before,
+            update,
         }
     }
 
@@ -125,6 +128,14 @@ impl<'a> EventFields<'a> {
         shown.then(|| self.store.pre_image.map_or(RawBsonRef::Null, RawBsonRef::Document))
     }
 
+    fn update_description(&self) -> Option<&RawDocument> {
+        let diff = self.store.diff.filter(|_| self.operation == OperationType::Update)?;
+        Some(match self.images.expanded {
+            false => diff,
+            true => self.update.get_or_init(|| disambiguated(diff, self.store.document)),
+        })
+    }
+
     fn session(&self, name: &str) -> Option<RawBsonRef<'_>> {
         self.store.session?.get(name).ok()?
     }
@@ -167,10 +178,7 @@ impl Fields for EventFields<'_> {
             "documentKey" => self.document_key(),
             "fullDocument" => self.full_document(),
             "fullDocumentBeforeChange" => self.pre_image(),
-            "updateDescription" => match self.operation {
-                OperationType::Update => self.store.diff.map(RawBsonRef::Document),
-                _ => None,
-            },
+            "updateDescription" => self.update_description().map(RawBsonRef::Document),
             "lsid" | "txnNumber" => self.session(name),
             "to" if self.operation == OperationType::Rename => self.detail(name),
             "collectionUUID" if self.images.expanded && self.store.collection_id != [0; 16] => {

@@ -15,13 +15,16 @@
 //!   write survives power loss.
 
 mod consumer;
+mod dispatch;
 mod document_store;
 mod error;
 mod event;
 mod fields;
 mod live;
 mod options;
+mod paths;
 mod pipeline;
+mod plan;
 mod scope;
 mod snapshot;
 mod stream;
@@ -32,6 +35,7 @@ pub use consumer::{
     CONSUMER_NAME_BYTES_MAX, Consumer, ConsumerBuilder, ConsumerGroups, ConsumerOptions, ConsumerStatus, Delivery,
     LostHistory, consumer_drop, consumers,
 };
+pub use dispatch::{Counts, Dispatcher, DispatcherStats};
 pub use document_store::{
     DocumentOrder, DocumentStore, INTERNAL_DATABASE, Put, StateCollection, StateQuery, StoreDocuments, StoreError,
     StoreState, drop_stale_holds,

@@ -4,22 +4,24 @@ use std::sync::Arc;
 
 use bson::{Document, RawDocumentBuf};
 use tailwater_matcher::parse_filter;
-use tailwater_oplog::{OpId, OplogView, ReadConcern};
+use tailwater_oplog::{OpId, OplogView, ReadConcern, SharedEntry};
 
+use crate::dispatch::{Channel, Dispatcher};
 use crate::document_store::DocumentStore;
 use crate::error::{Error, Result};
-use crate::event::OperationType;
+use crate::event::{OperationType, Operations};
 use crate::fields::log_time;
 use crate::pipeline::Pipeline;
+use crate::plan::Plan;
 use crate::scope::Scope;
-use crate::stream::{ChangeStream, Plan};
+use crate::stream::ChangeStream;
 use crate::subscription::{Receiver, WatchHandle};
 use crate::token::{ResumeToken, TokenKind};
 
 /// Whether update events carry the whole document (MongoDB: `fullDocument`).
 ///
 /// The document is the one right after that operation, as the log has it, not whatever is current.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum FullDocument {
     /// Only insert and replace carry it.
     #[default]
@@ -33,7 +35,7 @@ pub enum FullDocument {
 }
 
 /// Whether events carry the document as it was before (MongoDB: `fullDocumentBeforeChange`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum FullDocumentBeforeChange {
     /// No.
     #[default]
@@ -45,16 +47,26 @@ pub enum FullDocumentBeforeChange {
 }
 
 /// What of an entry an event shows.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Images {
     pub(crate) full_document: FullDocument,
     pub(crate) before_change: FullDocumentBeforeChange,
     pub(crate) expanded: bool,
     /// Whether a delete is matched as if it had the document that it deleted.
     pub(crate) match_deleted: bool,
+    /// The types of events that were asked for by name.
+    pub(crate) operations: Option<Operations>,
 }
 
 impl Images {
+    /// Whether events of that type are delivered, `invalidate` aside.
+    pub(crate) fn include(self, operation: OperationType) -> bool {
+        match self.operations {
+            Some(named) => named.contains(operation),
+            None => self.expanded || !operation.is_expanded(),
+        }
+    }
+
     pub(crate) fn shows_document(self, operation: OperationType) -> bool {
         match operation {
             OperationType::Insert | OperationType::Replace => true,
@@ -86,6 +98,8 @@ pub struct Watch {
     view: OplogView,
     /// The store behind the log, where there is one to ask.
     store: Option<Arc<dyn DocumentStore>>,
+    /// Whose tail a subscription shares; one of its own without.
+    dispatcher: Option<Dispatcher>,
     scope: Scope,
     filter: Option<String>,
     pipeline: Vec<RawDocumentBuf>,
@@ -104,6 +118,7 @@ impl Watch {
         Watch {
             view,
             store: None,
+            dispatcher: None,
             scope,
             filter: None,
             pipeline: Vec::new(),
@@ -121,6 +136,14 @@ impl Watch {
         self
     }
 
+    pub(crate) fn shared(dispatcher: Dispatcher, scope: Scope) -> Watch {
+        let watch = Watch::new(dispatcher.view().clone(), scope);
+        Watch {
+            dispatcher: Some(dispatcher),
+            ..watch
+        }
+    }
+
     /// Only events whose document satisfies a text filter, such as `age > 18 and tags has "urgent"`.
     ///
     /// The filter speaks of the document after the operation, so updates carry it, as with
@@ -129,6 +152,13 @@ impl Watch {
     /// that ends a stream is always delivered.
     pub fn filter(mut self, filter: impl Into<String>) -> Watch {
         self.filter = Some(filter.into());
+        self
+    }
+
+    /// Only events of these types. Types that otherwise only [`Watch::show_expanded_events`] shows can be among them. The
+    /// `invalidate` event that ends a stream is always delivered.
+    pub fn operations(mut self, operations: impl IntoIterator<Item = OperationType>) -> Watch {
+        self.images.operations = Some(operations.into_iter().collect());
         self
     }
 
@@ -228,6 +258,60 @@ impl Watch {
     /// [`HistoryLost`](tailwater_oplog::Error::HistoryLost), [`OtherLog`](tailwater_oplog::Error::OtherLog),
     /// [`Diverged`](tailwater_oplog::Error::Diverged).
     pub fn start(self) -> Result<ChangeStream> {
+        let plan = Arc::new(self.compile()?);
+        let (cursor, token) = match self.begins()? {
+            Some(place) => place,
+            None => {
+                let newest = self.view.newest(self.concern);
+                (self.view.cursor(newest.next(), self.concern)?, self.token_at(newest)?)
+            }
+        };
+        let ending = self.ending(&plan, &token)?;
+        Ok(ChangeStream::new(self.view, cursor, plan, token, ending))
+    }
+
+    /// Has the events delivered into a bounded channel, from now on or from where the watch begins. Dropping the handle ends
+    /// the watch.
+    ///
+    /// All subscriptions of a [`Dispatcher`] share one reader of the log. A watch that was not made from one has a reader of
+    /// its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Watch::start`]; [`Io`](tailwater_oplog::Error::Io) when a thread cannot be started.
+    pub fn subscribe(self) -> Result<(WatchHandle, Receiver)> {
+        let dispatcher = match &self.dispatcher {
+            Some(dispatcher) => dispatcher.clone(),
+            None => Dispatcher::new(self.view.clone()),
+        };
+        let tail = dispatcher.tail(self.concern)?;
+        let stages: Vec<&[u8]> = self.pipeline.iter().map(|stage| stage.as_bytes()).collect();
+        let question = (&self.scope, &self.filter, stages, self.images);
+        let plan = tail.shared.plans.intern(&question, || self.compile())?;
+        let begins = self.begins()?;
+        let token = match &begins {
+            Some((_, token)) => *token,
+            None => ResumeToken::without_entry(self.view.log_id(), OpId::ZERO),
+        };
+        let ending = self.ending(&plan, &token)?;
+        let capacity = (self.capacity, self.capacity_bytes);
+        let channel = Arc::new(Channel::new(Arc::clone(&tail.shared), plan, token, capacity));
+        let subscription = (
+            WatchHandle::new(Arc::clone(&channel), Arc::clone(&tail)),
+            Receiver::new(Arc::clone(&channel)),
+        );
+        match (ending, begins) {
+            (Some(entry), _) => channel.end_with(&entry.entry())?,
+            (None, Some((cursor, _))) => tail.shared.join_from(channel, cursor.position()),
+            (None, None) => {
+                let newest = tail.shared.join_now(&channel);
+                channel.begin_at(self.token_at(newest)?);
+            }
+        }
+        Ok(subscription)
+    }
+
+    fn compile(&self) -> Result<Plan> {
         let mut images = self.images;
         let filter = self
             .filter
@@ -238,40 +322,32 @@ impl Watch {
         if filter.is_some() && images.full_document == FullDocument::Default {
             images.full_document = FullDocument::UpdateLookup;
         }
-        let pipeline = Pipeline::compile(&self.pipeline)?;
-        let (cursor, token) = match self.starts.as_slice() {
-            [] => {
-                let newest = self.view.newest(self.concern);
-                (self.view.cursor(newest.next(), self.concern)?, self.token_at(newest)?)
-            }
-            [start] => self.position(*start)?,
-            _ => return Err(Error::ConflictingStart),
-        };
-        let resumed = matches!(self.starts.as_slice(), [Start::Resume(_) | Start::AfterAny(_)]);
-        let plan = Plan {
-            scope: self.scope,
+        Ok(Plan {
+            scope: Arc::new(self.scope.clone()),
             filter,
-            pipeline,
+            pipeline: Pipeline::compile(&self.pipeline)?,
             images,
             log_id: self.view.log_id(),
-            not_before: token.start_time().unwrap_or_default(),
-        };
-        let mut ending = None;
-        if resumed && token.kind() == TokenKind::Event && token.op_id() >= self.view.watermarks().oldest {
-            let entry = self.view.get(token.op_id(), ReadConcern::Local)?;
-            ending = plan.ended_by(&entry)?.then_some(entry);
-        }
-        Ok(ChangeStream::new(self.view, cursor, plan, token, ending))
+        })
     }
 
-    /// Starts the stream on a thread of its own, which delivers into a bounded channel. Dropping the handle ends it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Watch::start`].
-    pub fn subscribe(self) -> Result<(WatchHandle, Receiver)> {
-        let (events, bytes) = (self.capacity, self.capacity_bytes);
-        crate::subscription::subscribe(self.start()?, events, bytes)
+    /// Where the watch begins, unless that is now.
+    fn begins(&self) -> Result<Option<(tailwater_oplog::Cursor, ResumeToken)>> {
+        match self.starts.as_slice() {
+            [] => Ok(None),
+            [start] => self.position(*start).map(Some),
+            _ => Err(Error::ConflictingStart),
+        }
+    }
+
+    /// The entry that ends what is watched, when the watch goes on between its event and the `invalidate`.
+    fn ending(&self, plan: &Plan, token: &ResumeToken) -> Result<Option<SharedEntry>> {
+        let resumed = matches!(self.starts.as_slice(), [Start::Resume(_) | Start::AfterAny(_)]);
+        if !resumed || token.kind() != TokenKind::Event || token.op_id() < self.view.watermarks().oldest {
+            return Ok(None);
+        }
+        let entry = self.view.get(token.op_id(), ReadConcern::Local)?;
+        Ok(plan.ended_by(&entry)?.then_some(entry))
     }
 
     /// Starts the stream behind `op_id`, which is there or has just been trimmed.

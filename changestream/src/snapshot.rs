@@ -109,8 +109,9 @@ impl SnapshotWatch {
             None => None,
         };
         if let Some((position, place)) = inside {
-            let hold = Hold::new(&store, position.op_id().next(), self.max_lag_bytes)?;
+            // The token is checked first, so that one of another log is refused as such.
             let changes = self.watch.resume_after(position).start()?;
+            let hold = Hold::new(&store, position.op_id().next(), self.max_lag_bytes)?;
             let state = store.state(concern)?;
             return Ok(SnapshotStream::new(changes, Some(state), place, Some(hold)));
         }

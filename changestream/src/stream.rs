@@ -1,149 +1,21 @@
 //! The stream itself: a cursor that turns entries into events.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bson::raw::RawBsonRef;
-use bson::{RawDocument, RawDocumentBuf};
 use futures::Stream;
 use futures::stream::FusedStream;
-use tailwater_matcher::{Expression, Fields};
-use tailwater_oplog::entry::{EntryKind, StoreEntry};
-use tailwater_oplog::{Cursor, Interrupt, LogId, OpId, OplogView, SharedEntry, Timestamp, WaitOutcome};
+use tailwater_oplog::{Cursor, Interrupt, OpId, OplogView, SharedEntry, Timestamp, WaitOutcome};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::{ChangeEvent, OperationType};
-use crate::fields::{Deleted, EventFields};
-use crate::options::{FullDocument, FullDocumentBeforeChange, Images};
-use crate::pipeline::Pipeline;
-use crate::scope::Scope;
+use crate::plan::{Plan, Verdict};
 use crate::token::{ResumeToken, TokenKind};
 
 /// How many entries a stream looks at before it lets other tasks run, and notices that it was stopped or the time is up.
 const ENTRIES_PER_POLL: u32 = 4096;
-
-/// What a stream selects and shows, compiled.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) scope: Scope,
-    /// The text filter, over the event's `fullDocument`; an event without one does not satisfy it.
-    pub(crate) filter: Option<Expression>,
-    /// Over the event.
-    pub(crate) pipeline: Pipeline,
-    pub(crate) images: Images,
-    pub(crate) log_id: LogId,
-    /// Entries from before are passed over.
-    pub(crate) not_before: Timestamp,
-}
-
-/// What became of one entry.
-enum Verdict {
-    /// It is not for this stream.
-    Passed,
-    /// An event, and its document where the pipeline gave it another shape.
-    Event(OperationType, Option<RawDocumentBuf>),
-}
-
-impl Plan {
-    fn judge(&self, entry: &tailwater_oplog::Entry<'_>) -> Result<(Verdict, bool)> {
-        let Some(kind) = EntryKind::from_number(entry.kind()) else {
-            return Ok((Verdict::Passed, false));
-        };
-        let store = StoreEntry::decode(entry.payload())?;
-        if !self.scope.includes(&store) || entry.timestamp() < self.not_before {
-            return Ok((Verdict::Passed, false));
-        }
-        let ends = self.scope.ends_with(kind);
-        let Some(operation) = OperationType::of(kind, self.images.expanded) else {
-            return Ok((Verdict::Passed, ends));
-        };
-        if operation == OperationType::Update
-            && self.images.full_document == FullDocument::Required
-            && store.document.is_none()
-        {
-            return Err(Error::NoPostImage { op_id: entry.op_id() });
-        }
-        let changes = matches!(
-            operation,
-            OperationType::Update | OperationType::Replace | OperationType::Delete
-        );
-        if changes && self.images.before_change == FullDocumentBeforeChange::Required && store.pre_image.is_none() {
-            return Err(Error::NoPreImage { op_id: entry.op_id() });
-        }
-        let fields = EventFields::new(*entry, store, operation, self.log_id, self.images);
-        if self.images.match_deleted && operation == OperationType::Delete {
-            return Ok((self.judge_deleted(entry.op_id(), &fields)?, ends));
-        }
-        if !self.satisfies_filter(&fields)? {
-            return Ok((Verdict::Passed, ends));
-        }
-        Ok((self.deliver(entry.op_id(), operation, &fields)?, ends))
-    }
-
-    /// A delete, matched by what it deleted.
-    fn judge_deleted(&self, op_id: OpId, fields: &EventFields<'_>) -> Result<Verdict> {
-        let deleted = Deleted(fields);
-        if deleted.has_document() {
-            let by_filter = self
-                .filter
-                .as_ref()
-                .map_or(Ok(true), |filter| filter.matches(&deleted))?;
-            if !by_filter || !self.pipeline.condition.matches(&deleted)? {
-                return Ok(Verdict::Passed);
-            }
-        } else if self.filter.is_none() && !self.pipeline.condition.matches(fields)? {
-            return Ok(Verdict::Passed);
-        }
-        self.shape(op_id, OperationType::Delete, fields)
-    }
-
-    /// Puts an event through the pipeline.
-    fn deliver(&self, op_id: OpId, operation: OperationType, fields: &EventFields<'_>) -> Result<Verdict> {
-        if !self.pipeline.condition.matches(fields)? {
-            return Ok(Verdict::Passed);
-        }
-        self.shape(op_id, operation, fields)
-    }
-
-    /// Gives an event that satisfies the conditions the shape that the pipeline has for it.
-    fn shape(&self, op_id: OpId, operation: OperationType, fields: &EventFields<'_>) -> Result<Verdict> {
-        if self.pipeline.keeps_events() {
-            return Ok(Verdict::Event(operation, None));
-        }
-        let event = fields.to_document();
-        let Some(shaped) = self.pipeline.shape(&event)? else {
-            return Ok(Verdict::Passed);
-        };
-        // Compared as it lies: a token that is only equal would not be the one to resume with.
-        let token = |document: &RawDocument| document.get_document("_id").map(|id| id.as_bytes().to_vec()).ok();
-        if token(&shaped) != token(&event) {
-            return Err(Error::TokenModified { op_id });
-        }
-        Ok(Verdict::Event(operation, Some(shaped)))
-    }
-
-    fn satisfies_filter(&self, fields: &EventFields<'_>) -> Result<bool> {
-        let Some(filter) = &self.filter else { return Ok(true) };
-        let has_document = matches!(fields.field("fullDocument"), Some(RawBsonRef::Document(_)));
-        Ok(has_document && filter.matches(fields)?)
-    }
-
-    /// Whether the entry, which the stream has delivered before, is one that ends it.
-    pub(crate) fn ended_by(&self, entry: &SharedEntry) -> Result<bool> {
-        let Some(kind) = EntryKind::from_number(entry.kind()) else {
-            return Ok(false);
-        };
-        Ok(self.scope.ends_with(kind) && self.scope.includes(&StoreEntry::decode(entry.payload())?))
-    }
-
-    fn judge_invalidate(&self, entry: &SharedEntry) -> Result<Verdict> {
-        let store = StoreEntry::decode(entry.payload())?;
-        let operation = OperationType::Invalidate;
-        let fields = EventFields::new(entry.entry(), store, operation, self.log_id, self.images);
-        self.deliver(entry.op_id(), operation, &fields)
-    }
-}
 
 /// How far a stream has got.
 #[derive(Debug)]
@@ -177,7 +49,9 @@ enum State {
 pub struct ChangeStream {
     view: OplogView,
     cursor: Cursor,
-    plan: Plan,
+    plan: Arc<Plan>,
+    /// Entries from before are passed over.
+    not_before: Timestamp,
     token: ResumeToken,
     state: State,
     interrupt: Interrupt,
@@ -188,7 +62,7 @@ impl ChangeStream {
     pub(crate) fn new(
         view: OplogView,
         cursor: Cursor,
-        plan: Plan,
+        plan: Arc<Plan>,
         token: ResumeToken,
         ending: Option<SharedEntry>,
     ) -> ChangeStream {
@@ -196,6 +70,7 @@ impl ChangeStream {
             view,
             cursor,
             plan,
+            not_before: token.start_time().unwrap_or_default(),
             token,
             state: ending.map_or(State::Running, State::Ending),
             interrupt: Interrupt::new(),
@@ -267,7 +142,7 @@ impl ChangeStream {
                 State::Ended => return Ok(Some(None)),
                 State::Ending(entry) => {
                     let entry = entry.clone();
-                    let verdict = self.plan.judge_invalidate(&entry)?;
+                    let verdict = self.plan.judge_invalidate(&entry.entry())?;
                     self.state = State::Ended;
                     let event = self.event(entry, OperationType::Invalidate);
                     self.token = event.resume_token();
@@ -285,7 +160,11 @@ impl ChangeStream {
             let Some(entry) = self.cursor.try_next()? else {
                 return Ok(Some(None));
             };
-            let judged = self.plan.judge(&entry);
+            let early = entry.timestamp() < self.not_before;
+            let judged = match early {
+                true => Ok((Verdict::Passed, false)),
+                false => self.plan.judge(&entry),
+            };
             let (verdict, ends) = match judged {
                 Ok(judged) => judged,
                 Err(e) => {
@@ -299,8 +178,8 @@ impl ChangeStream {
                 None => TokenKind::Position,
             };
             self.token = ResumeToken::at(self.plan.log_id, &entry, kind);
-            if entry.timestamp() < self.plan.not_before {
-                self.token = self.token.starting_at(self.plan.not_before);
+            if early {
+                self.token = self.token.starting_at(self.not_before);
             }
             let Some(shared) = shared else { continue };
             if ends {

@@ -65,6 +65,40 @@ fn insert_and_replace_events_carry_the_document() {
 }
 
 #[test]
+fn expanded_updates_tell_names_from_indexes() {
+    let (document, updated) = (
+        rawdoc! { "_id": 1, "names": { "0": 5 }, "list": [5] },
+        rawdoc! { "names.0": 5, "list.0": 5 },
+    );
+    let none = bson::RawArrayBuf::new;
+    let diff = rawdoc! { "updatedFields": updated, "removedFields": none(), "truncatedArrays": none() };
+    let mut expected = doc! {
+        "ns": { "db": "shop", "coll": "orders" },
+        "documentKey": { "_id": 1 },
+        "updateDescription": { "updatedFields": { "names.0": 5, "list.0": 5 }, "removedFields": [], "truncatedArrays": [] },
+    };
+    let write = |w: &Writer| {
+        let key = rawdoc! { "_id": 1 };
+        let entry = StoreEntry {
+            key: Some(&key),
+            document: Some(&document),
+            diff: Some(&diff),
+            ..of(ORDERS)
+        };
+        w.write(EntryKind::Update, &entry);
+    };
+    check_event(|w| w, write, ("update", expected.clone()));
+    let description = expected.get_document_mut("updateDescription").unwrap();
+    description.insert("disambiguatedPaths", doc! { "names.0": ["names", "0"] });
+    let uuid = bson::Binary {
+        subtype: BinarySubtype::Uuid,
+        bytes: COLLECTION_ID.to_vec(),
+    };
+    expected.insert("collectionUUID", uuid);
+    check_event(|w| w.show_expanded_events(true), write, ("update", expected));
+}
+
+#[test]
 fn update_events_carry_the_description_and_the_document_when_asked() {
     let mut expected = doc! {
         "ns": { "db": "shop", "coll": "orders" },

@@ -3,7 +3,7 @@
 mod common;
 
 use bson::{Document, doc, rawdoc};
-use common::{ORDERS, collection, common_fields, database, drain, from_oldest, ids, orders, shorts};
+use common::{ORDERS, collection, common_fields, database, drain, from_oldest, ids, insert_orders, orders, shorts};
 use tailwater_changestream::{Error, FullDocument, OperationType, Scope, Watch};
 use tailwater_oplog::Durability;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
@@ -27,6 +27,32 @@ fn a_scope_takes_in_its_own_events_and_no_others() {
     check(collection(ORDERS), &[1]);
     check(collection("town.orders"), &[3]);
     check(collection("town.other"), &[]);
+}
+
+#[test]
+fn a_watch_takes_the_operations_it_names_and_is_told_of_its_end() {
+    let (_dir, writer) = orders(0);
+    writer.create(ORDERS);
+    insert_orders(&writer, 1..=2);
+    writer.update(ORDERS, 2, 20);
+    writer.delete(ORDERS, 1);
+    let check = |operations: &[OperationType], expected: &[&str]| {
+        let watch = writer.watch(collection(ORDERS)).start_at_oldest();
+        let mut stream = watch.operations(operations.iter().copied()).start().unwrap();
+        assert_eq!(shorts(&drain(&mut stream)), expected, "{operations:?}");
+    };
+    use OperationType::{Create, Delete, Drop, Insert};
+    check(&[Delete], &["delete shop.orders 1"]);
+    check(
+        &[Delete, Insert],
+        &["insert shop.orders 1", "insert shop.orders 2", "delete shop.orders 1"],
+    );
+    // Nobody has to ask for expanded events besides.
+    check(&[Create], &["create shop.orders"]);
+    check(&[], &[]);
+    writer.drop_collection(ORDERS);
+    check(&[Drop], &["drop shop.orders", "invalidate shop.orders"]);
+    check(&[Create], &["create shop.orders", "invalidate shop.orders"]);
 }
 
 #[test]

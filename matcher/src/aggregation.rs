@@ -55,6 +55,7 @@ use crate::fields::Fields;
 use crate::validate::validate;
 
 pub use accumulate::{Accumulator, AccumulatorState};
+pub(crate) use error::code_number;
 pub use error::{AggregationError, AggregationErrorKind, SyntaxErrorKind};
 pub use parse::{AGGREGATION_DEPTH_MAX, AGGREGATION_NODES_MAX};
 pub use value::{ArrayValue, DocumentValue, Value};

@@ -4,11 +4,14 @@ use std::borrow::Cow;
 
 use bson::spec::ElementType;
 
-use crate::aggregation::SyntaxErrorKind;
+use crate::aggregation::{SyntaxErrorKind, code_number};
 use crate::expression::{EXPRESSION_NODES_MAX, EXPRESSION_REGEXES_MAX, IN_VALUES_MAX};
 use crate::path::PathError;
 use crate::pattern::PatternError;
 use crate::validate::{DEPTH_MAX, ValidateError};
+
+/// MongoDB's number for most of what is wrong with a predicate.
+const BAD_VALUE: i32 = 2;
 
 /// What is wrong with a `$match` document, and where in it.
 ///
@@ -134,6 +137,12 @@ pub enum ParseError {
 }
 
 impl ParseError {
+    /// MongoDB's number for the error.
+    #[must_use]
+    pub fn code(&self) -> i32 {
+        code_number(&self.code_name()).unwrap_or(BAD_VALUE)
+    }
+
     /// MongoDB's name for the error, as its drivers report it in `codeName`.
     #[must_use]
     pub fn code_name(&self) -> Cow<'static, str> {

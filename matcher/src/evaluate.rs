@@ -5,6 +5,7 @@
 //! non-match, so whoever evaluates must stop and say so: a filter that skips what it cannot judge
 //! would lose documents silently.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::aggregation::{AggregationError, AggregationErrorKind};
@@ -40,6 +41,24 @@ impl EvaluateError {
     #[must_use]
     pub fn kind(&self) -> &EvaluateErrorKind {
         &self.0
+    }
+
+    /// MongoDB's number for the error; a regular expression that gives up has none.
+    #[must_use]
+    pub fn code(&self) -> Option<i32> {
+        match self.kind() {
+            EvaluateErrorKind::Aggregation(error) => Some(error.code()),
+            EvaluateErrorKind::Regex { .. } => None,
+        }
+    }
+
+    /// MongoDB's name for the error, where it has a number.
+    #[must_use]
+    pub fn code_name(&self) -> Option<Cow<'static, str>> {
+        match self.kind() {
+            EvaluateErrorKind::Aggregation(error) => Some(error.code_name()),
+            EvaluateErrorKind::Regex { .. } => None,
+        }
     }
 }
 

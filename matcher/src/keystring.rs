@@ -84,6 +84,12 @@ pub fn encode_key(value: RawBsonRef<'_>, out: &mut Vec<u8>) {
     encode_with(value, out, None);
 }
 
+/// The class of `value`: the first byte of its key, the same for all values that a comparison can find
+/// equal.
+pub fn key_class(value: RawBsonRef<'_>) -> u8 {
+    Class::of(value) as u8
+}
+
 /// As [`encode_key`], strings by the collation.
 pub(crate) fn encode_with(value: RawBsonRef<'_>, out: &mut Vec<u8>, collation: Option<&Collation>) {
     let class = Class::of(value);

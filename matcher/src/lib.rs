@@ -63,7 +63,7 @@ pub use evaluate::{EvaluateError, EvaluateErrorKind};
 pub use expression::{EXPRESSION_NODES_MAX, EXPRESSION_REGEXES_MAX, Expression, IN_VALUES_MAX, ParseOptions};
 pub use fields::Fields;
 pub use filter::{FILTER_BYTES_MAX, FILTER_DEPTH_MAX, FilterError, FilterErrorKind, parse_filter};
-pub use keystring::{KeyString, encode_key, encode_key_descending};
+pub use keystring::{KeyString, encode_key, encode_key_descending, key_class};
 pub use path::{PATH_COMPONENTS_MAX, PATH_POSITIONS_MAX, Path, PathError};
 pub use pattern::{PatternError, REGEX_BYTES_MAX, REGEX_STEPS_MAX};
 pub use transform::{FindProjection, IdEffect, STAGES_MAX, Transform};

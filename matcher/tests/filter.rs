@@ -35,6 +35,18 @@ fn comparisons() {
     check("age<=18", r#"{"age": {"$lte": 18}}"#);
     check(r#"tags has "urgent""#, r#"{"tags": "urgent"}"#);
     check(r#"tags not has "urgent""#, r#"{"tags": {"$ne": "urgent"}}"#);
+    check(r#"tags has_any ["x", "y"]"#, r#"{"tags": {"$in": ["x", "y"]}}"#);
+    check(r#"tags not has_any ["x"]"#, r#"{"tags": {"$nin": ["x"]}}"#);
+    check(r#"tags has_all ["x", "y"]"#, r#"{"tags": {"$all": ["x", "y"]}}"#);
+    check("tags has_all []", r#"{"tags": {"$all": []}}"#);
+    check(
+        "tags has_all ['x', /y/]",
+        r#"{"tags": {"$all": ["x", {"$regularExpression": {"pattern": "y", "options": ""}}]}}"#,
+    );
+    check(
+        r#"tags not has_all ("x", "y")"#,
+        r#"{"tags": {"$not": {"$all": ["x", "y"]}}}"#,
+    );
     check("n in [1, 2]", r#"{"n": {"$in": [1, 2]}}"#);
     check("n in (1)", r#"{"n": {"$in": [1]}}"#);
     check("n not in (1, 'x')", r#"{"n": {"$nin": [1, "x"]}}"#);
@@ -146,7 +158,7 @@ fn errors_show_the_place() {
     );
     check_error(
         "age > 18\n  and city \"NYC\"",
-        "expected an operator (=, !=, >, >=, <, <=, is, is not, has, not has, in, not in, \
+        "expected an operator (=, !=, >, >=, <, <=, is, is not, has, not has, has_any, has_all, in, not in, \
          exists, not exists, matches, not matches), found `\"NYC\"` at line 2, column 12\n  |   and city \"NYC\"\n  |            ^",
     );
     check_error(
@@ -286,6 +298,8 @@ fn soup() -> impl Strategy<Value = String> {
         "is",
         "not",
         "has",
+        "has_any",
+        "has_all",
         "in",
         "exists",
         "and",

@@ -44,6 +44,9 @@ mod ids;
 mod keeper;
 #[cfg(test)]
 mod kills;
+#[cfg(feature = "measuring")]
+#[doc(hidden)]
+pub mod measuring;
 mod oplog;
 mod options;
 mod poison;

@@ -5,7 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bson::RawDocument;
-use tailwater_changestream::{ConsumerStatus, DocumentStore, Scope, Watch, consumer_drop, consumers, drop_stale_holds};
+use tailwater_changestream::{
+    ConsumerStatus, DispatcherStats, DocumentStore, Scope, Watch, consumer_drop, consumers, drop_stale_holds,
+};
+use tailwater_oplog::ReadConcern;
 use tailwater_storage as storage;
 use tailwater_storage::FindOptions;
 
@@ -15,6 +18,8 @@ use crate::wiring::Wiring;
 pub use tailwater_oplog::{Error as LogError, OplogView as LogView};
 
 /// A document store that can be watched. It is a [`tailwater_storage::Store`] with [`Store::watch`].
+///
+/// Clones are the same store. All their subscriptions share one reader of the log.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Wiring>);
 
@@ -47,6 +52,12 @@ impl Store {
     /// Watches every collection of one database.
     pub fn watch_database(&self, database: &str) -> Watch {
         watch(&self.0, Scope::Database(database.to_owned()))
+    }
+
+    /// What the reader that subscriptions with that read concern share has done.
+    #[must_use]
+    pub fn watch_stats(&self, concern: ReadConcern) -> DispatcherStats {
+        self.0.dispatcher.stats(concern)
     }
 
     /// The durable consumers, by name, whether or not they have members now. See [`Watch::consumer`].
@@ -150,5 +161,5 @@ impl Deref for Collection {
 
 fn watch(wiring: &Arc<Wiring>, scope: Scope) -> Watch {
     let store: Arc<dyn DocumentStore> = Arc::clone(wiring) as Arc<dyn DocumentStore>;
-    Watch::new(wiring.store.log(), scope).with_store(store)
+    wiring.dispatcher.watch(scope).with_store(store)
 }

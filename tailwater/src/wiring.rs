@@ -1,8 +1,8 @@
 //! The store, as change streams know it.
 
 use tailwater_changestream::{
-    ConsumerGroups, DocumentOrder, DocumentStore, Error, INTERNAL_DATABASE, Put, Result, StateCollection, StateQuery,
-    StoreDocuments, StoreError, StoreState,
+    ConsumerGroups, Dispatcher, DocumentOrder, DocumentStore, Error, INTERNAL_DATABASE, Put, Result, StateCollection,
+    StateQuery, StoreDocuments, StoreError, StoreState,
 };
 use tailwater_oplog::{Durability, OpId, ReadConcern, RetentionSlot, SlotOptions};
 use tailwater_storage as storage;
@@ -13,13 +13,20 @@ use storage::{FindOptions, ReplaceOptions, Snapshot, SortOrder, TransactionOptio
 #[derive(Debug)]
 pub(crate) struct Wiring {
     pub(crate) store: storage::Store,
+    /// Reads the log once for all subscriptions.
+    pub(crate) dispatcher: Dispatcher,
     groups: ConsumerGroups,
 }
 
 impl Wiring {
     pub(crate) fn new(store: storage::Store) -> Wiring {
+        let dispatcher = Dispatcher::new(store.log());
         let groups = ConsumerGroups::default();
-        Wiring { store, groups }
+        Wiring {
+            store,
+            dispatcher,
+            groups,
+        }
     }
 }
 

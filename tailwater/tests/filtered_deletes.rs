@@ -2,12 +2,12 @@
 
 mod common;
 
-use common::Home;
+use common::{Home, PATIENCE};
 use tailwater::bson::{doc, rawdoc};
 use tailwater::{ChangeStream, Collection, CollectionOptions, FullDocumentBeforeChange, Watch};
 
-/// A collection with two adults and two children in it, who are deleted; with pre-images or without.
-fn deleted(home: &Home, pre_images: bool, watch: impl Fn(Watch) -> Watch) -> ChangeStream {
+/// A collection with two adults and two children in it; with pre-images or without.
+fn people(home: &Home, pre_images: bool) -> Collection {
     let mut options = CollectionOptions::default();
     options.pre_and_post_images = pre_images;
     home.store.create_collection_with("town", "people", &options).unwrap();
@@ -16,11 +16,21 @@ fn deleted(home: &Home, pre_images: bool, watch: impl Fn(Watch) -> Watch) -> Cha
         people.insert_one(&rawdoc! { "_id": id, "age": age }).unwrap();
     }
     home.store.sync().unwrap();
-    let stream = watch(people.watch()).start().unwrap();
+    people
+}
+
+fn delete_all(home: &Home, people: &Collection) {
     for id in 1..=4 {
         people.delete_one(&rawdoc! { "_id": id }).unwrap();
     }
     home.store.sync().unwrap();
+}
+
+/// A stream over all of them being deleted.
+fn deleted(home: &Home, pre_images: bool, watch: impl Fn(Watch) -> Watch) -> ChangeStream {
+    let people = people(home, pre_images);
+    let stream = watch(people.watch()).start().unwrap();
+    delete_all(home, &people);
     stream
 }
 
@@ -90,4 +100,20 @@ fn what_is_delivered_stays_as_it_is() {
         let shown = document.get("fullDocumentBeforeChange").unwrap().is_some();
         assert_eq!(shown, mode != FullDocumentBeforeChange::Off);
     }
+}
+
+#[test]
+fn subscriptions_match_them_as_streams_do() {
+    let home = Home::new();
+    let people = people(&home, true);
+    let watch = || people.watch().filter("age > 18");
+    let (_plain, nothing) = watch().subscribe().unwrap();
+    let (_handle, deletes) = watch().match_deletes_by_pre_image(true).subscribe().unwrap();
+    delete_all(&home, &people);
+    let ids: Vec<_> = (0..2)
+        .map(|_| deletes.recv_timeout(PATIENCE).unwrap())
+        .map(|event| event.document_key().unwrap().get_i32("_id").unwrap())
+        .collect();
+    assert_eq!(ids, [1, 3]);
+    assert!(nothing.try_recv().unwrap().is_none());
 }

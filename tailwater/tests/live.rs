@@ -261,7 +261,7 @@ fn run(seed: u64) {
 
 #[test]
 fn applying_the_events_gives_what_the_query_finds() {
-    for seed in seeds(60) {
+    for seed in seeds(40) {
         let _named = Named(seed);
         run(seed);
     }

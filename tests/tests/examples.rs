@@ -12,16 +12,24 @@ fn every_example_holds_its_promise() {
         .collect();
     names.sort();
     assert!(names.len() >= 6, "{names:?}");
-    for name in names {
-        let output = Command::new(env!("CARGO"))
-            .args(["run", "--quiet", "--package", "tailwater-examples", "--example", &name])
-            .current_dir(&root)
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{name}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+    // Of the whole workspace, so that the dependencies have the features, and are the builds, that the tests have.
+    let binaries = std::env::current_exe().unwrap();
+    let profile = binaries.ancestors().nth(2).unwrap();
+    let mut build = Command::new(env!("CARGO"));
+    build
+        .args(["build", "--quiet", "--workspace", "--examples"])
+        .current_dir(&root);
+    if profile.ends_with("release") {
+        build.arg("--release");
     }
+    run("the build of the examples", &mut build);
+    for name in names {
+        run(&name, &mut Command::new(profile.join("examples").join(&name)));
+    }
+}
+
+fn run(what: &str, command: &mut Command) {
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{what}: {stderr}");
 }

@@ -1,7 +1,8 @@
 //! Frames as `docs/oplog-format.md` describes them, as far as the limits need them: what they write and check must have
 //! the size and the checksum of the real ones.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::harness::Result;
@@ -48,30 +49,41 @@ pub(crate) struct SegmentCopy {
 
 impl SegmentCopy {
     pub(crate) fn read(path: &Path) -> Result<SegmentCopy> {
-        let bytes = fs::read(path)?;
-        let seed = u32_at(&bytes, SEED_OFFSET).ok_or("a segment without a header")?;
+        let (bytes, seed) = (fs::read(path)?, seed_of(path)?);
         Ok(SegmentCopy { bytes, seed })
     }
 
-    /// Walks the frames with their checksums until one does not hold, and returns how many do.
-    pub(crate) fn walk(&self, mut each: impl FnMut(&[u8])) -> u64 {
-        let (mut at, mut count) = (FRAMES_START, 0);
-        while let Some(length) = u32_at(&self.bytes, at + 4) {
-            let bytes = (HEADER_BYTES + length as usize).next_multiple_of(8);
-            let Some(frame) = self.bytes.get(at..at + bytes) else {
-                break;
-            };
-            let mut crc = crc32fast::Hasher::new_with_initial(self.seed);
-            crc.update(&frame[4..]);
-            if u32_at(frame, 0) != Some(crc.finalize()) {
-                break;
-            }
-            each(&frame[HEADER_BYTES..HEADER_BYTES + length as usize]);
-            at += bytes;
-            count += 1;
-        }
-        count
+    /// As [`walk`].
+    pub(crate) fn walk(&self, each: impl FnMut(&[u8])) -> u64 {
+        walk(&self.bytes[FRAMES_START..], self.seed, each)
     }
+}
+
+/// The seed of a segment file's checksums.
+pub(crate) fn seed_of(path: &Path) -> Result<u32> {
+    let mut header = [0; SEED_OFFSET + 4];
+    File::open(path)?.read_exact(&mut header)?;
+    Ok(u32_at(&header, SEED_OFFSET).ok_or("a segment without a header")?)
+}
+
+/// Walks `frames` with their checksums, calling `each` with every payload, until one does not hold, and returns how many do.
+pub(crate) fn walk(frames: &[u8], seed: u32, mut each: impl FnMut(&[u8])) -> u64 {
+    let (mut at, mut count) = (0, 0);
+    while let Some(length) = u32_at(frames, at + 4) {
+        let bytes = (HEADER_BYTES + length as usize).next_multiple_of(8);
+        let Some(frame) = frames.get(at..at + bytes) else {
+            break;
+        };
+        let mut crc = crc32fast::Hasher::new_with_initial(seed);
+        crc.update(&frame[4..]);
+        if u32_at(frame, 0) != Some(crc.finalize()) {
+            break;
+        }
+        each(&frame[HEADER_BYTES..HEADER_BYTES + length as usize]);
+        at += bytes;
+        count += 1;
+    }
+    count
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {

@@ -2,11 +2,12 @@
 //! view, whose entries have then been checked. Default options.
 
 use std::hint::black_box;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use tailwater_oplog::measuring::MappedFrames;
 use tailwater_oplog::{Durability, Oplog, OplogView, ReadConcern, Record};
 
-use super::frames::{KIND, SegmentCopy, payload, segment_files};
+use super::frames::{KIND, payload, seed_of, segment_files, walk};
 use crate::harness::{Plan, Result, millions_per_second, timed};
 use crate::report::{Comparison, Unit};
 
@@ -15,14 +16,9 @@ pub(crate) fn scans(plan: &Plan) -> Result<Vec<Comparison>> {
     let entries = plan.pick(1_000_000, 250_000);
     fill(&Oplog::open(dir.path())?, entries)?;
     let files = segment_files(dir.path())?;
-    let copies: Vec<_> = files
-        .iter()
-        .map(|path| SegmentCopy::read(path))
-        .collect::<Result<_>>()?;
-
     let mut verified = Vec::new();
     let (limits, checked) = plan.alternate(
-        || walk(&copies, entries),
+        || walk_maps(&files, entries),
         || {
             let (first, second) = two_scans(dir.path(), entries)?;
             verified.push(second);
@@ -50,14 +46,16 @@ pub(crate) fn fill(log: &Oplog, entries: u64) -> Result<()> {
     Ok(())
 }
 
-/// The unavoidable work: following the frames through memory with their checksums.
-fn walk(copies: &[SegmentCopy], entries: u64) -> Result<f64> {
-    let (time, count) = timed(|| {
-        copies
-            .iter()
-            .map(|copy| copy.walk(|payload| _ = black_box(payload)))
-            .sum::<u64>()
+/// The unavoidable work: mapping the segments, and following the frames through the maps with their checksums.
+fn walk_maps(files: &[PathBuf], entries: u64) -> Result<f64> {
+    let (time, count) = timed(|| -> Result<u64> {
+        let counts = files.iter().map(|path| -> Result<u64> {
+            let frames = MappedFrames::open(path)?;
+            Ok(walk(frames.bytes(), seed_of(path)?, |payload| _ = black_box(payload)))
+        });
+        counts.sum()
     });
+    let count = count?;
     expect(count, entries)?;
     Ok(millions_per_second(count, time))
 }

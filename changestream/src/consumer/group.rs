@@ -104,7 +104,7 @@ impl Group {
                 let name = name.to_owned();
                 return Err(Error::ConsumerMismatch { name, what });
             }
-            Some(record) => resume(&**store, watch, record, &options)?,
+            Some(record) => resume(&**store, &watch, record, &options)?,
             None => {
                 let stream = watch.start()?;
                 let record = Record::new(name, &scope, stream.resume_token());
@@ -317,7 +317,7 @@ impl Group {
 /// Starts the stream of a consumer that is there.
 fn resume(
     store: &dyn DocumentStore,
-    watch: Watch,
+    watch: &Watch,
     mut record: Record,
     options: &ConsumerOptions,
 ) -> Result<(ChangeStream, Record)> {

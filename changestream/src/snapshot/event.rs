@@ -13,7 +13,7 @@ use crate::document_store::StateCollection;
 use crate::error::{Error, Result};
 use crate::event::ChangeEvent;
 use crate::fields::cluster_time;
-use crate::stream::Plan;
+use crate::plan::Plan;
 
 /// `operationType` of the events that a snapshot's documents come as. An extension: MongoDB has no such events.
 pub const SNAPSHOT_OPERATION: &str = "snapshot";

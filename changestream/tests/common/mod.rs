@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod reference;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 

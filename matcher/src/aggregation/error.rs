@@ -154,22 +154,35 @@ impl From<AggregationErrorKind> for AggregationError {
     }
 }
 
+/// The errors that MongoDB names; the others are called `Location` and their number.
+const NAMED: [(i32, &str); 11] = [
+    (2, "BadValue"),
+    (9, "FailedToParse"),
+    (14, "TypeMismatch"),
+    (15, "Overflow"),
+    (22, "InvalidBSON"),
+    (72, "InvalidOptions"),
+    (146, "ExceededMemoryLimit"),
+    (168, "InvalidPipelineOperator"),
+    (238, "NotImplemented"),
+    (241, "ConversionFailure"),
+    (10334, "BSONObjectTooLarge"),
+];
+
 /// MongoDB's name for an error number.
 pub(crate) fn code_name(code: i32) -> Cow<'static, str> {
-    Cow::Borrowed(match code {
-        2 => "BadValue",
-        9 => "FailedToParse",
-        14 => "TypeMismatch",
-        15 => "Overflow",
-        22 => "InvalidBSON",
-        72 => "InvalidOptions",
-        146 => "ExceededMemoryLimit",
-        168 => "InvalidPipelineOperator",
-        238 => "NotImplemented",
-        241 => "ConversionFailure",
-        10334 => "BSONObjectTooLarge",
-        code => return Cow::Owned(format!("Location{code}")),
-    })
+    match NAMED.iter().find(|(number, _)| *number == code) {
+        Some((_, name)) => Cow::Borrowed(name),
+        None => Cow::Owned(format!("Location{code}")),
+    }
+}
+
+/// MongoDB's number for an error with a name that [`code_name`] gives.
+pub(crate) fn code_number(name: &str) -> Option<i32> {
+    match NAMED.iter().find(|(_, known)| *known == name) {
+        Some((number, _)) => Some(*number),
+        None => name.strip_prefix("Location")?.parse().ok(),
+    }
 }
 
 /// What is wrong with an aggregation expression, a stage or an accumulator.

@@ -6,6 +6,7 @@
 //! all        = unary { ("and" | "&&") unary }
 //! unary      = ("not" | "!") unary | "(" any ")" | condition
 //! condition  = path ( comparison value | ["not"] "in" list | ["not"] "exists"
+//!                   | ["not"] ( "has_any" | "has_all" ) list
 //!                   | ["not"] "matches" ( regex | text ) )
 //! comparison = "=" | "==" | "!=" | "<>" | ">" | ">=" | "<" | "<="
 //!            | "is" ["not"] | ["not"] "has"
@@ -31,8 +32,8 @@ use crate::pattern::Pattern;
 use crate::render;
 
 const CONDITION: &str = "a field name, `not` or `(`";
-const OPERATOR: &str = "an operator (=, !=, >, >=, <, <=, is, is not, has, not has, in, not in, exists, not exists, \
-                        matches, not matches)";
+const OPERATOR: &str = "an operator (=, !=, >, >=, <, <=, is, is not, has, not has, has_any, has_all, in, not in, \
+                        exists, not exists, matches, not matches)";
 const VALUE: &str = "a value (text in quotes, a number, true, false, null, date(\"…\"), ObjectId(\"…\"))";
 
 pub(super) fn parse(text: &str) -> Result<Expression, FilterError> {
@@ -103,27 +104,15 @@ impl Parser<'_> {
         }
         let path = self.path()?;
         if self.cursor.accept("not") {
-            let node = if self.cursor.accept("in") {
-                self.list(path)?
-            } else if self.cursor.accept("exists") {
-                Node::leaf(&path, Condition::Exists)
-            } else if self.cursor.accept("matches") {
-                self.regex(&path)?
-            } else if self.cursor.accept("has") {
-                self.comparison(path, Comparison::Eq)?
-            } else {
-                return Err(self.cursor.unexpected("`in`, `has`, `exists` or `matches`"));
+            return match self.word_condition(&path)? {
+                Some(node) => Ok(node.negate()),
+                None => Err(self
+                    .cursor
+                    .unexpected("`in`, `has`, `has_any`, `has_all`, `exists` or `matches`")),
             };
-            return Ok(node.negate());
         }
-        if self.cursor.accept("in") {
-            return self.list(path);
-        }
-        if self.cursor.accept("exists") {
-            return Ok(Node::leaf(&path, Condition::Exists));
-        }
-        if self.cursor.accept("matches") {
-            return self.regex(&path);
+        if let Some(node) = self.word_condition(&path)? {
+            return Ok(node);
         }
         if self.cursor.accept("is") {
             let negated = self.cursor.accept("not");
@@ -135,7 +124,6 @@ impl Parser<'_> {
         }
         for (spelling, operator) in [
             ("=", Comparison::Eq),
-            ("has", Comparison::Eq),
             (">", Comparison::Gt),
             (">=", Comparison::Gte),
             ("<", Comparison::Lt),
@@ -146,6 +134,23 @@ impl Parser<'_> {
             }
         }
         Err(self.cursor.unexpected(OPERATOR))
+    }
+
+    /// A condition whose operator is a word that `not` can stand before; nothing when none follows.
+    fn word_condition(&mut self, path: &Path) -> Result<Option<Node>, FilterError> {
+        Ok(Some(if self.cursor.accept("in") || self.cursor.accept("has_any") {
+            self.list(path)?
+        } else if self.cursor.accept("has_all") {
+            self.every(path)?
+        } else if self.cursor.accept("has") {
+            self.comparison(path.clone(), Comparison::Eq)?
+        } else if self.cursor.accept("exists") {
+            Node::leaf(path, Condition::Exists)
+        } else if self.cursor.accept("matches") {
+            self.regex(path)?
+        } else {
+            return Ok(None);
+        }))
     }
 
     fn path(&mut self) -> Result<Path, FilterError> {
@@ -206,7 +211,36 @@ impl Parser<'_> {
         Ok(pattern)
     }
 
-    fn list(&mut self, path: Path) -> Result<Node, FilterError> {
+    /// The value equals one of a list, or a text matches one.
+    fn list(&mut self, path: &Path) -> Result<Node, FilterError> {
+        let (values, patterns) = self.items()?;
+        Ok(Node::leaf(path, Condition::In(List::new(values, patterns, None))))
+    }
+
+    /// Each of a list is found; as with `$all`, none of an empty one.
+    fn every(&mut self, path: &Path) -> Result<Node, FilterError> {
+        let (values, patterns) = self.items()?;
+        let equals = values.into_iter().map(|value| Condition::Compare {
+            operator: Comparison::Eq,
+            value,
+            collation: None,
+        });
+        let parts: Vec<_> = equals
+            .chain(patterns.into_iter().map(Condition::Regex))
+            .map(|condition| Node::leaf(path, condition))
+            .collect();
+        // The first is counted already.
+        self.conditions += parts.len().saturating_sub(1);
+        if self.conditions > EXPRESSION_NODES_MAX {
+            return Err(self.cursor.error(Kind::TooManyConditions));
+        }
+        Ok(match parts.is_empty() {
+            true => Node::leaf(path, Condition::In(List::new(Vec::new(), Vec::new(), None))),
+            false => Node::and(parts),
+        })
+    }
+
+    fn items(&mut self) -> Result<(Vec<Constant>, Vec<Pattern>), FilterError> {
         let close = if self.cursor.accept("[") {
             "]"
         } else if self.cursor.accept("(") {
@@ -215,23 +249,22 @@ impl Parser<'_> {
             return Err(self.cursor.unexpected("a list like [1, 2]"));
         };
         let (mut values, mut patterns) = (Vec::new(), Vec::new());
-        if !self.cursor.accept(close) {
-            loop {
-                match self.cursor.kind() {
-                    TokenKind::Regex(..) => patterns.push(self.pattern()?),
-                    _ => values.push(Constant::from(self.value()?)),
-                }
-                if self.cursor.accept(close) {
-                    break;
-                }
-                if !self.cursor.accept(",") {
-                    let expected = if close == "]" { "`,` or `]`" } else { "`,` or `)`" };
-                    return Err(self.cursor.unexpected(expected));
-                }
+        if self.cursor.accept(close) {
+            return Ok((values, patterns));
+        }
+        loop {
+            match self.cursor.kind() {
+                TokenKind::Regex(..) => patterns.push(self.pattern()?),
+                _ => values.push(Constant::from(self.value()?)),
+            }
+            if self.cursor.accept(close) {
+                return Ok((values, patterns));
+            }
+            if !self.cursor.accept(",") {
+                let expected = if close == "]" { "`,` or `]`" } else { "`,` or `)`" };
+                return Err(self.cursor.unexpected(expected));
             }
         }
-        let condition = Condition::In(List::new(values, patterns, None));
-        Ok(Node::Leaf { path, condition })
     }
 
     fn value(&mut self) -> Result<RawBson, FilterError> {

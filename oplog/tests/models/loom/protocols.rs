@@ -28,6 +28,9 @@ pub(crate) const MODELS: &[Model] = &[
     ("the_ring_hands_bytes_over_and_back", || {
         check(Some(3), the_ring_hands_bytes_over_and_back);
     }),
+    ("who_goes_to_sleep_as_a_leader_stops_is_woken", || {
+        check(None, who_goes_to_sleep_as_a_leader_stops_is_woken);
+    }),
     ("somebody_leads_or_is_woken_to", || {
         check(Some(2), somebody_leads_or_is_woken_to);
     }),
@@ -195,6 +198,18 @@ fn the_ring_hands_bytes_over_and_back() {
         }
     }
     out.join().unwrap();
+}
+
+/// Somebody leads and stops, and one thread waits to lead: few enough steps for every schedule.
+fn who_goes_to_sleep_as_a_leader_stops_is_woken() {
+    let group = Arc::new(Group::default());
+    assert!(group.try_lead());
+    let waiter = {
+        let group = Arc::clone(&group);
+        thread::spawn(move || while group.sleep(FIRST, || group.try_lead().then_some(())).is_none() {})
+    };
+    group.stop_leading(false);
+    waiter.join().unwrap();
 }
 
 /// Two threads that each want an entry durable, as `Core::sync` goes about it.

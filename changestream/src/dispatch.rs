@@ -1,0 +1,132 @@
+//! The dispatcher: one reader of the log for all watches that are delivered into channels.
+//!
+//! # Promises
+//!
+//! * **Cost follows what matches, not what stands.** Each entry is read once for all live watches. An index over their filters finds
+//!   the few that could hold; watches that ask for the same are one, whose filter is evaluated once. See `index.rs`.
+//! * **Nothing is lost, nothing comes twice.** A watch is at any moment attached to exactly one reader, or parked at a known
+//!   entry, or ended (`channel.rs`). It changes readers only between two entries (`tail.rs`, `laps.rs`).
+//! * **Nobody waits for anybody.** The writer knows nothing of watches. A watch with a full channel is *parked*: it leaves the shared
+//!   tail with the entry that did not fit. When its receiver has made room it catches up on a *lap* behind the tail and joins again.
+//! * **Memory is bounded.** A channel holds references to entries in the mapped log, up to its capacity; an idle watch has
+//!   no memory for events at all. What is not materialised is neither decoded nor copied.
+//! * **Ends and errors come in order**, behind the events that were delivered before: `invalidate`, a closed log, history that
+//!   was trimmed before a parked watch had read it.
+//! * **Tokens move.** [`Receiver::resume_token`](crate::Receiver::resume_token) of a watch whose channel is empty stands where
+//!   its reader stands.
+//!
+//! # What is the same as with a [`ChangeStream`](crate::ChangeStream)
+//!
+//! Events, order, tokens, ends. One thing is left open: parts of a filter are evaluated only as far as needed, so a part
+//! that cannot be evaluated (an `$expr` that divides by zero) fails the watch only for an event that the indexed part of the
+//! same filter does not rule out.
+//!
+//! # Costs
+//!
+//! One thread for each read concern that is used, and one more once a watch has to catch up. An entry costs two look-ups by
+//! namespace; one walk over its document for each path that filters of that namespace are indexed by, and one look-up for each
+//! value there; then an evaluation for each distinct watch found, and a short lock for each channel that gets the event.
+//! Subscribing costs compiling the filter, unless an equal watch exists, and does not wait for the thread.
+//!
+//! # Inside
+//!
+//! ```text
+//!  Watch::subscribe ──► inbox ──► tail thread: Matching ──► channels ──► Receiver
+//!                                    ▲  take over │ full                    │ has room again
+//!                                    └── laps ◄───┴──────── parked ◄────────┘
+//! ```
+//!
+//! | file | knows |
+//! |---|---|
+//! | `tail.rs`, `laps.rs`, `worker.rs` | the threads: which entries are read, by whom |
+//! | `matching.rs` | from one entry to the channels |
+//! | `namespaces.rs`, `index.rs`, `access.rs`, `intervals.rs`, `sketch.rs` | which filters could hold |
+//! | `groups.rs`, `plans.rs` | watches that ask for the same |
+//! | `channel.rs` | the queue of one watch |
+
+mod access;
+mod channel;
+mod groups;
+mod index;
+mod intervals;
+mod laps;
+mod matching;
+mod namespaces;
+mod plans;
+mod sketch;
+mod slab;
+mod stats;
+mod tail;
+mod worker;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tailwater_oplog::{OplogView, ReadConcern};
+
+use crate::error::Result;
+use crate::options::Watch;
+use crate::scope::Scope;
+
+pub(crate) use channel::Channel;
+pub use stats::{Counts, DispatcherStats};
+pub(crate) use tail::Tail;
+
+/// Reads a log once for all watches that are made from it. See the [crate's documentation](crate) for what a watch may rely
+/// on.
+///
+/// Cheap to clone; clones are the same dispatcher. Its threads begin with the first subscription and end when the last clone
+/// and the last [`WatchHandle`](crate::WatchHandle) are gone.
+#[derive(Clone, Debug)]
+pub struct Dispatcher {
+    view: OplogView,
+    tails: Arc<Mutex<[Option<Arc<Tail>>; 2]>>,
+}
+
+impl Dispatcher {
+    /// A dispatcher of the log behind `view`.
+    #[must_use]
+    pub fn new(view: OplogView) -> Dispatcher {
+        Dispatcher {
+            view,
+            tails: Arc::default(),
+        }
+    }
+
+    /// A watch over `scope`, from now on, whose [`Watch::subscribe`] shares this dispatcher.
+    pub fn watch(&self, scope: Scope) -> Watch {
+        Watch::shared(self.clone(), scope)
+    }
+
+    /// What has been done for watches with that read concern.
+    #[must_use]
+    pub fn stats(&self, concern: ReadConcern) -> DispatcherStats {
+        let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        let tail = tails[place(concern)].as_ref();
+        tail.map_or_else(DispatcherStats::default, |tail| {
+            *tail.shared.stats.lock().unwrap_or_else(PoisonError::into_inner)
+        })
+    }
+
+    pub(crate) fn view(&self) -> &OplogView {
+        &self.view
+    }
+
+    /// The tail for a read concern, begun if there is none.
+    pub(crate) fn tail(&self, concern: ReadConcern) -> Result<Arc<Tail>> {
+        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        let tail = &mut tails[place(concern)];
+        if let Some(tail) = tail {
+            return Ok(Arc::clone(tail));
+        }
+        let begun = Arc::new(Tail::start(self.view.clone(), concern)?);
+        *tail = Some(Arc::clone(&begun));
+        Ok(begun)
+    }
+}
+
+fn place(concern: ReadConcern) -> usize {
+    match concern {
+        ReadConcern::Local => 0,
+        ReadConcern::Durable => 1,
+    }
+}

@@ -1,0 +1,155 @@
+//! What a stream selects and shows, compiled: one [`Plan`] serves every watcher that asks for the same.
+
+use std::sync::Arc;
+
+use bson::raw::RawBsonRef;
+use bson::{RawDocument, RawDocumentBuf};
+use tailwater_matcher::{Expression, Fields};
+use tailwater_oplog::entry::{EntryKind, StoreEntry};
+use tailwater_oplog::{Entry, LogId, OpId, SharedEntry};
+
+use crate::error::{Error, Result};
+use crate::event::OperationType;
+use crate::fields::{Deleted, EventFields};
+use crate::options::{FullDocument, FullDocumentBeforeChange, Images};
+use crate::pipeline::Pipeline;
+use crate::scope::Scope;
+
+/// What a stream selects and shows. It does not know where the stream begins.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) scope: Arc<Scope>,
+    /// The text filter, over the event's `fullDocument`; an event without one does not satisfy it.
+    pub(crate) filter: Option<Expression>,
+    /// Over the event.
+    pub(crate) pipeline: Pipeline,
+    pub(crate) images: Images,
+    pub(crate) log_id: LogId,
+}
+
+/// What became of one entry.
+pub(crate) enum Verdict {
+    /// It is not for this stream.
+    Passed,
+    /// An event, and its document where the pipeline gave it another shape.
+    Event(OperationType, Option<RawDocumentBuf>),
+}
+
+impl Plan {
+    /// What the entry is for this stream, and whether it ends it.
+    pub(crate) fn judge(&self, entry: &Entry<'_>) -> Result<(Verdict, bool)> {
+        let Some(kind) = EntryKind::from_number(entry.kind()) else {
+            return Ok((Verdict::Passed, false));
+        };
+        let store = StoreEntry::decode(entry.payload())?;
+        if !self.scope.includes(&store) {
+            return Ok((Verdict::Passed, false));
+        }
+        let ends = self.scope.ends_with(kind);
+        let Some(operation) = OperationType::of(kind).filter(|&operation| self.images.include(operation)) else {
+            return Ok((Verdict::Passed, ends));
+        };
+        let fields = EventFields::new(*entry, store, operation, self.log_id, self.images);
+        Ok((self.judge_event(entry.op_id(), operation, &store, &fields)?, ends))
+    }
+
+    /// As [`Plan::judge`], for an entry of its scope that makes an event with these fields.
+    pub(crate) fn judge_event(
+        &self,
+        op_id: OpId,
+        operation: OperationType,
+        store: &StoreEntry<'_>,
+        fields: &EventFields<'_>,
+    ) -> Result<Verdict> {
+        if lacks_document(self.images, operation, store) {
+            return Err(Error::NoPostImage { op_id });
+        }
+        if lacks_pre_image(self.images, operation, store) {
+            return Err(Error::NoPreImage { op_id });
+        }
+        if self.images.match_deleted && operation == OperationType::Delete {
+            return self.judge_deleted(op_id, fields);
+        }
+        if !self.satisfies_filter(fields)? {
+            return Ok(Verdict::Passed);
+        }
+        self.deliver(op_id, operation, fields)
+    }
+
+    /// A delete, matched by what it deleted.
+    fn judge_deleted(&self, op_id: OpId, fields: &EventFields<'_>) -> Result<Verdict> {
+        let deleted = Deleted(fields);
+        let matches = if deleted.has_document() {
+            let by_filter = self.filter.as_ref().map(|filter| filter.matches(&deleted));
+            by_filter.transpose()?.unwrap_or(true) && self.pipeline.condition.matches(&deleted)?
+        } else {
+            // A filter cannot judge what is not known. Nothing may be lost for that.
+            self.filter.is_some() || self.pipeline.condition.matches(fields)?
+        };
+        match matches {
+            true => self.shape(op_id, OperationType::Delete, fields),
+            false => Ok(Verdict::Passed),
+        }
+    }
+
+    /// Puts an event through the pipeline.
+    fn deliver(&self, op_id: OpId, operation: OperationType, fields: &EventFields<'_>) -> Result<Verdict> {
+        if !self.pipeline.condition.matches(fields)? {
+            return Ok(Verdict::Passed);
+        }
+        self.shape(op_id, operation, fields)
+    }
+
+    /// Gives an event that satisfies the conditions the shape that the pipeline has for it.
+    fn shape(&self, op_id: OpId, operation: OperationType, fields: &EventFields<'_>) -> Result<Verdict> {
+        if self.pipeline.keeps_events() {
+            return Ok(Verdict::Event(operation, None));
+        }
+        let event = fields.to_document();
+        let Some(shaped) = self.pipeline.shape(&event)? else {
+            return Ok(Verdict::Passed);
+        };
+        // Compared as it lies: a token that is only equal would not be the one to resume with.
+        let token = |document: &RawDocument| document.get_document("_id").map(|id| id.as_bytes().to_vec()).ok();
+        if token(&shaped) != token(&event) {
+            return Err(Error::TokenModified { op_id });
+        }
+        Ok(Verdict::Event(operation, Some(shaped)))
+    }
+
+    fn satisfies_filter(&self, fields: &EventFields<'_>) -> Result<bool> {
+        let Some(filter) = &self.filter else { return Ok(true) };
+        let has_document = matches!(fields.field("fullDocument"), Some(RawBsonRef::Document(_)));
+        Ok(has_document && filter.matches(fields)?)
+    }
+
+    /// Whether the entry, which the stream has delivered before, is one that ends it.
+    pub(crate) fn ended_by(&self, entry: &SharedEntry) -> Result<bool> {
+        let Some(kind) = EntryKind::from_number(entry.kind()) else {
+            return Ok(false);
+        };
+        Ok(self.scope.ends_with(kind) && self.scope.includes(&StoreEntry::decode(entry.payload())?))
+    }
+
+    /// What becomes of the `invalidate` event of an entry that ends the stream.
+    pub(crate) fn judge_invalidate(&self, entry: &Entry<'_>) -> Result<Verdict> {
+        let store = StoreEntry::decode(entry.payload())?;
+        let operation = OperationType::Invalidate;
+        let fields = EventFields::new(*entry, store, operation, self.log_id, self.images);
+        self.deliver(entry.op_id(), operation, &fields)
+    }
+}
+
+/// Whether a stream that requires post-images must refuse the entry.
+pub(crate) fn lacks_document(images: Images, operation: OperationType, store: &StoreEntry<'_>) -> bool {
+    operation == OperationType::Update && images.full_document == FullDocument::Required && store.document.is_none()
+}
+
+/// Whether a stream that requires pre-images must refuse the entry.
+pub(crate) fn lacks_pre_image(images: Images, operation: OperationType, store: &StoreEntry<'_>) -> bool {
+    let changes = matches!(
+        operation,
+        OperationType::Update | OperationType::Replace | OperationType::Delete
+    );
+    changes && images.before_change == FullDocumentBeforeChange::Required && store.pre_image.is_none()
+}
