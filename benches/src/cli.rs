@@ -18,7 +18,7 @@ pub struct Arguments {
     #[arg(long)]
     pub json: bool,
 
-    /// Fewer and shorter rounds: under a minute altogether, and less exact.
+    /// Fewer and shorter rounds, and less data: about a minute altogether, and less exact.
     #[arg(long)]
     pub quick: bool,
 
@@ -27,11 +27,12 @@ pub struct Arguments {
     #[arg(long)]
     pub dir: Option<PathBuf>,
 
-    /// Entries that `fill` appends before it says so, and that `follow` and `listen` wait for.
+    /// Entries that `fill` appends before it says so, and that `follow` and `listen` wait for; documents that `insert` and
+    /// `feed` insert.
     #[arg(long, hide = true, default_value_t = 0)]
     pub entries: u64,
 
-    /// The engine that `fill` uses, when it is not Tailwater.
+    /// The engine that `fill` and `insert` use, when it is not Tailwater.
     #[arg(long, hide = true)]
     pub engine: Option<String>,
 }
@@ -43,6 +44,8 @@ pub enum Suite {
     Log,
     /// Predicates on documents.
     Match,
+    /// Documents: inserting, finding, recovering, opening.
+    Store,
     /// For this program's own use: a process that appends until it is killed.
     #[value(hide = true)]
     Fill,
@@ -52,4 +55,10 @@ pub enum Suite {
     /// For this program's own use: a process that reads what another writes into a pipe.
     #[value(hide = true)]
     Listen,
+    /// For this program's own use: a process that inserts documents and says how fast.
+    #[value(hide = true)]
+    Insert,
+    /// For this program's own use: a process that inserts documents until it is killed.
+    #[value(hide = true)]
+    Feed,
 }

@@ -97,6 +97,20 @@ impl Plan {
         Ok(())
     }
 
+    /// Millions of times a second that `work` can be done, tried for a while.
+    pub(crate) fn millions_per_second(&self, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+        let span = self.pick(Duration::from_secs(1), Duration::from_millis(300));
+        let start = Instant::now();
+        let mut count = 0;
+        while start.elapsed() < span {
+            for _ in 0..100 {
+                work()?;
+            }
+            count += 100;
+        }
+        Ok(millions_per_second(count, start.elapsed()))
+    }
+
     /// Runs both in turn, round after round.
     pub(crate) fn alternate<T>(
         &self,

@@ -2,7 +2,7 @@
 //! taken in the same run on the same machine.
 //!
 //! ```text
-//! cargo run --release -p tailwater-benches -- log|match [--json] [--quick] [--dir DIR] [WORKLOAD…]
+//! cargo run --release -p tailwater-benches -- log|match|store [--json] [--quick] [--dir DIR] [WORKLOAD…]
 //! ```
 //!
 //! `docs/performance.md` says what the workloads and their limits are. Numbers from two machines, or from two runs with
@@ -11,6 +11,7 @@
 //! This is a library so that `benches/peers` can measure other crates in the same run: it is the same program with
 //! [`Guests`].
 
+mod child;
 pub mod cli;
 pub mod guests;
 pub mod harness;
@@ -18,6 +19,8 @@ pub mod log;
 mod machine;
 mod matching;
 pub mod report;
+mod store;
+mod suite;
 
 use std::process::ExitCode;
 
@@ -33,9 +36,12 @@ pub fn main(guests: &dyn Guests) -> ExitCode {
     let result = match arguments.suite {
         Suite::Log => log::run(&arguments, guests),
         Suite::Match => matching::run(&arguments),
+        Suite::Store => store::run(&arguments),
         Suite::Fill => log::fill(&arguments, guests),
         Suite::Follow => log::follow(&arguments),
         Suite::Listen => log::listen(&arguments),
+        Suite::Insert => store::insert(&arguments),
+        Suite::Feed => store::feed(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,26 +13,30 @@ pub(crate) const TAILWATER: &str = "tailwater";
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Unit {
     MillionsPerSecond,
+    ThousandsPerSecond,
     AppendsPerSecond,
     Microseconds,
     Milliseconds,
+    Mebibytes,
 }
 
 impl Unit {
     fn name(self) -> &'static str {
         match self {
             Unit::MillionsPerSecond => "M/s",
+            Unit::ThousandsPerSecond => "k/s",
             Unit::AppendsPerSecond => "appends/s",
             Unit::Microseconds => "us",
             Unit::Milliseconds => "ms",
+            Unit::Mebibytes => "MiB",
         }
     }
 
     /// How near `value` comes to `limit`: 1 is the limit, more is better.
     fn ratio(self, value: f64, limit: f64) -> f64 {
         match self {
-            Unit::MillionsPerSecond | Unit::AppendsPerSecond => value / limit,
-            Unit::Microseconds | Unit::Milliseconds => limit / value,
+            Unit::MillionsPerSecond | Unit::ThousandsPerSecond | Unit::AppendsPerSecond => value / limit,
+            Unit::Microseconds | Unit::Milliseconds | Unit::Mebibytes => limit / value,
         }
     }
 }

@@ -147,6 +147,8 @@ impl<'a> StoreEntry<'a> {
         let sections = self.sections();
         let present = sections.iter().enumerate().filter(|(_, s)| s.is_some());
         let bits = present.fold(0u16, |bits, (i, _)| bits | 1 << i);
+        let documents = sections.iter().flatten().map(|section| section.as_bytes().len());
+        out.reserve(HEAD_BYTES + self.database.len() + self.collection.len() + documents.sum::<usize>());
         out.extend_from_slice(&[name_byte(self.database), name_byte(self.collection)]);
         out.extend_from_slice(&bits.to_le_bytes());
         out.extend_from_slice(&self.collection_id);

@@ -225,6 +225,9 @@ impl Syncer {
 
     /// The sync thread: serves async waiters at once, and everything else within the sync interval. While there is nothing
     /// to sync it sleeps without a time-out.
+    ///
+    /// It waits for the bell only then: while entries keep coming, the clock says when the next sync is due, and no append
+    /// has to wake it beside the readers.
     pub(crate) fn run(core: &Core) {
         let syncer = &core.syncer;
         let tail = core.tail();
@@ -232,19 +235,22 @@ impl Syncer {
         let work = || tail.accepted() > syncer.settled() || core.is_closed();
         loop {
             tail.appended_bell.wait_until(None, work);
-            if core.is_closed() || syncer.check(core).is_err() {
-                return;
-            }
-            let seen = tail.accepted();
-            syncer.rest(core);
-            if core.is_closed() {
-                return;
-            }
-            if tail.durable() < seen.max(syncer.wanted()) && syncer.sync_all(core).is_err() {
-                return;
-            }
-            if syncer.settle(core).is_err() {
-                return;
+            loop {
+                let seen = tail.accepted();
+                syncer.rest(core);
+                if core.is_closed() || syncer.check(core).is_err() {
+                    return;
+                }
+                if tail.durable() < tail.accepted() {
+                    if syncer.sync_all(core).is_err() {
+                        return;
+                    }
+                } else if tail.accepted() == seen {
+                    if syncer.settle(core).is_err() {
+                        return;
+                    }
+                    break;
+                }
             }
         }
     }
@@ -266,8 +272,8 @@ impl Syncer {
         }
     }
 
-    /// When the log has come to rest, writes a slot and makes it durable: from then on damage to the newest entries cannot
-    /// pass for a torn tail.
+    /// When nothing has been appended for a sync interval, writes a slot and makes it durable: from then on damage to the
+    /// newest entries cannot pass for a torn tail.
     fn settle(&self, core: &Core) -> Result<()> {
         let tail = core.tail();
         if tail.accepted() != tail.durable() || core.is_closed() {

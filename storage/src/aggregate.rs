@@ -55,6 +55,7 @@ use crate::reading::Reading;
 use crate::store::Store;
 
 pub use error::{AggregateError, AggregateErrorKind};
+pub(crate) use out::is_temporary;
 pub use tailwater_matcher::STAGES_MAX;
 
 use context::Context;

@@ -295,6 +295,18 @@ pub enum Error {
     /// The document's bytes are not sound BSON, or it is too large or too deep.
     #[error("invalid document: {0}")]
     InvalidDocument(#[from] ValidateError),
+    /// A document is larger than a capped collection may be. MongoDB's code 2.
+    #[error(
+        "the document has {bytes} bytes, the capped collection {namespace} holds {bytes_max}: split it, or make a larger collection"
+    )]
+    CappedTooSmall {
+        /// `database.collection`.
+        namespace: String,
+        /// Bytes of the document, with its `_id`.
+        bytes: i64,
+        /// The collection's size.
+        bytes_max: i64,
+    },
     /// An `_id` of a type that cannot be one.
     #[error("an _id cannot be {what}")]
     InvalidId {

@@ -40,6 +40,7 @@ pub mod limits;
 mod names;
 mod options;
 mod overlay;
+mod payload;
 mod plan;
 mod query;
 mod reading;

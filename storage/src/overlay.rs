@@ -4,7 +4,8 @@
 //! newest generation only; older ones are frozen and wait for the applier. A reader picks, for each key, the newest version
 //! at or below the OpID it reads at, so it needs no lock and later writes do not disturb it.
 //!
-//! A version holds no copy of the document: it holds the log entry, whose bytes are mapped.
+//! A version holds the payload of its entry, which it shares with whoever wrote it. So a recent document is in memory once,
+//! and [`Generation::bytes`] counts it.
 
 mod scan;
 
@@ -16,29 +17,47 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_skiplist::SkipMap;
-use tailwater_oplog::entry::StoreEntry;
-use tailwater_oplog::{OpId, SharedEntry};
+use crossbeam_skiplist::map::Entry;
+use tailwater_oplog::OpId;
 
 use crate::catalog::{CatalogChange, CollectionNumber, Size};
+use crate::payload::Payload;
 
 pub(crate) use scan::{GenerationScan, KeyRange, after_prefix};
 
-/// What a version costs beside its key: map node, entry handle.
+/// What a version costs beside its key and its payload: map node, handles.
 const VERSION_BYTES: usize = 160;
 
+/// A key, and the entry that has made something of it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct VersionKey {
+pub(crate) struct VersionKey {
     collection: CollectionNumber,
     key: Box<[u8]>,
     /// Newest first.
     op_id: Reverse<OpId>,
 }
 
+impl VersionKey {
+    /// Where to look for the newest version of a key at or below `at`.
+    pub(crate) fn at(collection: CollectionNumber, key: &[u8], at: OpId) -> VersionKey {
+        VersionKey {
+            collection,
+            key: key.into(),
+            op_id: Reverse(at),
+        }
+    }
+
+    /// Whether both are versions of one key.
+    fn is_of(&self, other: &VersionKey) -> bool {
+        self.collection == other.collection && self.key == other.key
+    }
+}
+
 /// What became of a document or an index entry.
 #[derive(Clone, Debug)]
 pub(crate) enum Version {
-    /// The entry's document is the document.
-    Put(SharedEntry),
+    /// The document of this payload was put there.
+    Put(Payload),
     /// An index entry, whose key has so many bytes of values before the document's key.
     Indexed(u32),
     /// It was deleted.
@@ -49,10 +68,7 @@ impl Version {
     /// The document's bytes, if there is one.
     pub(crate) fn document(&self) -> Option<&[u8]> {
         match self {
-            Version::Put(entry) => StoreEntry::decode(entry.payload())
-                .ok()
-                .and_then(|e| e.document)
-                .map(bson::RawDocument::as_bytes),
+            Version::Put(payload) => payload.document(),
             Version::Indexed(_) | Version::Deleted => None,
         }
     }
@@ -87,17 +103,12 @@ impl Generation {
 
     pub(crate) fn put(&self, collection: CollectionNumber, key: &[u8], op_id: OpId, version: Version) {
         let payload = match &version {
-            Version::Put(entry) => entry.payload().len(),
+            Version::Put(payload) => payload.bytes().len(),
             Version::Indexed(_) | Version::Deleted => 0,
         };
         self.bytes
             .fetch_add(VERSION_BYTES + key.len() + payload, Ordering::Relaxed);
-        let key = VersionKey {
-            collection,
-            key: key.into(),
-            op_id: Reverse(op_id),
-        };
-        self.versions.insert(key, version);
+        self.versions.insert(VersionKey::at(collection, key, op_id), version);
     }
 
     pub(crate) fn change_catalog(&self, change: CatalogChange) {
@@ -132,31 +143,22 @@ impl Generation {
         self.lock_changes().clone()
     }
 
-    /// The newest version of a key at or below `at`.
-    pub(crate) fn get(&self, collection: CollectionNumber, key: &[u8], at: OpId) -> Option<Version> {
-        let from = VersionKey {
-            collection,
-            key: key.into(),
-            op_id: Reverse(at),
-        };
-        let found = self.versions.lower_bound(Bound::Included(&from))?;
-        let found_key = found.key();
-        (found_key.collection == collection && *found_key.key == *key).then(|| found.value().clone())
+    /// The newest version of a key at or below an OpID.
+    pub(crate) fn get(&self, sought: &VersionKey) -> Option<Version> {
+        let found = self.versions.lower_bound(Bound::Included(sought))?;
+        found.key().is_of(sought).then(|| found.value().clone())
     }
 
     /// Calls `each` with the newest version of every key.
     pub(crate) fn newest_versions(&self, mut each: impl FnMut(CollectionNumber, &[u8], &Version)) {
-        let mut last: Option<(CollectionNumber, Box<[u8]>)> = None;
+        let mut last: Option<Entry<'_, VersionKey, Version>> = None;
         for found in &self.versions {
             let key = found.key();
-            if last
-                .as_ref()
-                .is_some_and(|(c, k)| *c == key.collection && *k == key.key)
-            {
+            if last.as_ref().is_some_and(|last| last.key().is_of(key)) {
                 continue;
             }
             each(key.collection, &key.key, found.value());
-            last = Some((key.collection, key.key.clone()));
+            last = Some(found);
         }
     }
 }

@@ -3,14 +3,12 @@
 //! A [`Reading`] owns everything it shows, so cursors made from it may be kept while the store and the transaction go on.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::Bound;
 use std::sync::Arc;
-
-use bson::RawDocumentBuf;
 
 use crate::catalog::{CollectionInfo, CollectionNumber, Namespace};
 use crate::error::Result;
 use crate::overlay::{KeyRange, Version};
+use crate::payload::Payload;
 use crate::state::{LayersScan, Stored};
 use crate::store::View;
 
@@ -18,7 +16,7 @@ use crate::store::View;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Staged {
     /// Documents and index entries by number and key; nothing where they are deleted.
-    pub(crate) versions: BTreeMap<(CollectionNumber, Vec<u8>), Option<Stored>>,
+    versions: BTreeMap<CollectionNumber, BTreeMap<Vec<u8>, Option<Stored>>>,
     /// Collections that come into being with these writes. Their numbers are of no meaning elsewhere.
     pub(crate) created: HashMap<Namespace, Arc<CollectionInfo>>,
     /// Indexes in which a document has an array with these writes, whatever the catalogue says of them.
@@ -54,12 +52,10 @@ impl Reading {
 
     /// What lies under a key.
     pub(crate) fn get(&self, number: CollectionNumber, key: &[u8]) -> Result<Option<Stored>> {
-        if !self.staged.versions.is_empty()
-            && let Some(staged) = self.staged.versions.get(&(number, key.to_vec()))
-        {
-            return Ok(staged.clone());
+        match self.staged.get(number, key) {
+            Some(staged) => Ok(staged.cloned()),
+            None => self.view.layers.get(number, key, self.view.at),
         }
-        self.view.layers.get(number, key, self.view.at)
     }
 
     /// What lies in a range of keys, in their order.
@@ -77,22 +73,15 @@ impl Reading {
     }
 
     fn staged_in(&self, number: CollectionNumber, range: &KeyRange) -> Vec<(Vec<u8>, Option<Stored>)> {
-        if self.staged.versions.is_empty() || range.is_empty() {
+        let Some(versions) = self.staged.versions.get(&number).filter(|_| !range.is_empty()) else {
             return Vec::new();
-        }
-        let with = |key: &Vec<u8>| (number, key.clone());
-        let from = match &range.from {
-            Bound::Unbounded => Bound::Included((number, Vec::new())),
-            bound => bound.as_ref().map(with),
         };
-        let to = match &range.to {
-            Bound::Unbounded => Bound::Excluded((CollectionNumber(number.0.saturating_add(1)), Vec::new())),
-            bound => bound.as_ref().map(with),
-        };
-        let versions = self.staged.versions.range((from, to));
-        versions
-            .map(|((_, key), stored)| (key.clone(), stored.clone()))
-            .collect()
+        let bounds = (
+            range.from.as_ref().map(Vec::as_slice),
+            range.to.as_ref().map(Vec::as_slice),
+        );
+        let versions = versions.range::<[u8], _>(bounds);
+        versions.map(|(key, stored)| (key.clone(), stored.clone())).collect()
     }
 }
 
@@ -145,27 +134,34 @@ impl Iterator for ReadingScan {
 }
 
 impl Staged {
-    /// What is staged under one number, in the order of the keys; nothing where it is deleted.
-    pub(crate) fn of(&self, number: CollectionNumber) -> impl Iterator<Item = (&[u8], Option<&Stored>)> {
-        let end = CollectionNumber(number.0.saturating_add(1));
-        let range = self.versions.range((number, Vec::new())..(end, Vec::new()));
-        range.map(|((_, key), stored)| (key.as_slice(), stored.as_ref()))
+    /// What is staged under a key, if anything is; nothing where it is deleted.
+    pub(crate) fn get(&self, number: CollectionNumber, key: &[u8]) -> Option<Option<&Stored>> {
+        let versions = self.versions.get(&number)?;
+        versions.get(key).map(Option::as_ref)
     }
 
-    /// A document.
-    pub(crate) fn put(&mut self, number: CollectionNumber, key: Vec<u8>, document: RawDocumentBuf) {
-        let stored = Stored::Staged(Arc::new(document));
-        self.versions.insert((number, key), Some(stored));
+    /// What is staged under one number, in the order of the keys; nothing where it is deleted.
+    pub(crate) fn of(&self, number: CollectionNumber) -> impl Iterator<Item = (&[u8], Option<&Stored>)> {
+        let versions = self.versions.get(&number).into_iter().flatten();
+        versions.map(|(key, stored)| (key.as_slice(), stored.as_ref()))
+    }
+
+    /// The document of a payload.
+    pub(crate) fn put(&mut self, number: CollectionNumber, key: Vec<u8>, payload: Payload) {
+        self.set(number, key, Some(Stored::Overlay(Version::Put(payload))));
     }
 
     /// An index entry with so many bytes of values.
     pub(crate) fn index(&mut self, number: CollectionNumber, key: Vec<u8>, values: u32) {
-        let stored = Stored::Overlay(Version::Indexed(values));
-        self.versions.insert((number, key), Some(stored));
+        self.set(number, key, Some(Stored::Overlay(Version::Indexed(values))));
     }
 
     /// The deletion of either.
     pub(crate) fn delete(&mut self, number: CollectionNumber, key: Vec<u8>) {
-        self.versions.insert((number, key), None);
+        self.set(number, key, None);
+    }
+
+    fn set(&mut self, number: CollectionNumber, key: Vec<u8>, stored: Option<Stored>) {
+        self.versions.entry(number).or_default().insert(key, stored);
     }
 }

@@ -11,7 +11,7 @@ use tailwater_oplog::OpId;
 use crate::catalog::CollectionNumber;
 use crate::engine::{EngineSnapshot, Scan, Slice};
 use crate::error::{Error, Result};
-use crate::overlay::{Generation, GenerationScan, KeyRange, Version};
+use crate::overlay::{Generation, GenerationScan, KeyRange, Version, VersionKey};
 
 /// The two layers. See the module documentation.
 #[derive(Clone, Debug)]
@@ -26,8 +26,8 @@ pub(crate) struct Layers {
 pub(crate) enum Stored {
     Overlay(Version),
     Engine(Slice),
-    /// Written by the transaction that reads it.
-    Staged(Arc<RawDocumentBuf>),
+    /// Made by a pipeline.
+    Made(Arc<RawDocumentBuf>),
 }
 
 impl Stored {
@@ -36,7 +36,7 @@ impl Stored {
         let bytes = match self {
             Stored::Overlay(version) => version.document().unwrap_or_default(),
             Stored::Engine(slice) => slice,
-            Stored::Staged(document) => return Ok(document),
+            Stored::Made(document) => return Ok(document),
         };
         RawDocument::from_bytes(bytes).map_err(|_| Error::Inconsistent {
             op_id: OpId::ZERO,
@@ -46,7 +46,7 @@ impl Stored {
 
     pub(crate) fn into_document(self) -> Result<RawDocumentBuf> {
         match self {
-            Stored::Staged(document) => Ok(Arc::unwrap_or_clone(document)),
+            Stored::Made(document) => Ok(Arc::unwrap_or_clone(document)),
             stored => Ok(stored.document()?.to_owned()),
         }
     }
@@ -68,8 +68,9 @@ impl Stored {
 impl Layers {
     /// The document under `key` as of `at`.
     pub(crate) fn get(&self, collection: CollectionNumber, key: &[u8], at: OpId) -> Result<Option<Stored>> {
+        let sought = VersionKey::at(collection, key, at);
         for generation in &self.generations {
-            match generation.get(collection, key, at) {
+            match generation.get(&sought) {
                 Some(Version::Deleted) => return Ok(None),
                 Some(version) => return Ok(Some(Stored::Overlay(version))),
                 None => {}

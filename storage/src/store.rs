@@ -118,6 +118,7 @@ impl Store {
                 expiring: AtomicBool::new(false),
             }),
         };
+        store.drop_temporary()?;
         store.resume_builds()?;
         store.ensure_expiry()?;
         Ok(store)
@@ -177,7 +178,8 @@ impl Store {
         Ok(core.log.trim(before.min(persisted.next()))?)
     }
 
-    /// Writes everything to the engine, syncs and closes. Other handles find the store closed, open transactions are aborted;
+    /// Writes everything to the engine and from there to its tables, syncs and closes: that may take some tenths of a second,
+    /// and the next opening has nothing to replay. Other handles find the store closed, open transactions are aborted;
     /// the directory is free to be opened again, unless somebody is still reading: an unfinished
     /// [`Documents`](crate::Documents) keeps its state open.
     ///
@@ -200,7 +202,10 @@ impl Handle {
         self.join_background();
         // A panic over there has been reported by the panic hook; the log has what the engine lacks.
         let _ = applier.join();
-        let flushed = applier::flush(core).and_then(|()| core.checkpoint());
+        let flushed = applier::flush(core).and_then(|()| {
+            core.engine()?.unload()?;
+            core.checkpoint()
+        });
         core.transactions.end_all(&tailwater_oplog::Error::Closed.into());
         // The state before the log, whose lock says to others whether the directory is free.
         core.release_state();

@@ -4,6 +4,8 @@
 //! the transaction began, and takes the lock only to commit. Both go through here, so documents are checked in one place: their
 //! bytes, their `_id`, the collection's validator, its unique indexes.
 
+mod new_document;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -24,7 +26,11 @@ use crate::state::Stored;
 use crate::store::{Draft, View, entry_for};
 use crate::update::UpdateDiff;
 
+pub(crate) use new_document::NewDocument;
+
 pub(crate) const ID: &CStr = bson::raw::cstr!("_id");
+/// By how much a document grows that is given an ObjectId: a type byte, `_id` with its NUL, and the value.
+const OBJECT_ID_ELEMENT_BYTES: usize = 1 + 4 + 12;
 
 /// A document that a write has found.
 #[derive(Clone, Debug)]
@@ -164,49 +170,56 @@ impl Workspace {
     /// [`Error::DuplicateKey`], [`Error::InvalidDocument`], [`Error::InvalidId`], [`Error::DocumentFailedValidation`], and
     /// those of the indexes.
     pub(crate) fn insert(&mut self, info: &Arc<CollectionInfo>, document: &RawDocument) -> Result<bson::Bson> {
-        validate(document.as_bytes())?;
-        let made;
-        let document = match document.iter().next() {
-            Some(Ok((name, _))) if name.as_str() == "_id" => document,
-            _ => {
-                let id = document.get("_id").ok().flatten();
-                let id = id.unwrap_or_else(|| RawBsonRef::ObjectId(bson::oid::ObjectId::new()));
-                made = with_id_first(document, id);
-                validate(made.as_bytes())?;
-                &made
-            }
-        };
-        let id = document.get("_id").ok().flatten().unwrap_or(RawBsonRef::Null);
-        let key = document_key(id)?;
-        if self.reading.get(info.number, &key)?.is_some() {
-            let mut id_only = RawDocumentBuf::new();
-            id_only.append(ID, id);
-            return Err(Error::duplicate_id(info, id_only));
-        }
-        let inserted = bson::Bson::try_from(id).map_err(|_| Error::InvalidId { what: "malformed" })?;
-        self.check_validator(info, None, document)?;
-        self.stage_index_entries(info, &key, None, Some(document))?;
-        let entry = StoreEntry {
-            document: Some(document),
-            session: self.session.as_deref(),
-            ..entry_for(info)
-        };
-        let draft = Draft::new(EntryKind::Insert, &entry);
-        self.stage(info, key, Some(document.to_owned()), draft);
-        Ok(inserted)
+        self.insert_checked(info, NewDocument::check(document)?)
     }
 
-    /// Stages the deletion of the oldest documents of a capped collection of this size, to make room for one more of so many
-    /// bytes. A document that is larger than the collection may be takes all of it.
+    /// The same for a document that has been checked.
     ///
     /// # Errors
     ///
-    /// The state's.
-    pub(crate) fn make_room(&mut self, info: &Arc<CollectionInfo>, mut size: Size, bytes: usize) -> Result<()> {
+    /// As [`Workspace::insert`], but for those of [`NewDocument::check`].
+    pub(crate) fn insert_checked(
+        &mut self,
+        info: &Arc<CollectionInfo>,
+        document: NewDocument<'_>,
+    ) -> Result<bson::Bson> {
+        if self.reading.get(info.number, document.key())?.is_some() {
+            let mut id_only = RawDocumentBuf::new();
+            id_only.append(ID, document.id());
+            return Err(Error::duplicate_id(info, id_only));
+        }
+        let inserted = bson::Bson::try_from(document.id()).map_err(|_| Error::InvalidId { what: "malformed" })?;
+        self.check_validator(info, None, document.document())?;
+        self.stage_index_entries(info, document.key(), None, Some(document.document()))?;
+        let (key, draft) = document.into_entry(info, self.session.as_deref());
+        self.stage(info, key, draft);
+        Ok(inserted)
+    }
+
+    /// Stages the deletion of the oldest documents of a capped collection of this size, to make room for one more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CappedTooSmall`] when the document would not fit into the empty collection; and the state's.
+    pub(crate) fn make_room(
+        &mut self,
+        info: &Arc<CollectionInfo>,
+        mut size: Size,
+        document: &RawDocument,
+    ) -> Result<()> {
         let (Some(capped), Some(order)) = (info.options.capped, info.natural) else {
             return Ok(());
         };
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let has_id = document.get("_id").is_ok_and(|id| id.is_some());
+        let stored = document.as_bytes().len() + if has_id { 0 } else { OBJECT_ID_ELEMENT_BYTES };
+        let bytes = i64::try_from(stored).unwrap_or(i64::MAX);
+        if bytes > capped.bytes_max {
+            return Err(Error::CappedTooSmall {
+                namespace: info.namespace.to_string(),
+                bytes,
+                bytes_max: capped.bytes_max,
+            });
+        }
         let fits = |size: Size| {
             size.bytes.saturating_add(bytes) <= capped.bytes_max
                 && capped.documents_max.is_none_or(|max| size.documents < max)
@@ -234,13 +247,13 @@ impl Workspace {
         &mut self,
         info: &Arc<CollectionInfo>,
         found: Found,
-        document: RawDocumentBuf,
+        document: &RawDocument,
         diff: Option<&UpdateDiff>,
     ) -> Result<()> {
         validate(document.as_bytes())?;
         let before = found.document()?;
-        self.check_validator(info, Some(before), &document)?;
-        self.stage_index_entries(info, &found.key, Some(before), Some(&document))?;
+        self.check_validator(info, Some(before), document)?;
+        self.stage_index_entries(info, &found.key, Some(before), Some(document))?;
         let (key, diff) = match diff {
             Some(diff) => (Some(found.document_key()?), Some(diff.to_document())),
             None => (None, None),
@@ -248,7 +261,7 @@ impl Workspace {
         let entry = StoreEntry {
             key: key.as_deref(),
             diff: diff.as_deref(),
-            document: Some(&document),
+            document: Some(document),
             pre_image: info.options.pre_and_post_images.then_some(before),
             session: self.session.as_deref(),
             ..entry_for(info)
@@ -259,7 +272,7 @@ impl Workspace {
             EntryKind::Replace
         };
         let draft = Draft::over(kind, &entry, found.stored.clone());
-        self.stage(info, found.key, Some(document), draft);
+        self.stage(info, found.key, draft);
         Ok(())
     }
 
@@ -279,7 +292,7 @@ impl Workspace {
             ..entry_for(info)
         };
         let draft = Draft::over(EntryKind::Delete, &entry, found.stored.clone());
-        self.stage(info, found.key, None, draft);
+        self.stage(info, found.key, draft);
         Ok(())
     }
 
@@ -290,10 +303,11 @@ impl Workspace {
         check_validator(info, before, after)
     }
 
-    fn stage(&mut self, info: &Arc<CollectionInfo>, key: Vec<u8>, document: Option<RawDocumentBuf>, draft: Draft) {
+    /// Stages what an entry makes of the document under `key`.
+    fn stage(&mut self, info: &Arc<CollectionInfo>, key: Vec<u8>, draft: Draft) {
         let staged = Arc::make_mut(&mut self.reading.staged);
-        match document {
-            Some(document) => staged.put(info.number, key, document),
+        match draft.payload().document() {
+            Some(_) => staged.put(info.number, key, draft.payload().clone()),
             None => staged.delete(info.number, key),
         }
         self.touched.entry(info.id).or_insert_with(|| Arc::clone(info));

@@ -1,10 +1,12 @@
 //! Aggregation pipelines, stage by stage, on real files; the data are those of MongoDB's manual where it has some.
 
-use bson::{Bson, Document, RawDocumentBuf, doc, rawdoc};
+use bson::{Bson, Document, RawDocumentBuf, Uuid, doc, rawdoc};
 use tailwater_oplog::entry::EntryKind;
 use tailwater_oplog::{OpId, ReadConcern};
 use tailwater_storage::update::{ApplyContext, Update, UpdateError};
-use tailwater_storage::{AggregateError, AggregateOptions, Collection, Error, IndexModel, Pipeline, Store};
+use tailwater_storage::{
+    AggregateError, AggregateOptions, Collection, CollectionOptions, Error, IndexModel, Pipeline, Store,
+};
 
 fn open() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -422,6 +424,57 @@ fn out_replaces_a_collection_at_once() {
     assert!(matches!(error, Error::DuplicateKey { .. }), "{error}");
     assert_eq!(target.count(&rawdoc! { "total": { "$gt": 1 } }).unwrap(), 2);
     assert_eq!(store.collection_names("town"), ["sales", "totals"]);
+}
+
+/// MongoDB has no rule against it: what comes in is inserted like anything else.
+#[test]
+fn a_merge_into_a_capped_collection_keeps_its_bound() {
+    let (_dir, store) = open();
+    let documents: Vec<_> = (0..100).map(|n| doc! { "_id": n, "text": "x".repeat(200) }).collect();
+    let source = filled(&store, "source", &documents);
+    let options = CollectionOptions::parse(&rawdoc! { "capped": true, "size": 4096 }).unwrap();
+    store.create_collection_with("town", "news", &options).unwrap();
+    run(&source, &[doc! { "$merge": "news" }]).unwrap();
+    let news = store.collection("town", "news").unwrap();
+    let bytes = || -> usize {
+        let found = news.find(&rawdoc! {}).unwrap();
+        found.map(|document| document.unwrap().as_bytes().len()).sum()
+    };
+    assert!(bytes() <= 4096 && bytes() > 3600, "{}", bytes());
+
+    // What grows makes no room by itself; the next that comes in does.
+    let grown = doc! { "$set": { "text": "x".repeat(1000) } };
+    let newest = doc! { "$match": { "_id": { "$gt": 96 } } };
+    run(&source, &[newest, grown, doc! { "$merge": "news" }]).unwrap();
+    assert!(bytes() > 4096, "{}", bytes());
+    news.insert_one(&rawdoc! { "_id": 100 }).unwrap();
+    assert!(bytes() <= 4096, "{}", bytes());
+
+    let larger = doc! { "$set": { "_id": 101, "text": "x".repeat(5000) } };
+    let error = run(&source, &[doc! { "$limit": 1 }, larger, doc! { "$merge": "news" }]).unwrap_err();
+    assert!(matches!(error, Error::CappedTooSmall { .. }), "{error}");
+    assert_eq!(failure(run(&source, &[doc! { "$out": "news" }])).code(), 17152);
+}
+
+#[test]
+fn what_a_crash_leaves_of_out_is_dropped_when_the_store_is_opened() {
+    let (dir, store) = open();
+    let sales = filled(&store, "sales", &[doc! { "_id": 1 }]);
+    run(&sales, &[doc! { "$out": "totals" }]).unwrap();
+    // What the log has of an $out up to its rename, and names that only look like it.
+    let left = format!("tmp.agg_out.{}", Uuid::new());
+    let kept = ["tmp.agg_out.mine".to_owned(), format!("{left}.mine")];
+    for name in [&left, &kept[0], &kept[1]] {
+        filled(&store, name, &[doc! { "_id": 1 }]);
+    }
+    store.close().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let mut expected = vec!["sales".to_owned(), "totals".to_owned()];
+    expected.extend(kept);
+    let mut names = store.collection_names("town");
+    names.sort();
+    expected.sort();
+    assert_eq!(names, expected);
 }
 
 #[test]

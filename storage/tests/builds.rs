@@ -5,7 +5,7 @@ mod common;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bson::{Document, RawDocumentBuf, rawdoc};
-use common::{copy_store, eventually, small};
+use common::{copy_open_store, eventually, small};
 use tailwater_oplog::ReadConcern;
 use tailwater_oplog::entry::EntryKind;
 use tailwater_storage::{Collection, Error, ExplainOptions, IndexModel, Store, StoreOptions};
@@ -132,7 +132,7 @@ fn a_build_that_a_crash_interrupts_goes_on_after_it() {
         let mut copies = Vec::new();
         while !build.is_finished() {
             let copy = tempfile::tempdir().unwrap();
-            copy_store(directory.path(), copy.path());
+            copy_open_store(&store, directory.path(), copy.path());
             copies.push(copy);
         }
         build.join().unwrap();

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use bson::{RawDocumentBuf, rawdoc};
-use tailwater_storage::{Collection, CollectionOptions, Error, IndexModel, Store};
+use tailwater_storage::{Collection, CollectionOptions, Error, ErrorCode, IndexModel, Store, UpdateOptions};
 
 fn open(dir: &Path) -> Store {
     Store::open(dir).unwrap()
@@ -194,6 +194,50 @@ fn a_capped_collection_is_bounded_in_bytes() {
     let bytes: usize = left.iter().map(|document| document.as_bytes().len()).sum();
     assert!(bytes <= 4096 && bytes > 3600, "{bytes}");
     assert_eq!(left.last(), Some(&rawdoc! { "_id": 99, "text": "x".repeat(200) }));
+}
+
+#[test]
+fn a_document_larger_than_a_capped_collection_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let options = CollectionOptions::parse(&rawdoc! { "capped": true, "size": 4096 }).unwrap();
+    store.create_collection_with("town", "news", &options).unwrap();
+    let news = store.collection("town", "news").unwrap();
+    news.insert_one(&rawdoc! { "_id": 1 }).unwrap();
+    // A document without an _id, of so many bytes. The element of an ObjectId takes 17 more.
+    let sized = |bytes: usize| rawdoc! { "text": "x".repeat(bytes - rawdoc! { "text": "" }.as_bytes().len()) };
+    let refused = |result: Result<(), Error>| {
+        let error = result.unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::CappedTooSmall {
+                    bytes: 4097,
+                    bytes_max: 4096,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert_eq!(error.code(), Some(ErrorCode::BadValue));
+        assert_eq!(all(&news), [rawdoc! { "_id": 1 }], "nothing made room for it");
+    };
+    refused(news.insert_one(&sized(4096 - 16)).map(drop));
+    let upsert = UpdateOptions {
+        upsert: true,
+        ..UpdateOptions::default()
+    };
+    let by_upsert = news.update_one_with(&rawdoc! { "text": "" }, &rawdoc! { "$set": sized(4096 - 16) }, &upsert);
+    refused(by_upsert.map(drop));
+
+    news.insert_one(&sized(4096 - 17)).unwrap();
+    let left = all(&news);
+    assert_eq!(
+        left.iter()
+            .map(|document| document.as_bytes().len())
+            .collect::<Vec<_>>(),
+        [4096]
+    );
 }
 
 #[test]

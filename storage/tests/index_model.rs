@@ -4,7 +4,7 @@
 mod common;
 
 use bson::{Bson, Document, RawDocumentBuf, bson, doc};
-use common::{copy_store, small};
+use common::{copy_open_store, small};
 use proptest::prelude::*;
 use tailwater_matcher::Expression;
 use tailwater_oplog::OpId;
@@ -188,7 +188,7 @@ fn step((directory, store): (tempfile::TempDir, Store), operation: &Operation) -
         }
         Operation::Crash => {
             let copy = tempfile::tempdir().unwrap();
-            copy_store(directory.path(), copy.path());
+            copy_open_store(&store, directory.path(), copy.path());
             let store = options().open(copy.path()).unwrap();
             check(&store);
             return (copy, store);

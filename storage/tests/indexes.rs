@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use bson::{Document, RawDocumentBuf, doc, rawdoc};
-use common::{copy_store, small};
+use common::{copy_open_store, small};
 use tailwater_storage::{Collection, Error, IndexModel, Store};
 
 fn raw(document: &Document) -> RawDocumentBuf {
@@ -161,9 +161,9 @@ fn a_key_that_is_too_long_is_refused() {
 }
 
 /// A store in this directory, or one as a crash would leave it, with its state or without.
-fn after_crash(from: &Path, with_state: bool) -> (tempfile::TempDir, Store) {
+fn after_crash(store: &Store, from: &Path, with_state: bool) -> (tempfile::TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
-    copy_store(from, directory.path());
+    copy_open_store(store, from, directory.path());
     if !with_state {
         std::fs::remove_dir_all(directory.path().join("state")).unwrap();
     }
@@ -190,7 +190,7 @@ fn indexes_survive_crashes_renames_and_replay() {
     let expected = store.collection("shop", "things").unwrap().validate().unwrap();
     assert!(expected.is_valid() && expected.documents < 50, "{expected:?}");
     for with_state in [true, false] {
-        let (_copy, store) = after_crash(directory.path(), with_state);
+        let (_copy, store) = after_crash(&store, directory.path(), with_state);
         let things = store.collection("shop", "things").unwrap();
         assert_eq!(things.validate().unwrap(), expected);
         assert_eq!(things.list_indexes().unwrap().len(), 3);

@@ -8,7 +8,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use bson::{Bson, Document, RawDocumentBuf, doc, rawdoc};
-use common::{Content, content, copy_store, small};
+use common::{Content, content, copy_open_store, small};
 use proptest::prelude::*;
 use tailwater_oplog::OpId;
 use tailwater_storage::{Collection, Error, Store, StoreOptions, WriteOutcome};
@@ -225,7 +225,7 @@ impl Subject {
 
     fn crash(self) -> Subject {
         let directory = tempfile::tempdir().unwrap();
-        copy_store(self.directory.path(), directory.path());
+        copy_open_store(&self.store, self.directory.path(), directory.path());
         let store = options().open(directory.path()).unwrap();
         Subject { directory, store }
     }

@@ -264,6 +264,19 @@ fn an_order_that_an_index_has_is_not_sorted_again() {
 }
 
 #[test]
+fn a_limit_of_0_is_none() {
+    let (_directory, _store, items) = filled();
+    let (none, zero) = (
+        ExplainOptions::default(),
+        ExplainOptions {
+            limit: Some(0),
+            ..ExplainOptions::default()
+        },
+    );
+    assert_eq!(explain(&items, &doc! {}, &zero), explain(&items, &doc! {}, &none));
+}
+
+#[test]
 fn a_hint_overrules_the_choice() {
     let (_directory, _store, items) = filled();
     let hinted = |hint: Hint| ExplainOptions {

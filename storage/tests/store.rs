@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bson::{Bson, RawDocument, RawDocumentBuf, oid::ObjectId, rawdoc};
-use common::{content, copy_dir, copy_store, eventually, small};
+use common::{content, copy_dir, copy_open_store, copy_store, eventually, small};
 use tailwater_oplog::{self as oplog, Durability, OpId, Oplog, ReadConcern};
 use tailwater_storage::update::UpdateError;
 use tailwater_storage::{Collection, Error, ErrorCode, Store, StoreOptions, limits, log_directory};
@@ -687,7 +687,7 @@ fn everything_is_there_after_a_crash() {
     people_before.delete_many(&rawdoc! { "n": { "$lt": 250 } }).unwrap();
     store.drop_database("nothing").unwrap();
     let expected = content(&store);
-    copy_store(dir.path(), crashed.path());
+    copy_open_store(&store, dir.path(), crashed.path());
     let (store, people_after) = people(crashed.path());
     assert_eq!(content(&store), expected);
     fill(&people_after, 0..250);
@@ -976,7 +976,7 @@ fn a_trim_never_takes_what_the_state_lacks() {
     let oldest = store.trim_log(OpId::new(u64::MAX)).unwrap();
     assert!(oldest <= newest(&store));
     let crashed = temporary();
-    copy_store(dir.path(), crashed.path());
+    copy_open_store(&store, dir.path(), crashed.path());
     let (_store, after) = people(crashed.path());
     assert_eq!(after.count(&rawdoc! {}).unwrap(), 3000);
 }

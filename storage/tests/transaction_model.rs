@@ -10,7 +10,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bson::{RawDocumentBuf, rawdoc};
-use common::{copy_store, small};
+use common::{copy_open_store, small};
 use proptest::prelude::*;
 use tailwater_oplog::OpId;
 use tailwater_storage::{Error, IndexModel, Store, StoreOptions, Transaction, WriteOutcome};
@@ -361,7 +361,7 @@ proptest! {
                 }
                 Operation::Crash => {
                     let copy = tempfile::tempdir().unwrap();
-                    copy_store(directory.path(), copy.path());
+                    copy_open_store(&store, directory.path(), copy.path());
                     slots = [const { None }; SLOTS];
                     drop(store);
                     directory = copy;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bson::{RawDocumentBuf, rawdoc};
-use common::{content, copy_store, small};
+use common::{content, copy_open_store, small};
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 use tailwater_oplog::{OpId, ReadConcern};
 use tailwater_storage::{
@@ -589,7 +589,7 @@ fn concurrent_transfers_keep_the_sum() {
     assert_eq!(transfers.count(&rawdoc! {}).unwrap(), (THREADS * TRANSFERS) as u64);
 
     let copy = tempfile::tempdir().unwrap();
-    copy_store(dir.path(), copy.path());
+    copy_open_store(&store, dir.path(), copy.path());
     assert_eq!(
         options.open(copy.path()).unwrap().digest().unwrap(),
         store.digest().unwrap()

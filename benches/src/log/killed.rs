@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use tailwater_oplog::{Durability, Oplog, Record};
 
-use super::child::Child;
 use super::frames::{FRAME_BYTES, KIND, SegmentCopy, payload, segment_files};
+use crate::child::Child;
 use crate::cli::Arguments;
 use crate::guests::Guests;
 use crate::harness::{Plan, Result, timed};

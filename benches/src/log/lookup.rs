@@ -1,13 +1,12 @@
 //! Reading single entries at random positions, through the view of the process that writes the log. Default options.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 use tailwater_oplog::{OpId, Oplog, OplogView, ReadConcern};
 
 use super::frames::{FRAME_BYTES, payload};
 use super::scan::fill;
-use crate::harness::{Dice, Plan, Result, millions_per_second};
+use crate::harness::{Dice, Plan, Result};
 use crate::report::{Comparison, Unit};
 
 pub(crate) fn random(plan: &Plan) -> Result<Vec<Comparison>> {
@@ -32,7 +31,7 @@ pub(crate) fn random(plan: &Plan) -> Result<Vec<Comparison>> {
 fn reads(plan: &Plan, array: &[u64]) -> f64 {
     let mut dice = Dice::new();
     let mut last = 1;
-    let rate = rate(plan, || {
+    let rate = plan.millions_per_second(|| {
         let place = dice.below(array.len() as u64) + last - 1;
         last = array[(place as usize).min(array.len() - 1)];
         Ok(())
@@ -45,23 +44,9 @@ fn lookups(plan: &Plan, view: &OplogView, entries: u64) -> Result<f64> {
     let mut dice = Dice::new();
     let expected = u64::from(payload()[0]);
     let mut last = expected;
-    rate(plan, || {
+    plan.millions_per_second(|| {
         let op_id = 1 + dice.below(entries) + last - expected;
         last = u64::from(view.get(OpId::new(op_id), ReadConcern::Local)?.payload()[0]);
         Ok(())
     })
-}
-
-/// Millions of times a second that `work` can be done.
-fn rate(plan: &Plan, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
-    let span = plan.pick(Duration::from_secs(1), Duration::from_millis(300));
-    let start = Instant::now();
-    let mut count = 0;
-    while start.elapsed() < span {
-        for _ in 0..100 {
-            work()?;
-        }
-        count += 100;
-    }
-    Ok(millions_per_second(count, start.elapsed()))
 }

@@ -2,7 +2,6 @@
 
 mod append_disk;
 mod append_memory;
-mod child;
 mod frames;
 mod killed;
 mod lookup;
@@ -14,25 +13,13 @@ mod tail_process;
 
 use crate::cli::Arguments;
 use crate::guests::Guests;
-use crate::harness::{Plan, Result};
-use crate::machine;
-use crate::report::{Comparison, Printer, notice};
+use crate::harness::Result;
+use crate::suite::{self, Workload};
 
 pub use frames::{PAYLOAD_BYTES, payload};
 pub(crate) use killed::fill;
 pub use killed::{GIBIBYTE, MORE, kill_a_writer};
 pub(crate) use tail_process::{follow, listen};
-
-/// One or a few figures that are taken together.
-struct Workload {
-    /// Names of the figures; any of them selects the workload.
-    names: &'static [&'static str],
-    /// What its limit is.
-    limit: &'static str,
-    /// Whether it takes too long for a quick run, unless it is asked for by name.
-    long: bool,
-    run: fn(&Plan) -> Result<Vec<Comparison>>,
-}
 
 const WORKLOADS: [Workload; 13] = [
     Workload {
@@ -117,58 +104,6 @@ const WORKLOADS: [Workload; 13] = [
 
 /// Runs the suite, or those of its workloads that are named.
 pub(crate) fn run(arguments: &Arguments, guests: &dyn Guests) -> Result<()> {
-    let known: Vec<_> = WORKLOADS.iter().flat_map(|workload| workload.names).copied().collect();
-    if let Some(unknown) = arguments.workloads.iter().find(|name| !known.contains(&name.as_str())) {
-        return Err(format!(
-            "no workload \"{unknown}\" in suite log; there are: {}",
-            known.join(", ")
-        )
-        .into());
-    }
-    let named = |workload: &&Workload| {
-        workload
-            .names
-            .iter()
-            .any(|name| arguments.workloads.iter().any(|w| w == name))
-    };
-    let chosen: Vec<_> = if arguments.workloads.is_empty() {
-        let (left_out, chosen): (Vec<_>, Vec<_>) =
-            WORKLOADS.iter().partition(|workload| arguments.quick && workload.long);
-        for workload in left_out {
-            notice(&format!(
-                "{} takes too long for --quick and is left out",
-                workload.names[0]
-            ));
-        }
-        chosen
-    } else {
-        WORKLOADS.iter().filter(named).collect()
-    };
-
-    let plan = Plan::new(arguments.quick, arguments.dir.as_deref())?;
-    plan.sweep()?;
-    let mut head = vec![
-        machine::facts(plan.dir()),
-        format!(
-            "{} rounds, limit and tailwater in turn; ratio of medians, 1 is the limit, more is better",
-            plan.rounds
-        ),
-        "durability: append-disk-* Disk, all others Memory".to_owned(),
-    ];
-    head.extend(
-        chosen
-            .iter()
-            .map(|workload| format!("limit of {}: {}", workload.names[0], workload.limit)),
-    );
-    head.extend(guests.head());
-    let printer = Printer::new(arguments.json, "log", &head);
-    for workload in chosen {
-        plan.settle()?;
-        for mut comparison in (workload.run)(&plan)? {
-            printer.print(&comparison);
-            comparison.series = guests.measure(&plan, comparison.workload)?;
-            printer.print(&comparison);
-        }
-    }
-    Ok(())
+    let remark = "durability: append-disk-* Disk, all others Memory";
+    suite::run("log", &WORKLOADS, &[remark], arguments, guests)
 }

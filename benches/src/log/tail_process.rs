@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use tailwater_oplog::{Durability, Interrupt, Oplog, OplogView, ReadConcern, WaitOutcome};
 
-use super::child::Child;
 use super::frames::{KIND, payload};
 use super::tail_blocking::{entries, pace};
+use crate::child::Child;
 use crate::cli::Arguments;
 use crate::harness::{Latencies, Plan, Result, quantiles};
 use crate::report::{Comparison, Unit};

@@ -179,7 +179,7 @@ impl Merge {
             let Some((made, diff)) = self.matched(document, &found, place, context)? else {
                 return Ok(());
             };
-            return workspace.put(&info, found, made, diff.as_ref());
+            return workspace.put(&info, found, &made, diff.as_ref());
         }
         match self.not_matched {
             NotMatched::Discard => Ok(()),
@@ -190,7 +190,7 @@ impl Merge {
             NotMatched::Insert => {
                 let info = workspace.define(namespace);
                 let size = writing.store.core().size(info.number);
-                workspace.make_room(&info, size, document.as_bytes().len())?;
+                workspace.make_room(&info, size, document)?;
                 workspace.insert(&info, document).map(drop)
             }
         }

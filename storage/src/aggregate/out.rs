@@ -2,7 +2,8 @@
 //!
 //! It is written to a collection of another name, which has the target's options and indexes, and then takes the target's name
 //! while the target is dropped. Until then readers see the old collection, and after an error it is as it was. In the log these
-//! are ordinary entries: a creation, inserts, a rename that drops its target.
+//! are ordinary entries: a creation, inserts, a rename that drops its target. What a crash leaves of that other collection is
+//! dropped when the store is opened.
 
 use bson::{RawBsonRef, RawDocument};
 
@@ -12,6 +13,15 @@ use super::stage::{Place, Stream};
 use super::target::{Target, Writing, batch};
 use crate::collection::Collection;
 use crate::error::{Error, Result};
+
+/// What the names of the collections begin with that results are written to; MongoDB's begin so as well.
+const TEMPORARY_PREFIX: &str = "tmp.agg_out.";
+
+/// Whether a collection of that name is what an `$out` has written and not given its place: the prefix and a UUID.
+pub(crate) fn is_temporary(collection: &str) -> bool {
+    let id = collection.strip_prefix(TEMPORARY_PREFIX);
+    id.is_some_and(|id| uuid::Uuid::try_parse(id).is_ok())
+}
 
 /// What is replaced.
 #[derive(Debug)]
@@ -30,7 +40,7 @@ impl Out {
         }
         let store = writing.store;
         let options = existing.as_ref().map(|info| info.options.clone()).unwrap_or_default();
-        let made = format!("tmp.agg_out.{}", uuid::Uuid::new_v4());
+        let made = format!("{TEMPORARY_PREFIX}{}", uuid::Uuid::new_v4());
         store.create_collection_with(&target.database, &made, &options)?;
         let collection = store
             .collection(&target.database, &made)?

@@ -29,7 +29,7 @@ pub(super) fn open(input: Stream, pattern: SortPattern, wanted: Option<u64>, pla
         for document in input {
             let found = Found {
                 key: Vec::new(),
-                stored: Stored::Staged(Arc::new(document?)),
+                stored: Stored::Made(Arc::new(document?)),
             };
             sorter.push(found).map_err(|error| match error {
                 Error::SortMemoryExceeded { .. } => place.memory(bytes_max),

@@ -11,6 +11,8 @@ use super::{CATALOGUE_PREFIX, COLLECTION_PREFIX_BYTES, EngineError, KEY_BYTES_MA
 #[derive(Debug, Default)]
 pub(crate) struct EngineBatch {
     changes: Vec<Change>,
+    /// The key that is being put together: the engine keeps short ones without an allocation.
+    key: Vec<u8>,
     bytes: usize,
     key_bytes_longest: usize,
 }
@@ -18,7 +20,7 @@ pub(crate) struct EngineBatch {
 #[derive(Debug)]
 struct Change {
     space: Space,
-    key: Vec<u8>,
+    key: fjall::Slice,
     /// `None` deletes.
     value: Option<fjall::Slice>,
 }
@@ -73,9 +75,12 @@ impl EngineBatch {
     fn push(&mut self, space: Space, prefix: &[u8], key: &[u8], value: Option<&[u8]>) {
         self.key_bytes_longest = self.key_bytes_longest.max(key.len());
         self.bytes += prefix.len() + key.len() + value.map_or(0, <[u8]>::len);
+        self.key.clear();
+        self.key.extend_from_slice(prefix);
+        self.key.extend_from_slice(key);
         self.changes.push(Change {
             space,
-            key: [prefix, key].concat(),
+            key: fjall::Slice::from(self.key.as_slice()),
             value: value.map(fjall::Slice::from),
         });
     }

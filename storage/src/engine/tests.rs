@@ -235,6 +235,25 @@ fn dropped_collection_goes_in_chunks() {
 }
 
 #[test]
+fn unloading_moves_the_write_buffers_to_tables() {
+    let (dir, engine) = temporary();
+    put(&engine, 1, &[(1, b"small", b"")]);
+    engine.unload().unwrap();
+    assert_eq!(engine.spaces.documents.table_count(), 0);
+    put(&engine, 2, &[(1, b"large", &vec![7; super::UNLOAD_BYTES_MIN as usize])]);
+    let before = engine.snapshot();
+    engine.unload().unwrap();
+    assert_eq!(engine.spaces.documents.table_count(), 1);
+    for snapshot in [before, engine.snapshot()] {
+        assert_eq!(snapshot.scan(1, Bound::Unbounded, Bound::Unbounded).count(), 2);
+    }
+    drop(engine);
+    let engine = open(dir.path());
+    assert_eq!(engine.applied(), 2);
+    assert_eq!(all_keys(&engine, 1), [&b"large"[..], b"small"]);
+}
+
+#[test]
 fn open_snapshot_outlives_the_engine_and_keeps_its_lock() {
     let (dir, engine) = temporary();
     put(&engine, 1, &[(1, b"a", b"")]);

@@ -166,7 +166,9 @@ impl Error {
             Error::Filter(error) | Error::Projection(error) => return ErrorCode::from_name(&error.code_name()),
             Error::Evaluate(error) | Error::Project(error) => return of_evaluation(error),
             Error::Update(error) => return ErrorCode::from_number(error.code()),
-            Error::InvalidReplacement { .. } | Error::InvalidField { .. } => ErrorCode::BadValue,
+            Error::InvalidReplacement { .. } | Error::InvalidField { .. } | Error::CappedTooSmall { .. } => {
+                ErrorCode::BadValue
+            }
             Error::BadHint { .. } | Error::InvalidSort { .. } | Error::SortParallelArrays { .. } => ErrorCode::BadValue,
             Error::SortMemoryExceeded { .. } => ErrorCode::QueryExceededMemoryLimitNoDiskUseAllowed,
             Error::DistinctTooLarge { .. } => ErrorCode::Location17217,

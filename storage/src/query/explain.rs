@@ -28,7 +28,7 @@ pub struct ExplainOptions {
     pub hint: Option<Hint>,
     /// Documents to pass over.
     pub skip: u64,
-    /// Most documents to return; no limit when `None`.
+    /// Most documents to return; no limit when it is missing or 0.
     pub limit: Option<u64>,
 }
 
@@ -40,7 +40,7 @@ impl ExplainOptions {
             sort: sort.flatten(),
             hint: self.hint.clone(),
             skip: self.skip,
-            limit: self.limit,
+            limit: self.limit.filter(|limit| *limit > 0),
         })
     }
 }

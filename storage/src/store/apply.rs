@@ -9,8 +9,8 @@ use std::sync::{Arc, PoisonError};
 use bson::raw::RawBsonRef;
 use bson::{RawDocument, RawDocumentBuf};
 use tailwater_matcher::encode_key;
+use tailwater_oplog::OpId;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
-use tailwater_oplog::{OpId, SharedEntry};
 
 use super::shared::{Ahead, Core};
 use crate::catalog::{Catalog, CatalogChange, CollectionInfo, CollectionNumber, IndexState, Namespace, Size};
@@ -18,7 +18,16 @@ use crate::error::{Error, Result};
 use crate::index::{IndexDefinition, keys, natural};
 use crate::options::CollectionOptions;
 use crate::overlay::{Generation, KeyRange, Version};
+use crate::payload::Payload;
 use crate::state::{Layers, Stored};
+
+/// An entry of the log, as it is applied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Logged<'a> {
+    pub(crate) op_id: OpId,
+    pub(crate) kind: u8,
+    pub(crate) payload: &'a Payload,
+}
 
 impl Core {
     /// Applies one entry to the newest generation. `before` is the document that it takes the place of, if the caller knows;
@@ -27,13 +36,13 @@ impl Core {
         &self,
         ahead: &mut Ahead,
         layers: &Layers,
-        entry: &SharedEntry,
+        entry: &Logged<'_>,
         before: Option<Option<&Stored>>,
     ) -> Result<()> {
-        let op_id = entry.op_id();
+        let op_id = entry.op_id;
         let generation = &layers.generations[0];
-        if let Some(kind) = EntryKind::from_number(entry.kind()) {
-            let store = StoreEntry::decode(entry.payload())?;
+        if let Some(kind) = EntryKind::from_number(entry.kind) {
+            let store = StoreEntry::decode(entry.payload.bytes())?;
             match kind {
                 EntryKind::Insert | EntryKind::Update | EntryKind::Replace | EntryKind::Delete => {
                     self.apply_document(ahead, layers, entry, kind, &store, before)?;
@@ -51,18 +60,18 @@ impl Core {
         &self,
         ahead: &mut Ahead,
         layers: &Layers,
-        entry: &SharedEntry,
+        entry: &Logged<'_>,
         kind: EntryKind,
         store: &StoreEntry<'_>,
         before: Option<Option<&Stored>>,
     ) -> Result<()> {
-        let op_id = entry.op_id();
+        let op_id = entry.op_id;
         let unfit = |what| Error::Inconsistent { op_id, what };
         let info = ahead.catalog.by_id(&store.collection_id);
         let info = Arc::clone(info.ok_or(unfit("there is no such collection"))?);
         let (document, version) = match kind {
             EntryKind::Delete => (None, Version::Deleted),
-            _ => (store.document, Version::Put(entry.clone())),
+            _ => (store.document, Version::Put(entry.payload.clone())),
         };
         let identified = document.or(store.key).ok_or(unfit("it has neither document nor key"))?;
         let id = identified.get("_id").ok().flatten().ok_or(unfit("it has no _id"))?;

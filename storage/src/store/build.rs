@@ -17,10 +17,10 @@
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError};
 
+use tailwater_oplog::OpId;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
-use tailwater_oplog::{OpId, SharedEntry};
 
-use super::apply::{definitions, indexes_detail, mark_multikey, put_index_entry};
+use super::apply::{Logged, definitions, indexes_detail, mark_multikey, put_index_entry};
 use super::commit::{Commit, Draft, entry_for};
 use super::shared::{Core, View};
 use crate::applier;
@@ -100,11 +100,11 @@ impl Core {
 
     /// Indexes what an entry of the log says to be complete, before it is replayed; so that replaying it has nothing left to
     /// do, however many documents there are.
-    pub(crate) fn complete_before(&self, entry: &SharedEntry) -> Result<()> {
-        if EntryKind::from_number(entry.kind()) != Some(EntryKind::CreateIndexes) {
+    pub(crate) fn complete_before(&self, entry: &Logged<'_>) -> Result<()> {
+        if EntryKind::from_number(entry.kind) != Some(EntryKind::CreateIndexes) {
             return Ok(());
         }
-        let store = StoreEntry::decode(entry.payload())?;
+        let store = StoreEntry::decode(entry.payload.bytes())?;
         let named = store.detail.map(definitions).transpose()?.unwrap_or_default();
         let catalog = self.catalog();
         let Some(info) = catalog.by_id(&store.collection_id) else {

@@ -3,11 +3,13 @@
 use std::sync::{Arc, MutexGuard};
 
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
-use tailwater_oplog::{AppendOutcome, Durability, ReadConcern, Record};
+use tailwater_oplog::{AppendOutcome, Durability, OpId, Record};
 
-use super::shared::{Ahead, Core, closed};
+use super::apply::Logged;
+use super::shared::{Ahead, Core};
 use crate::catalog::{Catalog, CollectionInfo};
 use crate::error::Result;
+use crate::payload::Payload;
 use crate::state::Stored;
 
 /// The right to change the store, held by one writer at a time.
@@ -26,18 +28,16 @@ impl Commit<'_> {
 #[derive(Debug)]
 pub(crate) struct Draft {
     kind: EntryKind,
-    payload: Vec<u8>,
+    payload: Payload,
     /// The document as it was, where there was one.
     before: Option<Stored>,
 }
 
 impl Draft {
     pub(crate) fn new(kind: EntryKind, entry: &StoreEntry<'_>) -> Draft {
-        let mut payload = Vec::new();
-        entry.encode(&mut payload);
         Draft {
             kind,
-            payload,
+            payload: Payload::encode(entry),
             before: None,
         }
     }
@@ -51,7 +51,11 @@ impl Draft {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.payload.len()
+        self.payload.bytes().len()
+    }
+
+    pub(crate) fn payload(&self) -> &Payload {
+        &self.payload
     }
 }
 
@@ -69,7 +73,7 @@ impl Core {
     /// Appends entries as one batch, applies them, and shows them to readers as one.
     pub(crate) fn commit(&self, commit: &mut Commit<'_>, drafts: &[Draft]) -> Result<AppendOutcome> {
         let layers = self.layers()?;
-        let payloads: Vec<[&[u8]; 1]> = drafts.iter().map(|draft| [draft.payload.as_slice()]).collect();
+        let payloads: Vec<[&[u8]; 1]> = drafts.iter().map(|draft| [draft.payload.bytes()]).collect();
         let records: Vec<Record<'_>> = drafts
             .iter()
             .zip(&payloads)
@@ -79,14 +83,15 @@ impl Core {
             })
             .collect();
         let outcome = self.log.append_batch(&records, Durability::Memory)?;
-        let mut cursor = self.log.view().cursor(outcome.first, ReadConcern::Local)?;
         let generation = &layers.generations[0];
         let before = generation.bytes();
-        for draft in drafts {
-            let Some(entry) = cursor.try_next()? else {
-                return Err(closed());
+        for (op_id, draft) in (outcome.first.get()..).map(OpId::new).zip(drafts) {
+            let entry = Logged {
+                op_id,
+                kind: draft.kind.number(),
+                payload: &draft.payload,
             };
-            self.apply(&mut commit.ahead, &layers, &entry.share(), Some(draft.before.as_ref()))?;
+            self.apply(&mut commit.ahead, &layers, &entry, Some(draft.before.as_ref()))?;
         }
         self.publish(&commit.ahead, outcome.last);
         self.wake_if_due(generation, before);

@@ -9,6 +9,7 @@ use tailwater_oplog::OpId;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
 use super::{Commit, Core, Draft, Store, entry_for};
+use crate::aggregate::is_temporary;
 use crate::catalog::{CollectionInfo, Namespace};
 use crate::error::{Error, Result, text};
 use crate::names;
@@ -171,6 +172,19 @@ impl Store {
         })?;
         self.ensure_expiry()?;
         Ok(op_id)
+    }
+
+    /// Drops what a crash has left of results that were on their way to the place of a collection.
+    pub(super) fn drop_temporary(&self) -> Result<()> {
+        let catalog = self.core().catalog();
+        for info in catalog.collections() {
+            let Namespace { database, collection } = &info.namespace;
+            if is_temporary(collection) {
+                tracing::info!(namespace = %info.namespace, "dropping what an $out that was cut short has written");
+                self.drop_collection(database, collection)?;
+            }
+        }
+        Ok(())
     }
 
     /// Names of the databases that have collections, sorted.

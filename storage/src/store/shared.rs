@@ -21,6 +21,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tailwater_oplog::{Durability, OpId, Oplog, ReadConcern};
 
+use super::apply::Logged;
 use crate::applier;
 use crate::catalog::{Catalog, CollectionNumber, Size};
 use crate::checkpoint::Checkpoints;
@@ -28,6 +29,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::expire::Pause;
 use crate::overlay::Generation;
+use crate::payload::Payload;
 use crate::state::Layers;
 use crate::store::{Commit, StoreOptions};
 use crate::transaction::Transactions;
@@ -296,13 +298,18 @@ impl Core {
         let mut cursor = self.log.view().cursor(applied.next(), ReadConcern::Local)?;
         let mut count = 0u64;
         while let Some(entry) = cursor.try_next()? {
-            let entry = entry.share();
+            let payload = Payload::copy(entry.payload());
+            let entry = Logged {
+                op_id: entry.op_id(),
+                kind: entry.kind(),
+                payload: &payload,
+            };
             self.complete_before(&entry)?;
             let layers = self.layers()?;
             let due = {
                 let mut ahead = self.lock();
                 self.apply(&mut ahead, &layers, &entry, None)?;
-                self.publish(&ahead, entry.op_id());
+                self.publish(&ahead, entry.op_id);
                 layers.generations[0].bytes() >= self.freeze_bytes()
             };
             count += 1;

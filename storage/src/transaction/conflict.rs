@@ -111,7 +111,7 @@ fn check_unique(
     })?;
     for found in now.layers.scan(index, KeyRange::prefix(values), now.at) {
         let (other, _) = found?;
-        let moved_away = matches!(reading.staged.versions.get(&(index, other.clone())), Some(None));
+        let moved_away = matches!(reading.staged.get(index, &other), Some(None));
         if other != key && !moved_away {
             return Err(conflict(&info.namespace, "a unique key has been taken by another"));
         }
@@ -123,7 +123,7 @@ fn is_same(before: Option<&Stored>, current: Option<&Stored>) -> Result<bool> {
     Ok(match (before, current) {
         (None, None) => true,
         (Some(Stored::Overlay(Version::Put(before))), Some(Stored::Overlay(Version::Put(current))))
-            if before.op_id() == current.op_id() =>
+            if before.is_same(current) =>
         {
             true
         }

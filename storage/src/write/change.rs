@@ -45,7 +45,7 @@ impl Change {
                 if let Some(diff) = &applied.diff {
                     debug_assert_eq!(diff.apply(before).ok().as_ref(), Some(&applied.document));
                 }
-                workspace.put(info, found, applied.document, applied.diff.as_ref())?;
+                workspace.put(info, found, &applied.document, applied.diff.as_ref())?;
             }
             Change::Delete => workspace.delete(info, found)?,
         }

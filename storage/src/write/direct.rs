@@ -1,4 +1,5 @@
-//! Writes of their own: what they concern is found without a lock, and staged, committed and applied under the commit lock.
+//! Writes of their own: what they concern is found or prepared without a lock, and staged, committed and applied under the
+//! commit lock.
 //!
 //! # What holds under concurrency
 //!
@@ -9,6 +10,7 @@
 //!
 //! Nothing here waits for durability: who calls does, once, also after an error.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bson::{Bson, RawDocument};
@@ -21,7 +23,7 @@ use crate::collection::{WriteError, WriteOutcome};
 use crate::error::Result;
 use crate::reading::Reading;
 use crate::store::{Commit, Core};
-use crate::workspace::{Found, Workspace};
+use crate::workspace::{Found, NewDocument, Workspace};
 
 /// Documents that are appended as one batch: so many at most …
 const BATCH_DOCUMENTS_MAX: usize = 1000;
@@ -45,6 +47,9 @@ pub(crate) struct Inserted {
     /// The last entry.
     pub(crate) op_id: Option<OpId>,
 }
+
+/// A document that is to be inserted, with its index, or what is wrong with it.
+type Checked<'d> = (usize, Result<NewDocument<'d>>);
 
 /// The commit lock, and what is staged under it.
 struct Turn<'a> {
@@ -81,12 +86,16 @@ impl<'a> Writer<'a> {
         ordered: bool,
         inserted: &mut Inserted,
     ) -> Result<()> {
-        let mut documents = documents.into_iter().peekable();
-        while let Some(first) = documents.peek().map(|(index, _)| *index) {
-            if ordered && !inserted.errors.is_empty() {
-                break;
+        let mut documents = documents.into_iter();
+        let mut ahead = VecDeque::new();
+        while !ordered || inserted.errors.is_empty() {
+            if ahead.is_empty() {
+                self.prepare(&mut documents, ordered, &mut ahead);
             }
-            match self.insert_batch(&mut documents, ordered, inserted) {
+            let Some(first) = ahead.front().map(|(index, _)| *index) else {
+                break;
+            };
+            match self.insert_batch(&mut ahead, ordered, inserted) {
                 Ok(()) => {}
                 Err(error) if inserted.op_id.is_none() => return Err(error),
                 // The batch failed as a whole, after others that are in.
@@ -99,25 +108,43 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Appends as many documents as a batch holds.
-    fn insert_batch<'d>(
+    /// Does for as many documents as a batch holds what can be done before the lock is taken.
+    fn prepare<'d>(
         &self,
         documents: &mut impl Iterator<Item = (usize, &'d RawDocument)>,
         ordered: bool,
-        inserted: &mut Inserted,
-    ) -> Result<()> {
+        ahead: &mut VecDeque<Checked<'d>>,
+    ) {
+        let catalog = self.core.catalog();
+        let info = catalog.get(self.namespace);
+        let mut bytes = 0;
+        while ahead.len() < BATCH_DOCUMENTS_MAX
+            && bytes < BATCH_BYTES_MAX
+            && let Some((index, document)) = documents.next()
+        {
+            bytes += document.as_bytes().len();
+            let checked = NewDocument::check(document).map(|new| match info {
+                Some(info) => new.prepared_for(info),
+                None => new,
+            });
+            let is_end = ordered && checked.is_err();
+            ahead.push_back((index, checked));
+            if is_end {
+                break;
+            }
+        }
+    }
+
+    /// Appends what was prepared as one batch, or a part of it.
+    fn insert_batch(&self, ahead: &mut VecDeque<Checked<'_>>, ordered: bool, inserted: &mut Inserted) -> Result<()> {
         let mut turn = self.turn()?;
         let info = turn.workspace.define(self.namespace);
         // What a capped collection makes room for is counted before it is there, so one at a time.
-        let documents_max = if info.natural.is_some() { 1 } else { BATCH_DOCUMENTS_MAX };
-        let mut ids = Vec::new();
-        let mut tried = 0;
-        while tried < documents_max
-            && turn.workspace.bytes() < BATCH_BYTES_MAX
-            && let Some((index, document)) = documents.next()
-        {
-            tried += 1;
-            match self.stage_insert(&mut turn.workspace, &info, document) {
+        let documents_max = if info.natural.is_some() { 1 } else { ahead.len() };
+        let mut ids = Vec::with_capacity(documents_max);
+        for (index, document) in ahead.drain(..documents_max) {
+            let staged = document.and_then(|document| self.stage_insert(&mut turn.workspace, &info, document));
+            match staged {
                 Ok(id) => ids.push((index, id)),
                 Err(error) => {
                     inserted.errors.push(WriteError { index, error });
@@ -139,10 +166,10 @@ impl<'a> Writer<'a> {
         &self,
         workspace: &mut Workspace,
         info: &Arc<CollectionInfo>,
-        document: &RawDocument,
+        document: NewDocument<'_>,
     ) -> Result<Bson> {
-        workspace.make_room(info, self.core.size(info.number), document.as_bytes().len())?;
-        workspace.insert(info, document)
+        workspace.make_room(info, self.core.size(info.number), document.document())?;
+        workspace.insert_checked(info, document)
     }
 
     /// Carries out a modification; `outcome` says how far it came, also on an error.
@@ -266,7 +293,7 @@ impl<'a> Writer<'a> {
         };
         let workspace = &mut turn.workspace;
         let info = workspace.define(self.namespace);
-        workspace.make_room(&info, self.core.size(info.number), document.as_bytes().len())?;
+        workspace.make_room(&info, self.core.size(info.number), &document)?;
         let mut modified = modification.stage_upsert(workspace, &info, &document)?;
         modified.op_id = Some(self.commit(&mut turn)?);
         Ok(Some(modified))

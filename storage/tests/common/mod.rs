@@ -38,7 +38,14 @@ pub(crate) fn content(store: &Store) -> Content {
     content
 }
 
-/// Copies a store's directory as a crash would leave it. The state goes first: in the copy it cannot cover more than the
+/// Copies the directory of an open store as a crash would leave it when everything has been moved from the log's buffer into
+/// its segments: a copy of the buffer is not taken for the log's own.
+pub(crate) fn copy_open_store(store: &Store, from: &Path, to: &Path) {
+    store.sync().unwrap();
+    copy_store(from, to);
+}
+
+/// Copies a store's directory. The state goes first: in the copy it cannot cover more than the
 /// log has, as on a disk that the engine is written to after the log.
 pub(crate) fn copy_store(from: &Path, to: &Path) {
     copy_dir(&from.join("state"), &to.join("state"));
