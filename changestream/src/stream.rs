@@ -94,7 +94,8 @@ impl ChangeStream {
     ///
     /// # Errors
     ///
-    /// [`Error::NoPreImage`], [`Error::NoPostImage`], [`Error::Evaluate`], [`Error::TokenModified`], and the log's errors. The stream stays where it is.
+    /// [`NoPreImage`](crate::Error::NoPreImage), [`NoPostImage`](crate::Error::NoPostImage),
+    /// [`Evaluate`](crate::Error::Evaluate), [`TokenModified`](crate::Error::TokenModified), and the log's errors. The stream stays where it is.
     pub fn next_if_any(&mut self) -> Result<Option<ChangeEvent>> {
         Ok(self.advance(u32::MAX)?.flatten())
     }
