@@ -311,14 +311,14 @@ impl Watch {
         Ok(subscription)
     }
 
-    fn compile(&self) -> Result<Plan> {
+    pub(crate) fn compile(&self) -> Result<Plan> {
         let mut images = self.images;
         let filter = self
             .filter
             .as_deref()
             .map(parse_filter)
             .transpose()?
-            .map(|filter| filter.prefixed("fullDocument"));
+            .map(|filter| Box::new(filter.prefixed("fullDocument")));
         if filter.is_some() && images.full_document == FullDocument::Default {
             images.full_document = FullDocument::UpdateLookup;
         }

@@ -1,10 +1,11 @@
 //! What a stream selects and shows, compiled: one [`Plan`] serves every watcher that asks for the same.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bson::raw::RawBsonRef;
 use bson::{RawDocument, RawDocumentBuf};
-use tailwater_matcher::{Expression, Fields};
+use tailwater_matcher::{Expression, Fields, Path};
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 use tailwater_oplog::{Entry, LogId, OpId, SharedEntry};
 
@@ -20,7 +21,7 @@ use crate::scope::Scope;
 pub(crate) struct Plan {
     pub(crate) scope: Arc<Scope>,
     /// The text filter, over the event's `fullDocument`; an event without one does not satisfy it.
-    pub(crate) filter: Option<Expression>,
+    pub(crate) filter: Option<Box<Expression>>,
     /// Over the event.
     pub(crate) pipeline: Pipeline,
     pub(crate) images: Images,
@@ -36,6 +37,14 @@ pub(crate) enum Verdict {
 }
 
 impl Plan {
+    /// See [`Expression::share_paths`].
+    pub(crate) fn share_paths(&mut self, known: &mut HashSet<Path>) {
+        self.pipeline.condition.share_paths(known);
+        if let Some(filter) = &mut self.filter {
+            filter.share_paths(known);
+        }
+    }
+
     /// What the entry is for this stream, and whether it ends it.
     pub(crate) fn judge(&self, entry: &Entry<'_>) -> Result<(Verdict, bool)> {
         let Some(kind) = EntryKind::from_number(entry.kind()) else {
