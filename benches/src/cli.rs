@@ -46,6 +46,8 @@ pub enum Suite {
     Match,
     /// Documents: inserting, finding, recovering, opening.
     Store,
+    /// Change streams: many watches on one log.
+    Streams,
     /// For this program's own use: a process that appends until it is killed.
     #[value(hide = true)]
     Fill,

@@ -2,7 +2,7 @@
 //! taken in the same run on the same machine.
 //!
 //! ```text
-//! cargo run --release -p tailwater-benches -- log|match|store [--json] [--quick] [--dir DIR] [WORKLOAD…]
+//! cargo run --release -p tailwater-benches -- log|match|store|streams [--json] [--quick] [--dir DIR] [WORKLOAD…]
 //! ```
 //!
 //! `docs/performance.md` says what the workloads and their limits are. Numbers from two machines, or from two runs with
@@ -20,6 +20,7 @@ mod machine;
 mod matching;
 pub mod report;
 mod store;
+mod streams;
 mod suite;
 
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ pub fn main(guests: &dyn Guests) -> ExitCode {
         Suite::Log => log::run(&arguments, guests),
         Suite::Match => matching::run(&arguments),
         Suite::Store => store::run(&arguments),
+        Suite::Streams => streams::run(&arguments),
         Suite::Fill => log::fill(&arguments, guests),
         Suite::Follow => log::follow(&arguments),
         Suite::Listen => log::listen(&arguments),

@@ -51,6 +51,8 @@ mod index;
 mod intervals;
 mod laps;
 mod matching;
+#[cfg(test)]
+mod memory;
 mod namespaces;
 mod plans;
 mod sketch;

@@ -6,6 +6,8 @@ use tailwater_matcher::{EvaluateError, FilterError, ParseError};
 use tailwater_oplog as oplog;
 use tailwater_oplog::{OpId, Timestamp};
 
+use crate::document_store::StoreError;
+
 /// The result of a change-stream operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -20,6 +22,10 @@ pub enum Error {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// The token stands inside a snapshot, of which an ordinary watch knows nothing. Resume it with
+    /// [`Watch::with_snapshot`](crate::Watch::with_snapshot).
+    #[error("the resume token stands inside a snapshot: resume it with with_snapshot()")]
+    InsideSnapshot,
     /// The token is an `invalidate` event's, after which nothing can be resumed. Start after it instead.
     #[error("the resume token is an invalidate event's, which ends a stream: use start_after with it, or start anew")]
     Invalidated,
@@ -98,6 +104,82 @@ pub enum Error {
         /// The entry.
         op_id: OpId,
     },
+    /// A watch of a log alone, without its store, was asked for what needs documents: a snapshot, a live query or a durable
+    /// consumer. Make the watch from a store's handle, in the process that writes it.
+    #[error("this needs the store's documents, and the watch knows only its log: make it from a store or a collection")]
+    NoStore,
+    /// A name that no durable consumer can have.
+    #[error("a consumer cannot be called {name:?}: {what}")]
+    InvalidConsumerName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The consumer is there, and is another one. Use another name, or drop that consumer.
+    #[error("consumer {name:?} {what}: use another name, or drop it first")]
+    ConsumerMismatch {
+        /// Its name.
+        name: String,
+        /// How it differs.
+        what: String,
+    },
+    /// There is no consumer of that name.
+    #[error("there is no consumer {name:?}")]
+    NoSuchConsumer {
+        /// The name.
+        name: String,
+    },
+    /// The consumer has members now. Drop those first.
+    #[error("consumer {name:?} has members now: drop those first")]
+    ConsumerActive {
+        /// Its name.
+        name: String,
+    },
+    /// What the store has of the consumer is not what this release writes. Drop the consumer, and start it anew.
+    #[error("what the store keeps of consumer {name:?} is malformed: drop it, and start it anew")]
+    MalformedConsumer {
+        /// Its name.
+        name: String,
+    },
+    /// History that the consumer still needed is gone: it was away, or slow, for longer than the log keeps. Its position is
+    /// still there.
+    #[error(
+        "consumer {name:?} needs the log from entry {requested} on, and the oldest is {oldest}: join with lost_history set to skip what is gone, or drop it and begin again with a snapshot"
+    )]
+    ConsumerLostHistory {
+        /// Its name.
+        name: String,
+        /// The first entry that it still needed.
+        requested: OpId,
+        /// The oldest entry that is there.
+        oldest: OpId,
+    },
+    /// The event is not the member's any more: its document's events come again from an earlier one, or the member has left
+    /// or was silent for its lease. It will be, or was, delivered again.
+    #[error("the event of entry {op_id} was taken back, and is delivered again: do not go on with it")]
+    DeliveryRevoked {
+        /// The entry.
+        op_id: OpId,
+    },
+    /// The filter of a live query does not parse.
+    #[error("the query's filter: {0}")]
+    Query(ParseError),
+    /// The result of a live query is larger than is kept up to date, or its limit asks for more. Narrow it, or set a limit.
+    #[error("a live query has at most {max} documents: narrow its filter, or set a limit")]
+    LiveTooLarge {
+        /// Most documents.
+        max: usize,
+    },
+    /// An option of a query that has no meaning while it is live.
+    #[error("a live query takes no {option}")]
+    LiveUnsupported {
+        /// Its name.
+        option: &'static str,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(StoreError),
     /// The log: history lost, another log, diverged, corrupt, closed, …
     #[error(transparent)]
     Log(#[from] oplog::Error),

@@ -190,6 +190,11 @@ impl ChangeEvent {
         ResumeToken::at(self.0.log_id, &self.0.entry.entry(), kind)
     }
 
+    /// UUID of the collection; zero where there is none.
+    pub(crate) fn collection_id(&self) -> [u8; 16] {
+        self.store_entry().collection_id
+    }
+
     /// Database name.
     #[must_use]
     pub fn database(&self) -> &str {

@@ -200,6 +200,36 @@ impl Fields for EventFields<'_> {
     }
 }
 
+/// The fields of a delete as its conditions see them: the document that it deleted is there as `fullDocument` and as
+/// `fullDocumentBeforeChange`, whatever is delivered.
+pub(crate) struct Deleted<'a, 'e>(pub(crate) &'a EventFields<'e>);
+
+impl Deleted<'_, '_> {
+    /// Whether the document is known.
+    pub(crate) fn has_document(&self) -> bool {
+        self.0.store.pre_image.is_some()
+    }
+}
+
+impl Fields for Deleted<'_, '_> {
+    fn field(&self, name: &str) -> Option<RawBsonRef<'_>> {
+        match name {
+            "fullDocument" | "fullDocumentBeforeChange" => self.0.store.pre_image.map(RawBsonRef::Document),
+            _ => self.0.field(name),
+        }
+    }
+
+    fn document(&self) -> Cow<'_, RawDocument> {
+        let mut document = RawDocumentBuf::new();
+        for name in NAMES {
+            if let Some(value) = self.field(name.as_str()) {
+                document.append(name, value);
+            }
+        }
+        Cow::Owned(document)
+    }
+}
+
 /// A modification's `operationDescription`: the options of the collection, or `index`, as they are now.
 fn changed(detail: Option<&RawDocument>) -> RawDocumentBuf {
     let Some(detail) = detail else {

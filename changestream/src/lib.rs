@@ -14,24 +14,38 @@
 //! * **Nothing that did not happen**: with [`ReadConcern::Durable`](tailwater_oplog::ReadConcern), the default, an event's
 //!   write survives power loss.
 
+mod consumer;
 mod dispatch;
+mod document_store;
 mod error;
 mod event;
 mod fields;
+mod live;
 mod options;
 mod paths;
 mod pipeline;
 mod plan;
 mod scope;
+mod snapshot;
 mod stream;
 mod subscription;
 mod token;
 
+pub use consumer::{
+    CONSUMER_NAME_BYTES_MAX, Consumer, ConsumerBuilder, ConsumerGroups, ConsumerOptions, ConsumerStatus, Delivery,
+    LostHistory, consumer_drop, consumers,
+};
 pub use dispatch::{Counts, Dispatcher, DispatcherStats};
+pub use document_store::{
+    DocumentOrder, DocumentStore, INTERNAL_DATABASE, Put, StateCollection, StateQuery, StoreDocuments, StoreError,
+    StoreState, drop_stale_holds,
+};
 pub use error::{Error, Result};
 pub use event::{ChangeEvent, OperationType};
+pub use live::{LIVE_DOCUMENTS_MAX, LiveEvent, LiveQuery, LiveStream};
 pub use options::{FullDocument, FullDocumentBeforeChange, Watch};
 pub use scope::Scope;
+pub use snapshot::{SNAPSHOT_OPERATION, SnapshotDocument, SnapshotEvent, SnapshotStream, SnapshotToken, SnapshotWatch};
 pub use stream::{BlockingIter, ChangeStream, Stopper};
 pub use subscription::{Receiver, RecvError, WatchHandle};
 pub use token::{ResumeToken, TokenKind};

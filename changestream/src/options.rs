@@ -7,6 +7,7 @@ use tailwater_matcher::parse_filter;
 use tailwater_oplog::{OpId, OplogView, ReadConcern, SharedEntry};
 
 use crate::dispatch::{Channel, Dispatcher};
+use crate::document_store::DocumentStore;
 use crate::error::{Error, Result};
 use crate::event::{OperationType, Operations};
 use crate::fields::log_time;
@@ -51,6 +52,8 @@ pub(crate) struct Images {
     pub(crate) full_document: FullDocument,
     pub(crate) before_change: FullDocumentBeforeChange,
     pub(crate) expanded: bool,
+    /// Whether a delete is matched as if it had the document that it deleted.
+    pub(crate) match_deleted: bool,
     /// The types of events that were asked for by name.
     pub(crate) operations: Option<Operations>,
 }
@@ -93,6 +96,8 @@ enum Start {
 #[must_use = "a watch does nothing before it is started"]
 pub struct Watch {
     view: OplogView,
+    /// The store behind the log, where there is one to ask.
+    store: Option<Arc<dyn DocumentStore>>,
     /// Whose tail a subscription shares; one of its own without.
     dispatcher: Option<Dispatcher>,
     scope: Scope,
@@ -112,6 +117,7 @@ impl Watch {
     pub fn new(view: OplogView, scope: Scope) -> Watch {
         Watch {
             view,
+            store: None,
             dispatcher: None,
             scope,
             filter: None,
@@ -122,6 +128,12 @@ impl Watch {
             capacity: 10_000,
             capacity_bytes: 16 << 20,
         }
+    }
+
+    /// The same watch, which can ask the store behind the log for documents.
+    pub fn with_store(mut self, store: Arc<dyn DocumentStore>) -> Watch {
+        self.store = Some(store);
+        self
     }
 
     pub(crate) fn shared(dispatcher: Dispatcher, scope: Scope) -> Watch {
@@ -135,7 +147,8 @@ impl Watch {
     /// Only events whose document satisfies a text filter, such as `age > 18 and tags has "urgent"`.
     ///
     /// The filter speaks of the document after the operation, so updates carry it, as with
-    /// [`FullDocument::UpdateLookup`], and events without a document (delete, drop) do not match. The `invalidate` event
+    /// [`FullDocument::UpdateLookup`], and events without a document (delete, drop) do not match, deletes unless
+    /// [`Watch::match_deletes_by_pre_image`] is set. The `invalidate` event
     /// that ends a stream is always delivered.
     pub fn filter(mut self, filter: impl Into<String>) -> Watch {
         self.filter = Some(filter.into());
@@ -178,6 +191,16 @@ impl Watch {
     /// Whether events carry the document as it was before.
     pub fn full_document_before_change(mut self, mode: FullDocumentBeforeChange) -> Watch {
         self.images.before_change = mode;
+        self
+    }
+
+    /// Whether a delete is matched by what it deleted: the text filter, and `$match` stages at the beginning of the pipeline that
+    /// ask for `fullDocument`, see the document before the change there. Needs pre-images of the collection
+    /// (`changeStreamPreAndPostImages`); a delete without one cannot be judged by a filter, and is delivered.
+    ///
+    /// What is delivered does not change: a delete has no `fullDocument`, and `fullDocumentBeforeChange` only as asked for.
+    pub fn match_deletes_by_pre_image(mut self, by_pre_image: bool) -> Watch {
+        self.images.match_deleted = by_pre_image;
         self
     }
 
@@ -288,14 +311,14 @@ impl Watch {
         Ok(subscription)
     }
 
-    fn compile(&self) -> Result<Plan> {
+    pub(crate) fn compile(&self) -> Result<Plan> {
         let mut images = self.images;
         let filter = self
             .filter
             .as_deref()
             .map(parse_filter)
             .transpose()?
-            .map(|filter| filter.prefixed("fullDocument"));
+            .map(|filter| Box::new(filter.prefixed("fullDocument")));
         if filter.is_some() && images.full_document == FullDocument::Default {
             images.full_document = FullDocument::UpdateLookup;
         }
@@ -325,6 +348,46 @@ impl Watch {
         }
         let entry = self.view.get(token.op_id(), ReadConcern::Local)?;
         Ok(plan.ended_by(&entry)?.then_some(entry))
+    }
+
+    /// Starts the stream behind `op_id`, which is there or has just been trimmed.
+    pub(crate) fn start_behind(self, op_id: OpId) -> Result<ChangeStream> {
+        let token = self.token_at(op_id)?;
+        self.resume_after(token).start()
+    }
+
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Everything that decides which events there are and what they show, for comparison.
+    pub(crate) fn selection(&self) -> String {
+        format!(
+            "{:?} {:?} {:?} {:?}",
+            self.scope, self.filter, self.pipeline, self.images
+        )
+    }
+
+    /// The same watch, from now on.
+    pub(crate) fn without_start(mut self) -> Watch {
+        self.starts.clear();
+        self
+    }
+
+    pub(crate) fn has_start(&self) -> bool {
+        !self.starts.is_empty()
+    }
+
+    pub(crate) fn store(&self) -> Option<&Arc<dyn DocumentStore>> {
+        self.store.as_ref()
+    }
+
+    pub(crate) fn view(&self) -> &OplogView {
+        &self.view
+    }
+
+    pub(crate) fn concern(&self) -> ReadConcern {
+        self.concern
     }
 
     fn position(&self, start: Start) -> Result<(tailwater_oplog::Cursor, ResumeToken)> {

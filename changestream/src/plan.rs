@@ -1,16 +1,17 @@
 //! What a stream selects and shows, compiled: one [`Plan`] serves every watcher that asks for the same.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bson::raw::RawBsonRef;
 use bson::{RawDocument, RawDocumentBuf};
-use tailwater_matcher::{Expression, Fields};
+use tailwater_matcher::{Expression, Fields, Path};
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 use tailwater_oplog::{Entry, LogId, OpId, SharedEntry};
 
 use crate::error::{Error, Result};
 use crate::event::OperationType;
-use crate::fields::EventFields;
+use crate::fields::{Deleted, EventFields};
 use crate::options::{FullDocument, FullDocumentBeforeChange, Images};
 use crate::pipeline::Pipeline;
 use crate::scope::Scope;
@@ -20,7 +21,7 @@ use crate::scope::Scope;
 pub(crate) struct Plan {
     pub(crate) scope: Arc<Scope>,
     /// The text filter, over the event's `fullDocument`; an event without one does not satisfy it.
-    pub(crate) filter: Option<Expression>,
+    pub(crate) filter: Option<Box<Expression>>,
     /// Over the event.
     pub(crate) pipeline: Pipeline,
     pub(crate) images: Images,
@@ -36,6 +37,14 @@ pub(crate) enum Verdict {
 }
 
 impl Plan {
+    /// See [`Expression::share_paths`].
+    pub(crate) fn share_paths(&mut self, known: &mut HashSet<Path>) {
+        self.pipeline.condition.share_paths(known);
+        if let Some(filter) = &mut self.filter {
+            filter.share_paths(known);
+        }
+    }
+
     /// What the entry is for this stream, and whether it ends it.
     pub(crate) fn judge(&self, entry: &Entry<'_>) -> Result<(Verdict, bool)> {
         let Some(kind) = EntryKind::from_number(entry.kind()) else {
@@ -67,10 +76,29 @@ impl Plan {
         if lacks_pre_image(self.images, operation, store) {
             return Err(Error::NoPreImage { op_id });
         }
+        if self.images.match_deleted && operation == OperationType::Delete {
+            return self.judge_deleted(op_id, fields);
+        }
         if !self.satisfies_filter(fields)? {
             return Ok(Verdict::Passed);
         }
         self.deliver(op_id, operation, fields)
+    }
+
+    /// A delete, matched by what it deleted.
+    fn judge_deleted(&self, op_id: OpId, fields: &EventFields<'_>) -> Result<Verdict> {
+        let deleted = Deleted(fields);
+        let matches = if deleted.has_document() {
+            let by_filter = self.filter.as_ref().map(|filter| filter.matches(&deleted));
+            by_filter.transpose()?.unwrap_or(true) && self.pipeline.condition.matches(&deleted)?
+        } else {
+            // A filter cannot judge what is not known. Nothing may be lost for that.
+            self.filter.is_some() || self.pipeline.condition.matches(fields)?
+        };
+        match matches {
+            true => self.shape(op_id, OperationType::Delete, fields),
+            false => Ok(Verdict::Passed),
+        }
     }
 
     /// Puts an event through the pipeline.
@@ -78,6 +106,11 @@ impl Plan {
         if !self.pipeline.condition.matches(fields)? {
             return Ok(Verdict::Passed);
         }
+        self.shape(op_id, operation, fields)
+    }
+
+    /// Gives an event that satisfies the conditions the shape that the pipeline has for it.
+    fn shape(&self, op_id: OpId, operation: OperationType, fields: &EventFields<'_>) -> Result<Verdict> {
         if self.pipeline.keeps_events() {
             return Ok(Verdict::Event(operation, None));
         }

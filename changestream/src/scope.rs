@@ -4,10 +4,12 @@ use std::fmt;
 
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
+use crate::document_store::INTERNAL_DATABASE;
+
 /// What a stream watches.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Scope {
-    /// Every collection of every database.
+    /// Every collection of every database, but [`INTERNAL_DATABASE`].
     Everything,
     /// Every collection of one database.
     Database(String),
@@ -23,11 +25,16 @@ pub enum Scope {
 impl Scope {
     /// Whether an entry with that namespace belongs to the scope.
     pub(crate) fn includes(&self, entry: &StoreEntry<'_>) -> bool {
+        self.includes_name(entry.database, entry.collection)
+    }
+
+    /// Whether a collection of that name belongs to the scope.
+    pub(crate) fn includes_name(&self, of_database: &str, name: &str) -> bool {
         match self {
-            Scope::Everything => true,
-            Scope::Database(database) => entry.database == database,
+            Scope::Everything => of_database != INTERNAL_DATABASE,
+            Scope::Database(database) => of_database == database,
             // The end of the database is the end of each of its collections, and has no collection's name.
-            Scope::Collection { database, collection } => entry.database == database && entry.collection == collection,
+            Scope::Collection { database, collection } => of_database == database && name == collection,
         }
     }
 

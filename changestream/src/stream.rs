@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::Stream;
 use futures::stream::FusedStream;
-use tailwater_oplog::{Cursor, Interrupt, OplogView, SharedEntry, Timestamp, WaitOutcome};
+use tailwater_oplog::{Cursor, Interrupt, OpId, OplogView, SharedEntry, Timestamp, WaitOutcome};
 
 use crate::error::Result;
 use crate::event::{ChangeEvent, OperationType};
@@ -97,6 +97,41 @@ impl ChangeStream {
     /// [`Error::NoPreImage`], [`Error::NoPostImage`], [`Error::Evaluate`], [`Error::TokenModified`], and the log's errors. The stream stays where it is.
     pub fn next_if_any(&mut self) -> Result<Option<ChangeEvent>> {
         Ok(self.advance(u32::MAX)?.flatten())
+    }
+
+    /// The next event of an entry up to `last`. Without one, [`ChangeStream::position`] says whether all of them have been
+    /// looked at, or not all can be read yet.
+    pub(crate) fn next_through(&mut self, last: OpId) -> Result<Option<ChangeEvent>> {
+        while self.cursor.position() <= last || matches!(self.state, State::Ending(_)) {
+            match self.advance(1)? {
+                Some(None) => break,
+                Some(event) => return Ok(event),
+                None => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// The entry that is looked at next.
+    pub(crate) fn position(&self) -> OpId {
+        self.cursor.position()
+    }
+
+    /// Whether that entry can be read by now.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.cursor.position() <= self.view.newest(self.cursor.concern())
+    }
+
+    /// The same stream, which ends when `other` is stopped.
+    pub(crate) fn stopped_with(self, other: &ChangeStream) -> ChangeStream {
+        ChangeStream {
+            interrupt: other.interrupt.clone(),
+            ..self
+        }
+    }
+
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// Looks at up to `budget` entries: an event, the end of what there is (`Some(None)`), or the budget is used up (`None`).

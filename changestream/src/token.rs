@@ -11,6 +11,7 @@ use bson::{RawDocument, RawDocumentBuf};
 use tailwater_oplog::{Entry, LogId, OpId, Term, Timestamp, codec};
 
 use crate::error::{Error, Result};
+use crate::snapshot::INSIDE_TEXT;
 
 const VERSION: u8 = 1;
 
@@ -133,7 +134,7 @@ impl ResumeToken {
         (self.kind == TokenKind::StartTime).then_some(self.start_time)
     }
 
-    fn to_bytes(self) -> Vec<u8> {
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
         let kind = match self.kind {
             TokenKind::Event => 0,
             TokenKind::Invalidate => 1,
@@ -157,7 +158,7 @@ impl ResumeToken {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<ResumeToken> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<ResumeToken> {
         let malformed = |what| Error::MalformedToken { what };
         let (body, crc) = bytes.split_last_chunk::<4>().ok_or(malformed("it is too short"))?;
         if codec::checksum(body) != u32::from_be_bytes(*crc) {
@@ -232,18 +233,26 @@ impl FromStr for ResumeToken {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<ResumeToken> {
-        let hex = || Error::MalformedToken {
-            what: "it is not a string of hexadecimal digits",
-        };
-        if !text.len().is_multiple_of(2) || !text.bytes().all(|b| b.is_ascii_hexdigit()) || text.len() > 256 {
-            return Err(hex());
+        if text.starts_with(INSIDE_TEXT) {
+            return Err(Error::InsideSnapshot);
         }
-        let bytes: Option<Vec<u8>> = (0..text.len())
-            .step_by(2)
-            .map(|i| u8::from_str_radix(text.get(i..i + 2)?, 16).ok())
-            .collect();
-        ResumeToken::from_bytes(&bytes.ok_or_else(hex)?)
+        ResumeToken::from_bytes(&bytes_of_hex(text, 128)?)
     }
+}
+
+/// Reads a token's text, of at most so many bytes.
+pub(crate) fn bytes_of_hex(text: &str, bytes_max: usize) -> Result<Vec<u8>> {
+    let hex = || Error::MalformedToken {
+        what: "it is not a string of hexadecimal digits",
+    };
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|b| b.is_ascii_hexdigit()) || text.len() / 2 > bytes_max {
+        return Err(hex());
+    }
+    let bytes: Option<Vec<u8>> = (0..text.len())
+        .step_by(2)
+        .map(|i| u8::from_str_radix(text.get(i..i + 2)?, 16).ok())
+        .collect();
+    bytes.ok_or_else(hex)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use bson::spec::ElementType;
 
 use crate::aggregation::{SyntaxErrorKind, code_number};
 use crate::expression::{EXPRESSION_NODES_MAX, EXPRESSION_REGEXES_MAX, IN_VALUES_MAX};
+use crate::parse::MASK;
 use crate::path::PathError;
 use crate::pattern::PatternError;
 use crate::validate::{DEPTH_MAX, ValidateError};
@@ -151,10 +152,22 @@ impl ParseError {
             ParseError::Malformed(_) => "InvalidBSON",
             ParseError::UnknownKeyword { .. } => "FailedToParse",
             ParseError::NotSupported { path, .. } if path.starts_with("$jsonSchema") => "FailedToParse",
-            ParseError::WrongValue { path, operator, .. } => match &**operator {
+            ParseError::WrongValue {
+                path,
+                operator,
+                expected,
+                found,
+            } => match &**operator {
                 "$jsonSchema" => "TypeMismatch",
-                "$type" | "$bitsAllSet" | "$bitsAllClear" | "$bitsAnySet" | "$bitsAnyClear" => "FailedToParse",
-                _ if path.contains("$jsonSchema") => "FailedToParse",
+                _ if path.contains("$jsonSchema") => of_keyword(operator, found),
+                "$type" if is_type(found) => "TypeMismatch",
+                "$type" => "FailedToParse",
+                // A mask that is a number and no mask; not so a position.
+                "$bitsAllSet" | "$bitsAllClear" | "$bitsAnySet" | "$bitsAnyClear"
+                    if *expected == MASK && is_number(found) =>
+                {
+                    "FailedToParse"
+                }
                 _ => "BadValue",
             },
             ParseError::Regex { source, .. } => match source {
@@ -172,6 +185,29 @@ impl ParseError {
             | ParseError::TooManyValues { .. } => "BadValue",
         })
     }
+}
+
+/// The name for the value of a keyword of `$jsonSchema`. Lengths are parsed as numbers are, whatever is found in their place.
+fn of_keyword(keyword: &str, found: &str) -> &'static str {
+    let is_length = ["min", "max"].iter().any(|bound| {
+        let of = keyword.strip_prefix(bound);
+        matches!(of, Some("Length" | "Items" | "Properties"))
+    });
+    match keyword {
+        _ if is_length => "FailedToParse",
+        "multipleOf" if is_number(found) => "FailedToParse",
+        _ if is_type(found) => "TypeMismatch",
+        _ => "FailedToParse",
+    }
+}
+
+/// Whether what was found is told by its type, rather than by what is wrong with it.
+fn is_type(found: &str) -> bool {
+    !found.contains(' ') && !["none", "both"].contains(&found)
+}
+
+fn is_number(found: &str) -> bool {
+    ["int", "long", "double", "decimal"].contains(&found)
 }
 
 fn place(path: &str) -> String {

@@ -7,6 +7,8 @@
 //!
 //! This is the public face; the tree itself is [`Node`].
 
+use std::collections::HashSet;
+
 use bson::{RawDocument, RawDocumentBuf};
 
 use crate::aggregation::Variables;
@@ -175,6 +177,12 @@ impl Expression {
     /// ```
     pub fn alternatives(&self, limit: usize) -> Vec<Vec<Conjunct<'_>>> {
         conjunct::alternatives(&self.root, limit.max(1))
+    }
+
+    /// Has the predicate share its paths with others: it uses those in `known` where they are equal to its own, and adds its
+    /// own where they are new. Many predicates over the same fields keep each path once.
+    pub fn share_paths(&mut self, known: &mut HashSet<Path>) {
+        self.root.share_paths(known);
     }
 
     /// The paths the predicate reads, each as often as it is read; those of `$elemMatch` only as far

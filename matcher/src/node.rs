@@ -8,6 +8,8 @@
 //! Recursion goes as deep as the tree, and the tree is no deeper than the levels of BSON it was
 //! parsed from, of which there are at most [`DEPTH_MAX`](crate::DEPTH_MAX).
 
+use std::collections::HashSet;
+
 use bson::{RawBson, RawBsonRef};
 
 use crate::aggregation::{ValueExpression, Variables};
@@ -57,6 +59,7 @@ impl Node {
         if flat.len() == 1 {
             flat.remove(0)
         } else {
+            flat.shrink_to_fit();
             Node::And(flat)
         }
     }
@@ -72,6 +75,7 @@ impl Node {
         if flat.len() == 1 {
             flat.remove(0)
         } else {
+            flat.shrink_to_fit();
             Node::Or(flat)
         }
     }
@@ -157,6 +161,21 @@ impl Node {
             Node::Not(part) => part.bind(variables),
             Node::Leaf { .. } | Node::Schema(_) => {}
             Node::Computed(expression) => expression.bind(variables),
+        }
+    }
+
+    /// Those of `$elemMatch` and of `$expr` stay as they are.
+    pub(crate) fn share_paths(&mut self, known: &mut HashSet<Path>) {
+        match self {
+            Node::And(parts) | Node::Or(parts) => parts.iter_mut().for_each(|part| part.share_paths(known)),
+            Node::Not(part) => part.share_paths(known),
+            Node::Leaf { path, .. } => match known.get(path) {
+                Some(same) => *path = same.clone(),
+                None => {
+                    known.insert(path.clone());
+                }
+            },
+            Node::Schema(_) | Node::Computed(_) => {}
         }
     }
 

@@ -28,6 +28,8 @@ use crate::pattern::{Pattern, PatternError};
 use crate::render;
 use crate::validate::validate;
 
+pub(crate) use bitwise::MASK;
+
 const LOGICAL: &str = "a field name, $and, $or, $nor, $expr, $jsonSchema or $comment";
 const DOCUMENTS: &str = "an array of at least one document";
 

@@ -18,6 +18,7 @@
 //! so both are tried); that is why numeric components have a limit of their own.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bson::{RawArray, RawBsonRef, RawDocument};
 
@@ -30,11 +31,11 @@ pub const PATH_COMPONENTS_MAX: usize = 128;
 /// How many components of a path may be positions.
 pub const PATH_POSITIONS_MAX: usize = 10;
 
-/// A dotted path, split once.
+/// A dotted path, split once. A clone shares it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Path {
-    dotted: Box<str>,
-    components: Box<[Component]>,
+    dotted: Arc<str>,
+    components: Arc<[Component]>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -154,7 +155,7 @@ impl Path {
     pub(crate) fn this() -> Path {
         Path {
             dotted: "".into(),
-            components: Box::default(),
+            components: Arc::default(),
         }
     }
 

@@ -145,7 +145,14 @@ fn errors_have_the_code_names_of_mongodb() {
         (r#"{"a": {"$in": [{"$gt": 1}]}}"#, "BadValue"),
         (r#"{"a": {"$type": "text"}}"#, "BadValue"),
         (r#"{"a": {"$type": []}}"#, "FailedToParse"),
+        (r#"{"a": {"$type": true}}"#, "TypeMismatch"),
+        (r#"{"a": {"$type": [null]}}"#, "TypeMismatch"),
+        (r#"{"a": {"$type": 0}}"#, "BadValue"),
         (r#"{"a": {"$bitsAllSet": -1}}"#, "FailedToParse"),
+        (r#"{"a": {"$bitsAllSet": 1.5}}"#, "FailedToParse"),
+        (r#"{"a": {"$bitsAllSet": "x"}}"#, "BadValue"),
+        (r#"{"a": {"$bitsAnyClear": [-1]}}"#, "BadValue"),
+        (r#"{"a": {"$size": -1}}"#, "BadValue"),
         (r#"{"a": {"$mod": [0, 1]}}"#, "BadValue"),
         (r#"{"a": {"$regex": "("}}"#, "Location51091"),
         (r#"{"a": {"$regex": "a", "$options": "g"}}"#, "Location51108"),
@@ -153,7 +160,15 @@ fn errors_have_the_code_names_of_mongodb() {
         (r#"{"$jsonSchema": 1}"#, "TypeMismatch"),
         (r#"{"$jsonSchema": {"foo": 1}}"#, "FailedToParse"),
         (r#"{"$jsonSchema": {"$ref": "x"}}"#, "FailedToParse"),
-        (r#"{"$jsonSchema": {"minimum": "x"}}"#, "FailedToParse"),
+        (r#"{"$jsonSchema": {"minimum": "x"}}"#, "TypeMismatch"),
+        (r#"{"$jsonSchema": {"minLength": "x"}}"#, "FailedToParse"),
+        (r#"{"$jsonSchema": {"multipleOf": 0}}"#, "FailedToParse"),
+        (r#"{"$jsonSchema": {"bsonType": []}}"#, "FailedToParse"),
+        (r#"{"$jsonSchema": {"bsonType": 1}}"#, "TypeMismatch"),
+        (
+            r#"{"a": {"$elemMatch": {"$jsonSchema": {"required": 1}}}}"#,
+            "TypeMismatch",
+        ),
     ] {
         let error = Expression::parse(&document(filter)).expect_err(filter);
         assert_eq!(error.code_name(), code, "{filter}: {error}");

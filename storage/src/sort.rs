@@ -121,7 +121,7 @@ impl SortPattern {
     }
 
     /// The bytes by which a document sorts.
-    fn key(&self, document: &RawDocument) -> Result<Vec<u8>> {
+    pub(crate) fn key(&self, document: &RawDocument) -> Result<Vec<u8>> {
         let keys =
             keys::of_fields(&self.fields, false, document).map_err(|keys::Parallel| Error::SortParallelArrays {
                 sort: text(&self.document),

@@ -6,7 +6,8 @@
 //! - [`build`]: indexes that are built while writes go on;
 //! - [`background`]: what the store does by itself;
 //! - [`definitions`]: collections and databases;
-//! - [`origin`]: whether log and state belong together.
+//! - [`origin`]: whether log and state belong together;
+//! - [`slots`]: what the log keeps for others.
 
 mod apply;
 mod background;
@@ -16,6 +17,7 @@ mod definitions;
 mod options;
 mod origin;
 mod shared;
+mod slots;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};

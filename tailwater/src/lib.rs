@@ -30,14 +30,19 @@
 //! survives the death of the process, and power loss after the next sync. Watchers see a write when it is durable, unless
 //! they ask for [`ReadConcern::Local`]. A watcher that resumes with the token of its last event misses nothing.
 
+mod find;
 mod store;
+mod wiring;
 
 pub use bson;
+pub use find::Find;
 pub use store::{Collection, LogError, LogView, Store};
 pub use tailwater_changestream::{
-    BlockingIter, ChangeEvent, ChangeStream, Counts, Dispatcher, DispatcherStats, Error as WatchError, FullDocument,
-    FullDocumentBeforeChange, OperationType, Receiver, RecvError, ResumeToken, Scope, Stopper, TokenKind, Watch,
-    WatchHandle,
+    BlockingIter, CONSUMER_NAME_BYTES_MAX, ChangeEvent, ChangeStream, Consumer, ConsumerBuilder, ConsumerOptions,
+    ConsumerStatus, Counts, Delivery, Dispatcher, DispatcherStats, Error as WatchError, FullDocument,
+    FullDocumentBeforeChange, INTERNAL_DATABASE, LIVE_DOCUMENTS_MAX, LiveEvent, LiveQuery, LiveStream, LostHistory,
+    OperationType, Receiver, RecvError, ResumeToken, SNAPSHOT_OPERATION, Scope, SnapshotDocument, SnapshotEvent,
+    SnapshotStream, SnapshotToken, SnapshotWatch, Stopper, StoreError, TokenKind, Watch, WatchHandle,
 };
 pub use tailwater_matcher as matcher;
 pub use tailwater_oplog as oplog;

@@ -2,10 +2,18 @@
 
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::Arc;
 
-use tailwater_changestream::{Dispatcher, DispatcherStats, Scope, Watch};
+use bson::RawDocument;
+use tailwater_changestream::{
+    ConsumerStatus, DispatcherStats, DocumentStore, Scope, Watch, consumer_drop, consumers, drop_stale_holds,
+};
 use tailwater_oplog::ReadConcern;
 use tailwater_storage as storage;
+use tailwater_storage::FindOptions;
+
+use crate::find::Find;
+use crate::wiring::Wiring;
 
 pub use tailwater_oplog::{Error as LogError, OplogView as LogView};
 
@@ -13,10 +21,7 @@ pub use tailwater_oplog::{Error as LogError, OplogView as LogView};
 ///
 /// Clones are the same store. All their subscriptions share one reader of the log.
 #[derive(Clone, Debug)]
-pub struct Store {
-    store: storage::Store,
-    dispatcher: Dispatcher,
-}
+pub struct Store(Arc<Wiring>);
 
 impl Store {
     /// Opens the store in `dir` with default [`StoreOptions`](storage::StoreOptions), making it if need be.
@@ -25,7 +30,7 @@ impl Store {
     ///
     /// As [`StoreOptions::open`](storage::StoreOptions::open).
     pub fn open(dir: impl AsRef<Path>) -> storage::Result<Store> {
-        storage::Store::open(dir).map(Store::over)
+        Store::open_with(dir, &storage::StoreOptions::default())
     }
 
     /// Opens the store in `dir` with these options.
@@ -34,28 +39,44 @@ impl Store {
     ///
     /// As [`StoreOptions::open`](storage::StoreOptions::open).
     pub fn open_with(dir: impl AsRef<Path>, options: &storage::StoreOptions) -> storage::Result<Store> {
-        options.open(dir).map(Store::over)
-    }
-
-    fn over(store: storage::Store) -> Store {
-        let dispatcher = Dispatcher::new(store.log());
-        Store { store, dispatcher }
+        let wiring = Wiring::new(options.open(dir)?);
+        drop_stale_holds(&wiring);
+        Ok(Store(Arc::new(wiring)))
     }
 
     /// Watches every collection of every database.
     pub fn watch(&self) -> Watch {
-        self.dispatcher.watch(Scope::Everything)
+        watch(&self.0, Scope::Everything)
     }
 
     /// Watches every collection of one database.
     pub fn watch_database(&self, database: &str) -> Watch {
-        self.dispatcher.watch(Scope::Database(database.to_owned()))
+        watch(&self.0, Scope::Database(database.to_owned()))
     }
 
     /// What the reader that subscriptions with that read concern share has done.
     #[must_use]
     pub fn watch_stats(&self, concern: ReadConcern) -> DispatcherStats {
-        self.dispatcher.stats(concern)
+        self.0.dispatcher.stats(concern)
+    }
+
+    /// The durable consumers, by name, whether or not they have members now. See [`Watch::consumer`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MalformedConsumer`](tailwater_changestream::Error::MalformedConsumer), and the store's.
+    pub fn consumers(&self) -> tailwater_changestream::Result<Vec<ConsumerStatus>> {
+        consumers(&*self.0, &self.0.store.log())
+    }
+
+    /// Drops a durable consumer that has no members: its position, and what the log keeps for it. Its dead letters stay.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ConsumerActive`](tailwater_changestream::Error::ConsumerActive),
+    /// [`Error::NoSuchConsumer`](tailwater_changestream::Error::NoSuchConsumer), and the store's.
+    pub fn consumer_drop(&self, name: &str) -> tailwater_changestream::Result<()> {
+        consumer_drop(&*self.0, name)
     }
 
     /// A collection by name.
@@ -64,9 +85,9 @@ impl Store {
     ///
     /// As [`tailwater_storage::Store::collection`].
     pub fn collection(&self, database: &str, collection: &str) -> storage::Result<Collection> {
-        let collection = self.store.collection(database, collection)?;
-        let dispatcher = self.dispatcher.clone();
-        Ok(Collection { collection, dispatcher })
+        let inner = self.0.store.collection(database, collection)?;
+        let wiring = Arc::clone(&self.0);
+        Ok(Collection { inner, wiring })
     }
 
     /// Closes the store. See [`tailwater_storage::Store::close`].
@@ -75,7 +96,7 @@ impl Store {
     ///
     /// As there.
     pub fn close(self) -> storage::Result<()> {
-        self.store.close()
+        self.0.store.clone().close()
     }
 }
 
@@ -83,29 +104,50 @@ impl Deref for Store {
     type Target = storage::Store;
 
     fn deref(&self) -> &storage::Store {
-        &self.store
+        &self.0.store
     }
 }
 
 /// A collection that can be watched. It is a [`tailwater_storage::Collection`] with [`Collection::watch`].
 #[derive(Clone, Debug)]
 pub struct Collection {
-    collection: storage::Collection,
-    dispatcher: Dispatcher,
+    inner: storage::Collection,
+    wiring: Arc<Wiring>,
 }
 
 impl Collection {
     /// Watches the collection, from now on unless the watch says otherwise.
     pub fn watch(&self) -> Watch {
         let (database, collection) = (self.database_name().to_owned(), self.name().to_owned());
-        self.dispatcher.watch(Scope::Collection { database, collection })
+        watch(&self.wiring, Scope::Collection { database, collection })
+    }
+
+    /// The documents that match `filter`, as [`tailwater_storage::Collection::find`] has them, with [`Find::live`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn find(&self, filter: &RawDocument) -> storage::Result<Find> {
+        self.find_with(filter, &FindOptions::default())
+    }
+
+    /// As [`Collection::find`], with the options of [`tailwater_storage::Collection::find_with`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn find_with(&self, filter: &RawDocument, options: &FindOptions) -> storage::Result<Find> {
+        let documents = self.inner.find_with(filter, options)?;
+        Ok(Find::new(documents, self, &self.wiring, filter, options))
     }
 
     /// The same collection, whose writes return when they are as durable as this.
     #[must_use]
     pub fn with_durability(self, durability: tailwater_oplog::Durability) -> Collection {
-        let collection = self.collection.with_durability(durability);
-        Collection { collection, ..self }
+        Collection {
+            inner: self.inner.with_durability(durability),
+            wiring: self.wiring,
+        }
     }
 }
 
@@ -113,6 +155,11 @@ impl Deref for Collection {
     type Target = storage::Collection;
 
     fn deref(&self) -> &storage::Collection {
-        &self.collection
+        &self.inner
     }
+}
+
+fn watch(wiring: &Arc<Wiring>, scope: Scope) -> Watch {
+    let store: Arc<dyn DocumentStore> = Arc::clone(wiring) as Arc<dyn DocumentStore>;
+    wiring.dispatcher.watch(scope).with_store(store)
 }

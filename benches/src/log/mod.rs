@@ -8,7 +8,7 @@ mod lookup;
 mod roll;
 mod scan;
 mod tail_async;
-mod tail_blocking;
+pub(crate) mod tail_blocking;
 mod tail_process;
 
 use crate::cli::Arguments;

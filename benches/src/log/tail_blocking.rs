@@ -20,13 +20,13 @@ pub(crate) fn wake_ups(plan: &Plan) -> Result<Vec<Comparison>> {
 }
 
 /// Entries of a round.
-pub(super) fn entries(plan: &Plan) -> usize {
+pub(crate) fn entries(plan: &Plan) -> usize {
     plan.pick(2000, 500)
 }
 
 /// Calls `send` once a millisecond with the nanoseconds since `origin`; never 0, never the same twice. The moment within
 /// the millisecond varies, so that it does not keep step with a timer of the log.
-pub(super) fn pace(entries: usize, origin: Instant, mut send: impl FnMut(u64) -> Result<()>) -> Result<()> {
+pub(crate) fn pace(entries: usize, origin: Instant, mut send: impl FnMut(u64) -> Result<()>) -> Result<()> {
     let mut dice = Dice::new();
     for i in 1..=entries as u32 {
         let due = INTERVAL * i + Duration::from_micros(dice.below(500));
@@ -41,12 +41,12 @@ pub(super) fn nanos_since(origin: Instant) -> u64 {
 }
 
 /// What has passed since `sent`.
-pub(super) fn latency(origin: Instant, sent: u64) -> Duration {
+pub(crate) fn latency(origin: Instant, sent: u64) -> Duration {
     Duration::from_nanos(nanos_since(origin).saturating_sub(sent))
 }
 
 /// The unavoidable work: a thread parked on a futex, and one value.
-fn unparked(plan: &Plan) -> Result<Latencies> {
+pub(crate) fn unparked(plan: &Plan) -> Result<Latencies> {
     let (entries, origin) = (entries(plan), Instant::now());
     let sent = AtomicU64::new(0);
     thread::scope(|scope| {

@@ -1,8 +1,8 @@
 //! The bounded queue between the dispatcher and one watcher.
 //!
-//! **Invariant.** At any moment one of three holds, under the queue's lock: somebody delivers into the channel
-//! ([`Phase::Attached`]); nobody does, and it is known with which entry delivery goes on ([`Phase::Parked`]); or nothing
-//! comes any more ([`Phase::Ended`]). A full queue turns the first into the second *at the entry that did not fit*, and the
+//! **Invariant.** At any moment one of three holds, under the queue's lock: somebody delivers into the channel or has been
+//! given it to do so ([`Phase::Attached`], [`Phase::Underway`]); nobody does, and it is known with which entry delivery goes
+//! on ([`Phase::Parked`]); or nothing comes any more ([`Phase::Ended`]). A full queue turns the first into the second *at the entry that did not fit*, and the
 //! receiver, when it has taken half of what there was, turns the second into the first by handing the channel to the
 //! catch-up thread. So no entry is passed over and none comes twice.
 //!
@@ -40,6 +40,14 @@ impl Position {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
+    /// Publishes a token if it is further on.
+    pub(crate) fn raise(&self, token: ResumeToken) {
+        let mut published = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if token.op_id() > published.op_id() {
+            *published = token;
+        }
+    }
+
     pub(crate) fn token(&self) -> ResumeToken {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -48,7 +56,9 @@ impl Position {
 /// Who delivers into a channel.
 #[derive(Debug)]
 pub(crate) enum Phase {
-    /// The reader at this position, or the one it was handed to.
+    /// Nobody yet: it is on its way to a reader.
+    Underway,
+    /// The reader at this position.
     Attached(Arc<Position>),
     /// Nobody; delivery goes on with this entry.
     Parked(OpId),
@@ -109,7 +119,7 @@ impl Channel {
             events: VecDeque::new(),
             bytes: 0,
             taken: token,
-            phase: Phase::Attached(Arc::clone(&shared.position)),
+            phase: Phase::Underway,
             failure: None,
             failure_told: false,
             waiting: false,
@@ -147,6 +157,10 @@ impl Channel {
         if full && !queue.events.is_empty() {
             queue.phase = Phase::Parked(event.op_id());
             return Offer::Full;
+        }
+        if queue.events.is_empty() {
+            // While events wait the token stands still; not further back than it has stood.
+            queue.taken = self.passed(&queue);
         }
         queue.bytes += bytes;
         queue.events.push_back(event.clone());
@@ -213,7 +227,7 @@ impl Channel {
         was_running
     }
 
-    /// Hands the channel from one reader to another, which stands behind everything the first has dispatched.
+    /// Gives the channel to a reader, which has passed over no entry that concerns the watcher.
     pub(crate) fn attach(&self, position: &Arc<Position>) {
         let mut queue = self.lock();
         let passed = self.passed(&queue);
@@ -333,8 +347,7 @@ impl Channel {
             && queue.events.len() <= self.capacity / 2
             && queue.bytes <= self.capacity_bytes / 2
         {
-            // Attached to the tail until a lap takes it over; its position tells nothing that is behind `taken`.
-            queue.phase = Phase::Attached(Arc::new(Position::new(queue.taken)));
+            queue.phase = Phase::Underway;
             drop(queue);
             self.shared.hand_in(Arc::clone(self), from);
         }

@@ -198,7 +198,9 @@ impl Matching {
             operation.is_some_and(|op| lacks_document(images, op, store) || lacks_pre_image(images, op, store));
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
-        if ends || refused {
+        // The index asks the event's fields, where the deleted document is not.
+        let by_deleted = images.match_deleted && operation == Some(OperationType::Delete);
+        if ends || refused || by_deleted {
             candidates.extend_from_slice(&space.groups);
         }
         let Some(first) = space.groups.first().and_then(|first| self.groups.get(*first)) else {

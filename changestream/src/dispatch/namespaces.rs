@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::document_store::INTERNAL_DATABASE;
 use crate::scope::Scope;
 
 /// Spaces by what they watch. Finding those of an entry takes two look-ups, however many there are.
@@ -54,7 +55,9 @@ impl Namespaces {
 
     /// Appends the spaces that an entry with this namespace concerns.
     pub(crate) fn find(&self, database: &str, collection: &str, found: &mut Vec<u32>) {
-        found.extend_from_slice(&self.everything);
+        if database != INTERNAL_DATABASE {
+            found.extend_from_slice(&self.everything);
+        }
         if self.databases.is_empty() {
             return;
         }

@@ -1,8 +1,10 @@
 //! One plan for all who ask for the same: watches are hash-consed by what they were asked with.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tailwater_matcher::Path;
 
 use crate::error::Result;
 use crate::plan::Plan;
@@ -17,8 +19,10 @@ pub(crate) struct Plans {
 
 #[derive(Debug, Default)]
 struct Known {
-    plans: HashMap<u128, Weak<Plan>>,
+    plans: HashMap<(u64, u64), Weak<Plan>>,
     scopes: HashMap<Scope, Weak<Scope>>,
+    /// Paths that plans share.
+    paths: HashSet<Path>,
     /// The tables are swept when one has grown to this.
     sweep_at: usize,
 }
@@ -28,8 +32,7 @@ impl Plans {
     ///
     /// Questions are told apart by 128 bits of keyed hash, so that their texts need not be kept.
     pub(crate) fn intern(&self, question: &impl Hash, compile: impl FnOnce() -> Result<Plan>) -> Result<Arc<Plan>> {
-        let [high, low] = [&self.keys.0, &self.keys.1].map(|key| u128::from(key.hash_one(question)));
-        let key = high << 64 | low;
+        let key = (self.keys.0.hash_one(question), self.keys.1.hash_one(question));
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(plan) = known().plans.get(&key).and_then(Weak::upgrade) {
             return Ok(plan);
@@ -47,6 +50,7 @@ impl Plans {
                 known.scopes.insert(Scope::clone(&plan.scope), scope);
             }
         }
+        plan.share_paths(&mut known.paths);
         let plan = Arc::new(plan);
         known.plans.insert(key, Arc::downgrade(&plan));
         Ok(plan)
@@ -59,6 +63,10 @@ impl Known {
         if self.plans.len().max(self.scopes.len()) >= self.sweep_at {
             self.plans.retain(|_, plan| plan.strong_count() > 0);
             self.scopes.retain(|_, scope| scope.strong_count() > 0);
+            if self.paths.len() > self.plans.len() {
+                // Some of them nobody uses; which, they do not tell. Those in use go on being shared by who shares them.
+                self.paths.clear();
+            }
             self.sweep_at = 2 * self.plans.len().max(self.scopes.len()).max(64);
         }
     }

@@ -155,6 +155,7 @@ impl Shared {
     pub(crate) fn join_now(&self, channel: &Arc<Channel>) -> OpId {
         let mut inbox = self.lock();
         let newest = self.view.newest(self.concern);
+        channel.attach(&self.position);
         inbox.join(Arc::clone(channel), newest.next());
         self.wake(inbox, false);
         newest
@@ -164,10 +165,15 @@ impl Shared {
     pub(crate) fn join_from(self: &Arc<Shared>, channel: Arc<Channel>, from: OpId) {
         let mut inbox = self.lock();
         let joins = match inbox.idle {
-            true => from.get().saturating_add(NEAR) >= self.view.newest(self.concern).get(),
+            // Not behind what was published: positions do not go back.
+            true => {
+                from > self.position.token().op_id()
+                    && from.get().saturating_add(NEAR) >= self.view.newest(self.concern).get()
+            }
             false => from > inbox.limit,
         };
         if joins {
+            channel.attach(&self.position);
             inbox.join(channel, from);
             self.wake(inbox, false);
         } else {
@@ -273,6 +279,7 @@ impl Runner {
             return None;
         }
         let commands = std::mem::take(&mut inbox.commands);
+        let mut skipped_to = None;
         if self.matching.is_empty() {
             // Nobody misses anything in front of where the first watcher begins.
             let begins = commands.iter().filter_map(|command| match command {
@@ -280,12 +287,22 @@ impl Runner {
                 Command::Leave(_) => None,
             });
             self.next = begins.min().unwrap_or(self.next);
+            skipped_to = Some(self.next);
         }
         let run_end = OpId::new(self.next.get().saturating_add(RUN - 1));
         let newest = shared.view.newest(shared.concern);
         // No run goes back behind what an earlier one has promised.
         inbox.limit = newest.min(run_end).max(self.next.previous());
-        Some((commands, inbox.limit))
+        let limit = inbox.limit;
+        drop(inbox);
+        if let Some(next) = skipped_to
+            && let Ok(entry) = shared.view.get(next.previous(), shared.concern)
+        {
+            // All who are attached begin here.
+            let token = ResumeToken::at(shared.view.log_id(), &entry.entry(), TokenKind::Position);
+            shared.position.raise(token);
+        }
+        Some((commands, limit))
     }
 
     fn dispatch(&mut self, limit: OpId) -> Result<()> {

@@ -30,7 +30,7 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> Option<i32> {
         match self {
-            Error::Match { source, .. } => Some(source.code()),
+            Error::Match { source, .. } | Error::Query(source) => Some(source.code()),
             Error::Evaluate(error) => error.code(),
             _ => self.own_code().map(|(number, _)| number),
         }
@@ -40,7 +40,7 @@ impl Error {
     #[must_use]
     pub fn code_name(&self) -> Option<Cow<'static, str>> {
         match self {
-            Error::Match { source, .. } => Some(source.code_name()),
+            Error::Match { source, .. } | Error::Query(source) => Some(source.code_name()),
             Error::Evaluate(error) => error.code_name(),
             _ => self.own_code().map(|(_, name)| Cow::Borrowed(name)),
         }
@@ -57,15 +57,27 @@ impl Error {
 
     fn own_code(&self) -> Option<Code> {
         Some(match self {
-            Error::MalformedToken { .. } | Error::Invalidated => INVALID_RESUME_TOKEN,
+            Error::MalformedToken { .. } | Error::InsideSnapshot | Error::Invalidated => INVALID_RESUME_TOKEN,
             Error::TokenAheadOfLog { .. } | Error::TokenDropped | Error::TokenModified { .. } => CHANGE_STREAM_FATAL,
-            Error::TimeTrimmed { .. } => CHANGE_STREAM_HISTORY_LOST,
+            Error::TimeTrimmed { .. } | Error::ConsumerLostHistory { .. } => CHANGE_STREAM_HISTORY_LOST,
             Error::ConflictingStart => CONFLICTING_START,
             Error::Filter(_) => FAILED_TO_PARSE,
             Error::UnsupportedStage { .. } => ILLEGAL_OPERATION,
             Error::MalformedStage { .. } => NOT_ONE_OPERATOR,
             Error::NoPreImage { .. } | Error::NoPostImage { .. } => NO_MATCHING_DOCUMENT,
-            Error::Match { .. } | Error::Evaluate(_) => return None,
+            Error::Match { .. }
+            | Error::Query(_)
+            | Error::Evaluate(_)
+            | Error::NoStore
+            | Error::Store(_)
+            | Error::InvalidConsumerName { .. }
+            | Error::ConsumerMismatch { .. }
+            | Error::NoSuchConsumer { .. }
+            | Error::ConsumerActive { .. }
+            | Error::MalformedConsumer { .. }
+            | Error::DeliveryRevoked { .. }
+            | Error::LiveTooLarge { .. }
+            | Error::LiveUnsupported { .. } => return None,
             Error::Log(error) => return of_log(error),
         })
     }

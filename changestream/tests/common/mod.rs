@@ -65,6 +65,17 @@ impl Writer {
         self.write(EntryKind::Update, &entry)
     }
 
+    /// An update that left the document like this.
+    pub(crate) fn write_update(&self, namespace: &str, id: i32, document: &RawDocument) -> AppendOutcome {
+        let entry = StoreEntry {
+            key: Some(&rawdoc! { "_id": id }),
+            document: Some(document),
+            diff: Some(&diff(id)),
+            ..of(namespace)
+        };
+        self.write(EntryKind::Update, &entry)
+    }
+
     pub(crate) fn replace(&self, namespace: &str, document: &RawDocument) -> AppendOutcome {
         let entry = StoreEntry {
             document: Some(document),

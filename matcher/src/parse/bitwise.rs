@@ -9,7 +9,8 @@ use crate::condition::{BitMask, BitTest, Condition};
 use crate::error::{ParseError, type_name};
 use crate::number::Number;
 
-const MASK: &str = "a mask: an integer that is not negative, binary data or an array of positions";
+/// What the operators take.
+pub(crate) const MASK: &str = "a mask: an integer that is not negative, binary data or an array of positions";
 const POSITION: &str = "positions that are integers from 0 to 2147483647";
 
 impl Parser<'_> {

@@ -1,0 +1,85 @@
+//! Suite `streams`: watches that share one reader of the log. Events are inserts of documents of twelve fields and about 300
+//! bytes.
+//!
+//! The baseline of the workloads with many watches is what everybody does who has no index: every filter is evaluated on every
+//! event.
+
+mod crowd;
+mod events;
+mod flow;
+mod lagging;
+mod latency;
+
+use crate::cli::Arguments;
+use crate::guests::Nobody;
+use crate::harness::Result;
+use crate::suite::{self, Workload};
+
+const WORKLOADS: [Workload; 10] = [
+    Workload {
+        names: &["watch-unfiltered"],
+        limit: "a change stream with a cursor of its own, read in the same thread",
+        long: false,
+        run: flow::unfiltered,
+    },
+    Workload {
+        names: &["watch-latency", "watch-latency-p99"],
+        limit: "a parked thread unparked, p50 and p99",
+        long: false,
+        run: latency::write_to_hand,
+    },
+    Workload {
+        names: &["watchers-10k"],
+        limit: "naive: every filter evaluated on every event",
+        long: false,
+        run: crowd::watchers_10k,
+    },
+    Workload {
+        names: &["watchers-100k"],
+        limit: "naive",
+        long: false,
+        run: crowd::watchers_100k,
+    },
+    Workload {
+        names: &["watchers-1m"],
+        limit: "naive",
+        long: true,
+        run: crowd::watchers_1m,
+    },
+    Workload {
+        names: &["same-filter-100k"],
+        limit: "naive",
+        long: false,
+        run: crowd::same_filter,
+    },
+    Workload {
+        names: &["stalled-10k"],
+        limit: "the writer's p99 with 100 live watches and none stalled",
+        long: false,
+        run: lagging::stalled,
+    },
+    Workload {
+        names: &["churn"],
+        limit: "a change stream with a cursor of its own, started and dropped",
+        long: false,
+        run: flow::churn,
+    },
+    Workload {
+        names: &["growth"],
+        limit: "1,000 watches",
+        long: true,
+        run: crowd::growth,
+    },
+    Workload {
+        names: &["catch-up"],
+        limit: "a cursor over the same entries",
+        long: false,
+        run: lagging::catch_up,
+    },
+];
+
+/// Runs the suite, or those of its workloads that are named.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let remark = "events are appended with durability Memory and seen with read concern Local";
+    suite::run("streams", &WORKLOADS, &[remark], arguments, &Nobody)
+}

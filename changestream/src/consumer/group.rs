@@ -1,0 +1,386 @@
+//! What the members of a consumer share, the thread that reads for them, and the writing down of how far they are.
+//!
+//! The thread moves events from the stream into the [`Window`], waits while that is full, and sleeps while the log has
+//! nothing. Members take from the window. Everything is under one lock, also the write of a position: positions are written in
+//! the order in which they are reached.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use bson::{DateTime, RawDocument, rawdoc};
+use tailwater_oplog::{Error as LogError, OpId, OplogView, SlotState};
+
+use super::member::Consumer;
+use super::options::{ConsumerOptions, LostHistory};
+use super::record::{self, CONSUMERS, Record};
+use super::status::dead_letter;
+use super::window::{EventId, MemberId, Window};
+use crate::document_store::{DocumentStore, INTERNAL_DATABASE, Put};
+use crate::error::{Error, Result};
+use crate::options::Watch;
+use crate::stream::{ChangeStream, Stopper};
+
+/// A position that moves because nothing matches is written down after so many entries.
+const QUIET_ENTRIES: u64 = 4096;
+/// How many entries the thread looks at before it notes how far it is.
+const ENTRIES_PER_STEP: u64 = 1024;
+
+/// The consumers of a store that have members now; see [`DocumentStore::groups`].
+#[derive(Debug, Default)]
+pub struct ConsumerGroups {
+    groups: Mutex<HashMap<String, Arc<Group>>>,
+}
+
+impl ConsumerGroups {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Group>>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See the module documentation.
+#[derive(Debug)]
+pub(super) struct Group {
+    name: String,
+    /// What its members' watches say, all the same.
+    selection: String,
+    options: ConsumerOptions,
+    store: Arc<dyn DocumentStore>,
+    view: OplogView,
+    stopper: Stopper,
+    state: Mutex<State>,
+    changed: Condvar,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) window: Window,
+    pub(super) record: Record,
+    /// As it was when the first member joined: what was done and had failed before.
+    before: Record,
+    next_member: MemberId,
+    /// Why the thread has ended, if it failed.
+    pub(super) failure: Option<Error>,
+    /// Whether the stream has ended by itself.
+    pub(super) ended: bool,
+    closing: bool,
+    /// A position that was written down by an entry that may not be durable yet: the slot follows when it is.
+    unsettled: Option<(OpId, OpId)>,
+}
+
+/// The name of a consumer's retention slot.
+pub(super) fn slot_name(name: &str) -> String {
+    format!("consumer.{name}")
+}
+
+/// Joins a consumer, and makes it if need be.
+pub(super) fn join(watch: Watch, name: &str, options: ConsumerOptions) -> Result<Consumer> {
+    let store = Arc::clone(watch.store().ok_or(Error::NoStore)?);
+    let mut groups = store.groups().lock();
+    if let Some(group) = groups.get(name) {
+        if group.selection != watch.selection() {
+            let what = "has members that watch otherwise".to_owned();
+            let name = name.to_owned();
+            return Err(Error::ConsumerMismatch { name, what });
+        }
+        return Ok(group.enter());
+    }
+    let group = Group::open(&store, watch, name, options)?;
+    groups.insert(name.to_owned(), Arc::clone(&group));
+    Ok(group.enter())
+}
+
+impl Group {
+    /// Finds or makes what the store keeps of the consumer, and starts the thread.
+    fn open(store: &Arc<dyn DocumentStore>, watch: Watch, name: &str, options: ConsumerOptions) -> Result<Arc<Group>> {
+        let (selection, scope, view) = (watch.selection(), watch.scope().to_string(), watch.view().clone());
+        let found = record::find(&**store, &rawdoc! { "_id": name })?.pop();
+        let is_new = found.is_none();
+        let (stream, record) = match found {
+            Some(record) if record.scope != scope => {
+                let what = format!("watches {}", record.scope);
+                let name = name.to_owned();
+                return Err(Error::ConsumerMismatch { name, what });
+            }
+            Some(record) => resume(&**store, &watch, record, &options)?,
+            None => {
+                let stream = watch.start()?;
+                let record = Record::new(name, &scope, stream.resume_token());
+                (stream, record)
+            }
+        };
+        let mut state = State {
+            window: Window::new(
+                record.position,
+                options.partitions,
+                options.window_events,
+                options.window_bytes,
+                options.lease,
+            ),
+            before: record.clone(),
+            record,
+            next_member: 0,
+            failure: None,
+            ended: false,
+            closing: false,
+            unsettled: None,
+        };
+        hold(&**store, name, &stream, options.max_lag_bytes)?;
+        if is_new {
+            put(&**store, &mut state, None, None)?;
+        }
+        let group = Arc::new(Group {
+            name: name.to_owned(),
+            selection,
+            options,
+            store: Arc::clone(store),
+            view,
+            stopper: stream.stopper(),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            thread: Mutex::new(None),
+        });
+        let reader = Arc::clone(&group);
+        let thread = std::thread::Builder::new()
+            .name("tailwater-consumer".into())
+            .spawn(move || reader.read(stream))
+            .map_err(|source| LogError::Io {
+                action: "start a thread for",
+                path: "a consumer".into(),
+                source: Arc::new(source),
+            })?;
+        *group.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(group)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn wait<'a>(&self, state: MutexGuard<'a, State>, deadline: Option<Instant>) -> MutexGuard<'a, State> {
+        let Some(deadline) = deadline else {
+            return self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let waited = self.changed.wait_timeout(state, left);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    pub(super) fn notify(&self) {
+        self.changed.notify_all();
+    }
+
+    fn enter(self: &Arc<Group>) -> Consumer {
+        let mut state = self.lock();
+        let member = state.next_member;
+        state.next_member += 1;
+        state.window.join(member, Instant::now());
+        drop(state);
+        Consumer::new(Arc::clone(self), member)
+    }
+
+    /// Takes back what a member has; the last one ends the thread.
+    pub(super) fn leave(&self, member: MemberId) {
+        let mut groups = self.store.groups().lock();
+        let mut state = self.lock();
+        state.window.leave(member);
+        let last = state.window.members() == 0;
+        state.closing |= last;
+        drop(state);
+        self.notify();
+        if !last {
+            return;
+        }
+        // Under the registry's lock to the end: who joins now finds what this one has written down.
+        groups.remove(&self.name);
+        self.stopper.stop();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic over there has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+
+    /// Marks events as acknowledged, and writes that down.
+    pub(super) fn acknowledge(&self, state: &mut State, count: u64) -> Result<()> {
+        state.record.acknowledged += count;
+        state.record.last_activity = DateTime::now();
+        self.save(state, None, None)
+    }
+
+    /// Writes down how far the window is, as if `also` were done, in one step with `letter`.
+    fn save(&self, state: &mut State, also: Option<EventId>, letter: Option<&RawDocument>) -> Result<()> {
+        if state.closing {
+            return Err(LogError::Closed.into());
+        }
+        let (database, collection) = &self.options.dead_letters;
+        let letter = letter.map(|document| Put {
+            database,
+            collection,
+            document,
+        });
+        // The slot moves on only over what a crash, also of the machine, will not ask for again.
+        let durable = self.view.watermarks().durable;
+        if let Some((_, position)) = state.unsettled.take_if(|(written, _)| *written <= durable)
+            && let Err(error) = self.store.slot_advance(&slot_name(&self.name), position.next())
+        {
+            // Lost, or dropped by hand: the stream says so when it meets the gap.
+            tracing::debug!(consumer = self.name, %error, "moving the retention slot of a consumer");
+        }
+        put(&*self.store, state, also, letter)
+    }
+
+    /// Counts a failure. The event is delivered again later, or goes to the dead letters.
+    pub(super) fn fail(&self, state: &mut State, id: EventId, error: &str) -> Result<()> {
+        state.record.last_activity = DateTime::now();
+        let Some((failures, event)) = state.window.count_failure(id, error) else {
+            return Ok(());
+        };
+        let retry_at = Some(Instant::now() + self.options.retry_delay);
+        if self.options.max_failures.is_none_or(|max| failures < max) {
+            state.window.retry(id, retry_at);
+            return self.save(state, None, None);
+        }
+        state.record.dead_lettered += 1;
+        let letter = |whole| dead_letter(&self.name, &event, error, failures, whole);
+        let mut outcome = self.save(state, Some(id), Some(&letter(true)));
+        if let Err(Error::Store(_)) = outcome {
+            // The event may be too large or too deep to be a field of a document. Then its summary has to do.
+            outcome = self.save(state, Some(id), Some(&letter(false)));
+        }
+        if outcome.is_err() {
+            state.record.dead_lettered -= 1;
+            state.window.retry(id, retry_at);
+            return outcome;
+        }
+        tracing::warn!(consumer = self.name, op_id = %id.op_id, failures, error, "an event is a dead letter");
+        state.window.finish(id);
+        Ok(())
+    }
+
+    /// The thread.
+    fn read(&self, mut stream: ChangeStream) {
+        let outcome = self.read_on(&mut stream);
+        let mut state = self.lock();
+        match outcome {
+            Ok(()) => state.ended = stream.is_ended(),
+            Err(error) => state.failure = Some(lost(error, &self.name)),
+        }
+        drop(state);
+        self.notify();
+    }
+
+    fn read_on(&self, stream: &mut ChangeStream) -> Result<()> {
+        loop {
+            let mut state = self.lock();
+            while !state.window.has_room() && !state.closing {
+                state = self.wait(state, None);
+            }
+            if state.closing {
+                return Ok(());
+            }
+            drop(state);
+            let last = OpId::new(stream.position().get() + ENTRIES_PER_STEP);
+            let event = stream.next_through(last)?;
+            let found = event.is_some();
+            let mut state = self.lock();
+            if let Some(event) = event {
+                let id = EventId::of(&event);
+                let (failures, done) = (state.before.failures_of(id), state.before.has_done(id));
+                state.window.push(event, failures, done);
+            }
+            state.window.note_read(stream.resume_token());
+            let (low, saved) = (state.window.low(None).op_id(), state.record.position.op_id());
+            let quiet = low.get().saturating_sub(saved.get());
+            if quiet >= QUIET_ENTRIES {
+                self.save(&mut state, None, None)?;
+            }
+            drop(state);
+            if found {
+                self.notify();
+            }
+            if stream.is_ended() || stream.is_interrupted() {
+                return Ok(());
+            }
+            if !found && !stream.is_readable() && !stream.wait_ready(None) && !stream.is_readable() {
+                return match stream.is_interrupted() {
+                    true => Ok(()),
+                    false => Err(LogError::Closed.into()),
+                };
+            }
+        }
+    }
+}
+
+/// Starts the stream of a consumer that is there.
+fn resume(
+    store: &dyn DocumentStore,
+    watch: &Watch,
+    mut record: Record,
+    options: &ConsumerOptions,
+) -> Result<(ChangeStream, Record)> {
+    let again = watch.clone().without_start();
+    let error = match again.clone().start_after(record.position).start() {
+        Ok(stream) => return Ok((stream, record)),
+        Err(error) => error,
+    };
+    let Error::Log(LogError::HistoryLost { requested, oldest }) = error else {
+        return Err(error);
+    };
+    let stream = match options.lost_history {
+        LostHistory::Fail => return Err(lost(error, &record.name)),
+        LostHistory::SkipToOldest => again.start_at_oldest().start()?,
+        LostHistory::SkipToNewest => again.start()?,
+    };
+    tracing::warn!(consumer = record.name, %requested, %oldest, "a consumer skips history that is gone");
+    record.position = stream.resume_token();
+    let put = Put {
+        database: INTERNAL_DATABASE,
+        collection: CONSUMERS,
+        document: &record.to_document(),
+    };
+    store.put(&[put])?;
+    Ok((stream, record))
+}
+
+/// Has the log keep what the stream will read, if it does not already.
+fn hold(store: &dyn DocumentStore, name: &str, stream: &ChangeStream, max_lag_bytes: u64) -> Result<()> {
+    let slot = slot_name(name);
+    let active = |found: &tailwater_oplog::RetentionSlot| found.name == slot && found.state == SlotState::Active;
+    if store.slots().iter().any(active) {
+        return Ok(());
+    }
+    let created = store.slot_create(&slot, stream.position(), max_lag_bytes);
+    created.map_err(|error| lost(error, name))
+}
+
+fn put(store: &dyn DocumentStore, state: &mut State, also: Option<EventId>, letter: Option<Put<'_>>) -> Result<()> {
+    state.record.note(&state.window, &state.before, also);
+    let document = state.record.to_document();
+    let record = Put {
+        database: INTERNAL_DATABASE,
+        collection: CONSUMERS,
+        document: &document,
+    };
+    let written = match letter {
+        Some(letter) => store.put(&[letter, record])?,
+        None => store.put(&[record])?,
+    };
+    let position = state.record.position.op_id();
+    state.unsettled.get_or_insert((written, position));
+    Ok(())
+}
+
+/// The log's error, as the consumer's.
+fn lost(error: Error, name: &str) -> Error {
+    match error {
+        Error::Log(LogError::HistoryLost { requested, oldest }) => Error::ConsumerLostHistory {
+            name: name.to_owned(),
+            requested,
+            oldest,
+        },
+        error => error,
+    }
+}

@@ -1,0 +1,277 @@
+//! A live query that runs.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bson::raw::cstr;
+use bson::{RawDocumentBuf, rawdoc};
+use futures::Stream;
+use tailwater_matcher::Expression;
+
+use super::window::{Item, Rank, Window};
+use super::{LIVE_DOCUMENTS_MAX, LiveEvent, LiveQuery, too_large};
+use crate::document_store::{DocumentOrder, StoreDocuments};
+use crate::error::Result;
+use crate::event::{ChangeEvent, OperationType};
+use crate::stream::{ChangeStream, Stopper};
+
+/// How many steps are made before other tasks run, and a stop or the time is noticed.
+const STEPS_PER_POLL: u32 = 256;
+
+/// A live query that runs: first the documents of the result, in order, each [`LiveEvent::Added`]; then the changes.
+///
+/// It is read as a [`ChangeStream`] is. An error ends it; begin a new one.
+pub struct LiveStream {
+    query: LiveQuery,
+    filter: Expression,
+    order: Box<dyn DocumentOrder>,
+    window: Window,
+    changes: ChangeStream,
+    /// The result of a state, as far as it has not been taken in.
+    loading: Option<StoreDocuments>,
+    /// What is to be told.
+    pending: VecDeque<LiveEvent>,
+    failed: bool,
+}
+
+impl fmt::Debug for LiveStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveStream")
+            .field("query", &self.query)
+            .field("loading", &self.loading.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What one step came to.
+enum Step {
+    Event(LiveEvent),
+    More,
+    Nothing,
+}
+
+impl LiveStream {
+    /// Of a query whose result is being read from a state, and of the changes behind that.
+    pub(super) fn new(
+        query: LiveQuery,
+        filter: Expression,
+        order: Box<dyn DocumentOrder>,
+        changes: ChangeStream,
+        loading: StoreDocuments,
+    ) -> LiveStream {
+        let limit = query.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        LiveStream {
+            query,
+            filter,
+            order,
+            window: Window::new(limit),
+            changes,
+            loading: Some(loading),
+            pending: VecDeque::new(),
+            failed: false,
+        }
+    }
+
+    /// Whether the first result has been told, and what comes are its changes.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        self.loading.is_none() && self.pending.is_empty()
+    }
+
+    /// Whether an error has ended it.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.failed
+    }
+
+    /// Ends a blocking read from another thread.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        self.changes.stopper()
+    }
+
+    /// The next change of the result if there is one by now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LiveTooLarge`](crate::Error::LiveTooLarge), [`Error::Evaluate`](crate::Error::Evaluate), [`Error::Store`](crate::Error::Store), the log's. Nothing comes after.
+    pub fn next_if_any(&mut self) -> Result<Option<LiveEvent>> {
+        loop {
+            match self.step()? {
+                Step::Event(event) => return Ok(Some(event)),
+                Step::More => {}
+                Step::Nothing => return Ok(None),
+            }
+        }
+    }
+
+    /// The next change of the result, waiting for it: nothing when the time is up or it was stopped.
+    ///
+    /// # Errors
+    ///
+    /// As [`LiveStream::next_if_any`]; [`Closed`](tailwater_oplog::Error::Closed).
+    pub fn wait_next(&mut self, timeout: Option<Duration>) -> Result<Option<LiveEvent>> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let mut steps = 0;
+        loop {
+            match self.step()? {
+                Step::Event(event) => return Ok(Some(event)),
+                Step::More if steps < STEPS_PER_POLL => {
+                    steps += 1;
+                    continue;
+                }
+                _ => steps = 0,
+            }
+            let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if self.failed || over || self.changes.is_interrupted() {
+                return Ok(None);
+            }
+            if self.loading.is_some() {
+                continue;
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let waited = self.changes.wait_next(left);
+            let followed = waited.and_then(|event| event.map(|event| self.follow(&event)).transpose());
+            self.failed = followed.is_err();
+            if followed?.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn step(&mut self) -> Result<Step> {
+        if self.failed {
+            return Ok(Step::Nothing);
+        }
+        let step = self.try_step();
+        self.failed = step.is_err();
+        step
+    }
+
+    fn try_step(&mut self) -> Result<Step> {
+        if let Some(event) = self.pending.pop_front() {
+            return Ok(Step::Event(event));
+        }
+        if let Some(loading) = &mut self.loading {
+            match loading.next().transpose()? {
+                None => self.loading = None,
+                Some(document) => {
+                    let (rank, item) = self.place(document)?;
+                    self.window.load(rank, item, &mut self.pending);
+                    self.check_size()?;
+                }
+            }
+            return Ok(Step::More);
+        }
+        match self.changes.next_if_any()? {
+            None => Ok(Step::Nothing),
+            Some(event) => {
+                self.follow(&event)?;
+                Ok(Step::More)
+            }
+        }
+    }
+
+    /// Where a document comes in the order.
+    fn place(&self, document: RawDocumentBuf) -> Result<(Rank, Item)> {
+        let rank = self.order.key(&document)?;
+        let mut key = rawdoc! {};
+        if let Some(id) = document.get("_id").ok().flatten() {
+            key.append(cstr!("_id"), id);
+        }
+        Ok((rank, Item { key, document }))
+    }
+
+    fn check_size(&self) -> Result<()> {
+        if self.window.len() > LIVE_DOCUMENTS_MAX {
+            return Err(too_large());
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, event: &ChangeEvent) -> Result<()> {
+        let ours = self.query.is_for(event.database(), event.collection());
+        match event.operation_type() {
+            OperationType::Drop if ours => self.restart(),
+            OperationType::Rename if ours || self.takes_name(event) => self.restart(),
+            OperationType::Insert | OperationType::Update | OperationType::Replace | OperationType::Delete if ours => {
+                self.apply(event)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn takes_name(&self, rename: &ChangeEvent) -> bool {
+        let event = rename.to_document();
+        let Ok(to) = event.get_document("to") else { return false };
+        let name = |field| to.get_str(field).unwrap_or_default();
+        self.query.is_for(name("db"), name("coll"))
+    }
+
+    fn apply(&mut self, event: &ChangeEvent) -> Result<()> {
+        let Some(key) = event.document_key() else { return Ok(()) };
+        let document = event.full_document();
+        let matching = match document {
+            Some(document) if self.filter.matches(document)? => Some(self.place(document.to_owned())?),
+            _ => None,
+        };
+        self.window.put(&key, matching, &mut self.pending);
+        self.check_size()?;
+        if self.window.is_short() {
+            self.refill()?;
+        }
+        Ok(())
+    }
+
+    /// Asks the query again, and tells the difference.
+    fn refill(&mut self) -> Result<()> {
+        let state = self.query.store.state(self.query.concern)?;
+        let mut found = Vec::new();
+        for document in self.query.find(&*state)? {
+            found.push(self.place(document?)?);
+        }
+        self.changes = self.query.changes_behind(state.as_of())?.stopped_with(&self.changes);
+        self.window.replace(found, &mut self.pending);
+        Ok(())
+    }
+
+    /// The collection is another one now: what was is removed, and what is is told from the beginning.
+    fn restart(&mut self) -> Result<()> {
+        let state = self.query.store.state(self.query.concern)?;
+        self.changes = self.query.changes_behind(state.as_of())?.stopped_with(&self.changes);
+        self.window.clear(&mut self.pending);
+        self.loading = Some(self.query.find(&*state)?);
+        Ok(())
+    }
+}
+
+impl Stream for LiveStream {
+    type Item = Result<LiveEvent>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        for _ in 0..STEPS_PER_POLL {
+            match self.step() {
+                Err(error) => return Poll::Ready(Some(Err(error))),
+                Ok(Step::Event(event)) => return Poll::Ready(Some(Ok(event))),
+                Ok(Step::More) => {}
+                Ok(Step::Nothing) if self.failed || self.changes.is_interrupted() => return Poll::Ready(None),
+                Ok(Step::Nothing) => match Pin::new(&mut self.changes).poll_next(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(None) => return Poll::Ready(None),
+                    Poll::Ready(Some(event)) => {
+                        let followed = event.and_then(|event| self.follow(&event));
+                        if let Err(error) = followed {
+                            self.failed = true;
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                    }
+                },
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

@@ -1,0 +1,156 @@
+//! The store, as change streams know it.
+
+use tailwater_changestream::{
+    ConsumerGroups, Dispatcher, DocumentOrder, DocumentStore, Error, INTERNAL_DATABASE, Put, Result, StateCollection,
+    StateQuery, StoreDocuments, StoreError, StoreState,
+};
+use tailwater_oplog::{Durability, OpId, ReadConcern, RetentionSlot, SlotOptions};
+use tailwater_storage as storage;
+
+use storage::{FindOptions, ReplaceOptions, Snapshot, SortOrder, TransactionOptions};
+
+/// A store and the consumers that its handles share.
+#[derive(Debug)]
+pub(crate) struct Wiring {
+    pub(crate) store: storage::Store,
+    /// Reads the log once for all subscriptions.
+    pub(crate) dispatcher: Dispatcher,
+    groups: ConsumerGroups,
+}
+
+impl Wiring {
+    pub(crate) fn new(store: storage::Store) -> Wiring {
+        let dispatcher = Dispatcher::new(store.log());
+        let groups = ConsumerGroups::default();
+        Wiring {
+            store,
+            dispatcher,
+            groups,
+        }
+    }
+}
+
+fn failed(error: storage::Error) -> Error {
+    match error {
+        storage::Error::Log(error) => Error::Log(error),
+        error => Error::Store(StoreError::new(error)),
+    }
+}
+
+impl DocumentStore for Wiring {
+    fn state(&self, concern: ReadConcern) -> Result<Box<dyn StoreState>> {
+        let snapshot = self.store.snapshot().map_err(failed)?;
+        if concern == ReadConcern::Durable {
+            self.store.sync_to(snapshot.as_of()).map_err(failed)?;
+        }
+        Ok(Box::new(State(snapshot)))
+    }
+
+    fn order(&self, sort: &bson::RawDocument) -> Result<Box<dyn DocumentOrder>> {
+        Ok(Box::new(Order(SortOrder::parse(sort).map_err(failed)?)))
+    }
+
+    fn put(&self, writes: &[Put<'_>]) -> Result<OpId> {
+        let upsert = ReplaceOptions {
+            upsert: true,
+            ..ReplaceOptions::default()
+        };
+        let options = TransactionOptions {
+            durability: Some(Durability::Memory),
+            ..TransactionOptions::default()
+        };
+        let transaction = self.store.transaction_with(&options).map_err(failed)?;
+        for put in writes {
+            let collection = transaction.collection(put.database, put.collection).map_err(failed)?;
+            let filter = id_of(put.document);
+            collection
+                .replace_one_with(&filter, put.document, &upsert)
+                .map_err(failed)?;
+        }
+        let snapshot = transaction.snapshot();
+        Ok(transaction.commit().map_err(failed)?.unwrap_or(snapshot))
+    }
+
+    fn delete(&self, collection: &str, id: &str) -> Result<bool> {
+        let collection = self.store.collection(INTERNAL_DATABASE, collection).map_err(failed)?;
+        let deleted = collection.delete_one(&bson::rawdoc! { "_id": id });
+        deleted.map(|outcome| outcome.modified > 0).map_err(failed)
+    }
+
+    fn slot_create(&self, name: &str, from: OpId, max_lag_bytes: u64) -> Result<()> {
+        let options = SlotOptions { max_lag_bytes };
+        self.store.slot_create(name, from, options).map_err(failed)
+    }
+
+    fn slot_advance(&self, name: &str, to: OpId) -> Result<()> {
+        self.store.slot_advance(name, to).map(drop).map_err(failed)
+    }
+
+    fn slot_drop(&self, name: &str) -> Result<()> {
+        self.store.slot_drop(name).map_err(failed)
+    }
+
+    fn slots(&self) -> Vec<RetentionSlot> {
+        self.store.slots()
+    }
+
+    fn groups(&self) -> &ConsumerGroups {
+        &self.groups
+    }
+}
+
+/// `{_id: …}` of a document.
+fn id_of(document: &bson::RawDocument) -> bson::RawDocumentBuf {
+    let mut filter = bson::RawDocumentBuf::new();
+    if let Ok(Some(id)) = document.get("_id") {
+        filter.append(bson::raw::cstr!("_id"), id);
+    }
+    filter
+}
+
+#[derive(Debug)]
+struct State(Snapshot);
+
+impl StoreState for State {
+    fn as_of(&self) -> OpId {
+        self.0.as_of()
+    }
+
+    fn collections(&self) -> Vec<StateCollection> {
+        let collections = self.0.collections().into_iter();
+        collections
+            .map(|collection| StateCollection {
+                database: collection.database,
+                name: collection.name,
+                uuid: collection.uuid,
+            })
+            .collect()
+    }
+
+    fn scan(&self, uuid: &[u8; 16], after: Option<&[u8]>) -> StoreDocuments {
+        let documents = self.0.scan(uuid, after);
+        Box::new(documents.map(|document| document.map_err(failed)))
+    }
+
+    fn find(&self, query: &StateQuery<'_>) -> Result<StoreDocuments> {
+        let options = FindOptions {
+            sort: Some(query.sort.to_owned()),
+            limit: query.limit,
+            ..FindOptions::default()
+        };
+        let found = self
+            .0
+            .find_with(query.database, query.collection, query.filter, &options);
+        let documents = found.map_err(failed)?;
+        Ok(Box::new(documents.map(|document| document.map_err(failed))))
+    }
+}
+
+#[derive(Debug)]
+struct Order(SortOrder);
+
+impl DocumentOrder for Order {
+    fn key(&self, document: &bson::RawDocument) -> Result<Vec<u8>> {
+        self.0.key(document).map_err(failed)
+    }
+}
