@@ -17,7 +17,7 @@ use tailwater_storage::{Collection, CollectionOptions, IndexModel, Store, StoreO
 use tempfile::TempDir;
 
 /// Inputs that one store takes; then there is a new one, so that a long run does not fill the memory.
-const INPUTS_OF_A_STORE: u32 = 2000;
+const INPUTS_OF_A_STORE: u32 = 300;
 
 const DOCUMENT_BYTES_MAX: usize = 16 << 20;
 
