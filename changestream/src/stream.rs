@@ -94,7 +94,9 @@ impl ChangeStream {
     ///
     /// # Errors
     ///
-    /// [`Error::NoPreImage`], [`Error::NoPostImage`], [`Error::Evaluate`], [`Error::TokenModified`], and the log's errors. The stream stays where it is.
+    /// [`Error::NoPreImage`](crate::Error::NoPreImage), [`Error::NoPostImage`](crate::Error::NoPostImage),
+    /// [`Error::Evaluate`](crate::Error::Evaluate), [`Error::TokenModified`](crate::Error::TokenModified), and the log's errors. The
+    /// stream stays where it is.
     pub fn next_if_any(&mut self) -> Result<Option<ChangeEvent>> {
         Ok(self.advance(u32::MAX)?.flatten())
     }

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 
 use tailwater::bson::{RawDocumentBuf, rawdoc};
-use tailwater::{OperationType, SnapshotEvent, SnapshotToken, Store};
+use tailwater::{ChangeEvent, OperationType, SnapshotEvent, SnapshotToken, Store};
 
 /// Applies an event to a copy of the collection, strictly.
 fn apply(copy: &mut BTreeMap<i32, RawDocumentBuf>, event: &SnapshotEvent) {
     let key = event.document_key().expect("a document's event");
     let id = key.get_i32("_id").expect("these have numbers");
-    let before = match event.change().map(|change| change.operation_type()) {
+    let before = match event.change().map(ChangeEvent::operation_type) {
         Some(OperationType::Delete) => copy.remove(&id).is_some(),
         _ => copy
             .insert(id, event.full_document().expect("filters carry it").to_owned())

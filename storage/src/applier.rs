@@ -1,6 +1,7 @@
 //! The applier: moves durable generations of the overlay into the engine, each in one atomic commit.
 //!
-//! The engine is never ahead of the durable log. While there is nothing to apply the thread sleeps without a time-out.
+//! Who writes ends a generation when it is due, and goes on with the next while this thread applies the one before. The engine
+//! is never ahead of the durable log. While there is nothing to apply the thread sleeps without a time-out.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -42,8 +43,9 @@ fn wait_for_work(core: &Core) {
     loop {
         let Ok(layers) = core.layers() else { return };
         let bytes = layers.generations[0].bytes();
+        let is_due = core.is_due(&layers);
         drop(layers);
-        if core.stopping.load(Ordering::SeqCst) || bytes >= core.freeze_bytes() {
+        if core.stopping.load(Ordering::SeqCst) || is_due {
             return;
         }
         if bytes == 0 {

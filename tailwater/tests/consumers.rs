@@ -226,6 +226,9 @@ fn a_silent_member_loses_its_place_to_the_others() {
     let mut other = consumer().join().unwrap();
     assert_eq!(keys(&take(&mut other, 3)), [1, 2, 3]);
     assert!(matches!(held[0].ack(), Err(WatchError::DeliveryRevoked { .. })));
+    // It comes back when it is heard of again, also when it is the last one.
+    drop(other);
+    assert_eq!(keys(&take(&mut silent, 3)), [1, 2, 3]);
 }
 
 #[test]

@@ -61,6 +61,8 @@ pub(super) struct State {
     /// As it was when the first member joined: what was done and had failed before.
     before: Record,
     next_member: MemberId,
+    /// How many members the program holds, also those that lost their place by being silent.
+    held: u64,
     /// Why the thread has ended, if it failed.
     pub(super) failure: Option<Error>,
     /// Whether the stream has ended by itself.
@@ -122,6 +124,7 @@ impl Group {
             before: record.clone(),
             record,
             next_member: 0,
+            held: 0,
             failure: None,
             ended: false,
             closing: false,
@@ -176,6 +179,7 @@ impl Group {
         let mut state = self.lock();
         let member = state.next_member;
         state.next_member += 1;
+        state.held += 1;
         state.window.join(member, Instant::now());
         drop(state);
         Consumer::new(Arc::clone(self), member)
@@ -186,7 +190,8 @@ impl Group {
         let mut groups = self.store.groups().lock();
         let mut state = self.lock();
         state.window.leave(member);
-        let last = state.window.members() == 0;
+        state.held -= 1;
+        let last = state.held == 0;
         state.closing |= last;
         drop(state);
         self.notify();

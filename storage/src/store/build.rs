@@ -118,7 +118,8 @@ impl Core {
         loop {
             // Without waiting for room in the overlay: the applier is not running yet.
             after = self.index_chunk(&mut Commit { ahead: self.lock() }, &build, after)?;
-            if self.layers()?.generations[0].bytes() >= self.freeze_bytes() {
+            let layers = self.layers()?;
+            if self.is_due(&layers) {
                 applier::flush(self)?;
             }
             if after.is_none() {

@@ -203,6 +203,11 @@ impl Core {
         applier::FREEZE_BYTES.min(self.options.overlay_bytes_max / 2).max(1)
     }
 
+    /// Whether there is something to be moved into the engine now.
+    pub(crate) fn is_due(&self, layers: &Layers) -> bool {
+        layers.generations.len() > 1 || layers.generations[0].bytes() >= self.freeze_bytes()
+    }
+
     fn overlay_bytes(&self) -> usize {
         let layers = self.layers.load();
         let generations = layers.iter().flat_map(|layers| &layers.generations);
@@ -232,10 +237,15 @@ impl Core {
         }
     }
 
-    /// Wakes the applier when a generation has just begun, or has just become due.
+    /// Wakes the applier when the newest generation has just begun, or is due. One that is due is frozen here, under the commit
+    /// lock, and not when the applier comes to it: it would have grown meanwhile to all that the overlay may hold, and then
+    /// writers would wait until all of that is in the engine instead of filling the next one.
     pub(super) fn wake_if_due(&self, generation: &Generation, before: usize) {
-        let due = self.freeze_bytes();
-        if before == 0 || (before < due && generation.bytes() >= due) {
+        let is_due = generation.bytes() >= self.freeze_bytes();
+        if is_due {
+            self.freeze_locked();
+        }
+        if is_due || before == 0 {
             self.wake();
         }
     }
@@ -253,13 +263,19 @@ impl Core {
         Ok(op_id)
     }
 
-    /// Makes the newest generation an older one, and returns it; nothing when it is empty.
-    pub(crate) fn freeze(&self) -> Option<Arc<Generation>> {
+    /// Makes the newest generation an older one, unless it is empty.
+    pub(crate) fn freeze(&self) {
         let _guard = self.lock();
-        let layers = self.layers.load_full()?;
-        let newest = Arc::clone(&layers.generations[0]);
-        if newest.last() == OpId::ZERO {
-            return None;
+        self.freeze_locked();
+    }
+
+    /// The same for the holder of the commit lock.
+    fn freeze_locked(&self) {
+        let Some(layers) = self.layers.load_full() else {
+            return;
+        };
+        if layers.generations[0].last() == OpId::ZERO {
+            return;
         }
         let mut generations = vec![Arc::new(Generation::new())];
         generations.extend(layers.generations.iter().cloned());
@@ -267,7 +283,6 @@ impl Core {
             generations,
             engine: Arc::clone(&layers.engine),
         })));
-        Some(newest)
     }
 
     /// Takes a generation away that the engine has by now.
@@ -310,7 +325,7 @@ impl Core {
                 let mut ahead = self.lock();
                 self.apply(&mut ahead, &layers, &entry, None)?;
                 self.publish(&ahead, entry.op_id);
-                layers.generations[0].bytes() >= self.freeze_bytes()
+                self.is_due(&layers)
             };
             count += 1;
             if due {
