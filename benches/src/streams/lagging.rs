@@ -23,6 +23,11 @@ fn appending(plan: &Plan, stalled: usize) -> Result<f64> {
     let payloads: Vec<_> = (0..10_000).map(|n| insert(&document(&mut dice, n % LIVE))).collect();
     let filter = |n: u64| [bson::doc! { "$match": { "fullDocument.userId": (n % LIVE) as i64 } }];
     let mut watches = Vec::new();
+    // Before the others, so that somebody is live when those have stalled.
+    for n in 0..LIVE {
+        let watch = bench.watch().pipeline(filter(n)).channel_capacity(1 << 20, 1 << 30);
+        watches.push(watch.subscribe()?);
+    }
     for n in 0..stalled as u64 {
         watches.push(
             bench
@@ -35,10 +40,6 @@ fn appending(plan: &Plan, stalled: usize) -> Result<f64> {
     // They get their two events, and stall.
     bench.append_all(&payloads[..1000])?;
     bench.wait_dispatched();
-    for n in 0..LIVE {
-        let watch = bench.watch().pipeline(filter(n)).channel_capacity(1 << 20, 1 << 30);
-        watches.push(watch.subscribe()?);
-    }
     let mut latencies = Histogram::new();
     for payload in payloads.iter().cycle().take(plan.pick(500_000, 100_000)) {
         let begun = Instant::now();
