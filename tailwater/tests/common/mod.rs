@@ -50,6 +50,8 @@ impl Home {
     /// Goes on with what a killed process would have left. Handles of before still write, but nobody will see it.
     pub(crate) fn crash(&self) -> Home {
         let directory = tempfile::tempdir().unwrap();
+        // A dead process leaves its log buffer to the next, a copy of it counts for nothing: what it holds goes into the segments.
+        self.store.sync().unwrap();
         // The state goes first: in the copy it cannot cover more than the log has.
         for part in ["state", "oplog"] {
             copy_dir(&self.directory.path().join(part), &directory.path().join(part));
