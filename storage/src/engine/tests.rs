@@ -472,6 +472,34 @@ fn copy_files(from: &Path, to: &Path) {
     }
 }
 
+/// The engine prepares its journal with zeros, so what a killed process had not written yet reads as zeros.
+#[test]
+fn a_commit_that_was_half_written_is_dropped_wherever_it_ends() {
+    let (dir, engine) = temporary();
+    let written = || {
+        let journal = fs::read(newest_journal(dir.path()).unwrap().unwrap()).unwrap();
+        journal.iter().rposition(|byte| *byte != 0).unwrap() + 1
+    };
+    engine.commit(batch_number(1, 20), 1).unwrap();
+    engine.persist().unwrap();
+    let whole = written();
+    engine.commit(batch_number(2, 20), 2).unwrap();
+    engine.persist().unwrap();
+    let end = written();
+    assert!(end > whole + 100, "{whole} {end}");
+    // Each length in an item has four bytes, so none is stepped over.
+    for cut in (whole..end).step_by(3) {
+        let torn = tempfile::tempdir().unwrap();
+        copy_files(dir.path(), torn.path());
+        let journal = newest_journal(torn.path()).unwrap().unwrap();
+        let file = fs::OpenOptions::new().write(true).open(journal).unwrap();
+        file.write_all_at(&vec![0; end - cut], cut as u64).unwrap();
+        let engine = open(torn.path());
+        assert_eq!(engine.applied(), 1, "cut at {cut} of {whole}..{end}");
+        assert_state_follows_from_applied(&engine);
+    }
+}
+
 /// Returns how many of the losses needed a cut by us.
 fn check_lost_pages(padding: usize) -> usize {
     const PAGE: usize = 4096;
