@@ -256,7 +256,8 @@ fn state_before(detail: Option<&RawDocument>) -> RawDocumentBuf {
 
 /// The cluster time of an entry: seconds, and as increment the nanoseconds within the second plus one. Unlike MongoDB's
 /// counter it needs no state, and it orders entries as their OpIDs do.
-pub(crate) fn cluster_time(timestamp: tailwater_oplog::Timestamp) -> bson::Timestamp {
+#[must_use]
+pub fn cluster_time(timestamp: tailwater_oplog::Timestamp) -> bson::Timestamp {
     let nanos = timestamp.as_nanos();
     bson::Timestamp {
         time: u32::try_from(nanos / 1_000_000_000).unwrap_or(u32::MAX),

@@ -42,6 +42,7 @@ pub use document_store::{
 };
 pub use error::{Error, Result};
 pub use event::{ChangeEvent, OperationType};
+pub use fields::cluster_time;
 pub use live::{LIVE_DOCUMENTS_MAX, LiveEvent, LiveQuery, LiveStream};
 pub use options::{FullDocument, FullDocumentBeforeChange, Watch};
 pub use scope::Scope;

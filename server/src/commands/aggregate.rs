@@ -1,0 +1,106 @@
+//! `aggregate`: pipelines, and change streams, which are pipelines that begin with `$changeStream`.
+
+mod change_stream;
+
+use bson::raw::cstr;
+use bson::{RawBsonRef, RawDocument};
+use tailwater::Pipeline;
+
+use super::{Command, Kind};
+use crate::context::Context;
+use crate::cursor::{Cursor, FIRST_BATCH, Fill, Source};
+use crate::error::{CommandError, CommandResult, code};
+use crate::reply;
+use crate::request::missing;
+use crate::value::{Value, fields};
+
+pub(super) const AGGREGATE: Command = Command {
+    name: "aggregate",
+    aliases: &[],
+    help: "Runs a pipeline, or watches changes",
+    kind: Kind::Alone,
+    run: aggregate,
+};
+
+fn aggregate(context: &mut Context<'_>) -> CommandResult {
+    let (mut pipeline, mut batch_size, mut has_cursor, mut explain) = (None, None, false, false);
+    for field in context.request.arguments() {
+        match field.name {
+            "pipeline" => pipeline = Some(field.documents()?),
+            "cursor" => {
+                has_cursor = true;
+                batch_size = cursor_batch_size(field)?;
+            }
+            "explain" => explain = field.boolean()?,
+            "bypassDocumentValidation" => field.unsupported(!field.boolean()?)?,
+            "collation" => field.simple_collation()?,
+            "let" => field.no_variables()?,
+            "hint" => field.unsupported(field.hint()?.is_none())?,
+            // No stage writes to the disk.
+            "allowDiskUse" => {}
+            _ => return Err(field.unknown()),
+        }
+    }
+    let pipeline = pipeline.ok_or_else(|| missing("aggregate", "pipeline"))?;
+    if explain {
+        return Err(CommandError::not_implemented("aggregate.explain"));
+    }
+    if !has_cursor {
+        return Err(CommandError::new(
+            code::FAILED_TO_PARSE,
+            "The 'cursor' option is required, except for aggregate with the explain argument",
+        ));
+    }
+    let (cursor, collection) = match change_stream::options(&pipeline) {
+        Some(options) => change_stream::open(context, options?, &pipeline[1..])?,
+        None => run(context, &pipeline)?,
+    };
+    answer(context, cursor, &collection, batch_size)
+}
+
+/// The first batch, and the number of the cursor for the rest.
+fn answer(context: &Context<'_>, mut cursor: Cursor, collection: &str, batch_size: Option<u64>) -> CommandResult {
+    let batch = cursor.fill(Fill {
+        count_max: Some(batch_size.unwrap_or(FIRST_BATCH)),
+        time: context.request.max_time,
+        awaits: false,
+    })?;
+    context.settle_reads()?;
+    let token = cursor.resume_token();
+    let namespace = format!("{}.{collection}", context.request.database);
+    let session = context.request.session;
+    let id = context.server.cursors.keep(cursor, namespace.clone(), session, false);
+    Ok(reply::cursor(
+        cstr!("firstBatch"),
+        batch,
+        id,
+        &namespace,
+        token.as_ref(),
+    ))
+}
+
+/// A pipeline over a collection, or with `aggregate: 1` over none.
+fn run(context: &Context<'_>, stages: &[&RawDocument]) -> CommandResult<(Cursor, String)> {
+    let pipeline = Pipeline::parse(stages)?;
+    let (found, name) = match context.request.subject()?.value {
+        RawBsonRef::String(name) => (context.collection()?.aggregate(&pipeline)?, name),
+        _ => {
+            let store = &context.server.store;
+            (store.aggregate(context.request.database, &pipeline)?, "$cmd.aggregate")
+        }
+    };
+    let documents = found.map(|document| document.map_err(CommandError::from));
+    Ok((Cursor::new(Source::Documents(Box::new(documents))), name.to_owned()))
+}
+
+fn cursor_batch_size(field: Value<'_>) -> CommandResult<Option<u64>> {
+    let mut size = None;
+    for option in fields("aggregate.cursor", field.document()?) {
+        let option = option?;
+        match option.name {
+            "batchSize" => size = Some(option.count()?),
+            _ => return Err(option.unknown()),
+        }
+    }
+    Ok(size)
+}
