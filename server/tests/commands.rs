@@ -309,3 +309,26 @@ fn a_query_can_be_explained() {
         Some("a_1")
     );
 }
+
+#[test]
+fn a_pipeline_can_ask_for_the_size_of_its_collection() {
+    let running = Running::new();
+    let mut client = running.client();
+    client.ok(doc! { "insert": "c", "documents": [{ "_id": 1 }, { "_id": 2 }] });
+    let stages = [
+        doc! { "$collStats": { "storageStats": {}, "count": {} } },
+        doc! { "$project": { "storageStats": 1, "count": 1 } },
+    ];
+    let answer = client.ok(doc! { "aggregate": "c", "pipeline": stages.to_vec(), "cursor": {} });
+    let found = &batch(&answer)[0];
+    assert_eq!(found.get_i64("count").ok(), Some(2));
+    let stats = found.get_document("storageStats").unwrap();
+    assert_eq!(
+        (stats.get_i64("size").ok(), stats.get_i64("nindexes").ok()),
+        (Some(28), Some(1))
+    );
+    assert_eq!(
+        answer.get_document("cursor").unwrap().get_str("ns").ok(),
+        Some("test.c")
+    );
+}

@@ -1,10 +1,11 @@
 //! `aggregate`: pipelines, and change streams, which are pipelines that begin with `$changeStream`.
 
 mod change_stream;
+mod coll_stats;
 
 use bson::raw::cstr;
-use bson::{RawBsonRef, RawDocument};
-use tailwater::Pipeline;
+use bson::{RawBsonRef, RawDocument, rawdoc};
+use tailwater::{Aggregation, Pipeline};
 
 use super::{Command, Kind};
 use crate::context::Context;
@@ -51,9 +52,15 @@ fn aggregate(context: &mut Context<'_>) -> CommandResult {
             "The 'cursor' option is required, except for aggregate with the explain argument",
         ));
     }
-    let (cursor, collection) = match change_stream::options(&pipeline) {
-        Some(options) => change_stream::open(context, options?, &pipeline[1..])?,
-        None => run(context, &pipeline)?,
+    let (cursor, collection) = if let Some(options) = change_stream::options(&pipeline) {
+        change_stream::open(context, options?, &pipeline[1..])?
+    } else if let Some(options) = coll_stats::options(&pipeline) {
+        let document = coll_stats::document(context, options?)?;
+        let source = rawdoc! { "$documents": [document] };
+        let stages: Vec<&RawDocument> = [&*source].into_iter().chain(pipeline[1..].iter().copied()).collect();
+        (over_none(context, &stages)?, context.request.collection()?.to_owned())
+    } else {
+        run(context, &pipeline)?
     };
     answer(context, cursor, &collection, batch_size)
 }
@@ -81,16 +88,26 @@ fn answer(context: &Context<'_>, mut cursor: Cursor, collection: &str, batch_siz
 
 /// A pipeline over a collection, or with `aggregate: 1` over none.
 fn run(context: &Context<'_>, stages: &[&RawDocument]) -> CommandResult<(Cursor, String)> {
-    let pipeline = Pipeline::parse(stages)?;
-    let (found, name) = match context.request.subject()?.value {
-        RawBsonRef::String(name) => (context.collection()?.aggregate(&pipeline)?, name),
-        _ => {
-            let store = &context.server.store;
-            (store.aggregate(context.request.database, &pipeline)?, "$cmd.aggregate")
+    match context.request.subject()?.value {
+        RawBsonRef::String(name) => {
+            let found = context.collection()?.aggregate(&Pipeline::parse(stages)?)?;
+            Ok((cursor(found), name.to_owned()))
         }
-    };
+        _ => Ok((over_none(context, stages)?, "$cmd.aggregate".to_owned())),
+    }
+}
+
+/// A pipeline that begins with `$documents`.
+fn over_none(context: &Context<'_>, stages: &[&RawDocument]) -> CommandResult<Cursor> {
+    let store = &context.server.store;
+    Ok(cursor(
+        store.aggregate(context.request.database, &Pipeline::parse(stages)?)?,
+    ))
+}
+
+fn cursor(found: Aggregation) -> Cursor {
     let documents = found.map(|document| document.map_err(CommandError::from));
-    Ok((Cursor::new(Source::Documents(Box::new(documents))), name.to_owned()))
+    Cursor::new(Source::Documents(Box::new(documents)))
 }
 
 fn cursor_batch_size(field: Value<'_>) -> CommandResult<Option<u64>> {

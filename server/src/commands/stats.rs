@@ -1,7 +1,7 @@
 //! `collStats` and `dbStats`.
 
 use bson::{RawDocumentBuf, rawdoc};
-use tailwater::{CollectionSize, Error, Store};
+use tailwater::{Collection, CollectionSize, Error, Store};
 
 use super::{Command, Kind};
 use crate::context::Context;
@@ -51,7 +51,16 @@ fn number(count: u64) -> i64 {
 
 fn of_collection(context: &mut Context<'_>) -> CommandResult {
     let scale = scale(context)?;
-    let collection = context.collection()?;
+    let mut answer = rawdoc! { "ns": context.namespace()? };
+    for field in &collection(&context.collection()?, scale)? {
+        let Ok((name, value)) = field else { break };
+        answer.append(name, value);
+    }
+    Ok(answer)
+}
+
+/// How large a collection is, with sizes divided by `scale`.
+pub(super) fn collection(collection: &Collection, scale: u64) -> CommandResult {
     let CollectionSize { documents, data_bytes } = collection.size()?;
     let indexes = match collection.list_indexes() {
         Ok(indexes) => indexes.len() as u64,
@@ -59,7 +68,6 @@ fn of_collection(context: &mut Context<'_>) -> CommandResult {
         Err(error) => return Err(error.into()),
     };
     Ok(rawdoc! {
-        "ns": context.namespace()?,
         "count": number(documents),
         "size": number(data_bytes / scale),
         "avgObjSize": number(data_bytes.checked_div(documents).unwrap_or(0)),
