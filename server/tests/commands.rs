@@ -332,3 +332,18 @@ fn a_pipeline_can_ask_for_the_size_of_its_collection() {
         Some("test.c")
     );
 }
+
+#[test]
+fn the_compatibility_page_lists_the_commands_that_there_are() {
+    let page = include_str!("../../docs/wire-compatibility.md");
+    let listed: Vec<(&str, &str)> = page
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            Some((cells.next()?.strip_suffix('`')?, cells.next()?))
+        })
+        .filter(|(name, _)| name.chars().all(char::is_alphanumeric))
+        .collect();
+    let known: Vec<_> = tailwater_server::help().collect();
+    assert_eq!(listed, known);
+}

@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bson::{DateTime, RawArrayBuf, rawdoc};
-use tailwater::ReadConcern;
 
 use super::{Command, Kind};
 use crate::context::Context;
@@ -136,7 +135,6 @@ fn server_status(context: &mut Context<'_>) -> CommandResult {
     let server = context.server;
     let (connections, made) = server.connection_count();
     let watermarks = server.store.log().watermarks();
-    let streams = server.store.watch_stats(ReadConcern::Durable);
     let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     Ok(rawdoc! {
         "host": context.me(),
@@ -161,7 +159,6 @@ fn server_status(context: &mut Context<'_>) -> CommandResult {
             "durable": op_id(watermarks.durable),
             "appended": op_id(watermarks.appended),
         },
-        "watches": { "shared": format!("{streams:?}") },
         "repl": {
             "setName": server.options.replica_set.as_str(),
             "isWritablePrimary": true,

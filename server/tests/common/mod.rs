@@ -1,6 +1,7 @@
 //! A server in this process, and a client that speaks the protocol and nothing more.
 
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::needless_pass_by_value, reason = "commands are written where they are sent")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
