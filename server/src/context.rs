@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tailwater::{Collection, Transaction, TransactionCollection};
 
-use crate::error::CommandResult;
+use crate::error::{CommandError, CommandResult, code};
 use crate::request::Request;
 use crate::server::Shared;
 
@@ -66,6 +66,17 @@ impl<'a> Context<'a> {
         match self.request.durable_reads && self.transaction.is_none() {
             true => Ok(self.server.store.sync()?),
             false => Ok(()),
+        }
+    }
+
+    /// Refuses what a transaction does not have.
+    pub(crate) fn outside_transaction(&self, what: &str) -> CommandResult<()> {
+        match self.transaction {
+            None => Ok(()),
+            Some(_) => Err(CommandError::new(
+                code::NOT_IN_TRANSACTION,
+                format!("{what} is not supported in a transaction"),
+            )),
         }
     }
 

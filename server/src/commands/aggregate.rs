@@ -8,7 +8,7 @@ use bson::{RawBsonRef, RawDocument, rawdoc};
 use tailwater::{Aggregation, Pipeline};
 
 use super::{Command, Kind};
-use crate::context::Context;
+use crate::context::{Context, Target};
 use crate::cursor::{Cursor, FIRST_BATCH, Fill, Source};
 use crate::error::{CommandError, CommandResult, code};
 use crate::reply;
@@ -19,7 +19,7 @@ pub(super) const AGGREGATE: Command = Command {
     name: "aggregate",
     aliases: &[],
     help: "Runs a pipeline, or watches changes",
-    kind: Kind::Alone,
+    kind: Kind::InTransaction,
     run: aggregate,
 };
 
@@ -53,6 +53,7 @@ fn aggregate(context: &mut Context<'_>) -> CommandResult {
         ));
     }
     let (cursor, collection) = if let Some(options) = change_stream::options(&pipeline) {
+        context.outside_transaction("$changeStream")?;
         change_stream::open(context, options?, &pipeline[1..])?
     } else if let Some(options) = coll_stats::options(&pipeline) {
         let document = coll_stats::document(context, options?)?;
@@ -90,7 +91,11 @@ fn answer(context: &Context<'_>, mut cursor: Cursor, collection: &str, batch_siz
 fn run(context: &Context<'_>, stages: &[&RawDocument]) -> CommandResult<(Cursor, String)> {
     match context.request.subject()?.value {
         RawBsonRef::String(name) => {
-            let found = context.collection()?.aggregate(&Pipeline::parse(stages)?)?;
+            let pipeline = Pipeline::parse(stages)?;
+            let found = match context.target()? {
+                Target::Collection(collection) => collection.aggregate(&pipeline)?,
+                Target::Transaction(collection) => collection.aggregate(&pipeline)?,
+            };
             Ok((cursor(found), name.to_owned()))
         }
         _ => Ok((over_none(context, stages)?, "$cmd.aggregate".to_owned())),

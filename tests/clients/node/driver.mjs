@@ -97,6 +97,7 @@ async function transactions() {
     await accounts.updateOne({ _id: 'a' }, { $inc: { balance: -5 } }, { session });
     assert.equal((await accounts.findOne({ _id: 'a' })).balance, 10);
     await accounts.updateOne({ _id: 'b' }, { $inc: { balance: 5 } }, { session });
+    assert.equal(await accounts.countDocuments({ balance: 5 }, { session }), 2);
   }));
   assert.deepEqual(await accounts.find().map((account) => account.balance).toArray(), [5, 5]);
   await client.withSession(async (session) => {
