@@ -52,7 +52,7 @@ enum Command {
     Demo(demo::Arguments),
     Import(import::Arguments),
     Export(export::Arguments),
-    Watch(watch::Arguments),
+    Watch(Box<watch::Arguments>),
     Backup(backup::BackupArguments),
     Restore(backup::RestoreArguments),
     Log(log::Arguments),
