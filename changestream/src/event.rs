@@ -238,6 +238,14 @@ impl ChangeEvent {
         self.0.fragment
     }
 
+    /// Whether it is the last write of its transaction (the events of a transaction are adjacent): who collects them has all.
+    /// `false` outside a transaction. A filter may leave the last one out; then the next event of another `txnNumber`, or of
+    /// none, says as much.
+    #[must_use]
+    pub fn ends_transaction(&self) -> bool {
+        self.store_entry().session.is_some() && self.0.entry.entry().ends_batch()
+    }
+
     /// UUID of the collection; zero where there is none.
     pub(crate) fn collection_id(&self) -> [u8; 16] {
         self.store_entry().collection_id

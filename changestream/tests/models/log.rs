@@ -139,14 +139,15 @@ impl OplogView {
         let (visible, changed) = &*self.visible;
         let mut visible = visible.lock().unwrap();
         loop {
+            // Also while there is something to be read: it is up to the caller to look.
+            if visible.closed {
+                return WaitOutcome::Closed;
+            }
             if visible.newest >= op_id {
                 return WaitOutcome::Ready;
             }
             if interrupt.is_raised() {
                 return WaitOutcome::Interrupted;
-            }
-            if visible.closed {
-                return WaitOutcome::Closed;
             }
             visible = changed.wait(visible).unwrap();
         }
