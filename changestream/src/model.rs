@@ -44,7 +44,7 @@ mod subscription;
 mod token;
 
 pub use log::{
-    Durability, Entry, Error, ErrorKind, LogId, OpId, ReadConcern, RetentionSlot, SharedEntry, SlotState, Term,
+    Durability, Entry, Error, ErrorKind, LogId, OpId, ReadConcern, Result, RetentionSlot, SharedEntry, SlotState, Term,
     Timestamp, WaitOutcome, Watermarks, codec, entry,
 };
 pub use model_log::{Cursor, Interrupt, Oplog, OplogView, Options};
