@@ -54,7 +54,7 @@ enum Command {
     Demo(demo::Arguments),
     Import(import::Arguments),
     Export(export::Arguments),
-    Watch(watch::Arguments),
+    Watch(Box<watch::Arguments>),
     Serve(serve::Arguments),
     Backup(backup::BackupArguments),
     Restore(backup::RestoreArguments),
