@@ -62,8 +62,13 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let server = Server::bind(store.clone(), options)?;
     let handle = server.handle();
     let waiting = thread::Builder::new().name("tailwater-signals".into()).spawn(move || {
-        if signals.forever().next().is_some() {
+        let mut signals = signals.forever();
+        if signals.next().is_some() {
             handle.stop();
+        }
+        // Whoever asks again does not want to wait for its end.
+        if signals.next().is_some() {
+            std::process::exit(i32::from(Exit::Failure as u8));
         }
     });
     waiting.map_err(|error| Failure::io("start a thread", &error))?;

@@ -4,11 +4,11 @@
 //! nothing behind it can be trusted.
 
 use std::borrow::Cow;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::{RawDocument, RawDocumentBuf};
 use tailwater_wire::{Compressed, Compressor, HEADER_BYTES, Header, Msg, MsgFlags, Opcode, Query, reply_bytes};
@@ -21,7 +21,8 @@ use crate::request::{Numbered, Request};
 use crate::server::Shared;
 use crate::session;
 
-/// How long a new connection may take to send its first message, and any client to send the rest of one it has begun.
+/// How long a new connection may take to send its first message, and any client to send the rest of one it has begun, or to take
+/// any of an answer.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a buffer for messages keeps from one to the next.
 const BUFFER_KEPT: usize = 64 << 10;
@@ -68,6 +69,7 @@ pub(crate) fn serve(server: &Arc<Shared>, peer: &Peer, stream: &TcpStream) {
 
 impl Connection<'_> {
     fn run(&mut self) -> Result<(), Broken> {
+        self.stream.set_write_timeout(Some(MESSAGE_TIMEOUT))?;
         let mut buffer = Vec::new();
         let mut is_first = true;
         while let Some(header) = self.header(is_first)? {
@@ -124,9 +126,24 @@ impl Connection<'_> {
     /// Reads the rest of a message. The buffer grows with what arrives, not with what is promised.
     fn body(&mut self, header: &Header, buffer: &mut Vec<u8>) -> Result<(), Broken> {
         let length = header.body_bytes();
-        let read = (&mut self.reader).take(length as u64).read_to_end(buffer)?;
-        if read < length {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        let deadline = Instant::now() + MESSAGE_TIMEOUT;
+        while buffer.len() < length {
+            if self.reader.buffer().is_empty() {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+                }
+                self.stream.set_read_timeout(Some(left))?;
+            }
+            let chunk = match self.reader.fill_buf() {
+                Ok([]) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                Ok(chunk) => &chunk[..chunk.len().min(length - buffer.len())],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            buffer.extend_from_slice(chunk);
+            let taken = chunk.len();
+            self.reader.consume(taken);
         }
         Ok(())
     }
@@ -149,7 +166,14 @@ impl Connection<'_> {
                 reply.flags = MsgFlags::MORE_TO_COME;
             }
             let id = self.number();
-            let bytes = reply.to_bytes(id, response_to)?;
+            let bytes = match reply.to_bytes(id, response_to) {
+                Err(tailwater_wire::Error::Length { length }) => {
+                    let message = format!("the answer has {length} bytes, more than a message may have");
+                    let refusal = self.refusal(&CommandError::new(code::BSON_TOO_LARGE, message));
+                    Msg::new(&refusal).to_bytes(id, response_to)?
+                }
+                bytes => bytes?,
+            };
             self.send(bytes, asked.compressor)?;
             if !more || self.server.is_stopping() {
                 return Ok(());
@@ -215,6 +239,9 @@ impl Connection<'_> {
             transaction: None,
         };
         let (Some(id), Some(numbered)) = (request.session, request.numbered) else {
+            if let Some(id) = request.session {
+                self.server.sessions.touch(id)?;
+            }
             return match command.kind {
                 Kind::EndsTransaction => Err(CommandError::new(
                     code::INVALID_OPTIONS,
@@ -223,31 +250,40 @@ impl Connection<'_> {
                 _ => (command.run)(&mut context),
             };
         };
-        let session = self.server.sessions.get(id);
+        let session = self.server.sessions.get(id)?;
         let mut session = session::lock(&session);
         match (numbered, command.kind) {
             (Numbered::Retryable(number), Kind::Retryable) => {
                 if let Some(answer) = session.answer_to(number)? {
                     return Ok(answer);
                 }
-                let answer = (command.run)(&mut context)?;
+                let answer = (command.run)(&mut context).map_err(CommandError::of_retryable)?;
                 session.keep_answer(number, answer.clone());
                 Ok(answer)
             }
             (Numbered::Transaction { number, .. }, Kind::EndsTransaction) => {
-                match request.name {
-                    "commitTransaction" => session.commit(number)?,
-                    _ => session.abort(number)?,
-                }
-                (command.run)(&mut context)
+                let answer = (command.run)(&mut context)?;
+                let ended = match request.name {
+                    "commitTransaction" => session.commit(number),
+                    _ => session.abort(number),
+                };
+                self.server.cursors.kill_transactions(id);
+                ended.map_err(CommandError::of_retryable)?;
+                Ok(answer)
             }
             (Numbered::Transaction { number, first }, Kind::InTransaction | Kind::Retryable) => {
+                if first {
+                    self.server.cursors.kill_transactions(id);
+                }
                 let result = {
                     context.transaction = Some(session.transaction(number, first, &self.server.store)?);
                     (command.run)(&mut context)
                 };
-                if result.is_err() {
+                // A write that was refused ends it as well.
+                let refused = |answer: &RawDocumentBuf| answer.get_array("writeErrors").is_ok();
+                if result.as_ref().map_or(true, refused) {
                     session.give_up(number);
+                    self.server.cursors.kill_transactions(id);
                 }
                 result
             }

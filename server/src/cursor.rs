@@ -1,7 +1,8 @@
 //! Cursors: what is left of a query, or a change stream, until the client asks for more or lets go of it.
 //!
-//! A cursor is used by one request at a time; a second one meanwhile is told so, as in MongoDB. Cursors that nobody has asked for
-//! more within the server's timeout are closed by whichever request comes next to the table.
+//! A cursor is used by one request at a time; a second one meanwhile is told so, as in MongoDB. It belongs to the session, and to
+//! the transaction, that it was made in, and ends with them; and the server closes those that nobody has asked for more within
+//! its timeout.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,13 +13,19 @@ use tailwater::{ChangeStream, ResumeToken, Stopper};
 
 use crate::error::{CommandError, CommandResult, code};
 use crate::reply::Batch;
-use crate::request::SessionId;
+use crate::request::{Owner, SessionId};
 
 /// Documents of a first batch, unless the client says how many (MongoDB manual: *Cursor Batches*).
 pub(crate) const FIRST_BATCH: u64 = 101;
 
 /// How long a `getMore` of a change stream waits for an event, unless the client says how long.
 const AWAIT: Duration = Duration::from_secs(1);
+
+/// How long it waits at most, whatever the client says: it may be gone, which is found with the answer.
+const AWAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Most cursors at a time.
+const CURSORS_MAX: usize = 100_000;
 
 /// Documents that a query, an aggregation or a list still has.
 pub(crate) type Documents = Box<dyn Iterator<Item = CommandResult> + Send>;
@@ -32,8 +39,8 @@ pub(crate) enum Source {
 /// A cursor as long as a request has it.
 pub(crate) struct Cursor {
     source: Source,
-    /// A document that did not fit into the last batch.
-    pending: Option<RawDocumentBuf>,
+    /// A document that did not fit into the last batch, and for a change stream the token before it.
+    pending: Option<(RawDocumentBuf, Option<ResumeToken>)>,
     ended: bool,
 }
 
@@ -68,9 +75,10 @@ impl Cursor {
 
     /// The token that a change stream may be resumed with behind what it has given.
     pub(crate) fn resume_token(&self) -> Option<ResumeToken> {
-        match &self.source {
-            Source::Changes(stream) => Some(stream.resume_token()),
-            Source::Documents(_) => None,
+        match &self.pending {
+            // What waits has not been given yet.
+            Some((_, before)) => *before,
+            None => self.source.token(),
         }
     }
 
@@ -82,13 +90,14 @@ impl Cursor {
             .map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX));
         let deadline = fill.time.map(|time| Instant::now() + time);
         while batch.count < count_max {
+            let before = self.source.token();
             let next = match self.pending.take() {
-                Some(pending) => Some(pending),
+                Some((pending, _)) => Some(pending),
                 None => self.next(batch.count == 0, fill, deadline)?,
             };
             let Some(document) = next else { break };
             if !batch.has_room_for(&document) {
-                self.pending = Some(document);
+                self.pending = Some((document, before));
                 break;
             }
             batch.push(&document);
@@ -110,10 +119,12 @@ impl Cursor {
                 Ok(next)
             }
             Source::Changes(stream) => {
-                let next = match is_first && fill.awaits {
-                    true => stream.wait_next(Some(fill.time.unwrap_or(AWAIT)))?,
-                    false => stream.next_if_any()?,
+                let wait = match is_first && fill.awaits {
+                    true => fill.time.unwrap_or(AWAIT).min(AWAIT_MAX),
+                    // What is there by now, and of that no more than a stream looks at in one go: history may be long.
+                    false => Duration::ZERO,
                 };
+                let next = stream.wait_next(Some(wait))?;
                 self.ended = next.is_none() && stream.is_ended();
                 Ok(next.map(|event| event.to_document()))
             }
@@ -121,10 +132,20 @@ impl Cursor {
     }
 }
 
+impl Source {
+    /// Where a change stream is.
+    fn token(&self) -> Option<ResumeToken> {
+        match self {
+            Source::Changes(stream) => Some(stream.resume_token()),
+            Source::Documents(_) => None,
+        }
+    }
+}
+
 /// A cursor that stands on the server.
 struct Standing {
     namespace: String,
-    session: Option<SessionId>,
+    owner: Owner,
     /// Nothing while a request has it.
     cursor: Option<Cursor>,
     /// Ends the wait of a request that has it.
@@ -165,18 +186,23 @@ impl Cursors {
         &self,
         cursor: Cursor,
         namespace: String,
-        session: Option<SessionId>,
+        owner: Owner,
         never_expires: bool,
-    ) -> i64 {
+    ) -> CommandResult<i64> {
         if cursor.is_ended() {
-            return 0;
+            return Ok(0);
         }
         let stopper = match &cursor.source {
             Source::Changes(stream) => Some(stream.stopper()),
             Source::Documents(_) => None,
         };
         let mut standing = self.lock();
-        self.expire(&mut standing);
+        if standing.len() >= CURSORS_MAX {
+            return Err(CommandError::new(
+                code::TOO_MANY_CURSORS,
+                format!("there are {CURSORS_MAX} cursors: close some"),
+            ));
+        }
         // A client knows a cursor by this number alone, so it is not one that can be guessed from another.
         let id = loop {
             let id = fastrand::i64(1..);
@@ -188,20 +214,19 @@ impl Cursors {
             id,
             Standing {
                 namespace,
-                session,
+                owner,
                 cursor: Some(cursor),
                 stopper,
                 used: Instant::now(),
                 never_expires,
             },
         );
-        id
+        Ok(id)
     }
 
-    /// Takes a cursor, of this session if it was made in one.
-    pub(crate) fn take(self: &Arc<Self>, id: i64, namespace: &str, session: Option<SessionId>) -> CommandResult<Taken> {
+    /// Takes a cursor, of this session and transaction if it was made in them.
+    pub(crate) fn take(self: &Arc<Self>, id: i64, namespace: &str, owner: Owner) -> CommandResult<Taken> {
         let mut standing = self.lock();
-        self.expire(&mut standing);
         let found = standing.get_mut(&id).ok_or_else(|| not_found(id))?;
         if found.namespace != namespace {
             let message = format!(
@@ -210,7 +235,12 @@ impl Cursors {
             );
             return Err(CommandError::new((13, "Unauthorized"), message));
         }
-        if found.session.is_some() && found.session != session {
+        if found.owner.transaction != owner.transaction {
+            let message =
+                format!("Cannot run getMore on cursor {id}, which was created in another transaction or in none");
+            return Err(CommandError::new((50741, "Location50741"), message));
+        }
+        if found.owner.session.is_some() && found.owner.session != owner.session {
             let message = format!("Cannot run getMore on cursor {id}, which was created in another session");
             return Err(CommandError::new((50738, "Location50738"), message));
         }
@@ -236,29 +266,43 @@ impl Cursors {
 
     /// Lets go of the cursors of a session.
     pub(crate) fn kill_session(&self, session: SessionId) {
-        let of_session = |(id, standing): (&i64, &Standing)| (standing.session == Some(session)).then_some(*id);
-        let ids: Vec<i64> = self.lock().iter().filter_map(of_session).collect();
-        for id in ids {
-            self.kill(id);
-        }
+        self.kill_where(|standing| standing.owner.session == Some(session));
+    }
+
+    /// Lets go of the cursors of a session's transactions.
+    pub(crate) fn kill_transactions(&self, session: SessionId) {
+        self.kill_where(|standing| standing.owner.session == Some(session) && standing.owner.transaction.is_some());
     }
 
     /// Ends all cursors and all waits with them.
     pub(crate) fn kill_all(&self) {
-        let all: Vec<i64> = self.lock().keys().copied().collect();
-        for id in all {
+        self.kill_where(|_| true);
+    }
+
+    /// Lets go of those that nobody has asked for more in time.
+    pub(crate) fn expire(&self) {
+        self.kill_where(|standing| {
+            !standing.never_expires && standing.cursor.is_some() && standing.used.elapsed() >= self.timeout
+        });
+    }
+
+    fn kill_where(&self, doomed: impl Fn(&Standing) -> bool) {
+        let ids: Vec<i64> = {
+            let standing = self.lock();
+            standing
+                .iter()
+                .filter(|(_, standing)| doomed(standing))
+                .map(|(id, _)| *id)
+                .collect()
+        };
+        // Dropped one by one, outside of the lock.
+        for id in ids {
             self.kill(id);
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.lock().len()
-    }
-
-    fn expire(&self, standing: &mut HashMap<i64, Standing>) {
-        standing.retain(|_, standing| {
-            standing.never_expires || standing.cursor.is_none() || standing.used.elapsed() < self.timeout
-        });
     }
 }
 
@@ -278,6 +322,11 @@ impl Taken {
 
     pub(crate) fn resume_token(&self) -> Option<ResumeToken> {
         self.cursor.as_ref().and_then(Cursor::resume_token)
+    }
+
+    /// Whether it was killed meanwhile.
+    pub(crate) fn is_killed(&self) -> bool {
+        !self.cursors.lock().contains_key(&self.id)
     }
 
     /// Its number, or 0 when there is nothing more to ask for.

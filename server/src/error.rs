@@ -46,11 +46,14 @@ pub(crate) mod code {
     pub(crate) const FAILED_TO_PARSE: Code = (9, "FailedToParse");
     pub(crate) const TYPE_MISMATCH: Code = (14, "TypeMismatch");
     pub(crate) const INVALID_BSON: Code = (22, "InvalidBSON");
+    pub(crate) const BSON_TOO_LARGE: Code = (10334, "BSONObjectTooLarge");
+    pub(crate) const CURSOR_KILLED: Code = (237, "CursorKilled");
     pub(crate) const CURSOR_NOT_FOUND: Code = (43, "CursorNotFound");
     pub(crate) const MAX_TIME_EXPIRED: Code = (50, "MaxTimeMSExpired");
     pub(crate) const COMMAND_NOT_FOUND: Code = (59, "CommandNotFound");
     pub(crate) const INVALID_OPTIONS: Code = (72, "InvalidOptions");
     pub(crate) const INVALID_NAMESPACE: Code = (73, "InvalidNamespace");
+    pub(crate) const TOO_MANY_CURSORS: Code = (146, "ExceededMemoryLimit");
     pub(crate) const TRANSACTION_TOO_OLD: Code = (225, "TransactionTooOld");
     pub(crate) const NOT_IMPLEMENTED: Code = (238, "NotImplemented");
     pub(crate) const NO_SUCH_TRANSACTION: Code = (251, "NoSuchTransaction");
@@ -66,7 +69,13 @@ pub(crate) mod code {
 /// Error*; the server says so by a label).
 const RESUMABLE: [i32; 3] = [43, 11600, 11602];
 
+/// Codes of errors after which a driver sends a numbered write or a commit again (driver specification: *Retryable Writes*).
+const RETRYABLE: [i32; 3] = [11600, 11602, 10107];
+
 /// The label for that.
+const RETRYABLE_LABEL: &str = "RetryableWriteError";
+
+/// The label for a stream that may be started again.
 const RESUMABLE_LABEL: &str = "ResumableChangeStreamError";
 
 /// What a command failed with: the fields of its answer.
@@ -108,6 +117,14 @@ impl CommandError {
     pub(crate) fn of_stream(self) -> CommandError {
         match RESUMABLE.contains(&self.code) {
             true => self.labelled(RESUMABLE_LABEL),
+            false => self,
+        }
+    }
+
+    /// As an error of a write that may be sent again, or of the end of a transaction.
+    pub(crate) fn of_retryable(self) -> CommandError {
+        match RETRYABLE.contains(&self.code) {
+            true => self.labelled(RETRYABLE_LABEL),
             false => self,
         }
     }
@@ -197,9 +214,13 @@ fn full_message(error: &dyn std::error::Error) -> String {
     message
 }
 
-/// A member of `writeErrors` (MongoDB manual: *insert*, output).
-pub(crate) fn write_error(error: &WriteError) -> RawDocumentBuf {
-    let failure = CommandError::from(error.error.clone());
+/// A member of `writeErrors` (MongoDB manual: *insert*, output); a terse one says which write, and its code.
+pub(crate) fn write_error(error: &WriteError, terse: bool) -> RawDocumentBuf {
+    let mut failure = CommandError::from(error.error.clone());
+    if terse {
+        failure.message.clear();
+        failure.extra = RawDocumentBuf::new();
+    }
     let mut document = rawdoc! {
         "index": i32::try_from(error.index).unwrap_or(i32::MAX),
         "code": failure.code,

@@ -1,5 +1,6 @@
 //! A request: a command's name, its database, its fields, and what every command may carry besides.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bson::{RawBsonRef, RawDocument};
@@ -11,11 +12,10 @@ use crate::error::{CommandError, CommandResult, code};
 use crate::value::{Value, fields};
 
 /// Fields that any command may carry and that are read here, or that say nothing to a server of one member.
-const GENERIC: [&str; 19] = [
+const GENERIC: [&str; 18] = [
     "$db",
     "$clusterTime",
     "$readPreference",
-    "$query",
     "apiVersion",
     "apiStrict",
     "apiDeprecationErrors",
@@ -35,6 +35,13 @@ const GENERIC: [&str; 19] = [
 
 /// A session, as a client names it.
 pub(crate) type SessionId = [u8; 16];
+
+/// The session, and the transaction within it, that a cursor belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Owner {
+    pub(crate) session: Option<SessionId>,
+    pub(crate) transaction: Option<i64>,
+}
 
 /// How a request belongs to a transaction of several, or is a write that may be sent again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +71,9 @@ pub(crate) struct Request<'a> {
 
 impl<'a> Request<'a> {
     pub(crate) fn of_msg(msg: &'a Msg<'a>) -> CommandResult<Request<'a>> {
+        for document in msg.sequences.iter().flat_map(|sequence| &sequence.documents) {
+            check(document)?;
+        }
         let database = msg.body.get_str("$db").map_err(|_| missing("OP_MSG", "$db"))?;
         Request::new(database, msg.body, &msg.sequences)
     }
@@ -73,7 +83,7 @@ impl<'a> Request<'a> {
     }
 
     fn new(database: &'a str, body: &'a RawDocument, sequences: &'a [Sequence<'a>]) -> CommandResult<Request<'a>> {
-        validate(body.as_bytes()).map_err(|error| CommandError::new(code::INVALID_BSON, error.to_string()))?;
+        check(body)?;
         let first = body.iter().next().and_then(Result::ok);
         let Some((name, _)) = first else {
             return Err(CommandError::new(
@@ -98,10 +108,10 @@ impl<'a> Request<'a> {
     }
 
     fn read_generic(&mut self) -> CommandResult<()> {
-        let (mut number, mut first, mut autocommit) = (None, false, true);
+        let (mut number, mut first, mut autocommit, mut snapshot) = (None, false, true, false);
         for field in self.fields().filter(|field| GENERIC.contains(&field.name)) {
             match field.name {
-                "lsid" => self.session = Some(session_id(field)?),
+                "lsid" => self.session = Some(session_id(field.document()?)?),
                 "txnNumber" => number = Some(field.integer()?),
                 "startTransaction" => first = field.boolean()?,
                 "autocommit" => autocommit = field.boolean()?,
@@ -109,6 +119,10 @@ impl<'a> Request<'a> {
                 "writeConcern" => self.durability = write_concern(field)?,
                 "readConcern" => {
                     let level = read_concern(field)?;
+                    snapshot = field
+                        .document()?
+                        .get_str("level")
+                        .is_ok_and(|level| level == "snapshot");
                     self.durable_reads = level == Some(ReadConcern::Durable);
                     self.reads_local = level == Some(ReadConcern::Local);
                 }
@@ -123,6 +137,13 @@ impl<'a> Request<'a> {
             (Some(number), true) => Some(Numbered::Retryable(number)),
             (None, _) => None,
         };
+        let in_transaction = matches!(self.numbered, Some(Numbered::Transaction { .. }));
+        if snapshot && !in_transaction {
+            // Its users go on to ask for the same state again, which is not kept.
+            return Err(CommandError::not_implemented(
+                "readConcern snapshot outside of a transaction",
+            ));
+        }
         if self.numbered.is_some() && self.session.is_none() {
             return Err(CommandError::new(
                 code::INVALID_OPTIONS,
@@ -130,6 +151,18 @@ impl<'a> Request<'a> {
             ));
         }
         Ok(())
+    }
+
+    /// Who a cursor belongs to that the request makes or asks.
+    pub(crate) fn owner(&self) -> Owner {
+        let transaction = match self.numbered {
+            Some(Numbered::Transaction { number, .. }) => Some(number),
+            _ => None,
+        };
+        Owner {
+            session: self.session,
+            transaction,
+        }
     }
 
     /// Its fields. Malformed ones are not there to be met: the body has been validated.
@@ -156,17 +189,26 @@ impl<'a> Request<'a> {
 
     /// The command's own fields, without its name and what every command may carry.
     pub(crate) fn arguments(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
-        let own = |field: &Value<'a>| !GENERIC.contains(&field.name);
-        self.fields().skip(1).filter(own)
+        let name = self.name;
+        self.fields()
+            .filter(move |field| field.name != name && !GENERIC.contains(&field.name))
+    }
+
+    /// Refuses fields where a command has none of its own.
+    pub(crate) fn no_arguments(&self) -> CommandResult<()> {
+        self.arguments().next().map_or(Ok(()), |field| Err(field.unknown()))
     }
 
     /// Documents that come as an array of the body or as a sequence of the message.
-    pub(crate) fn documents(&self, name: &'static str) -> CommandResult<Vec<&'a RawDocument>> {
+    pub(crate) fn documents(&self, name: &'static str) -> CommandResult<Cow<'a, [&'a RawDocument]>> {
         if let Some(sequence) = self.sequences.iter().find(|sequence| sequence.identifier == name) {
-            return Ok(sequence.documents.clone());
+            return Ok(Cow::Borrowed(&sequence.documents));
         }
         let field = self.fields().find(|field| field.name == name);
-        field.ok_or_else(|| missing(self.name, name))?.documents()
+        field
+            .ok_or_else(|| missing(self.name, name))?
+            .documents()
+            .map(Cow::Owned)
     }
 }
 
@@ -178,10 +220,17 @@ pub(crate) fn missing(command: &str, name: &str) -> CommandError {
     )
 }
 
-fn session_id(field: Value<'_>) -> CommandResult<SessionId> {
-    let id = field.document()?.get_binary("id");
-    let id = id.ok().and_then(|id| SessionId::try_from(id.bytes).ok());
-    id.ok_or_else(|| CommandError::new(code::BAD_VALUE, "lsid.id must be a UUID"))
+/// A session's document.
+pub(crate) fn session_id(session: &RawDocument) -> CommandResult<SessionId> {
+    let id = session.get_binary("id").ok();
+    let id = id.and_then(|id| SessionId::try_from(id.bytes).ok());
+    id.ok_or_else(|| CommandError::new(code::BAD_VALUE, "a session's id must be a UUID"))
+}
+
+/// Looks whether a document is one in all its depth: what is done with it afterwards relies on that.
+fn check(document: &RawDocument) -> CommandResult<()> {
+    validate(document.as_bytes()).map_err(tailwater::Error::from)?;
+    Ok(())
 }
 
 /// `j` and `w` say how durable a write is when it is answered (MongoDB manual: *Write Concern*): a write that a majority must
@@ -223,15 +272,23 @@ fn write_concern(field: Value<'_>) -> CommandResult<Option<Durability>> {
 /// The level of a read concern, if it has one. What a majority has is what survives power loss here.
 fn read_concern(field: Value<'_>) -> CommandResult<Option<ReadConcern>> {
     let concern = field.document()?;
-    if concern.get("atClusterTime").is_ok_and(|time| time.is_some()) {
-        return Err(CommandError::not_implemented("readConcern.atClusterTime"));
+    let mut level = None;
+    for option in fields("readConcern", concern) {
+        let option = option?;
+        match option.name {
+            "level" => level = Some(option.string()?),
+            // Whatever this server has told a client is in what it reads.
+            "afterClusterTime" => drop(option.timestamp()?),
+            "provenance" => {}
+            "atClusterTime" => option.unsupported(false)?,
+            _ => return Err(option.unknown()),
+        }
     }
-    match concern.get_str("level") {
-        // `afterClusterTime` needs nothing: whatever this server has told a client is in what it reads.
-        Err(_) => Ok(None),
-        Ok("local" | "available") => Ok(Some(ReadConcern::Local)),
-        Ok("majority" | "linearizable" | "snapshot") => Ok(Some(ReadConcern::Durable)),
-        Ok(level) => Err(CommandError::new(
+    match level {
+        None => Ok(None),
+        Some("local" | "available") => Ok(Some(ReadConcern::Local)),
+        Some("majority" | "linearizable" | "snapshot") => Ok(Some(ReadConcern::Durable)),
+        Some(level) => Err(CommandError::new(
             code::BAD_VALUE,
             format!("Enumeration value '{level}' for field 'readConcern.level' is not a valid value."),
         )),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,13 @@ use crate::context::Peer;
 use crate::cursor::Cursors;
 use crate::error::{ServerError, ServerResult};
 use crate::options::ServerOptions;
+use crate::request::SessionId;
 use crate::session::Sessions;
 
 /// How long connections may take to finish what they are at when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
+/// How often it is looked for cursors and sessions whose time is over: at least and at most.
+const SWEEP_INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(30));
 /// How long accepting pauses when the system has no more file descriptors or memory for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -45,6 +48,12 @@ impl Shared {
 
     pub(crate) fn connection_count(&self) -> (usize, i32) {
         (self.connections().len(), self.connections_made.load(Ordering::Relaxed))
+    }
+
+    /// Ends a session, with its transaction and its cursors.
+    pub(crate) fn end_session(&self, id: SessionId) {
+        self.sessions.end(id);
+        self.cursors.kill_session(id);
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -123,14 +132,20 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`ServerError::Thread`].
+    /// [`ServerError::Thread`], before it serves anything.
     pub fn run(self) -> ServerResult<()> {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let swept = Arc::clone(&self.shared);
+        let sweeper = thread::Builder::new()
+            .name("tailwater-sweep".into())
+            .spawn(move || sweep(&swept, &stopped))
+            .map_err(ServerError::Thread)?;
         for stream in self.listener.incoming() {
             if self.shared.is_stopping() {
                 break;
             }
             match stream {
-                Ok(stream) => accept(&self.shared, stream)?,
+                Ok(stream) => accept(&self.shared, stream),
                 Err(error) => {
                     // A client that is gone again, or too many open files: neither is for long.
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -139,20 +154,50 @@ impl Server {
             }
         }
         drop(self.listener);
+        drop(stop);
         finish(&self.shared);
+        // A sweep that has panicked has been told of, and keeps nothing from ending.
+        let _ = sweeper.join();
         Ok(())
     }
 }
 
-/// Gives a connection its thread.
-fn accept(shared: &Arc<Shared>, stream: TcpStream) -> ServerResult<()> {
+/// Ends cursors and sessions whose time is over, until the other end of `stopped` is gone.
+fn sweep(shared: &Shared, stopped: &mpsc::Receiver<()>) {
+    let shortest = shared.options.cursor_timeout.min(shared.options.session_timeout);
+    let interval = (shortest / 4).clamp(SWEEP_INTERVALS.0, SWEEP_INTERVALS.1);
+    while stopped.recv_timeout(interval) == Err(mpsc::RecvTimeoutError::Timeout) {
+        shared.cursors.expire();
+        for id in shared.sessions.expired() {
+            shared.end_session(id);
+        }
+    }
+}
+
+/// A connection's place among the others, which it leaves when its thread ends, however that is.
+struct Place {
+    shared: Arc<Shared>,
+    id: i32,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(stream) = self.shared.connections().remove(&self.id) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        self.shared.ended.notify_all();
+    }
+}
+
+/// Gives a connection its thread; without one for it the connection is closed.
+fn accept(shared: &Arc<Shared>, stream: TcpStream) {
     let mut connections = shared.connections();
     if connections.len() >= shared.options.connections_max {
         tracing::warn!(
             max = shared.options.connections_max,
             "a connection was refused: there are too many"
         );
-        return Ok(());
+        return;
     }
     let id = shared.connections_made.fetch_add(1, Ordering::Relaxed) + 1;
     let prepared = (|| -> io::Result<_> {
@@ -166,23 +211,20 @@ fn accept(shared: &Arc<Shared>, stream: TcpStream) -> ServerResult<()> {
     })();
     let Ok((peer, handle)) = prepared else {
         // It is gone again.
-        return Ok(());
+        return;
     };
     connections.insert(id, handle);
     drop(connections);
-    let of_thread = Arc::clone(shared);
-    let run = move || {
-        connection::serve(&of_thread, &peer, &stream);
-        let _ = stream.shutdown(Shutdown::Both);
-        of_thread.connections().remove(&peer.id);
-        of_thread.ended.notify_all();
+    let place = Place {
+        shared: Arc::clone(shared),
+        id,
     };
-    match thread::Builder::new().name(format!("tailwater-{id}")).spawn(run) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            shared.connections().remove(&id);
-            Err(ServerError::Thread(error))
-        }
+    let run = move || {
+        let place = place;
+        connection::serve(&place.shared, &peer, &stream);
+    };
+    if let Err(error) = thread::Builder::new().name(format!("tailwater-{id}")).spawn(run) {
+        tracing::warn!(%error, "a connection was refused: there is no thread for it");
     }
 }
 
@@ -199,6 +241,9 @@ fn finish(shared: &Shared) {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             tracing::warn!(connections = connections.len(), "connections did not end in time");
+            for stream in connections.values() {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
             break;
         }
         let waited = shared.ended.wait_timeout(connections, left);

@@ -2,7 +2,8 @@
 //!
 //! A session holds at most one transaction, and the answer to its last write that may be sent again: a client that did not get
 //! the answer sends the write with the same number, and it is answered without being carried out twice. The answers are kept
-//! in memory, so a write that is sent again after the server was started anew is carried out again.
+//! in memory, so a write that is sent again after the server was started anew is carried out again, and a commit that is sent
+//! again then is answered with an error that does not invite to run the transaction again: it may have been committed.
 //!
 //! One session does one thing at a time; a second request under the same `lsid` waits for the first.
 
@@ -19,8 +20,8 @@ use crate::request::SessionId;
 /// A transaction may be tried again from its beginning.
 const TRANSIENT: &str = "TransientTransactionError";
 
-/// Sessions are looked through for old ones whenever so many more have been made.
-const SWEEP_EVERY: usize = 256;
+/// Most sessions at a time, as MongoDB's `maxSessions`.
+const SESSIONS_MAX: usize = 1_000_000;
 
 /// What a session holds.
 pub(crate) struct Session {
@@ -35,6 +36,8 @@ pub(crate) struct Session {
 enum Stage {
     Open(Box<Transaction>),
     Committed,
+    /// Written, and not known to be durable: what was answered.
+    Unknown(CommandError),
     Aborted,
 }
 
@@ -58,14 +61,17 @@ impl Sessions {
     }
 
     /// The session, made if there is none.
-    pub(crate) fn get(&self, id: SessionId) -> Arc<Mutex<Session>> {
+    ///
+    /// # Errors
+    ///
+    /// When there are too many.
+    pub(crate) fn get(&self, id: SessionId) -> CommandResult<Arc<Mutex<Session>>> {
         let mut sessions = self.lock();
-        if sessions.len() % SWEEP_EVERY == SWEEP_EVERY - 1 {
-            // One that is in use now is not old.
-            sessions.retain(|_, session| match session.try_lock() {
-                Ok(session) => session.used.elapsed() < self.timeout,
-                Err(_) => true,
-            });
+        if sessions.len() >= SESSIONS_MAX && !sessions.contains_key(&id) {
+            return Err(CommandError::new(
+                (261, "TooManyLogicalSessions"),
+                format!("there are {SESSIONS_MAX} sessions: end some"),
+            ));
         }
         let session = sessions.entry(id).or_insert_with(|| {
             Arc::new(Mutex::new(Session {
@@ -75,7 +81,26 @@ impl Sessions {
                 answered: None,
             }))
         });
-        Arc::clone(session)
+        Ok(Arc::clone(session))
+    }
+
+    /// Marks the session as used now.
+    pub(crate) fn touch(&self, id: SessionId) -> CommandResult<()> {
+        // One that is in use by another request now is marked already.
+        if let Ok(mut session) = self.get(id)?.try_lock() {
+            session.used = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// The sessions that have gone without a command for too long.
+    pub(crate) fn expired(&self) -> Vec<SessionId> {
+        let sessions = self.lock();
+        let old = sessions.iter().filter(|(_, session)| match session.try_lock() {
+            Ok(session) => session.used.elapsed() >= self.timeout,
+            Err(_) => false,
+        });
+        old.map(|(id, _)| *id).collect()
     }
 
     /// Ends a session, and aborts its transaction.
@@ -124,7 +149,7 @@ impl Session {
         }
         match &self.transaction {
             Some((open, Stage::Open(transaction))) if *open == number => Ok(transaction),
-            Some((done, Stage::Committed)) if *done == number => Err(committed(number)),
+            Some((done, Stage::Committed | Stage::Unknown(_))) if *done == number => Err(committed(number)),
             Some((other, _)) if *other > number => Err(too_old(number, *other)),
             _ => Err(no_such(number)),
         }
@@ -163,22 +188,36 @@ impl Session {
     pub(crate) fn commit(&mut self, number: i64) -> CommandResult<()> {
         match self.transaction.take() {
             Some((open, Stage::Open(transaction))) if open == number => {
-                let committed = transaction.commit();
-                let stage = match &committed {
-                    Ok(_) => Stage::Committed,
-                    Err(_) => Stage::Aborted,
+                let (stage, result) = match transaction.commit() {
+                    Ok(_) => (Stage::Committed, Ok(())),
+                    Err(error @ tailwater::Error::UnknownCommitResult { .. }) => {
+                        let error = CommandError::from(error);
+                        (Stage::Unknown(error.clone()), Err(error))
+                    }
+                    Err(error) => (Stage::Aborted, Err(error.into())),
                 };
                 self.transaction = Some((number, stage));
-                committed?;
-                Ok(())
+                result
+            }
+            Some((done, Stage::Unknown(error))) if done == number => {
+                self.transaction = Some((done, Stage::Unknown(error.clone())));
+                Err(error)
             }
             Some((done, Stage::Committed)) if done == number => {
                 self.transaction = Some((done, Stage::Committed));
                 Ok(())
             }
+            Some((done, Stage::Aborted)) if done == number => {
+                self.transaction = Some((done, Stage::Aborted));
+                Err(no_such(number))
+            }
             other => {
                 self.transaction = other;
-                Err(no_such(number))
+                // Not begun here: if that was before the server was started, it may have been committed.
+                let message = format!(
+                    "Transaction {number} was not begun since the server was started: look whether it was committed before"
+                );
+                Err(CommandError::new(code::NO_SUCH_TRANSACTION, message))
             }
         }
     }
@@ -190,7 +229,7 @@ impl Session {
                 self.give_up(number);
                 Ok(())
             }
-            Some((done, Stage::Committed)) if *done == number => Err(committed(number)),
+            Some((done, Stage::Committed | Stage::Unknown(_))) if *done == number => Err(committed(number)),
             _ => Err(no_such(number)),
         }
     }

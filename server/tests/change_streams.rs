@@ -198,6 +198,35 @@ fn a_killed_cursor_ends_the_wait_for_it() {
     });
     let answer = client.run(doc! { "getMore": id, "collection": "c", "maxTimeMS": 60_000 });
     killing.join().unwrap();
-    assert!(answer.get_f64("ok").is_ok());
+    assert_eq!(answer.get_i32("code").ok(), Some(237), "{answer}");
     assert_eq!(client.refused(doc! { "getMore": id, "collection": "c" }).0, 43);
+}
+
+#[test]
+fn a_token_stands_behind_what_was_given_and_not_behind_what_waits() {
+    let running = Running::new();
+    let mut client = running.client();
+    let mut answer = open(&mut client, "c", doc! {});
+    let text = "x".repeat(6 << 20);
+    for id in 0..6 {
+        client.ok(doc! { "insert": "c", "documents": [{ "_id": id, "text": text.as_str() }] });
+    }
+    let mut seen = Vec::new();
+    let mut id = cursor_id(&answer);
+    // After each batch the stream is lost, and another goes on from the batch's token.
+    while seen.len() < 6 {
+        answer = more(&mut client, id, "c");
+        let events = batch(&answer);
+        assert!(events.len() < 4, "more than fits into a batch");
+        seen.extend(
+            events
+                .iter()
+                .map(|event| event.get_document("documentKey").unwrap().get_i32("_id").unwrap()),
+        );
+        client.ok(doc! { "killCursors": "c", "cursors": [id] });
+        let stages = [doc! { "$changeStream": { "resumeAfter": token(&answer) } }];
+        let empty = doc! { "batchSize": 0 };
+        id = cursor_id(&client.ok(doc! { "aggregate": "c", "pipeline": stages.to_vec(), "cursor": empty }));
+    }
+    assert_eq!(seen, [0, 1, 2, 3, 4, 5]);
 }

@@ -245,3 +245,43 @@ fn an_address_that_others_reach_is_refused() {
         "{error}"
     );
 }
+
+#[test]
+fn documents_that_nest_too_deep_are_refused_wherever_they_come() {
+    let running = Running::new();
+    let mut client = running.client();
+    // By hand: what builds documents would not.
+    let mut nested = vec![5, 0, 0, 0, 0];
+    for _ in 0..20_000 {
+        let length = u32::try_from(nested.len() + 8).unwrap();
+        nested = [&length.to_le_bytes()[..], b"\x03a\0", &nested, b"\0"].concat();
+    }
+    let nested = bson::RawDocumentBuf::from_bytes(nested).unwrap();
+    let mut statement = rawdoc! { "q": {}, "u": { "$set": { "a": 1 } } };
+    statement.append(bson::raw::cstr!("hint"), nested);
+    let sequence = Sequence {
+        identifier: "updates",
+        documents: vec![&statement],
+    };
+    let update = doc! { "update": "c", "$db": "test" };
+    client.send(&update, MsgFlags::default(), vec![sequence]);
+    let (answer, ..) = client.receive();
+    assert_eq!(answer.get_i32("code").ok(), Some(15), "{answer}");
+    client.ok(doc! { "ping": 1 });
+}
+
+#[test]
+fn the_place_of_a_connection_whose_client_has_gone_is_free_again() {
+    let running = Running::with(|options| options.connections_max = 1);
+    for _ in 0..5 {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            let mut client = running.client();
+            client.send(&doc! { "ping": 1, "$db": "admin" }, MsgFlags::default(), Vec::new());
+            if client.receive_bytes().is_some() {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline);
+        }
+    }
+}

@@ -143,3 +143,91 @@ fn what_has_no_place_in_a_transaction_is_refused() {
     let never_begun = in_transaction(insert(1), &lsid, 9, false);
     assert_eq!(client.refused(never_begun).0, 251);
 }
+
+#[test]
+fn a_commit_of_which_nothing_is_known_does_not_invite_to_run_the_transaction_again() {
+    let running = Running::new();
+    let mut client = running.client();
+    // As after the server was started anew, when it may have been committed before.
+    let answer = end(&mut client, "commitTransaction", &session(), 1);
+    assert_eq!(answer.get_i32("code").ok(), Some(251));
+    assert!(labels(&answer).is_empty(), "{answer}");
+}
+
+#[test]
+fn a_refused_write_ends_its_transaction() {
+    let running = Running::new();
+    let mut client = running.client();
+    client.ok(insert(1));
+    let lsid = session();
+    let answer = client.ok(in_transaction(insert(1), &lsid, 1, true));
+    assert_eq!(answer.get_array("writeErrors").unwrap().len(), 1);
+    let answer = client.run(in_transaction(insert(2), &lsid, 1, false));
+    assert_eq!(answer.get_i32("code").ok(), Some(251));
+    assert_eq!(labels(&answer), ["TransientTransactionError"]);
+    assert_eq!(
+        end(&mut client, "abortTransaction", &lsid, 1).get_i32("code").ok(),
+        Some(251)
+    );
+}
+
+#[test]
+fn cursors_of_a_transaction_end_with_it() {
+    let running = Running::new();
+    let mut client = running.client();
+    client.ok(doc! { "insert": "c", "documents": [{}, {}, {}] });
+    let lsid = session();
+    let find = doc! { "find": "c", "batchSize": 1 };
+    let more = |id: i64| doc! { "getMore": id, "collection": "c", "batchSize": 1 };
+    let id = common::cursor_id(&client.ok(in_transaction(find, &lsid, 1, true)));
+    let mut outside = more(id);
+    outside.insert("lsid", lsid.clone());
+    assert_eq!(client.refused(outside.clone()).0, 50741);
+    client.ok(in_transaction(more(id), &lsid, 1, false));
+    end(&mut client, "abortTransaction", &lsid, 1);
+    assert_eq!(client.refused(outside).0, 43);
+}
+
+#[test]
+fn pipelines_run_in_transactions() {
+    let running = Running::new();
+    let mut client = running.client();
+    let lsid = session();
+    client.ok(in_transaction(insert(1), &lsid, 1, true));
+    let count = doc! { "aggregate": "c", "pipeline": [{ "$group": { "_id": 1, "n": { "$sum": 1 } } }], "cursor": {} };
+    let found = client.ok(in_transaction(count, &lsid, 1, false));
+    assert_eq!(common::batch(&found), [doc! { "_id": 1, "n": 1 }]);
+    let watch = doc! { "aggregate": "c", "pipeline": [{ "$changeStream": {} }], "cursor": {} };
+    assert_eq!(client.refused(in_transaction(watch, &lsid, 1, false)).0, 263);
+}
+
+#[test]
+fn a_session_that_is_not_used_ends_with_what_it_holds() {
+    let running = Running::with(|options| options.session_timeout = std::time::Duration::from_millis(200));
+    let mut client = running.client();
+    client.ok(doc! { "insert": "c", "documents": [{}, {}, {}] });
+    let lsid = session();
+    let mut find = doc! { "find": "c", "batchSize": 1, "noCursorTimeout": true };
+    find.insert("lsid", lsid.clone());
+    let id = common::cursor_id(&client.ok(find));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let ask = doc! { "serverStatus": 1 };
+    loop {
+        let status = client.ok(ask.clone());
+        let sessions = status
+            .get_document("logicalSessionRecordCache")
+            .unwrap()
+            .get_i64("activeSessionsCount");
+        if sessions.unwrap() == 0 {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(
+        client
+            .refused(doc! { "getMore": id, "collection": "c", "lsid": lsid })
+            .0,
+        43
+    );
+}

@@ -88,7 +88,7 @@ impl Compressor {
 
 /// What the reader has, if it is `length` bytes and not more.
 fn limited(reader: impl Read, length: usize) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(length);
+    let mut bytes = Vec::new();
     // One more, so that what is longer is seen to be.
     let limit = u64::try_from(length).ok()?.checked_add(1)?;
     reader.take(limit).read_to_end(&mut bytes).ok()?;

@@ -19,8 +19,8 @@
 //!
 //! Bytes from the network are never trusted. A length that is too small, too large or not the length of what it names, a flag
 //! that must be understood and is not, a section of an unknown kind, a message with no body or with two, a checksum that does
-//! not match, and compressed bytes that are not as long as they claim: each is an [`Error`], before anything is allocated for
-//! it. [`MESSAGE_BYTES_MAX`] bounds every message, and what it decompresses to.
+//! not match, and compressed bytes that are not as long as they claim: each is an [`Error`]. [`MESSAGE_BYTES_MAX`] bounds every
+//! message, and what is allocated for what it decompresses to.
 //!
 //! ```
 //! use bson::rawdoc;
@@ -52,5 +52,5 @@ pub use compressed::Compressed;
 pub use compressor::Compressor;
 pub use error::{Error, Result};
 pub use header::{HEADER_BYTES, Header, MESSAGE_BYTES_MAX, Opcode};
-pub use msg::{Msg, MsgFlags, Sequence};
+pub use msg::{Msg, MsgFlags, SEQUENCE_DOCUMENTS_MAX, SEQUENCES_MAX, Sequence};
 pub use query::{Query, reply_bytes};

@@ -19,6 +19,12 @@ use crate::input::Input;
 
 const CHECKSUM_BYTES: usize = 4;
 
+/// Most sequences in one message. No command has more than a few.
+pub const SEQUENCES_MAX: usize = 8;
+
+/// Most documents in one sequence. MongoDB's servers take 100,000 writes at a time.
+pub const SEQUENCE_DOCUMENTS_MAX: usize = 1_000_000;
+
 /// Flags of a message. The low sixteen must be understood, the others may be ignored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct MsgFlags(u32);
@@ -109,6 +115,11 @@ impl<'a> Msg<'a> {
             match sections.u8("a section")? {
                 0 if body.is_some() => return Err(Error::Malformed { what: "two bodies" }),
                 0 => body = Some(sections.document("the body")?),
+                1 if sequences.len() == SEQUENCES_MAX => {
+                    return Err(Error::Malformed {
+                        what: "more sequences than any command has",
+                    });
+                }
                 1 => {
                     let sequence = sequence(&mut sections)?;
                     if sequences.iter().any(|other| other.identifier == sequence.identifier) {
@@ -190,6 +201,11 @@ fn sequence<'a>(sections: &mut Input<'a>) -> Result<Sequence<'a>> {
     let identifier = input.string("the name of a sequence")?;
     let mut documents = Vec::new();
     while !input.is_empty() {
+        if documents.len() == SEQUENCE_DOCUMENTS_MAX {
+            return Err(Error::Malformed {
+                what: "more documents than any sequence has",
+            });
+        }
         documents.push(input.document("a document of a sequence")?);
     }
     Ok(Sequence { identifier, documents })

@@ -52,10 +52,10 @@ fn aggregate(context: &mut Context<'_>) -> CommandResult {
             "The 'cursor' option is required, except for aggregate with the explain argument",
         ));
     }
-    let (cursor, collection) = if let Some(options) = change_stream::options(&pipeline) {
+    let (cursor, collection) = if let Some(options) = stage_options(&pipeline, change_stream::STAGE) {
         context.outside_transaction("$changeStream")?;
         change_stream::open(context, options?, &pipeline[1..])?
-    } else if let Some(options) = coll_stats::options(&pipeline) {
+    } else if let Some(options) = stage_options(&pipeline, coll_stats::STAGE) {
         let document = coll_stats::document(context, options?)?;
         let source = rawdoc! { "$documents": [document] };
         let stages: Vec<&RawDocument> = [&*source].into_iter().chain(pipeline[1..].iter().copied()).collect();
@@ -64,6 +64,17 @@ fn aggregate(context: &mut Context<'_>) -> CommandResult {
         run(context, &pipeline)?
     };
     answer(context, cursor, &collection, batch_size)
+}
+
+/// The options of the stage of that name, if the pipeline begins with it.
+fn stage_options<'a>(pipeline: &[&'a RawDocument], stage: &'a str) -> Option<CommandResult<&'a RawDocument>> {
+    let (name, value) = pipeline.first()?.iter().next()?.ok()?;
+    let field = Value {
+        command: "aggregate.pipeline",
+        name: stage,
+        value,
+    };
+    (name.as_str() == stage).then(|| field.document())
 }
 
 /// The first batch, and the number of the cursor for the rest.
@@ -76,8 +87,8 @@ fn answer(context: &Context<'_>, mut cursor: Cursor, collection: &str, batch_siz
     context.settle_reads()?;
     let token = cursor.resume_token();
     let namespace = format!("{}.{collection}", context.request.database);
-    let session = context.request.session;
-    let id = context.server.cursors.keep(cursor, namespace.clone(), session, false);
+    let owner = context.request.owner();
+    let id = context.server.cursors.keep(cursor, namespace.clone(), owner, false)?;
     Ok(reply::cursor(
         cstr!("firstBatch"),
         batch,
@@ -104,6 +115,7 @@ fn run(context: &Context<'_>, stages: &[&RawDocument]) -> CommandResult<(Cursor,
 
 /// A pipeline that begins with `$documents`.
 fn over_none(context: &Context<'_>, stages: &[&RawDocument]) -> CommandResult<Cursor> {
+    context.outside_transaction("a pipeline that begins without a collection's documents")?;
     let store = &context.server.store;
     Ok(cursor(
         store.aggregate(context.request.database, &Pipeline::parse(stages)?)?,

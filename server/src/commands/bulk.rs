@@ -1,12 +1,15 @@
 //! What the commands that write have in common: how many writes they take, and how they report those that failed.
 
 use bson::raw::cstr;
-use bson::{RawArrayBuf, RawDocumentBuf};
+use bson::{RawArrayBuf, RawBson, RawDocumentBuf};
 use tailwater::{BulkWriteOptions, BulkWriteOutcome, Error, WriteError, WriteModel};
 
 use super::hello::WRITES_MAX;
 use crate::context::{Context, Target};
 use crate::error::{CommandError, CommandResult, write_error};
+
+/// After so many bytes of errors those that follow have neither text nor keys: the answer must fit into a message.
+const ERROR_BYTES_MAX: usize = 1 << 20;
 
 /// What has become of a command's writes.
 #[derive(Default)]
@@ -75,24 +78,31 @@ impl Written {
         Ok(())
     }
 
-    pub(super) fn count(&self) -> i32 {
+    pub(super) fn count(&self) -> RawBson {
         number(self.count)
     }
 
     /// The answer with what failed.
     pub(super) fn finish(&self, mut answer: RawDocumentBuf) -> RawDocumentBuf {
         if !self.errors.is_empty() {
-            let mut errors = RawArrayBuf::new();
-            self.errors.iter().for_each(|error| errors.push(write_error(error)));
+            let (mut errors, mut bytes) = (RawArrayBuf::new(), 0);
+            for error in &self.errors {
+                let error = write_error(error, bytes > ERROR_BYTES_MAX);
+                bytes += error.as_bytes().len();
+                errors.push(error);
+            }
             answer.append(cstr!("writeErrors"), errors);
         }
         answer
     }
 }
 
-/// A count as answers have it.
-pub(super) fn number(count: u64) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
+/// A count as answers have it: of 32 bits, or of 64 where it takes them.
+pub(super) fn number(count: u64) -> RawBson {
+    match i32::try_from(count) {
+        Ok(count) => RawBson::Int32(count),
+        Err(_) => RawBson::Int64(i64::try_from(count).unwrap_or(i64::MAX)),
+    }
 }
 
 /// Refuses a command with no writes, or with more than there may be.

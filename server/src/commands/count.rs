@@ -5,7 +5,7 @@ use tailwater::CountOptions;
 
 use super::bulk::number;
 use super::{Command, Kind};
-use crate::context::{Context, Target};
+use crate::context::Context;
 use crate::error::CommandResult;
 use crate::value::empty;
 
@@ -33,10 +33,10 @@ fn count(context: &mut Context<'_>) -> CommandResult {
         }
     }
     let everything = query.is_empty() && options == CountOptions::default();
-    let count = match context.target()? {
-        Target::Collection(collection) if everything => collection.estimated_count()?,
-        Target::Collection(collection) => collection.count_with(query, &options)?,
-        Target::Transaction(collection) => collection.count_with(query, &options)?,
+    let collection = context.collection()?;
+    let count = match everything {
+        true => collection.estimated_count()?,
+        false => collection.count_with(query, &options)?,
     };
     context.settle_reads()?;
     Ok(rawdoc! { "n": number(count) })

@@ -40,7 +40,7 @@ fn get_more(context: &mut Context<'_>) -> CommandResult {
     let id = context.request.subject()?.integer()?;
     let collection = collection.ok_or_else(|| missing("getMore", "collection"))?;
     let namespace = format!("{}.{collection}", context.request.database);
-    let mut cursor = context.server.cursors.take(id, &namespace, context.request.session)?;
+    let mut cursor = context.server.cursors.take(id, &namespace, context.request.owner())?;
     let changes = cursor.is_changes();
     let filled = cursor.fill(Fill {
         count_max: batch_size,
@@ -51,6 +51,12 @@ fn get_more(context: &mut Context<'_>) -> CommandResult {
         Err(error) if changes => return Err(error.of_stream()),
         Ok(_) if context.server.is_stopping() && changes => {
             return Err(CommandError::new(code::INTERRUPTED_AT_SHUTDOWN, "the server is shutting down").of_stream());
+        }
+        Ok(_) if cursor.is_killed() => {
+            return Err(CommandError::new(
+                code::CURSOR_KILLED,
+                format!("cursor id {id} was killed"),
+            ));
         }
         filled => filled?,
     };

@@ -30,7 +30,10 @@ fn delete(context: &mut Context<'_>) -> CommandResult {
     }
     let statements = context.request.documents("deletes")?;
     check_count("deletes", statements.len())?;
-    let models = statements.into_iter().map(model).collect::<CommandResult<_>>()?;
+    let models = statements
+        .iter()
+        .map(|statement| model(statement))
+        .collect::<CommandResult<_>>()?;
     let written = Written::of_models(context, models, ordered)?;
     Ok(written.finish(rawdoc! { "n": number(written.outcome.deleted) }))
 }

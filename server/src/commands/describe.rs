@@ -16,7 +16,7 @@ pub(super) const PING: Command = Command {
     aliases: &[],
     help: "Answers",
     kind: Kind::Alone,
-    run: |_| Ok(RawDocumentBuf::new()),
+    run: |context| context.request.no_arguments().map(|()| RawDocumentBuf::new()),
 };
 
 pub(super) const BUILD_INFO: Command = Command {
@@ -64,13 +64,22 @@ pub(super) const WHATSMYURI: Command = Command {
     aliases: &[],
     help: "The client's address",
     kind: Kind::Alone,
-    run: |context| Ok(rawdoc! { "you": context.peer.address.to_string() }),
+    run: |context| {
+        context.request.no_arguments()?;
+        Ok(rawdoc! { "you": context.peer.address.to_string() })
+    },
 };
 
-fn build_info(_: &mut Context<'_>) -> CommandResult {
+/// That release, as text.
+pub(super) fn mongodb_version() -> String {
+    MONGODB_VERSION.map(|part| part.to_string()).join(".")
+}
+
+fn build_info(context: &mut Context<'_>) -> CommandResult {
+    context.request.no_arguments()?;
     let [major, minor, patch] = MONGODB_VERSION;
     Ok(rawdoc! {
-        "version": format!("{major}.{minor}.{patch}"),
+        "version": mongodb_version(),
         "gitVersion": "",
         "versionArray": [major, minor, patch, 0],
         "modules": [],
@@ -97,6 +106,7 @@ fn connection_status(context: &mut Context<'_>) -> CommandResult {
 }
 
 fn command_line(context: &mut Context<'_>) -> CommandResult {
+    context.request.no_arguments()?;
     let options = &context.server.options;
     Ok(rawdoc! {
         "argv": ["tailwater", "serve"],
@@ -129,7 +139,8 @@ fn parameters(context: &mut Context<'_>) -> CommandResult {
     }
 }
 
-fn list_commands(_: &mut Context<'_>) -> CommandResult {
+fn list_commands(context: &mut Context<'_>) -> CommandResult {
+    context.request.no_arguments()?;
     let mut commands = RawDocumentBuf::new();
     for command in &COMMANDS {
         let name = CString::try_from(command.name);

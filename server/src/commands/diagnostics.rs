@@ -70,6 +70,7 @@ fn fsync(context: &mut Context<'_>) -> CommandResult {
 }
 
 fn get_log(context: &mut Context<'_>) -> CommandResult {
+    context.request.no_arguments()?;
     match context.request.subject()?.string()? {
         "*" => Ok(rawdoc! { "names": ["global", "startupWarnings"] }),
         "global" | "startupWarnings" => Ok(rawdoc! { "totalLinesWritten": 0, "log": [] }),
@@ -78,6 +79,7 @@ fn get_log(context: &mut Context<'_>) -> CommandResult {
 }
 
 fn host_info(context: &mut Context<'_>) -> CommandResult {
+    context.request.no_arguments()?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Ok(rawdoc! {
         "system": {
@@ -93,6 +95,7 @@ fn host_info(context: &mut Context<'_>) -> CommandResult {
 }
 
 fn replica_set_config(context: &mut Context<'_>) -> CommandResult {
+    context.request.no_arguments()?;
     let member = rawdoc! {
         "_id": 0, "host": context.me(), "arbiterOnly": false, "buildIndexes": true, "hidden": false,
         "priority": 1, "tags": {}, "secondaryDelaySecs": 0_i64, "votes": 1,
@@ -110,6 +113,7 @@ fn replica_set_config(context: &mut Context<'_>) -> CommandResult {
 }
 
 fn replica_set_status(context: &mut Context<'_>) -> CommandResult {
+    context.request.no_arguments()?;
     let time = context.server.operation_time();
     let uptime = context.server.started.elapsed();
     let op_time = rawdoc! { "ts": time, "t": 1_i64 };
@@ -131,6 +135,7 @@ fn replica_set_status(context: &mut Context<'_>) -> CommandResult {
     })
 }
 
+/// Its fields name sections to show or to leave out; all are shown.
 fn server_status(context: &mut Context<'_>) -> CommandResult {
     let server = context.server;
     let (connections, made) = server.connection_count();
@@ -138,7 +143,7 @@ fn server_status(context: &mut Context<'_>) -> CommandResult {
     let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     Ok(rawdoc! {
         "host": context.me(),
-        "version": "7.0.0",
+        "version": super::describe::mongodb_version(),
         "process": "tailwater",
         "pid": i64::from(std::process::id()),
         "uptime": server.started.elapsed().as_secs_f64(),

@@ -1,12 +1,11 @@
 //! `find`.
 
-use bson::RawDocument;
 use bson::raw::cstr;
 use tailwater::FindOptions;
 
 use super::{Command, Kind};
 use crate::context::{Context, Target};
-use crate::cursor::{Cursor, FIRST_BATCH, Fill, Source};
+use crate::cursor::{Cursor, Documents, FIRST_BATCH, Fill, Source};
 use crate::error::{CommandError, CommandResult};
 use crate::reply;
 use crate::value::empty;
@@ -43,10 +42,13 @@ fn find(context: &mut Context<'_>) -> CommandResult {
         }
     }
     let documents = match context.target()? {
-        Target::Collection(collection) => Box::new(tailwater_find(&collection, filter, &options)?) as _,
+        Target::Collection(collection) => {
+            let documents = collection.find_with(filter, &options)?;
+            Box::new(documents.map(|document| document.map_err(CommandError::from))) as Documents
+        }
         Target::Transaction(collection) => {
             let documents = collection.find_with(filter, &options)?;
-            Box::new(documents.map(|document| document.map_err(CommandError::from))) as _
+            Box::new(documents.map(|document| document.map_err(CommandError::from)))
         }
     };
     let mut cursor = Cursor::new(Source::Documents(documents));
@@ -60,21 +62,12 @@ fn find(context: &mut Context<'_>) -> CommandResult {
     let id = match single_batch {
         true => 0,
         false => {
-            let session = context.request.session;
+            let owner = context.request.owner();
             context
                 .server
                 .cursors
-                .keep(cursor, namespace.clone(), session, never_expires)
+                .keep(cursor, namespace.clone(), owner, never_expires)?
         }
     };
     Ok(reply::cursor(cstr!("firstBatch"), batch, id, &namespace, None))
-}
-
-fn tailwater_find(
-    collection: &tailwater::Collection,
-    filter: &RawDocument,
-    options: &FindOptions,
-) -> CommandResult<impl Iterator<Item = CommandResult> + Send + use<>> {
-    let documents = collection.find_with(filter, options)?;
-    Ok(documents.map(|document| document.map_err(CommandError::from)))
 }

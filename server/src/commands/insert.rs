@@ -32,13 +32,13 @@ fn insert(context: &mut Context<'_>) -> CommandResult {
     let mut written = Written::default();
     match context.target()? {
         Target::Collection(collection) => {
-            let inserted = collection.insert_many_with(documents, &InsertManyOptions { ordered });
+            let inserted = collection.insert_many_with(documents.iter().copied(), &InsertManyOptions { ordered });
             match inserted {
                 Ok(outcome) => written.count = outcome.inserted_ids.len() as u64,
                 Err(error) => written.refused_insert(error, count)?,
             }
         }
-        Target::Transaction(collection) => match collection.insert_many(documents) {
+        Target::Transaction(collection) => match collection.insert_many(documents.iter().copied()) {
             Ok(ids) => written.count = ids.len() as u64,
             Err(error) => written.refused_in_transaction(error)?,
         },

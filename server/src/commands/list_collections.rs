@@ -54,7 +54,7 @@ fn list(context: &mut Context<'_>) -> CommandResult {
     let id = context
         .server
         .cursors
-        .keep(cursor, namespace.clone(), context.request.session, false);
+        .keep(cursor, namespace.clone(), context.request.owner(), false)?;
     Ok(reply::cursor(cstr!("firstBatch"), batch, id, &namespace, None))
 }
 

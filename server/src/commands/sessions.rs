@@ -1,11 +1,11 @@
 //! Commands about sessions themselves (driver specification: *Driver Sessions*).
 
-use bson::{Binary, RawDocument, RawDocumentBuf, rawdoc};
+use bson::{Binary, RawDocumentBuf, rawdoc};
 
 use super::{Command, Kind};
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult, code};
-use crate::request::SessionId;
+use crate::error::CommandResult;
+use crate::request::{SessionId, session_id};
 
 pub(super) const START_SESSION: Command = Command {
     name: "startSession",
@@ -57,25 +57,21 @@ fn start(context: &mut Context<'_>) -> CommandResult {
 
 fn end(context: &mut Context<'_>) -> CommandResult {
     for id in ids(context)? {
-        context.server.sessions.end(id);
-        context.server.cursors.kill_session(id);
+        context.server.end_session(id);
     }
     Ok(RawDocumentBuf::new())
 }
 
 fn refresh(context: &mut Context<'_>) -> CommandResult {
     for id in ids(context)? {
-        drop(crate::session::lock(&context.server.sessions.get(id)));
+        context.server.sessions.touch(id)?;
     }
     Ok(RawDocumentBuf::new())
 }
 
 /// The sessions that the command names.
 fn ids(context: &Context<'_>) -> CommandResult<Vec<SessionId>> {
-    let id = |session: &RawDocument| {
-        let id = session.get_binary("id").ok();
-        let id = id.and_then(|id| SessionId::try_from(id.bytes).ok());
-        id.ok_or_else(|| CommandError::new(code::BAD_VALUE, "a session's id must be a UUID"))
-    };
-    context.request.subject()?.documents()?.into_iter().map(id).collect()
+    context.request.no_arguments()?;
+    let sessions = context.request.subject()?.documents()?;
+    sessions.into_iter().map(session_id).collect()
 }

@@ -22,6 +22,13 @@ pub(super) const ABORT: Command = Command {
     run: ended,
 };
 
-fn ended(_: &mut Context<'_>) -> CommandResult {
+fn ended(context: &mut Context<'_>) -> CommandResult {
+    for field in context.request.arguments() {
+        match field.name {
+            // Of use where there are shards.
+            "recoveryToken" => {}
+            _ => return Err(field.unknown()),
+        }
+    }
     Ok(RawDocumentBuf::new())
 }

@@ -32,7 +32,7 @@ fn update(context: &mut Context<'_>) -> CommandResult {
     }
     let statements = context.request.documents("updates")?;
     check_count("updates", statements.len())?;
-    let models = statements.into_iter().map(|statement| model(statement, bypass));
+    let models = statements.iter().map(|statement| model(statement, bypass));
     let written = Written::of_models(context, models.collect::<CommandResult<_>>()?, ordered)?;
     let outcome = &written.outcome;
     let mut answer = rawdoc! {

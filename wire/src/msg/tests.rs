@@ -102,6 +102,19 @@ fn what_is_no_message_is_refused() {
         parse(&message(0, &twice)),
         Err(malformed("two sequences of the same name"))
     );
+    let names = (b'a'..=b'i').map(|name| [1, 6, 0, 0, 0, name, 0]);
+    let many: Vec<u8> = EMPTY.into_iter().chain(names.flatten()).collect();
+    assert_eq!(
+        parse(&message(0, &many)),
+        Err(malformed("more sequences than any command has"))
+    );
+    let documents = [5, 0, 0, 0, 0].repeat(SEQUENCE_DOCUMENTS_MAX + 1);
+    let length = u32::try_from(6 + documents.len()).unwrap().to_le_bytes();
+    let long = [&EMPTY[..], &[1], &length, b"a\0", &documents].concat();
+    assert_eq!(
+        parse(&message(0, &long)),
+        Err(malformed("more documents than any sequence has"))
+    );
 }
 
 fn document() -> impl Strategy<Value = RawDocumentBuf> {

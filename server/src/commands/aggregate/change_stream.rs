@@ -8,18 +8,7 @@ use crate::cursor::{Cursor, Source};
 use crate::error::{CommandError, CommandResult, code};
 use crate::value::{Value, fields};
 
-const STAGE: &str = "$changeStream";
-
-/// The options of `$changeStream`, if the pipeline begins with it.
-pub(super) fn options<'a>(pipeline: &[&'a RawDocument]) -> Option<CommandResult<&'a RawDocument>> {
-    let (name, value) = pipeline.first()?.iter().next()?.ok()?;
-    let field = Value {
-        command: "aggregate.pipeline",
-        name: STAGE,
-        value,
-    };
-    (name.as_str() == STAGE).then(|| field.document())
-}
+pub(super) const STAGE: &str = "$changeStream";
 
 /// Begins to watch. The collection's name in the answer is its own, or `$cmd.aggregate` for a database or everything.
 pub(super) fn open(

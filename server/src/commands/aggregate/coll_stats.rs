@@ -6,20 +6,9 @@ use bson::{DateTime, RawDocument, RawDocumentBuf, rawdoc};
 use super::super::stats;
 use crate::context::Context;
 use crate::error::CommandResult;
-use crate::value::{Value, fields};
+use crate::value::fields;
 
-const STAGE: &str = "$collStats";
-
-/// The stage's options, if the pipeline begins with it.
-pub(super) fn options<'a>(pipeline: &[&'a RawDocument]) -> Option<CommandResult<&'a RawDocument>> {
-    let (name, value) = pipeline.first()?.iter().next()?.ok()?;
-    let field = Value {
-        command: "aggregate.pipeline",
-        name: STAGE,
-        value,
-    };
-    (name.as_str() == STAGE).then(|| field.document())
-}
+pub(super) const STAGE: &str = "$collStats";
 
 /// The one document that it gives.
 pub(super) fn document(context: &Context<'_>, options: &RawDocument) -> CommandResult<RawDocumentBuf> {
