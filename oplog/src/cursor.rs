@@ -117,6 +117,14 @@ pub struct SharedEntry {
 }
 
 impl SharedEntry {
+    /// The entry with the frame at `offset`, which has been checked.
+    pub(crate) fn new(segment: Arc<Segment>, offset: usize, header: FrameHeader) -> SharedEntry {
+        SharedEntry {
+            place: SharedPlace::Segment(segment, offset),
+            header,
+        }
+    }
+
     /// The entry, borrowed.
     #[must_use]
     pub fn entry(&self) -> Entry<'_> {
@@ -244,9 +252,8 @@ impl Cursor {
         };
         *place = offset + header.frame_bytes();
         if copied {
-            let (chunk, at) = self.fresh.place();
-            let place = Place::Copied(chunk, at);
-            return Ok(Some(Entry { place, header }));
+            let place = self.fresh.place().map(|(chunk, at)| Place::Copied(chunk, at));
+            return Ok(place.map(|place| Entry { place, header }));
         }
         segment
             .region()
@@ -274,29 +281,12 @@ impl Cursor {
                 (successor, FRAMES_START, header, copied)
             }
             None => {
-                let (segment, offset, header) = self.locate()?;
+                let (segment, offset, header) = self.shared.locate(next)?;
                 (segment, offset, header, false)
             }
         };
         self.place = Some((segment, offset));
         Ok((offset, header, copied))
-    }
-
-    fn locate(&self) -> Result<(Arc<Segment>, usize, FrameHeader)> {
-        let mut segment = self.shared.covering(self.next)?;
-        loop {
-            let found = segment
-                .locate(self.next)
-                .and_then(|at| Ok((at, segment.frame(at, self.next)?)));
-            match found {
-                Ok((offset, header)) => return Ok((segment, offset, header)),
-                // The newest segment this process knew of may have got successors since.
-                Err(e) => match self.shared.successor(&segment, e.expected)? {
-                    Some(successor) => segment = successor,
-                    None => return Err(self.shared.corrupt(&segment, e.offset, e.expected)),
-                },
-            }
-        }
     }
 
     /// Blocks until the next entry is there, the deadline passes or `interrupt` is raised.

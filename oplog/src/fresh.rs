@@ -41,7 +41,7 @@ impl Chunk {
 /// What a cursor has copied last.
 #[derive(Debug, Default)]
 pub(crate) struct Fresh {
-    chunk: Arc<Chunk>,
+    chunk: Option<Arc<Chunk>>,
     /// Where the frame begins that was asked for last.
     at: usize,
 }
@@ -50,27 +50,33 @@ impl Fresh {
     /// The frame of entry `expected` at `position`, from what has been copied before or from `buffer`; nothing when it has
     /// been moved into its segment.
     pub(crate) fn frame(&mut self, buffer: &Buffer, position: u64, expected: OpId) -> Option<FrameHeader> {
-        let found = self.chunk.frame(position, expected).or_else(|| {
+        let found = self.copied(position, expected).or_else(|| {
             self.refill(buffer, position);
-            self.chunk.frame(position, expected)
+            self.copied(position, expected)
         });
         let (header, at) = found?;
         self.at = at;
         Some(header)
     }
 
+    fn copied(&self, position: u64, expected: OpId) -> Option<(FrameHeader, usize)> {
+        self.chunk.as_ref()?.frame(position, expected)
+    }
+
     fn refill(&mut self, buffer: &Buffer, position: u64) {
-        if Arc::get_mut(&mut self.chunk).is_none_or(|chunk| chunk.bytes.capacity() > 4 * COPY_BYTES) {
-            self.chunk = Arc::default();
+        // One that an entry still lies in stays as it is, and one that held a long entry is not kept.
+        let free = self.chunk.as_mut().and_then(Arc::get_mut);
+        if free.is_none_or(|chunk| chunk.bytes.capacity() > 4 * COPY_BYTES) {
+            self.chunk = None;
         }
-        if let Some(chunk) = Arc::get_mut(&mut self.chunk) {
+        if let Some(chunk) = Arc::get_mut(self.chunk.get_or_insert_default()) {
             chunk.from = position;
             buffer.copy(position, COPY_BYTES, &mut chunk.bytes);
         }
     }
 
     /// The frame found last: what it lies in, and where it begins there.
-    pub(crate) fn place(&self) -> (&Arc<Chunk>, usize) {
-        (&self.chunk, self.at)
+    pub(crate) fn place(&self) -> Option<(&Arc<Chunk>, usize)> {
+        self.chunk.as_ref().map(|chunk| (chunk, self.at))
     }
 }

@@ -345,9 +345,13 @@ impl Segment {
     #[inline]
     fn prefetch_hops(&self, offset: usize, slot: usize, hops: u64) {
         let span = self.indexed(slot + 1).saturating_sub(offset);
-        for hop in 0..=hops.min(INDEX_STRIDE) as usize {
+        let hops = hops.min(INDEX_STRIDE) as usize;
+        for hop in 0..=hops {
             self.region().prefetch(offset + span * hop / INDEX_STRIDE as usize);
         }
+        // The last one's payload begins on the same line or on the next.
+        self.region()
+            .prefetch(offset + span * hops / INDEX_STRIDE as usize + HEADER_BYTES);
     }
 
     /// The header at `offset`, bounds checked but without its checksum: enough to step over it.

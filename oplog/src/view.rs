@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 
 use crate::buffer::Buffer;
 use crate::chain::{Chain, Link, Recent};
-use crate::cursor::{Cursor, Entry, SharedEntry};
+use crate::cursor::{Cursor, SharedEntry};
 use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
 use crate::format::{MANIFEST, Manifest, NewerVersion, OP_ID_MAX, VERSION, decode_versioned};
@@ -291,6 +291,22 @@ impl Shared {
                     }
                 }
                 other => return other,
+            }
+        }
+    }
+
+    /// The segment of entry `op_id`, which has been written there, the offset of its frame, and its header.
+    pub(crate) fn locate(&self, op_id: OpId) -> Result<(Arc<Segment>, usize, FrameHeader)> {
+        let mut segment = self.covering(op_id)?;
+        loop {
+            let found = segment.locate(op_id).and_then(|at| Ok((at, segment.frame(at, op_id)?)));
+            match found {
+                Ok((offset, header)) => return Ok((segment, offset, header)),
+                // The newest segment this process knew of may have got successors since.
+                Err(e) => match self.successor(&segment, e.expected)? {
+                    Some(successor) => segment = successor,
+                    None => return Err(self.corrupt(&segment, e.offset, e.expected)),
+                },
             }
         }
     }
@@ -610,12 +626,8 @@ impl OplogView {
                 newest,
             });
         }
-        let mut cursor = self.cursor(op_id, concern)?;
-        let entry = cursor.try_next()?.as_ref().map(Entry::share);
-        entry.ok_or(Error::Ahead {
-            requested: op_id,
-            newest,
-        })
+        let (segment, offset, header) = self.shared.locate(op_id)?;
+        Ok(SharedEntry::new(segment, offset, header))
     }
 
     /// Checks that this log holds entry `op_id` and wrote it in `term`, at `timestamp`.
