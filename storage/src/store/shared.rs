@@ -29,7 +29,6 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::expire::Pause;
 use crate::overlay::Generation;
-use crate::payload::Payload;
 use crate::state::Layers;
 use crate::store::{Commit, StoreOptions};
 use crate::transaction::Transactions;
@@ -313,11 +312,11 @@ impl Core {
         let mut cursor = self.log.view().cursor(applied.next(), ReadConcern::Local)?;
         let mut count = 0u64;
         while let Some(entry) = cursor.try_next()? {
-            let payload = Payload::copy(entry.payload());
             let entry = Logged {
                 op_id: entry.op_id(),
                 kind: entry.kind(),
-                payload: &payload,
+                payload: entry.payload(),
+                document: None,
             };
             self.complete_before(&entry)?;
             let layers = self.layers()?;
