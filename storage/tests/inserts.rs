@@ -25,10 +25,7 @@ struct Shape {
 fn insert_all(collection: &Collection, writer: i32, shape: Shape) -> usize {
     let ids = (0..DOCUMENTS).map(|n| n * shape.step % DOCUMENTS);
     let documents: Vec<RawDocumentBuf> = ids.map(|id| rawdoc! { "_id": id, "writer": writer }).collect();
-    let options = InsertManyOptions {
-        ordered: false,
-        ..InsertManyOptions::default()
-    };
+    let options = InsertManyOptions { ordered: false };
     let batches = documents.chunks(shape.batch).map(|batch| {
         match collection.insert_many_with(batch.iter().map(AsRef::as_ref), &options) {
             Ok(outcome) => outcome.inserted_ids.len(),
@@ -37,8 +34,9 @@ fn insert_all(collection: &Collection, writer: i32, shape: Shape) -> usize {
                     .iter()
                     .filter(|refused| matches!(refused.error, Error::DuplicateKey { .. }));
                 assert_eq!(duplicates.count(), errors.len());
-                assert_eq!(errors.len() + outcome.inserted, batch.len());
-                outcome.inserted
+                let inserted = usize::try_from(outcome.inserted).unwrap();
+                assert_eq!(errors.len() + inserted, batch.len());
+                inserted
             }
             Err(error) => panic!("{error}"),
         }
