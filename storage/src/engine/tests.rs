@@ -264,7 +264,11 @@ fn unloading_moves_the_write_buffers_to_tables() {
         let engine = open(dir.path());
         assert_eq!(engine.applied(), applied);
         assert_eq!(all_keys(&engine, 1)[..2], [&b"large"[..], b"small"]);
-        put(&engine, applied + 1, &[(1, format!("then {applied}").as_bytes(), b"later")]);
+        put(
+            &engine,
+            applied + 1,
+            &[(1, format!("then {applied}").as_bytes(), b"later")],
+        );
     }
     let engine = open(dir.path());
     assert_eq!((engine.applied(), all_keys(&engine, 1).len()), (5, 5));

@@ -1,13 +1,13 @@
 //! Inserts beside each other: of equal `_id`s at the same time one gets in, however they come.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bson::{RawDocumentBuf, rawdoc};
-use common::small;
 use tailwater_storage::{Collection, Error, InsertManyOptions, StoreOptions};
+
+use crate::common::small;
+use crate::temporary;
 
 const WRITERS: i32 = 4;
 const DOCUMENTS: i32 = 3000;
@@ -48,7 +48,7 @@ fn insert_all(collection: &Collection, writer: i32, shape: Shape) -> usize {
 fn of_equal_ids_at_the_same_time_one_is_inserted() {
     let shapes = [(1, 1), (3, 1), (100, 1), (100, 7), (1000, 2999)].map(|(batch, step)| Shape { batch, step });
     for shape in shapes {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = temporary();
         // Generations are applied while the writers go on.
         let options = StoreOptions {
             overlay_bytes_max: 256 << 10,
@@ -81,7 +81,7 @@ fn of_equal_ids_at_the_same_time_one_is_inserted() {
 
 #[test]
 fn inserts_meet_deletions_and_updates_of_the_same_ids() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let store = small().open(dir.path()).unwrap();
     let collection = store.collection("town", "people").unwrap();
     let mut model = BTreeMap::new();
