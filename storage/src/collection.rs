@@ -93,6 +93,12 @@ impl Collection {
         Writer::new(self.core(), &self.namespace)
     }
 
+    /// As [`Core::settle_write`].
+    fn settle_write(&self, op_id: Option<OpId>) -> Result<Option<OpId>> {
+        let core = self.core();
+        core.settle_write(op_id, self.durability.unwrap_or(core.options.durability))
+    }
+
     fn settle(&self, op_id: OpId) -> Result<OpId> {
         let core = self.core();
         core.settle(op_id, self.durability.unwrap_or(core.options.durability))

@@ -215,7 +215,7 @@ impl Collection {
         let models: Vec<WriteModel> = models.into_iter().collect();
         let writes: Vec<_> = models.iter().map(|model| (&self.namespace, model)).collect();
         let bulk = Bulk::run(self.core(), &writes, options.ordered);
-        bulk.settled(|op_id| self.settle(op_id).map(drop))
+        bulk.settled(|op_id| self.settle_write(op_id).map(drop))
     }
 }
 
@@ -248,7 +248,7 @@ impl Store {
         let writes: Vec<_> = named.iter().map(|(namespace, model)| (namespace, model)).collect();
         let core = self.core();
         let bulk = Bulk::run(core, &writes, options.ordered);
-        bulk.settled(|op_id| core.settle(op_id, core.options.durability).map(drop))
+        bulk.settled(|op_id| core.settle_write(op_id, core.options.durability).map(drop))
     }
 }
 
@@ -315,14 +315,12 @@ impl Bulk {
         }
     }
 
-    fn settled(self, settle: impl FnOnce(tailwater_oplog::OpId) -> Result<()>) -> Result<BulkWriteOutcome> {
+    fn settled(self, settle: impl FnOnce(Option<tailwater_oplog::OpId>) -> Result<()>) -> Result<BulkWriteOutcome> {
         if self.is_empty {
             return Err(Error::NoWrites);
         }
         // Also before an error: what is reported as written is as durable as asked.
-        if let Some(op_id) = self.outcome.op_id {
-            settle(op_id)?;
-        }
+        settle(self.outcome.op_id)?;
         if self.errors.is_empty() {
             return Ok(self.outcome);
         }

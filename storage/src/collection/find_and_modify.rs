@@ -101,13 +101,9 @@ impl Collection {
     }
 
     fn run(&self, modification: &Modification) -> Result<FindAndModifyOutcome> {
-        let Some(modified) = self.writer().modify_first(modification)? else {
-            return Ok(FindAndModifyOutcome::default());
-        };
-        if let Some(op_id) = modified.op_id {
-            self.settle(op_id)?;
-        }
-        Ok(modified.into())
+        let modified = self.writer().modify_first(modification)?;
+        self.settle_write(modified.as_ref().and_then(|modified| modified.op_id))?;
+        Ok(modified.map(FindAndModifyOutcome::from).unwrap_or_default())
     }
 }
 

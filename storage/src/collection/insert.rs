@@ -46,7 +46,7 @@ impl Collection {
         }
         let mut inserted = Inserted::default();
         self.writer().insert(documents, options.ordered, &mut inserted)?;
-        let op_id = inserted.op_id.map(|op_id| self.settle(op_id)).transpose()?;
+        let op_id = self.settle_write(inserted.op_id)?;
         if !options.ordered && !inserted.errors.is_empty() {
             let mut outcome = BulkWriteOutcome {
                 op_id,

@@ -90,10 +90,8 @@ impl Collection {
     pub(super) fn modify(&self, modification: &Modification) -> Result<WriteOutcome> {
         let mut outcome = WriteOutcome::default();
         let modified = self.writer().modify(modification, &mut outcome);
-        // Also before an error: what is reported as changed is as durable as asked.
-        if let Some(op_id) = outcome.op_id {
-            self.settle(op_id)?;
-        }
+        // Also before an error: what is reported as changed, or as it is, is as durable as asked.
+        self.settle_write(outcome.op_id)?;
         match modified {
             Ok(()) => Ok(outcome),
             Err(error) if outcome.modified == 0 => Err(error),

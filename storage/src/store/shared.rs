@@ -274,6 +274,19 @@ impl Core {
         Ok(op_id)
     }
 
+    /// Waits until what a write has written is as durable as asked. One that has written nothing has seen that there was nothing
+    /// to write, and what it has seen must be as durable: whoever is told that a document is as it should be, or that a key is
+    /// taken, must not find it otherwise after power loss.
+    pub(crate) fn settle_write(&self, op_id: Option<OpId>, durability: Durability) -> Result<Option<OpId>> {
+        match op_id {
+            Some(op_id) => self.settle(op_id, durability).map(Some),
+            None => {
+                self.settle(self.view()?.at, durability)?;
+                Ok(None)
+            }
+        }
+    }
+
     /// Makes the newest generation an older one, unless it is empty.
     pub(crate) fn freeze(&self) {
         let _guard = self.lock();

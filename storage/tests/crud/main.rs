@@ -5,6 +5,7 @@ mod common;
 
 mod bulk;
 mod distinct;
+mod durability;
 mod find;
 mod find_and_modify;
 mod insert;
