@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::catalog::{Size, garbage, garbage_key};
-use crate::engine::EngineBatch;
+use crate::engine::{EngineBatch, Slice};
 use crate::error::Result;
 use crate::overlay::{Generation, Version};
 use crate::store::Core;
@@ -86,10 +86,10 @@ fn apply(core: &Core, generation: &Generation) -> Result<()> {
     let last = generation.last();
     core.log.sync(last)?;
     let mut batch = EngineBatch::new();
-    generation.newest_versions(|collection, key, version| match version {
-        Version::Put(_) => batch.put(collection.0, key, version.document().unwrap_or_default()),
-        Version::Indexed(values) => batch.put(collection.0, key, &values.to_le_bytes()),
-        Version::Deleted => batch.delete(collection.0, key),
+    generation.newest_versions(|key, version| match version {
+        Version::Put(document) => batch.put(key.clone(), document.clone()),
+        Version::Indexed(values) => batch.put(key.clone(), Slice::new(&values.to_le_bytes())),
+        Version::Deleted => batch.delete(key.clone()),
     });
     let engine = core.engine()?;
     let changes = generation.changes();

@@ -34,22 +34,24 @@ mod batch;
 mod error;
 mod fill;
 mod journal;
+mod key;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use fjall::config::CompressionPolicy;
+use fjall::config::{CompressionPolicy, RestartIntervalPolicy};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 
 pub(crate) use batch::EngineBatch;
 pub(crate) use error::EngineError;
-pub(crate) use snapshot::{EngineSnapshot, Scan, Slice};
+pub(crate) use key::{Slice, StateKey};
+pub(crate) use snapshot::{EngineSnapshot, Scan};
 
 /// Version of the layout in the module documentation.
 const FORMAT_VERSION: u32 = 1;
@@ -71,12 +73,22 @@ const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const FLUSH_BACKLOG_MAX: usize = 3;
 /// Tables not yet compacted that may pile up before commits wait.
 const COMPACTION_BACKLOG_MAX: usize = 24;
-/// Write buffers that hold less than this are left as they are when the engine is closed: filling them again from the
-/// journal takes a few milliseconds.
+/// Write buffers and journals with less than this are left as they are when the engine is closed: filling the buffers again
+/// takes a few milliseconds.
 const UNLOAD_BYTES_MIN: u64 = 4 * 1024 * 1024;
+/// An entry of a data block is found by a search among every so many of them and then one after the other. More than these
+/// would make tables smaller by some per cent, and every look-up slower.
+const RESTART_INTERVAL: u8 = 4;
+/// One of the engine's threads only writes buffers to tables, and spins while there is merging to do and nobody takes that
+/// up. With two others, one takes it up at any rate.
+const WORKERS_MIN: usize = 3;
+/// The engine's own bound.
+const WORKERS_MAX: usize = 4;
 
 /// How often a waiting commit looks again.
 const BACKLOG_POLL: Duration = Duration::from_millis(1);
+/// How long closing waits for journals that nothing needs any more.
+const JOURNALS_GO_WITHIN: Duration = Duration::from_secs(1);
 
 const COLLECTION_PREFIX_BYTES: usize = size_of::<u32>();
 const CATALOGUE_PREFIX: u8 = 1;
@@ -87,6 +99,7 @@ const FORMAT_KEY: &[u8] = b"\0format";
 ///
 /// Invariant: `persisted ≤ latest.applied()`, and `latest` is a snapshot taken after the last commit.
 pub(crate) struct Engine {
+    dir: PathBuf,
     database: Database,
     spaces: Arc<Spaces>,
     /// Held for the whole of a commit, so that commits are totally ordered.
@@ -95,6 +108,8 @@ pub(crate) struct Engine {
     latest: ArcSwap<EngineSnapshot>,
     persisted: AtomicU64,
     poisoned: AtomicBool,
+    /// Set by [`Engine::unload`].
+    closing: AtomicBool,
 }
 
 /// The two keyspaces.
@@ -110,10 +125,13 @@ impl Engine {
     /// After power loss the end of the engine's journal may be damaged; that part is cut away and
     /// `applied()` is smaller than before, but not below what `persist` had promised.
     pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<Engine, EngineError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = cores.clamp(WORKERS_MIN, WORKERS_MAX);
         let database = journal::open_cutting_torn_tail(dir, || {
             Database::builder(dir)
                 .cache_size(cache_bytes)
                 .max_journaling_size(JOURNAL_BYTES_MAX)
+                .worker_threads(workers)
                 .open()
         })?;
         let opening = |source| EngineError::Open {
@@ -130,10 +148,12 @@ impl Engine {
         let latest = EngineSnapshot::take(&database, &spaces)?;
 
         Ok(Engine {
+            dir: dir.to_owned(),
             persisted: AtomicU64::new(latest.applied()),
             latest: ArcSwap::from_pointee(latest),
             committing: Mutex::new(()),
             poisoned: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             database,
             spaces,
         })
@@ -199,12 +219,17 @@ impl Engine {
         Ok(removed)
     }
 
-    /// Writes what the write buffers hold to tables, unless it is little; to be called before closing.
+    /// Writes what the write buffers hold to tables and empties the journal, unless both are short; to be called before
+    /// closing. There are no commits afterwards, only reads.
     ///
-    /// Otherwise the next opening would have to fill them again from the journals.
+    /// Otherwise the next opening would have to read the journals, all that they hold, and fill the buffers again.
     pub(crate) fn unload(&self) -> Result<(), EngineError> {
         let _committing = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.database.write_buffer_size() < UNLOAD_BYTES_MIN {
+        // Under the lock: no commit is on its way, and none will begin.
+        self.closing.store(true, Ordering::Release);
+        if self.database.write_buffer_size() < UNLOAD_BYTES_MIN
+            && journal::written_bytes(&self.dir).map_err(|source| self.unloading(source))? < UNLOAD_BYTES_MIN
+        {
             return Ok(());
         }
         // Both: a journal goes when neither keyspace needs it.
@@ -219,7 +244,19 @@ impl Engine {
                 .map_err(|source| self.poison(source))?;
             std::thread::sleep(BACKLOG_POLL);
         }
+        // The older ones are removed right after the last buffer has become a table. One that stays is read, as before.
+        let deadline = Instant::now() + JOURNALS_GO_WITHIN;
+        while self.database.journal_count() > 1 && Instant::now() < deadline {
+            std::thread::sleep(BACKLOG_POLL);
+        }
+        if self.database.journal_count() == 1 {
+            journal::empty(&self.dir).map_err(|source| self.unloading(source))?;
+        }
         Ok(())
+    }
+
+    fn unloading(&self, source: std::io::Error) -> EngineError {
+        self.poison(fjall::Error::Io(source))
     }
 
     /// OpID that the last commit covers; zero before the first.
@@ -258,6 +295,9 @@ impl Engine {
         loop {
             if self.poisoned.load(Ordering::Acquire) {
                 return Err(EngineError::Poisoned);
+            }
+            if self.closing.load(Ordering::Acquire) {
+                return Err(EngineError::Closing);
             }
             // Costs nothing on a clean buffer, and fails when a worker has failed.
             self.database
@@ -318,6 +358,7 @@ fn check_format(dir: &Path, database: &Database, spaces: &Spaces) -> Result<(), 
 fn document_options() -> KeyspaceCreateOptions {
     KeyspaceCreateOptions::default()
         .max_memtable_size(DOCUMENT_BUFFER_BYTES_MAX)
+        .data_block_restart_interval_policy(RestartIntervalPolicy::all(RESTART_INTERVAL))
         .data_block_compression_policy(CompressionPolicy::new([
             CompressionType::None,
             CompressionType::None,

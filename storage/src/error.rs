@@ -447,6 +447,7 @@ impl From<EngineError> for Error {
     fn from(error: EngineError) -> Error {
         let remedy = match error {
             EngineError::Locked { dir } => return Error::StateLocked { path: dir },
+            EngineError::Closing => return Error::Log(tailwater_oplog::Error::Closed),
             EngineError::Open { .. } | EngineError::Repair { .. } | EngineError::AppliedMalformed { .. } => {
                 "restore it from a copy, or remove the state to have it rebuilt from the log"
             }

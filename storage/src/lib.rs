@@ -40,7 +40,6 @@ pub mod limits;
 mod names;
 mod options;
 mod overlay;
-mod payload;
 mod plan;
 mod query;
 mod reading;

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::catalog::{CollectionInfo, CollectionNumber, Namespace};
+use crate::engine::Slice;
 use crate::error::Result;
 use crate::overlay::{KeyRange, Version};
-use crate::payload::Payload;
 use crate::state::{LayersScan, Stored};
 use crate::store::View;
 
@@ -146,9 +146,9 @@ impl Staged {
         versions.map(|(key, stored)| (key.as_slice(), stored.as_ref()))
     }
 
-    /// The document of a payload.
-    pub(crate) fn put(&mut self, number: CollectionNumber, key: Vec<u8>, payload: Payload) {
-        self.set(number, key, Some(Stored::Overlay(Version::Put(payload))));
+    /// A document.
+    pub(crate) fn put(&mut self, number: CollectionNumber, key: Vec<u8>, document: Slice) {
+        self.set(number, key, Some(Stored::Overlay(Version::Put(document))));
     }
 
     /// An index entry with so many bytes of values.

@@ -9,7 +9,7 @@ use bson::{RawDocument, RawDocumentBuf};
 use tailwater_oplog::OpId;
 
 use crate::catalog::CollectionNumber;
-use crate::engine::{EngineSnapshot, Scan, Slice};
+use crate::engine::{EngineSnapshot, Scan, Slice, StateKey};
 use crate::error::{Error, Result};
 use crate::overlay::{Generation, GenerationScan, KeyRange, Version, VersionKey};
 
@@ -68,20 +68,30 @@ impl Stored {
 impl Layers {
     /// The document under `key` as of `at`.
     pub(crate) fn get(&self, collection: CollectionNumber, key: &[u8], at: OpId) -> Result<Option<Stored>> {
-        let sought = VersionKey::at(collection, key, at);
-        for generation in &self.generations {
+        self.find(StateKey::new(collection.0, key), at)
+    }
+
+    /// The same, by the engine's key.
+    pub(crate) fn find(&self, key: StateKey, at: OpId) -> Result<Option<Stored>> {
+        let sought = VersionKey::at(key, at);
+        for generation in self.recent() {
             match generation.get(&sought) {
                 Some(Version::Deleted) => return Ok(None),
                 Some(version) => return Ok(Some(Stored::Overlay(version))),
                 None => {}
             }
         }
-        Ok(self.engine.get(collection.0, key)?.map(Stored::Engine))
+        Ok(self.engine.get(sought.key())?.map(Stored::Engine))
+    }
+
+    /// The generations with something in them. What is put into an empty one later is above every OpID to read at now.
+    fn recent(&self) -> impl Iterator<Item = &Arc<Generation>> {
+        self.generations.iter().filter(|generation| generation.bytes() > 0)
     }
 
     /// What a collection or index has in a range of keys as of `at`, in the order of the keys.
     pub(crate) fn scan(&self, collection: CollectionNumber, range: KeyRange, at: OpId) -> LayersScan {
-        let recent = self.generations.iter();
+        let recent = self.recent();
         let recent = recent
             .map(|generation| GenerationScan::new(Arc::clone(generation), collection, range.clone(), at))
             .collect();
@@ -107,7 +117,7 @@ pub(crate) struct LayersScan {
     recent: Vec<GenerationScan>,
     engine: Scan,
     /// What the engine has next, once it was asked.
-    older: Option<Option<(Slice, Slice)>>,
+    older: Option<Option<(StateKey, Slice)>>,
     descending: bool,
 }
 
@@ -142,7 +152,7 @@ impl LayersScan {
 
     /// Which layer has the next key; both may.
     fn order(&self, recent: Option<usize>) -> Option<std::cmp::Ordering> {
-        let older = self.older.as_ref().and_then(Option::as_ref).map(|(key, _)| &**key);
+        let older = self.older.as_ref().and_then(Option::as_ref).map(|(key, _)| key.key());
         let recent = recent.and_then(|i| self.recent[i].front());
         Some(match (recent, older) {
             (None, None) => return None,
@@ -164,7 +174,7 @@ impl LayersScan {
                 && let Some((key, value)) = self.older.take().flatten()
                 && order.is_gt()
             {
-                return Ok(Some((key.to_vec(), Stored::Engine(value))));
+                return Ok(Some((key.key().to_vec(), Stored::Engine(value))));
             }
             let Some((key, version)) = recent.and_then(|i| self.recent[i].take()) else {
                 continue;
@@ -172,12 +182,12 @@ impl LayersScan {
             for scan in &mut self.recent {
                 // The same key in older generations.
                 scan.prepare();
-                if scan.front() == Some(&key) {
+                if scan.front() == Some(key.key()) {
                     scan.take();
                 }
             }
             if !matches!(version, Version::Deleted) {
-                return Ok(Some((key.into_vec(), Stored::Overlay(version))));
+                return Ok(Some((key.key().to_vec(), Stored::Overlay(version))));
             }
         }
     }

@@ -40,7 +40,7 @@ pub use options::StoreOptions;
 
 pub(crate) use apply::indexes_detail;
 pub(crate) use build::{BUILD_AT_ONCE_MAX, Build, definition};
-pub(crate) use commit::{Commit, Draft, entry_for};
+pub(crate) use commit::{Commit, Draft, Inserts, entry_for};
 pub(crate) use definitions::existing;
 pub(crate) use shared::{Core, View};
 
@@ -203,8 +203,9 @@ impl Handle {
         // A panic over there has been reported by the panic hook; the log has what the engine lacks.
         let _ = applier.join();
         let flushed = applier::flush(core).and_then(|()| {
+            let persisted = core.checkpoint()?;
             core.engine()?.unload()?;
-            core.checkpoint()
+            Ok(persisted)
         });
         core.transactions.end_all(&tailwater_oplog::Error::Closed.into());
         // The state before the log, whose lock says to others whether the directory is free.

@@ -26,7 +26,7 @@ use crate::state::Stored;
 use crate::store::{Draft, View, entry_for};
 use crate::update::UpdateDiff;
 
-pub(crate) use new_document::NewDocument;
+pub(crate) use new_document::{NewDocument, identified};
 
 pub(crate) const ID: &CStr = bson::raw::cstr!("_id");
 /// By how much a document grows that is given an ObjectId: a type byte, `_id` with its NUL, and the value.
@@ -306,8 +306,8 @@ impl Workspace {
     /// Stages what an entry makes of the document under `key`.
     fn stage(&mut self, info: &Arc<CollectionInfo>, key: Vec<u8>, draft: Draft) {
         let staged = Arc::make_mut(&mut self.reading.staged);
-        match draft.payload().document() {
-            Some(_) => staged.put(info.number, key, draft.payload().clone()),
+        match draft.document() {
+            Some(document) => staged.put(info.number, key, document.clone()),
             None => staged.delete(info.number, key),
         }
         self.touched.entry(info.id).or_insert_with(|| Arc::clone(info));
@@ -415,7 +415,7 @@ pub(crate) fn check_length(definition: &IndexDefinition, values: &[u8], key: &[u
     })
 }
 
-fn check_validator(info: &CollectionInfo, before: Option<&RawDocument>, after: &RawDocument) -> Result<()> {
+pub(crate) fn check_validator(info: &CollectionInfo, before: Option<&RawDocument>, after: &RawDocument) -> Result<()> {
     let options = &info.options;
     let Some(validator) = options.validator_expression() else {
         return Ok(());
@@ -452,15 +452,21 @@ pub(crate) fn with_id_first(document: &RawDocument, id: RawBsonRef<'_>) -> RawDo
 
 /// The engine's key for an `_id`, if it can be one.
 pub(crate) fn document_key(id: RawBsonRef<'_>) -> Result<Vec<u8>> {
+    let mut key = Vec::new();
+    write_document_key(id, &mut key)?;
+    Ok(key)
+}
+
+/// The same, appended to an empty vector.
+pub(crate) fn write_document_key(id: RawBsonRef<'_>, key: &mut Vec<u8>) -> Result<()> {
     let what = match id {
         RawBsonRef::Array(_) => "an array",
         RawBsonRef::RegularExpression(_) => "a regular expression",
         RawBsonRef::Undefined => "undefined",
         _ => {
-            let mut key = Vec::new();
-            encode_key(id, &mut key);
+            encode_key(id, key);
             if key.len() <= KEY_BYTES_MAX {
-                return Ok(key);
+                return Ok(());
             }
             "longer than 64 KiB"
         }

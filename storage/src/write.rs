@@ -4,10 +4,12 @@
 //! - [`change`]: what becomes of a document;
 //! - [`modify`]: which documents a write finds, what becomes of them, and what is inserted when there is none;
 //! - [`positional`]: which element of an array a filter has matched, for `$`;
-//! - [`direct`]: writes of their own, each committed at once.
+//! - [`direct`]: writes of their own, each committed at once;
+//! - [`fresh`]: inserts of documents that are not there yet, which need no workspace.
 
 mod change;
 mod direct;
+mod fresh;
 mod modify;
 mod positional;
 

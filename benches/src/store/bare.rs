@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::path::Path;
 
-use fjall::config::CompressionPolicy;
+use fjall::config::{CompressionPolicy, RestartIntervalPolicy};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions};
 
 use super::documents::{Batch, code, key};
@@ -30,10 +30,12 @@ impl Bare {
         let database = Database::builder(dir)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(64 << 20)
+            .worker_threads(3)
             .open()?;
         let documents = database.keyspace("documents", || {
             KeyspaceCreateOptions::default()
                 .max_memtable_size(32 << 20)
+                .data_block_restart_interval_policy(RestartIntervalPolicy::all(4))
                 .data_block_compression_policy(CompressionPolicy::new([
                     CompressionType::None,
                     CompressionType::None,

@@ -1,19 +1,18 @@
 //! A set of changes that become visible and durable together.
 
-use fjall::{Database, OwnedWriteBatch};
+use fjall::{Database, OwnedWriteBatch, PersistMode};
 
-use super::{CATALOGUE_PREFIX, COLLECTION_PREFIX_BYTES, EngineError, KEY_BYTES_MAX, Spaces};
+use super::{CATALOGUE_PREFIX, COLLECTION_PREFIX_BYTES, EngineError, KEY_BYTES_MAX, Slice, Spaces, StateKey};
 
 /// Changes for one commit. The last one for a key wins, whatever came before it.
 ///
-/// It holds a copy of all keys and values; a commit of about ten thousand small documents or a few
+/// It shares keys and values with whoever made them; a commit of about ten thousand small documents or a few
 /// megabytes is where the engine is fastest.
 #[derive(Debug, Default)]
 pub(crate) struct EngineBatch {
     changes: Vec<Change>,
-    /// The key that is being put together: the engine keeps short ones without an allocation.
-    key: Vec<u8>,
     bytes: usize,
+    /// Of the longest key, its prefix included.
     key_bytes_longest: usize,
 }
 
@@ -37,24 +36,32 @@ impl EngineBatch {
         EngineBatch::default()
     }
 
+    /// An empty batch with room for so many changes.
+    pub(crate) fn with_capacity(changes: usize) -> EngineBatch {
+        EngineBatch {
+            changes: Vec::with_capacity(changes),
+            ..EngineBatch::default()
+        }
+    }
+
     /// Inserts or replaces a document.
-    pub(crate) fn put(&mut self, collection: u32, key: &[u8], value: &[u8]) {
-        self.push(Space::Documents, &collection.to_be_bytes(), key, Some(value));
+    pub(crate) fn put(&mut self, key: StateKey, value: Slice) {
+        self.push(Space::Documents, key.0, Some(value.0));
     }
 
     /// Removes a document; none there is no error.
-    pub(crate) fn delete(&mut self, collection: u32, key: &[u8]) {
-        self.push(Space::Documents, &collection.to_be_bytes(), key, None);
+    pub(crate) fn delete(&mut self, key: StateKey) {
+        self.push(Space::Documents, key.0, None);
     }
 
     /// Inserts or replaces a catalogue entry.
     pub(crate) fn put_catalog(&mut self, key: &[u8], value: &[u8]) {
-        self.push(Space::Catalogue, &[CATALOGUE_PREFIX], key, Some(value));
+        self.push(Space::Catalogue, catalogue_key(key), Some(fjall::Slice::new(value)));
     }
 
     /// Removes a catalogue entry; none there is no error.
     pub(crate) fn delete_catalog(&mut self, key: &[u8]) {
-        self.push(Space::Catalogue, &[CATALOGUE_PREFIX], key, None);
+        self.push(Space::Catalogue, catalogue_key(key), None);
     }
 
     /// Number of changes, repeated keys counted each time.
@@ -72,17 +79,10 @@ impl EngineBatch {
         self.bytes
     }
 
-    fn push(&mut self, space: Space, prefix: &[u8], key: &[u8], value: Option<&[u8]>) {
+    fn push(&mut self, space: Space, key: fjall::Slice, value: Option<fjall::Slice>) {
         self.key_bytes_longest = self.key_bytes_longest.max(key.len());
-        self.bytes += prefix.len() + key.len() + value.map_or(0, <[u8]>::len);
-        self.key.clear();
-        self.key.extend_from_slice(prefix);
-        self.key.extend_from_slice(key);
-        self.changes.push(Change {
-            space,
-            key: fjall::Slice::from(self.key.as_slice()),
-            value: value.map(fjall::Slice::from),
-        });
+        self.bytes += key.len() + value.as_ref().map_or(0, |value| value.len());
+        self.changes.push(Change { space, key, value });
     }
 
     /// One change per key, in key order.
@@ -90,18 +90,23 @@ impl EngineBatch {
     /// All changes of a commit share one sequence number, so two for the same key would be left to
     /// the engine's insertion order; and it takes sorted keys faster.
     pub(super) fn into_write(mut self, database: &Database, spaces: &Spaces) -> Result<OwnedWriteBatch, EngineError> {
-        if self.key_bytes_longest > KEY_BYTES_MAX {
+        if self.key_bytes_longest > STORED_KEY_BYTES_MAX {
             return Err(EngineError::KeyTooLong {
-                bytes: self.key_bytes_longest,
+                bytes: self.key_bytes_longest - COLLECTION_PREFIX_BYTES,
                 bytes_max: KEY_BYTES_MAX,
             });
         }
-        // Latest first and a stable sort, so that `dedup_by`, which keeps the first, keeps the latest.
-        self.changes.reverse();
-        self.changes.sort_by(|a, b| (a.space, &a.key).cmp(&(b.space, &b.key)));
-        self.changes.dedup_by(|b, a| (a.space, &a.key) == (b.space, &b.key));
+        let is_before = |a: &Change, b: &Change| (a.space, &a.key) < (b.space, &b.key);
+        if !self.changes.is_sorted_by(is_before) {
+            // Latest first and a stable sort, so that `dedup_by`, which keeps the first, keeps the latest.
+            self.changes.reverse();
+            self.changes.sort_by(|a, b| (a.space, &a.key).cmp(&(b.space, &b.key)));
+            self.changes.dedup_by(|b, a| (a.space, &a.key) == (b.space, &b.key));
+        }
 
-        let mut write = database.batch();
+        // One more, for `applied`. A commit reaches the operating system when it returns.
+        let mut write = OwnedWriteBatch::with_capacity(database.clone(), self.changes.len() + 1)
+            .durability(Some(PersistMode::Buffer));
         for Change { space, key, value } in self.changes {
             let keyspace = match space {
                 Space::Documents => &spaces.documents,
@@ -116,4 +121,9 @@ impl EngineBatch {
     }
 }
 
-const _: () = assert!(KEY_BYTES_MAX + COLLECTION_PREFIX_BYTES <= u16::MAX as usize);
+fn catalogue_key(key: &[u8]) -> fjall::Slice {
+    fjall::Slice::from([&[CATALOGUE_PREFIX], key].concat())
+}
+
+const STORED_KEY_BYTES_MAX: usize = KEY_BYTES_MAX + COLLECTION_PREFIX_BYTES;
+const _: () = assert!(STORED_KEY_BYTES_MAX <= u16::MAX as usize);

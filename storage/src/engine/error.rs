@@ -74,6 +74,10 @@ pub(crate) enum EngineError {
         source: fjall::Error,
     },
 
+    /// The engine has been unloaded to be closed. Reads go on.
+    #[error("the engine is being closed and takes no more writes")]
+    Closing,
+
     /// An earlier write failed. Reads go on; reopen the engine to write again.
     #[error("the engine refuses writes after an earlier failure")]
     Poisoned,

@@ -1,4 +1,6 @@
-//! Opening after power loss: cutting the unsynced end of the engine's journal.
+//! The engine's journal: cutting its unsynced end when it is opened after power loss, and emptying it when it is closed.
+//!
+//! # Cutting
 //!
 //! The engine drops an unfinished batch at the end of its journal by itself. But pages that were
 //! never synced may reach the disk in any order, so a batch can have its end and lack its middle.
@@ -13,11 +15,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use fjall::{Database, JournalRecoveryError as Journal};
 
 use super::EngineError;
+
+/// What the operating system counts a file's blocks in.
+const BLOCK_BYTES: u64 = 512;
 
 /// Opens with `open`; when the journal's end is broken, cuts it and opens what is before.
 ///
@@ -103,21 +109,48 @@ fn is_broken_batch(error: &fjall::Error) -> bool {
     )
 }
 
-/// The journal with the highest number: `<number>.jnl`.
+/// The journal with the highest number.
 pub(super) fn newest_journal(dir: &Path) -> io::Result<Option<PathBuf>> {
-    let mut newest: Option<(u64, PathBuf)> = None;
+    let newest = journals(dir)?.into_iter().max_by_key(|(number, _)| *number);
+    Ok(newest.map(|(_, path)| path))
+}
+
+/// The journals, `<number>.jnl`.
+fn journals(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut journals = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        let number = path
-            .file_name()
-            .and_then(|name| name.to_str()?.strip_suffix(".jnl")?.parse().ok());
-        if let Some(number) = number
-            && newest.as_ref().is_none_or(|(highest, _)| number > *highest)
-        {
-            newest = Some((number, path));
+        let name = path.file_name().and_then(|name| name.to_str());
+        if let Some(number) = name.and_then(|name| name.strip_suffix(".jnl")?.parse().ok()) {
+            journals.push((number, path));
         }
     }
-    Ok(newest.map(|(_, path)| path))
+    Ok(journals)
+}
+
+/// Bytes that the journals take; what is only reserved does not count.
+pub(super) fn written_bytes(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for (_, path) in journals(dir)? {
+        match fs::metadata(path) {
+            Ok(metadata) => bytes += metadata.len().min(metadata.blocks() * BLOCK_BYTES),
+            // The engine has removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
+}
+
+/// Takes everything out of the newest journal, durably. The caller knows that tables have it all, and that nothing will be
+/// written to that journal before it is opened anew.
+pub(super) fn empty(dir: &Path) -> io::Result<()> {
+    let Some(journal) = newest_journal(dir)? else {
+        return Ok(());
+    };
+    let journal = OpenOptions::new().write(true).open(journal)?;
+    journal.set_len(0)?;
+    journal.sync_all()
 }
 
 /// Makes `journal` the first `bytes` bytes of `kept`, durably.

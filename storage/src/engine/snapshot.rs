@@ -1,11 +1,11 @@
 //! Reading: the state as of one commit, untouched by later ones.
 
-use std::ops::{Bound, Deref};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use fjall::{Database, Readable};
 
-use super::{APPLIED_KEY, CATALOGUE_PREFIX, COLLECTION_PREFIX_BYTES, EngineError, Spaces};
+use super::{APPLIED_KEY, CATALOGUE_PREFIX, EngineError, Slice, Spaces, StateKey};
 
 /// The engine's state at the end of one commit.
 ///
@@ -14,14 +14,6 @@ pub(crate) struct EngineSnapshot {
     view: fjall::Snapshot,
     spaces: Arc<Spaces>,
     applied: u64,
-}
-
-/// Bytes owned by the engine: a key without its prefix, or a value. Cloning shares them.
-#[derive(Clone)]
-pub(crate) struct Slice {
-    bytes: fjall::Slice,
-    /// Where the caller's bytes begin; the engine's slices cannot be cut.
-    start: usize,
 }
 
 /// Key and value as the engine has them.
@@ -59,10 +51,9 @@ impl EngineSnapshot {
     }
 
     /// The document under `key`.
-    pub(crate) fn get(&self, collection: u32, key: &[u8]) -> Result<Option<Slice>, EngineError> {
-        let key = prefixed(collection, key);
-        let value = self.view.get(&self.spaces.documents, key).map_err(reading)?;
-        Ok(value.map(|bytes| Slice { bytes, start: 0 }))
+    pub(crate) fn get(&self, key: &StateKey) -> Result<Option<Slice>, EngineError> {
+        let value = self.view.get(&self.spaces.documents, &key.0).map_err(reading)?;
+        Ok(value.map(Slice))
     }
 
     /// Documents of `collection` between two keys, ascending; `.rev()` for descending.
@@ -126,7 +117,7 @@ impl std::fmt::Debug for EngineSnapshot {
 }
 
 impl Iterator for Scan {
-    type Item = Result<(Slice, Slice), EngineError>;
+    type Item = Result<(StateKey, Slice), EngineError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.documents.next().map(document)
@@ -145,47 +136,14 @@ impl std::fmt::Debug for Scan {
     }
 }
 
-impl Deref for Slice {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes[self.start..]
-    }
-}
-
-impl AsRef<[u8]> for Slice {
-    fn as_ref(&self) -> &[u8] {
-        self
-    }
-}
-
-impl PartialEq for Slice {
-    fn eq(&self, other: &Slice) -> bool {
-        **self == **other
-    }
-}
-
-impl Eq for Slice {}
-
-impl std::fmt::Debug for Slice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Slice").field(&&**self).finish()
-    }
-}
-
 fn stored(entries: fjall::Iter) -> impl Iterator<Item = Result<StoredEntry, EngineError>> {
     entries.map(|entry| entry.into_inner().map_err(reading))
 }
 
-fn document(entry: fjall::Guard) -> Result<(Slice, Slice), EngineError> {
-    let (key, value) = entry.into_inner().map_err(reading)?;
+fn document(entry: fjall::Guard) -> Result<(StateKey, Slice), EngineError> {
     // Every key of a scan begins with the collection's prefix: the bounds say so.
-    let key = Slice {
-        bytes: key,
-        start: COLLECTION_PREFIX_BYTES,
-    };
-    let value = Slice { bytes: value, start: 0 };
-    Ok((key, value))
+    let (key, value) = entry.into_inner().map_err(reading)?;
+    Ok((StateKey(key), Slice(value)))
 }
 
 fn prefixed(collection: u32, key: &[u8]) -> Vec<u8> {

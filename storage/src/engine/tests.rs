@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::journal::newest_journal;
-use super::{Engine, EngineBatch, EngineError, KEY_BYTES_MAX, Slice};
+use super::{Engine, EngineBatch, EngineError, KEY_BYTES_MAX, Slice, StateKey, journal};
 
 const CACHE_BYTES: u64 = 8 << 20;
 
@@ -27,7 +27,7 @@ fn temporary() -> (tempfile::TempDir, Engine) {
 fn put(engine: &Engine, applied: u64, documents: &[(u32, &[u8], &[u8])]) {
     let mut batch = EngineBatch::new();
     for (collection, key, value) in documents {
-        batch.put(*collection, key, value);
+        batch.put(StateKey::new(*collection, key), Slice::new(value));
     }
     engine.commit(batch, applied).unwrap();
 }
@@ -36,13 +36,13 @@ fn keys(engine: &Engine, collection: u32, from: Bound<&[u8]>, to: Bound<&[u8]>) 
     let ascending: Vec<Vec<u8>> = engine
         .snapshot()
         .scan(collection, from, to)
-        .map(|document| document.unwrap().0.to_vec())
+        .map(|document| document.unwrap().0.key().to_vec())
         .collect();
     let mut descending: Vec<Vec<u8>> = engine
         .snapshot()
         .scan(collection, from, to)
         .rev()
-        .map(|document| document.unwrap().0.to_vec())
+        .map(|document| document.unwrap().0.key().to_vec())
         .collect();
     descending.reverse();
     assert_eq!(ascending, descending);
@@ -58,7 +58,7 @@ fn new_engine_is_empty() {
     let (_dir, engine) = temporary();
     let snapshot = engine.snapshot();
     assert_eq!((engine.applied(), engine.persisted(), snapshot.applied()), (0, 0, 0));
-    assert_eq!(snapshot.get(1, b"a").unwrap(), None);
+    assert_eq!(snapshot.get(&StateKey::new(1, b"a")).unwrap(), None);
     assert_eq!(snapshot.catalog().unwrap(), []);
     assert!(all_keys(&engine, 1).is_empty());
 }
@@ -68,7 +68,7 @@ fn committed_state_survives_reopening() {
     let (dir, engine) = temporary();
     put(&engine, 3, &[(1, b"a", b"one"), (1, b"b", b"two")]);
     let mut batch = EngineBatch::new();
-    batch.delete(1, b"b");
+    batch.delete(StateKey::new(1, b"b"));
     batch.put_catalog(b"shop.customers", b"options");
     batch.put_catalog(b"gone", b"");
     assert_eq!((batch.len(), batch.is_empty()), (3, false));
@@ -81,8 +81,11 @@ fn committed_state_survives_reopening() {
     let engine = open(dir.path());
     assert_eq!((engine.applied(), engine.persisted()), (9, 9));
     let snapshot = engine.snapshot();
-    assert_eq!(snapshot.get(1, b"a").unwrap().as_deref(), Some(&b"one"[..]));
-    assert_eq!(snapshot.get(1, b"b").unwrap(), None);
+    assert_eq!(
+        snapshot.get(&StateKey::new(1, b"a")).unwrap().as_deref(),
+        Some(&b"one"[..])
+    );
+    assert_eq!(snapshot.get(&StateKey::new(1, b"b")).unwrap(), None);
     let expected = vec![(b"shop.customers".to_vec(), b"options".to_vec())];
     assert_eq!(snapshot.catalog().unwrap(), expected);
 }
@@ -108,16 +111,16 @@ fn persist_covers_what_was_committed_before() {
 fn last_change_of_a_key_wins_within_a_batch() {
     let (dir, engine) = temporary();
     let mut batch = EngineBatch::new();
-    batch.put(1, b"put last", b"old");
-    batch.delete(1, b"put last");
-    batch.put(1, b"put last", b"new");
-    batch.put(1, b"deleted last", b"old");
-    batch.delete(1, b"deleted last");
+    batch.put(StateKey::new(1, b"put last"), Slice::new(b"old"));
+    batch.delete(StateKey::new(1, b"put last"));
+    batch.put(StateKey::new(1, b"put last"), Slice::new(b"new"));
+    batch.put(StateKey::new(1, b"deleted last"), Slice::new(b"old"));
+    batch.delete(StateKey::new(1, b"deleted last"));
     engine.commit(batch, 1).unwrap();
 
     let check = |engine: &Engine| {
         assert_eq!(all_keys(engine, 1), [b"put last"]);
-        let value = engine.snapshot().get(1, b"put last").unwrap();
+        let value = engine.snapshot().get(&StateKey::new(1, b"put last")).unwrap();
         assert_eq!(value.as_deref(), Some(&b"new"[..]));
     };
     check(&engine);
@@ -133,22 +136,25 @@ fn snapshot_does_not_see_later_commits() {
     let mut scan = before.scan(1, Bound::Unbounded, Bound::Unbounded);
 
     let mut batch = EngineBatch::new();
-    batch.put(1, b"a", b"new");
-    batch.delete(1, b"b");
-    batch.put(1, b"c", b"new");
+    batch.put(StateKey::new(1, b"a"), Slice::new(b"new"));
+    batch.delete(StateKey::new(1, b"b"));
+    batch.put(StateKey::new(1, b"c"), Slice::new(b"new"));
     batch.put_catalog(b"x", b"y");
     engine.commit(batch, 2).unwrap();
     engine.spaces.documents.rotate_memtable_and_wait().unwrap();
     engine.spaces.documents.major_compact().unwrap();
 
-    let old = |entry: Option<Result<(Slice, Slice), EngineError>>| {
+    let old = |entry: Option<Result<(StateKey, Slice), EngineError>>| {
         let (key, value) = entry.unwrap().unwrap();
         assert_eq!(&*value, b"old");
-        key.to_vec()
+        key.key().to_vec()
     };
     assert_eq!(before.applied(), 1);
-    assert_eq!(before.get(1, b"a").unwrap().as_deref(), Some(&b"old"[..]));
-    assert_eq!(before.get(1, b"c").unwrap(), None);
+    assert_eq!(
+        before.get(&StateKey::new(1, b"a")).unwrap().as_deref(),
+        Some(&b"old"[..])
+    );
+    assert_eq!(before.get(&StateKey::new(1, b"c")).unwrap(), None);
     assert_eq!(before.catalog().unwrap(), []);
     drop(before);
     assert_eq!(old(scan.next()), b"a");
@@ -214,8 +220,8 @@ fn dropped_collection_goes_in_chunks() {
     let names: Vec<[u8; 2]> = (0..25u16).map(u16::to_be_bytes).collect();
     let mut batch = EngineBatch::new();
     for name in &names {
-        batch.put(7, name, b"dropped");
-        batch.put(8, name, b"kept");
+        batch.put(StateKey::new(7, name), Slice::new(b"dropped"));
+        batch.put(StateKey::new(8, name), Slice::new(b"kept"));
     }
     engine.commit(batch, 2).unwrap();
     let before = engine.snapshot();
@@ -240,6 +246,8 @@ fn unloading_moves_the_write_buffers_to_tables() {
     put(&engine, 1, &[(1, b"small", b"")]);
     engine.unload().unwrap();
     assert_eq!(engine.spaces.documents.table_count(), 0);
+    drop(engine);
+    let engine = open(dir.path());
     put(&engine, 2, &[(1, b"large", &vec![7; super::UNLOAD_BYTES_MIN as usize])]);
     let before = engine.snapshot();
     engine.unload().unwrap();
@@ -247,10 +255,23 @@ fn unloading_moves_the_write_buffers_to_tables() {
     for snapshot in [before, engine.snapshot()] {
         assert_eq!(snapshot.scan(1, Bound::Unbounded, Bound::Unbounded).count(), 2);
     }
+    assert_eq!(journal::written_bytes(dir.path()).unwrap(), 0);
+    let refused = engine.commit(EngineBatch::new(), 3);
+    assert!(matches!(refused, Err(EngineError::Closing)), "{refused:?}");
     drop(engine);
+    // What comes after an emptied journal is as safe as ever.
+    for applied in 2..5 {
+        let engine = open(dir.path());
+        assert_eq!(engine.applied(), applied);
+        assert_eq!(all_keys(&engine, 1)[..2], [&b"large"[..], b"small"]);
+        put(
+            &engine,
+            applied + 1,
+            &[(1, format!("then {applied}").as_bytes(), b"later")],
+        );
+    }
     let engine = open(dir.path());
-    assert_eq!(engine.applied(), 2);
-    assert_eq!(all_keys(&engine, 1), [&b"large"[..], b"small"]);
+    assert_eq!((engine.applied(), all_keys(&engine, 1).len()), (5, 5));
 }
 
 #[test]
@@ -259,7 +280,7 @@ fn open_snapshot_outlives_the_engine_and_keeps_its_lock() {
     put(&engine, 1, &[(1, b"a", b"")]);
     let snapshot = engine.snapshot();
     drop(engine);
-    assert!(snapshot.get(1, b"a").unwrap().is_some());
+    assert!(snapshot.get(&StateKey::new(1, b"a")).unwrap().is_some());
     let error = Engine::open(dir.path(), CACHE_BYTES).unwrap_err();
     assert!(matches!(error, EngineError::Locked { .. }), "{error:?}");
     drop(snapshot);
@@ -279,8 +300,8 @@ fn commit_backwards_panics() {
 fn too_long_key_is_refused_and_does_no_harm() {
     let (_dir, engine) = temporary();
     let mut batch = EngineBatch::new();
-    batch.put(1, b"short", b"");
-    batch.put(1, &vec![b'k'; KEY_BYTES_MAX + 1], b"");
+    batch.put(StateKey::new(1, b"short"), Slice::new(b""));
+    batch.put(StateKey::new(1, &vec![b'k'; KEY_BYTES_MAX + 1]), Slice::new(b""));
     let error = engine.commit(batch, 1).unwrap_err();
     assert!(matches!(error, EngineError::KeyTooLong { bytes, .. } if bytes == KEY_BYTES_MAX + 1));
     assert_eq!(engine.applied(), 0);
@@ -335,10 +356,10 @@ fn scan_sees_memory_and_tables_alike() {
         for i in 0..200u64 {
             let key = (i * round * 7919 % 1000).to_be_bytes();
             if (i + round) % 5 == 0 {
-                batch.delete(3, &key);
+                batch.delete(StateKey::new(3, &key));
                 model.remove(&key);
             } else {
-                batch.put(3, &key, &[round as u8; 100]);
+                batch.put(StateKey::new(3, &key), Slice::new(&[round as u8; 100]));
                 model.insert(key, [round as u8; 100]);
             }
         }
@@ -354,7 +375,7 @@ fn scan_sees_memory_and_tables_alike() {
             .map(|document| {
                 let (key, value) = document.unwrap();
                 (
-                    <[u8; 8]>::try_from(&key[..]).unwrap(),
+                    <[u8; 8]>::try_from(key.key()).unwrap(),
                     <[u8; 100]>::try_from(&value[..]).unwrap(),
                 )
             });
@@ -394,7 +415,7 @@ fn batch_number(n: u64, padding: usize) -> EngineBatch {
     for id in [n, n / 2, n / 3] {
         let mut value = n.to_le_bytes().to_vec();
         value.extend(filler(n).take(padding));
-        batch.put(1, &id.to_be_bytes(), &value);
+        batch.put(StateKey::new(1, &id.to_be_bytes()), Slice::new(&value));
     }
     batch
 }
@@ -407,7 +428,7 @@ fn assert_state_follows_from_applied(engine: &Engine) {
             let (key, value) = document.unwrap();
             let n = u64::from_le_bytes(value[..8].try_into().unwrap());
             assert!(value[8..].iter().copied().eq(filler(n).take(value.len() - 8)));
-            (u64::from_be_bytes(key[..].try_into().unwrap()), n)
+            (u64::from_be_bytes(key.key().try_into().unwrap()), n)
         })
         .collect();
     assert_eq!(found, versions(snapshot.applied()));

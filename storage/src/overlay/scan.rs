@@ -4,7 +4,6 @@
 //! long as one likes, and a short one does not pay for what it does not read. Versions above the OpID it reads at, which
 //! writers may add meanwhile, are passed over.
 
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use tailwater_oplog::OpId;
 
 use super::{Generation, Version, VersionKey};
 use crate::catalog::CollectionNumber;
+use crate::engine::StateKey;
 
 /// Keys fetched at first; each chunk doubles that, up to …
 const CHUNK_KEYS_MIN: usize = 8;
@@ -33,6 +33,15 @@ impl KeyRange {
         KeyRange {
             from: Bound::Unbounded,
             to: Bound::Unbounded,
+            descending: false,
+        }
+    }
+
+    /// Every key between two, both included, ascending.
+    pub(crate) fn between(first: &[u8], last: &[u8]) -> KeyRange {
+        KeyRange {
+            from: Bound::Included(first.to_vec()),
+            to: Bound::Included(last.to_vec()),
             descending: false,
         }
     }
@@ -71,7 +80,7 @@ pub(crate) struct GenerationScan {
     at: OpId,
     /// What has not been fetched.
     range: KeyRange,
-    chunk: VecDeque<(Box<[u8]>, Version)>,
+    chunk: VecDeque<(StateKey, Version)>,
     chunk_keys: usize,
     exhausted: bool,
 }
@@ -103,25 +112,33 @@ impl GenerationScan {
 
     /// The key that comes next, if the scan is prepared.
     pub(crate) fn front(&self) -> Option<&[u8]> {
-        self.chunk.front().map(|(key, _)| &**key)
+        self.chunk.front().map(|(key, _)| key.key())
     }
 
     /// Takes what comes next, if the scan is prepared.
-    pub(crate) fn take(&mut self) -> Option<(Box<[u8]>, Version)> {
+    pub(crate) fn take(&mut self) -> Option<(StateKey, Version)> {
         self.chunk.pop_front()
     }
 
     fn fetch(&mut self) {
         let wanted = self.chunk_keys;
         self.chunk_keys = (wanted * 2).min(CHUNK_KEYS_MAX);
-        if self.range.descending {
-            self.fetch_descending(wanted);
+        let bounds = self.bounds();
+        let (single, inserted) = if self.range.descending {
+            (
+                self.singles_descending(&bounds, wanted),
+                self.inserted_descending(&bounds, wanted),
+            )
         } else {
-            self.fetch_ascending(wanted);
-        }
+            (
+                self.singles_ascending(&bounds, wanted),
+                self.inserted_ascending(&bounds, wanted),
+            )
+        };
+        self.chunk = merge(single, inserted, self.range.descending, wanted);
         match self.chunk.back() {
             Some((last, _)) if self.chunk.len() >= wanted => {
-                let beyond = Bound::Excluded(last.to_vec());
+                let beyond = Bound::Excluded(last.key().to_vec());
                 if self.range.descending {
                     self.range.to = beyond;
                 } else {
@@ -132,64 +149,173 @@ impl GenerationScan {
         }
     }
 
-    fn fetch_ascending(&mut self, wanted: usize) {
-        let (from, to) = self.bounds();
-        for found in self.generation.versions.range((from, to)) {
-            let key = found.key();
+    /// The first keys of the map, each with its newest version that is old enough.
+    fn singles_ascending(&self, bounds: &Bounds, wanted: usize) -> VecDeque<Found> {
+        let mut chunk: VecDeque<Found> = VecDeque::new();
+        for found in self.generation.versions.range(versions_between(bounds)) {
+            let VersionKey { key, op_id } = found.key();
             // Newest first within a key: the first that is old enough is the one to read.
-            if key.op_id.0 > self.at || self.chunk.back().is_some_and(|(last, _)| *last == key.key) {
+            if op_id.0 > self.at || chunk.back().is_some_and(|(last, ..)| last == key) {
                 continue;
             }
-            if self.chunk.len() == wanted {
+            if chunk.len() == wanted {
                 break;
             }
-            self.chunk.push_back((key.key.clone(), found.value().clone()));
+            chunk.push_back((key.clone(), op_id.0, found.value().clone()));
         }
+        chunk
     }
 
-    fn fetch_descending(&mut self, wanted: usize) {
-        let (from, to) = self.bounds();
-        for found in self.generation.versions.range((from, to)).rev() {
-            let key = found.key();
-            if key.op_id.0 > self.at {
+    /// The last keys of the map, from the end.
+    fn singles_descending(&self, bounds: &Bounds, wanted: usize) -> VecDeque<Found> {
+        let mut chunk: VecDeque<Found> = VecDeque::new();
+        for found in self.generation.versions.range(versions_between(bounds)).rev() {
+            let VersionKey { key, op_id } = found.key();
+            if op_id.0 > self.at {
                 continue;
             }
             // Oldest first within a key: the last that is old enough is the one to read.
-            let full = self.chunk.len() == wanted;
-            match self.chunk.back_mut() {
-                Some((last, version)) if *last == key.key => *version = found.value().clone(),
+            let full = chunk.len() == wanted;
+            match chunk.back_mut() {
+                Some((last, at, version)) if last == key => (*at, *version) = (op_id.0, found.value().clone()),
                 _ if full => break,
-                _ => self.chunk.push_back((key.key.clone(), found.value().clone())),
+                _ => chunk.push_back((key.clone(), op_id.0, found.value().clone())),
             }
         }
+        chunk
     }
 
-    /// The range in terms of versions: all of a key's, or none.
-    fn bounds(&self) -> (Bound<VersionKey>, Bound<VersionKey>) {
-        let newest = Reverse(OpId::new(u64::MAX));
-        let oldest = Reverse(OpId::ZERO);
-        let version = |key: &[u8], op_id| VersionKey {
-            collection: self.collection,
-            key: key.into(),
-            op_id,
+    /// The first keys of the runs.
+    fn inserted_ascending(&self, bounds: &Bounds, wanted: usize) -> VecDeque<Found> {
+        let (from, to) = bounds;
+        let mut chunk = VecDeque::new();
+        // The one that the range may begin within, then those that begin within the range.
+        let first = match from {
+            Bound::Included(key) | Bound::Excluded(key) => self.generation.runs.upper_bound(Bound::Included(key)),
+            Bound::Unbounded => None,
         };
+        let others = match &first {
+            Some(first) => Bound::Excluded(first.key().clone()),
+            None => from.clone(),
+        };
+        if is_crossed(&others, to) {
+            return chunk;
+        }
+        for found in first
+            .into_iter()
+            .chain(self.generation.runs.range((others, to.clone())))
+        {
+            let run = found.value();
+            for (key, op_id, document) in run.range(from, to).filter_map(|position| run.at(position)) {
+                if chunk.len() == wanted {
+                    return chunk;
+                }
+                if op_id <= self.at {
+                    chunk.push_back((key.clone(), op_id, Version::Put(document.clone())));
+                }
+            }
+        }
+        chunk
+    }
+
+    /// The last keys of the runs, from the end.
+    fn inserted_descending(&self, bounds: &Bounds, wanted: usize) -> VecDeque<Found> {
+        let (from, to) = bounds;
+        let mut chunk = VecDeque::new();
+        for found in self.generation.runs.range((Bound::Unbounded, to.clone())).rev() {
+            let run = found.value();
+            let range = run.range(from, to);
+            // Runs do not overlap: those before this one end before the range begins.
+            if range.is_empty() {
+                break;
+            }
+            for (key, op_id, document) in range.rev().filter_map(|position| run.at(position)) {
+                if chunk.len() == wanted {
+                    return chunk;
+                }
+                if op_id <= self.at {
+                    chunk.push_back((key.clone(), op_id, Version::Put(document.clone())));
+                }
+            }
+        }
+        chunk
+    }
+
+    /// The range in terms of the engine's keys.
+    fn bounds(&self) -> Bounds {
+        let key = |key: &Vec<u8>| StateKey::new(self.collection.0, key);
         let from = match &self.range.from {
-            Bound::Unbounded => Bound::Included(version(&[], newest)),
-            Bound::Included(key) => Bound::Included(version(key, newest)),
-            Bound::Excluded(key) => Bound::Excluded(version(key, oldest)),
+            Bound::Unbounded => Bound::Included(StateKey::new(self.collection.0, &[])),
+            bound => bound.as_ref().map(key),
         };
-        let to = match &self.range.to {
-            Bound::Unbounded => match self.collection.0.checked_add(1) {
-                Some(next) => Bound::Excluded(VersionKey {
-                    collection: CollectionNumber(next),
-                    key: Box::default(),
-                    op_id: newest,
-                }),
-                None => Bound::Unbounded,
-            },
-            Bound::Included(key) => Bound::Included(version(key, oldest)),
-            Bound::Excluded(key) => Bound::Excluded(version(key, newest)),
+        let to = match (&self.range.to, self.collection.0.checked_add(1)) {
+            (Bound::Unbounded, Some(next)) => Bound::Excluded(StateKey::new(next, &[])),
+            (Bound::Unbounded, None) => Bound::Unbounded,
+            (bound, _) => bound.as_ref().map(key),
         };
         (from, to)
     }
+}
+
+type Bounds = (Bound<StateKey>, Bound<StateKey>);
+
+/// A key, and a version with the entry that made it.
+type Found = (StateKey, OpId, Version);
+
+/// Bounds in terms of versions: all of a key's, or none.
+fn versions_between((from, to): &Bounds) -> (Bound<VersionKey>, Bound<VersionKey>) {
+    let newest = |key: &StateKey| VersionKey::at(key.clone(), OpId::new(u64::MAX));
+    let oldest = |key: &StateKey| VersionKey::at(key.clone(), OpId::ZERO);
+    let from = match from {
+        Bound::Unbounded => Bound::Unbounded,
+        Bound::Included(key) => Bound::Included(newest(key)),
+        Bound::Excluded(key) => Bound::Excluded(oldest(key)),
+    };
+    let to = match to {
+        Bound::Unbounded => Bound::Unbounded,
+        Bound::Included(key) => Bound::Included(oldest(key)),
+        Bound::Excluded(key) => Bound::Excluded(newest(key)),
+    };
+    (from, to)
+}
+
+/// Whether no key can be between these bounds.
+fn is_crossed(from: &Bound<StateKey>, to: &Bound<StateKey>) -> bool {
+    match (from, to) {
+        (Bound::Included(from), Bound::Included(to)) => from > to,
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => from >= to,
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+    }
+}
+
+/// Merges two chunks in one order; of versions of one key the newer counts.
+fn merge(
+    mut a: VecDeque<Found>,
+    mut b: VecDeque<Found>,
+    descending: bool,
+    wanted: usize,
+) -> VecDeque<(StateKey, Version)> {
+    let mut merged = VecDeque::with_capacity(wanted.min(a.len() + b.len()));
+    while merged.len() < wanted {
+        let order = match (a.front(), b.front()) {
+            (Some((a, ..)), Some((b, ..))) if descending => b.cmp(a),
+            (Some((a, ..)), Some((b, ..))) => a.cmp(b),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, _) => std::cmp::Ordering::Greater,
+        };
+        let next = match order {
+            std::cmp::Ordering::Less => a.pop_front(),
+            std::cmp::Ordering::Greater => b.pop_front(),
+            std::cmp::Ordering::Equal => a
+                .pop_front()
+                .into_iter()
+                .chain(b.pop_front())
+                .max_by_key(|(_, op_id, _)| *op_id),
+        };
+        match next {
+            Some((key, _, version)) => merged.push_back((key, version)),
+            None => break,
+        }
+    }
+    merged
 }

@@ -14,11 +14,11 @@ use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
 use super::shared::{Ahead, Core};
 use crate::catalog::{Catalog, CatalogChange, CollectionInfo, CollectionNumber, IndexState, Namespace, Size};
+use crate::engine::Slice;
 use crate::error::{Error, Result};
 use crate::index::{IndexDefinition, keys, natural};
 use crate::options::CollectionOptions;
 use crate::overlay::{Generation, KeyRange, Version};
-use crate::payload::Payload;
 use crate::state::{Layers, Stored};
 
 /// An entry of the log, as it is applied.
@@ -26,7 +26,9 @@ use crate::state::{Layers, Stored};
 pub(crate) struct Logged<'a> {
     pub(crate) op_id: OpId,
     pub(crate) kind: u8,
-    pub(crate) payload: &'a Payload,
+    pub(crate) payload: &'a [u8],
+    /// The document of the payload as the state is to have it, if the caller has that already.
+    pub(crate) document: Option<&'a Slice>,
 }
 
 impl Core {
@@ -42,7 +44,7 @@ impl Core {
         let op_id = entry.op_id;
         let generation = &layers.generations[0];
         if let Some(kind) = EntryKind::from_number(entry.kind) {
-            let store = StoreEntry::decode(entry.payload.bytes())?;
+            let store = StoreEntry::decode(entry.payload)?;
             match kind {
                 EntryKind::Insert | EntryKind::Update | EntryKind::Replace | EntryKind::Delete => {
                     self.apply_document(ahead, layers, entry, kind, &store, before)?;
@@ -71,7 +73,7 @@ impl Core {
         let info = Arc::clone(info.ok_or(unfit("there is no such collection"))?);
         let (document, version) = match kind {
             EntryKind::Delete => (None, Version::Deleted),
-            _ => (store.document, Version::Put(entry.payload.clone())),
+            _ => (store.document, Version::Put(stored_document(entry, store))),
         };
         let identified = document.or(store.key).ok_or(unfit("it has neither document nor key"))?;
         let id = identified.get("_id").ok().flatten().ok_or(unfit("it has no _id"))?;
@@ -115,6 +117,10 @@ impl Core {
             documents: after.documents - before.documents,
             bytes: after.bytes - before.bytes,
         };
+        self.grow(generation, number, growth);
+    }
+
+    pub(super) fn grow(&self, generation: &Generation, number: CollectionNumber, growth: Size) {
         generation.grow(number, growth);
         let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
         *sizes.entry(number).or_default() += growth;
@@ -266,6 +272,11 @@ impl Core {
             }
         }))
     }
+}
+
+fn stored_document(entry: &Logged<'_>, store: &StoreEntry<'_>) -> Slice {
+    let bytes = || store.document.map_or(&[][..], RawDocument::as_bytes);
+    entry.document.cloned().unwrap_or_else(|| Slice::new(bytes()))
 }
 
 pub(crate) fn put_index_entry(

@@ -104,7 +104,7 @@ impl Core {
         if EntryKind::from_number(entry.kind) != Some(EntryKind::CreateIndexes) {
             return Ok(());
         }
-        let store = StoreEntry::decode(entry.payload.bytes())?;
+        let store = StoreEntry::decode(entry.payload)?;
         let named = store.detail.map(definitions).transpose()?.unwrap_or_default();
         let catalog = self.catalog();
         let Some(info) = catalog.by_id(&store.collection_id) else {

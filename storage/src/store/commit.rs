@@ -7,9 +7,9 @@ use tailwater_oplog::{AppendOutcome, Durability, OpId, Record};
 
 use super::apply::Logged;
 use super::shared::{Ahead, Core};
-use crate::catalog::{Catalog, CollectionInfo};
+use crate::catalog::{Catalog, CollectionInfo, CollectionNumber, Size};
+use crate::engine::{Slice, StateKey};
 use crate::error::Result;
-use crate::payload::Payload;
 use crate::state::Stored;
 
 /// The right to change the store, held by one writer at a time.
@@ -28,16 +28,21 @@ impl Commit<'_> {
 #[derive(Debug)]
 pub(crate) struct Draft {
     kind: EntryKind,
-    payload: Payload,
+    payload: Vec<u8>,
+    /// The document as it will be, where there is one.
+    document: Option<Slice>,
     /// The document as it was, where there was one.
     before: Option<Stored>,
 }
 
 impl Draft {
     pub(crate) fn new(kind: EntryKind, entry: &StoreEntry<'_>) -> Draft {
+        let mut payload = Vec::new();
+        entry.encode(&mut payload);
         Draft {
             kind,
-            payload: Payload::encode(entry),
+            payload,
+            document: entry.document.map(|document| Slice::new(document.as_bytes())),
             before: None,
         }
     }
@@ -51,11 +56,11 @@ impl Draft {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.payload.bytes().len()
+        self.payload.len()
     }
 
-    pub(crate) fn payload(&self) -> &Payload {
-        &self.payload
+    pub(crate) fn document(&self) -> Option<&Slice> {
+        self.document.as_ref()
     }
 }
 
@@ -69,20 +74,36 @@ pub(crate) fn entry_for(info: &CollectionInfo) -> StoreEntry<'_> {
     }
 }
 
+/// Inserts into a collection without indexes, of documents that are known not to be there.
+#[derive(Debug)]
+pub(crate) struct Inserts {
+    pub(crate) number: CollectionNumber,
+    /// The entries' payloads, one behind the other, and where each ends.
+    pub(crate) payloads: Vec<u8>,
+    pub(crate) ends: Vec<usize>,
+    /// No two are alike.
+    pub(crate) keys: Vec<StateKey>,
+    pub(crate) documents: Vec<Slice>,
+}
+
+impl Inserts {
+    /// By how much the collection grows.
+    fn size(&self) -> Size {
+        let signed = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        Size {
+            documents: signed(self.documents.len()),
+            bytes: signed(self.documents.iter().map(|document| document.len()).sum()),
+        }
+    }
+}
+
 impl Core {
     /// Appends entries as one batch, applies them, and shows them to readers as one.
     pub(crate) fn commit(&self, commit: &mut Commit<'_>, drafts: &[Draft]) -> Result<AppendOutcome> {
         let layers = self.layers()?;
-        let payloads: Vec<[&[u8]; 1]> = drafts.iter().map(|draft| [draft.payload.bytes()]).collect();
-        let records: Vec<Record<'_>> = drafts
-            .iter()
-            .zip(&payloads)
-            .map(|(draft, payload)| Record {
-                kind: draft.kind.number(),
-                payload,
-            })
-            .collect();
-        let outcome = self.log.append_batch(&records, Durability::Memory)?;
+        let payloads: Vec<[&[u8]; 1]> = drafts.iter().map(|draft| [&draft.payload[..]]).collect();
+        let kinds = drafts.iter().map(|draft| draft.kind);
+        let outcome = self.append(kinds, &payloads)?;
         let generation = &layers.generations[0];
         let before = generation.bytes();
         for (op_id, draft) in (outcome.first.get()..).map(OpId::new).zip(drafts) {
@@ -90,11 +111,39 @@ impl Core {
                 op_id,
                 kind: draft.kind.number(),
                 payload: &draft.payload,
+                document: draft.document.as_ref(),
             };
             self.apply(&mut commit.ahead, &layers, &entry, Some(draft.before.as_ref()))?;
         }
         self.publish(&commit.ahead, outcome.last);
         self.wake_if_due(generation, before);
         Ok(outcome)
+    }
+
+    /// The same for inserts, about which everything is known that [`Core::apply`] would find out of each: they go into the
+    /// overlay as they are. `Inserts::number` is that of a collection of this commit's catalogue.
+    pub(crate) fn commit_inserts(&self, commit: &mut Commit<'_>, inserts: Inserts) -> Result<AppendOutcome> {
+        let layers = self.layers()?;
+        let starts = std::iter::once(0).chain(inserts.ends.iter().copied());
+        let ranges = starts.zip(&inserts.ends);
+        let payloads: Vec<[&[u8]; 1]> = ranges.map(|(start, end)| [&inserts.payloads[start..*end]]).collect();
+        let outcome = self.append(payloads.iter().map(|_| EntryKind::Insert), &payloads)?;
+        let generation = &layers.generations[0];
+        let before = generation.bytes();
+        self.grow(generation, inserts.number, inserts.size());
+        generation.put_all(outcome.first, inserts.keys, inserts.documents);
+        generation.cover(outcome.last);
+        self.publish(&commit.ahead, outcome.last);
+        self.wake_if_due(generation, before);
+        Ok(outcome)
+    }
+
+    fn append(&self, kinds: impl Iterator<Item = EntryKind>, payloads: &[[&[u8]; 1]]) -> Result<AppendOutcome> {
+        let records = kinds.zip(payloads).map(|(kind, payload)| Record {
+            kind: kind.number(),
+            payload,
+        });
+        let records: Vec<Record<'_>> = records.collect();
+        Ok(self.log.append_batch(&records, Durability::Memory)?)
     }
 }

@@ -16,7 +16,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tailwater_oplog::{Durability, OpId, Oplog, ReadConcern};
@@ -29,10 +29,14 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::expire::Pause;
 use crate::overlay::Generation;
-use crate::payload::Payload;
 use crate::state::Layers;
 use crate::store::{Commit, StoreOptions};
 use crate::transaction::Transactions;
+
+/// How often a writer that finds the commit lock taken lets others run before it goes to sleep. The lock is held for a
+/// microsecond or two, but by a thread that may have lost its processor meanwhile; of many writers that sleep each has to be
+/// woken by the one before, with a system call while the next one waits.
+const LOCK_YIELDS: usize = 16;
 
 /// Shared by the handles of a store and its threads.
 #[derive(Debug)]
@@ -194,6 +198,13 @@ impl Core {
     pub(super) fn lock(&self) -> MutexGuard<'_, Ahead> {
         // A panic under the lock happens before the append or leaves an entry that was appended and not applied; the
         // latter shows as a gap, which `apply` refuses.
+        for _ in 0..LOCK_YIELDS {
+            match self.commit.try_lock() {
+                Ok(ahead) => return ahead,
+                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+            }
+        }
         self.commit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -313,11 +324,11 @@ impl Core {
         let mut cursor = self.log.view().cursor(applied.next(), ReadConcern::Local)?;
         let mut count = 0u64;
         while let Some(entry) = cursor.try_next()? {
-            let payload = Payload::copy(entry.payload());
             let entry = Logged {
                 op_id: entry.op_id(),
                 kind: entry.kind(),
-                payload: &payload,
+                payload: entry.payload(),
+                document: None,
             };
             self.complete_before(&entry)?;
             let layers = self.layers()?;

@@ -32,23 +32,13 @@ struct Prepared {
 }
 
 impl<'d> NewDocument<'d> {
-    /// Checks a document. Without an `_id` it gets an ObjectId; wherever it is, the `_id` comes to the front.
+    /// Checks a document, [identified](identified).
     ///
     /// # Errors
     ///
     /// [`Error::InvalidDocument`](crate::Error::InvalidDocument), [`Error::InvalidId`](crate::Error::InvalidId).
     pub(crate) fn check(document: &'d RawDocument) -> Result<NewDocument<'d>> {
-        validate(document.as_bytes())?;
-        let document = match document.iter().next() {
-            Some(Ok((name, _))) if name.as_str() == "_id" => Cow::Borrowed(document),
-            _ => {
-                let id = document.get("_id").ok().flatten();
-                let id = id.unwrap_or_else(|| RawBsonRef::ObjectId(bson::oid::ObjectId::new()));
-                let made = with_id_first(document, id);
-                validate(made.as_bytes())?;
-                Cow::Owned(made)
-            }
-        };
+        let document = identified(document)?;
         let key = document_key(id_of(&document))?;
         Ok(NewDocument {
             document,
@@ -100,6 +90,25 @@ impl<'d> NewDocument<'d> {
         };
         (self.key, draft)
     }
+}
+
+/// Checks a document. Without an `_id` it gets an ObjectId; wherever it is, the `_id` comes to the front.
+///
+/// # Errors
+///
+/// [`Error::InvalidDocument`](crate::Error::InvalidDocument).
+pub(crate) fn identified(document: &RawDocument) -> Result<Cow<'_, RawDocument>> {
+    validate(document.as_bytes())?;
+    if let Some(Ok((name, _))) = document.iter().next()
+        && name.as_str() == "_id"
+    {
+        return Ok(Cow::Borrowed(document));
+    }
+    let id = document.get("_id").ok().flatten();
+    let id = id.unwrap_or_else(|| RawBsonRef::ObjectId(bson::oid::ObjectId::new()));
+    let made = with_id_first(document, id);
+    validate(made.as_bytes())?;
+    Ok(Cow::Owned(made))
 }
 
 fn id_of(document: &RawDocument) -> RawBsonRef<'_> {

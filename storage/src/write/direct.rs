@@ -16,6 +16,7 @@ use std::sync::Arc;
 use bson::{Bson, RawDocument};
 use tailwater_oplog::OpId;
 
+use super::fresh::Fresh;
 use super::modify::Modified;
 use super::{Modification, Reach};
 use crate::catalog::{CollectionInfo, Namespace};
@@ -89,13 +90,23 @@ impl<'a> Writer<'a> {
         let mut documents = documents.into_iter();
         let mut ahead = VecDeque::new();
         while !ordered || inserted.errors.is_empty() {
-            if ahead.is_empty() {
-                self.prepare(&mut documents, ordered, &mut ahead);
-            }
-            let Some(first) = ahead.front().map(|(index, _)| *index) else {
+            let batch = if ahead.is_empty() {
+                next_batch(&mut documents)
+            } else {
+                Vec::new()
+            };
+            let next = batch.first().map(|(index, _)| *index);
+            let Some(first) = next.or(ahead.front().map(|(index, _)| *index)) else {
                 break;
             };
-            match self.insert_batch(&mut ahead, ordered, inserted) {
+            let result = self.insert_fresh(&batch, inserted).and_then(|is_done| {
+                if is_done {
+                    return Ok(());
+                }
+                self.prepare(&batch, ordered, &mut ahead);
+                self.insert_batch(&mut ahead, ordered, inserted)
+            });
+            match result {
                 Ok(()) => {}
                 Err(error) if inserted.op_id.is_none() => return Err(error),
                 // The batch failed as a whole, after others that are in.
@@ -108,27 +119,29 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Does for as many documents as a batch holds what can be done before the lock is taken.
-    fn prepare<'d>(
-        &self,
-        documents: &mut impl Iterator<Item = (usize, &'d RawDocument)>,
-        ordered: bool,
-        ahead: &mut VecDeque<Checked<'d>>,
-    ) {
+    /// Inserts a batch of documents that are not there yet; says whether it did.
+    fn insert_fresh(&self, batch: &[(usize, &RawDocument)], inserted: &mut Inserted) -> Result<bool> {
+        if batch.is_empty() {
+            return Ok(false);
+        }
+        let Some(fresh) = Fresh::prepare(self.core, self.namespace, batch)? else {
+            return Ok(false);
+        };
+        let mut commit = self.core.lock_commit()?;
+        fresh.commit(self.core, &mut commit, inserted)
+    }
+
+    /// Does for a batch of documents what can be done before the lock is taken.
+    fn prepare<'d>(&self, batch: &[(usize, &'d RawDocument)], ordered: bool, ahead: &mut VecDeque<Checked<'d>>) {
         let catalog = self.core.catalog();
         let info = catalog.get(self.namespace);
-        let mut bytes = 0;
-        while ahead.len() < BATCH_DOCUMENTS_MAX
-            && bytes < BATCH_BYTES_MAX
-            && let Some((index, document)) = documents.next()
-        {
-            bytes += document.as_bytes().len();
+        for (index, document) in batch {
             let checked = NewDocument::check(document).map(|new| match info {
                 Some(info) => new.prepared_for(info),
                 None => new,
             });
             let is_end = ordered && checked.is_err();
-            ahead.push_back((index, checked));
+            ahead.push_back((*index, checked));
             if is_end {
                 break;
             }
@@ -302,4 +315,17 @@ impl<'a> Writer<'a> {
     fn commit(&self, turn: &mut Turn<'_>) -> Result<OpId> {
         Ok(self.core.commit(&mut turn.commit, turn.workspace.drafts())?.last)
     }
+}
+
+/// As many documents as are appended together.
+fn next_batch<'d>(documents: &mut impl Iterator<Item = (usize, &'d RawDocument)>) -> Vec<(usize, &'d RawDocument)> {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while batch.len() < BATCH_DOCUMENTS_MAX
+        && bytes < BATCH_BYTES_MAX
+        && let Some((index, document)) = documents.next()
+    {
+        bytes += document.as_bytes().len();
+        batch.push((index, document));
+    }
+    batch
 }
