@@ -38,7 +38,8 @@
 //!
 //! | file | knows |
 //! |---|---|
-//! | `tail.rs`, `laps.rs`, `worker.rs` | the threads: which entries are read, by whom |
+//! | `tail.rs`, `runner.rs`, `helm.rs` | the shared tail: who joins it where, what is done there, by which thread |
+//! | `laps.rs`, `worker.rs` | catching up behind it; a thread |
 //! | `matching.rs` | from one entry to the channels |
 //! | `namespaces.rs`, `index.rs`, `access.rs`, `intervals.rs`, `sketch.rs` | which filters could hold |
 //! | `groups.rs`, `plans.rs` | watches that ask for the same |
@@ -47,6 +48,7 @@
 mod access;
 mod channel;
 mod groups;
+mod helm;
 mod index;
 mod intervals;
 mod laps;
@@ -55,6 +57,7 @@ mod matching;
 mod memory;
 mod namespaces;
 mod plans;
+mod runner;
 mod sketch;
 mod slab;
 mod stats;

@@ -13,8 +13,9 @@ use tailwater_oplog::{Cursor, OpId};
 
 use crate::dispatch::channel::{Channel, Position};
 use crate::dispatch::matching::Matching;
+use crate::dispatch::runner::RING_AFTER;
 use crate::dispatch::stats::Counts;
-use crate::dispatch::tail::{RING_AFTER, Shared};
+use crate::dispatch::tail::Shared;
 use crate::dispatch::worker::Worker;
 use crate::error::{Error, Result};
 use crate::token::{ResumeToken, TokenKind};

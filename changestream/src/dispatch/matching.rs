@@ -58,6 +58,15 @@ impl Matching {
         self.groups.len()
     }
 
+    /// Whether the watcher is the only one here.
+    pub(crate) fn is_alone(&self, channel: &Arc<Channel>) -> bool {
+        let (number, at) = seated(channel.seated());
+        let group = self.groups.get(number as u32).filter(|_| self.members == 1);
+        group
+            .and_then(|group| group.members.get(at))
+            .is_some_and(|member| Arc::ptr_eq(&member.channel, channel))
+    }
+
     /// Adds a watcher, whom entries from `from` on concern.
     pub(crate) fn join(&mut self, channel: Arc<Channel>, from: OpId) {
         if channel.is_ended() {
