@@ -41,12 +41,14 @@
 //! | `tail.rs`, `runner.rs`, `helm.rs` | the shared tail: who joins it where, what is done there, by which thread |
 //! | `laps.rs`, `worker.rs` | catching up behind it; a thread |
 //! | `matching.rs` | from one entry to the channels |
-//! | `namespaces.rs`, `index.rs`, `access.rs`, `intervals.rs`, `sketch.rs` | which filters could hold |
+//! | `namespaces.rs`, `space.rs`, `index.rs`, `access.rs` | which filters could hold |
+//! | `facts.rs`, `postings.rs`, `intervals.rs`, `sketch.rs` | what the index is made of |
 //! | `groups.rs`, `plans.rs` | watches that ask for the same |
 //! | `channel.rs` | the queue of one watch |
 
 mod access;
 mod channel;
+mod facts;
 mod groups;
 mod helm;
 mod index;
@@ -57,9 +59,11 @@ mod matching;
 mod memory;
 mod namespaces;
 mod plans;
+mod postings;
 mod runner;
 mod sketch;
 mod slab;
+mod space;
 mod stats;
 mod tail;
 mod worker;

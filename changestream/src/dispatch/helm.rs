@@ -126,7 +126,8 @@ struct Turn<'a> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         // Another thread that waits for the same channel has not got what this one takes out.
-        let lends = self.runner.take().is_some_and(|runner| runner.is_alone(self.channel)) && !self.channel.is_awaited();
+        let lends =
+            self.runner.take().is_some_and(|runner| runner.is_alone(self.channel)) && !self.channel.is_awaited();
         let mut inbox = self.shared.lock();
         let wakes = if lends && !inbox.stop {
             inbox.lend();

@@ -157,6 +157,7 @@ impl Lap {
     }
 
     fn dispatch(&mut self, limit: OpId, shared: &Shared) -> Result<()> {
+        let log_id = shared.view.log_id();
         let mut token = None;
         let mut read = || -> Result<()> {
             let mut unrung = 0;
@@ -164,7 +165,7 @@ impl Lap {
                 let Some(entry) = self.cursor.try_next()? else { break };
                 self.matching.dispatch(&entry);
                 self.next = entry.op_id().next();
-                token = Some(ResumeToken::at(shared.view.log_id(), &entry, TokenKind::Position));
+                token = Some(ResumeToken::at(log_id, &entry, TokenKind::Position));
                 unrung += 1;
                 if unrung == RING_AFTER {
                     unrung = 0;

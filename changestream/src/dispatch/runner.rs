@@ -64,7 +64,12 @@ impl Runner {
     }
 
     /// Takes what is in the inbox and fixes the limit of a run.
-    fn begin(&mut self, shared: &Arc<Shared>, mut inbox: MutexGuard<'_, Inbox>, entries_max: u64) -> (Vec<Command>, OpId) {
+    fn begin(
+        &mut self,
+        shared: &Arc<Shared>,
+        mut inbox: MutexGuard<'_, Inbox>,
+        entries_max: u64,
+    ) -> (Vec<Command>, OpId) {
         let commands = std::mem::take(&mut inbox.commands);
         let mut skipped_to = None;
         if self.matching.is_empty() {
@@ -93,6 +98,7 @@ impl Runner {
     }
 
     fn dispatch(&mut self, shared: &Arc<Shared>, limit: OpId) -> Result<()> {
+        let log_id = shared.view.log_id();
         let mut unrung = 0;
         while self.next <= limit && !self.matching.is_empty() {
             let cursor = match &mut self.cursor {
@@ -102,7 +108,7 @@ impl Runner {
             let Some(entry) = cursor.try_next()? else { break };
             self.matching.dispatch(&entry);
             self.next = entry.op_id().next();
-            self.token = Some(ResumeToken::at(shared.view.log_id(), &entry, TokenKind::Position));
+            self.token = Some(ResumeToken::at(log_id, &entry, TokenKind::Position));
             unrung += 1;
             if unrung == RING_AFTER {
                 unrung = 0;

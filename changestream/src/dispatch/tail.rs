@@ -250,4 +250,3 @@ impl Shared {
         Laps::hand_in(self, channel, from);
     }
 }
-
