@@ -23,15 +23,17 @@
 //!
 //! # Costs
 //!
-//! One thread for each read concern that is used, and one more once a watch has to catch up. An entry costs two look-ups by
-//! namespace; one walk over its document for each path that filters of that namespace are indexed by, and one look-up for each
-//! value there; then an evaluation for each distinct watch found, and a short lock for each channel that gets the event.
+//! One thread for each read concern that is used, and one more once a watch has to catch up; a watch that is alone is served
+//! in its receiver's thread (`helm.rs`). An entry costs a comparison of its namespace with the last one's, or two look-ups;
+//! one walk over its document for all paths that filters of that namespace are indexed by or checked for, and one look-up
+//! for each value there; then a check for each distinct watch that shares the value, an evaluation for each that passes, and
+//! a short lock for each channel that gets the event.
 //! Subscribing costs compiling the filter, unless an equal watch exists, and does not wait for the thread.
 //!
 //! # Inside
 //!
 //! ```text
-//!  Watch::subscribe ──► inbox ──► tail thread: Matching ──► channels ──► Receiver
+//!  Watch::subscribe ──► inbox ──► tail's leader: Matching ──► channels ──► Receiver
 //!                                    ▲  take over │ full                    │ has room again
 //!                                    └── laps ◄───┴──────── parked ◄────────┘
 //! ```

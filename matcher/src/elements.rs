@@ -16,6 +16,9 @@ use bson::{DateTime, Decimal128, RawArray, RawBsonRef, RawDocument, Timestamp};
 use serde::Deserialize;
 use serde::de::value::{BorrowedBytesDeserializer, Error as BytesError};
 
+use crate::compare::Class;
+use crate::keystring::{EXACT_MAX, ordered_bits};
+
 /// One element: its type, its name and the undecoded bytes of its value.
 #[derive(Clone, Copy)]
 pub(crate) struct Element<'a> {
@@ -152,6 +155,32 @@ impl<'a> Element<'a> {
             ElementType::Decimal128 => RawBsonRef::Decimal128(Decimal128::from_bytes(bytes.try_into().ok()?)),
             ElementType::MaxKey => RawBsonRef::MaxKey,
             ElementType::MinKey => RawBsonRef::MinKey,
+        })
+    }
+}
+
+impl Element<'_> {
+    /// Class and place (see [`key_place`](crate::key_place)) of a value that has them at hand; `None` for every other value,
+    /// and for one that does not decode.
+    #[inline]
+    pub(crate) fn place(&self) -> Option<(Class, u64)> {
+        let eight = || self.bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+        Some(match ElementType::from(self.kind)? {
+            ElementType::Int32 => {
+                let number = i32::from_le_bytes(*self.bytes.first_chunk()?);
+                (Class::Number, ordered_bits(number.into()))
+            }
+            ElementType::Int64 => {
+                let number = eight()? as i64;
+                if number.unsigned_abs() > EXACT_MAX {
+                    return None;
+                }
+                (Class::Number, ordered_bits(number as f64))
+            }
+            ElementType::DateTime => (Class::Date, eight()? ^ (1 << 63)),
+            ElementType::ObjectId => (Class::ObjectId, u64::from_be_bytes(*self.bytes.first_chunk()?)),
+            ElementType::Null => (Class::Null, 0),
+            _ => return None,
         })
     }
 }

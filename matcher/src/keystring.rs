@@ -43,6 +43,9 @@ use crate::elements::{self, Elements};
 use crate::number::Number;
 use crate::validate::DEPTH_MAX;
 
+/// Integers up to this are doubles.
+pub(crate) const EXACT_MAX: u64 = 1 << 53;
+
 /// A value's key, owned.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyString(Vec<u8>);
@@ -96,10 +99,9 @@ pub fn key_class(value: RawBsonRef<'_>) -> u8 {
 /// `scratch` is overwritten where there is no other way than to write the key.
 #[inline]
 pub fn key_place(value: RawBsonRef<'_>, scratch: &mut Vec<u8>) -> u64 {
-    const EXACT: u64 = 1 << 53;
     match value {
         RawBsonRef::Int32(number) => ordered_bits(f64::from(number)),
-        RawBsonRef::Int64(number) if number.unsigned_abs() <= EXACT => ordered_bits(number as f64),
+        RawBsonRef::Int64(number) if number.unsigned_abs() <= EXACT_MAX => ordered_bits(number as f64),
         RawBsonRef::DateTime(date) => date.timestamp_millis() as u64 ^ (1 << 63),
         _ => {
             scratch.clear();
@@ -237,7 +239,8 @@ fn encode_number(number: Number, out: &mut Vec<u8>) {
 }
 
 /// The bits of a number that is not NaN, in an order that is that of the numbers.
-fn ordered_bits(number: f64) -> u64 {
+#[inline]
+pub(crate) fn ordered_bits(number: f64) -> u64 {
     // Adding zero turns -0 into 0.
     let bits = (number + 0.0).to_bits();
     if bits >> 63 == 1 { !bits } else { bits | (1 << 63) }

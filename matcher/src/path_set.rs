@@ -5,6 +5,7 @@
 
 use bson::{RawBsonRef, RawDocument};
 
+use crate::compare::Class;
 use crate::elements::Elements;
 use crate::path::Path;
 
@@ -19,6 +20,8 @@ const NAMES_FEW: usize = 8;
 pub struct PathSet {
     /// Sorted by name.
     names: Vec<Name>,
+    /// A path goes on below the document's own fields.
+    deep: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +64,7 @@ impl PathSet {
                 at
             }
         };
+        self.deep |= path.components().nth(2).is_some();
         self.names[at].paths.push((number, path.clone()));
         true
     }
@@ -98,6 +102,40 @@ impl PathSet {
                 name.paths.iter().for_each(|(number, _)| visit(*number, None));
             }
         }
+    }
+
+    /// Says whether `within` accepts the number, the class and the place (see [`key_place`](crate::key_place)) of a value that
+    /// one of the paths reaches, *missing* being null. Cheaper than [`PathSet::each`], and therefore `None` where it is not
+    /// told in passing: for deep paths, and values like texts, arrays and documents.
+    #[inline]
+    pub fn any_place(&self, document: &RawDocument, mut within: impl FnMut(u32, u8, u64) -> bool) -> Option<bool> {
+        if self.deep || self.names.len() > u64::BITS as usize {
+            return None;
+        }
+        let mut accepts = |at: usize, class: Class, place| {
+            let paths = &self.names[at].paths;
+            paths.iter().any(|(number, _)| within(*number, class as u8, place))
+        };
+        let mut left = u64::MAX.checked_shr(u64::BITS - self.names.len() as u32).unwrap_or(0);
+        let mut elements = Elements::new(document);
+        while left != 0 {
+            let Some(element) = elements.next() else { break };
+            let Some(at) = self.find(element.name).filter(|at| left & 1 << at != 0) else {
+                continue;
+            };
+            let (class, place) = element.place()?;
+            if accepts(at, class, place) {
+                return Some(true);
+            }
+            left &= !(1 << at);
+        }
+        while left != 0 {
+            if accepts(left.trailing_zeros() as usize, Class::Null, 0) {
+                return Some(true);
+            }
+            left &= left - 1;
+        }
+        Some(false)
     }
 
     #[inline]
@@ -166,6 +204,39 @@ mod tests {
                     let root = if document.is_some() { root.clone() } else { RawDocumentBuf::new() };
                     prop_assert_eq!(visited(path, &root), found, "{}", path);
                 }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_in_passing_is_what_the_values_say(
+            names in prop::collection::hash_set("[abcd]", 1..4),
+            fields in prop::collection::vec(("[abcd]", prop_oneof![
+                3 => prop_oneof![Just(1i64), Just(-7), Just(1 << 60)].prop_map(Bson::from),
+                1 => prop_oneof![Just(0.0), Just(f64::NAN)].prop_map(Bson::from),
+                1 => (-2..2i64).prop_map(|ms| Bson::DateTime(bson::DateTime::from_millis(ms))),
+                1 => any::<[u8; 12]>().prop_map(|id| Bson::ObjectId(bson::oid::ObjectId::from_bytes(id))),
+                2 => value(),
+            ]), 0..5),
+            sought in any::<prop::sample::Index>(),
+        ) {
+            let fields: Document = fields.into_iter().collect();
+            let document = RawDocumentBuf::try_from(&fields).unwrap();
+            let mut set = PathSet::default();
+            for (number, name) in (0..).zip(&names) {
+                set.insert_below_root(number, &Path::new(&format!("root.{name}")).unwrap());
+            }
+            let mut places = Vec::new();
+            set.each(Some(&document), &mut |number, value| {
+                let value = value.unwrap_or(RawBsonRef::Null);
+                places.push((number, crate::key_class(value), crate::key_place(value, &mut Vec::new())));
+            });
+            let one = *sought.get(&places);
+            if let Some(found) = set.any_place(&document, |number, class, place| (number, class, place) == one) {
+                prop_assert!(found);
+                let none = set.any_place(&document, |number, class, place| !places.contains(&(number, class, place)));
+                prop_assert_ne!(none, Some(true));
             }
         }
     }

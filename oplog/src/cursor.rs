@@ -15,6 +15,9 @@ use crate::view::{Interrupt, OplogView, ReadConcern, Shared, WaitOutcome};
 /// frames ahead, as if they were all as long as this one.
 const PREFETCH_FRAMES: usize = 16;
 
+/// What it asks for at a time.
+const LINE_BYTES: usize = 64;
+
 /// One entry of the log, borrowed from the map for as long as the cursor stands on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
@@ -156,6 +159,8 @@ pub struct Cursor {
     limit: OpId,
     /// Segment and offset of entry `next`, once known.
     place: Option<(Arc<Segment>, usize)>,
+    /// How many lines of each frame it asks for ahead.
+    lines_ahead: usize,
 }
 
 impl Cursor {
@@ -166,7 +171,16 @@ impl Cursor {
             next,
             limit: OpId::ZERO,
             place: None,
+            lines_ahead: 1,
         }
+    }
+
+    /// The cursor for a reader that looks at the first bytes of every payload, so many: it asks the processor for them ahead,
+    /// and not only for the headers.
+    #[must_use]
+    pub fn expecting_to_read(mut self, bytes: usize) -> Cursor {
+        self.lines_ahead = 1 + bytes.div_ceil(LINE_BYTES).min(PREFETCH_FRAMES);
+        self
     }
 
     /// The entry that comes next.
@@ -209,9 +223,10 @@ impl Cursor {
             return Ok(None);
         };
         *place = offset + header.frame_bytes();
-        segment
-            .region()
-            .prefetch(*place + PREFETCH_FRAMES * header.frame_bytes());
+        let ahead = *place + PREFETCH_FRAMES * header.frame_bytes();
+        for line in 0..self.lines_ahead {
+            segment.region().prefetch(ahead + line * LINE_BYTES);
+        }
         Ok(Some(Entry {
             segment,
             offset,

@@ -23,6 +23,9 @@ use crate::token::{ResumeToken, TokenKind};
 /// Entries that a lap reads before it is another one's turn.
 const STRETCH: u64 = 4096;
 
+/// Of most entries no more than so many bytes are looked at: the namespace, and the document's first fields.
+const LOOKED_AT: usize = 128;
+
 /// A watcher joins a lap that is so many entries or less in front of where it begins.
 const NEAR: u64 = 65_536;
 
@@ -131,7 +134,7 @@ impl Lap {
         let token = ResumeToken::without_entry(shared.view.log_id(), OpId::ZERO);
         Ok(Lap {
             matching: Matching::default(),
-            cursor: shared.view.cursor(from, shared.concern)?,
+            cursor: shared.view.cursor(from, shared.concern)?.expecting_to_read(LOOKED_AT),
             next: from,
             position: Arc::new(Position::new(token)),
         })

@@ -228,7 +228,10 @@ impl Matching {
                 true => StoreEntry::decode_document(entry.payload())?,
                 false => None,
             };
-            self.index.find((number, space), document, None, false, &mut candidates);
+            if !document.is_some_and(|document| space.passes_over(document)) {
+                let found = &mut candidates;
+                self.index.find((number, &mut *space), document, None, false, found);
+            }
             if candidates.is_empty() {
                 self.candidates = candidates;
                 return Ok(());

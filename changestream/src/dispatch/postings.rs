@@ -71,6 +71,12 @@ impl Posting {
         (path != Check::NOWHERE).then_some(Check { low, high, path, class })
     }
 
+    /// Whether a value at a path satisfies the check, if that is about the path.
+    #[inline]
+    pub(crate) fn accepts(&self, path: u32, class: u8, place: u64) -> bool {
+        u32::from(self.path) == path && self.class == class && self.low <= place && place <= self.high
+    }
+
     #[inline]
     fn holds(&self, facts: &Facts) -> bool {
         self.path == Check::NOWHERE || facts.overlap(self.path, self.class, self.low, self.high)

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bson::RawDocument;
 use tailwater_matcher::{Path, PathSet};
 
 use crate::dispatch::intervals::Intervals;
@@ -189,6 +190,19 @@ impl Space {
             self.plan_walks();
         }
         !self.walks.others.is_empty()
+    }
+
+    /// Whether it can be seen in passing that nobody wants a document: groups are few, and each has a check that does not
+    /// hold. For a space that does not ask beyond the document.
+    #[inline]
+    pub(crate) fn passes_over(&self, document: &RawDocument) -> bool {
+        if self.indexed || self.scanned.iter().any(|posting| posting.check().is_none()) {
+            return false;
+        }
+        let accepted = self.walks.document.any_place(document, |path, class, place| {
+            self.scanned.iter().any(|posting| posting.accepts(path, class, place))
+        });
+        accepted == Some(false)
     }
 
     /// Sorts the paths that are looked at by how.
