@@ -152,7 +152,7 @@ impl PathSet {
 
 #[cfg(test)]
 mod tests {
-    use bson::{Bson, Document, RawDocumentBuf, doc, rawdoc};
+    use bson::{Bson, Document, RawDocumentBuf, rawdoc};
     use proptest::prelude::*;
 
     use super::*;
@@ -250,10 +250,10 @@ mod tests {
         let many =
             (0..=NAMES_MAX as u32).filter(|n| set.insert_below_root(*n, &Path::new(&format!("root.f{n}")).unwrap()));
         assert_eq!(many.count(), NAMES_MAX);
-        let document = RawDocumentBuf::try_from(&Document::from(doc! { "f7": 7, "f300": 1 })).unwrap();
+        let document = rawdoc! { "f7": 7, "f300": 1 };
         let mut present = Vec::new();
         set.each(Some(&document), &mut |number, value| {
-            present.extend(value.map(|_| number))
+            present.extend(value.map(|_| number));
         });
         assert_eq!(present, [7]);
     }
