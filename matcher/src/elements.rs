@@ -164,22 +164,27 @@ impl Element<'_> {
     /// and for one that does not decode.
     #[inline]
     pub(crate) fn place(&self) -> Option<(Class, u64)> {
+        const INT32: u8 = ElementType::Int32 as u8;
+        const INT64: u8 = ElementType::Int64 as u8;
+        const DATE_TIME: u8 = ElementType::DateTime as u8;
+        const OBJECT_ID: u8 = ElementType::ObjectId as u8;
+        const NULL: u8 = ElementType::Null as u8;
         let eight = || self.bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-        Some(match ElementType::from(self.kind)? {
-            ElementType::Int32 => {
+        Some(match self.kind {
+            INT32 => {
                 let number = i32::from_le_bytes(*self.bytes.first_chunk()?);
                 (Class::Number, ordered_bits(number.into()))
             }
-            ElementType::Int64 => {
+            INT64 => {
                 let number = eight()? as i64;
                 if number.unsigned_abs() > EXACT_MAX {
                     return None;
                 }
                 (Class::Number, ordered_bits(number as f64))
             }
-            ElementType::DateTime => (Class::Date, eight()? ^ (1 << 63)),
-            ElementType::ObjectId => (Class::ObjectId, u64::from_be_bytes(*self.bytes.first_chunk()?)),
-            ElementType::Null => (Class::Null, 0),
+            DATE_TIME => (Class::Date, eight()? ^ (1 << 63)),
+            OBJECT_ID => (Class::ObjectId, u64::from_be_bytes(*self.bytes.first_chunk()?)),
+            NULL => (Class::Null, 0),
             _ => return None,
         })
     }

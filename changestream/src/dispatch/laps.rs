@@ -168,7 +168,10 @@ impl Lap {
                 let Some(entry) = self.cursor.try_next()? else { break };
                 self.matching.dispatch(&entry);
                 self.next = entry.op_id().next();
-                token = Some(ResumeToken::at(log_id, &entry, TokenKind::Position));
+                // When it ends sooner there is nobody left here who would look at it.
+                if entry.op_id() == limit {
+                    token = Some(ResumeToken::at(log_id, &entry, TokenKind::Position));
+                }
                 unrung += 1;
                 if unrung == RING_AFTER {
                     unrung = 0;
