@@ -36,6 +36,7 @@ mod error;
 mod folders;
 mod format;
 mod frame;
+mod fresh;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::MetadataCommand;
 
 /// For each package, the workspace packages it may depend on, in any way.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("tailwater-oplog", &[]),
     ("tailwater-matcher", &[]),
     ("tailwater-storage", &["tailwater-matcher", "tailwater-oplog"]),
@@ -20,7 +20,9 @@ const ARROWS: [(&str, &[&str]); 9] = [
             "tailwater-storage",
         ],
     ),
-    ("tailwater-cli", &["tailwater"]),
+    ("tailwater-wire", &[]),
+    ("tailwater-server", &["tailwater", "tailwater-wire"]),
+    ("tailwater-cli", &["tailwater", "tailwater-server"]),
     ("tailwater-examples", &["tailwater", "tailwater-oplog"]),
     ("tailwater-tests", &["tailwater", "tailwater-oplog"]),
     (

@@ -18,12 +18,13 @@
 //! The [`Helm`] changes under the inbox's lock. Who has got the helm takes the [`Runner`]'s lock and keeps it while leading; so two
 //! never dispatch at a time, and the order of entries is that of the log whoever leads.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::dispatch::channel::Channel;
 use crate::dispatch::runner::Runner;
 use crate::dispatch::tail::{Inbox, Shared};
+use crate::primitives::MutexGuard;
 
 /// How long the helm may be left alone.
 const ALONE_MAX: Duration = Duration::from_millis(10);

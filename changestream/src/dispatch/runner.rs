@@ -3,7 +3,7 @@
 //! A leader works in runs. Each takes what is in the inbox and fixes the run's limit (`tail.rs` says why under one lock),
 //! dispatches up to it, and publishes how far that is.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use tailwater_oplog::{self as oplog, Cursor, Interrupt, OpId, WaitOutcome};
@@ -12,6 +12,7 @@ use crate::dispatch::channel::Channel;
 use crate::dispatch::matching::Matching;
 use crate::dispatch::tail::{Command, Inbox, Shared};
 use crate::error::{Error, Result};
+use crate::primitives::MutexGuard;
 use crate::token::{ResumeToken, TokenKind};
 
 /// After so many entries receivers that wait are woken, though there is more to dispatch.

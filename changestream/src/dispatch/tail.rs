@@ -14,7 +14,7 @@
 //! With no watchers the tail's thread sleeps and its limit means nothing: the next watcher says where it goes on.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tailwater_oplog::{Interrupt, OpId, OplogView, ReadConcern};
 
@@ -27,6 +27,7 @@ use crate::dispatch::runner::Runner;
 use crate::dispatch::stats::DispatcherStats;
 use crate::dispatch::worker::Worker;
 use crate::error::Result;
+use crate::primitives::{Condvar, Mutex, MutexGuard};
 use crate::token::ResumeToken;
 
 /// A watcher that begins at most so many entries behind the newest one may be where an idle tail goes on.

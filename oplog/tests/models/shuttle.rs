@@ -32,6 +32,8 @@ mod folders;
 mod format;
 #[path = "../../src/frame.rs"]
 mod frame;
+#[path = "../../src/fresh.rs"]
+mod fresh;
 #[path = "futex.rs"]
 mod futex;
 #[path = "../../src/group.rs"]
