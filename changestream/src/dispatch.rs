@@ -23,30 +23,36 @@
 //!
 //! # Costs
 //!
-//! One thread for each read concern that is used, and one more once a watch has to catch up. An entry costs two look-ups by
-//! namespace; one walk over its document for each path that filters of that namespace are indexed by, and one look-up for each
-//! value there; then an evaluation for each distinct watch found, and a short lock for each channel that gets the event.
+//! One thread for each read concern that is used, and one more once a watch has to catch up; a watch that is alone is served
+//! in its receiver's thread (`helm.rs`). An entry costs a comparison of its namespace with the last one's, or two look-ups;
+//! one walk over its document for all paths that filters of that namespace are indexed by or checked for, and one look-up
+//! for each value there; then a check for each distinct watch that shares the value, an evaluation for each that passes, and
+//! a short lock for each channel that gets the event.
 //! Subscribing costs compiling the filter, unless an equal watch exists, and does not wait for the thread.
 //!
 //! # Inside
 //!
 //! ```text
-//!  Watch::subscribe ──► inbox ──► tail thread: Matching ──► channels ──► Receiver
+//!  Watch::subscribe ──► inbox ──► tail's leader: Matching ──► channels ──► Receiver
 //!                                    ▲  take over │ full                    │ has room again
 //!                                    └── laps ◄───┴──────── parked ◄────────┘
 //! ```
 //!
 //! | file | knows |
 //! |---|---|
-//! | `tail.rs`, `laps.rs`, `worker.rs` | the threads: which entries are read, by whom |
+//! | `tail.rs`, `runner.rs`, `helm.rs` | the shared tail: who joins it where, what is done there, by which thread |
+//! | `laps.rs`, `worker.rs` | catching up behind it; a thread |
 //! | `matching.rs` | from one entry to the channels |
-//! | `namespaces.rs`, `index.rs`, `access.rs`, `intervals.rs`, `sketch.rs` | which filters could hold |
+//! | `namespaces.rs`, `space.rs`, `index.rs`, `access.rs` | which filters could hold |
+//! | `facts.rs`, `postings.rs`, `intervals.rs`, `sketch.rs` | what the index is made of |
 //! | `groups.rs`, `plans.rs` | watches that ask for the same |
 //! | `channel.rs` | the queue of one watch |
 
 mod access;
 mod channel;
+mod facts;
 mod groups;
+mod helm;
 mod index;
 mod intervals;
 mod laps;
@@ -55,8 +61,11 @@ mod matching;
 mod memory;
 mod namespaces;
 mod plans;
+mod postings;
+mod runner;
 mod sketch;
 mod slab;
+mod space;
 mod stats;
 mod tail;
 mod worker;

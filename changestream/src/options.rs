@@ -76,6 +76,11 @@ impl Images {
         }
     }
 
+    /// Whether an operation is refused when it comes without an image.
+    pub(crate) fn requires_any(self) -> bool {
+        self.full_document == FullDocument::Required || self.before_change == FullDocumentBeforeChange::Required
+    }
+
     pub(crate) fn shows_pre_image(self) -> bool {
         self.before_change != FullDocumentBeforeChange::Off
     }

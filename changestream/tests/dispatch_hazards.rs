@@ -44,7 +44,8 @@ fn a_thousand_equal_watches_are_evaluated_once() {
     });
     let stats = dispatcher.stats(concern);
     assert_eq!((stats.live, stats.distinct), (1000, 1));
-    assert_eq!((stats.tail.entries, stats.tail.evaluations), (10, 10));
+    // Of ten events four are seen not to match without evaluating anything.
+    assert_eq!((stats.tail.entries, stats.tail.evaluations), (10, 6));
     assert_eq!((stats.tail.matches, stats.tail.delivered), (6, 6000));
 }
 

@@ -70,7 +70,13 @@ fn filter() -> impl Strategy<Value = Document> {
     let leaf = (path(), condition()).prop_map(|(path, condition)| doc! { path: condition });
     let operation = prop_oneof![Just("insert"), Just("update"), Just("delete")];
     let operation = operation.prop_map(|name| doc! { "operationType": name });
-    let leaf = prop_oneof![8 => leaf, 1 => operation];
+    // What a tenant's watches are: one value that many share, and something that sets each apart.
+    let shared = prop_oneof![Just(Bson::Int32(1)), Just(Bson::from("a")), Just(Bson::Null)];
+    let apart = (shared, path(), condition(), condition());
+    let apart = apart.prop_map(
+        |(value, path, one, other)| doc! { "fullDocument.d": value, "$and": [{ path: one }, { "fullDocument.a": other }] },
+    );
+    let leaf = prop_oneof![8 => leaf, 4 => apart, 1 => operation];
     leaf.prop_recursive(2, 8, 3, |inner| {
         let several = prop::collection::vec(inner, 1..4);
         (
@@ -94,7 +100,9 @@ proptest! {
 
     #[test]
     fn what_is_found_through_the_index_is_what_a_scan_finds(
-        filters in prop::collection::vec((filter(), any::<bool>()), 30..80),
+        // Few are not indexed, but checked.
+        filters in prop_oneof![1 => 1..8usize, 3 => 30..80usize]
+            .prop_flat_map(|count| prop::collection::vec((filter(), any::<bool>()), count)),
         documents in prop::collection::vec((document(), 0..3u8), 20..60),
         leave in prop::collection::vec(any::<bool>(), 80),
     ) {

@@ -16,6 +16,9 @@ use bson::{DateTime, Decimal128, RawArray, RawBsonRef, RawDocument, Timestamp};
 use serde::Deserialize;
 use serde::de::value::{BorrowedBytesDeserializer, Error as BytesError};
 
+use crate::compare::Class;
+use crate::keystring::{EXACT_MAX, ordered_bits};
+
 /// One element: its type, its name and the undecoded bytes of its value.
 #[derive(Clone, Copy)]
 pub(crate) struct Element<'a> {
@@ -85,7 +88,7 @@ impl<'a> Iterator for Elements<'a> {
         if kind == 0 {
             return None;
         }
-        let name_len = rest.iter().position(|&byte| byte == 0)?;
+        let name_len = zero_at(rest)?;
         let (name, rest) = (&rest[..name_len], &rest[name_len + 1..]);
         let size = value_size(kind, rest)?;
         let bytes = rest.get(..size)?;
@@ -156,6 +159,37 @@ impl<'a> Element<'a> {
     }
 }
 
+impl Element<'_> {
+    /// Class and place (see [`key_place`](crate::key_place)) of a value that has them at hand; `None` for every other value,
+    /// and for one that does not decode.
+    #[inline]
+    pub(crate) fn place(&self) -> Option<(Class, u64)> {
+        const INT32: u8 = ElementType::Int32 as u8;
+        const INT64: u8 = ElementType::Int64 as u8;
+        const DATE_TIME: u8 = ElementType::DateTime as u8;
+        const OBJECT_ID: u8 = ElementType::ObjectId as u8;
+        const NULL: u8 = ElementType::Null as u8;
+        let eight = || self.bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+        Some(match self.kind {
+            INT32 => {
+                let number = i32::from_le_bytes(*self.bytes.first_chunk()?);
+                (Class::Number, ordered_bits(number.into()))
+            }
+            INT64 => {
+                let number = eight()? as i64;
+                if number.unsigned_abs() > EXACT_MAX {
+                    return None;
+                }
+                (Class::Number, ordered_bits(number as f64))
+            }
+            DATE_TIME => (Class::Date, eight()? ^ (1 << 63)),
+            OBJECT_ID => (Class::ObjectId, u64::from_be_bytes(*self.bytes.first_chunk()?)),
+            NULL => (Class::Null, 0),
+            _ => return None,
+        })
+    }
+}
+
 /// The first field of that name, without decoding the others.
 #[inline]
 pub(crate) fn find<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {
@@ -173,19 +207,59 @@ pub(crate) fn of_array(array: &RawArray) -> Option<Elements<'_>> {
     Some(Elements::new(RawDocument::from_bytes(array.as_bytes()).ok()?))
 }
 
+/// Where the first zero byte is: names are short, so eight at a time and without a call.
+#[inline]
+fn zero_at(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    const TOPS: u64 = ONES << 7;
+    let mut at = 0;
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let eight = u64::from_le_bytes(*eight);
+        // The lowest bit set stands at the first zero byte; those above it may be wrong.
+        let zeros = eight.wrapping_sub(ONES) & !eight & TOPS;
+        if zeros != 0 {
+            return Some(at + (zeros.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+    }
+    Some(at + bytes[at..].iter().position(|&byte| byte == 0)?)
+}
+
 /// How many bytes the value at the head of `rest` takes; `None` when they say nothing sensible.
 #[inline]
 fn value_size(kind: u8, rest: &[u8]) -> Option<usize> {
+    match FIXED_SIZES[usize::from(kind)] {
+        SIZE_VARIES => varying_size(kind, rest),
+        size => Some(size.into()),
+    }
+}
+
+/// What stands in [`FIXED_SIZES`] for types whose values say how long they are, and for bytes that are no type.
+const SIZE_VARIES: u8 = u8::MAX;
+
+/// Bytes of the values of a type.
+const FIXED_SIZES: [u8; 256] = {
+    let mut sizes = [SIZE_VARIES; 256];
+    sizes[ElementType::Int32 as usize] = 4;
+    sizes[ElementType::Double as usize] = 8;
+    sizes[ElementType::Int64 as usize] = 8;
+    sizes[ElementType::DateTime as usize] = 8;
+    sizes[ElementType::Timestamp as usize] = 8;
+    sizes[ElementType::ObjectId as usize] = 12;
+    sizes[ElementType::Boolean as usize] = 1;
+    sizes[ElementType::Null as usize] = 0;
+    sizes[ElementType::Undefined as usize] = 0;
+    sizes[ElementType::MinKey as usize] = 0;
+    sizes[ElementType::MaxKey as usize] = 0;
+    sizes[ElementType::Decimal128 as usize] = 16;
+    sizes
+};
+
+fn varying_size(kind: u8, rest: &[u8]) -> Option<usize> {
     Some(match ElementType::from(kind)? {
-        ElementType::Int32 => 4,
-        ElementType::Double | ElementType::Int64 | ElementType::DateTime | ElementType::Timestamp => 8,
         ElementType::String | ElementType::Symbol | ElementType::JavaScriptCode => text_size(rest)?,
         ElementType::EmbeddedDocument | ElementType::Array => length(rest)?.max(5),
-        ElementType::ObjectId => 12,
-        ElementType::Boolean => 1,
-        ElementType::Null | ElementType::Undefined | ElementType::MinKey | ElementType::MaxKey => 0,
         ElementType::Binary => length(rest)?.checked_add(5)?,
-        ElementType::Decimal128 => 16,
         ElementType::DbPointer => text_size(rest)?.checked_add(12)?,
         ElementType::JavaScriptCodeWithScope => length(rest)?.max(14),
         ElementType::RegularExpression => {
@@ -193,6 +267,7 @@ fn value_size(kind: u8, rest: &[u8]) -> Option<usize> {
             let (options, _) = cstring(after)?;
             pattern.len() + options.len() + 2
         }
+        _ => return None,
     })
 }
 

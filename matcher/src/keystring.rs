@@ -43,6 +43,9 @@ use crate::elements::{self, Elements};
 use crate::number::Number;
 use crate::validate::DEPTH_MAX;
 
+/// Integers up to this are doubles.
+pub(crate) const EXACT_MAX: u64 = 1 << 53;
+
 /// A value's key, owned.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyString(Vec<u8>);
@@ -88,6 +91,28 @@ pub fn encode_key(value: RawBsonRef<'_>, out: &mut Vec<u8>) {
 /// equal.
 pub fn key_class(value: RawBsonRef<'_>) -> u8 {
     Class::of(value) as u8
+}
+
+/// The first eight bytes behind the class in the key of `value`, as a number, filled up with zeros: it sorts values of one
+/// class as their keys do, as far as eight bytes tell them apart. Cheaper than the key.
+///
+/// `scratch` is overwritten where there is no other way than to write the key.
+#[inline]
+pub fn key_place(value: RawBsonRef<'_>, scratch: &mut Vec<u8>) -> u64 {
+    match value {
+        RawBsonRef::Int32(number) => ordered_bits(f64::from(number)),
+        RawBsonRef::Int64(number) if number.unsigned_abs() <= EXACT_MAX => ordered_bits(number as f64),
+        RawBsonRef::DateTime(date) => date.timestamp_millis() as u64 ^ (1 << 63),
+        _ => {
+            scratch.clear();
+            encode_key(value, scratch);
+            let mut place = [0; 8];
+            let key = scratch.get(1..).unwrap_or(&[]);
+            let length = key.len().min(8);
+            place[..length].copy_from_slice(&key[..length]);
+            u64::from_be_bytes(place)
+        }
+    }
 }
 
 /// As [`encode_key`], strings by the collation.
@@ -203,10 +228,7 @@ fn encode_number(number: Number, out: &mut Vec<u8>) {
         return out.extend_from_slice(&[0; 9]);
     }
     let (floor, rest) = number.floor();
-    // Adding zero turns -0 into 0.
-    let bits = (floor + 0.0).to_bits();
-    let ordered = if bits >> 63 == 1 { !bits } else { bits | (1 << 63) };
-    out.extend_from_slice(&ordered.to_be_bytes());
+    out.extend_from_slice(&ordered_bits(floor).to_be_bytes());
     match rest {
         None => out.push(0),
         Some(rest) => {
@@ -214,6 +236,14 @@ fn encode_number(number: Number, out: &mut Vec<u8>) {
             encode_decimal(rest, out);
         }
     }
+}
+
+/// The bits of a number that is not NaN, in an order that is that of the numbers.
+#[inline]
+pub(crate) fn ordered_bits(number: f64) -> u64 {
+    // Adding zero turns -0 into 0.
+    let bits = (number + 0.0).to_bits();
+    if bits >> 63 == 1 { !bits } else { bits | (1 << 63) }
 }
 
 fn encode_decimal(value: Finite, out: &mut Vec<u8>) {

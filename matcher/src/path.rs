@@ -151,6 +151,27 @@ impl Path {
         }
     }
 
+    /// Visits the values that what follows the first `depth` components reaches from the value found there.
+    #[inline]
+    pub(crate) fn each_below(
+        &self,
+        depth: usize,
+        value: Option<RawBsonRef<'_>>,
+        visit: &mut dyn FnMut(Option<RawBsonRef<'_>>),
+    ) {
+        let rest = self.components.get(depth..).unwrap_or(&[]);
+        match value {
+            None => visit(None),
+            Some(plain) if rest.is_empty() && !matches!(plain, RawBsonRef::Array(_)) => visit(value),
+            Some(value) => {
+                reach(value, rest, true, &mut |found| {
+                    visit(found);
+                    false
+                });
+            }
+        }
+    }
+
     /// The path of a condition on a value itself; it reaches nothing.
     pub(crate) fn this() -> Path {
         Path {

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use bson::{Bson, RawBson, RawBsonRef};
 use common::{any_value, decimal, number, raw, value};
 use proptest::prelude::*;
-use tailwater_matcher::{KeyString, compare, encode_key, encode_key_descending};
+use tailwater_matcher::{KeyString, compare, encode_key, encode_key_descending, key_place};
 
 fn order(a: &RawBson, b: &RawBson) -> Ordering {
     compare(a.as_raw_bson_ref(), b.as_raw_bson_ref())
@@ -246,6 +246,12 @@ fn check_keys(a: &RawBson, b: &RawBson) -> Result<(), TestCaseError> {
     let mut appended = vec![1, 2];
     encode_key(a.as_raw_bson_ref(), &mut appended);
     prop_assert_eq!(appended.split_off(2), key(a).into_bytes());
+    let mut place = key(a).into_bytes().split_off(1);
+    place.resize(8, 0);
+    prop_assert_eq!(
+        key_place(a.as_raw_bson_ref(), &mut Vec::new()).to_be_bytes().to_vec(),
+        place
+    );
     Ok(())
 }
 

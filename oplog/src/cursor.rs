@@ -16,6 +16,9 @@ use crate::view::{Interrupt, OplogView, ReadConcern, Shared, WaitOutcome};
 /// frames ahead, as if they were all as long as this one.
 const PREFETCH_FRAMES: usize = 16;
 
+/// What it asks for at a time.
+const LINE_BYTES: usize = 64;
+
 /// What an entry's bytes lie in, and where its frame begins there.
 #[derive(Clone, Copy, Debug)]
 enum Place<'a> {
@@ -188,6 +191,8 @@ pub struct Cursor {
     limit: OpId,
     /// Segment and offset of entry `next`, once known.
     place: Option<(Arc<Segment>, usize)>,
+    /// How many lines of each frame it asks for ahead.
+    lines_ahead: usize,
     /// Entries that were not in their segment yet.
     fresh: Fresh,
 }
@@ -203,8 +208,17 @@ impl Cursor {
             next,
             limit: OpId::ZERO,
             place: None,
+            lines_ahead: 1,
             fresh: Fresh::default(),
         }
+    }
+
+    /// The cursor for a reader that looks at the first bytes of every payload, so many: it asks the processor for them ahead,
+    /// and not only for the headers.
+    #[must_use]
+    pub fn expecting_to_read(mut self, bytes: usize) -> Cursor {
+        self.lines_ahead = 1 + bytes.div_ceil(LINE_BYTES).min(PREFETCH_FRAMES);
+        self
     }
 
     /// The entry that comes next.
@@ -255,9 +269,10 @@ impl Cursor {
             let place = self.fresh.place().map(|(chunk, at)| Place::Copied(chunk, at));
             return Ok(place.map(|place| Entry { place, header }));
         }
-        segment
-            .region()
-            .prefetch(*place + PREFETCH_FRAMES * header.frame_bytes());
+        let ahead = *place + PREFETCH_FRAMES * header.frame_bytes();
+        for line in 0..self.lines_ahead {
+            segment.region().prefetch(ahead + line * LINE_BYTES);
+        }
         Ok(Some(Entry::new(segment, offset, header)))
     }
 

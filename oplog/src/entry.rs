@@ -159,6 +159,42 @@ impl<'a> StoreEntry<'a> {
         }
     }
 
+    /// The part of a payload that names the namespace: the length of the database's name, and both names, one behind the
+    /// other. Of two payloads it is equal exactly when the namespaces are. `None` when the payload is cut short there; that
+    /// it can be decoded it does not say.
+    #[must_use]
+    #[inline]
+    pub fn namespace_bytes(payload: &[u8]) -> Option<(u8, &[u8])> {
+        let (&[database, collection, ..], names) = payload.split_first_chunk::<HEAD_BYTES>()?;
+        let names = names.get(..usize::from(database) + usize::from(collection))?;
+        Some((database, names))
+    }
+
+    /// The document of a payload, without looking at what comes behind it.
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreEntry::decode`], of which this finds less.
+    #[inline]
+    pub fn decode_document(payload: &'a [u8]) -> Result<Option<&'a RawDocument>> {
+        const KEY: u16 = 1;
+        const DOCUMENT: u16 = 2;
+        let cut = || Error::MalformedEntry {
+            what: "shorter than its head",
+        };
+        let head: &[u8; HEAD_BYTES] = payload.first_chunk().ok_or_else(cut)?;
+        let bits = u16::from_le_bytes([head[2], head[3]]);
+        if bits & DOCUMENT == 0 {
+            return Ok(None);
+        }
+        let names = usize::from(head[0]) + usize::from(head[1]);
+        let mut rest = payload.get(HEAD_BYTES + names..).ok_or_else(cut)?;
+        if bits & KEY != 0 {
+            rest = take_document(rest)?.1;
+        }
+        Ok(Some(take_document(rest)?.0))
+    }
+
     /// Reads a payload. The documents are borrowed as they lie; only their lengths are checked.
     ///
     /// # Errors
@@ -166,7 +202,9 @@ impl<'a> StoreEntry<'a> {
     /// [`Error::MalformedEntry`].
     pub fn decode(payload: &'a [u8]) -> Result<StoreEntry<'a>> {
         let malformed = |what| Error::MalformedEntry { what };
-        let head: &[u8; HEAD_BYTES] = payload.first_chunk().ok_or(malformed("shorter than its head"))?;
+        let head: &[u8; HEAD_BYTES] = payload
+            .first_chunk()
+            .ok_or_else(|| malformed("shorter than its head"))?;
         let (database, rest) = take_name(&payload[HEAD_BYTES..], head[0])?;
         let (collection, mut rest) = take_name(rest, head[1])?;
         let bits = u16::from_le_bytes([head[2], head[3]]);
@@ -174,12 +212,12 @@ impl<'a> StoreEntry<'a> {
             return Err(malformed("unknown sections"));
         }
         let mut sections = [None; 6];
-        for (i, section) in sections.iter_mut().enumerate() {
-            if bits & 1 << i != 0 {
-                let (document, after) = take_document(rest)?;
-                *section = Some(document);
-                rest = after;
-            }
+        let mut left = bits;
+        while left != 0 {
+            let (document, after) = take_document(rest)?;
+            sections[left.trailing_zeros() as usize] = Some(document);
+            rest = after;
+            left &= left - 1;
         }
         if !rest.is_empty() {
             return Err(malformed("bytes left over"));
@@ -202,9 +240,10 @@ impl<'a> StoreEntry<'a> {
 }
 
 fn take_name(bytes: &[u8], length: u8) -> Result<(&str, &[u8])> {
-    let (name, rest) = bytes.split_at_checked(length.into()).ok_or(Error::MalformedEntry {
+    let cut = || Error::MalformedEntry {
         what: "a name is cut short",
-    })?;
+    };
+    let (name, rest) = bytes.split_at_checked(length.into()).ok_or_else(cut)?;
     let name = std::str::from_utf8(name).map_err(|_| Error::MalformedEntry {
         what: "a name is not UTF-8",
     })?;
@@ -212,14 +251,14 @@ fn take_name(bytes: &[u8], length: u8) -> Result<(&str, &[u8])> {
 }
 
 fn take_document(bytes: &[u8]) -> Result<(&RawDocument, &[u8])> {
-    let cut = Error::MalformedEntry {
+    let cut = || Error::MalformedEntry {
         what: "a document is cut short",
     };
     let length = bytes.first_chunk::<4>().map(|b| u32::from_le_bytes(*b) as usize);
-    let Some((document, rest)) = length.and_then(|length| bytes.split_at_checked(length)) else {
-        return Err(cut);
-    };
-    let document = RawDocument::from_bytes(document).map_err(|_| cut)?;
+    let (document, rest) = length
+        .and_then(|length| bytes.split_at_checked(length))
+        .ok_or_else(cut)?;
+    let document = RawDocument::from_bytes(document).map_err(|_| cut())?;
     Ok((document, rest))
 }
 
@@ -266,6 +305,13 @@ mod tests {
         entry.encode(&mut bytes);
         let decoded = StoreEntry::decode(&bytes).unwrap();
         assert_eq!((decoded.database, decoded.collection), ("shop", "orders"));
+        assert_eq!(StoreEntry::namespace_bytes(&bytes), Some((4, &b"shoporders"[..])));
+        assert_eq!(StoreEntry::namespace_bytes(&bytes[..29]), None);
+        assert_eq!(StoreEntry::decode_document(&bytes).unwrap(), Some(&*documents[1]));
+        let without = StoreEntry { key: None, ..entry };
+        let mut keyless = Vec::new();
+        without.encode(&mut keyless);
+        assert_eq!(StoreEntry::decode_document(&keyless).unwrap(), Some(&*documents[1]));
         let sections: Vec<_> = decoded.sections().into_iter().map(Option::unwrap).collect();
         assert_eq!(sections, documents.iter().map(|d| &**d).collect::<Vec<_>>());
     }
@@ -283,6 +329,7 @@ mod tests {
         entry.encode(&mut bytes);
         for length in 0..bytes.len() {
             assert!(StoreEntry::decode(&bytes[..length]).is_err(), "{length} bytes");
+            assert!(StoreEntry::decode_document(&bytes[..length]).is_err(), "{length} bytes");
         }
         bytes.push(0);
         assert!(StoreEntry::decode(&bytes).is_err(), "one byte too many");

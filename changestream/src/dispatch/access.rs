@@ -5,7 +5,7 @@
 //! itself. A filter with an alternative that has nothing to index is not indexed at all.
 
 use bson::RawBsonRef;
-use tailwater_matcher::{Conjunct, Path, RangeOperator, encode_key};
+use tailwater_matcher::{Conjunct, Path, RangeOperator, encode_key, key_class, key_place};
 
 use crate::plan::Plan;
 
@@ -17,13 +17,6 @@ const VALUES_MAX: usize = 1024;
 
 /// Of a key at most so many bytes are hashed: values that differ only further back are told apart by the filter.
 const KEY_BYTES_HASHED: usize = 128;
-
-/// The class of values and the first bytes of a sortable key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct ShortKey {
-    pub(crate) class: u8,
-    pub(crate) place: u64,
-}
 
 /// A value's sortable key: the same for all values that are equal to MongoDB, `1` and `1.0` among them.
 #[derive(Clone, Debug, Default)]
@@ -50,11 +43,14 @@ impl Key {
         self.0.first().copied().unwrap_or(0)
     }
 
-    pub(crate) fn short(&self) -> ShortKey {
-        ShortKey {
-            class: self.class(),
-            place: padded(self.0.get(1..).unwrap_or(&[]), 0),
-        }
+    /// As [`key_place`] has it.
+    pub(crate) fn place(&self) -> u64 {
+        padded(self.0.get(1..).unwrap_or(&[]), 0)
+    }
+
+    /// The place of another value, which may cost this key.
+    pub(crate) fn place_of(&mut self, value: RawBsonRef<'_>) -> u64 {
+        key_place(value, &mut self.0)
     }
 }
 
@@ -77,11 +73,34 @@ pub(crate) enum Demand {
     Exists,
 }
 
+impl Demand {
+    /// The class and the places of the values that satisfy it; `None` when it is no matter of that.
+    fn span(&self) -> Option<(u8, u64, u64)> {
+        match self {
+            Demand::Equal(key) => Some((key.class(), key.place(), key.place())),
+            Demand::Range { class, low, high } => Some((*class, *low, *high)),
+            Demand::Exists => None,
+        }
+    }
+}
+
 /// What one conjunct demands at its path: any of these.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) path: Path,
     pub(crate) demands: Vec<Demand>,
+}
+
+impl Part {
+    /// The class and the span of places that hold whatever satisfies the part; `None` when there is more than one class.
+    pub(crate) fn span(&self) -> Option<(u8, u64, u64)> {
+        let mut spans = self.demands.iter().map(Demand::span);
+        let first = spans.next()??;
+        spans.try_fold(first, |(class, low, high), span| {
+            let (other, from, to) = span?;
+            (other == class).then_some((class, low.min(from), high.max(to)))
+        })
+    }
 }
 
 /// The alternatives of a plan's filter, each with what could be indexed of it; nothing when one has nothing.
@@ -148,7 +167,7 @@ fn demands(conjunct: &Conjunct<'_>) -> Option<Vec<Demand>> {
             values.iter().map(|value| Demand::Equal(Key::of(value))).collect()
         }
         Conjunct::Range { operator, bound, .. } => {
-            let ShortKey { class, place } = Key::of(*bound).short();
+            let (class, place) = (key_class(*bound), key_place(*bound, &mut Vec::new()));
             let (low, high) = match operator {
                 RangeOperator::Gt | RangeOperator::Gte => (place, u64::MAX),
                 RangeOperator::Lt | RangeOperator::Lte => (0, place),
@@ -156,7 +175,7 @@ fn demands(conjunct: &Conjunct<'_>) -> Option<Vec<Demand>> {
             vec![Demand::Range { class, low, high }]
         }
         Conjunct::Prefix { prefix, regex, .. } if !prefix.contains('\0') => {
-            let class = Key::of(RawBsonRef::String(prefix)).class();
+            let class = key_class(RawBsonRef::String(prefix));
             let text = prefix.as_bytes();
             let (low, high) = (padded(text, 0), padded(text, u8::MAX));
             let regex = Key::of(regex.as_raw_bson_ref());

@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use tailwater_oplog::{Entry, OpId, Timestamp};
 
+use crate::dispatch::helm;
 use crate::dispatch::tail::Shared;
 use crate::error::Error;
 use crate::event::{ChangeEvent, Fragments};
@@ -83,6 +84,8 @@ struct Queue {
     failure_told: bool,
     /// A thread waits for an event or the end.
     waiting: bool,
+    /// The receiver may lead at the tail now (`helm.rs`).
+    helm_offered: bool,
     waker: Option<Waker>,
 }
 
@@ -153,6 +156,7 @@ impl Channel {
             failure: None,
             failure_told: false,
             waiting: false,
+            helm_offered: false,
             waker: None,
         };
         Channel {
@@ -313,9 +317,11 @@ impl Channel {
         }
     }
 
-    /// Takes out the next event; with nothing there, waits until the deadline, or for good without one.
+    /// Takes out the next event; with nothing there, waits until the deadline, or for good without one. The receiver of the
+    /// only watcher leads at the tail meanwhile.
     pub(crate) fn receive(self: &Arc<Channel>, deadline: Option<Instant>) -> Result<ChangeEvent, RecvError> {
         let mut queue = self.lock();
+        let mut may_lead = true;
         loop {
             if let Some(event) = self.take(&mut queue) {
                 self.taken(queue);
@@ -326,8 +332,21 @@ impl Channel {
                 return Err(failure.map_or(RecvError::Ended, RecvError::Failed));
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
+            let waits = left.is_none_or(|left| !left.is_zero());
+            if may_lead && self.is_at_tail(&queue) {
+                queue.helm_offered = false;
+                drop(queue);
+                may_lead = helm::lead_for(&self.shared, self, deadline, waits) && waits;
+                queue = self.lock();
+                // Something may have come while the lock was not held.
+                continue;
+            }
+            if !waits {
                 return Err(RecvError::Timeout);
+            }
+            if std::mem::take(&mut queue.helm_offered) {
+                may_lead = true;
+                continue;
             }
             queue.waiting = true;
             queue = match left {
@@ -338,6 +357,29 @@ impl Channel {
                 }
             };
         }
+    }
+
+    /// Whether the shared tail delivers into the channel.
+    fn is_at_tail(&self, queue: &Queue) -> bool {
+        matches!(&queue.phase, Phase::Attached(position) if Arc::ptr_eq(position, &self.shared.position))
+    }
+
+    /// Whether there is something for the receiver.
+    pub(crate) fn has_news(&self) -> bool {
+        let queue = self.lock();
+        !queue.is_empty() || matches!(queue.phase, Phase::Ended)
+    }
+
+    /// Whether a thread waits for something to come.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.lock().waiting
+    }
+
+    /// Tells the receiver, which has asked for it, that it may lead.
+    pub(crate) fn offer_helm(&self) {
+        let mut queue = self.lock();
+        queue.helm_offered = true;
+        self.wake(queue);
     }
 
     /// As [`Channel::receive`], for a task.

@@ -1,44 +1,36 @@
 //! The predicate index: for an event, the filters that could hold; for each of them it is enough to look at the event once.
 //!
 //! **It never misses.** A group is found whenever its filter holds: of every alternative of the filter one necessary
-//! condition is in the index, and the values an event has at a path are those the filter itself would see (arrays element by
-//! element and as a whole, missing as null), under keys that are equal where MongoDB's comparison says equal. It may find
-//! too many; the filter decides.
+//! condition is in the index, and another one may be checked with it; the values an event has at a path are those the filter
+//! itself would see (arrays element by element and as a whole, missing as null), under keys that are equal where MongoDB's
+//! comparison says equal. It may find too many; the filter decides.
 //!
-//! A [`Space`] is what shares scope and shown images, and so sees the same events with the same fields. Equalities of all
-//! spaces are in one table, hashed with a key that nobody outside knows, so that nobody can make values collide.
+//! An event is surveyed first: one walk over its document for all paths that anything is asked of, which notes the values'
+//! classes and places ([`Facts`]) and the hashes of those that an equality could be about. Then come the look-ups.
 //!
-//! While a space has few groups they are simply all looked at.
+//! Equalities of all spaces are in one table, hashed with a key that nobody outside knows, so that nobody can make values
+//! collide. While a space has few groups they are not indexed: each is checked.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
-use std::sync::Arc;
 
-use bson::RawBsonRef;
-use tailwater_matcher::{Path, key_class};
+use bson::{RawBsonRef, RawDocument};
+use tailwater_matcher::key_class;
 
 use crate::dispatch::access::{self, Demand, Key, Part};
-use crate::dispatch::intervals::{Interval, Intervals};
+use crate::dispatch::facts::Facts;
+use crate::dispatch::intervals::Interval;
+use crate::dispatch::postings::{self, Check, Posting, Postings};
 use crate::dispatch::sketch::Sketch;
+use crate::dispatch::space::{PathUse, SAMPLES, Space, class_bit};
 use crate::fields::EventFields;
-use crate::options::Images;
 use crate::plan::Plan;
-use crate::scope::Scope;
-
-/// Up to so many groups of one space are not indexed.
-const FEW: usize = 8;
 
 /// Of the events every so-manieth is counted.
 const SAMPLE: u64 = 8;
 
 /// So many counted events tell more of a value's frequency than the filters do.
 const EVENTS_TELLING: u32 = 64;
-
-/// So many paths a space may know before those that are not used are forgotten.
-const PATHS_UNSWEPT: usize = 64;
-
-/// Samples that each path with ranges keeps.
-const SAMPLES: usize = 64;
 
 /// One entry of the index, kept by its group so that it can be taken out.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -48,45 +40,8 @@ pub(crate) enum Access {
     Exists { path: u32 },
 }
 
-/// What a path of a space is asked for.
-#[derive(Debug)]
-struct PathUse {
-    path: Path,
-    /// Entries of the index at this path; with none, the path is not looked at.
-    uses: u32,
-    /// Classes of the values in the equality table.
-    classes: u64,
-    equalities: u32,
-    exists: Vec<u32>,
-    ranges: Vec<RangeUse>,
-}
-
-#[derive(Debug)]
-struct RangeUse {
-    class: u8,
-    intervals: Intervals,
-    samples: Vec<u64>,
-    /// Where the next sample goes.
-    next_sample: usize,
-}
-
-/// Groups with the same scope and images.
-#[derive(Debug)]
-pub(crate) struct Space {
-    pub(crate) scope: Arc<Scope>,
-    pub(crate) images: Images,
-    /// Every group.
-    pub(crate) groups: Vec<u32>,
-    /// Those that are looked at for every event.
-    scanned: Vec<u32>,
-    paths: Vec<PathUse>,
-    by_path: HashMap<Path, u32>,
-    /// Places in `paths` that are free.
-    free_paths: Vec<u32>,
-    /// Paths are swept when there are so many.
-    sweep_at: usize,
-    indexed: bool,
-}
+/// An entry of the index, and what is checked with it.
+type Choice = (Access, Option<Check>);
 
 /// Of the hash tables whose keys are hashes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -109,12 +64,6 @@ impl Hasher for AsItIs {
     }
 }
 
-#[derive(Debug)]
-enum Postings {
-    One(u32),
-    Many(Vec<u32>),
-}
-
 /// What all spaces share.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
@@ -124,126 +73,39 @@ pub(crate) struct Index {
     in_events: Sketch,
     in_filters: Sketch,
     turns: u64,
+    // Of the event that is surveyed.
     key: Key,
-}
-
-impl Space {
-    pub(crate) fn new(scope: Arc<Scope>, images: Images) -> Space {
-        Space {
-            scope,
-            images,
-            groups: Vec::new(),
-            scanned: Vec::new(),
-            paths: Vec::new(),
-            by_path: HashMap::new(),
-            free_paths: Vec::new(),
-            sweep_at: PATHS_UNSWEPT,
-            indexed: false,
-        }
-    }
-
-    /// Whether the space has grown beyond what is simply looked at, and its groups are to be indexed from now on.
-    pub(crate) fn outgrows(&mut self) -> bool {
-        let outgrows = !self.indexed && self.groups.len() > FEW;
-        if outgrows {
-            self.indexed = true;
-            self.scanned.clear();
-        }
-        outgrows
-    }
-
-    fn path(&mut self, path: &Path) -> u32 {
-        if let Some(&known) = self.by_path.get(path) {
-            return known;
-        }
-        let path_use = PathUse {
-            path: path.clone(),
-            uses: 0,
-            classes: 0,
-            equalities: 0,
-            exists: Vec::new(),
-            ranges: Vec::new(),
-        };
-        let number = match self.free_paths.pop() {
-            Some(free) => {
-                self.paths[free as usize] = path_use;
-                free
-            }
-            None => {
-                self.paths.push(path_use);
-                self.paths.len() as u32 - 1
-            }
-        };
-        self.by_path.insert(path.clone(), number);
-        number
-    }
-
-    /// Forgets paths that nothing in the index is about, when there have come to be many.
-    fn sweep_paths(&mut self) {
-        if self.by_path.len() < self.sweep_at {
-            return;
-        }
-        let (paths, free) = (&self.paths, &mut self.free_paths);
-        self.by_path.retain(|_, number| {
-            let used = paths[*number as usize].uses > 0;
-            if !used {
-                free.push(*number);
-            }
-            used
-        });
-        self.sweep_at = PATHS_UNSWEPT.max(2 * self.by_path.len());
-    }
-}
-
-impl PathUse {
-    fn range(&mut self, class: u8) -> &mut RangeUse {
-        let at = self.ranges.iter().position(|range| range.class == class);
-        let at = at.unwrap_or_else(|| {
-            self.ranges.push(RangeUse {
-                class,
-                intervals: Intervals::default(),
-                samples: Vec::new(),
-                next_sample: 0,
-            });
-            self.ranges.len() - 1
-        });
-        &mut self.ranges[at]
-    }
-}
-
-impl RangeUse {
-    fn sample(&mut self, place: u64) {
-        if self.samples.len() < SAMPLES {
-            self.samples.push(place);
-        } else {
-            self.samples[self.next_sample] = place;
-            self.next_sample = (self.next_sample + 1) % SAMPLES;
-        }
-    }
+    facts: Facts,
+    hits: Vec<u64>,
 }
 
 impl Index {
-    /// Adds a group to its space; returns where it stands in the index, nothing when it is looked at for every event.
+    /// Adds a group to its space; returns where it stands in the index, nothing when no value leads to it.
     pub(crate) fn insert(&mut self, (number, space): (u32, &mut Space), group: u32, plan: &Plan) -> Box<[Access]> {
         space.sweep_paths();
-        let chosen = match space.indexed {
-            true => self.choose(number, space, plan, true),
-            false => None,
+        let alternatives = access::alternatives(plan);
+        let chosen = match &alternatives {
+            Some(alternatives) if space.indexed => self.choose(number, space, alternatives, true),
+            _ => None,
         };
-        let Some((accesses, _)) = chosen else {
-            space.scanned.push(group);
+        let Some(chosen) = chosen else {
+            let check = match alternatives.as_deref() {
+                Some([only]) => self.choose_check(number, space, only),
+                _ => None,
+            };
+            space.prepare(check);
+            space.scanned.push(Posting::new(group, check));
             return Box::default();
         };
-        self.post(space, group, &accesses);
-        accesses.into()
+        self.post(space, group, &chosen);
+        accesses(&chosen)
     }
 
     /// Takes a group out of the index.
     pub(crate) fn remove(&mut self, space: &mut Space, group: u32, accesses: &[Access]) {
         if accesses.is_empty() {
-            if let Some(at) = space.scanned.iter().position(|other| *other == group) {
-                space.scanned.swap_remove(at);
-            }
+            let check = postings::take(&mut space.scanned, group);
+            space.release(check);
             return;
         }
         for access in accesses {
@@ -257,48 +119,74 @@ impl Index {
         (number, space): (u32, &mut Space),
         group: u32,
         plan: &Plan,
-        accesses: &[Access],
+        present: &[Access],
     ) -> Option<Box<[Access]>> {
-        if accesses.is_empty() {
+        if present.is_empty() {
             return None;
         }
-        let (chosen, _) = self.choose(number, space, plan, false)?;
-        if chosen == accesses {
+        let chosen = self.choose(number, space, &access::alternatives(plan)?, false)?;
+        let same = |(access, check): &Choice| {
+            present.contains(access)
+                && match access {
+                    Access::Equal { hash, .. } => {
+                        self.equal.get(hash).and_then(|postings| postings.check_of(group)) == *check
+                    }
+                    _ => true,
+                }
+        };
+        if chosen.len() == present.len() && chosen.iter().all(same) {
             return None;
         }
-        self.remove(space, group, accesses);
+        self.remove(space, group, present);
         self.post(space, group, &chosen);
-        Some(chosen.into())
+        Some(accesses(&chosen))
     }
 
     fn hash(&self, space: u32, path: u32, key: &Key) -> u64 {
         self.keys.hash_one((space, path, key.hashed()))
     }
 
-    /// The entries of the index for a plan and the share of events that meets one; nothing when the plan cannot be indexed.
-    fn choose(&mut self, number: u32, space: &mut Space, plan: &Plan, new: bool) -> Option<(Vec<Access>, f64)> {
-        let alternatives = access::alternatives(plan)?;
-        let (mut all, mut total) = (Vec::new(), 0.0);
+    /// The entries of the index for a filter: of every alternative the part that the fewest events satisfy, and the next one as
+    /// the check. Nothing when an alternative has no part.
+    fn choose(&mut self, number: u32, space: &mut Space, alternatives: &[Vec<Part>], new: bool) -> Option<Vec<Choice>> {
+        let mut all: Vec<Choice> = Vec::new();
         if new {
             self.in_filters.turn();
         }
-        for alternative in &alternatives {
-            let mut best: Option<(Vec<Access>, f64)> = None;
+        for alternative in alternatives {
+            let mut weighed: Vec<_> = Vec::with_capacity(alternative.len());
             for part in alternative {
                 let (accesses, share) = self.weigh(number, space, part, new);
-                if best.as_ref().is_none_or(|(_, least)| share < *least) {
-                    best = Some((accesses, share));
-                }
+                weighed.push((part, accesses, share));
             }
-            let (accesses, share) = best?;
-            total += share;
+            weighed.sort_by(|(_, _, one), (_, _, other)| one.total_cmp(other));
+            let mut weighed = weighed.into_iter();
+            let (_, accesses, _) = weighed.next()?;
+            let check = weighed.find_map(|(part, _, _)| check(space, part));
             for access in accesses {
-                if !all.contains(&access) {
-                    all.push(access);
+                match all.iter_mut().find(|(present, _)| *present == access) {
+                    // It leads to two alternatives: the check of one does not hold for the other.
+                    Some((_, present)) if *present != check => *present = None,
+                    Some(_) => {}
+                    None => all.push((access, check)),
                 }
             }
         }
-        Some((all, total))
+        Some(all)
+    }
+
+    /// The check of the only alternative of a filter that no value leads to.
+    fn choose_check(&mut self, number: u32, space: &mut Space, parts: &[Part]) -> Option<Check> {
+        let mut best: Option<(Check, f64)> = None;
+        for part in parts {
+            let (_, share) = self.weigh(number, space, part, false);
+            if best.is_none_or(|(_, least)| share < least)
+                && let Some(check) = check(space, part)
+            {
+                best = Some((check, share));
+            }
+        }
+        best.map(|(check, _)| check)
     }
 
     /// The entries of the index for one part, and the share of events that meets one of them.
@@ -343,30 +231,26 @@ impl Index {
         (accesses, share)
     }
 
-    fn post(&mut self, space: &mut Space, group: u32, accesses: &[Access]) {
-        for access in accesses {
+    fn post(&mut self, space: &mut Space, group: u32, chosen: &[Choice]) {
+        for (access, check) in chosen {
             match *access {
                 Access::Equal { path, hash, class } => {
-                    let path_use = &mut space.paths[path as usize];
-                    path_use.uses += 1;
+                    let path_use = space.hold(path);
                     path_use.equalities += 1;
                     path_use.classes |= class_bit(class);
+                    space.prepare(*check);
+                    let posting = Posting::new(group, *check);
                     self.equal
                         .entry(hash)
-                        .and_modify(|postings| postings.push(group))
-                        .or_insert(Postings::One(group));
+                        .and_modify(|postings| postings.push(posting))
+                        .or_insert(Postings::One(posting));
                 }
                 Access::Range { path, class, low, high } => {
-                    let path_use = &mut space.paths[path as usize];
-                    path_use.uses += 1;
                     let owner = group;
-                    path_use.range(class).intervals.insert(Interval { low, high, owner });
+                    let range = space.hold(path).range(class);
+                    range.intervals.insert(Interval { low, high, owner });
                 }
-                Access::Exists { path } => {
-                    let path_use = &mut space.paths[path as usize];
-                    path_use.uses += 1;
-                    path_use.exists.push(group);
-                }
+                Access::Exists { path } => space.hold(path).exists.push(group),
             }
         }
     }
@@ -374,148 +258,154 @@ impl Index {
     fn unpost(&mut self, space: &mut Space, group: u32, access: &Access) {
         match *access {
             Access::Equal { path, hash, .. } => {
-                let path_use = &mut space.paths[path as usize];
-                path_use.uses -= 1;
+                let path_use = space.let_go(path);
                 path_use.equalities -= 1;
                 if path_use.equalities == 0 {
                     path_use.classes = 0;
                 }
-                if let Some(postings) = self.equal.get_mut(&hash)
-                    && postings.remove(group)
-                {
-                    self.equal.remove(&hash);
+                if let Some(postings) = self.equal.get_mut(&hash) {
+                    let (check, emptied) = postings.remove(group);
+                    space.release(check);
+                    if emptied {
+                        self.equal.remove(&hash);
+                    }
                 }
             }
             Access::Range { path, class, low, high } => {
-                let path_use = &mut space.paths[path as usize];
-                path_use.uses -= 1;
                 let owner = group;
-                path_use.range(class).intervals.remove(Interval { low, high, owner });
+                let range = space.let_go(path).range(class);
+                range.intervals.remove(Interval { low, high, owner });
             }
             Access::Exists { path } => {
-                let path_use = &mut space.paths[path as usize];
-                path_use.uses -= 1;
-                if let Some(at) = path_use.exists.iter().position(|other| *other == group) {
-                    path_use.exists.swap_remove(at);
+                let exists = &mut space.let_go(path).exists;
+                if let Some(at) = exists.iter().position(|other| *other == group) {
+                    exists.swap_remove(at);
                 }
             }
         }
     }
 
-    /// Appends every group of the space whose filter could hold for the event, some of them more than once.
-    pub(crate) fn find(&mut self, (number, space): (u32, &mut Space), fields: &EventFields<'_>, found: &mut Vec<u32>) {
-        found.extend_from_slice(&space.scanned);
+    /// Whether the next event is counted, and therefore looked at more closely.
+    pub(crate) fn counts_next(&mut self, space: &Space) -> bool {
         if !space.indexed {
-            return;
+            return false;
         }
         self.turns += 1;
         let counted = self.turns.is_multiple_of(SAMPLE);
         if counted {
             self.in_events.turn();
         }
-        let mut key = std::mem::take(&mut self.key);
-        for (path, path_use) in space.paths.iter_mut().enumerate() {
-            if path_use.uses > 0 || counted {
-                self.probe((number, path as u32), path_use, fields, &mut key, (found, counted));
-            }
-        }
-        self.key = key;
+        counted
     }
 
-    fn probe(
+    /// Appends every group of the space whose filter could hold for the event, some of them more than once. `document` is
+    /// its `fullDocument`, where that is one. The fields may be left out where [`Space::asks_beyond_document`] says no;
+    /// with `counted`, they may not.
+    pub(crate) fn find(
+        &mut self,
+        (number, space): (u32, &mut Space),
+        document: Option<&RawDocument>,
+        fields: Option<&EventFields<'_>>,
+        counted: bool,
+        found: &mut Vec<u32>,
+    ) {
+        let Space {
+            paths, walks, scanned, ..
+        } = space;
+        self.facts.clear(paths.len());
+        self.hits.clear();
+        if !walks.document.is_empty() {
+            walks.document.each(document, &mut |path, value| {
+                self.note((number, path), &mut paths[path as usize], value, counted);
+            });
+        }
+        if let Some(fields) = fields {
+            for &path in &walks.others {
+                self.note_all((number, path), &mut paths[path as usize], fields, counted);
+            }
+            if counted {
+                // How selective those would be that are not used.
+                for (path, path_use) in (0..).zip(paths.iter_mut()).filter(|(_, path_use)| path_use.uses == 0) {
+                    self.note_all((number, path), path_use, fields, counted);
+                }
+            }
+        }
+        postings::select(scanned, &self.facts, found);
+        for hash in &self.hits {
+            if let Some(postings) = self.equal.get(hash) {
+                postings.find(&self.facts, found);
+            }
+        }
+        for (path, path_use) in (0..).zip(paths.iter()) {
+            if !path_use.exists.is_empty() && self.facts.any(path) {
+                found.extend_from_slice(&path_use.exists);
+            }
+            for range in &path_use.ranges {
+                if let Some((low, high)) = self.facts.span(path, range.class) {
+                    let intervals = &range.intervals;
+                    intervals.each_overlapping(low, high, &mut |group| found.push(group));
+                }
+            }
+        }
+    }
+
+    fn note_all(&mut self, at: (u32, u32), path_use: &mut PathUse, fields: &EventFields<'_>, counted: bool) {
+        let path = path_use.path.clone();
+        path.any(fields, &mut |value| {
+            self.note(at, path_use, value, counted);
+            false
+        });
+    }
+
+    /// Notes a value at a path, as far as something is asked of it there.
+    #[inline]
+    fn note(
         &mut self,
         (space, path): (u32, u32),
         path_use: &mut PathUse,
-        fields: &EventFields<'_>,
-        key: &mut Key,
-        (found, counted): (&mut Vec<u32>, bool),
+        value: Option<RawBsonRef<'_>>,
+        counted: bool,
     ) {
-        let PathUse {
-            classes,
-            exists,
-            ranges,
-            ..
-        } = path_use;
-        let mut any = false;
-        // The span of the values of each class that ranges ask for.
-        let mut spans: [(u64, u64); 4] = [(u64::MAX, 0); 4];
-        let spans_kept = ranges.len() <= spans.len();
-        path_use.path.any(fields, &mut |value| {
-            any |= value.is_some();
-            let value = value.unwrap_or(RawBsonRef::Null);
-            let class = key_class(value);
-            let in_ranges = ranges.iter().position(|range| range.class == class);
-            // Long values are not encoded for a count.
-            let equal = *classes & class_bit(class) != 0;
-            if !equal && in_ranges.is_none() && !(counted && is_short(value)) {
-                return false;
-            }
-            key.set(value);
-            if let Some(at) = in_ranges {
-                let place = key.short().place;
-                match spans.get_mut(at).filter(|_| spans_kept) {
-                    Some(span) => *span = (span.0.min(place), span.1.max(place)),
-                    // More classes than any sensible set of filters has: everything of the class.
-                    None => ranges[at]
-                        .intervals
-                        .each_overlapping(0, u64::MAX, &mut |group| found.push(group)),
-                }
-                if counted {
-                    ranges[at].sample(place);
-                }
-            }
-            if equal || counted {
-                let hash = self.keys.hash_one((space, path, key.hashed()));
-                if counted {
-                    self.in_events.count(hash);
-                }
-                match self.equal.get(&hash) {
-                    Some(Postings::One(group)) => found.push(*group),
-                    Some(Postings::Many(groups)) => found.extend_from_slice(groups),
-                    None => {}
-                }
-            }
-            false
-        });
-        if any {
-            found.extend_from_slice(exists);
+        if value.is_some() {
+            self.facts.note_any(path);
         }
-        for (range, (low, high)) in ranges.iter().zip(spans).filter(|(_, (low, high))| low <= high) {
-            range
-                .intervals
-                .each_overlapping(low, high, &mut |group| found.push(group));
+        let value = value.unwrap_or(RawBsonRef::Null);
+        let class = key_class(value);
+        let range = path_use.ranges.iter_mut().find(|range| range.class == class);
+        let equal = path_use.classes & class_bit(class) != 0;
+        // Long values are not encoded for a count.
+        let hashed = equal || counted && is_short(value);
+        if hashed {
+            self.key.set(value);
+            let hash = self.keys.hash_one((space, path, self.key.hashed()));
+            if counted {
+                self.in_events.count(hash);
+            }
+            if equal {
+                self.hits.push(hash);
+            }
         }
-    }
-}
-
-impl Postings {
-    fn push(&mut self, group: u32) {
-        match self {
-            Postings::One(one) => *self = Postings::Many(vec![*one, group]),
-            Postings::Many(many) => many.push(group),
-        }
-    }
-
-    /// Whether nothing is left.
-    fn remove(&mut self, group: u32) -> bool {
-        match self {
-            Postings::One(one) => *one == group,
-            Postings::Many(many) => {
-                if let Some(at) = many.iter().position(|other| *other == group) {
-                    many.swap_remove(at);
-                }
-                if let [one] = many.as_slice() {
-                    *self = Postings::One(*one);
-                }
-                false
+        if range.is_some() || path_use.checked & class_bit(class) != 0 {
+            let place = match hashed {
+                true => self.key.place(),
+                false => self.key.place_of(value),
+            };
+            self.facts.note(path, class, place);
+            if let Some(range) = range.filter(|_| counted) {
+                range.sample(place);
             }
         }
     }
 }
 
-/// Classes are numbered in steps of eight.
-fn class_bit(class: u8) -> u64 {
-    1 << (class >> 3)
+fn accesses(chosen: &[Choice]) -> Box<[Access]> {
+    chosen.iter().map(|(access, _)| *access).collect()
+}
+
+/// The check for a part, if there is one.
+fn check(space: &mut Space, part: &Part) -> Option<Check> {
+    let (class, low, high) = part.span()?;
+    Check::new(space.path(&part.path), class, (low, high))
 }
 
 /// Whether a value's key is short whatever the value.

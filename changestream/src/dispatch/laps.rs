@@ -13,8 +13,9 @@ use tailwater_oplog::{Cursor, OpId};
 
 use crate::dispatch::channel::{Channel, Position};
 use crate::dispatch::matching::Matching;
+use crate::dispatch::runner::RING_AFTER;
 use crate::dispatch::stats::Counts;
-use crate::dispatch::tail::{RING_AFTER, Shared};
+use crate::dispatch::tail::Shared;
 use crate::dispatch::worker::Worker;
 use crate::error::{Error, Result};
 use crate::primitives::{Condvar, Mutex, MutexGuard};
@@ -22,6 +23,9 @@ use crate::token::{ResumeToken, TokenKind};
 
 /// Entries that a lap reads before it is another one's turn.
 const STRETCH: u64 = 4096;
+
+/// Of most entries no more than so many bytes are looked at: the namespace, and the document's first fields.
+const LOOKED_AT: usize = 128;
 
 /// A watcher joins a lap that is so many entries or less in front of where it begins.
 const NEAR: u64 = 65_536;
@@ -131,7 +135,7 @@ impl Lap {
         let token = ResumeToken::without_entry(shared.view.log_id(), OpId::ZERO);
         Ok(Lap {
             matching: Matching::default(),
-            cursor: shared.view.cursor(from, shared.concern)?,
+            cursor: shared.view.cursor(from, shared.concern)?.expecting_to_read(LOOKED_AT),
             next: from,
             position: Arc::new(Position::new(token)),
         })
@@ -157,6 +161,7 @@ impl Lap {
     }
 
     fn dispatch(&mut self, limit: OpId, shared: &Shared) -> Result<()> {
+        let log_id = shared.view.log_id();
         let mut token = None;
         let mut read = || -> Result<()> {
             let mut unrung = 0;
@@ -164,7 +169,10 @@ impl Lap {
                 let Some(entry) = self.cursor.try_next()? else { break };
                 self.matching.dispatch(&entry);
                 self.next = entry.op_id().next();
-                token = Some(ResumeToken::at(shared.view.log_id(), &entry, TokenKind::Position));
+                // When it ends sooner there is nobody left here who would look at it.
+                if entry.op_id() == limit {
+                    token = Some(ResumeToken::at(log_id, &entry, TokenKind::Position));
+                }
                 unrung += 1;
                 if unrung == RING_AFTER {
                     unrung = 0;

@@ -12,11 +12,12 @@ use tailwater_oplog::{Entry, OpId};
 
 use crate::dispatch::channel::Channel;
 use crate::dispatch::groups::{Group, Member, seated};
-use crate::dispatch::index::{Index, Space};
+use crate::dispatch::index::Index;
 use crate::dispatch::namespaces::Namespaces;
 use crate::dispatch::slab::Slab;
+use crate::dispatch::space::Space;
 use crate::dispatch::stats::Counts;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::event::{ChangeEvent, OperationType};
 use crate::fields::EventFields;
 use crate::plan::{Plan, Verdict, lacks_document, lacks_pre_image};
@@ -56,6 +57,15 @@ impl Matching {
 
     pub(crate) fn groups(&self) -> usize {
         self.groups.len()
+    }
+
+    /// Whether the watcher is the only one here.
+    pub(crate) fn is_alone(&self, channel: &Arc<Channel>) -> bool {
+        let (number, at) = seated(channel.seated());
+        let group = self.groups.get(number as u32).filter(|_| self.members == 1);
+        group
+            .and_then(|group| group.members.get(at))
+            .is_some_and(|member| Arc::ptr_eq(&member.channel, channel))
     }
 
     /// Adds a watcher, whom entries from `from` on concern.
@@ -169,55 +179,82 @@ impl Matching {
         }
     }
 
-    /// Puts what an entry means for each watcher into its channel.
+    /// Puts what an entry means for each watcher into its channel. What nobody watches is not looked into.
     pub(crate) fn dispatch(&mut self, entry: &Entry<'_>) {
         self.counts.entries += 1;
         let Some(kind) = EntryKind::from_number(entry.kind()) else {
             return;
         };
-        let store = match StoreEntry::decode(entry.payload()) {
-            Ok(store) => store,
-            Err(error) => return self.fail_all(entry, &error.into()),
-        };
         let mut concerned = std::mem::take(&mut self.concerned);
-        concerned.clear();
-        self.namespaces.find(store.database, store.collection, &mut concerned);
+        let found = match self.namespaces.find_again(entry.payload(), &mut concerned) {
+            true => Ok(()),
+            false => self.namespaces.find(entry.payload(), &mut concerned),
+        };
+        let mut dispatched = found.map_err(Error::from);
         for &space in &concerned {
-            self.dispatch_to(space, entry, kind, &store);
+            if dispatched.is_err() {
+                break;
+            }
+            dispatched = self.dispatch_to(space, entry, kind);
+        }
+        if let Err(error) = dispatched {
+            self.fail_all(entry, &error);
         }
         self.concerned = concerned;
     }
 
-    fn dispatch_to(&mut self, number: u32, entry: &Entry<'_>, kind: EntryKind, store: &StoreEntry<'_>) {
+    /// An entry of a space. Where no filter asks for more than the document, no more of the entry is read until one may hold.
+    fn dispatch_to(&mut self, number: u32, entry: &Entry<'_>, kind: EntryKind) -> Result<()> {
         let Some(space) = self.spaces.get_mut(number) else {
-            return;
+            return Ok(());
         };
         let (images, ends) = (space.images, space.scope.ends_with(kind));
-        let operation = OperationType::of(kind).filter(|&operation| images.include(operation));
-        let refused =
-            operation.is_some_and(|op| lacks_document(images, op, store) || lacks_pre_image(images, op, store));
+        let Some(operation) = OperationType::of(kind).filter(|&operation| images.include(operation)) else {
+            if ends {
+                for group in space.groups.clone() {
+                    self.end(group, entry);
+                }
+            }
+            return Ok(());
+        };
+        // The index asks the event's fields, where the deleted document is not.
+        let by_deleted = images.match_deleted && operation == OperationType::Delete;
+        let counted = self.index.counts_next(space);
+        let in_document = !(space.asks_beyond_document() || counted || ends || by_deleted || images.requires_any());
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
-        // The index asks the event's fields, where the deleted document is not.
-        let by_deleted = images.match_deleted && operation == Some(OperationType::Delete);
-        if ends || refused || by_deleted {
-            candidates.extend_from_slice(&space.groups);
-        }
-        let Some(first) = space.groups.first().and_then(|first| self.groups.get(*first)) else {
-            return;
-        };
-        let log_id = first.plan.log_id;
-        if let Some(operation) = operation {
-            let fields = EventFields::new(*entry, *store, operation, log_id, images);
+        if in_document {
+            let document = match images.shows_document(operation) {
+                true => StoreEntry::decode_document(entry.payload())?,
+                false => None,
+            };
+            if !document.is_some_and(|document| space.passes_over(document)) {
+                let found = &mut candidates;
+                self.index.find((number, &mut *space), document, None, false, found);
+            }
             if candidates.is_empty() {
-                self.index.find((number, space), &fields, &mut candidates);
+                self.candidates = candidates;
+                return Ok(());
             }
-            self.next_turn();
-            self.counts.candidates += candidates.len() as u64;
-            let mut shared = None;
-            for &group in &candidates {
-                self.evaluate(group, entry, (operation, store, &fields), &mut shared);
-            }
+        }
+        let store = StoreEntry::decode(entry.payload())?;
+        let Some(first) = space.groups.first().and_then(|first| self.groups.get(*first)) else {
+            return Ok(());
+        };
+        let fields = EventFields::new(*entry, store, operation, first.plan.log_id, images);
+        if ends || by_deleted || lacks_document(images, operation, &store) || lacks_pre_image(images, operation, &store)
+        {
+            candidates.extend_from_slice(&space.groups);
+        } else if !in_document {
+            let document = store.document.filter(|_| images.shows_document(operation));
+            let (fields, found) = (Some(&fields), &mut candidates);
+            self.index.find((number, space), document, fields, counted, found);
+        }
+        self.next_turn();
+        self.counts.candidates += candidates.len() as u64;
+        let mut shared = None;
+        for &group in &candidates {
+            self.evaluate(group, entry, (operation, &store, &fields), &mut shared);
         }
         if ends {
             for &group in &candidates {
@@ -225,6 +262,7 @@ impl Matching {
             }
         }
         self.candidates = candidates;
+        Ok(())
     }
 
     /// Evaluates the filter of a group, unless that was done in this turn, and delivers what matches. `shared` is the event

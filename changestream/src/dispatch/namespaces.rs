@@ -2,14 +2,28 @@
 
 use std::collections::HashMap;
 
+use tailwater_oplog as oplog;
+use tailwater_oplog::entry::StoreEntry;
+
 use crate::document_store::INTERNAL_DATABASE;
 use crate::scope::Scope;
 
-/// Spaces by what they watch. Finding those of an entry takes two look-ups, however many there are.
+/// Spaces by what they watch. Finding those of an entry takes two look-ups, however many there are; or a comparison, when
+/// the last entry was of the same namespace.
 #[derive(Debug, Default)]
 pub(crate) struct Namespaces {
     everything: Vec<u32>,
     databases: HashMap<Box<str>, Database>,
+    last: Last,
+}
+
+/// The namespace that was asked for last, and its spaces.
+#[derive(Debug, Default)]
+struct Last {
+    is_known: bool,
+    database_length: u8,
+    names: Vec<u8>,
+    spaces: Vec<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -20,10 +34,12 @@ struct Database {
 
 impl Namespaces {
     pub(crate) fn insert(&mut self, scope: &Scope, space: u32) {
+        self.last.is_known = false;
         self.list(scope).push(space);
     }
 
     pub(crate) fn remove(&mut self, scope: &Scope, space: u32) {
+        self.last.is_known = false;
         let list = self.list(scope);
         list.retain(|other| *other != space);
         let emptied = list.is_empty();
@@ -53,21 +69,43 @@ impl Namespaces {
         list.map_or(&[], Vec::as_slice)
     }
 
-    /// Appends the spaces that an entry with this namespace concerns.
-    pub(crate) fn find(&self, database: &str, collection: &str, found: &mut Vec<u32>) {
+    /// Replaces `found` by the spaces that an entry with this payload concerns, if the last one was of the same namespace;
+    /// whether it was.
+    #[inline]
+    pub(crate) fn find_again(&self, payload: &[u8], found: &mut Vec<u32>) -> bool {
+        let last = &self.last;
+        let again = last.is_known
+            && StoreEntry::namespace_bytes(payload)
+                .is_some_and(|(length, names)| length == last.database_length && names == last.names);
+        if again {
+            found.clear();
+            found.extend_from_slice(&last.spaces);
+        }
+        again
+    }
+
+    /// Replaces `found` by the spaces that an entry with this payload concerns.
+    pub(crate) fn find(&mut self, payload: &[u8], found: &mut Vec<u32>) -> oplog::Result<()> {
+        found.clear();
+        let StoreEntry {
+            database, collection, ..
+        } = StoreEntry::decode(payload)?;
         if database != INTERNAL_DATABASE {
             found.extend_from_slice(&self.everything);
         }
-        if self.databases.is_empty() {
-            return;
+        if let Some(database) = self.databases.get(database) {
+            found.extend_from_slice(&database.whole);
+            found.extend(database.collections.get(collection).into_iter().flatten());
         }
-        let Some(database) = self.databases.get(database) else {
-            return;
-        };
-        found.extend_from_slice(&database.whole);
-        if let Some(list) = database.collections.get(collection) {
-            found.extend_from_slice(list);
+        if let Some((length, names)) = StoreEntry::namespace_bytes(payload) {
+            let last = &mut self.last;
+            last.is_known = true;
+            last.database_length = length;
+            last.names.clear();
+            last.names.extend_from_slice(names);
+            last.spaces.clone_from(found);
         }
+        Ok(())
     }
 
     fn list(&mut self, scope: &Scope) -> &mut Vec<u32> {

@@ -1,37 +1,34 @@
-//! The shared tail: one thread that reads the log once for all live watchers.
+//! The shared tail: the log read once for all live watchers.
 //!
 //! # Joining without a gap
 //!
-//! The thread works in runs. At the beginning of a run it takes what is in the inbox and fixes the run's *limit*, the last
-//! entry it will dispatch, both under the inbox's lock; then it applies what it took and dispatches up to the limit. A
-//! watcher may be put into the inbox when it begins behind the limit. It is taken out before the next limit is fixed, so
+//! Whoever leads (`helm.rs`) works in runs. At the beginning of a run it takes what is in the inbox and fixes the run's
+//! *limit*, the last entry it will dispatch, both under the inbox's lock; then it applies what it took and dispatches up to
+//! the limit. A watcher may be put into the inbox when it begins behind the limit. It is taken out before the next limit is fixed, so
 //! before any entry behind the present one is dispatched: the first entry that concerns it is still to come. Entries in front of that
 //! are passed over for it.
 //!
 //! Whoever begins now begins behind the newest entry, and no limit is beyond that. Who begins further back reads on a lap
 //! of its own (`laps.rs`) until it is behind the limit.
 //!
-//! With no watchers the thread sleeps and its limit means nothing: the next watcher says where it goes on.
+//! With no watchers the tail's thread sleeps and its limit means nothing: the next watcher says where it goes on.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use tailwater_oplog::{self as oplog, Cursor, Interrupt, OpId, OplogView, ReadConcern, WaitOutcome};
+use tailwater_oplog::{Interrupt, OpId, OplogView, ReadConcern};
 
 use crate::dispatch::channel::{Channel, Position};
+use crate::dispatch::helm::{self, Helm};
 use crate::dispatch::laps::Laps;
 use crate::dispatch::matching::Matching;
 use crate::dispatch::plans::Plans;
+use crate::dispatch::runner::Runner;
 use crate::dispatch::stats::DispatcherStats;
 use crate::dispatch::worker::Worker;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::primitives::{Condvar, Mutex, MutexGuard};
-use crate::token::{ResumeToken, TokenKind};
-
-/// Entries of a run at most.
-const RUN: u64 = 1024;
-
-/// After so many entries receivers that wait are woken, though there is more to dispatch.
-pub(crate) const RING_AFTER: u64 = 64;
+use crate::token::ResumeToken;
 
 /// A watcher that begins at most so many entries behind the newest one may be where an idle tail goes on.
 const NEAR: u64 = 4096;
@@ -39,21 +36,29 @@ const NEAR: u64 = 4096;
 /// The thread is woken for what is in the inbox when it is so much; else the next entry will do.
 const INBOX_MAX: usize = 256;
 
-enum Command {
+pub(crate) enum Command {
     Join(Arc<Channel>, OpId),
     Leave(Arc<Channel>),
 }
 
+/// What is told to whoever leads, and who that is.
 #[derive(Default)]
-struct Inbox {
-    commands: Vec<Command>,
+pub(crate) struct Inbox {
+    pub(crate) commands: Vec<Command>,
     /// The last entry of the present run, or of the last one.
-    limit: OpId,
+    pub(crate) limit: OpId,
     /// The thread has no watchers and waits for one.
-    idle: bool,
-    /// Ends the thread's wait for the log.
-    asleep: Option<Interrupt>,
-    stop: bool,
+    pub(crate) idle: bool,
+    /// Ends the leader's wait for the log.
+    pub(crate) asleep: Option<Interrupt>,
+    pub(crate) stop: bool,
+    pub(crate) helm: Helm,
+    /// How often a receiver has taken the helm or left it alone.
+    pub(crate) turns: u64,
+    /// The thread does not look by itself whether the helm is left alone.
+    pub(crate) dozes: bool,
+    /// A watcher whose receiver would lead.
+    pub(crate) asking: Option<Arc<Channel>>,
 }
 
 impl Inbox {
@@ -65,7 +70,7 @@ impl Inbox {
         self.commands.push(Command::Join(channel, from));
     }
 
-    fn has_join(&self) -> bool {
+    pub(crate) fn has_join(&self) -> bool {
         self.commands.iter().any(|command| matches!(command, Command::Join(..)))
     }
 }
@@ -78,7 +83,12 @@ pub(crate) struct Shared {
     pub(crate) plans: Plans,
     pub(crate) laps: Laps,
     inbox: Mutex<Inbox>,
-    changed: Condvar,
+    /// Told the thread.
+    pub(crate) changed: Condvar,
+    /// Whoever leads holds it.
+    runner: Mutex<Runner>,
+    /// Watchers at the tail, as of the last run.
+    members: AtomicUsize,
     pub(crate) stats: Mutex<DispatcherStats>,
 }
 
@@ -114,10 +124,12 @@ impl Tail {
             laps: Laps::default(),
             inbox: Mutex::new(inbox),
             changed: Condvar::new(),
+            runner: Mutex::new(Runner::new(newest.next())),
+            members: AtomicUsize::new(0),
             stats: Mutex::default(),
         });
         let thread = Arc::clone(&shared);
-        let worker = Worker::spawn("tailwater-dispatch", move || Runner::new(thread).run())?;
+        let worker = Worker::spawn("tailwater-dispatch", move || helm::keep(&thread))?;
         Ok(Tail { shared, worker })
     }
 
@@ -137,11 +149,25 @@ impl Drop for Tail {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Inbox> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the thread, from its wait for the log only when that is `urgent`.
+    /// What a leader leads with. Nobody takes this lock while holding the inbox's.
+    pub(crate) fn runner(&self) -> MutexGuard<'_, Runner> {
+        self.runner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn note_members(&self, members: usize) {
+        self.members.store(members, Ordering::Relaxed);
+    }
+
+    /// How many watchers were at the tail behind the last run. Only a hint.
+    pub(crate) fn members(&self) -> usize {
+        self.members.load(Ordering::Relaxed)
+    }
+
+    /// Wakes the thread, and the leader from its wait for the log only when that is `urgent`.
     fn wake(&self, mut inbox: MutexGuard<'_, Inbox>, urgent: bool) {
         let urgent = urgent || inbox.commands.len() >= INBOX_MAX;
         let asleep = if urgent { inbox.asleep.take() } else { None };
@@ -214,164 +240,14 @@ impl Shared {
         let mut inbox = self.lock();
         if !inbox.stop {
             inbox.commands.push(Command::Leave(Arc::clone(channel)));
-            self.wake(inbox, false);
+            // The receiver that leads may be the one to learn that its watch has ended.
+            let urgent = matches!(inbox.helm, Helm::Lent { leading: true });
+            self.wake(inbox, urgent);
         }
     }
 
     /// Lets a watcher catch up from the entry `from` on.
     pub(crate) fn hand_in(self: &Arc<Shared>, channel: Arc<Channel>, from: OpId) {
         Laps::hand_in(self, channel, from);
-    }
-}
-
-/// The thread's own.
-struct Runner {
-    shared: Arc<Shared>,
-    matching: Matching,
-    cursor: Option<Cursor>,
-    /// The entry that comes next.
-    next: OpId,
-    /// Of the last entry dispatched, until it is published.
-    token: Option<ResumeToken>,
-}
-
-impl Runner {
-    fn new(shared: Arc<Shared>) -> Runner {
-        let next = shared.lock().limit.next();
-        Runner {
-            shared,
-            matching: Matching::default(),
-            cursor: None,
-            next,
-            token: None,
-        }
-    }
-
-    fn run(mut self) {
-        while let Some((commands, limit)) = self.begin() {
-            for command in commands {
-                match command {
-                    Command::Join(channel, from) => self.matching.join(channel, from),
-                    Command::Leave(channel) => self.matching.leave(&channel),
-                }
-            }
-            if let Err(error) = self.dispatch(limit) {
-                self.fail(&error, limit);
-            }
-            self.publish();
-            if self.next > limit && !self.matching.is_empty() {
-                self.sleep();
-            }
-        }
-        // Whatever is still there holds this, and must not be held by it.
-        self.shared.lock().commands.clear();
-    }
-
-    /// Waits while there are no watchers, then fixes the limit of a run. Nothing when the thread is to end.
-    fn begin(&mut self) -> Option<(Vec<Command>, OpId)> {
-        let shared = Arc::clone(&self.shared);
-        let mut inbox = shared.lock();
-        while self.matching.is_empty() && !inbox.has_join() && !inbox.stop {
-            inbox.commands.clear();
-            inbox.idle = true;
-            inbox = shared.changed.wait(inbox).unwrap_or_else(PoisonError::into_inner);
-        }
-        if inbox.stop {
-            return None;
-        }
-        let commands = std::mem::take(&mut inbox.commands);
-        let mut skipped_to = None;
-        if self.matching.is_empty() {
-            // Nobody misses anything in front of where the first watcher begins.
-            let begins = commands.iter().filter_map(|command| match command {
-                Command::Join(_, from) => Some(*from),
-                Command::Leave(_) => None,
-            });
-            self.next = begins.min().unwrap_or(self.next);
-            skipped_to = Some(self.next);
-        }
-        let run_end = OpId::new(self.next.get().saturating_add(RUN - 1));
-        let newest = shared.view.newest(shared.concern);
-        // No run goes back behind what an earlier one has promised.
-        inbox.limit = newest.min(run_end).max(self.next.previous());
-        let limit = inbox.limit;
-        drop(inbox);
-        if let Some(next) = skipped_to
-            && let Ok(entry) = shared.view.get(next.previous(), shared.concern)
-        {
-            // All who are attached begin here.
-            let token = ResumeToken::at(shared.view.log_id(), &entry.entry(), TokenKind::Position);
-            shared.position.raise(token);
-        }
-        Some((commands, limit))
-    }
-
-    fn dispatch(&mut self, limit: OpId) -> Result<()> {
-        let mut unrung = 0;
-        while self.next <= limit && !self.matching.is_empty() {
-            let cursor = match &mut self.cursor {
-                Some(cursor) if cursor.position() == self.next => cursor,
-                stale => stale.insert(self.shared.view.cursor(self.next, self.shared.concern)?),
-            };
-            let Some(entry) = cursor.try_next()? else { break };
-            self.matching.dispatch(&entry);
-            self.next = entry.op_id().next();
-            self.token = Some(ResumeToken::at(self.shared.view.log_id(), &entry, TokenKind::Position));
-            unrung += 1;
-            if unrung == RING_AFTER {
-                unrung = 0;
-                self.matching.ring();
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells every watcher that has lost something with the entry that cannot be read; the others find their place anew.
-    fn fail(&mut self, error: &Error, limit: OpId) {
-        for member in self.matching.take() {
-            if member.from <= self.next {
-                member.channel.fail(error.clone());
-            } else {
-                self.shared.hand_in(member.channel, member.from);
-            }
-        }
-        self.cursor = None;
-        self.next = limit.next();
-    }
-
-    fn publish(&mut self) {
-        self.matching.ring();
-        if let Some(token) = self.token.take() {
-            self.shared.position.publish(token);
-        }
-        let mut stats = self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        stats.position = self.next.previous();
-        stats.live = self.matching.members();
-        stats.distinct = self.matching.groups();
-        stats.tail = self.matching.counts;
-    }
-
-    /// Waits for the next entry.
-    fn sleep(&mut self) {
-        let Shared { view, concern, .. } = &*self.shared;
-        if view.newest(*concern) >= self.next {
-            return;
-        }
-        let interrupt = Interrupt::new();
-        {
-            let mut inbox = self.shared.lock();
-            if inbox.stop || !inbox.commands.is_empty() {
-                return;
-            }
-            inbox.asleep = Some(interrupt.clone());
-        }
-        let outcome = view.wait(self.next, *concern, None, &interrupt);
-        self.shared.lock().asleep = None;
-        // What was released before the close is still to be dispatched.
-        if outcome == WaitOutcome::Closed && view.newest(*concern) < self.next {
-            for member in self.matching.take() {
-                member.channel.fail(oplog::Error::Closed.into());
-            }
-        }
     }
 }

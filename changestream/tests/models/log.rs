@@ -178,6 +178,13 @@ impl Cursor {
         self.real.concern()
     }
 
+    pub fn expecting_to_read(self, bytes: usize) -> Cursor {
+        Cursor {
+            real: self.real.expecting_to_read(bytes),
+            ..self
+        }
+    }
+
     pub fn try_next(&mut self) -> Result<Option<Entry<'_>>> {
         match self.real.position() <= self.view.newest(self.real.concern()) {
             true => self.real.try_next(),
