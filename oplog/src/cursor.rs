@@ -76,6 +76,11 @@ impl<'a> Entry<'a> {
         self.segment.payload(self.offset, &self.header)
     }
 
+    /// Its segment, and where in it its frame lies.
+    pub(crate) fn place(&self) -> (&'a Arc<Segment>, std::ops::Range<usize>) {
+        (self.segment, self.offset..self.offset + self.header.frame_bytes())
+    }
+
     /// The entry as a value of its own, which keeps its segment mapped.
     #[must_use]
     pub fn share(&self) -> SharedEntry {

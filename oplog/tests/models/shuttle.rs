@@ -22,6 +22,8 @@ mod codec;
 mod courier;
 #[path = "../../src/cursor.rs"]
 mod cursor;
+#[path = "../../src/cut.rs"]
+mod cut;
 #[path = "../../src/disk.rs"]
 mod disk;
 #[path = "../../src/error.rs"]
@@ -32,6 +34,8 @@ mod folders;
 mod format;
 #[path = "../../src/frame.rs"]
 mod frame;
+#[path = "../../src/frames.rs"]
+mod frames;
 #[path = "futex.rs"]
 mod futex;
 #[path = "../../src/group.rs"]
@@ -42,6 +46,8 @@ mod ids;
 mod keeper;
 #[path = "shuttle/log.rs"]
 mod log;
+#[path = "../../src/member.rs"]
+mod member;
 #[path = "../../src/oplog.rs"]
 mod oplog;
 #[path = "../../src/options.rs"]
@@ -58,6 +64,8 @@ mod region;
 mod repair;
 #[path = "../../src/retention.rs"]
 mod retention;
+#[path = "../../src/role_file.rs"]
+mod role_file;
 #[path = "runner.rs"]
 mod runner;
 #[path = "../../src/segment.rs"]
