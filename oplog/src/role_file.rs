@@ -117,7 +117,7 @@ mod tests {
         let other = read_role(&disk, LogId::from_bytes([4; 16]));
         assert!(matches!(other, Err(Error::DamagedMetadata { .. })));
         let mut bytes = std::fs::read(dir.path().join(REPLICA)).unwrap();
-        bytes[40] ^= 1;
+        bytes[36] ^= 1;
         std::fs::write(dir.path().join(REPLICA), bytes).unwrap();
         assert!(matches!(read_role(&disk, log_id), Err(Error::DamagedMetadata { .. })));
     }

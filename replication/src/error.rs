@@ -158,6 +158,9 @@ impl Error {
     pub fn is_passing(&self) -> bool {
         match self {
             Error::Network { .. } | Error::Protocol { .. } => true,
+            Error::File { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
             Error::Log(error) => error.kind() == oplog::ErrorKind::Environment,
             Error::Store(storage::Error::Log(error)) => error.kind() == oplog::ErrorKind::Environment,
             _ => false,

@@ -39,6 +39,11 @@ pub(super) fn finish(dir: &Path) -> Result<()> {
     if !incoming.join(READY).exists() {
         return Ok(());
     }
+    // What is left of an earlier one, whose log has been removed.
+    let (state, old) = (incoming.join(STATE), state_directory(dir));
+    if state.exists() && old.exists() {
+        fs::remove_dir_all(&old).map_err(Error::file("remove", &old))?;
+    }
     // The state first: a log without its state would be replayed, from an entry that is not there.
     for (from, to) in [
         (incoming.join(STATE), state_directory(dir)),

@@ -97,7 +97,10 @@ impl Hub {
     }
 
     pub(crate) fn report(&self, peer: PeerId, report: Report) -> Result<()> {
-        self.step(&mut self.lock(), PrimaryInput::Report(peer, report))
+        let reported = self.step(&mut self.lock(), PrimaryInput::Report(peer, report));
+        // There may be room again.
+        self.changed.notify_all();
+        reported
     }
 
     pub(crate) fn gone(&self, peer: PeerId) {
@@ -111,8 +114,10 @@ impl Hub {
 
     /// Looks at what the log has by now.
     pub(crate) fn advance(&self) -> Result<()> {
-        let mut state = self.lock();
-        self.look_at_log(&mut state)
+        let looked = self.look_at_log(&mut self.lock());
+        // There may be something to send.
+        self.changed.notify_all();
+        looked
     }
 
     fn look_at_log(&self, state: &mut State) -> Result<()> {
