@@ -61,12 +61,13 @@ mod stats;
 mod tail;
 mod worker;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tailwater_oplog::{OplogView, ReadConcern};
 
 use crate::error::Result;
 use crate::options::Watch;
+use crate::primitives::Mutex;
 use crate::scope::Scope;
 
 pub(crate) use channel::Channel;

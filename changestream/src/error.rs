@@ -2,11 +2,12 @@
 
 mod code;
 
-use tailwater_matcher::{EvaluateError, FilterError, ParseError};
+use tailwater_matcher::{CollationError, EvaluateError, FilterError, ParseError};
 use tailwater_oplog as oplog;
 use tailwater_oplog::{OpId, Timestamp};
 
 use crate::document_store::StoreError;
+use crate::split::{EVENT_BYTES_MAX, SplitEvent};
 
 /// The result of a change-stream operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -62,13 +63,92 @@ pub enum Error {
     },
     /// A pipeline stage that a change stream does not take.
     #[error(
-        "pipeline stage {stage}: {name} is not permitted in a change stream; permitted: $match, $project, $addFields, $set, $unset, $replaceRoot, $replaceWith, $redact"
+        "pipeline stage {stage}: {name} is {}; permitted: $match, $project, $addFields, $set, $unset, $replaceRoot, $replaceWith, $redact, $changeStreamSplitLargeEvent",
+        if *known { "not permitted in a change stream" } else { "no stage" }
     )]
     UnsupportedStage {
         /// Index of the stage in the pipeline, from 0.
         stage: usize,
         /// The stage's operator.
         name: String,
+        /// Whether there is a stage of that name.
+        known: bool,
+    },
+    /// A pipeline with `$changeStream`: the watch itself is that stage. Leave it out.
+    #[error("pipeline stage {stage}: $changeStream is the watch itself; leave it out")]
+    NestedChangeStream {
+        /// Index of the stage in the pipeline, from 0.
+        stage: usize,
+    },
+    /// `$changeStreamSplitLargeEvent` takes an empty document.
+    #[error("pipeline stage {stage}: $changeStreamSplitLargeEvent takes an empty document")]
+    SplitNotEmpty {
+        /// Index of the stage in the pipeline, from 0.
+        stage: usize,
+    },
+    /// `$changeStreamSplitLargeEvent` must be the last stage, and there can be one only.
+    #[error("pipeline stage {stage}: $changeStreamSplitLargeEvent must be the last stage in the pipeline")]
+    SplitNotLast {
+        /// Index of the stage in the pipeline, from 0.
+        stage: usize,
+    },
+    /// What hands events out whole does not split them. Leave `$changeStreamSplitLargeEvent` out: events of every size come.
+    #[error("{by} delivers events of every size whole: leave $changeStreamSplitLargeEvent out")]
+    SplitUnsupported {
+        /// What was to be made of the watch.
+        by: &'static str,
+    },
+    /// The token stands between the fragments of an event, and the pipeline does not split events. End it with
+    /// `$changeStreamSplitLargeEvent`, as when the token was delivered.
+    #[error(
+        "the resume token stands behind a fragment of an event: end the pipeline with $changeStreamSplitLargeEvent to go on"
+    )]
+    SplitMissing,
+    /// The token stands between the fragments of an event, and this watch does not split that event into the same. Ask for
+    /// what the watch asked for that delivered the token.
+    #[error(
+        "the resume token stands behind fragment {fragment} of {of} of the event of entry {op_id}, which this watch does not split like that: resume with the same pipeline and options",
+        fragment = split.fragment, of = split.of
+    )]
+    SplitChanged {
+        /// The entry.
+        op_id: OpId,
+        /// Where the token stands.
+        split: SplitEvent,
+    },
+    /// An event is too large for one document. End the pipeline with `$changeStreamSplitLargeEvent`, or ask for less with
+    /// `$project` and without pre- and post-images.
+    #[error(
+        "the event of entry {op_id} has {bytes} bytes, and {EVENT_BYTES_MAX} are the limit: end the pipeline with $changeStreamSplitLargeEvent, or ask for less of it"
+    )]
+    EventTooLarge {
+        /// The entry.
+        op_id: OpId,
+        /// How large the event is.
+        bytes: usize,
+    },
+    /// A field of an event is too large for a fragment: fields are not split. Ask for less with `$project`.
+    #[error(
+        "the event of entry {op_id} cannot be split: its field {field} has {bytes} bytes, too many for one fragment; ask for less of it with $project"
+    )]
+    FieldTooLarge {
+        /// The entry.
+        op_id: OpId,
+        /// The field's name.
+        field: String,
+        /// How large it is.
+        bytes: usize,
+    },
+    /// The collation does not parse.
+    #[error("malformed collation: {0}")]
+    Collation(#[from] CollationError),
+    /// Something that compares strings by their bytes, whatever the collation says. Leave one of the two out.
+    #[error("{}{what} compares strings by their bytes, not by the collation: leave one of the two out", place(*stage))]
+    CollationUnsupported {
+        /// Index of the stage in the pipeline, from 0, where it is in one.
+        stage: Option<usize>,
+        /// What it is.
+        what: &'static str,
     },
     /// A pipeline stage that is no stage.
     #[error("pipeline stage {stage}: {what}")]
@@ -183,4 +263,11 @@ pub enum Error {
     /// The log: history lost, another log, diverged, corrupt, closed, …
     #[error(transparent)]
     Log(#[from] oplog::Error),
+}
+
+/// Where an error is, in its message.
+fn place(stage: Option<usize>) -> String {
+    stage
+        .map(|stage| format!("pipeline stage {stage}: "))
+        .unwrap_or_default()
 }

@@ -9,6 +9,8 @@ use tailwater_oplog::{LogId, OpId, SharedEntry, Timestamp};
 
 use crate::fields::EventFields;
 use crate::options::Images;
+use crate::shape::Shape;
+use crate::split::SplitEvent;
 use crate::token::{ResumeToken, TokenKind};
 
 /// What an event reports.
@@ -42,6 +44,30 @@ pub enum OperationType {
 }
 
 impl OperationType {
+    /// All of them.
+    pub const ALL: [OperationType; 12] = [
+        OperationType::Insert,
+        OperationType::Update,
+        OperationType::Replace,
+        OperationType::Delete,
+        OperationType::Drop,
+        OperationType::Rename,
+        OperationType::DropDatabase,
+        OperationType::Invalidate,
+        OperationType::Create,
+        OperationType::CreateIndexes,
+        OperationType::DropIndexes,
+        OperationType::Modify,
+    ];
+
+    /// The one that goes by this [name](OperationType::name).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<OperationType> {
+        OperationType::ALL
+            .into_iter()
+            .find(|operation| operation.name() == name)
+    }
+
     /// The name that `operationType` carries.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -119,8 +145,10 @@ struct Event {
     operation: OperationType,
     log_id: LogId,
     images: Images,
-    /// The event's document where a pipeline has given it another shape.
-    shape: Option<RawDocumentBuf>,
+    /// Where the event's document is not the plain one.
+    shape: Option<Arc<Shape>>,
+    /// Which fragment of the event it is, if it is not all of it.
+    fragment: Option<SplitEvent>,
 }
 
 impl ChangeEvent {
@@ -131,20 +159,29 @@ impl ChangeEvent {
             log_id,
             images,
             shape: None,
+            fragment: None,
         }))
     }
 
-    /// The event in the shape that a pipeline gave it, if it did.
-    pub(crate) fn shaped(self, shape: Option<RawDocumentBuf>) -> ChangeEvent {
+    /// The event in the shape that it has, if that is not the plain one.
+    pub(crate) fn shaped(self, shape: Option<Shape>) -> ChangeEvent {
         let Some(shape) = shape else { return self };
         let mut event = Arc::unwrap_or_clone(self.0);
-        event.shape = Some(shape);
+        event.shape = Some(Arc::new(shape));
         ChangeEvent(Arc::new(event))
+    }
+
+    /// The event's fragments behind the first so many, if it is to be delivered in fragments.
+    pub(crate) fn fragments_behind(&self, delivered: u32) -> Option<Fragments> {
+        let of = self.0.shape.as_ref()?.split.as_ref()?.len();
+        let event = self.clone();
+        Some(Fragments { event, delivered, of })
     }
 
     /// Bytes of the entry's payload and of the shape, as a measure of what the event holds on to.
     pub(crate) fn entry_bytes(&self) -> usize {
-        self.0.entry.payload().len() + self.0.shape.as_ref().map_or(0, |shape| shape.as_bytes().len())
+        let shaped = self.0.shape.as_ref().and_then(|shape| shape.document.as_ref());
+        self.0.entry.payload().len() + shaped.map_or(0, |document| document.as_bytes().len())
     }
 
     fn store_entry(&self) -> StoreEntry<'_> {
@@ -187,7 +224,26 @@ impl ChangeEvent {
             OperationType::Invalidate => TokenKind::Invalidate,
             _ => TokenKind::Event,
         };
-        ResumeToken::at(self.0.log_id, &self.0.entry.entry(), kind)
+        let token = ResumeToken::at(self.0.log_id, &self.0.entry.entry(), kind);
+        self.0
+            .fragment
+            .map_or(token, |fragment| token.behind_fragment(fragment))
+    }
+
+    /// Which fragment of the event it is, when the event was too large for one document and the pipeline ends with
+    /// `$changeStreamSplitLargeEvent`. [`ChangeEvent::to_document`] is the fragment then; the other methods tell of the whole
+    /// event.
+    #[must_use]
+    pub fn split_event(&self) -> Option<SplitEvent> {
+        self.0.fragment
+    }
+
+    /// Whether it is the last write of its transaction (the events of a transaction are adjacent): who collects them has all.
+    /// `false` outside a transaction. A filter may leave the last one out; then the next event of another `txnNumber`, or of
+    /// none, says as much.
+    #[must_use]
+    pub fn ends_transaction(&self) -> bool {
+        self.store_entry().session.is_some() && self.0.entry.entry().ends_batch()
     }
 
     /// UUID of the collection; zero where there is none.
@@ -243,9 +299,59 @@ impl ChangeEvent {
     /// The event as a document, field by field as MongoDB delivers it, or in the shape that the watch's pipeline gave it.
     #[must_use]
     pub fn to_document(&self) -> RawDocumentBuf {
-        match &self.0.shape {
-            Some(shape) => shape.clone(),
-            None => self.fields().to_document(),
+        let shape = self.0.shape.as_deref();
+        match (shape, self.0.fragment) {
+            (Some(shape), Some(fragment)) => shape.fragment(&self.fields(), fragment),
+            (
+                Some(Shape {
+                    document: Some(document),
+                    ..
+                }),
+                None,
+            ) => document.clone(),
+            _ => self.fields().to_document(),
         }
+    }
+}
+
+/// The fragments of an event that are still to be delivered. Each is made when it is its turn, and shares the event.
+#[derive(Debug)]
+pub(crate) struct Fragments {
+    event: ChangeEvent,
+    delivered: u32,
+    of: u32,
+}
+
+impl Fragments {
+    /// How many the event has.
+    pub(crate) fn of(&self) -> u32 {
+        self.of
+    }
+
+    /// How many are left.
+    pub(crate) fn left(&self) -> usize {
+        self.of.saturating_sub(self.delivered) as usize
+    }
+
+    /// What the event holds on to.
+    pub(crate) fn entry_bytes(&self) -> usize {
+        self.event.entry_bytes()
+    }
+}
+
+impl Iterator for Fragments {
+    type Item = ChangeEvent;
+
+    fn next(&mut self) -> Option<ChangeEvent> {
+        if self.delivered >= self.of {
+            return None;
+        }
+        self.delivered += 1;
+        let fragment = Some(SplitEvent {
+            fragment: self.delivered,
+            of: self.of,
+        });
+        let whole = Event::clone(&self.event.0);
+        Some(ChangeEvent(Arc::new(Event { fragment, ..whole })))
     }
 }

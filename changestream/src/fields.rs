@@ -14,6 +14,7 @@ use tailwater_oplog::{Entry, LogId};
 use crate::event::OperationType;
 use crate::options::Images;
 use crate::paths::disambiguated;
+use crate::split::EVENT_BYTES_MAX;
 use crate::token::{ResumeToken, TokenKind};
 
 /// The names in the order in which events carry them.
@@ -34,6 +35,10 @@ const NAMES: [&CStr; 15] = [
     bson::raw::cstr!("updateDescription"),
     bson::raw::cstr!("fullDocumentBeforeChange"),
 ];
+
+/// An event is larger than its entry: its `documentKey` repeats an `_id`, and a disambiguated path takes up to eleven bytes for
+/// two. It is never larger by this factor.
+const GROWTH_MAX: usize = 16;
 
 /// The fields of one event. See the module documentation.
 pub(crate) struct EventFields<'a> {
@@ -74,14 +79,22 @@ impl<'a> EventFields<'a> {
         }
     }
 
+    /// The token behind the event.
+    pub(crate) fn token(&self) -> ResumeToken {
+        let kind = match self.operation {
+            OperationType::Invalidate => TokenKind::Invalidate,
+            _ => TokenKind::Event,
+        };
+        ResumeToken::at(self.log_id, &self.entry, kind)
+    }
+
+    /// Whether the event could be larger than [`EVENT_BYTES_MAX`]; nearly none can, and those need not be measured.
+    pub(crate) fn may_be_large(&self) -> bool {
+        self.entry.payload().len() > EVENT_BYTES_MAX / GROWTH_MAX
+    }
+
     fn id(&self) -> RawBsonRef<'_> {
-        RawBsonRef::Document(self.id.get_or_init(|| {
-            let kind = match self.operation {
-                OperationType::Invalidate => TokenKind::Invalidate,
-                _ => TokenKind::Event,
-            };
-            ResumeToken::at(self.log_id, &self.entry, kind).to_document()
-        }))
+        RawBsonRef::Document(self.id.get_or_init(|| self.token().to_document()))
     }
 
     fn namespace(&self) -> Option<RawBsonRef<'_>> {
@@ -154,12 +167,17 @@ impl<'a> EventFields<'a> {
         self.store.detail?.get(name).ok()?
     }
 
+    /// The fields that the event has, in their order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static CStr, RawBsonRef<'_>)> {
+        NAMES
+            .into_iter()
+            .filter_map(|name| Some((name, self.field(name.as_str())?)))
+    }
+
     pub(crate) fn to_document(&self) -> RawDocumentBuf {
         let mut document = RawDocumentBuf::new();
-        for name in NAMES {
-            if let Some(value) = self.field(name.as_str()) {
-                document.append(name, value);
-            }
+        for (name, value) in self.iter() {
+            document.append(name, value);
         }
         document
     }
@@ -256,7 +274,8 @@ fn state_before(detail: Option<&RawDocument>) -> RawDocumentBuf {
 
 /// The cluster time of an entry: seconds, and as increment the nanoseconds within the second plus one. Unlike MongoDB's
 /// counter it needs no state, and it orders entries as their OpIDs do.
-pub(crate) fn cluster_time(timestamp: tailwater_oplog::Timestamp) -> bson::Timestamp {
+#[must_use]
+pub fn cluster_time(timestamp: tailwater_oplog::Timestamp) -> bson::Timestamp {
     let nanos = timestamp.as_nanos();
     bson::Timestamp {
         time: u32::try_from(nanos / 1_000_000_000).unwrap_or(u32::MAX),

@@ -149,6 +149,7 @@ impl LiveQuery {
         Watch::new(self.view.clone(), scope)
             .read_concern(self.concern)
             .full_document(FullDocument::UpdateLookup)
+            .whole_for("a live query")
             .start_behind(op_id)
     }
 

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use bson::{Document, RawDocumentBuf};
-use tailwater_matcher::parse_filter;
+use bson::{Bson, Document, RawDocumentBuf};
+use tailwater_matcher::{Collation, parse_filter};
 use tailwater_oplog::{OpId, OplogView, ReadConcern, SharedEntry};
 
 use crate::dispatch::{Channel, Dispatcher};
 use crate::document_store::DocumentStore;
 use crate::error::{Error, Result};
-use crate::event::{OperationType, Operations};
+use crate::event::{ChangeEvent, Fragments, OperationType, Operations};
 use crate::fields::log_time;
 use crate::pipeline::Pipeline;
-use crate::plan::Plan;
+use crate::plan::{Plan, Verdict};
 use crate::scope::Scope;
+use crate::shape::Oversize;
 use crate::stream::ChangeStream;
 use crate::subscription::{Receiver, WatchHandle};
 use crate::token::{ResumeToken, TokenKind};
@@ -103,6 +104,10 @@ pub struct Watch {
     scope: Scope,
     filter: Option<String>,
     pipeline: Vec<RawDocumentBuf>,
+    collation: Option<RawDocumentBuf>,
+    comment: Option<Bson>,
+    /// What delivers its events whole, if it is not for a stream of its own.
+    whole_for: Option<&'static str>,
     images: Images,
     concern: ReadConcern,
     starts: Vec<Start>,
@@ -122,6 +127,9 @@ impl Watch {
             scope,
             filter: None,
             pipeline: Vec::new(),
+            collation: None,
+            comment: None,
+            whole_for: None,
             images: Images::default(),
             concern: ReadConcern::Durable,
             starts: Vec::new(),
@@ -167,6 +175,10 @@ impl Watch {
     ///
     /// `$match`, `$project`, `$addFields`, `$set`, `$unset`, `$replaceRoot`, `$replaceWith` and `$redact` are permitted. `_id` is
     /// the resume token and must stay as it is.
+    ///
+    /// With `$changeStreamSplitLargeEvent` as the last stage, an event above [`EVENT_BYTES_MAX`](crate::EVENT_BYTES_MAX) comes in
+    /// fragments, each an event with a token of its own and a [`split_event`](ChangeEvent::split_event). Without it, such an
+    /// event fails the stream.
     pub fn pipeline(mut self, stages: impl IntoIterator<Item = Document>) -> Watch {
         // A `Document` that cannot be written as BSON (a key with a NUL) becomes an empty stage, which `start` refuses.
         self.pipeline = stages
@@ -179,6 +191,20 @@ impl Watch {
     /// As [`Watch::pipeline`], from raw stages.
     pub fn raw_pipeline(mut self, stages: impl IntoIterator<Item = RawDocumentBuf>) -> Watch {
         self.pipeline = stages.into_iter().collect();
+        self
+    }
+
+    /// How `$match` stages compare strings (MongoDB manual: *Collation*): a document such as `{locale: "en", strength: 2}`.
+    ///
+    /// Text filters, and expressions that compare values, do not know collations, and are refused beside one.
+    pub fn collation(mut self, collation: RawDocumentBuf) -> Watch {
+        self.collation = Some(collation);
+        self
+    }
+
+    /// What the watch is for, for whoever reads the traces: it stands beside the beginning of a stream or subscription in them.
+    pub fn comment(mut self, comment: impl Into<Bson>) -> Watch {
+        self.comment = Some(comment.into());
         self
     }
 
@@ -253,8 +279,9 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// [`Error::Filter`], [`Error::Match`], [`Error::TokenDropped`] and the other errors of a pipeline; [`Error::MalformedToken`],
-    /// [`Error::Invalidated`], [`Error::TokenAheadOfLog`], [`Error::TimeTrimmed`], [`Error::ConflictingStart`]; from the log
+    /// [`Error::Filter`], [`Error::Collation`], [`Error::Match`], [`Error::TokenDropped`] and the other errors of a pipeline;
+    /// [`Error::MalformedToken`], [`Error::Invalidated`], [`Error::TokenAheadOfLog`], [`Error::TimeTrimmed`],
+    /// [`Error::ConflictingStart`]; [`Error::SplitMissing`] and [`Error::SplitChanged`]; from the log
     /// [`HistoryLost`](tailwater_oplog::Error::HistoryLost), [`OtherLog`](tailwater_oplog::Error::OtherLog),
     /// [`Diverged`](tailwater_oplog::Error::Diverged).
     pub fn start(self) -> Result<ChangeStream> {
@@ -266,8 +293,10 @@ impl Watch {
                 (self.view.cursor(newest.next(), self.concern)?, self.token_at(newest)?)
             }
         };
+        let fragments = self.fragments(&plan, &token)?;
         let ending = self.ending(&plan, &token)?;
-        Ok(ChangeStream::new(self.view, cursor, plan, token, ending))
+        self.trace_beginning("stream", &token);
+        Ok(ChangeStream::new(self.view, cursor, plan, token, fragments, ending))
     }
 
     /// Has the events delivered into a bounded channel, from now on or from where the watch begins. Dropping the handle ends
@@ -286,16 +315,20 @@ impl Watch {
         };
         let tail = dispatcher.tail(self.concern)?;
         let stages: Vec<&[u8]> = self.pipeline.iter().map(|stage| stage.as_bytes()).collect();
-        let question = (&self.scope, &self.filter, stages, self.images);
+        let collation = self.collation.as_ref().map(|collation| collation.as_bytes());
+        let question = (&self.scope, &self.filter, stages, collation, self.images);
         let plan = tail.shared.plans.intern(&question, || self.compile())?;
         let begins = self.begins()?;
         let token = match &begins {
             Some((_, token)) => *token,
             None => ResumeToken::without_entry(self.view.log_id(), OpId::ZERO),
         };
+        let fragments = self.fragments(&plan, &token)?;
         let ending = self.ending(&plan, &token)?;
+        self.trace_beginning("subscription", &token);
         let capacity = (self.capacity, self.capacity_bytes);
-        let channel = Arc::new(Channel::new(Arc::clone(&tail.shared), plan, token, capacity));
+        let channel = Channel::new(Arc::clone(&tail.shared), plan, token, capacity);
+        let channel = Arc::new(channel.with_fragments(fragments));
         let subscription = (
             WatchHandle::new(Arc::clone(&channel), Arc::clone(&tail)),
             Receiver::new(Arc::clone(&channel)),
@@ -313,6 +346,20 @@ impl Watch {
 
     pub(crate) fn compile(&self) -> Result<Plan> {
         let mut images = self.images;
+        let collation = self.collation.as_deref().map(Collation::parse).transpose()?.flatten();
+        if collation.is_some() && self.filter.is_some() {
+            return Err(Error::CollationUnsupported {
+                stage: None,
+                what: "a text filter",
+            });
+        }
+        let pipeline = Pipeline::compile(&self.pipeline, collation.as_ref())?;
+        let oversize = match (pipeline.splits, self.whole_for) {
+            (true, Some(by)) => return Err(Error::SplitUnsupported { by }),
+            (true, None) => Oversize::Split,
+            (false, Some(_)) => Oversize::Deliver,
+            (false, None) => Oversize::Refuse,
+        };
         let filter = self
             .filter
             .as_deref()
@@ -325,8 +372,9 @@ impl Watch {
         Ok(Plan {
             scope: Arc::new(self.scope.clone()),
             filter,
-            pipeline: Pipeline::compile(&self.pipeline)?,
+            pipeline,
             images,
+            oversize,
             log_id: self.view.log_id(),
         })
     }
@@ -343,11 +391,51 @@ impl Watch {
     /// The entry that ends what is watched, when the watch goes on between its event and the `invalidate`.
     fn ending(&self, plan: &Plan, token: &ResumeToken) -> Result<Option<SharedEntry>> {
         let resumed = matches!(self.starts.as_slice(), [Start::Resume(_) | Start::AfterAny(_)]);
-        if !resumed || token.kind() != TokenKind::Event || token.op_id() < self.view.watermarks().oldest {
+        let behind_event = matches!(token.kind(), TokenKind::Event | TokenKind::Fragment);
+        if !resumed || !behind_event || token.op_id() < self.view.watermarks().oldest {
             return Ok(None);
         }
         let entry = self.view.get(token.op_id(), ReadConcern::Local)?;
         Ok(plan.ended_by(&entry)?.then_some(entry))
+    }
+
+    /// What is still to come of an event, when the watch goes on between its fragments. The event is made again, and must fall
+    /// into the same ones.
+    fn fragments(&self, plan: &Plan, token: &ResumeToken) -> Result<Option<Fragments>> {
+        let Some(split) = token.split_event() else {
+            return Ok(None);
+        };
+        if plan.oversize != Oversize::Split {
+            return Err(Error::SplitMissing);
+        }
+        let op_id = token.op_id();
+        if split.fragment == split.of && op_id < self.view.watermarks().oldest {
+            // Nothing is missing.
+            return Ok(None);
+        }
+        let entry = self.view.get(op_id, ReadConcern::Local)?;
+        let fragments = match plan.judge(&entry.entry())? {
+            (Verdict::Event(operation, shape), _) => {
+                let event = ChangeEvent::new(entry, operation, plan.log_id, plan.images).shaped(shape);
+                event.fragments_behind(split.fragment)
+            }
+            (Verdict::Passed, _) => None,
+        };
+        match fragments {
+            Some(fragments) if fragments.of() == split.of => Ok(Some(fragments)),
+            _ => Err(Error::SplitChanged { op_id, split }),
+        }
+    }
+
+    fn trace_beginning(&self, what: &str, token: &ResumeToken) {
+        let comment = self.comment.as_ref().map(tracing::field::display);
+        tracing::debug!(scope = %self.scope, behind = %token.op_id(), comment, "{what} begins");
+    }
+
+    /// The same watch, whose events `by` hands out whole, whatever their size.
+    pub(crate) fn whole_for(mut self, by: &'static str) -> Watch {
+        self.whole_for = Some(by);
+        self
     }
 
     /// Starts the stream behind `op_id`, which is there or has just been trimmed.
@@ -363,8 +451,8 @@ impl Watch {
     /// Everything that decides which events there are and what they show, for comparison.
     pub(crate) fn selection(&self) -> String {
         format!(
-            "{:?} {:?} {:?} {:?}",
-            self.scope, self.filter, self.pipeline, self.images
+            "{:?} {:?} {:?} {:?} {:?}",
+            self.scope, self.filter, self.pipeline, self.collation, self.images
         )
     }
 

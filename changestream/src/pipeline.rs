@@ -3,23 +3,18 @@
 //! The `$match` stages that come first are one condition, which is evaluated on the entry where it lies. From the first other
 //! stage on the pipeline needs the event's document, which is built only for entries that satisfy the condition.
 
-use bson::raw::RawBsonRef;
+mod collation;
+mod stage;
+
 use bson::{RawDocument, RawDocumentBuf};
-use tailwater_matcher::{EvaluateError, Expression, IdEffect, Transform};
+use tailwater_matcher::{Collation, EvaluateError, Expression, IdEffect, ParseOptions, Transform};
 
 use crate::error::{Error, Result};
+use stage::Stage;
 
-/// The stages that shape an event (MongoDB manual: *Modify Change Stream Output*).
-const SHAPING: [&str; 8] = [
-    "$match",
-    "$project",
-    "$addFields",
-    "$set",
-    "$unset",
-    "$replaceRoot",
-    "$replaceWith",
-    "$redact",
-];
+/// The largest event that a pipeline may make, in bytes. Above [`EVENT_BYTES_MAX`](crate::EVENT_BYTES_MAX) it is split, or
+/// refused.
+const SHAPED_BYTES_MAX: usize = 64 << 20;
 
 /// A compiled pipeline.
 #[derive(Debug)]
@@ -28,35 +23,52 @@ pub(crate) struct Pipeline {
     pub(crate) condition: Expression,
     /// What becomes of it then.
     transform: Transform,
+    /// Whether it ends with `$changeStreamSplitLargeEvent`.
+    pub(crate) splits: bool,
 }
 
 impl Pipeline {
-    pub(crate) fn compile(stages: &[RawDocumentBuf]) -> Result<Pipeline> {
+    pub(crate) fn compile(stages: &[RawDocumentBuf], collation: Option<&Collation>) -> Result<Pipeline> {
+        let options = ParseOptions::default().with_collation(collation.cloned());
         let mut condition = Expression::always();
         let mut shaping: Vec<&RawDocument> = Vec::new();
+        let mut split_at = None;
         for (stage, document) in stages.iter().enumerate() {
-            let (name, value) = operator(stage, document)?;
-            match value {
-                RawBsonRef::Document(predicate) if name == "$match" && shaping.is_empty() => {
-                    let parsed = Expression::parse(predicate).map_err(|source| Error::Match { stage, source })?;
+            if collation.is_some() {
+                collation::check(stage, document)?;
+            }
+            match Stage::read(stage, document)? {
+                Stage::Split => split_at = split_at.or(Some(stage)),
+                Stage::Match(predicate) if shaping.is_empty() => {
+                    let parsed = Expression::parse_with(predicate, &options);
+                    let parsed = parsed.map_err(|source| Error::Match { stage, source })?;
                     condition = Expression::and(condition, parsed);
                 }
-                _ => {
+                Stage::Match(_) | Stage::Shaping => {
                     // By itself, so that the error names it.
-                    Transform::parse([&**document]).map_err(|source| Error::Match { stage, source })?;
+                    Transform::parse_under([&**document], &options).map_err(|source| Error::Match { stage, source })?;
                     shaping.push(document);
                 }
             }
         }
-        let first_shaping = stages.len() - shaping.len();
-        let transform = Transform::parse(shaping).map_err(|source| Error::Match {
+        if let Some(stage) = split_at
+            && stage + 1 < stages.len()
+        {
+            return Err(Error::SplitNotLast { stage });
+        }
+        let first_shaping = stages.len() - shaping.len() - usize::from(split_at.is_some());
+        let transform = Transform::parse_under(shaping, &options).map_err(|source| Error::Match {
             stage: first_shaping,
             source,
         })?;
         if transform.id_effect() == IdEffect::Dropped {
             return Err(Error::TokenDropped);
         }
-        Ok(Pipeline { condition, transform })
+        Ok(Pipeline {
+            condition,
+            transform: transform.with_bytes_max(SHAPED_BYTES_MAX),
+            splits: split_at.is_some(),
+        })
     }
 
     /// Whether events are delivered as they are.
@@ -68,26 +80,4 @@ impl Pipeline {
     pub(crate) fn shape(&self, event: &RawDocument) -> Result<Option<RawDocumentBuf>, EvaluateError> {
         self.transform.apply(event)
     }
-}
-
-/// The one operator of a stage, if a change stream takes it.
-fn operator(stage: usize, document: &RawDocument) -> Result<(&str, RawBsonRef<'_>)> {
-    let malformed = |what| Error::MalformedStage { stage, what };
-    let mut fields = document.iter();
-    let Some(Ok((name, value))) = fields.next() else {
-        return Err(malformed("it has no operator"));
-    };
-    if fields.next().is_some() {
-        return Err(malformed("it has more than one operator; write one stage for each"));
-    }
-    if !SHAPING.contains(&name.as_str()) {
-        return Err(Error::UnsupportedStage {
-            stage,
-            name: name.as_str().to_owned(),
-        });
-    }
-    if name.as_str() == "$match" && !matches!(value, RawBsonRef::Document(_)) {
-        return Err(malformed("$match takes a document"));
-    }
-    Ok((name.as_str(), value))
 }

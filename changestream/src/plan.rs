@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use bson::RawDocument;
 use bson::raw::RawBsonRef;
-use bson::{RawDocument, RawDocumentBuf};
 use tailwater_matcher::{Expression, Fields, Path};
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 use tailwater_oplog::{Entry, LogId, OpId, SharedEntry};
@@ -15,6 +15,7 @@ use crate::fields::{Deleted, EventFields};
 use crate::options::{FullDocument, FullDocumentBeforeChange, Images};
 use crate::pipeline::Pipeline;
 use crate::scope::Scope;
+use crate::shape::{Oversize, Shape};
 
 /// What a stream selects and shows. It does not know where the stream begins.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub(crate) struct Plan {
     /// Over the event.
     pub(crate) pipeline: Pipeline,
     pub(crate) images: Images,
+    pub(crate) oversize: Oversize,
     pub(crate) log_id: LogId,
 }
 
@@ -32,8 +34,8 @@ pub(crate) struct Plan {
 pub(crate) enum Verdict {
     /// It is not for this stream.
     Passed,
-    /// An event, and its document where the pipeline gave it another shape.
-    Event(OperationType, Option<RawDocumentBuf>),
+    /// An event, and its shape where that is not the plain one.
+    Event(OperationType, Option<Shape>),
 }
 
 impl Plan {
@@ -112,7 +114,8 @@ impl Plan {
     /// Gives an event that satisfies the conditions the shape that the pipeline has for it.
     fn shape(&self, op_id: OpId, operation: OperationType, fields: &EventFields<'_>) -> Result<Verdict> {
         if self.pipeline.keeps_events() {
-            return Ok(Verdict::Event(operation, None));
+            let shape = Shape::of(op_id, operation, fields, None, self.oversize)?;
+            return Ok(Verdict::Event(operation, shape));
         }
         let event = fields.to_document();
         let Some(shaped) = self.pipeline.shape(&event)? else {
@@ -123,7 +126,8 @@ impl Plan {
         if token(&shaped) != token(&event) {
             return Err(Error::TokenModified { op_id });
         }
-        Ok(Verdict::Event(operation, Some(shaped)))
+        let shape = Shape::of(op_id, operation, fields, Some(shaped), self.oversize)?;
+        Ok(Verdict::Event(operation, shape))
     }
 
     fn satisfies_filter(&self, fields: &EventFields<'_>) -> Result<bool> {

@@ -62,7 +62,7 @@ impl Watch {
     /// A filter or `$match` that asks for other operation types leaves the snapshot's documents out.
     pub fn with_snapshot(self) -> SnapshotWatch {
         SnapshotWatch {
-            watch: self,
+            watch: self.whole_for("a stream with a snapshot"),
             resume: None,
             max_lag_bytes: MAX_LAG_BYTES,
         }

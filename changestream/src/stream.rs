@@ -10,7 +10,7 @@ use futures::stream::FusedStream;
 use tailwater_oplog::{Cursor, Interrupt, OpId, OplogView, SharedEntry, Timestamp, WaitOutcome};
 
 use crate::error::Result;
-use crate::event::{ChangeEvent, OperationType};
+use crate::event::{ChangeEvent, Fragments, OperationType};
 use crate::plan::{Plan, Verdict};
 use crate::token::{ResumeToken, TokenKind};
 
@@ -53,17 +53,21 @@ pub struct ChangeStream {
     /// Entries from before are passed over.
     not_before: Timestamp,
     token: ResumeToken,
+    /// What is still to come of the event that was delivered last.
+    fragments: Option<Fragments>,
     state: State,
     interrupt: Interrupt,
 }
 
 impl ChangeStream {
-    /// `ending` is the entry that ended what is watched, when the stream goes on between its event and the `invalidate`.
+    /// `ending` is the entry that ended what is watched, when the stream goes on between its event and the `invalidate`;
+    /// `fragments` are left of the event when it goes on between those.
     pub(crate) fn new(
         view: OplogView,
         cursor: Cursor,
         plan: Arc<Plan>,
         token: ResumeToken,
+        fragments: Option<Fragments>,
         ending: Option<SharedEntry>,
     ) -> ChangeStream {
         ChangeStream {
@@ -72,6 +76,7 @@ impl ChangeStream {
             plan,
             not_before: token.start_time().unwrap_or_default(),
             token,
+            fragments,
             state: ending.map_or(State::Running, State::Ending),
             interrupt: Interrupt::new(),
         }
@@ -95,8 +100,9 @@ impl ChangeStream {
     /// # Errors
     ///
     /// [`Error::NoPreImage`](crate::Error::NoPreImage), [`Error::NoPostImage`](crate::Error::NoPostImage),
-    /// [`Error::Evaluate`](crate::Error::Evaluate), [`Error::TokenModified`](crate::Error::TokenModified), and the log's errors. The
-    /// stream stays where it is.
+    /// [`Error::Evaluate`](crate::Error::Evaluate), [`Error::TokenModified`](crate::Error::TokenModified),
+    /// [`Error::EventTooLarge`](crate::Error::EventTooLarge), [`Error::FieldTooLarge`](crate::Error::FieldTooLarge), and the
+    /// log's errors. The stream stays where it is.
     pub fn next_if_any(&mut self) -> Result<Option<ChangeEvent>> {
         Ok(self.advance(u32::MAX)?.flatten())
     }
@@ -104,7 +110,8 @@ impl ChangeStream {
     /// The next event of an entry up to `last`. Without one, [`ChangeStream::position`] says whether all of them have been
     /// looked at, or not all can be read yet.
     pub(crate) fn next_through(&mut self, last: OpId) -> Result<Option<ChangeEvent>> {
-        while self.cursor.position() <= last || matches!(self.state, State::Ending(_)) {
+        let unfinished = |stream: &ChangeStream| stream.fragments.is_some() || matches!(stream.state, State::Ending(_));
+        while self.cursor.position() <= last || unfinished(self) {
             match self.advance(1)? {
                 Some(None) => break,
                 Some(event) => return Ok(event),
@@ -139,6 +146,14 @@ impl ChangeStream {
     /// Looks at up to `budget` entries: an event, the end of what there is (`Some(None)`), or the budget is used up (`None`).
     fn advance(&mut self, mut budget: u32) -> Result<Option<Option<ChangeEvent>>> {
         loop {
+            match self.fragments.as_mut().map(Iterator::next) {
+                None => {}
+                Some(None) => self.fragments = None,
+                Some(Some(fragment)) => {
+                    self.token = fragment.resume_token();
+                    return Ok(Some(Some(fragment)));
+                }
+            }
             match &self.state {
                 State::Running => {}
                 State::Ended => return Ok(Some(None)),
@@ -187,8 +202,13 @@ impl ChangeStream {
             if ends {
                 self.state = State::Ending(shared.clone());
             }
-            if let Verdict::Event(operation, shape) = verdict {
-                return Ok(Some(Some(self.event(shared, operation).shaped(shape))));
+            let Verdict::Event(operation, shape) = verdict else {
+                continue;
+            };
+            let event = self.event(shared, operation).shaped(shape);
+            self.fragments = event.fragments_behind(0);
+            if self.fragments.is_none() {
+                return Ok(Some(Some(event)));
             }
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! A token names log, term, OpID and the entry's timestamp, and inside one entry the place of the event. The timestamp is
 //! there because copies of a log that were each written to share log and term. A token is ordered (comparing the bytes of
-//! two tokens of one log compares their positions), opaque, and checked: damage is noticed, not followed.
+//! two tokens of one log and version compares their positions), opaque, and checked: damage is noticed, not followed.
+//!
+//! Version 2 numbers the kinds anew, so that a fragment sorts in front of its event's end. Version 1 is read and not written.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,13 +14,18 @@ use tailwater_oplog::{Entry, LogId, OpId, Term, Timestamp, codec};
 
 use crate::error::{Error, Result};
 use crate::snapshot::INSIDE_TEXT;
+use crate::split::SplitEvent;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version before there were fragments.
+const VERSION_1: u8 = 1;
 
 /// Which event of an entry a token stands behind.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum TokenKind {
+    /// A fragment of the entry's own event, which was too large for one document: the other fragments follow.
+    Fragment,
     /// The entry's own event, which an `invalidate` may still follow.
     Event,
     /// The `invalidate` event that the entry brought about.
@@ -35,7 +42,7 @@ pub enum TokenKind {
 /// ```
 /// # use tailwater_changestream::ResumeToken;
 /// # fn main() -> Result<(), tailwater_changestream::Error> {
-/// let text = "01000000000000000000000000000000000000000100000000000000070000c7ed00a2";
+/// let text = "02000000000000000000000000000000000000000100000000000000070000c7ed00a2";
 /// assert!(text.parse::<ResumeToken>().is_err(), "a forged token is refused");
 /// # Ok(())
 /// # }
@@ -47,6 +54,8 @@ pub struct ResumeToken {
     op_id: OpId,
     timestamp: Timestamp,
     kind: TokenKind,
+    /// Only with [`TokenKind::Fragment`], else zeros.
+    split: SplitEvent,
     /// Only with [`TokenKind::StartTime`], else zero.
     start_time: Timestamp,
 }
@@ -55,13 +64,23 @@ pub struct ResumeToken {
 /// timestamp, kind. Within one history the timestamp follows from the OpID, so it decides nothing.
 type Layout = (u8, [u8; 16], u32, u64, u64, u8);
 
+/// As [`Layout`], for the one kind that has a fragment and their number behind it.
+type LayoutWithFragment = (Layout, (u32, u32));
+
 /// As [`Layout`], for the one kind that has a start time behind it.
 type LayoutWithStartTime = (Layout, u64);
 
-/// The number of [`TokenKind::StartTime`].
-const START_TIME: u8 = 3;
-/// Where a kind's number stands.
-const KIND_AT: usize = 37;
+/// Bytes of a [`Layout`].
+const LAYOUT_BYTES: usize = 1 + 16 + 4 + 8 + 8 + 1;
+
+/// The kinds by their numbers.
+const KINDS: [TokenKind; 5] = [
+    TokenKind::Fragment,
+    TokenKind::Event,
+    TokenKind::Invalidate,
+    TokenKind::Position,
+    TokenKind::StartTime,
+];
 
 impl ResumeToken {
     /// The token for a place at `entry`.
@@ -72,20 +91,31 @@ impl ResumeToken {
             op_id: entry.op_id(),
             timestamp: entry.timestamp(),
             kind,
+            split: SplitEvent::default(),
             start_time: Timestamp::default(),
         }
     }
 
     /// The token for a position whose entry is not there: before the first one, or trimmed.
     pub(crate) fn without_entry(log_id: LogId, op_id: OpId) -> ResumeToken {
-        let (term, timestamp, start_time) = Default::default();
+        let (term, timestamp, split, start_time) = Default::default();
         ResumeToken {
             log_id,
             term,
             op_id,
             timestamp,
             kind: TokenKind::Position,
+            split,
             start_time,
+        }
+    }
+
+    /// Of an event's token, the one behind a fragment of it.
+    pub(crate) fn behind_fragment(self, split: SplitEvent) -> ResumeToken {
+        ResumeToken {
+            kind: TokenKind::Fragment,
+            split,
+            ..self
         }
     }
 
@@ -128,6 +158,12 @@ impl ResumeToken {
         self.kind
     }
 
+    /// The fragment that it stands behind, if it stands behind one.
+    #[must_use]
+    pub fn split_event(&self) -> Option<SplitEvent> {
+        (self.kind == TokenKind::Fragment).then_some(self.split)
+    }
+
     /// The time that the stream has not reached yet and is to start at; `None` when it has, or had none.
     #[must_use]
     pub fn start_time(&self) -> Option<Timestamp> {
@@ -135,23 +171,20 @@ impl ResumeToken {
     }
 
     pub(crate) fn to_bytes(self) -> Vec<u8> {
-        let kind = match self.kind {
-            TokenKind::Event => 0,
-            TokenKind::Invalidate => 1,
-            TokenKind::Position => 2,
-            TokenKind::StartTime => START_TIME,
-        };
         let layout: Layout = (
             VERSION,
             self.log_id.to_bytes(),
             self.term.get(),
             self.op_id.get(),
             self.timestamp.as_nanos(),
-            kind,
+            self.kind as u8,
         );
-        let mut bytes = match self.start_time() {
-            None => codec::encode_ordered(&layout),
-            Some(time) => codec::encode_ordered::<LayoutWithStartTime>(&(layout, time.as_nanos())),
+        let mut bytes = match self.kind {
+            TokenKind::Fragment => {
+                codec::encode_ordered::<LayoutWithFragment>(&(layout, (self.split.fragment, self.split.of)))
+            }
+            TokenKind::StartTime => codec::encode_ordered::<LayoutWithStartTime>(&(layout, self.start_time.as_nanos())),
+            TokenKind::Event | TokenKind::Invalidate | TokenKind::Position => codec::encode_ordered(&layout),
         };
         let crc = codec::checksum(&bytes);
         bytes.extend_from_slice(&crc.to_be_bytes());
@@ -164,28 +197,37 @@ impl ResumeToken {
         if codec::checksum(body) != u32::from_be_bytes(*crc) {
             return Err(malformed("its checksum is wrong"));
         }
-        if body.first() != Some(&VERSION) {
-            return Err(malformed("its version is unknown to this release"));
+        // Version 1 had all kinds but the first.
+        let kinds = match body.first() {
+            Some(&VERSION) => &KINDS[..],
+            Some(&VERSION_1) => &KINDS[1..],
+            _ => return Err(malformed("its version is unknown to this release")),
+        };
+        let cut = malformed("its length is wrong");
+        let (head, rest) = body.split_at_checked(LAYOUT_BYTES).ok_or_else(|| cut.clone())?;
+        let (_, log_id, term, op_id, timestamp, kind): Layout = codec::decode_ordered(head).map_err(|_| cut.clone())?;
+        let kind = *kinds
+            .get(usize::from(kind))
+            .ok_or(malformed("its kind is unknown to this release"))?;
+        let (mut split, mut start_time) = <(SplitEvent, u64)>::default();
+        match kind {
+            TokenKind::Fragment => {
+                (split.fragment, split.of) = codec::decode_ordered(rest).map_err(|_| cut)?;
+                if split.fragment == 0 || split.fragment > split.of {
+                    return Err(malformed("it names a fragment that there cannot be"));
+                }
+            }
+            TokenKind::StartTime => start_time = codec::decode_ordered(rest).map_err(|_| cut)?,
+            TokenKind::Event | TokenKind::Invalidate | TokenKind::Position if rest.is_empty() => {}
+            _ => return Err(cut),
         }
-        let decoded: Result<LayoutWithStartTime, _> = match body.get(KIND_AT) {
-            Some(&START_TIME) => codec::decode_ordered(body),
-            _ => codec::decode_ordered(body).map(|layout| (layout, 0)),
-        };
-        let (layout, start_time) = decoded.map_err(|_| malformed("its length is wrong"))?;
-        let (_, log_id, term, op_id, timestamp, kind) = layout;
-        let kind = match kind {
-            0 => TokenKind::Event,
-            1 => TokenKind::Invalidate,
-            2 => TokenKind::Position,
-            START_TIME => TokenKind::StartTime,
-            _ => return Err(malformed("its kind is unknown to this release")),
-        };
         Ok(ResumeToken {
             log_id: LogId::from_bytes(log_id),
             term: Term::new(term),
             op_id: OpId::new(op_id),
             timestamp: Timestamp::from_nanos(timestamp),
             kind,
+            split,
             start_time: Timestamp::from_nanos(start_time),
         })
     }
@@ -212,7 +254,10 @@ impl ResumeToken {
 /// Order of position, within one log.
 impl Ord for ResumeToken {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let key = |t: &ResumeToken| (t.log_id.to_bytes(), t.term, t.op_id, t.timestamp, t.kind, t.start_time);
+        let key = |t: &ResumeToken| {
+            let place = (t.log_id.to_bytes(), t.term, t.op_id, t.timestamp);
+            (place, t.kind, t.split, t.start_time)
+        };
         key(self).cmp(&key(other))
     }
 }
@@ -262,36 +307,73 @@ mod tests {
     use super::*;
 
     fn token(term: u32, op_id: u64, timestamp: u64, kind: TokenKind) -> ResumeToken {
+        let (split, start_time) = Default::default();
         ResumeToken {
             log_id: LogId::from_bytes([0xa5; 16]),
             term: Term::new(term),
             op_id: OpId::new(op_id),
             timestamp: Timestamp::from_nanos(timestamp),
             kind,
-            start_time: Timestamp::default(),
+            split,
+            start_time,
         }
+    }
+
+    fn begun(plain: ResumeToken, nanos: u64) -> ResumeToken {
+        plain.starting_at(Timestamp::from_nanos(nanos))
+    }
+
+    fn fragment(plain: ResumeToken, fragment: u32, of: u32) -> ResumeToken {
+        plain.behind_fragment(SplitEvent { fragment, of })
+    }
+
+    /// With a checksum that holds.
+    fn sealed(mut body: Vec<u8>) -> Vec<u8> {
+        let crc = codec::checksum(&body);
+        body.extend_from_slice(&crc.to_be_bytes());
+        body
     }
 
     #[test]
     fn the_text_is_golden() {
-        let text = token(2, 258, 772, TokenKind::Event).to_string();
-        let body = "01a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5000000020000000000000102000000000000030400";
-        assert_eq!(&text[..body.len()], body);
-        assert_eq!(text.len(), body.len() + 8);
+        let plain = token(2, 258, 772, TokenKind::Event);
+        let place = "02a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a50000000200000000000001020000000000000304";
+        for (token, rest) in [
+            (fragment(plain, 3, 7), "000000000300000007"),
+            (plain, "01"),
+            (token(2, 258, 772, TokenKind::Invalidate), "02"),
+            (token(2, 258, 772, TokenKind::Position), "03"),
+            (begun(plain, 5), "040000000000000005"),
+        ] {
+            let text = token.to_string();
+            assert_eq!(text[..text.len() - 8], format!("{place}{rest}"));
+        }
+    }
 
-        let begun = token(2, 258, 772, TokenKind::Position).starting_at(Timestamp::from_nanos(5));
-        let (text, body) = (
-            begun.to_string(),
-            format!("{}030000000000000005", &body[..body.len() - 2]),
+    #[test]
+    fn tokens_of_version_1_are_read() {
+        let place = "01a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a50000000200000000000001020000000000000304";
+        let plain = token(2, 258, 772, TokenKind::Event);
+        for (rest, expected) in [
+            ("00", plain),
+            ("01", token(2, 258, 772, TokenKind::Invalidate)),
+            ("02", token(2, 258, 772, TokenKind::Position)),
+            ("030000000000000005", begun(plain, 5)),
+        ] {
+            let body = bytes_of_hex(&format!("{place}{rest}"), 128).unwrap();
+            assert_eq!(ResumeToken::from_bytes(&sealed(body)).unwrap(), expected);
+        }
+        let body = bytes_of_hex(&format!("{place}04"), 128).unwrap();
+        assert!(
+            ResumeToken::from_bytes(&sealed(body)).is_err(),
+            "there was no such kind"
         );
-        assert_eq!(text[..body.len()], body);
-        assert_eq!(text.len(), body.len() + 8);
     }
 
     #[test]
     fn every_flipped_bit_is_refused() {
         let good = token(3, 77, 99, TokenKind::Invalidate);
-        for good in [good, good.starting_at(Timestamp::from_nanos(100))] {
+        for good in [good, begun(good, 100), fragment(good, 1, 2)] {
             let good = good.to_bytes();
             assert!(ResumeToken::from_bytes(&good).is_ok());
             for bit in 0..good.len() * 8 {
@@ -308,27 +390,45 @@ mod tests {
     #[test]
     fn a_kind_with_the_length_of_another_is_refused() {
         let plain = token(3, 77, 99, TokenKind::Position);
-        for (token, kind) in [(plain, START_TIME), (plain.starting_at(Timestamp::from_nanos(1)), 2)] {
-            let mut bytes = token.to_bytes();
-            bytes.truncate(bytes.len() - 4);
-            bytes[KIND_AT] = kind;
-            let crc = codec::checksum(&bytes);
-            bytes.extend_from_slice(&crc.to_be_bytes());
-            assert!(ResumeToken::from_bytes(&bytes).is_err(), "kind {kind}");
+        for (token, kind) in [
+            (plain, TokenKind::StartTime),
+            (plain, TokenKind::Fragment),
+            (begun(plain, 1), TokenKind::Position),
+            (fragment(plain, 1, 2), TokenKind::Event),
+        ] {
+            let mut body = token.to_bytes();
+            body.truncate(body.len() - 4);
+            body[LAYOUT_BYTES - 1] = kind as u8;
+            assert!(ResumeToken::from_bytes(&sealed(body)).is_err(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_fragment_that_there_cannot_be_is_refused() {
+        let plain = token(3, 77, 99, TokenKind::Event);
+        for (number, of) in [(0, 2), (3, 2), (0, 0)] {
+            let bytes = fragment(plain, number, of).to_bytes();
+            assert!(ResumeToken::from_bytes(&bytes).is_err(), "{number} of {of}");
         }
     }
 
     proptest! {
         #[test]
-        fn tokens_round_trip_and_sort_as_their_texts(a: (u32, u64, u64, u8), b: (u32, u64, u64, u8)) {
-            let kinds = [TokenKind::Event, TokenKind::Invalidate, TokenKind::Position];
+        fn tokens_round_trip_and_sort_as_their_texts(
+            a: (u32, u64, u64, u8),
+            b: (u32, u64, u64, u8),
+            same_entry: bool,
+        ) {
             let make = |(term, op_id, timestamp, kind): (u32, u64, u64, u8)| {
-                match kinds.get(usize::from(kind) % (kinds.len() + 1)) {
-                    Some(kind) => token(term, op_id, timestamp, *kind),
-                    None => token(term, op_id, timestamp, TokenKind::Position)
-                        .starting_at(Timestamp::from_nanos(u64::from(kind))),
+                let plain = |kind| token(term, op_id, timestamp, kind);
+                let number = u32::from(kind) / 5;
+                match KINDS[usize::from(kind) % KINDS.len()] {
+                    TokenKind::Fragment => fragment(plain(TokenKind::Event), 1 + number, 2 + 2 * number),
+                    TokenKind::StartTime => begun(plain(TokenKind::Position), u64::from(number)),
+                    kind => plain(kind),
                 }
             };
+            let b = if same_entry { (a.0, a.1, a.2, b.3) } else { b };
             let (a, b) = (make(a), make(b));
             prop_assert_eq!(a.to_string().parse::<ResumeToken>().unwrap(), a);
             prop_assert_eq!(ResumeToken::from_document(&a.to_document()).unwrap(), a);

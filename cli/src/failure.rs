@@ -114,7 +114,9 @@ impl From<WatchError> for Failure {
         let exit = match &error {
             E::Log(error) => exit_of_log(error),
             E::TokenAheadOfLog { .. } | E::TimeTrimmed { .. } => Exit::History,
-            E::NoPreImage { .. } | E::NoPostImage { .. } => Exit::Failure,
+            E::NoPreImage { .. } | E::NoPostImage { .. } | E::EventTooLarge { .. } | E::FieldTooLarge { .. } => {
+                Exit::Failure
+            }
             _ => Exit::Usage,
         };
         Failure::of(exit, &error)

@@ -11,6 +11,7 @@ mod import;
 mod log;
 mod output;
 mod replicate;
+mod serve;
 mod watch;
 
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ use crate::failure::{Failure, Outcome};
         tailwater demo\n  \
         tailwater import --dir ./store --db shop --collection orders orders.json\n  \
         tailwater watch --dir ./store --db shop --filter 'total > 100 and status is \"open\"'\n  \
+        tailwater serve --dir ./store\n  \
         tailwater backup --dir ./store --to ./backup\n  \
         tailwater log verify --dir ./store\n\n\
         Exit codes:\n  \
@@ -53,7 +55,8 @@ enum Command {
     Demo(demo::Arguments),
     Import(import::Arguments),
     Export(export::Arguments),
-    Watch(watch::Arguments),
+    Watch(Box<watch::Arguments>),
+    Serve(serve::Arguments),
     Backup(backup::BackupArguments),
     Restore(backup::RestoreArguments),
     Replicate(replicate::PrimaryArguments),
@@ -94,6 +97,7 @@ fn run(command: Command) -> Outcome {
         Command::Import(arguments) => import::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Watch(arguments) => watch::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
         Command::Replicate(arguments) => replicate::replicate(&arguments),

@@ -5,9 +5,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bson::{Bson, RawDocumentBuf};
+use bson::{Bson, RawDocumentBuf, rawdoc};
 use tailwater::{
-    ChangeEvent, ChangeStream, FullDocument, FullDocumentBeforeChange, ReadConcern, ResumeToken, Scope, Watch,
+    ChangeEvent, ChangeStream, FullDocument, FullDocumentBeforeChange, OperationType, ReadConcern, ResumeToken, Scope,
+    Watch,
 };
 
 use crate::directory::open_view;
@@ -30,6 +31,7 @@ const QUIET_INTERVAL: Duration = Duration::from_secs(1);
 #[command(after_help = "Examples:\n  \
     tailwater watch --dir ./store\n  \
     tailwater watch --dir ./store --db shop --collection orders --filter 'total > 100' --resume-file orders.token\n  \
+    tailwater watch --dir ./store --operations insert,delete --start-at 2026-11-21T09:30:00Z\n  \
     tailwater watch --dir ./store --pipeline '[{\"$match\": {\"operationType\": \"delete\"}}]'\n\n\
     tailwater help filter describes the filter and $match languages.")]
 pub(crate) struct Arguments {
@@ -45,15 +47,37 @@ pub(crate) struct Arguments {
     /// Only events whose document satisfies this filter, such as 'age > 18 and tags has "urgent"'.
     #[arg(long)]
     filter: Option<String>,
-    /// Only events that pass this pipeline: a JSON array of $match stages.
+    /// Only events that pass this pipeline, in the shape it gives them: a JSON array of $match, $project, $addFields, $set,
+    /// $unset, $replaceRoot, $replaceWith and $redact stages.
     #[arg(long, value_name = "JSON")]
     pipeline: Option<String>,
+    /// Only events of these types, such as insert,delete. The invalidate event that ends a watch always comes.
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = parse_operation)]
+    operations: Option<Vec<OperationType>>,
+    /// How $match compares strings: a collation as JSON, such as '{"locale": "en", "strength": 2}'.
+    #[arg(long, value_name = "JSON")]
+    collation: Option<String>,
+    /// Match deletes by what they deleted. Needs pre-images of the collection.
+    #[arg(long)]
+    match_deletes: bool,
+    /// Print events above 16 MiB in fragments, as $changeStreamSplitLargeEvent does; without it they end the watch.
+    #[arg(long)]
+    split: bool,
     /// Keep the place in this file, and go on from there if it exists.
     #[arg(long, value_name = "FILE")]
     resume_file: Option<PathBuf>,
     /// Where to begin when there is no resume file yet.
-    #[arg(long, default_value = "now", value_parser = ["now", "oldest"])]
+    #[arg(long, default_value = "now", value_parser = ["now", "oldest"], group = "start")]
     from: String,
+    /// Begin behind the event with this token: the text in its _id, or the _id as JSON. Not for an invalidate event.
+    #[arg(long, value_name = "TOKEN", value_parser = parse_token, group = "start")]
+    resume_after: Option<ResumeToken>,
+    /// As --resume-after, also behind an invalidate event.
+    #[arg(long, value_name = "TOKEN", value_parser = parse_token, group = "start")]
+    start_after: Option<ResumeToken>,
+    /// Begin with the first event at or after this time, such as 2026-11-21T09:30:00Z.
+    #[arg(long, value_name = "TIME", value_parser = parse_time, group = "start")]
+    start_at: Option<bson::Timestamp>,
     /// Whether updates carry the whole document: default, updateLookup, whenAvailable, required.
     #[arg(long, default_value = "default", value_name = "MODE",
           value_parser = ["default", "updateLookup", "whenAvailable", "required"])]
@@ -61,7 +85,8 @@ pub(crate) struct Arguments {
     /// Whether events carry the document as it was before: off, whenAvailable, required.
     #[arg(long, default_value = "off", value_name = "MODE", value_parser = ["off", "whenAvailable", "required"])]
     full_document_before_change: String,
-    /// Show create events, and the fields collectionUUID and operationDescription.
+    /// Show create, createIndexes, dropIndexes and modify events, and the fields collectionUUID, operationDescription and
+    /// stateBeforeChange.
     #[arg(long)]
     show_expanded_events: bool,
     /// Show writes at once, before they are durable.
@@ -154,15 +179,84 @@ fn start(arguments: &Arguments) -> Outcome<ChangeStream> {
     if let Some(filter) = &arguments.filter {
         watch = watch.filter(filter);
     }
-    if let Some(pipeline) = &arguments.pipeline {
-        watch = watch.raw_pipeline(parse_pipeline(pipeline)?);
+    if let Some(operations) = &arguments.operations {
+        watch = watch.operations(operations.iter().copied());
     }
-    watch = match kept_token(arguments.resume_file.as_deref())? {
-        Some(token) => watch.start_after(token),
-        None if arguments.from == "oldest" => watch.start_at_oldest(),
-        None => watch,
+    if let Some(collation) = &arguments.collation {
+        watch = watch.collation(parse_collation(collation)?);
+    }
+    let mut pipeline = arguments
+        .pipeline
+        .as_deref()
+        .map(parse_pipeline)
+        .transpose()?
+        .unwrap_or_default();
+    if arguments.split {
+        pipeline.push(rawdoc! { "$changeStreamSplitLargeEvent": {} });
+    }
+    watch = watch
+        .raw_pipeline(pipeline)
+        .match_deletes_by_pre_image(arguments.match_deletes);
+    Ok(begin(arguments, watch)?.start()?)
+}
+
+/// Where to begin: the resume file, when there is one, says it alone.
+fn begin(arguments: &Arguments, watch: Watch) -> Outcome<Watch> {
+    if let Some(token) = kept_token(arguments.resume_file.as_deref())? {
+        return Ok(watch.start_after(token));
+    }
+    Ok(
+        match (arguments.resume_after, arguments.start_after, arguments.start_at) {
+            (Some(token), _, _) => watch.resume_after(token),
+            (_, Some(token), _) => watch.start_after(token),
+            (_, _, Some(time)) => watch.start_at_operation_time(time),
+            _ if arguments.from == "oldest" => watch.start_at_oldest(),
+            _ => watch,
+        },
+    )
+}
+
+fn parse_operation(name: &str) -> Result<OperationType, String> {
+    OperationType::from_name(name.trim()).ok_or_else(|| {
+        let names: Vec<_> = OperationType::ALL.into_iter().map(OperationType::name).collect();
+        format!("there is no such type of event; there are {}", names.join(", "))
+    })
+}
+
+/// A token as text, or in the document that drivers see.
+fn parse_token(text: &str) -> Result<ResumeToken, String> {
+    let text = text.trim();
+    let token = match text.starts_with('{') {
+        false => text.parse(),
+        true => {
+            let value: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+            value["_data"].as_str().unwrap_or_default().parse()
+        }
     };
-    Ok(watch.start()?)
+    token.map_err(|e: tailwater::WatchError| e.to_string())
+}
+
+fn parse_time(text: &str) -> Result<bson::Timestamp, String> {
+    let example = "give a time such as 2026-11-21T09:30:00Z";
+    let time = bson::DateTime::parse_rfc3339_str(text).map_err(|_| example.to_owned())?;
+    let millis = u64::try_from(time.timestamp_millis()).map_err(|_| format!("it is before 1970; {example}"))?;
+    let seconds = u32::try_from(millis / 1000).map_err(|_| format!("it is after 2106; {example}"))?;
+    // A cluster time's increment: nanoseconds within the second, plus one.
+    let increment = (millis % 1000) as u32 * 1_000_000 + 1;
+    Ok(bson::Timestamp {
+        time: seconds,
+        increment,
+    })
+}
+
+fn parse_collation(text: &str) -> Outcome<RawDocumentBuf> {
+    let wrong = |what: String| Failure::new(Exit::Usage, format!("malformed collation: {what}"));
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
+    match Bson::try_from(value) {
+        Ok(Bson::Document(collation)) => RawDocumentBuf::try_from(&collation).map_err(|e| wrong(e.to_string())),
+        Ok(_) => Err(wrong("it must be a JSON object, such as {\"locale\": \"en\"}".into())),
+        Err(e) => Err(wrong(e.to_string())),
+    }
 }
 
 fn print_event(out: &mut impl Write, event: &ChangeEvent, json: Json) -> Outcome {

@@ -184,6 +184,90 @@ fn a_token_from_elsewhere_and_a_damaged_one_are_refused() {
 }
 
 #[test]
+fn a_watch_can_be_narrowed_and_begun_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    check(
+        &import(
+            path,
+            r#"{"_id":1,"city":"Bern"}{"_id":2,"city":"bern"}{"_id":3,"city":"Biel"}"#,
+            &[],
+        ),
+        0,
+        &[],
+    );
+    let store = tailwater::Store::open(path).unwrap();
+    store
+        .collection("d", "c")
+        .unwrap()
+        .delete_one(&bson::rawdoc! { "_id": 3 })
+        .unwrap();
+    drop(store);
+    let oldest = |more: &[&str]| lines(&watch(path, &[&["--from", "oldest"], more].concat()));
+    let all = oldest(&[]);
+    assert_eq!(ids(&all), [1, 2, 3, 3]);
+    assert_eq!(ids(&oldest(&["--operations", "delete"])), [3]);
+    assert_eq!(ids(&oldest(&["--operations", "insert, drop"])), [1, 2, 3]);
+    assert_eq!(oldest(&["--operations", "create"])[0]["operationType"], "create");
+    assert_eq!(ids(&oldest(&["--split", "--operations", "insert"])), [1, 2, 3]);
+    let bern = ["--pipeline", r#"[{"$match": {"fullDocument.city": "BERN"}}]"#];
+    let letters = ["--collation", r#"{"locale": "de", "strength": 1}"#];
+    assert_eq!(ids(&oldest(&[bern, letters].concat())), [1, 2]);
+    assert!(oldest(&bern).is_empty());
+
+    let token = all[1]["_id"]["_data"].as_str().unwrap();
+    assert_eq!(ids(&lines(&watch(path, &["--resume-after", token]))), [3, 3]);
+    assert_eq!(
+        ids(&lines(&watch(path, &["--start-after", &all[1]["_id"].to_string()]))),
+        [3, 3]
+    );
+    assert_eq!(
+        ids(&lines(&watch(path, &["--start-at", "2020-01-01T00:00:00Z"]))),
+        [1, 2, 3, 3]
+    );
+    assert!(lines(&watch(path, &["--start-at", "2100-01-01T00:00:00Z"])).is_empty());
+}
+
+#[test]
+fn wrong_arguments_of_watch_are_refused_with_what_to_give() {
+    let dir = tempfile::tempdir().unwrap();
+    check(&import(dir.path(), r#"{"_id":1}"#, &[]), 0, &[]);
+    let split = r#"[{"$changeStreamSplitLargeEvent": {}}]"#;
+    for (arguments, said) in [
+        (
+            &["--operations", "insert,upsert"][..],
+            &["upsert", "no such type", "dropDatabase"][..],
+        ),
+        (&["--operations", ""], &["no such type"]),
+        (
+            &["--resume-after", "0123"],
+            &["--resume-after", "malformed resume token"],
+        ),
+        (&["--start-after", "{}"], &["--start-after", "malformed resume token"]),
+        (&["--start-after", "{"], &["--start-after"]),
+        (&["--start-at", "yesterday"], &["--start-at", "2026-11-21T09:30:00Z"]),
+        (&["--start-at", "1960-01-01T00:00:00Z"], &["before 1970"]),
+        (
+            &["--start-at", "2020-01-01T00:00:00Z", "--from", "oldest"],
+            &["cannot be used with"],
+        ),
+        (&["--collation", "[]"], &["malformed collation", "JSON object"]),
+        (
+            &["--collation", r#"{"strength": 1}"#],
+            &["malformed collation", "locale"],
+        ),
+        (
+            &["--collation", r#"{"locale": "en"}"#, "--filter", "a = \"b\""],
+            &["text filter", "collation"],
+        ),
+        (&["--pipeline", split, "--split"], &["must be the last stage"]),
+        (&["--full-document", "always"], &["--full-document", "updateLookup"]),
+    ] {
+        check(&watch(dir.path(), arguments), 2, said);
+    }
+}
+
+#[test]
 fn malformed_filters_and_pipelines_name_the_place() {
     let dir = tempfile::tempdir().unwrap();
     check(&import(dir.path(), r#"{"_id":1}"#, &[]), 0, &[]);

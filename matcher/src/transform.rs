@@ -6,7 +6,8 @@
 //! nothing from one document to the next. [`FindProjection`] is what `find` takes instead of a
 //! pipeline.
 //!
-//! Results are documents like others: at most 16 MiB and 100 levels deep, checked once at the end.
+//! Results are documents like others: at most 16 MiB, unless [`Transform::with_bytes_max`] says more, and 100 levels deep,
+//! checked once at the end.
 
 mod find;
 mod parse;
@@ -22,8 +23,8 @@ use crate::aggregation::{
 };
 use crate::error::ParseError;
 use crate::evaluate::EvaluateError;
-use crate::expression::Expression;
-use crate::validate::{ValidateErrorKind, validate};
+use crate::expression::{Expression, ParseOptions};
+use crate::validate::{DOCUMENT_BYTES_MAX, ValidateErrorKind, validate, validate_within};
 
 pub use find::FindProjection;
 
@@ -49,9 +50,19 @@ pub const STAGES_MAX: usize = 1000;
 /// assert_eq!(transform.apply(&rawdoc! { "status": "open" })?, None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Transform {
     stages: Vec<Stage>,
+    bytes_max: usize,
+}
+
+impl Default for Transform {
+    fn default() -> Transform {
+        Transform {
+            stages: Vec::new(),
+            bytes_max: DOCUMENT_BYTES_MAX,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -84,21 +95,39 @@ impl Transform {
         stages: impl IntoIterator<Item = &'a RawDocument>,
         variables: &[&str],
     ) -> Result<Transform, ParseError> {
+        Transform::parse_under(stages, &ParseOptions::default().with_variables(variables))
+    }
+
+    /// Compiles stages, of which `$match` compares strings by the options' collation; expressions compare them by their bytes.
+    pub fn parse_under<'a>(
+        stages: impl IntoIterator<Item = &'a RawDocument>,
+        options: &ParseOptions,
+    ) -> Result<Transform, ParseError> {
         let mut parsed = Transform::default();
         for (at, stage) in stages.into_iter().enumerate() {
-            parsed.push(at, stage, variables)?;
+            parsed.push_under(at, stage, options)?;
         }
         Ok(parsed)
+    }
+
+    /// The same stages, whose results may have so many bytes.
+    #[must_use]
+    pub fn with_bytes_max(self, bytes_max: usize) -> Transform {
+        Transform { bytes_max, ..self }
     }
 
     /// Compiles one more stage and puts it behind the others. `at` is its place in the pipeline it is
     /// part of, for errors.
     pub fn push(&mut self, at: usize, stage: &RawDocument, variables: &[&str]) -> Result<(), ParseError> {
+        self.push_under(at, stage, &ParseOptions::default().with_variables(variables))
+    }
+
+    fn push_under(&mut self, at: usize, stage: &RawDocument, options: &ParseOptions) -> Result<(), ParseError> {
         if self.stages.len() == STAGES_MAX {
             return Err(ParseError::TooManyNodes);
         }
         validate(stage.as_bytes())?;
-        self.stages.push(parse::stage(at, stage, variables)?);
+        self.stages.push(parse::stage(at, stage, options)?);
         Ok(())
     }
 
@@ -112,6 +141,7 @@ impl Transform {
         };
         Transform {
             stages: self.stages.iter().map(bind).collect(),
+            bytes_max: self.bytes_max,
         }
     }
 
@@ -146,7 +176,7 @@ impl Transform {
             current = Cow::Owned(next);
         }
         if let Cow::Owned(made) = &current {
-            check(made)?;
+            check(made, self.bytes_max)?;
         }
         Ok(Some(current.into_owned()))
     }
@@ -185,12 +215,13 @@ fn replace_root(
 }
 
 /// Holds a computed document to the limits of documents.
-fn check(document: &RawDocument) -> Result<(), AggregationError> {
-    let Err(error) = validate(document.as_bytes()) else {
+fn check(document: &RawDocument, bytes_max: usize) -> Result<(), AggregationError> {
+    let Err(error) = validate_within(document.as_bytes(), bytes_max) else {
         return Ok(());
     };
     Err(match error.kind {
-        ValidateErrorKind::TooLarge { found } => Kind::TooLarge { found },
+        ValidateErrorKind::TooLarge { found } if bytes_max == DOCUMENT_BYTES_MAX => Kind::TooLarge { found },
+        ValidateErrorKind::TooLarge { .. } => Kind::Memory { limit: bytes_max },
         ValidateErrorKind::TooDeep => Kind::TooDeep,
         // Only bytes that were malformed from the beginning come here.
         _ => Kind::WrongValue {

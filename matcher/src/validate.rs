@@ -28,7 +28,12 @@ const DOCUMENT_BYTES_MIN: usize = 5;
 
 /// Views `bytes` as a document if they are one through and through.
 pub fn validate(bytes: &[u8]) -> Result<&RawDocument, ValidateError> {
-    if bytes.len() > DOCUMENT_BYTES_MAX {
+    validate_within(bytes, DOCUMENT_BYTES_MAX)
+}
+
+/// As [`validate`], of documents that may have so many bytes: what is on its way need not be storable.
+pub(crate) fn validate_within(bytes: &[u8], bytes_max: usize) -> Result<&RawDocument, ValidateError> {
+    if bytes.len() > bytes_max {
         return Err(ValidateError {
             offset: 0,
             kind: Kind::TooLarge { found: bytes.len() },

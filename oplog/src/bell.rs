@@ -1,10 +1,13 @@
 //! One wake-up for all who wait on a watermark: blocked threads of any process, and async tasks of this one.
 //!
-//! A bell is two words in the shared tail page, a futex word and a *waiting* flag, and a list of wakers in this process.
-//! The protocol is the classic one of two flags: a waiter raises *waiting* and then looks at the watermark once more; the
-//! ringer moves the watermark and then looks at *waiting*. Between the two steps both sides have a sequentially consistent
-//! fence, so at least one sees the other, and no wake-up is lost. A ringer that nobody waits for pays one fence and two
-//! loads.
+//! A bell is a futex word and a *waiting* flag, and a list of wakers in this process. The protocol is the classic one of two
+//! flags: a waiter raises *waiting* and then looks at the watermark once more; the ringer moves the watermark and then looks
+//! at *waiting*. Between the two steps both sides have a sequentially consistent fence, so at least one sees the other, and
+//! no wake-up is lost. A ringer that nobody waits for pays one fence and a few loads.
+//!
+//! Word and flag stand in the shared tail page. The process that writes the log, and rings, has a second pair in memory of
+//! its own for its threads: the kernel finds a sleeper on private memory sooner than one on a page of a file, and the writer
+//! can tell who waits here from who waits elsewhere.
 //!
 //! A waiter killed while *waiting* is raised costs the next ring one system call, which clears the flag.
 
@@ -13,36 +16,28 @@ use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::primitives::{AtomicBool, AtomicU32, FutexFlags, Instant, Mutex, SharedU32, fence, futex_wait, futex_wake};
+use crate::primitives::{AtomicBool, FutexFlags, Instant, Mutex, SharedU32, fence, futex_wait, futex_wake};
 use crate::region::Region;
 
 /// How often a reader looks that may not write to the tail page, and so cannot raise its flag.
 const UNANNOUNCED_WAIT: Duration = Duration::from_millis(10);
 
-/// A bell in the tail page. See the module documentation.
+/// Where threads sleep: a futex word, and behind it the flag that says that one does.
 #[derive(Debug)]
-pub(crate) struct Bell {
+struct Place {
     region: Arc<Region>,
     offset: usize,
-    wakers: Mutex<Vec<Waker>>,
-    /// Whether `wakers` may hold any; a copy that the ringer reads without the lock.
-    wakers_waiting: AtomicBool,
-    /// Threads of this process that wait or are about to.
-    local_waiters: AtomicU32,
-    /// Whether a thread carries rings from another process over to `wakers`.
-    courier: AtomicBool,
+    futex: FutexFlags,
 }
 
-impl Bell {
-    /// The bell whose two words stand at `offset` of the tail page.
-    pub(crate) fn new(region: Arc<Region>, offset: usize) -> Bell {
-        Bell {
-            region,
-            offset,
-            wakers: Mutex::default(),
-            wakers_waiting: AtomicBool::new(false),
-            local_waiters: AtomicU32::new(0),
-            courier: AtomicBool::new(false),
+impl Place {
+    /// In memory of this process.
+    fn private() -> Place {
+        Place {
+            // With a cache line to itself, wherever it begins.
+            region: Arc::new(Region::heap(128)),
+            offset: 64,
+            futex: FutexFlags::PRIVATE,
         }
     }
 
@@ -54,17 +49,62 @@ impl Bell {
         self.region.cell_u32(self.offset + 4)
     }
 
-    /// Whether somebody waits. Sequentially consistent: the caller has moved a watermark before by an operation that is,
-    /// too.
-    #[inline]
-    pub(crate) fn is_awaited(&self) -> bool {
-        // Partner: the fence in `wait_until` and in `register`.
-        self.waiting().load(Ordering::SeqCst) != 0 || self.wakers_waiting.load(Ordering::SeqCst)
+    #[cold]
+    fn wake(&self) {
+        self.waiting().store(0, Ordering::SeqCst);
+        self.word().fetch_add(1, Ordering::SeqCst);
+        futex_wake(self.word(), self.futex, u32::MAX);
+    }
+}
+
+/// Who waits for a bell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Awaited {
+    /// Threads or tasks of the process that writes the log.
+    pub(crate) here: bool,
+    /// Threads of other processes, or of this one that only read.
+    pub(crate) elsewhere: bool,
+}
+
+/// A bell in the tail page. See the module documentation.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    shared: Place,
+    /// Where this process's threads sleep, if it is the one that rings.
+    own: Option<Place>,
+    wakers: Mutex<Vec<Waker>>,
+    /// Whether `wakers` may hold any; a copy that the ringer reads without the lock.
+    wakers_waiting: AtomicBool,
+    /// Whether a thread carries rings from another process over to `wakers`.
+    courier: AtomicBool,
+}
+
+impl Bell {
+    /// The bell whose two words stand at `offset` of the tail page. It is this process, and no other, that `rings` it.
+    pub(crate) fn new(region: Arc<Region>, offset: usize, rings: bool) -> Bell {
+        let shared = Place {
+            region,
+            offset,
+            futex: FutexFlags::empty(),
+        };
+        Bell {
+            shared,
+            own: rings.then(Place::private),
+            wakers: Mutex::default(),
+            wakers_waiting: AtomicBool::new(false),
+            courier: AtomicBool::new(false),
+        }
     }
 
-    /// Whether somebody in this process waits. Only a hint.
-    pub(crate) fn has_local_waiters(&self) -> bool {
-        self.local_waiters.load(Ordering::Relaxed) != 0 || self.wakers_waiting.load(Ordering::Relaxed)
+    /// Who waits. Sequentially consistent: the caller has moved a watermark before by an operation that is, too.
+    #[inline]
+    pub(crate) fn awaited(&self) -> Awaited {
+        // Partner: the fence in `wait_until` and in `register`.
+        let threads = |place: &Place| place.waiting().load(Ordering::SeqCst) != 0;
+        Awaited {
+            here: self.own.as_ref().is_some_and(threads) || self.wakers_waiting.load(Ordering::SeqCst),
+            elsewhere: threads(&self.shared),
+        }
     }
 
     /// Wakes everyone who waits. Call it after the watermark has moved.
@@ -72,19 +112,23 @@ impl Bell {
     pub(crate) fn ring(&self) {
         // Partner: the fence in `wait_until` and in `register`.
         fence(Ordering::SeqCst);
-        if self.waiting().load(Ordering::Relaxed) != 0 {
-            self.wake_threads();
+        self.wake_here();
+        if self.shared.waiting().load(Ordering::Relaxed) != 0 {
+            self.shared.wake();
+        }
+    }
+
+    /// As [`Bell::ring`], for those who wait in this process only, and for a caller that has just asked who waits.
+    #[inline]
+    pub(crate) fn wake_here(&self) {
+        if let Some(own) = &self.own
+            && own.waiting().load(Ordering::Relaxed) != 0
+        {
+            own.wake();
         }
         if self.wakers_waiting.load(Ordering::Relaxed) {
             self.wake_tasks();
         }
-    }
-
-    #[cold]
-    fn wake_threads(&self) {
-        self.waiting().store(0, Ordering::SeqCst);
-        self.word().fetch_add(1, Ordering::SeqCst);
-        futex_wake(self.word(), FutexFlags::empty(), u32::MAX);
     }
 
     #[cold]
@@ -101,13 +145,14 @@ impl Bell {
 
     /// Blocks until `ready` says so or the deadline passes; returns what `ready` said last.
     pub(crate) fn wait_until(&self, deadline: Option<Instant>, mut ready: impl FnMut() -> bool) -> bool {
+        let place = self.own.as_ref().unwrap_or(&self.shared);
         loop {
             if ready() {
                 return true;
             }
-            let seen = self.word().load(Ordering::SeqCst);
-            if self.region.is_writable() {
-                self.waiting().store(1, Ordering::SeqCst);
+            let seen = place.word().load(Ordering::SeqCst);
+            if place.region.is_writable() {
+                place.waiting().store(1, Ordering::SeqCst);
             }
             // Partner: the fence in `ring`.
             fence(Ordering::SeqCst);
@@ -118,12 +163,10 @@ impl Bell {
             if left == Some(Duration::ZERO) {
                 return false;
             }
-            if !self.region.is_writable() {
+            if !place.region.is_writable() {
                 left = Some(left.unwrap_or(UNANNOUNCED_WAIT).min(UNANNOUNCED_WAIT));
             }
-            self.local_waiters.fetch_add(1, Ordering::Relaxed);
-            futex_wait(self.word(), FutexFlags::empty(), seen, left);
-            self.local_waiters.fetch_sub(1, Ordering::Relaxed);
+            futex_wait(place.word(), place.futex, seen, left);
         }
     }
 
@@ -169,16 +212,22 @@ mod tests {
 
     use super::*;
 
-    fn bell() -> Arc<Bell> {
-        Arc::new(Bell::new(Arc::new(Region::heap(4096)), 768))
+    fn bell(rings: bool) -> Arc<Bell> {
+        Arc::new(Bell::new(Arc::new(Region::heap(4096)), 768, rings))
     }
 
     #[test]
     fn no_ring_is_lost_between_a_look_and_a_wait() {
-        let (bell, value) = (bell(), Arc::new(AtomicU64::new(0)));
+        for rings in [false, true] {
+            rings_for_three(&bell(rings));
+        }
+    }
+
+    fn rings_for_three(bell: &Arc<Bell>) {
+        let value = Arc::new(AtomicU64::new(0));
         let waiters: Vec<_> = (0..3)
             .map(|_| {
-                let (bell, value) = (Arc::clone(&bell), Arc::clone(&value));
+                let (bell, value) = (Arc::clone(bell), Arc::clone(&value));
                 std::thread::spawn(move || {
                     for wanted in 1..=20_000 {
                         assert!(bell.wait_until(None, || value.load(Ordering::Acquire) >= wanted));
@@ -197,6 +246,6 @@ mod tests {
 
     #[test]
     fn a_deadline_ends_the_wait() {
-        assert!(!bell().wait_until(Some(Instant::now() + Duration::from_millis(5)), || false));
+        assert!(!bell(true).wait_until(Some(Instant::now() + Duration::from_millis(5)), || false));
     }
 }

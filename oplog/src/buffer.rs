@@ -11,8 +11,12 @@
 //!              │ accepted: survives the process         │ appended: readers find it
 //! ```
 //!
-//! Whoever needs entries in the segment drains: a sync before it syncs, a reader of this process that looks for the newest
-//! entries, an append that finds somebody waiting for them, or no room. A thread drains what nobody needs yet.
+//! Whoever needs entries in the segment drains: a sync before it syncs, a reader of this process that looks one up, an append
+//! that finds somebody in another process waiting for it, or no room. A thread drains what nobody needs yet. A cursor of this
+//! process that follows the log copies the newest entries out of the ring ([`Buffer::copy`], `fresh.rs`).
+//!
+//! Bytes in the ring stay what they are until *drained* moves past them, and only who holds the lock for writing moves it. So
+//! who holds it for reading may read what lies between the two marks, beside others.
 //!
 //! Invariants: a frame for offset *o* of a segment stands at *o* mod capacity in the ring. *appended* moves only when
 //! everything up to it is in its segment and published there.
@@ -24,9 +28,10 @@ use std::sync::{Arc, PoisonError};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{self, BUFFER, BufferIdentity, FRAMES_START, RECORD_BYTES};
+use crate::frame::{FrameHeader, HEADER_BYTES};
 use crate::ids::LogId;
-use crate::primitives::Mutex;
-use crate::region::{Claim, Ring, RingReader, RingWriter};
+use crate::primitives::{Mutex, RwLock, RwLockWriteGuard};
+use crate::region::{Claim, Region, Ring, RingReader, RingWriter};
 use crate::segment::Segment;
 use crate::tail::{Tail, boot_id};
 
@@ -54,6 +59,13 @@ struct Target {
     base: u64,
 }
 
+impl Target {
+    fn new(segment: Arc<Segment>, claim: Claim, base: u64) -> Target {
+        segment.set_base(base);
+        Target { segment, claim, base }
+    }
+}
+
 /// A segment that follows, and the position at which its predecessor ends.
 #[derive(Debug)]
 struct Next {
@@ -71,13 +83,13 @@ struct Drain {
 #[derive(Debug)]
 pub(crate) struct Buffer {
     ring: Arc<Ring>,
-    drain: Mutex<Drain>,
+    drain: RwLock<Drain>,
     /// Segments that were begun since the one in `drain`, oldest first.
     following: Mutex<VecDeque<Next>>,
 }
 
 impl Buffer {
-    /// Makes a new, empty buffer for a writer whose newest segment ends at `offset` and whose next ones will have
+    /// Makes an empty buffer for a writer whose newest segment ends at `offset` and whose next ones will have
     /// `segment_bytes`. Returns the end at which frames go in.
     pub(crate) fn create(
         disk: &dyn Disk,
@@ -92,30 +104,31 @@ impl Buffer {
         let (medium, identity) = disk
             .open_shared(BUFFER, FRAMES_START + capacity, true)
             .map_err(Error::preparing(disk.path(), &path, (FRAMES_START + capacity) as u64))?;
-        // The identity first: from here on until it is written anew nobody takes what is in the file for frames.
-        medium
-            .file
-            .write_at(0, &[0; FRAMES_START])
-            .and_then(|()| medium.file.write_at(FRAMES_START, &vec![0; capacity]))
-            .map_err(Error::io("write", &path))?;
-        medium.region.prefault();
-        let identity = BufferIdentity {
+        let expected = BufferIdentity {
             log_id: log_id.to_bytes(),
             boot_id: boot_id(),
             device: identity.device,
             inode: identity.inode,
             capacity: capacity as u64,
         };
-        medium.region.store(0, &format::encode_checked(&identity, 0));
+        // A buffer that this boot of the machine has left keeps its bytes: recovery has moved what was good for anything, and
+        // to who looks at the rest after a later death it is what any round of the ring leaves behind it. In one from before,
+        // frames may stand that power loss has taken from the segments.
+        if read_identity(&medium.region) != Some(expected.clone()) {
+            // The identity first: from here on until it is written anew nobody takes what is in the file for frames.
+            medium
+                .file
+                .write_at(0, &[0; FRAMES_START])
+                .and_then(|()| medium.file.write_at(FRAMES_START, &vec![0; capacity]))
+                .map_err(Error::io("write", &path))?;
+        }
+        medium.region.prefault();
+        medium.region.store(0, &format::encode_checked(&expected, 0));
         let (ring, writer, reader) = Ring::over(medium.region, offset as u64).ok_or(Error::Closed)?;
-        let target = Target {
-            segment,
-            claim,
-            base: 0,
-        };
+        let target = Target::new(segment, claim, 0);
         let buffer = Buffer {
             ring,
-            drain: Mutex::new(Drain { reader, target }),
+            drain: RwLock::new(Drain { reader, target }),
             following: Mutex::default(),
         };
         Ok((buffer, writer))
@@ -133,7 +146,7 @@ impl Buffer {
         let capacity = self.ring.capacity();
         let gap = (FRAMES_START as u64 + capacity - after % capacity) % capacity;
         let base = after + gap - FRAMES_START as u64;
-        let target = Target { segment, claim, base };
+        let target = Target::new(segment, claim, base);
         let mut following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
         following.push_back(Next { after, target });
         after + gap
@@ -147,9 +160,36 @@ impl Buffer {
         self.ring.head() - drained >= self.capacity() / 2
     }
 
+    fn lock_drain(&self) -> RwLockWriteGuard<'_, Drain> {
+        self.drain.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Copies the frame at `position`, and what follows it up to `some` bytes, into `out`, which is left empty when the frame
+    /// has been moved into its segment already. Something has been published at that position.
+    pub(crate) fn copy(&self, position: u64, some: usize, out: &mut Vec<u8>) {
+        out.clear();
+        let drain = self.drain.read().unwrap_or_else(PoisonError::into_inner);
+        let head = self.ring.head();
+        if position < self.ring.drained() || position + HEADER_BYTES as u64 > head {
+            return;
+        }
+        let mut copy = |from: u64, to: u64| {
+            for piece in drain.reader.bytes(from..to) {
+                out.extend_from_slice(piece);
+            }
+            out.first_chunk()
+                .map_or(0, |header| FrameHeader::decode(header).frame_bytes())
+        };
+        let some = (some.max(HEADER_BYTES) as u64).min(head - position);
+        let frame = copy(position, position + some) as u64;
+        if frame > some && frame <= head - position {
+            copy(position + some, position + frame);
+        }
+    }
+
     /// Moves everything that `tail` calls accepted into the segments, and says so there.
     pub(crate) fn drain(&self, tail: &Tail) -> io::Result<()> {
-        let mut drain = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut drain = self.lock_drain();
         // In this order: the writer moves *head* first.
         let accepted = tail.accepted();
         let head = self.ring.head();
@@ -164,7 +204,7 @@ impl Buffer {
 
     /// Makes room: moves a part of what is in the ring.
     pub(crate) fn make_room(&self) -> io::Result<()> {
-        let mut drain = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut drain = self.lock_drain();
         let head = self.ring.head();
         if self.ring.drained() < head {
             self.step(&mut drain, head)?;
@@ -219,7 +259,7 @@ impl Buffer {
         end: u64,
         frames: impl Iterator<Item = Vec<u8>>,
     ) -> io::Result<()> {
-        let mut drain = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut drain = self.lock_drain();
         while self.ring.drained() < start {
             self.step(&mut drain, start)?;
         }
@@ -237,20 +277,24 @@ impl Buffer {
     }
 }
 
+fn read_identity(region: &Region) -> Option<BufferIdentity> {
+    let mut record = [0; RECORD_BYTES];
+    region.load(0, &mut record);
+    format::decode_checked(&record, 0)
+}
+
 /// What a dead writer left in the buffer.
 #[derive(Debug)]
 pub(crate) struct LeftOver {
-    /// The ring as it stands in the file.
-    bytes: Vec<u8>,
+    region: Arc<Region>,
+    capacity: usize,
 }
 
 impl LeftOver {
-    /// Reads the buffer if it belongs to this log and this boot of the machine.
-    pub(crate) fn read(disk: &dyn Disk, log_id: LogId) -> Option<LeftOver> {
+    /// Opens the buffer if it belongs to this log and this boot of the machine.
+    pub(crate) fn open(disk: &dyn Disk, log_id: LogId) -> Option<LeftOver> {
         let (head, identity) = disk.open_shared(BUFFER, FRAMES_START, false).ok()?;
-        let mut record = [0; RECORD_BYTES];
-        head.region.load(0, &mut record);
-        let found: BufferIdentity = format::decode_checked(&record, 0)?;
+        let found = read_identity(&head.region)?;
         let live = found.log_id == log_id.to_bytes()
             && found.boot_id == boot_id()
             && (found.device, found.inode) == (identity.device, identity.inode);
@@ -259,16 +303,24 @@ impl LeftOver {
         }
         let capacity = found.capacity as usize;
         let (whole, _) = disk.open_shared(BUFFER, FRAMES_START + capacity, false).ok()?;
-        let mut bytes = vec![0; capacity];
-        whole.region.load(FRAMES_START, &mut bytes);
-        Some(LeftOver { bytes })
+        Some(LeftOver {
+            region: whole.region,
+            capacity,
+        })
     }
 
-    /// The whole ring, turned so that it begins with the byte for `offset` of a segment.
-    pub(crate) fn from(&self, offset: usize) -> Vec<u8> {
-        let mut bytes = self.bytes.clone();
-        let turn = offset % bytes.len();
-        bytes.rotate_left(turn);
+    /// Bytes of the ring.
+    pub(crate) fn len(&self) -> usize {
+        self.capacity
+    }
+
+    /// The first `length` bytes of the ring, turned so that it begins with the byte for `offset` of a segment.
+    pub(crate) fn read(&self, offset: usize, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        let at = offset % self.capacity;
+        let (front, back) = bytes.split_at_mut(length.min(self.capacity - at));
+        self.region.load(FRAMES_START + at, front);
+        self.region.load(FRAMES_START, back);
         bytes
     }
 }

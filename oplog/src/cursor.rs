@@ -6,20 +6,29 @@ use std::task::{Context, Poll};
 use crate::error::{Error, Result};
 use crate::format::FRAMES_START;
 use crate::frame::FrameHeader;
+use crate::fresh::{Chunk, Fresh};
 use crate::ids::{OpId, Term, Timestamp};
 use crate::primitives::Instant;
-use crate::segment::Segment;
+use crate::segment::{InvalidFrame, Segment};
 use crate::view::{Interrupt, OplogView, ReadConcern, Shared, WaitOutcome};
 
 /// Each frame tells where the next one begins, so a processor cannot run ahead by itself. A cursor asks for the header so many
 /// frames ahead, as if they were all as long as this one.
 const PREFETCH_FRAMES: usize = 16;
 
-/// One entry of the log, borrowed from the map for as long as the cursor stands on it.
+/// What an entry's bytes lie in, and where its frame begins there.
+#[derive(Clone, Copy, Debug)]
+enum Place<'a> {
+    Segment(&'a Arc<Segment>, usize),
+    /// It was in the log buffer, and has been copied.
+    Copied(&'a Arc<Chunk>, usize),
+}
+
+/// One entry of the log, borrowed for as long as the cursor stands on it: from the map of its segment, or, when it is so new
+/// that it is not there yet, from the cursor.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    segment: &'a Arc<Segment>,
-    offset: usize,
+    place: Place<'a>,
     header: FrameHeader,
 }
 
@@ -27,8 +36,7 @@ impl<'a> Entry<'a> {
     /// The entry with the frame at `offset`, which has been checked.
     pub(crate) fn new(segment: &'a Arc<Segment>, offset: usize, header: FrameHeader) -> Entry<'a> {
         Entry {
-            segment,
-            offset,
+            place: Place::Segment(segment, offset),
             header,
         }
     }
@@ -73,31 +81,46 @@ impl<'a> Entry<'a> {
     #[must_use]
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
-        self.segment.payload(self.offset, &self.header)
+        match self.place {
+            Place::Segment(segment, offset) => segment.payload(offset, &self.header),
+            Place::Copied(chunk, at) => chunk.payload(at, &self.header),
+        }
     }
 
-    /// Its segment, and where in it its frame lies.
-    pub(crate) fn place(&self) -> (&'a Arc<Segment>, std::ops::Range<usize>) {
-        (self.segment, self.offset..self.offset + self.header.frame_bytes())
+    /// Its segment, and where in it its frame lies; nothing while that is in the log buffer.
+    pub(crate) fn place(&self) -> Option<(&'a Arc<Segment>, std::ops::Range<usize>)> {
+        match self.place {
+            Place::Segment(segment, offset) => Some((segment, offset..offset + self.header.frame_bytes())),
+            Place::Copied(..) => None,
+        }
     }
 
     /// The entry as a value of its own, which keeps its segment mapped.
     #[must_use]
     pub fn share(&self) -> SharedEntry {
+        let place = match self.place {
+            Place::Segment(segment, offset) => SharedPlace::Segment(Arc::clone(segment), offset),
+            Place::Copied(chunk, at) => SharedPlace::Copied(Arc::clone(chunk), at),
+        };
         SharedEntry {
-            segment: Arc::clone(self.segment),
-            offset: self.offset,
+            place,
             header: self.header,
         }
     }
 }
 
+/// As [`Place`], held.
+#[derive(Clone, Debug)]
+enum SharedPlace {
+    Segment(Arc<Segment>, usize),
+    Copied(Arc<Chunk>, usize),
+}
+
 /// One entry of the log, held independently of any cursor. It copies nothing: it keeps the segment mapped, also after a
-/// trim has unlinked it.
+/// trim has unlinked it, or the few KiB that a cursor has copied out of the log buffer.
 #[derive(Clone, Debug)]
 pub struct SharedEntry {
-    segment: Arc<Segment>,
-    offset: usize,
+    place: SharedPlace,
     header: FrameHeader,
 }
 
@@ -105,9 +128,12 @@ impl SharedEntry {
     /// The entry, borrowed.
     #[must_use]
     pub fn entry(&self) -> Entry<'_> {
+        let place = match &self.place {
+            SharedPlace::Segment(segment, offset) => Place::Segment(segment, *offset),
+            SharedPlace::Copied(chunk, at) => Place::Copied(chunk, *at),
+        };
         Entry {
-            segment: &self.segment,
-            offset: self.offset,
+            place,
             header: self.header,
         }
     }
@@ -138,8 +164,9 @@ impl SharedEntry {
 
     /// Its payload, where it lies.
     #[must_use]
+    #[inline]
     pub fn payload(&self) -> &[u8] {
-        self.segment.payload(self.offset, &self.header)
+        self.entry().payload()
     }
 }
 
@@ -161,7 +188,12 @@ pub struct Cursor {
     limit: OpId,
     /// Segment and offset of entry `next`, once known.
     place: Option<(Arc<Segment>, usize)>,
+    /// Entries that were not in their segment yet.
+    fresh: Fresh,
 }
+
+/// Where entry `next` was found: its offset, its header, and whether it is in `fresh` and not in its segment.
+type Found = (usize, FrameHeader, bool);
 
 impl Cursor {
     pub(crate) fn new(shared: Arc<Shared>, next: OpId, concern: ReadConcern) -> Cursor {
@@ -171,6 +203,7 @@ impl Cursor {
             next,
             limit: OpId::ZERO,
             place: None,
+            fresh: Fresh::default(),
         }
     }
 
@@ -195,15 +228,19 @@ impl Cursor {
     #[inline]
     pub fn try_next(&mut self) -> Result<Option<Entry<'_>>> {
         if self.next > self.limit {
-            self.limit = self.shared.limit(self.concern);
+            self.limit = match self.place {
+                Some(_) => self.shared.limit(self.concern),
+                // It is looked up, which only segments are made for.
+                None => self.shared.moved_limit(self.concern),
+            };
             if self.next > self.limit {
                 return Ok(None);
             }
         }
-        let (offset, header) = match &self.place {
+        let (offset, header, copied) = match &self.place {
             Some((segment, offset)) if segment.last().is_none_or(|last| self.next <= last) => {
                 match segment.frame(*offset, self.next) {
-                    Ok(header) => (*offset, header),
+                    Ok(header) => (*offset, header, false),
                     Err(_) => self.step_over()?,
                 }
             }
@@ -214,31 +251,43 @@ impl Cursor {
             return Ok(None);
         };
         *place = offset + header.frame_bytes();
+        if copied {
+            let (chunk, at) = self.fresh.place();
+            let place = Place::Copied(chunk, at);
+            return Ok(Some(Entry { place, header }));
+        }
         segment
             .region()
             .prefetch(*place + PREFETCH_FRAMES * header.frame_bytes());
-        Ok(Some(Entry {
-            segment,
-            offset,
-            header,
-        }))
+        Ok(Some(Entry::new(segment, offset, header)))
     }
 
-    /// Finds entry `next` where it does not follow its predecessor directly: at first, and in the next segment.
+    /// Finds entry `next` where it is not behind its predecessor in the segment: in the log buffer, in the next segment, or,
+    /// at first, anywhere.
     #[cold]
-    fn step_over(&mut self) -> Result<(usize, FrameHeader)> {
-        let (segment, offset, header) = match &self.place {
+    fn step_over(&mut self) -> Result<Found> {
+        let next = self.next;
+        if let Some((segment, offset)) = &self.place
+            && segment.last().is_none_or(|last| next <= last)
+            && let Ok((header, copied)) = read(&self.shared, &mut self.fresh, segment, *offset, next)
+        {
+            return Ok((*offset, header, copied));
+        }
+        let (segment, offset, header, copied) = match &self.place {
             Some((segment, offset)) => {
-                let successor = self.shared.successor(segment, self.next)?;
-                let successor = successor.ok_or_else(|| self.shared.corrupt(segment, *offset, self.next))?;
-                let header = successor.frame(FRAMES_START, self.next);
-                let header = header.map_err(|e| self.shared.corrupt(&successor, e.offset, e.expected))?;
-                (successor, FRAMES_START, header)
+                let successor = self.shared.successor(segment, next)?;
+                let successor = successor.ok_or_else(|| self.shared.corrupt(segment, *offset, next))?;
+                let found = read(&self.shared, &mut self.fresh, &successor, FRAMES_START, next);
+                let (header, copied) = found.map_err(|e| self.shared.corrupt(&successor, e.offset, e.expected))?;
+                (successor, FRAMES_START, header, copied)
             }
-            None => self.locate()?,
+            None => {
+                let (segment, offset, header) = self.locate()?;
+                (segment, offset, header, false)
+            }
         };
         self.place = Some((segment, offset));
-        Ok((offset, header))
+        Ok((offset, header, copied))
     }
 
     fn locate(&self) -> Result<(Arc<Segment>, usize, FrameHeader)> {
@@ -290,5 +339,23 @@ impl Cursor {
         OplogView {
             shared: Arc::clone(&self.shared),
         }
+    }
+}
+
+/// The frame of entry `next` at `offset` of `segment`, wherever it is by now, and whether that is `fresh`.
+fn read(
+    shared: &Shared,
+    fresh: &mut Fresh,
+    segment: &Segment,
+    offset: usize,
+    next: OpId,
+) -> Result<(FrameHeader, bool), InvalidFrame> {
+    if let Ok(header) = segment.frame(offset, next) {
+        return Ok((header, false));
+    }
+    match shared.copy_fresh(fresh, segment, offset, next) {
+        Some(header) => Ok((header, true)),
+        // It has been moved in between.
+        None => segment.frame(offset, next).map(|header| (header, false)),
     }
 }

@@ -96,7 +96,8 @@ fn start_of(segment: &Segment, log_id: LogId) -> Result<SegmentStart> {
 
 impl OplogView {
     /// The frames from entry `from` on, of its segment, as many whole batches as fit `bytes_max` and at least one. All of one
-    /// term, so that who sends them knows what it sends. Nothing when `from` is not there yet.
+    /// term, so that who sends them knows what it sends. Nothing when `from` is not there yet, or still in the log buffer, where
+    /// nothing is that has been released.
     ///
     /// # Errors
     ///
@@ -107,7 +108,9 @@ impl OplogView {
         // End of the batch that is being looked at.
         let mut end = 0;
         while let Some(entry) = cursor.try_next()? {
-            let (segment, frame) = entry.place();
+            let Some((segment, frame)) = entry.place() else {
+                break;
+            };
             match &run {
                 Some(run) if !Arc::ptr_eq(&run.segment, segment) => break,
                 Some(run) if run.term != entry.term() => break,

@@ -156,7 +156,7 @@ impl Said {
         } else {
             assert_eq!(self.get("held"), 0, "{what}: the slot is gone");
         }
-        let mut cursor = log.view().cursor_from_oldest(ReadConcern::Durable);
+        let mut cursor = log.view().cursor_from_oldest(ReadConcern::Local);
         let (mut next, mut in_batch) = (oldest, 0);
         while let Some(entry) = cursor.try_next().unwrap_or_else(|e| panic!("{what}: {e:?}")) {
             assert_eq!(entry.op_id().get(), next, "{what}");

@@ -38,6 +38,7 @@ mod folders;
 mod format;
 mod frame;
 mod frames;
+mod fresh;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -256,10 +256,10 @@ impl Oplog {
         manifest.term = opening_term(&*disk, &role, Term::new(manifest.term).max(recovered.end.term))?.get();
         write_manifest(&*disk, &manifest)?;
         if role.following != was_following {
-            // What was recovered is durable: what its frames say was durable here was.
             write_role(&*disk, log_id, role)?;
         }
-        tail.take_over(log_id, first, recovered.end.next.previous());
+        let last = recovered.end.next.previous();
+        tail.take_over(log_id, first, recovered.durable, last);
 
         let (segment, claim) = recovered.newest;
         let (buffer, ring) = Buffer::create(
@@ -279,9 +279,14 @@ impl Oplog {
             live_chain = live_chain.with(Link::mapped(segment));
         }
         let shared = Arc::new(Shared::for_writer(disk, log_id, live_chain, tail, buffer));
+        // Full segments are sealed when they are durable.
+        let (left, unsynced, unsealed) = match recovered.durable == last {
+            true => (OpId::ZERO, Vec::new(), recovered.full),
+            false => (last, recovered.full, Vec::new()),
+        };
         let core = Arc::new(Core {
-            syncer: Syncer::new(Arc::clone(&segment)),
-            keeper: Keeper::new(recovered.full),
+            syncer: Syncer::new(left, unsynced, Arc::clone(&segment)),
+            keeper: Keeper::new(unsealed),
             meters: Meters::default(),
             options: options.clone(),
             segment_bytes,
@@ -311,7 +316,7 @@ impl Oplog {
         core.slots.save(&core)?;
         tracing::info!(
             path = %core.disk().path().display(), log = %log_id, term = core.term.load(Ordering::Relaxed),
-            last = %recovered.end.next.previous(), "log opened for writing"
+            %last, durable = %recovered.durable, "log opened for writing"
         );
         let threads = vec![
             spawn("tailwater-sync", &core, Syncer::run)?,
@@ -578,12 +583,12 @@ impl Core {
             self.look(&mut appender);
         }
         drop(appender);
-        if awaited {
-            // A thread of this process moves the entry itself if it comes first; others must find it in the segment. A failure
-            // is the next call's: this entry has been accepted.
-            if self.tail().appended_bell.has_local_waiters() {
-                self.tail().appended_bell.ring();
-            }
+        if awaited.here {
+            // They find it in the buffer.
+            self.tail().appended_bell.wake_here();
+        }
+        if awaited.elsewhere {
+            // They must find it in the segment. A failure is the next call's: this entry has been accepted.
             let _ = self.shared.drain();
         }
         Ok(outcome)

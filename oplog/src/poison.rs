@@ -30,10 +30,16 @@ impl Poison {
     /// Fails when nothing may be written into the segments any more. After a failed sync it may: readers of this process
     /// find what was accepted.
     pub(crate) fn check_write(&self, tail: &Tail) -> Result<()> {
-        match self.write_failed.load(Ordering::SeqCst) {
+        match self.is_write_failed() {
             false => Ok(()),
             true => Err(self.error(tail)),
         }
+    }
+
+    /// Whether what was accepted may never get into the segments.
+    #[inline]
+    pub(crate) fn is_write_failed(&self) -> bool {
+        self.write_failed.load(Ordering::SeqCst)
     }
 
     /// Poisons the log because a write failed.

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
-pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 pub(crate) use std::thread;
 use std::time::Duration;
 pub(crate) use std::time::Instant;

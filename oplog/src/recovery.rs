@@ -9,6 +9,9 @@
 //!
 //! The search begins at the newest watermark slot, not at the beginning, and covers only segments that are not sealed, so
 //! its cost does not grow with the log. Recovery is idempotent: it may be interrupted anywhere and be started again.
+//!
+//! What was found and nothing proves to be on disk is written over itself, so that the next sync writes it. If it is little,
+//! recovery syncs it; otherwise that is left to the log's first sync, and *durable* stands at what is proven until then.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,6 +26,12 @@ use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::region::Claim;
 use crate::role_file::read_role;
 use crate::segment::{Segment, read_header};
+
+/// So many bytes that are not proven to be on disk are synced before the log is open: a few milliseconds, for which what was
+/// found is durable from the beginning. More of them would hold up the open for as long as the disk takes.
+const SYNC_AT_OPEN_BYTES: usize = if cfg!(test) { 1 << 10 } else { 1 << 20 };
+/// What a killed writer left in the log buffer is read in pieces that begin with this size.
+const LEFT_OVER_BYTES: usize = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 
 /// So much in front of where the search begins is looked at, too, whether the disk can read it: the entry before stands there,
 /// if it is not larger.
@@ -171,6 +180,8 @@ struct End {
     scan: Scan,
     /// What stands behind, in that segment.
     rest: Rest,
+    /// The last entry that a sync is known to have covered.
+    durable: OpId,
 }
 
 /// Finds the end in `segments`, consecutive and not sealed, the last of them the newest of the log, with the sealed one
@@ -182,6 +193,8 @@ fn find_end<'a>(
     mut note: impl FnMut(usize, &FrameHeader, usize),
 ) -> Result<End> {
     let mut ends: Vec<Scan> = Vec::new();
+    // What stands before them is sealed, or has been trimmed; both only happen to what is durable.
+    let mut durable = segments.first().map_or(OpId::ZERO, |segment| segment.first.previous());
     for (i, segment) in segments.iter().enumerate() {
         if !evidence.new {
             probe(segment)?;
@@ -191,6 +204,9 @@ fn find_end<'a>(
         let before = term_before(segment, front, sealed.filter(|_| i == 0));
         let term = ends.last().map_or(before, |end| end.term.max(before));
         let scan = scan(area(i, start), start, segment.seed, expected, term, |h, offset| {
+            if !evidence.following {
+                durable = durable.max(h.watermark);
+            }
             note(i, h, offset);
         });
         ends.push(scan);
@@ -213,16 +229,15 @@ fn find_end<'a>(
     // Of a log that follows, frames say what was durable elsewhere.
     let here = rests.iter().filter(|_| !evidence.following);
     let beyond = here.map(|rest| rest.watermark);
-    let durable = slots
-        .chain(beyond)
-        .fold(evidence.durable.max(evidence.accepted), OpId::max);
-    if durable >= scan.next {
+    let durable = slots.chain(beyond).fold(evidence.durable.max(durable), OpId::max);
+    let durable_or_kept = durable.max(evidence.accepted);
+    if durable_or_kept >= scan.next {
         let (expected, offset) = scan.invalid;
         return Err(Error::Corrupt {
             path: segments[segment].path.clone(),
             offset: offset as u64,
             expected,
-            durable,
+            durable: durable_or_kept,
         });
     }
     let rest = rests.first().copied().unwrap_or_default();
@@ -232,6 +247,7 @@ fn find_end<'a>(
         ends,
         scan,
         rest,
+        durable,
     })
 }
 
@@ -334,6 +350,13 @@ pub(crate) struct Evidence {
     pub(crate) following: bool,
 }
 
+/// Whether the frame of entry `expected` may begin here and only its end be missing.
+fn goes_on(rest: &[u8], expected: OpId) -> bool {
+    rest.first_chunk()
+        .map(FrameHeader::decode)
+        .is_none_or(|header| header.op_id == expected && header.frame_bytes() > rest.len())
+}
+
 /// Moves what a dead writer left in the log buffer into the segments it belongs to.
 fn move_left_over(disk: &dyn Disk, log_id: LogId, chain: &Chain, left_over: &LeftOver) -> Result<()> {
     let (segments, sealed) = unsealed(disk, log_id, chain, true)?;
@@ -349,16 +372,17 @@ fn move_left_over(disk: &dyn Disk, log_id: LogId, chain: &Chain, left_over: &Lef
         );
         let area = claim.bytes(start..segment.frames_limit());
         let found = scan(area, start, segment.seed, expected, term.max(before), |_, _| {});
-        let ring = left_over.from(found.end);
-        let room = ring.len().min(segment.frames_limit() - found.end);
-        let more = scan(
-            &ring[..room],
-            found.end,
-            segment.seed,
-            found.next,
-            found.term,
-            |_, _| {},
-        );
+        let room = left_over.len().min(segment.frames_limit() - found.end);
+        let mut length = room.min(LEFT_OVER_BYTES);
+        let (ring, more) = loop {
+            let ring = left_over.read(found.end, length);
+            let more = scan(&ring, found.end, segment.seed, found.next, found.term, |_, _| {});
+            let (entry, offset) = more.invalid;
+            if length == room || !goes_on(&ring[offset - found.end..], entry) {
+                break (ring, more);
+            }
+            length = room.min(4 * length);
+        };
         if more.end > found.end {
             tracing::info!(
                 segment = %segment.path.display(), from = %found.next, to = %more.next.previous(),
@@ -380,8 +404,10 @@ fn move_left_over(disk: &dyn Disk, log_id: LogId, chain: &Chain, left_over: &Lef
 /// A log that has been recovered and is ready for appending.
 pub(crate) struct Recovered {
     pub(crate) chain: Chain,
-    /// Full segments that have no footer yet, oldest first.
+    /// Full segments that have no footer yet, oldest first. What is in them is durable if all that was found is.
     pub(crate) full: Vec<Arc<Segment>>,
+    /// The last entry that is known to be durable.
+    pub(crate) durable: OpId,
     /// The newest segment and the claim to it.
     pub(crate) newest: (Arc<Segment>, Claim),
     /// With term and timestamp of the last entry, wherever it stands.
@@ -389,9 +415,9 @@ pub(crate) struct Recovered {
 }
 
 /// Recovers the log for its writer: finds the end, keeps a copy of what lies beyond and cuts it off, and makes the rest
-/// durable.
+/// durable, or leaves that to the next sync of all the segments returned.
 pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: Evidence) -> Result<Recovered> {
-    if let Some(left_over) = LeftOver::read(disk, log_id) {
+    if let Some(left_over) = LeftOver::open(disk, log_id) {
         move_left_over(disk, log_id, chain, &left_over)?;
     }
     let (segments, sealed) = unsealed(disk, log_id, chain, true)?;
@@ -409,6 +435,7 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: E
     let newest = &segments[end.segment];
     cut(disk, newest, &claims[end.segment], &end)?;
 
+    let mut unproven = 0;
     for (i, (segment, claim)) in segments.iter().zip(&mut claims).take(end.segment + 1).enumerate() {
         let (_, start) = starting_point(segment);
         segment.trust_from(start);
@@ -418,12 +445,20 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: E
         let frames_end = end.ends[i];
         claim.publish(frames_end);
         // Nothing proves that these frames are on disk: a sync may have failed in an earlier life of the log.
-        segment
-            .file()
-            .rewrite(start..frames_end)
-            .map_err(Error::io("write", &segment.path))?;
-        segment.sync().map_err(Error::io("sync", &segment.path))?;
+        let from = unproven_from(segment, end.durable, start..frames_end);
+        let rewritten = segment.file().rewrite(from..frames_end);
+        rewritten.map_err(Error::io("write", &segment.path))?;
+        unproven += frames_end - from;
     }
+    let durable = match unproven <= SYNC_AT_OPEN_BYTES {
+        true => {
+            for segment in &segments[..=end.segment] {
+                segment.sync().map_err(Error::io("sync", &segment.path))?;
+            }
+            end.scan.next.previous()
+        }
+        false => end.durable,
+    };
     disk.sync_directory().map_err(Error::io("sync", disk.path()))?;
 
     let mut scan = end.scan;
@@ -435,9 +470,23 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: E
     Ok(Recovered {
         chain: chain.truncated(keep),
         full: open.into_iter().map(|(segment, _)| segment).collect(),
+        durable,
         newest,
         end: scan,
     })
+}
+
+/// Where, in `frames` of a segment, the first entry stands that is not known to be durable.
+fn unproven_from(segment: &Segment, durable: OpId, frames: Range<usize>) -> usize {
+    if durable < segment.first {
+        return frames.start;
+    }
+    // An entry that is in a later segment is not found in this one.
+    let found = match segment.last().is_some_and(|last| last <= durable) {
+        true => frames.end,
+        false => segment.locate(durable.next()).unwrap_or(frames.start),
+    };
+    found.clamp(frames.start, frames.end)
 }
 
 /// Header of the last entry, which the scan has not seen when it began behind it. Nothing when there is no entry, or when

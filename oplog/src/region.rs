@@ -1,6 +1,6 @@
 //! The bytes of one file as memory: the only place in Tailwater with `unsafe` code.
 //!
-//! A [`Region`] is a mapped file, or heap memory with the same face for tests and Miri. Soundness rests on one rule:
+//! A [`Region`] is a mapped file, or heap memory with the same face: for what one process has to itself, for tests and Miri. Soundness rests on one rule:
 //! **bytes below the published position are never written again.**
 //!
 //! * Shared slices ([`Region::bytes`]) end at or below *published*.
@@ -81,7 +81,6 @@ impl Region {
     }
 
     /// Zeroed heap memory with the same face.
-    #[cfg_attr(not(test), expect(dead_code, reason = "used by the simulated disk"))]
     pub(crate) fn heap(len: usize) -> Region {
         let words: Box<[UnsafeCell<u64>]> = (0..len.div_ceil(8)).map(|_| UnsafeCell::new(0)).collect();
         let words = NonNull::from(Box::leak(words));

@@ -39,7 +39,7 @@ impl OplogView {
     /// [`Error::HistoryLost`] when `from` has been trimmed, [`Error::Ahead`] when a reader with that concern does not see it
     /// yet.
     pub fn reverse(&self, from: OpId, concern: ReadConcern) -> Result<ReverseCursor> {
-        let newest = self.shared.limit(concern);
+        let newest = self.shared.moved_limit(concern);
         if from > newest {
             return Err(Error::Ahead {
                 requested: from,
@@ -61,7 +61,7 @@ impl OplogView {
     pub fn reverse_from_newest(&self, concern: ReadConcern) -> ReverseCursor {
         // The lower mark first, which only grows: what is trimmed in between is an error later, and not left out.
         let oldest = self.shared.oldest();
-        self.backward(self.shared.limit(concern), oldest)
+        self.backward(self.shared.moved_limit(concern), oldest)
     }
 
     fn backward(&self, next: OpId, end: OpId) -> ReverseCursor {

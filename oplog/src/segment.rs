@@ -24,6 +24,9 @@ use crate::region::{Region, zeroed_atomics};
 /// Smallest frame, and so the most entries a segment can hold.
 const FRAME_BYTES_MIN: usize = HEADER_BYTES;
 
+/// No position: a log does not get so long.
+const NOT_BUFFERED: u64 = u64::MAX;
+
 /// The frame at this offset is not the valid frame of that entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct InvalidFrame {
@@ -50,6 +53,8 @@ pub(crate) struct Segment {
     sealed: Option<Sealed>,
     /// Last OpID, or 0 while the segment has no successor.
     last: AtomicU64,
+    /// Position of its first byte in the log buffer's count; `NOT_BUFFERED` when its frames do not come from there.
+    base: AtomicU64,
     /// Offsets of every eighth entry divided by eight, 0 where not known yet; empty when the footer has them.
     index: Box<[AtomicU32]>,
     /// Frames from here on were checked or written by this process.
@@ -187,6 +192,7 @@ impl Segment {
             medium,
             sealed,
             last: AtomicU64::new(last),
+            base: AtomicU64::new(NOT_BUFFERED),
             index,
             trusted_from: AtomicUsize::new(usize::MAX),
             verified: AtomicUsize::new(FRAMES_START),
@@ -225,6 +231,16 @@ impl Segment {
 
     pub(crate) fn set_last(&self, last: OpId) {
         self.last.store(last.get(), Ordering::Release);
+    }
+
+    /// Position of the segment's first byte in the log buffer's count, when this process writes it.
+    pub(crate) fn base(&self) -> Option<u64> {
+        // Relaxed: set before any entry of the segment is accepted, and watermarks order what follows.
+        Some(self.base.load(Ordering::Relaxed)).filter(|&base| base != NOT_BUFFERED)
+    }
+
+    pub(crate) fn set_base(&self, base: u64) {
+        self.base.store(base, Ordering::Relaxed);
     }
 
     /// Says that this process has checked, or will write, every frame from `offset` on.
@@ -282,14 +298,14 @@ impl Segment {
     /// Publishes the frame of entry `expected` at `offset`, which another process has written.
     #[cold]
     fn publish_next(&self, offset: usize, expected: OpId) -> Option<()> {
-        if offset + HEADER_BYTES > self.frames_limit() {
+        if offset + HEADER_BYTES > self.frames_limit() || self.region().is_claimed() {
             return None;
         }
         let mut bytes = [0; HEADER_BYTES];
         self.region().load(offset, &mut bytes);
         let header = FrameHeader::decode(&bytes);
         let end = offset.checked_add(header.frame_bytes())?;
-        if header.op_id != expected || end > self.frames_limit() || self.region().is_claimed() {
+        if header.op_id != expected || end > self.frames_limit() {
             return None;
         }
         self.region().publish_foreign(end);

@@ -180,10 +180,12 @@ impl Slots {
 
 /// Replaces the file when `slots` are not what it says.
 fn write(core: &Core, written: &mut Written, mut slots: Named) -> Result<()> {
-    // Power loss may take what is not durable, and another entry come in its place.
+    // Power loss may take what is not durable, and another entry come in its place. What was written before was durable then,
+    // also when that is not proven yet in this life of the log.
     let end = core.tail().durable().next();
-    for slot in slots.values_mut() {
-        slot.position = slot.position.min(end);
+    for (name, slot) in &mut slots {
+        let before = written.slots.get(name).map_or(OpId::ZERO, |slot| slot.position);
+        slot.position = slot.position.min(end.max(before));
     }
     if written.sure && written.slots == slots {
         return Ok(());

@@ -42,6 +42,8 @@ pub(crate) struct Syncer {
     wanted: AtomicU64,
     /// Everything up to this OpID has been durable at a rest of the log, and a slot on disk says so if one can.
     settled: AtomicU64,
+    /// The last entry that was found when the log was opened, if that was not known to be durable.
+    left: OpId,
     /// Interrupts the sync thread's pause.
     pause: (Mutex<()>, Condvar),
 }
@@ -55,7 +57,9 @@ struct Slots {
 }
 
 impl Syncer {
-    pub(crate) fn new(newest: Arc<Segment>) -> Syncer {
+    /// With what recovery has left to the first sync: everything up to entry `left`, and with it the segments `full`, oldest
+    /// first.
+    pub(crate) fn new(left: OpId, full: Vec<Arc<Segment>>, newest: Arc<Segment>) -> Syncer {
         let slot = newest.slot();
         let slots = Slots {
             sequence: newest.sequence.0,
@@ -65,12 +69,10 @@ impl Syncer {
         Syncer {
             group: Group::default(),
             slots: Mutex::new(slots),
-            dirty: Mutex::new(Dirty {
-                full: Vec::new(),
-                newest,
-            }),
+            dirty: Mutex::new(Dirty { full, newest }),
             wanted: AtomicU64::new(0),
             settled: AtomicU64::new(0),
+            left,
             pause: (Mutex::new(()), Condvar::new()),
         }
     }
@@ -233,6 +235,10 @@ impl Syncer {
         let tail = core.tail();
         // What others have synced since the last rest needs its slot as well.
         let work = || tail.accepted() > syncer.settled() || core.is_closed();
+        // What recovery has left to the first sync is waited for since before the log was open.
+        if tail.durable() < syncer.left && syncer.sync_all(core).is_err() {
+            return;
+        }
         loop {
             tail.appended_bell.wait_until(None, work);
             loop {

@@ -15,7 +15,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::bell::Bell;
+use crate::bell::{Awaited, Bell};
 use crate::disk::{Disk, FileIdentity};
 use crate::format::{self, RECORD_BYTES, TAIL, TailIdentity};
 use crate::ids::{LogId, OpId};
@@ -64,15 +64,17 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    pub(crate) fn open(disk: &dyn Disk, writable: bool) -> io::Result<Tail> {
-        let (medium, identity) = disk.open_shared(TAIL, TAIL_BYTES, writable)?;
-        Ok(Tail::on(medium.region, identity))
+    /// Opens the page, for the log's writer or for one who only reads.
+    pub(crate) fn open(disk: &dyn Disk, writer: bool) -> io::Result<Tail> {
+        let (medium, identity) = disk.open_shared(TAIL, TAIL_BYTES, writer)?;
+        Ok(Tail::on(medium.region, identity, writer))
     }
 
-    pub(crate) fn on(region: Arc<Region>, identity: FileIdentity) -> Tail {
-        let appended_bell = Bell::new(Arc::clone(&region), APPENDED_BELL);
-        let released_bell = Bell::new(Arc::clone(&region), RELEASED_BELL);
-        let drain_bell = Bell::new(Arc::clone(&region), DRAIN_BELL);
+    pub(crate) fn on(region: Arc<Region>, identity: FileIdentity, writer: bool) -> Tail {
+        let appended_bell = Bell::new(Arc::clone(&region), APPENDED_BELL, writer);
+        let released_bell = Bell::new(Arc::clone(&region), RELEASED_BELL, writer);
+        // Readers of other processes ring it, too.
+        let drain_bell = Bell::new(Arc::clone(&region), DRAIN_BELL, false);
         Tail {
             region,
             identity,
@@ -89,11 +91,15 @@ impl Tail {
         format::decode_checked::<TailIdentity>(&bytes, 0) == Some(self.expected(log_id))
     }
 
-    /// Takes the page over for a writer that has just recovered the log up to `last`, all of it durable.
-    pub(crate) fn take_over(&self, log_id: LogId, oldest: OpId, last: OpId) {
+    /// Takes the page over for a writer that has just recovered the log up to `last`, and knows it to be durable up to
+    /// `durable`.
+    pub(crate) fn take_over(&self, log_id: LogId, oldest: OpId, durable: OpId, last: OpId) {
         self.cell(OLDEST).store(oldest.get(), Ordering::Release);
-        for offset in [APPENDED, DURABLE, RELEASED, ACCEPTED] {
+        for offset in [APPENDED, ACCEPTED] {
             self.cell(offset).store(last.get(), Ordering::Release);
+        }
+        for offset in [DURABLE, RELEASED] {
+            self.cell(offset).store(durable.get(), Ordering::Release);
         }
         self.cell(WANTED).store(0, Ordering::Release);
         self.cell(POISONED).store(0, Ordering::Release);
@@ -152,13 +158,13 @@ impl Tail {
         self.cell(POISONED).load(Ordering::Acquire) != 0
     }
 
-    /// Says that everything up to `op_id` is in the buffer. Returns whether somebody waits for it to be in the segment.
+    /// Says that everything up to `op_id` is in the buffer. Returns who waits for it.
     #[inline]
-    pub(crate) fn accept(&self, op_id: OpId) -> bool {
+    pub(crate) fn accept(&self, op_id: OpId) -> Awaited {
         // The two flags of the bell's protocol: here the watermark moves before the flag is looked at, a waiter raises the
         // flag before it looks at the watermark. One exchange is cheaper than a store and a fence.
         self.cell(ACCEPTED).swap(op_id.get(), Ordering::SeqCst);
-        self.appended_bell.is_awaited()
+        self.appended_bell.awaited()
     }
 
     /// Says that everything up to `op_id` is in the segment.

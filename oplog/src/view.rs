@@ -16,6 +16,8 @@ use crate::cursor::{Cursor, Entry, SharedEntry};
 use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
 use crate::format::{MANIFEST, Manifest, NewerVersion, OP_ID_MAX, VERSION, decode_versioned};
+use crate::frame::FrameHeader;
+use crate::fresh::Fresh;
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::poison::Poison;
 use crate::primitives::{AtomicBool, AtomicU8, AtomicU64, Instant, thread};
@@ -156,6 +158,31 @@ impl Shared {
         })
     }
 
+    /// As [`Shared::limit`], and everything up to there is in the segments.
+    pub(crate) fn moved_limit(&self, concern: ReadConcern) -> OpId {
+        match concern {
+            ReadConcern::Durable => self.limit(concern),
+            ReadConcern::Local => {
+                // What cannot be moved cannot be read; the writer is told.
+                let _ = self.drain();
+                self.tail().map_or_else(|| self.limit(concern), Tail::appended)
+            }
+        }
+    }
+
+    /// The frame of entry `expected` at `offset` of `segment`, copied out of the log buffer into `fresh`; nothing when it is
+    /// not there, or not there any more.
+    pub(crate) fn copy_fresh(
+        &self,
+        fresh: &mut Fresh,
+        segment: &Segment,
+        offset: usize,
+        expected: OpId,
+    ) -> Option<FrameHeader> {
+        let (buffer, base) = (self.buffer.as_ref()?, segment.base()?);
+        fresh.frame(buffer, base + offset as u64, expected)
+    }
+
     /// Makes room in the log buffer.
     pub(crate) fn make_room(&self) -> Result<()> {
         self.with_buffer(|buffer, _| buffer.make_room())
@@ -201,13 +228,9 @@ impl Shared {
     pub(crate) fn limit(&self, concern: ReadConcern) -> OpId {
         match (self.tail(), concern) {
             (Some(tail), ReadConcern::Durable) => tail.released(),
-            (Some(tail), ReadConcern::Local) => {
-                if self.writer {
-                    // What cannot be moved cannot be read; the writer is told.
-                    let _ = self.drain();
-                }
-                tail.appended()
-            }
+            // What cannot be moved into a segment any more is not shown; the writer is told.
+            (Some(tail), ReadConcern::Local) if self.writer && !self.poison.is_write_failed() => tail.accepted(),
+            (Some(tail), ReadConcern::Local) => tail.appended(),
             (None, _) => OpId::new(self.still.load(Ordering::Acquire)),
         }
     }
@@ -215,9 +238,7 @@ impl Shared {
     pub(crate) fn watermarks(&self) -> Watermarks {
         match self.tail() {
             Some(tail) => {
-                if self.writer {
-                    let _ = self.drain();
-                }
+                let _ = self.drain();
                 tail.watermarks()
             }
             None => {
@@ -582,7 +603,7 @@ impl OplogView {
     /// [`Error::HistoryLost`] when it has been trimmed, [`Error::Ahead`] when it is not there yet, [`Error::Corrupt`] and its
     /// kin when it cannot be read.
     pub fn get(&self, op_id: OpId, concern: ReadConcern) -> Result<SharedEntry> {
-        let newest = self.shared.limit(concern);
+        let newest = self.shared.moved_limit(concern);
         if op_id > newest {
             return Err(Error::Ahead {
                 requested: op_id,

@@ -509,3 +509,48 @@ fn a_batch_that_no_empty_segment_of_earlier_options_holds_is_refused_and_the_log
     let log = larger.open(dir.path()).unwrap();
     assert_eq!(log.watermarks().durable, OpId::new(2));
 }
+
+/// Entry n of a log whose frames are now and then longer than what is copied out of the log buffer at once.
+fn uneven(n: u64) -> Vec<u8> {
+    payload(
+        n,
+        if n.is_multiple_of(97) {
+            20_000
+        } else {
+            (n % 300) as usize
+        },
+    )
+}
+
+#[test]
+fn cursors_that_follow_the_newest_entries_never_see_a_torn_one() {
+    const ENTRIES: u64 = 60_000;
+    let dir = tempfile::tempdir().unwrap();
+    let log = small().open(dir.path()).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let mut cursor = log.view().cursor_from_now(ReadConcern::Local);
+            scope.spawn(move || {
+                let mut held = Vec::new();
+                while cursor.position().get() <= ENTRIES {
+                    assert_eq!(cursor.wait(None, &Interrupt::new()), WaitOutcome::Ready);
+                    while let Some(entry) = cursor.try_next().unwrap() {
+                        let n = entry.op_id().get();
+                        assert!(entry.payload() == uneven(n), "torn: {n}");
+                        if n.is_multiple_of(1000) {
+                            held.push(entry.share());
+                        }
+                    }
+                }
+                assert!(held.iter().all(|entry| entry.payload() == uneven(entry.op_id().get())));
+            });
+        }
+        for n in 1..=ENTRIES {
+            log.append(KIND, &uneven(n), Durability::Memory).unwrap();
+            if n.is_multiple_of(5000) {
+                // Lets the readers catch up, so that they take entries from the buffer again.
+                log.sync(OpId::new(n)).unwrap();
+            }
+        }
+    });
+}

@@ -160,6 +160,30 @@ impl Pipeline {
         Ok(Aggregation { stream })
     }
 
+    /// Runs it on a collection as a reading shows it, which is a transaction's.
+    pub(crate) fn run_in(
+        &self,
+        reading: &Reading,
+        namespace: &Namespace,
+        options: AggregateOptions,
+    ) -> Result<Aggregation> {
+        self.check_source(namespace)?;
+        let writes = match self.stages.last().map(|stage| &stage.kind) {
+            Some(StageKind::Out(_)) => Some("$out"),
+            Some(StageKind::Merge(_)) => Some("$merge"),
+            _ => None,
+        };
+        if let Some(stage) = writes {
+            return Err(Error::OperationNotSupportedInTransaction {
+                operation: stage.to_owned(),
+            });
+        }
+        let context = Context::new(reading.clone(), &namespace.database, options);
+        Ok(Aggregation {
+            stream: Some(source::collection(namespace, None, &self.stages, &context)?),
+        })
+    }
+
     /// A pipeline that makes its documents needs no collection, every other one does.
     fn check_source(&self, namespace: &Namespace) -> Result<()> {
         let makes = self.stages.first().is_some_and(Stage::is_documents);

@@ -29,13 +29,14 @@ use crate::write::Writer;
 
 pub(crate) use bulk::Prepared;
 pub use bulk::{NamespacedWrite, WriteModel};
+pub use find_and_modify::{FindAndModify, FindAndModifyOutcome};
 pub use indexes::IndexOutcome;
 pub use modifications::UpdateModifications;
 pub use options::{
     BulkWriteOptions, CountOptions, DeleteOptions, FindOneAndDeleteOptions, FindOneAndReplaceOptions,
     FindOneAndUpdateOptions, FindOptions, InsertManyOptions, ReplaceOptions, ReturnDocument, UpdateOptions,
 };
-pub use outcome::{BulkWriteOutcome, InsertOutcome, WriteError, WriteOutcome};
+pub use outcome::{BulkWriteOutcome, CollectionSize, InsertOutcome, WriteError, WriteOutcome};
 pub use typed::{TypedCollection, TypedDocuments};
 pub use validate::Validation;
 

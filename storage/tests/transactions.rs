@@ -10,7 +10,7 @@ use common::{content, copy_open_store, small};
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 use tailwater_oplog::{OpId, ReadConcern};
 use tailwater_storage::{
-    CollectionOptions, Error, ErrorCode, ErrorLabel, IndexModel, Store, StoreOptions, Transaction,
+    CollectionOptions, Error, ErrorCode, ErrorLabel, IndexModel, Pipeline, Store, StoreOptions, Transaction,
     TransactionCollection, TransactionOptions, TransactionSession,
 };
 
@@ -593,5 +593,31 @@ fn concurrent_transfers_keep_the_sum() {
     assert_eq!(
         options.open(copy.path()).unwrap().digest().unwrap(),
         store.digest().unwrap()
+    );
+}
+
+#[test]
+fn pipelines_see_what_the_transaction_sees_in_every_collection() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = shop(dir.path());
+    let transaction = store.transaction().unwrap();
+    let own = transaction.collection("shop", "orders").unwrap();
+    own.insert_one(&rawdoc! { "_id": 1, "item": 7 }).unwrap();
+    insert(&items(&transaction), &rawdoc! { "_id": 7, "n": 70 });
+    // Later than the transaction's beginning.
+    let orders = store.collection("shop", "orders").unwrap();
+    orders.insert_one(&rawdoc! { "_id": 2, "item": 7 }).unwrap();
+    let pipeline = Pipeline::parse(&[
+        rawdoc! { "$lookup": { "from": "items", "localField": "item", "foreignField": "_id", "as": "items" } },
+        rawdoc! { "$project": { "n": { "$sum": "$items.n" } } },
+    ])
+    .unwrap();
+    let found: Vec<_> = own.aggregate(&pipeline).unwrap().collect::<Result<_, _>>().unwrap();
+    assert_eq!(found, [rawdoc! { "_id": 1, "n": 70 }]);
+    let out = Pipeline::parse(&[rawdoc! { "$out": "elsewhere" }]).unwrap();
+    let refused = own.aggregate(&out).unwrap_err();
+    assert!(
+        matches!(&refused, Error::OperationNotSupportedInTransaction { operation } if operation == "$out"),
+        "{refused}"
     );
 }

@@ -40,10 +40,11 @@ pub use find::Find;
 pub use store::{Collection, LogError, LogView, Store};
 pub use tailwater_changestream::{
     BlockingIter, CONSUMER_NAME_BYTES_MAX, ChangeEvent, ChangeStream, Consumer, ConsumerBuilder, ConsumerOptions,
-    ConsumerStatus, Counts, Delivery, Dispatcher, DispatcherStats, Error as WatchError, FullDocument,
+    ConsumerStatus, Counts, Delivery, Dispatcher, DispatcherStats, EVENT_BYTES_MAX, Error as WatchError, FullDocument,
     FullDocumentBeforeChange, INTERNAL_DATABASE, LIVE_DOCUMENTS_MAX, LiveEvent, LiveQuery, LiveStream, LostHistory,
     OperationType, Receiver, RecvError, ResumeToken, SNAPSHOT_OPERATION, Scope, SnapshotDocument, SnapshotEvent,
-    SnapshotStream, SnapshotToken, SnapshotWatch, Stopper, StoreError, TokenKind, Watch, WatchHandle,
+    SnapshotStream, SnapshotToken, SnapshotWatch, SplitEvent, Stopper, StoreError, TokenKind, Watch, WatchHandle,
+    cluster_time,
 };
 pub use tailwater_matcher as matcher;
 pub use tailwater_oplog as oplog;
@@ -51,11 +52,12 @@ pub use tailwater_oplog::{Durability, OpId, ReadConcern};
 pub use tailwater_replication as replication;
 pub use tailwater_storage::{
     AggregateError, AggregateErrorKind, AggregateOptions, Aggregation, BackupError, BackupOptions, BackupOutcome,
-    BackupProgress, BulkWriteOptions, BulkWriteOutcome, CollectionOptions, CollectionSpecification, CountOptions,
-    DeleteOptions, Documents, Error, ErrorCode, ErrorLabel, ExplainOptions, FindOneAndDeleteOptions,
-    FindOneAndReplaceOptions, FindOneAndUpdateOptions, FindOptions, Hint, IndexModel, IndexOutcome, InsertManyOptions,
-    InsertOutcome, NamespacedWrite, Pipeline, ReplaceOptions, RestoreOptions, RestoreOutcome, RestorePoint, Result,
-    ReturnDocument, StateDigest, StoreOptions, Transaction, TransactionCollection, TransactionOptions,
-    TransactionSession, TypedCollection, TypedDocuments, UpdateModifications, UpdateOptions, ValidationAction,
-    ValidationLevel, WriteError, WriteModel, WriteOutcome, backup_log, limits, log_directory, restore, update,
+    BackupProgress, BulkWriteOptions, BulkWriteOutcome, CollectionOptions, CollectionSize, CollectionSpecification,
+    CountOptions, DeleteOptions, Documents, Error, ErrorCode, ErrorLabel, ExplainOptions, FindAndModify,
+    FindAndModifyOutcome, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions, FindOptions,
+    Hint, IndexModel, IndexOutcome, InsertManyOptions, InsertOutcome, NamespacedWrite, Pipeline, ReplaceOptions,
+    RestoreOptions, RestoreOutcome, RestorePoint, Result, ReturnDocument, StateDigest, StoreOptions, Transaction,
+    TransactionCollection, TransactionOptions, TransactionSession, TypedCollection, TypedDocuments,
+    UpdateModifications, UpdateOptions, ValidationAction, ValidationLevel, WriteError, WriteModel, WriteOutcome,
+    backup_log, limits, log_directory, restore, update,
 };

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::{Home, PATIENCE, documents, id};
-use tailwater::bson::rawdoc;
+use futures::StreamExt;
+use tailwater::bson::{doc, rawdoc};
 use tailwater::oplog::SlotState;
 use tailwater::{
     Consumer, ConsumerOptions, Delivery, INTERNAL_DATABASE, LostHistory, ReadConcern, Store, Watch, WatchError,
@@ -391,5 +392,65 @@ fn a_quiet_consumers_position_moves() {
         let many: Vec<_> = (id..id + 1_000).map(|id| rawdoc! { "_id": id }).collect();
         filler.insert_many(many.iter().map(|document| &**document)).unwrap();
         id += 1_000;
+    }
+}
+
+#[tokio::test]
+async fn a_member_is_a_stream_and_its_task_is_woken() {
+    let home = Home::new();
+    let options = ConsumerOptions {
+        retry_delay: Duration::from_millis(20),
+        ..eager()
+    };
+    let mut member = orders(&home.store).consumer("billing").options(options).join().unwrap();
+    // Nothing is there yet: the task sleeps until the write.
+    let store = home.store.clone();
+    let writer = std::thread::spawn(move || insert(&store, 1..=3));
+    let first = member.next().await.unwrap().unwrap();
+    assert_eq!((key(&first), first.failures()), (1, 0));
+    first.fail("not today").unwrap();
+    for id in [2, 3] {
+        let delivery = member.next().await.unwrap().unwrap();
+        assert_eq!(key(&delivery), id);
+        delivery.ack().unwrap();
+    }
+    writer.join().unwrap();
+    // Nothing is written any more: the time has to come that a failed event is delivered again at.
+    let again = member.next().await.unwrap().unwrap();
+    assert_eq!((key(&again), again.failures()), (1, 1));
+    again.ack().unwrap();
+    // The end is told to a task as well.
+    home.store.drop_collection("shop", "orders").unwrap();
+    for operation in ["drop", "invalidate"] {
+        let delivery = member.next().await.unwrap().unwrap();
+        assert_eq!(delivery.event().operation_type().name(), operation);
+        delivery.ack().unwrap();
+    }
+    assert!(member.next().await.is_none() && member.is_ended());
+}
+
+#[tokio::test]
+async fn a_failed_consumer_says_so_once_to_a_task() {
+    let home = Home::new();
+    let mut member = join(&home.store);
+    home.store.close().unwrap();
+    let failed = member.next().await.unwrap().unwrap_err();
+    assert!(
+        matches!(failed, WatchError::Log(tailwater::LogError::Closed)),
+        "{failed:?}"
+    );
+    assert!(member.next().await.is_none());
+}
+
+#[test]
+fn what_hands_events_out_whole_takes_no_split() {
+    let home = Home::new();
+    let split = || orders(&home.store).pipeline([doc! { "$changeStreamSplitLargeEvent": {} }]);
+    let refused = [
+        split().consumer("billing").join().map(drop).unwrap_err(),
+        split().with_snapshot().start().map(drop).unwrap_err(),
+    ];
+    for error in refused {
+        assert!(matches!(error, WatchError::SplitUnsupported { .. }), "{error:?}");
     }
 }

@@ -1,1 +1,3 @@
-//! Tests that cross crates; see the files in `tests/`.
+//! What tests that cross crates have in common; see the files in `tests/`.
+
+pub mod packages;

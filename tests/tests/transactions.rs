@@ -113,6 +113,13 @@ fn events_of_a_transaction_are_adjacent_in_the_order_of_the_writes() {
         // One moment for all of them.
         assert_eq!(event.timestamp(), of_transaction[0].timestamp());
     }
+    let ends: Vec<_> = events.iter().map(ChangeEvent::ends_transaction).collect();
+    let ends_at: Vec<_> = (0..ends.len()).filter(|at| ends[*at]).collect();
+    assert_eq!(
+        ends_at,
+        [WRITES.len() - 1],
+        "the transaction's last write says so, and nothing else"
+    );
     let document = last_event.to_document();
     let has = |document: &RawDocument, name: &str| document.get(name).unwrap().is_some();
     assert!(

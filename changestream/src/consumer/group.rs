@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -51,7 +52,11 @@ pub(super) struct Group {
     stopper: Stopper,
     state: Mutex<State>,
     changed: Condvar,
+    /// Tasks that wait. The lock is a leaf.
+    tasks: Mutex<Vec<Waker>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Wakes tasks when a time has come. Only there once a task has waited: threads wait with a time of their own.
+    clock: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
@@ -143,17 +148,12 @@ impl Group {
             stopper: stream.stopper(),
             state: Mutex::new(state),
             changed: Condvar::new(),
-            thread: Mutex::new(None),
+            tasks: Mutex::default(),
+            thread: Mutex::default(),
+            clock: Mutex::default(),
         });
         let reader = Arc::clone(&group);
-        let thread = std::thread::Builder::new()
-            .name("tailwater-consumer".into())
-            .spawn(move || reader.read(stream))
-            .map_err(|source| LogError::Io {
-                action: "start a thread for",
-                path: "a consumer".into(),
-                source: Arc::new(source),
-            })?;
+        let thread = spawn("tailwater-consumer", move || reader.read(stream))?;
         *group.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(group)
     }
@@ -171,8 +171,45 @@ impl Group {
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
+    /// Wakes whoever waits, to look again. Without the lock of the state: a task may go on at once, and look.
     pub(super) fn notify(&self) {
         self.changed.notify_all();
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.into_iter().for_each(Waker::wake);
+    }
+
+    /// Has a task woken when there may be something for it. What has come before, it must look for itself.
+    pub(super) fn wake_later(self: &Arc<Group>, waker: &Waker) -> Result<()> {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if !tasks.iter().any(|task| task.will_wake(waker)) {
+            tasks.push(waker.clone());
+        }
+        drop(tasks);
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        if clock.is_none() {
+            let group = Arc::clone(self);
+            *clock = Some(spawn("tailwater-consumer-clock", move || group.tick())?);
+        }
+        Ok(())
+    }
+
+    /// The clock's thread.
+    fn tick(&self) {
+        let mut state = self.lock();
+        let mut next = None;
+        while !state.closing {
+            let now = Instant::now();
+            let expired = state.window.expire(now);
+            if expired || next.is_some_and(|time| time <= now) {
+                next = None;
+                drop(state);
+                self.notify();
+                state = self.lock();
+                continue;
+            }
+            next = state.window.next_time(now);
+            state = self.wait(state, next);
+        }
     }
 
     fn enter(self: &Arc<Group>) -> Consumer {
@@ -201,10 +238,13 @@ impl Group {
         // Under the registry's lock to the end: who joins now finds what this one has written down.
         groups.remove(&self.name);
         self.stopper.stop();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // A panic over there has been reported by the panic hook.
-            let _ = thread.join();
+        for thread in [&self.thread, &self.clock] {
+            let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // A waker may drop anything, also on these threads.
+            if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
+                // A panic over there has been reported by the panic hook.
+                let _ = thread.join();
+            }
         }
     }
 
@@ -317,6 +357,16 @@ impl Group {
             }
         }
     }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    let failed = |source| LogError::Io {
+        action: "start a thread for",
+        path: "a consumer".into(),
+        source: Arc::new(source),
+    };
+    Ok(spawned.map_err(failed)?)
 }
 
 /// Starts the stream of a consumer that is there.

@@ -1,7 +1,11 @@
 //! What a program holds of a consumer: a member, and the events that were delivered to it.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use futures::Stream;
 
 use super::group::{Group, State};
 use super::window::{EventId, Handed, MemberId};
@@ -9,15 +13,21 @@ use crate::error::{Error, Result};
 use crate::event::ChangeEvent;
 
 /// A member of a durable consumer. Dropping it hands over what it has and has not acknowledged.
+///
+/// It is also a [`futures::Stream`] of deliveries, which yields an error once and ends. A task that waits for the next one counts
+/// as alive until the member is read or dropped.
 #[derive(Debug)]
 pub struct Consumer {
     group: Arc<Group>,
     id: MemberId,
+    /// A stream has yielded its error.
+    failed: bool,
 }
 
 impl Consumer {
     pub(super) fn new(group: Arc<Group>, id: MemberId) -> Consumer {
-        Consumer { group, id }
+        let failed = false;
+        Consumer { group, id, failed }
     }
 
     /// The next event for this member, waiting for it: nothing when the time is up or the stream has ended.
@@ -35,23 +45,33 @@ impl Consumer {
             let now = Instant::now();
             state.window.see(self.id, now, true);
             if state.window.expire(now) {
+                drop(state);
                 self.group.notify();
+                state = self.group.lock();
+                continue;
             }
-            if let Some(handed) = state.window.take(self.id, now) {
-                break Ok(Some(handed));
+            if let Some(outcome) = self.look(&mut state, now) {
+                break outcome;
             }
-            if let Some(failure) = &state.failure {
-                break Err(failure.clone());
-            }
-            let over = deadline.is_some_and(|deadline| now >= deadline);
-            if over || (state.ended && state.window.is_empty()) {
+            if deadline.is_some_and(|deadline| now >= deadline) {
                 break Ok(None);
             }
-            let wake = [deadline, state.window.next_time()].into_iter().flatten().min();
+            let wake = [deadline, state.window.next_time(now)].into_iter().flatten().min();
             state = self.group.wait(state, wake);
         };
         state.window.see(self.id, Instant::now(), false);
         Ok(outcome?.map(|handed| self.delivery(handed)))
+    }
+
+    /// What there is for this member: an event, the end, a failure; or nothing yet.
+    fn look(&self, state: &mut State, now: Instant) -> Option<Result<Option<Handed>>> {
+        if let Some(handed) = state.window.take(self.id, now) {
+            return Some(Ok(Some(handed)));
+        }
+        if let Some(failure) = &state.failure {
+            return Some(Err(failure.clone()));
+        }
+        (state.ended && state.window.is_empty()).then_some(Ok(None))
     }
 
     /// The next event for this member if there is one by now. What was written a moment ago may still be on its way to the
@@ -74,7 +94,10 @@ impl Consumer {
         last.check(&state)?;
         state.window.see(self.id, Instant::now(), false);
         let count = state.window.finish_through(self.id, last.id);
-        self.settled(&mut state, count)
+        let saved = self.group.acknowledge(&mut state, count);
+        drop(state);
+        self.group.notify();
+        saved
     }
 
     /// Says that the member is alive, though it takes its time: its lease begins anew.
@@ -99,11 +122,30 @@ impl Consumer {
             failures: handed.failures,
         }
     }
+}
 
-    fn settled(&self, state: &mut State, count: u64) -> Result<()> {
-        let saved = self.group.acknowledge(state, count);
-        self.group.notify();
-        saved
+impl Stream for Consumer {
+    type Item = Result<Delivery>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Delivery>>> {
+        let member = self.get_mut();
+        if member.failed {
+            return Poll::Ready(None);
+        }
+        // Before the look: what comes behind it wakes the task.
+        let asked = member.group.wake_later(context.waker());
+        let now = Instant::now();
+        let mut state = member.group.lock();
+        let outcome = match asked {
+            Ok(()) => member.look(&mut state, now),
+            Err(error) => Some(Err(error)),
+        };
+        state.window.see(member.id, now, outcome.is_none());
+        drop(state);
+        let Some(outcome) = outcome else { return Poll::Pending };
+        member.failed = outcome.is_err();
+        let delivery = outcome.map(|handed| handed.map(|handed| member.delivery(handed)));
+        Poll::Ready(delivery.transpose())
     }
 }
 
@@ -157,6 +199,7 @@ impl Delivery {
         state.window.see(self.member, Instant::now(), false);
         let count = state.window.finish(self.id);
         let saved = self.group.acknowledge(&mut state, count);
+        drop(state);
         self.group.notify();
         saved
     }
@@ -173,6 +216,7 @@ impl Delivery {
         self.check(&state)?;
         state.window.see(self.member, Instant::now(), false);
         let outcome = self.group.fail(&mut state, self.id, error.as_ref());
+        drop(state);
         self.group.notify();
         outcome
     }

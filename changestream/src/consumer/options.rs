@@ -78,7 +78,7 @@ impl Watch {
     /// that is there goes on where it was, whatever the watch says of that.
     pub fn consumer(self, name: impl Into<String>) -> ConsumerBuilder {
         ConsumerBuilder {
-            watch: self,
+            watch: self.whole_for("a durable consumer"),
             name: name.into(),
             options: ConsumerOptions::default(),
         }

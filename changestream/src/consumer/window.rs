@@ -227,15 +227,16 @@ impl Window {
         any
     }
 
-    /// When something may change by itself: a lease ends, or a failed event may be tried again.
-    pub(super) fn next_time(&self) -> Option<Instant> {
+    /// When something may change by itself: a lease ends, or a failed event may be tried again. What is over by `now` is up to
+    /// the members.
+    pub(super) fn next_time(&self, now: Instant) -> Option<Instant> {
         let leases = self.members.values().filter(|m| !m.waits).map(|m| m.seen + self.lease);
         let leases = leases.filter(|_| self.members.len() > 1);
         let retries = self.slots.values().filter_map(|slot| match slot.progress {
             Progress::Waiting(not_before) => not_before,
             _ => None,
         });
-        leases.chain(retries).min()
+        leases.chain(retries).filter(|time| *time > now).min()
     }
 
     /// The first event in the log's order that the member may have now.
@@ -410,4 +411,27 @@ fn document_of(event: &ChangeEvent) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     (event.collection_id(), bytes).hash(&mut hasher);
     Some(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use tailwater_oplog::LogId;
+
+    use super::*;
+
+    #[test]
+    fn a_time_that_has_come_is_no_alarm() {
+        // Whoever waited until a time in the past would go round without sleeping.
+        let (begin, lease) = (Instant::now(), Duration::from_secs(1));
+        let start = ResumeToken::without_entry(LogId::from_bytes([1; 16]), OpId::ZERO);
+        let mut window = Window::new(start, 8, 8, 8, lease);
+        window.join(1, begin);
+        assert_eq!(window.next_time(begin), None, "nobody could take over");
+        window.join(2, begin);
+        assert_eq!(window.next_time(begin), Some(begin + lease));
+        assert_eq!(window.next_time(begin + lease), None);
+        window.see(2, begin, true);
+        assert!(window.expire(begin + lease));
+        assert_eq!(window.next_time(begin + lease), None);
+    }
 }

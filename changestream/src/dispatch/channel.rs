@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -18,8 +18,9 @@ use tailwater_oplog::{Entry, OpId, Timestamp};
 
 use crate::dispatch::tail::Shared;
 use crate::error::Error;
-use crate::event::ChangeEvent;
+use crate::event::{ChangeEvent, Fragments};
 use crate::plan::{Plan, Verdict};
+use crate::primitives::{Condvar, Mutex, MutexGuard};
 use crate::subscription::RecvError;
 use crate::token::{ResumeToken, TokenKind};
 
@@ -69,7 +70,9 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 struct Queue {
     events: VecDeque<ChangeEvent>,
-    /// Of the entries of `events`.
+    /// What is left of an event that is received in fragments; it comes before `events`.
+    fragments: Option<Box<Fragments>>,
+    /// Of the entries of both.
     bytes: usize,
     /// Stands behind the last event that was taken out, or behind what was passed over since.
     taken: ResumeToken,
@@ -108,6 +111,32 @@ pub(crate) struct Channel {
     pub(crate) shared: Arc<Shared>,
 }
 
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.fragments.is_none()
+    }
+
+    fn next(&mut self) -> Option<ChangeEvent> {
+        let Some(fragments) = &mut self.fragments else {
+            let event = self.events.pop_front()?;
+            self.fragments = event.fragments_behind(0).map(Box::new);
+            return match self.fragments {
+                Some(_) => self.next(),
+                None => {
+                    self.bytes -= event.entry_bytes();
+                    Some(event)
+                }
+            };
+        };
+        let fragment = fragments.next();
+        if fragments.left() == 0 {
+            self.bytes -= fragments.entry_bytes();
+            self.fragments = None;
+        }
+        fragment
+    }
+}
+
 impl Channel {
     pub(crate) fn new(
         shared: Arc<Shared>,
@@ -117,6 +146,7 @@ impl Channel {
     ) -> Channel {
         let queue = Queue {
             events: VecDeque::new(),
+            fragments: None,
             bytes: 0,
             taken: token,
             phase: Phase::Underway,
@@ -135,6 +165,14 @@ impl Channel {
             seat: AtomicU64::new(u64::MAX),
             shared,
         }
+    }
+
+    /// The same channel, with what is left of the event that its watcher goes on inside of.
+    pub(crate) fn with_fragments(mut self, fragments: Option<Fragments>) -> Channel {
+        let queue = self.queue.get_mut().unwrap_or_else(PoisonError::into_inner);
+        queue.fragments = fragments.filter(|fragments| fragments.left() > 0).map(Box::new);
+        queue.bytes = queue.fragments.as_ref().map_or(0, |fragments| fragments.entry_bytes());
+        self
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -158,7 +196,7 @@ impl Channel {
             queue.phase = Phase::Parked(event.op_id());
             return Offer::Full;
         }
-        if queue.events.is_empty() {
+        if queue.is_empty() {
             // While events wait the token stands still; not further back than it has stood.
             queue.taken = self.passed(&queue);
         }
@@ -197,7 +235,7 @@ impl Channel {
                 queue.events.push_back(event);
             }
             // The stream has passed it over: a stream that goes on behind it does not meet the end again.
-            None if queue.events.is_empty() => queue.taken = token,
+            None if queue.is_empty() => queue.taken = token,
             None => {}
         }
         queue.phase = Phase::Ended;
@@ -221,7 +259,7 @@ impl Channel {
         let mut queue = self.lock();
         let was_running = !matches!(queue.phase, Phase::Ended);
         queue.phase = Phase::Ended;
-        let dropped = by_receiver.then(|| std::mem::take(&mut queue.events));
+        let dropped = by_receiver.then(|| (std::mem::take(&mut queue.events), queue.fragments.take()));
         self.wake(queue);
         drop(dropped);
         was_running
@@ -246,7 +284,8 @@ impl Channel {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.lock().events.len()
+        let queue = self.lock();
+        queue.events.len() + queue.fragments.as_ref().map_or(0, |fragments| fragments.left())
     }
 
     /// The token of the last event that was taken out; or, with no event in the channel, of how far the log has been looked
@@ -260,7 +299,7 @@ impl Channel {
         // Whoever delivers needs the queue's lock for it, and publishes after having delivered: what the position says has
         // been dispatched was put in before this look, and taken out again.
         match &queue.phase {
-            Phase::Attached(position) if queue.events.is_empty() => {
+            Phase::Attached(position) if queue.is_empty() => {
                 let position = position.token();
                 if position.op_id() <= queue.taken.op_id() {
                     queue.taken
@@ -326,14 +365,11 @@ impl Channel {
     /// Whether a stream over the channel has come to its end.
     pub(crate) fn is_terminated(&self) -> bool {
         let queue = self.lock();
-        matches!(queue.phase, Phase::Ended)
-            && queue.events.is_empty()
-            && (queue.failure.is_none() || queue.failure_told)
+        matches!(queue.phase, Phase::Ended) && queue.is_empty() && (queue.failure.is_none() || queue.failure_told)
     }
 
     fn take(&self, queue: &mut Queue) -> Option<ChangeEvent> {
-        let event = queue.events.pop_front()?;
-        queue.bytes -= event.entry_bytes();
+        let event = queue.next()?;
         queue.taken = event.resume_token();
         if queue.events.is_empty() && queue.events.capacity() > PLACES_KEPT {
             queue.events = VecDeque::new();

@@ -7,7 +7,7 @@
 //!
 //! The thread begins with the first watcher that has to catch up, and sleeps while there is none.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tailwater_oplog::{Cursor, OpId};
 
@@ -17,6 +17,7 @@ use crate::dispatch::stats::Counts;
 use crate::dispatch::tail::{RING_AFTER, Shared};
 use crate::dispatch::worker::Worker;
 use crate::error::{Error, Result};
+use crate::primitives::{Condvar, Mutex, MutexGuard};
 use crate::token::{ResumeToken, TokenKind};
 
 /// Entries that a lap reads before it is another one's turn.

@@ -13,7 +13,7 @@
 //!
 //! With no watchers the thread sleeps and its limit means nothing: the next watcher says where it goes on.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tailwater_oplog::{self as oplog, Cursor, Interrupt, OpId, OplogView, ReadConcern, WaitOutcome};
 
@@ -24,6 +24,7 @@ use crate::dispatch::plans::Plans;
 use crate::dispatch::stats::DispatcherStats;
 use crate::dispatch::worker::Worker;
 use crate::error::{Error, Result};
+use crate::primitives::{Condvar, Mutex, MutexGuard};
 use crate::token::{ResumeToken, TokenKind};
 
 /// Entries of a run at most.

@@ -1,9 +1,9 @@
 //! A thread that is waited for when its owner goes.
 
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use crate::error::Result;
+use crate::primitives::thread::{self, JoinHandle};
 
 #[derive(Debug)]
 pub(crate) struct Worker(Option<JoinHandle<()>>);

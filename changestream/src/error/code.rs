@@ -10,9 +10,11 @@ use super::Error;
 /// A number and the name that goes with it.
 type Code = (i32, &'static str);
 
+const BAD_VALUE: Code = (2, "BadValue");
 const FAILED_TO_PARSE: Code = (9, "FailedToParse");
 const ILLEGAL_OPERATION: Code = (20, "IllegalOperation");
 const NO_MATCHING_DOCUMENT: Code = (47, "NoMatchingDocument");
+const EVENT_TOO_LARGE: Code = (10334, "BSONObjectTooLarge");
 const INVALID_RESUME_TOKEN: Code = (260, "InvalidResumeToken");
 const CHANGE_STREAM_FATAL: Code = (280, "ChangeStreamFatalError");
 const CHANGE_STREAM_HISTORY_LOST: Code = (286, "ChangeStreamHistoryLost");
@@ -21,6 +23,17 @@ const INTERRUPTED_AT_SHUTDOWN: Code = (11600, "InterruptedAtShutdown");
 const NOT_ONE_OPERATOR: Code = (40323, "Location40323");
 /// *Only one type of resume option is allowed, but multiple were found.*
 const CONFLICTING_START: Code = (40674, "Location40674");
+
+/// *$changeStream is only valid as the first stage in a pipeline.*
+const NOT_FIRST: Code = (40602, "Location40602");
+/// *Unrecognized pipeline stage name.*
+const UNKNOWN_STAGE: Code = (40324, "Location40324");
+/// *Splitting change event failed.*
+const CANNOT_SPLIT: Code = (7182500, "Location7182500");
+/// *$changeStreamSplitLargeEvent spec should be an empty object.*
+const SPLIT_NOT_EMPTY: Code = (7182800, "Location7182800");
+/// *$changeStreamSplitLargeEvent must be the last stage in the pipeline.*
+const SPLIT_NOT_LAST: Code = (7182802, "Location7182802");
 
 /// What a driver reads to know that it must not resume by itself.
 const NOT_RESUMABLE: &str = "NonResumableChangeStreamError";
@@ -58,11 +71,22 @@ impl Error {
     fn own_code(&self) -> Option<Code> {
         Some(match self {
             Error::MalformedToken { .. } | Error::InsideSnapshot | Error::Invalidated => INVALID_RESUME_TOKEN,
-            Error::TokenAheadOfLog { .. } | Error::TokenDropped | Error::TokenModified { .. } => CHANGE_STREAM_FATAL,
+            Error::TokenAheadOfLog { .. }
+            | Error::TokenDropped
+            | Error::TokenModified { .. }
+            | Error::SplitMissing
+            | Error::SplitChanged { .. } => CHANGE_STREAM_FATAL,
             Error::TimeTrimmed { .. } | Error::ConsumerLostHistory { .. } => CHANGE_STREAM_HISTORY_LOST,
             Error::ConflictingStart => CONFLICTING_START,
             Error::Filter(_) => FAILED_TO_PARSE,
-            Error::UnsupportedStage { .. } => ILLEGAL_OPERATION,
+            Error::UnsupportedStage { known: true, .. } => ILLEGAL_OPERATION,
+            Error::UnsupportedStage { known: false, .. } => UNKNOWN_STAGE,
+            Error::NestedChangeStream { .. } => NOT_FIRST,
+            Error::SplitNotEmpty { .. } => SPLIT_NOT_EMPTY,
+            Error::SplitNotLast { .. } => SPLIT_NOT_LAST,
+            Error::EventTooLarge { .. } => EVENT_TOO_LARGE,
+            Error::FieldTooLarge { .. } => CANNOT_SPLIT,
+            Error::Collation(_) => BAD_VALUE,
             Error::MalformedStage { .. } => NOT_ONE_OPERATOR,
             Error::NoPreImage { .. } | Error::NoPostImage { .. } => NO_MATCHING_DOCUMENT,
             Error::Match { .. }
@@ -76,6 +100,8 @@ impl Error {
             | Error::ConsumerActive { .. }
             | Error::MalformedConsumer { .. }
             | Error::DeliveryRevoked { .. }
+            | Error::SplitUnsupported { .. }
+            | Error::CollationUnsupported { .. }
             | Error::LiveTooLarge { .. }
             | Error::LiveUnsupported { .. } => return None,
             Error::Log(error) => return of_log(error),

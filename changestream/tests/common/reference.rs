@@ -387,7 +387,7 @@ impl Reference<'_> {
                 if filtered && question.conditions.iter().all(|condition| condition.holds(&event)) {
                     seen.push(Seen {
                         event,
-                        token: self.token(entry, 0),
+                        token: self.token(entry, 1),
                     });
                 }
             }
@@ -396,7 +396,7 @@ impl Reference<'_> {
                 if question.conditions.iter().all(|condition| condition.holds(&event)) {
                     seen.push(Seen {
                         event,
-                        token: self.token(entry, 1),
+                        token: self.token(entry, 2),
                     });
                 }
             }
@@ -436,7 +436,7 @@ impl Reference<'_> {
         };
         let is_invalidate = operation == "invalidate";
         let mut event = doc! {
-            "_id": { "_data": self.token(entry, u8::from(is_invalidate)) },
+            "_id": { "_data": self.token(entry, 1 + u8::from(is_invalidate)) },
             "operationType": operation,
             "clusterTime": time,
             "wallTime": bson::DateTime::from_millis((nanos / 1_000_000) as i64),
@@ -486,7 +486,7 @@ impl Reference<'_> {
 
     /// A token's bytes by hand: version, log, term, OpID, timestamp, kind, checksum.
     pub(crate) fn token(&self, entry: &Written, kind: u8) -> String {
-        let mut bytes = vec![1];
+        let mut bytes = vec![2];
         bytes.extend(self.log_id.to_bytes());
         bytes.extend(entry.term.get().to_be_bytes());
         bytes.extend(entry.op_id.get().to_be_bytes());

@@ -10,7 +10,7 @@ use crate::aggregation::{Parser, Variables, whole_i32};
 use crate::error::ParseError;
 use crate::evaluate::EvaluateError;
 use crate::expression::Expression;
-use crate::validate::validate;
+use crate::validate::{DOCUMENT_BYTES_MAX, validate};
 
 /// What `find` returns of each document.
 ///
@@ -86,7 +86,7 @@ impl FindProjection {
             return Ok(document.to_owned());
         };
         let projected = projection.apply_matched(document, &Variables::new(&document), matched)?;
-        check(&projected)?;
+        check(&projected, DOCUMENT_BYTES_MAX)?;
         Ok(projected)
     }
 }

@@ -8,7 +8,9 @@ use crate::aggregation::{Parser, SyntaxErrorKind as Syntax, ValueExpression};
 use crate::error::ParseError;
 use crate::expression::{Expression, ParseOptions};
 
-pub(super) fn stage(at: usize, stage: &RawDocument, variables: &[&str]) -> Result<Stage, ParseError> {
+pub(super) fn stage(at: usize, stage: &RawDocument, options: &ParseOptions) -> Result<Stage, ParseError> {
+    let variables: Vec<&str> = options.variables.iter().map(String::as_str).collect();
+    let variables = &variables[..];
     let parser = Parser::new(&format!("[{at}]"), &[]);
     let fields = parser.fields(stage)?;
     let [(name, value)] = fields[..] else {
@@ -18,10 +20,7 @@ pub(super) fn stage(at: usize, stage: &RawDocument, variables: &[&str]) -> Resul
     let parser = Parser::new(&place, &[]);
     Ok(match name {
         "$match" => match value {
-            RawBsonRef::Document(document) => {
-                let options = ParseOptions::default().with_variables(variables);
-                Stage::Match(Expression::parse_with(document, &options)?)
-            }
+            RawBsonRef::Document(document) => Stage::Match(Expression::parse_with(document, options)?),
             other => return Err(parser.wrong_type(name, "a document", other, 15959)),
         },
         "$project" => {

@@ -193,10 +193,10 @@ impl Oplog {
             core.look(&mut appender);
         }
         drop(appender);
-        if awaited {
-            if core.tail().appended_bell.has_local_waiters() {
-                core.tail().appended_bell.ring();
-            }
+        if awaited.here {
+            core.tail().appended_bell.wake_here();
+        }
+        if awaited.elsewhere {
             let _ = core.shared.drain();
         }
         Ok(FramesOutcome { first, last })

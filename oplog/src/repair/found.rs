@@ -119,7 +119,7 @@ pub(super) fn look(
         let (at, next, term) = last.map_or((FRAMES_START, first, Term::default()), |p| {
             (p.end, p.span.last.next(), p.terms.1)
         });
-        let ring = left_over.from(at);
+        let ring = left_over.read(at, left_over.len());
         let room = ring.len().min((length - TRAILER_BYTES).saturating_sub(at));
         let more = scan(&ring[..room], at, seed, next, term, |_, _| {});
         if more.end > at {

@@ -94,7 +94,7 @@ pub(crate) fn plan_on(disk: &dyn Folders, keep: Keep) -> Result<RepairPlan> {
         Err(error) => return Err(error),
     };
 
-    let left_over = LeftOver::read(disk, log_id);
+    let left_over = LeftOver::open(disk, log_id);
     let mut found = Vec::new();
     let mut others = Vec::new();
     for name in &names {

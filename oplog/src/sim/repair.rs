@@ -106,7 +106,7 @@ fn holds(disk: &SimDisk, (from, to): (u64, u64), case: &str) {
     let report = verify_on(disk).unwrap();
     assert!(report.is_sound(), "{case}: {:?}", report.findings);
     let log = Oplog::on(Box::new(disk.clone()), &options()).unwrap();
-    let mut cursor = log.view().cursor_from_oldest(ReadConcern::Durable);
+    let mut cursor = log.view().cursor_from_oldest(ReadConcern::Local);
     for n in from..=to {
         let entry = cursor
             .try_next()

@@ -36,6 +36,8 @@ mod format;
 mod frame;
 #[path = "../../src/frames.rs"]
 mod frames;
+#[path = "../../src/fresh.rs"]
+mod fresh;
 #[path = "futex.rs"]
 mod futex;
 #[path = "../../src/group.rs"]

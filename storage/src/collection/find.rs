@@ -3,7 +3,7 @@
 use bson::{Bson, RawDocument, RawDocumentBuf};
 use tailwater_matcher::Expression;
 
-use super::{Collection, CountOptions, FindOptions};
+use super::{Collection, CollectionSize, CountOptions, FindOptions};
 use crate::error::Result;
 use crate::query::{Candidates, Distinct, Documents, ExplainOptions, Query};
 use crate::reading::Reading;
@@ -111,6 +111,24 @@ impl Collection {
         let view = self.core().view()?;
         let info = view.catalog.get(&self.namespace);
         Ok(info.map_or(0, |info| self.core().size(info.number).documents.unsigned_abs()))
+    }
+
+    /// How many documents there are, and how many bytes of BSON, from what is kept with the collection: nothing is read. None
+    /// of either when there is no such collection.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::estimated_count`].
+    pub fn size(&self) -> Result<CollectionSize> {
+        let view = self.core().view()?;
+        let Some(info) = view.catalog.get(&self.namespace) else {
+            return Ok(CollectionSize::default());
+        };
+        let size = self.core().size(info.number);
+        Ok(CollectionSize {
+            documents: size.documents.unsigned_abs(),
+            data_bytes: size.bytes.unsigned_abs(),
+        })
     }
 
     /// The different values that the documents that match have in a field (MongoDB manual: *distinct*), each as it was first

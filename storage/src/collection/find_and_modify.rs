@@ -2,13 +2,13 @@
 //!
 //! What is returned is the very version that was changed, or what it was changed to: nobody else comes in between.
 
-use bson::{RawDocument, RawDocumentBuf};
+use bson::{Bson, RawDocument, RawDocumentBuf};
 
 use super::{
     Collection, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions, UpdateModifications,
 };
 use crate::error::Result;
-use crate::write::Modification;
+use crate::write::{Modification, Modified};
 
 impl Collection {
     /// Changes the first document that matches, and returns it as it was; nothing when none matches.
@@ -35,7 +35,8 @@ impl Collection {
         update: impl Into<UpdateModifications>,
         options: &FindOneAndUpdateOptions,
     ) -> Result<Option<RawDocumentBuf>> {
-        self.find_and_modify(&Modification::find_one_and_update(filter, &update.into(), options)?)
+        let modification = Modification::find_one_and_update(filter, &update.into(), options)?;
+        Ok(self.run(&modification)?.document)
     }
 
     /// Replaces the first document that matches, and returns it as it was; nothing when none matches.
@@ -62,7 +63,8 @@ impl Collection {
         replacement: &RawDocument,
         options: &FindOneAndReplaceOptions,
     ) -> Result<Option<RawDocumentBuf>> {
-        self.find_and_modify(&Modification::find_one_and_replace(filter, replacement, options)?)
+        let modification = Modification::find_one_and_replace(filter, replacement, options)?;
+        Ok(self.run(&modification)?.document)
     }
 
     /// Deletes the first document that matches, and returns it; nothing when none matches.
@@ -84,16 +86,85 @@ impl Collection {
         filter: &RawDocument,
         options: &FindOneAndDeleteOptions,
     ) -> Result<Option<RawDocumentBuf>> {
-        self.find_and_modify(&Modification::find_one_and_delete(filter, options)?)
+        let modification = Modification::find_one_and_delete(filter, options)?;
+        Ok(self.run(&modification)?.document)
     }
 
-    fn find_and_modify(&self, modification: &Modification) -> Result<Option<RawDocumentBuf>> {
+    /// Changes the first document that matches, and tells besides the document what has become of it (MongoDB manual:
+    /// *findAndModify*).
+    ///
+    /// # Errors
+    ///
+    /// Those of the operation that it is.
+    pub fn find_and_modify(&self, filter: &RawDocument, operation: &FindAndModify) -> Result<FindAndModifyOutcome> {
+        self.run(&operation.modification(filter)?)
+    }
+
+    fn run(&self, modification: &Modification) -> Result<FindAndModifyOutcome> {
         let Some(modified) = self.writer().modify_first(modification)? else {
-            return Ok(None);
+            return Ok(FindAndModifyOutcome::default());
         };
         if let Some(op_id) = modified.op_id {
             self.settle(op_id)?;
         }
-        Ok(modified.document)
+        Ok(modified.into())
+    }
+}
+
+/// One of the operations that find a document, change it, and return it.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum FindAndModify {
+    /// As [`Collection::find_one_and_update_with`].
+    Update {
+        /// What becomes of it.
+        update: UpdateModifications,
+        /// The options.
+        options: FindOneAndUpdateOptions,
+    },
+    /// As [`Collection::find_one_and_replace_with`].
+    Replace {
+        /// What takes its place.
+        replacement: RawDocumentBuf,
+        /// The options.
+        options: FindOneAndReplaceOptions,
+    },
+    /// As [`Collection::find_one_and_delete_with`].
+    Delete {
+        /// The options.
+        options: FindOneAndDeleteOptions,
+    },
+}
+
+impl FindAndModify {
+    pub(crate) fn modification(&self, filter: &RawDocument) -> Result<Modification> {
+        match self {
+            FindAndModify::Update { update, options } => Modification::find_one_and_update(filter, update, options),
+            FindAndModify::Replace { replacement, options } => {
+                Modification::find_one_and_replace(filter, replacement, options)
+            }
+            FindAndModify::Delete { options } => Modification::find_one_and_delete(filter, options),
+        }
+    }
+}
+
+/// What has become of a document that was looked for to be changed.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct FindAndModifyOutcome {
+    /// The version that was asked for of what was asked for, if there is one.
+    pub document: Option<RawDocumentBuf>,
+    /// Whether a document matched.
+    pub matched: bool,
+    /// The `_id` of the document that an upsert has inserted, as nothing matched.
+    pub upserted_id: Option<Bson>,
+}
+
+impl From<Modified> for FindAndModifyOutcome {
+    fn from(modified: Modified) -> FindAndModifyOutcome {
+        FindAndModifyOutcome {
+            document: modified.document,
+            matched: modified.matched,
+            upserted_id: modified.upserted_id,
+        }
     }
 }

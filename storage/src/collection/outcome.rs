@@ -17,6 +17,15 @@ pub struct InsertOutcome {
     pub op_id: OpId,
 }
 
+/// How large a collection is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CollectionSize {
+    /// How many documents it has.
+    pub documents: u64,
+    /// Bytes of BSON that they are.
+    pub data_bytes: u64,
+}
+
 /// What an update, replacement or deletion has done.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct WriteOutcome {

@@ -45,10 +45,11 @@ impl Core {
                 found: log_id,
             });
         }
-        if applied > watermarks.durable {
+        // What the state covers was durable when it was applied, also where the log has yet to prove that.
+        if applied > watermarks.appended {
             return Err(Error::StateAhead {
                 applied,
-                newest: watermarks.durable,
+                newest: watermarks.appended,
             });
         }
         if applied >= watermarks.oldest {

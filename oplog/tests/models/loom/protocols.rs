@@ -19,6 +19,12 @@ pub(crate) const MODELS: &[Model] = &[
     ("an_accepted_entry_is_seen_or_its_waiter_is", || {
         check(None, an_accepted_entry_is_seen_or_its_waiter_is);
     }),
+    ("an_accepted_entry_is_seen_or_its_waiter_here_is", || {
+        check(None, an_accepted_entry_is_seen_or_its_waiter_here_is);
+    }),
+    ("a_ring_wakes_a_thread_of_the_writer", || {
+        check(None, a_ring_wakes_a_thread_of_the_writer);
+    }),
     ("an_accepted_entry_is_seen_or_its_task_is", || {
         check(None, an_accepted_entry_is_seen_or_its_task_is);
     }),
@@ -50,11 +56,16 @@ fn check(preemptions: Option<usize>, model: fn()) {
 const FIRST: OpId = OpId::FIRST;
 
 fn tail() -> Arc<Tail> {
+    tail_of(false)
+}
+
+/// As the writer has it, or one who only reads.
+fn tail_of(writer: bool) -> Arc<Tail> {
     let region = Arc::new(Region::heap(4096));
     for offset in [768, 772] {
         region.cell_u32(offset);
     }
-    let tail = Tail::on(region, FileIdentity { device: 0, inode: 0 });
+    let tail = Tail::on(region, FileIdentity { device: 0, inode: 0 }, writer);
     tail.watermarks();
     tail.accepted();
     Arc::new(tail)
@@ -67,6 +78,13 @@ fn wait_for(tail: &Arc<Tail>, mark: fn(&Tail) -> OpId) -> thread::JoinHandle<()>
 
 fn a_ring_wakes_a_thread() {
     let tail = tail();
+    let waiter = wait_for(&tail, Tail::appended);
+    tail.set_appended(FIRST);
+    waiter.join().unwrap();
+}
+
+fn a_ring_wakes_a_thread_of_the_writer() {
+    let tail = tail_of(true);
     let waiter = wait_for(&tail, Tail::appended);
     tail.set_appended(FIRST);
     waiter.join().unwrap();
@@ -122,17 +140,26 @@ fn a_ring_wakes_a_task() {
 fn an_accepted_entry_is_seen_or_its_waiter_is() {
     let tail = tail();
     let waiter = wait_for(&tail, Tail::accepted);
-    if tail.accept(FIRST) {
+    if tail.accept(FIRST).elsewhere {
         tail.set_appended(FIRST);
     }
     waiter.join().unwrap();
 }
 
+fn an_accepted_entry_is_seen_or_its_waiter_here_is() {
+    let tail = tail_of(true);
+    let waiter = wait_for(&tail, Tail::accepted);
+    if tail.accept(FIRST).here {
+        tail.appended_bell.wake_here();
+    }
+    waiter.join().unwrap();
+}
+
 fn an_accepted_entry_is_seen_or_its_task_is() {
-    let tail = tail();
+    let tail = tail_of(true);
     let task = await_mark(&tail, Tail::accepted);
-    if tail.accept(FIRST) {
-        tail.set_appended(FIRST);
+    if tail.accept(FIRST).here {
+        tail.appended_bell.wake_here();
     }
     task.join().unwrap();
 }

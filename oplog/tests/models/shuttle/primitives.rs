@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(crate) use rustix::thread::futex::Flags as FutexFlags;
 pub(crate) use shuttle::lazy_static;
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
-pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard};
+pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 pub(crate) use shuttle::thread;
 
 use crate::futex::Word;

@@ -4,7 +4,8 @@ use bson::{RawDocument, RawDocumentBuf};
 
 use super::TransactionCollection;
 use crate::collection::{
-    FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions, UpdateModifications,
+    FindAndModify, FindAndModifyOutcome, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions,
+    UpdateModifications,
 };
 use crate::error::Result;
 use crate::write::Modification;
@@ -35,7 +36,9 @@ impl TransactionCollection<'_> {
         options: &FindOneAndUpdateOptions,
     ) -> Result<Option<RawDocumentBuf>> {
         let update = update.into();
-        self.find_and_modify(|| Modification::find_one_and_update(filter, &update, options))
+        Ok(self
+            .find_and_change(|| Modification::find_one_and_update(filter, &update, options))?
+            .document)
     }
 
     /// As [`Collection::find_one_and_replace`](crate::Collection::find_one_and_replace).
@@ -62,7 +65,9 @@ impl TransactionCollection<'_> {
         replacement: &RawDocument,
         options: &FindOneAndReplaceOptions,
     ) -> Result<Option<RawDocumentBuf>> {
-        self.find_and_modify(|| Modification::find_one_and_replace(filter, replacement, options))
+        Ok(self
+            .find_and_change(|| Modification::find_one_and_replace(filter, replacement, options))?
+            .document)
     }
 
     /// As [`Collection::find_one_and_delete`](crate::Collection::find_one_and_delete).
@@ -84,14 +89,25 @@ impl TransactionCollection<'_> {
         filter: &RawDocument,
         options: &FindOneAndDeleteOptions,
     ) -> Result<Option<RawDocumentBuf>> {
-        self.find_and_modify(|| Modification::find_one_and_delete(filter, options))
+        Ok(self
+            .find_and_change(|| Modification::find_one_and_delete(filter, options))?
+            .document)
     }
 
-    fn find_and_modify(&self, modification: impl FnOnce() -> Result<Modification>) -> Result<Option<RawDocumentBuf>> {
+    /// As [`Collection::find_and_modify`](crate::Collection::find_and_modify).
+    ///
+    /// # Errors
+    ///
+    /// Those of the operation that it is.
+    pub fn find_and_modify(&self, filter: &RawDocument, operation: &FindAndModify) -> Result<FindAndModifyOutcome> {
+        self.find_and_change(|| operation.modification(filter))
+    }
+
+    fn find_and_change(&self, modification: impl FnOnce() -> Result<Modification>) -> Result<FindAndModifyOutcome> {
         self.transaction.run(|workspace| {
             let modification = modification()?;
-            let mut first = None;
-            self.modify_each(workspace, &modification, |modified| first = modified.document)?;
+            let mut first = FindAndModifyOutcome::default();
+            self.modify_each(workspace, &modification, |modified| first = modified.into())?;
             Ok(first)
         })
     }

@@ -4,6 +4,7 @@ use bson::{Bson, RawDocument, RawDocumentBuf};
 use tailwater_matcher::Expression;
 
 use super::TransactionCollection;
+use crate::aggregate::{AggregateOptions, Aggregation, Pipeline};
 use crate::collection::{CountOptions, FindOptions};
 use crate::error::Result;
 use crate::query::{Candidates, Distinct, Documents, Query};
@@ -93,6 +94,27 @@ impl TransactionCollection<'_> {
             }
             Ok(distinct.finish())
         })
+    }
+
+    /// As [`Collection::aggregate`](crate::Collection::aggregate), of what the transaction sees, in every collection that the
+    /// pipeline reads.
+    ///
+    /// # Errors
+    ///
+    /// As there and as [`TransactionCollection::find`];
+    /// [`Error::OperationNotSupportedInTransaction`](crate::Error::OperationNotSupportedInTransaction) for `$out` and `$merge`.
+    pub fn aggregate(&self, pipeline: &Pipeline) -> Result<Aggregation> {
+        self.aggregate_with(pipeline, AggregateOptions::default())
+    }
+
+    /// As [`TransactionCollection::aggregate`], with options.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn aggregate_with(&self, pipeline: &Pipeline, options: AggregateOptions) -> Result<Aggregation> {
+        self.transaction
+            .run(|workspace| pipeline.run_in(workspace.reading(), &self.namespace, options))
     }
 
     fn candidates(&self, workspace: &Workspace, query: Query) -> Result<Candidates> {

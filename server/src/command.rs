@@ -1,0 +1,34 @@
+//! What a command is.
+
+use crate::context::Context;
+use crate::error::CommandResult;
+
+/// A command: one entry of the table in `commands.rs`.
+pub(crate) struct Command {
+    pub(crate) name: &'static str,
+    /// Other names for it.
+    pub(crate) aliases: &'static [&'static str],
+    /// One sentence for `listCommands` and the compatibility page.
+    pub(crate) help: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) run: fn(&mut Context<'_>) -> CommandResult,
+}
+
+/// How a command goes with sessions (driver specifications: *Transactions*, *Retryable Writes*).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// It has no place in a transaction.
+    Alone,
+    /// It may be part of a transaction.
+    InTransaction,
+    /// So it may, and outside one it may be sent again with the same number, and is then answered as the first time.
+    Retryable,
+    /// It ends a transaction.
+    EndsTransaction,
+}
+
+impl Command {
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.aliases.contains(&name)
+    }
+}

@@ -1,0 +1,128 @@
+//! `aggregate`: pipelines, and change streams, which are pipelines that begin with `$changeStream`.
+
+mod change_stream;
+mod coll_stats;
+
+use bson::raw::cstr;
+use bson::{RawBsonRef, RawDocument, rawdoc};
+use tailwater::{Aggregation, Pipeline};
+
+use super::{Command, Kind};
+use crate::context::{Context, Target};
+use crate::cursor::{Cursor, FIRST_BATCH, Fill, Source};
+use crate::error::{CommandError, CommandResult, code};
+use crate::reply;
+use crate::request::missing;
+use crate::value::{Value, fields};
+
+pub(super) const AGGREGATE: Command = Command {
+    name: "aggregate",
+    aliases: &[],
+    help: "Runs a pipeline, or watches changes",
+    kind: Kind::InTransaction,
+    run: aggregate,
+};
+
+fn aggregate(context: &mut Context<'_>) -> CommandResult {
+    let (mut pipeline, mut batch_size, mut has_cursor, mut explain) = (None, None, false, false);
+    for field in context.request.arguments() {
+        match field.name {
+            "pipeline" => pipeline = Some(field.documents()?),
+            "cursor" => {
+                has_cursor = true;
+                batch_size = cursor_batch_size(field)?;
+            }
+            "explain" => explain = field.boolean()?,
+            "bypassDocumentValidation" => field.unsupported(!field.boolean()?)?,
+            "collation" => field.simple_collation()?,
+            "let" => field.no_variables()?,
+            "hint" => field.unsupported(field.hint()?.is_none())?,
+            // No stage writes to the disk.
+            "allowDiskUse" => {}
+            _ => return Err(field.unknown()),
+        }
+    }
+    let pipeline = pipeline.ok_or_else(|| missing("aggregate", "pipeline"))?;
+    if explain {
+        return Err(CommandError::not_implemented("aggregate.explain"));
+    }
+    if !has_cursor {
+        return Err(CommandError::new(
+            code::FAILED_TO_PARSE,
+            "The 'cursor' option is required, except for aggregate with the explain argument",
+        ));
+    }
+    let (cursor, collection) = if let Some(options) = change_stream::options(&pipeline) {
+        context.outside_transaction("$changeStream")?;
+        change_stream::open(context, options?, &pipeline[1..])?
+    } else if let Some(options) = coll_stats::options(&pipeline) {
+        let document = coll_stats::document(context, options?)?;
+        let source = rawdoc! { "$documents": [document] };
+        let stages: Vec<&RawDocument> = [&*source].into_iter().chain(pipeline[1..].iter().copied()).collect();
+        (over_none(context, &stages)?, context.request.collection()?.to_owned())
+    } else {
+        run(context, &pipeline)?
+    };
+    answer(context, cursor, &collection, batch_size)
+}
+
+/// The first batch, and the number of the cursor for the rest.
+fn answer(context: &Context<'_>, mut cursor: Cursor, collection: &str, batch_size: Option<u64>) -> CommandResult {
+    let batch = cursor.fill(Fill {
+        count_max: Some(batch_size.unwrap_or(FIRST_BATCH)),
+        time: context.request.max_time,
+        awaits: false,
+    })?;
+    context.settle_reads()?;
+    let token = cursor.resume_token();
+    let namespace = format!("{}.{collection}", context.request.database);
+    let session = context.request.session;
+    let id = context.server.cursors.keep(cursor, namespace.clone(), session, false);
+    Ok(reply::cursor(
+        cstr!("firstBatch"),
+        batch,
+        id,
+        &namespace,
+        token.as_ref(),
+    ))
+}
+
+/// A pipeline over a collection, or with `aggregate: 1` over none.
+fn run(context: &Context<'_>, stages: &[&RawDocument]) -> CommandResult<(Cursor, String)> {
+    match context.request.subject()?.value {
+        RawBsonRef::String(name) => {
+            let pipeline = Pipeline::parse(stages)?;
+            let found = match context.target()? {
+                Target::Collection(collection) => collection.aggregate(&pipeline)?,
+                Target::Transaction(collection) => collection.aggregate(&pipeline)?,
+            };
+            Ok((cursor(found), name.to_owned()))
+        }
+        _ => Ok((over_none(context, stages)?, "$cmd.aggregate".to_owned())),
+    }
+}
+
+/// A pipeline that begins with `$documents`.
+fn over_none(context: &Context<'_>, stages: &[&RawDocument]) -> CommandResult<Cursor> {
+    let store = &context.server.store;
+    Ok(cursor(
+        store.aggregate(context.request.database, &Pipeline::parse(stages)?)?,
+    ))
+}
+
+fn cursor(found: Aggregation) -> Cursor {
+    let documents = found.map(|document| document.map_err(CommandError::from));
+    Cursor::new(Source::Documents(Box::new(documents)))
+}
+
+fn cursor_batch_size(field: Value<'_>) -> CommandResult<Option<u64>> {
+    let mut size = None;
+    for option in fields("aggregate.cursor", field.document()?) {
+        let option = option?;
+        match option.name {
+            "batchSize" => size = Some(option.count()?),
+            _ => return Err(option.unknown()),
+        }
+    }
+    Ok(size)
+}

@@ -1,0 +1,124 @@
+//! `$changeStream`, the first stage of a pipeline that watches (MongoDB manual: *$changeStream*).
+
+use bson::{RawBsonRef, RawDocument};
+use tailwater::{FullDocument, FullDocumentBeforeChange, ReadConcern, ResumeToken, Watch};
+
+use crate::context::Context;
+use crate::cursor::{Cursor, Source};
+use crate::error::{CommandError, CommandResult, code};
+use crate::value::{Value, fields};
+
+const STAGE: &str = "$changeStream";
+
+/// The options of `$changeStream`, if the pipeline begins with it.
+pub(super) fn options<'a>(pipeline: &[&'a RawDocument]) -> Option<CommandResult<&'a RawDocument>> {
+    let (name, value) = pipeline.first()?.iter().next()?.ok()?;
+    let field = Value {
+        command: "aggregate.pipeline",
+        name: STAGE,
+        value,
+    };
+    (name.as_str() == STAGE).then(|| field.document())
+}
+
+/// Begins to watch. The collection's name in the answer is its own, or `$cmd.aggregate` for a database or everything.
+pub(super) fn open(
+    context: &Context<'_>,
+    options: &RawDocument,
+    stages: &[&RawDocument],
+) -> CommandResult<(Cursor, String)> {
+    let mut all_changes = false;
+    let mut starts: Vec<Box<dyn FnOnce(Watch) -> Watch>> = Vec::new();
+    let mut modes: Vec<Box<dyn FnOnce(Watch) -> Watch>> = Vec::new();
+    for option in fields(STAGE, options) {
+        let option = option?;
+        match option.name {
+            "fullDocument" => {
+                let mode = full_document(option)?;
+                modes.push(Box::new(move |watch| watch.full_document(mode)));
+            }
+            "fullDocumentBeforeChange" => {
+                let mode = before_change(option)?;
+                modes.push(Box::new(move |watch| watch.full_document_before_change(mode)));
+            }
+            "showExpandedEvents" => {
+                let show = option.boolean()?;
+                modes.push(Box::new(move |watch| watch.show_expanded_events(show)));
+            }
+            "resumeAfter" => {
+                let token = ResumeToken::from_document(option.document()?)?;
+                starts.push(Box::new(move |watch| watch.resume_after(token)));
+            }
+            "startAfter" => {
+                let token = ResumeToken::from_document(option.document()?)?;
+                starts.push(Box::new(move |watch| watch.start_after(token)));
+            }
+            "startAtOperationTime" => {
+                let time = option.timestamp()?;
+                starts.push(Box::new(move |watch| watch.start_at_operation_time(time)));
+            }
+            "allChangesForCluster" => all_changes = option.boolean()?,
+            _ => return Err(option.unknown()),
+        }
+    }
+    let (watch, name) = scope(context, all_changes)?;
+    let concern = match context.request.reads_local {
+        true => ReadConcern::Local,
+        false => ReadConcern::Durable,
+    };
+    let watch = watch.read_concern(concern);
+    let watch = watch.raw_pipeline(stages.iter().map(|stage| (*stage).to_owned()));
+    let watch = modes.into_iter().chain(starts).fold(watch, |watch, set| set(watch));
+    let stream = watch.start()?;
+    Ok((Cursor::new(Source::Changes(Box::new(stream))), name))
+}
+
+/// A collection, a database (`aggregate: 1`), or everything (on `admin` with `allChangesForCluster`).
+fn scope(context: &Context<'_>, all_changes: bool) -> CommandResult<(Watch, String)> {
+    let database = context.request.database;
+    let store = &context.server.store;
+    match context.request.subject()?.value {
+        _ if all_changes && database != "admin" => Err(CommandError::new(
+            code::INVALID_OPTIONS,
+            "A $changeStream with 'allChangesForCluster:true' may only be opened on the 'admin' database",
+        )),
+        RawBsonRef::String(_) if all_changes => Err(CommandError::new(
+            code::INVALID_OPTIONS,
+            "A $changeStream with 'allChangesForCluster:true' may only be opened with 'aggregate: 1'",
+        )),
+        RawBsonRef::String(name) => Ok((store.collection(database, name)?.watch(), name.to_owned())),
+        _ if all_changes => Ok((store.watch(), "$cmd.aggregate".to_owned())),
+        _ if database == "admin" => Err(CommandError::new(
+            code::INVALID_NAMESPACE,
+            "$changeStream may not be opened on the internal admin database",
+        )),
+        _ => Ok((store.watch_database(database), "$cmd.aggregate".to_owned())),
+    }
+}
+
+fn unknown(option: Value<'_>, value: &str) -> CommandError {
+    let message = format!(
+        "Enumeration value '{value}' for field '{STAGE}.{}' is not a valid value.",
+        option.name
+    );
+    CommandError::new(code::BAD_VALUE, message)
+}
+
+fn full_document(option: Value<'_>) -> CommandResult<FullDocument> {
+    Ok(match option.string()? {
+        "default" => FullDocument::Default,
+        "updateLookup" => FullDocument::UpdateLookup,
+        "whenAvailable" => FullDocument::WhenAvailable,
+        "required" => FullDocument::Required,
+        other => return Err(unknown(option, other)),
+    })
+}
+
+fn before_change(option: Value<'_>) -> CommandResult<FullDocumentBeforeChange> {
+    Ok(match option.string()? {
+        "off" => FullDocumentBeforeChange::Off,
+        "whenAvailable" => FullDocumentBeforeChange::WhenAvailable,
+        "required" => FullDocumentBeforeChange::Required,
+        other => return Err(unknown(option, other)),
+    })
+}

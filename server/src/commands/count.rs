@@ -1,0 +1,43 @@
+//! `count`.
+
+use bson::rawdoc;
+use tailwater::CountOptions;
+
+use super::bulk::number;
+use super::{Command, Kind};
+use crate::context::{Context, Target};
+use crate::error::CommandResult;
+use crate::value::empty;
+
+pub(super) const COUNT: Command = Command {
+    name: "count",
+    aliases: &[],
+    help: "How many documents match a filter",
+    kind: Kind::Alone,
+    run: count,
+};
+
+fn count(context: &mut Context<'_>) -> CommandResult {
+    let mut options = CountOptions::default();
+    let mut query = empty();
+    for field in context.request.arguments() {
+        match field.name {
+            "query" => query = field.document()?,
+            "skip" => options.skip = field.count()?,
+            // A negative limit is the same limit.
+            "limit" => options.limit = Some(field.integer()?.unsigned_abs()),
+            "hint" => options.hint = field.hint()?,
+            "collation" => field.simple_collation()?,
+            "fields" => {}
+            _ => return Err(field.unknown()),
+        }
+    }
+    let everything = query.is_empty() && options == CountOptions::default();
+    let count = match context.target()? {
+        Target::Collection(collection) if everything => collection.estimated_count()?,
+        Target::Collection(collection) => collection.count_with(query, &options)?,
+        Target::Transaction(collection) => collection.count_with(query, &options)?,
+    };
+    context.settle_reads()?;
+    Ok(rawdoc! { "n": number(count) })
+}

@@ -1,0 +1,99 @@
+//! `getMore` and `killCursors`.
+
+use bson::raw::cstr;
+use bson::{RawArrayBuf, RawBsonRef, rawdoc};
+
+use super::{Command, Kind};
+use crate::context::Context;
+use crate::cursor::Fill;
+use crate::error::{CommandError, CommandResult, code};
+use crate::reply;
+use crate::request::missing;
+
+pub(super) const GET_MORE: Command = Command {
+    name: "getMore",
+    aliases: &[],
+    help: "More documents of a cursor; of a change stream, as soon as there are any",
+    kind: Kind::InTransaction,
+    run: get_more,
+};
+
+pub(super) const KILL_CURSORS: Command = Command {
+    name: "killCursors",
+    aliases: &[],
+    help: "Lets go of cursors",
+    kind: Kind::InTransaction,
+    run: kill_cursors,
+};
+
+fn get_more(context: &mut Context<'_>) -> CommandResult {
+    let (mut collection, mut batch_size) = (None, None);
+    for field in context.request.arguments() {
+        match field.name {
+            "collection" => collection = Some(field.string()?),
+            "batchSize" => batch_size = Some(field.count()?).filter(|size| *size > 0),
+            // What a member of a replica set says when it reads from another.
+            "term" | "lastKnownCommittedOpTime" => {}
+            _ => return Err(field.unknown()),
+        }
+    }
+    let id = context.request.subject()?.integer()?;
+    let collection = collection.ok_or_else(|| missing("getMore", "collection"))?;
+    let namespace = format!("{}.{collection}", context.request.database);
+    let mut cursor = context.server.cursors.take(id, &namespace, context.request.session)?;
+    let changes = cursor.is_changes();
+    let filled = cursor.fill(Fill {
+        count_max: batch_size,
+        time: context.request.max_time,
+        awaits: true,
+    });
+    let batch = match filled {
+        Err(error) if changes => return Err(error.of_stream()),
+        Ok(_) if context.server.is_stopping() && changes => {
+            return Err(CommandError::new(code::INTERRUPTED_AT_SHUTDOWN, "the server is shutting down").of_stream());
+        }
+        filled => filled?,
+    };
+    let token = cursor.resume_token();
+    Ok(reply::cursor(
+        cstr!("nextBatch"),
+        batch,
+        cursor.id_left(),
+        &cursor.namespace,
+        token.as_ref(),
+    ))
+}
+
+fn kill_cursors(context: &mut Context<'_>) -> CommandResult {
+    let mut ids = None;
+    for field in context.request.arguments() {
+        match field.name {
+            "cursors" => ids = Some(field.array()?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    let ids = ids.ok_or_else(|| missing("killCursors", "cursors"))?;
+    let (mut killed, mut not_found) = (RawArrayBuf::new(), RawArrayBuf::new());
+    for id in ids {
+        let id = match id {
+            Ok(RawBsonRef::Int64(id)) => id,
+            Ok(RawBsonRef::Int32(id)) => id.into(),
+            _ => {
+                return Err(CommandError::new(
+                    code::TYPE_MISMATCH,
+                    "killCursors.cursors must be numbers",
+                ));
+            }
+        };
+        match context.server.cursors.kill(id) {
+            true => killed.push(id),
+            false => not_found.push(id),
+        }
+    }
+    Ok(rawdoc! {
+        "cursorsKilled": killed,
+        "cursorsNotFound": not_found,
+        "cursorsAlive": [],
+        "cursorsUnknown": [],
+    })
+}

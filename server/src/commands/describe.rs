@@ -1,0 +1,143 @@
+//! Commands that say what the server is and what it can do, most of which drivers and shells ask when they connect.
+
+use bson::raw::{CString, cstr};
+use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
+use tailwater::limits::DOCUMENT_BYTES_MAX;
+
+use super::{COMMANDS, Command, Kind};
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, code};
+
+/// The release of MongoDB whose commands these are; shells and tools decide by it what they offer.
+const MONGODB_VERSION: [i32; 3] = [7, 0, 0];
+
+pub(super) const PING: Command = Command {
+    name: "ping",
+    aliases: &[],
+    help: "Answers",
+    kind: Kind::Alone,
+    run: |_| Ok(RawDocumentBuf::new()),
+};
+
+pub(super) const BUILD_INFO: Command = Command {
+    name: "buildInfo",
+    aliases: &["buildinfo"],
+    help: "Versions",
+    kind: Kind::Alone,
+    run: build_info,
+};
+
+pub(super) const CONNECTION_STATUS: Command = Command {
+    name: "connectionStatus",
+    aliases: &[],
+    help: "Who is logged in over this connection",
+    kind: Kind::Alone,
+    run: connection_status,
+};
+
+pub(super) const GET_CMD_LINE_OPTS: Command = Command {
+    name: "getCmdLineOpts",
+    aliases: &[],
+    help: "How the server was started",
+    kind: Kind::Alone,
+    run: command_line,
+};
+
+pub(super) const GET_PARAMETER: Command = Command {
+    name: "getParameter",
+    aliases: &[],
+    help: "Settings of the server",
+    kind: Kind::Alone,
+    run: parameters,
+};
+
+pub(super) const LIST_COMMANDS: Command = Command {
+    name: "listCommands",
+    aliases: &[],
+    help: "The commands that there are",
+    kind: Kind::Alone,
+    run: list_commands,
+};
+
+pub(super) const WHATSMYURI: Command = Command {
+    name: "whatsmyuri",
+    aliases: &[],
+    help: "The client's address",
+    kind: Kind::Alone,
+    run: |context| Ok(rawdoc! { "you": context.peer.address.to_string() }),
+};
+
+fn build_info(_: &mut Context<'_>) -> CommandResult {
+    let [major, minor, patch] = MONGODB_VERSION;
+    Ok(rawdoc! {
+        "version": format!("{major}.{minor}.{patch}"),
+        "gitVersion": "",
+        "versionArray": [major, minor, patch, 0],
+        "modules": [],
+        "tailwater": env!("CARGO_PKG_VERSION"),
+        "bits": 64,
+        "debug": cfg!(debug_assertions),
+        "maxBsonObjectSize": DOCUMENT_BYTES_MAX as i32,
+        "storageEngines": ["tailwater"],
+    })
+}
+
+fn connection_status(context: &mut Context<'_>) -> CommandResult {
+    let mut info = rawdoc! { "authenticatedUsers": [], "authenticatedUserRoles": [] };
+    for field in context.request.arguments() {
+        match field.name {
+            "showPrivileges" if field.boolean()? => {
+                info.append(cstr!("authenticatedUserPrivileges"), RawArrayBuf::new());
+            }
+            "showPrivileges" => {}
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok(rawdoc! { "authInfo": info })
+}
+
+fn command_line(context: &mut Context<'_>) -> CommandResult {
+    let options = &context.server.options;
+    Ok(rawdoc! {
+        "argv": ["tailwater", "serve"],
+        "parsed": {
+            "net": { "bindIp": options.bind.ip().to_string(), "port": i32::from(options.bind.port()) },
+            "replication": { "replSet": options.replica_set.as_str() },
+        },
+    })
+}
+
+fn parameters(context: &mut Context<'_>) -> CommandResult {
+    let known = rawdoc! {
+        "featureCompatibilityVersion": { "version": format!("{}.{}", MONGODB_VERSION[0], MONGODB_VERSION[1]) },
+        "authenticationMechanisms": [],
+        "enableTestCommands": false,
+        "transactionLifetimeLimitSeconds": 60,
+    };
+    if context.request.subject()?.value.as_str() == Some("*") {
+        return Ok(known);
+    }
+    let mut found = RawDocumentBuf::new();
+    for field in context.request.arguments() {
+        if let Ok(Some(value)) = known.get(field.name) {
+            found.append(CString::try_from(field.name).map_err(|_| field.unknown())?, value);
+        }
+    }
+    match found.is_empty() {
+        true => Err(CommandError::new(code::INVALID_OPTIONS, "no option found to get")),
+        false => Ok(found),
+    }
+}
+
+fn list_commands(_: &mut Context<'_>) -> CommandResult {
+    let mut commands = RawDocumentBuf::new();
+    for command in &COMMANDS {
+        let name = CString::try_from(command.name);
+        let name = name.map_err(|error| CommandError::new(code::INTERNAL_ERROR, error.to_string()))?;
+        commands.append(
+            name,
+            rawdoc! { "help": command.help, "requiresAuth": false, "secondaryOk": false, "adminOnly": false },
+        );
+    }
+    Ok(rawdoc! { "commands": commands })
+}

@@ -1,0 +1,42 @@
+//! `distinct`.
+
+use bson::{RawArrayBuf, rawdoc};
+
+use super::update::raw;
+use super::{Command, Kind};
+use crate::context::{Context, Target};
+use crate::error::CommandResult;
+use crate::request::missing;
+use crate::value::empty;
+
+pub(super) const DISTINCT: Command = Command {
+    name: "distinct",
+    aliases: &[],
+    help: "The different values of a field",
+    kind: Kind::InTransaction,
+    run: distinct,
+};
+
+fn distinct(context: &mut Context<'_>) -> CommandResult {
+    let (mut key, mut query) = (None, empty());
+    for field in context.request.arguments() {
+        match field.name {
+            "key" => key = Some(field.string()?),
+            "query" => query = field.document()?,
+            "collation" => field.simple_collation()?,
+            "hint" => field.unsupported(field.hint()?.is_none())?,
+            _ => return Err(field.unknown()),
+        }
+    }
+    let key = key.ok_or_else(|| missing("distinct", "key"))?;
+    let found = match context.target()? {
+        Target::Collection(collection) => collection.distinct(key, query)?,
+        Target::Transaction(collection) => collection.distinct(key, query)?,
+    };
+    context.settle_reads()?;
+    let mut values = RawArrayBuf::new();
+    for value in found {
+        values.push(raw(value)?);
+    }
+    Ok(rawdoc! { "values": values })
+}

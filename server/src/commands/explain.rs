@@ -1,0 +1,69 @@
+//! `explain` of a `find`, `count`, `update`, `delete` or `findAndModify`.
+
+use bson::raw::cstr;
+use bson::{RawBsonRef, RawDocument};
+use tailwater::ExplainOptions;
+
+use super::{Command, Kind};
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult, code};
+use crate::value::{empty, fields};
+
+pub(super) const EXPLAIN: Command = Command {
+    name: "explain",
+    aliases: &[],
+    help: "How a query would be answered",
+    kind: Kind::Alone,
+    run: explain,
+};
+
+fn explain(context: &mut Context<'_>) -> CommandResult {
+    for field in context.request.arguments() {
+        match field.name {
+            // What is told is always that of `queryPlanner`: nothing is run.
+            "verbosity" => drop(field.string()?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    let command = context.request.subject()?.document()?;
+    let (name, subject) = command
+        .iter()
+        .next()
+        .and_then(Result::ok)
+        .ok_or_else(|| CommandError::new(code::FAILED_TO_PARSE, "there is no command to explain"))?;
+    let RawBsonRef::String(collection) = subject else {
+        return Err(CommandError::not_implemented(format_args!("explain of {name}")));
+    };
+    let (filter, options) = question(name.as_str(), command)?;
+    let collection = context.server.store.collection(context.request.database, collection)?;
+    let mut answer = collection.explain(filter, &options)?;
+    answer.append(cstr!("explainVersion"), "1");
+    Ok(answer)
+}
+
+/// The filter and what else decides how it is answered.
+fn question<'a>(name: &'a str, command: &'a RawDocument) -> CommandResult<(&'a RawDocument, ExplainOptions)> {
+    let mut filter = empty();
+    let mut options = ExplainOptions::default();
+    let statement = match name {
+        "find" | "count" | "distinct" | "findAndModify" | "findandmodify" => command,
+        "update" | "delete" => {
+            let statements = command.get_array(if name == "update" { "updates" } else { "deletes" });
+            let first = statements.ok().and_then(|statements| statements.get_document(0).ok());
+            first.ok_or_else(|| CommandError::new(code::FAILED_TO_PARSE, "there is no statement to explain"))?
+        }
+        other => return Err(CommandError::not_implemented(format_args!("explain of {other}"))),
+    };
+    for field in fields("explain", statement) {
+        let field = field?;
+        match field.name {
+            "filter" | "query" | "q" => filter = field.document()?,
+            "sort" => options.sort = field.filled()?,
+            "hint" => options.hint = field.hint()?,
+            "skip" => options.skip = field.count()?,
+            "limit" if name != "delete" => options.limit = Some(field.count()?),
+            _ => {}
+        }
+    }
+    Ok((filter, options))
+}

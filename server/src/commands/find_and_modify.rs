@@ -1,0 +1,129 @@
+//! `findAndModify`.
+
+use bson::raw::cstr;
+use bson::{RawBson, RawDocument, RawDocumentBuf, rawdoc};
+use tailwater::{
+    FindAndModify, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions, Hint, ReturnDocument,
+};
+
+use super::update::{Change, modifications, raw};
+use super::{Command, Kind};
+use crate::context::{Context, Target};
+use crate::error::{CommandError, CommandResult, code};
+use crate::value::empty;
+
+pub(super) const FIND_AND_MODIFY: Command = Command {
+    name: "findAndModify",
+    aliases: &["findandmodify"],
+    help: "Updates, replaces or deletes one document, and gives it back",
+    kind: Kind::Retryable,
+    run: find_and_modify,
+};
+
+/// What is asked for.
+#[derive(Default)]
+struct Asked<'a> {
+    query: Option<&'a RawDocument>,
+    sort: Option<RawDocumentBuf>,
+    fields: Option<RawDocumentBuf>,
+    hint: Option<Hint>,
+    array_filters: Vec<RawDocumentBuf>,
+    change: Option<Change>,
+    remove: bool,
+    new: bool,
+    upsert: bool,
+    bypass: bool,
+}
+
+fn find_and_modify(context: &mut Context<'_>) -> CommandResult {
+    let mut asked = Asked::default();
+    for field in context.request.arguments() {
+        match field.name {
+            "query" => asked.query = Some(field.document()?),
+            "sort" => asked.sort = field.filled()?,
+            "fields" => asked.fields = field.filled()?,
+            "hint" => asked.hint = field.hint()?,
+            "arrayFilters" => {
+                asked.array_filters = field.documents()?.into_iter().map(RawDocument::to_owned).collect();
+            }
+            "update" => asked.change = Some(modifications(field)?),
+            "remove" => asked.remove = field.boolean()?,
+            "new" => asked.new = field.boolean()?,
+            "upsert" => asked.upsert = field.boolean()?,
+            "bypassDocumentValidation" => asked.bypass = field.boolean()?,
+            "collation" => field.simple_collation()?,
+            "let" => field.no_variables()?,
+            _ => return Err(field.unknown()),
+        }
+    }
+    let refused = |what| Err(CommandError::new(code::FAILED_TO_PARSE, what));
+    match (&asked.change, asked.remove) {
+        (None, false) => return refused("Either an update or remove=true must be specified"),
+        (Some(_), true) => return refused("Cannot specify both an update and remove=true"),
+        (None, true) if asked.upsert => return refused("Cannot specify both upsert=true and remove=true"),
+        (None, true) if asked.new => {
+            return refused(
+                "Cannot specify both new=true and remove=true; 'remove' always returns the deleted document",
+            );
+        }
+        _ => {}
+    }
+    let removes = asked.remove;
+    let query = asked.query.unwrap_or(empty());
+    let operation = asked.operation();
+    let outcome = match context.target()? {
+        Target::Collection(collection) => collection.find_and_modify(query, &operation)?,
+        Target::Transaction(collection) => collection.find_and_modify(query, &operation)?,
+    };
+    let touched = outcome.matched || outcome.upserted_id.is_some();
+    let mut last_error = rawdoc! { "n": i32::from(touched) };
+    if !removes {
+        last_error.append(cstr!("updatedExisting"), outcome.matched);
+    }
+    if let Some(id) = outcome.upserted_id {
+        last_error.append(cstr!("upserted"), raw(id)?);
+    }
+    let value = outcome.document.map_or(RawBson::Null, RawBson::Document);
+    Ok(rawdoc! { "lastErrorObject": last_error, "value": value })
+}
+
+impl Asked<'_> {
+    fn operation(self) -> FindAndModify {
+        let return_document = match self.new {
+            true => ReturnDocument::After,
+            false => ReturnDocument::Before,
+        };
+        match self.change {
+            None => FindAndModify::Delete {
+                options: FindOneAndDeleteOptions {
+                    sort: self.sort,
+                    projection: self.fields,
+                    hint: self.hint,
+                },
+            },
+            Some(Change::Replacement(replacement)) => FindAndModify::Replace {
+                replacement,
+                options: FindOneAndReplaceOptions {
+                    return_document,
+                    sort: self.sort,
+                    upsert: self.upsert,
+                    projection: self.fields,
+                    hint: self.hint,
+                    bypass_document_validation: self.bypass,
+                },
+            },
+            Some(Change::Update(update)) => FindAndModify::Update {
+                update,
+                options: FindOneAndUpdateOptions {
+                    return_document,
+                    sort: self.sort,
+                    upsert: self.upsert,
+                    array_filters: self.array_filters,
+                    projection: self.fields,
+                    hint: self.hint,
+                    bypass_document_validation: self.bypass,
+                },
+            },
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! `hello`, and `isMaster` as it was called: what a client needs to know of the server before anything else (driver
+//! specification: *Server Discovery and Monitoring*).
+
+use bson::raw::cstr;
+use bson::{DateTime, RawArrayBuf, RawDocumentBuf, rawdoc};
+use tailwater::limits::DOCUMENT_BYTES_MAX;
+use tailwater_wire::{Compressor, MESSAGE_BYTES_MAX};
+
+use super::{Command, Kind};
+use crate::context::Context;
+use crate::error::CommandResult;
+
+/// Most writes in one command.
+pub(super) const WRITES_MAX: usize = 100_000;
+/// The oldest and the newest version of the protocol that is spoken; the newest is MongoDB 7.0's.
+const WIRE_VERSIONS: (i32, i32) = (0, 21);
+
+pub(super) const HELLO: Command = Command {
+    name: "hello",
+    aliases: &["isMaster", "ismaster"],
+    help: "What the server is, and what it speaks",
+    kind: Kind::Alone,
+    run: hello,
+};
+
+fn hello(context: &mut Context<'_>) -> CommandResult {
+    let mut compression = Vec::new();
+    // What else it is told, such as who asks and what newer drivers can do, it may leave aside: a handshake is for finding out
+    // what both sides know.
+    let offered = context.request.arguments().find(|field| field.name == "compression");
+    if let Some(offered) = offered {
+        let names = offered.array()?.into_iter().filter_map(Result::ok);
+        let known = names.filter_map(|name| Compressor::from_name(name.as_str()?));
+        compression.extend(known.map(Compressor::name));
+    }
+    let me = context.me();
+    let name = context.request.name;
+    let primary = match name {
+        "hello" => cstr!("isWritablePrimary"),
+        _ => cstr!("ismaster"),
+    };
+    let time = context.server.operation_time();
+    let op_time = rawdoc! { "ts": time, "t": 1_i64 };
+    let written = DateTime::from_millis(i64::from(time.time) * 1000);
+    let mut document = RawDocumentBuf::new();
+    document.append(cstr!("helloOk"), true);
+    document.append(primary, true);
+    document.append(cstr!("secondary"), false);
+    document.append(cstr!("setName"), context.server.options.replica_set.as_str());
+    document.append(cstr!("setVersion"), 1);
+    document.append(cstr!("hosts"), RawArrayBuf::from_iter([me.as_str()]));
+    document.append(cstr!("primary"), me.as_str());
+    document.append(cstr!("me"), me.as_str());
+    document.append(
+        cstr!("lastWrite"),
+        rawdoc! {
+            "opTime": op_time.clone(),
+            "lastWriteDate": written,
+            "majorityOpTime": op_time,
+            "majorityWriteDate": written,
+        },
+    );
+    document.append(cstr!("maxBsonObjectSize"), DOCUMENT_BYTES_MAX as i32);
+    document.append(cstr!("maxMessageSizeBytes"), MESSAGE_BYTES_MAX as i32);
+    document.append(cstr!("maxWriteBatchSize"), WRITES_MAX as i32);
+    document.append(cstr!("localTime"), DateTime::now());
+    let session_minutes = context.server.options.session_timeout.as_secs() / 60;
+    document.append(
+        cstr!("logicalSessionTimeoutMinutes"),
+        i32::try_from(session_minutes.max(1)).unwrap_or(i32::MAX),
+    );
+    document.append(cstr!("connectionId"), context.peer.id);
+    document.append(cstr!("minWireVersion"), WIRE_VERSIONS.0);
+    document.append(cstr!("maxWireVersion"), WIRE_VERSIONS.1);
+    document.append(cstr!("readOnly"), false);
+    if !compression.is_empty() {
+        document.append(cstr!("compression"), RawArrayBuf::from_iter(compression));
+    }
+    Ok(document)
+}

@@ -1,0 +1,69 @@
+//! `listCollections`.
+
+use bson::raw::cstr;
+use bson::{Binary, RawDocumentBuf, rawdoc};
+use tailwater::CollectionSpecification;
+use tailwater::matcher::Expression;
+
+use super::{Command, Kind};
+use crate::context::Context;
+use crate::cursor::{Cursor, Fill};
+use crate::error::CommandResult;
+use crate::reply;
+use crate::value::empty;
+
+pub(super) const LIST_COLLECTIONS: Command = Command {
+    name: "listCollections",
+    aliases: &[],
+    help: "The collections of a database",
+    kind: Kind::Alone,
+    run: list,
+};
+
+fn list(context: &mut Context<'_>) -> CommandResult {
+    let (mut filter, mut names_only) = (empty(), false);
+    for field in context.request.arguments() {
+        match field.name {
+            "filter" => filter = field.document()?,
+            "nameOnly" => names_only = field.boolean()?,
+            // All of them come at once, as there are no users every collection may be seen.
+            "cursor" => drop(field.document()?),
+            "authorizedCollections" => {}
+            _ => return Err(field.unknown()),
+        }
+    }
+    let filter = Expression::parse(filter).map_err(tailwater::Error::from)?;
+    let database = context.request.database;
+    let mut found = Vec::new();
+    for collection in context.server.store.list_collections(database) {
+        let description = describe(&collection);
+        if filter.matches(&*description).map_err(tailwater::Error::from)? {
+            found.push(match names_only {
+                true => rawdoc! { "name": collection.name, "type": "collection" },
+                false => description,
+            });
+        }
+    }
+    let mut cursor = Cursor::of_list(found);
+    let batch = cursor.fill(Fill {
+        count_max: None,
+        time: None,
+        awaits: false,
+    })?;
+    let namespace = format!("{database}.$cmd.listCollections");
+    let id = context
+        .server
+        .cursors
+        .keep(cursor, namespace.clone(), context.request.session, false);
+    Ok(reply::cursor(cstr!("firstBatch"), batch, id, &namespace, None))
+}
+
+fn describe(collection: &CollectionSpecification) -> RawDocumentBuf {
+    rawdoc! {
+        "name": collection.name.as_str(),
+        "type": "collection",
+        "options": collection.options.to_document(),
+        "info": { "readOnly": false, "uuid": Binary::from_uuid(collection.uuid) },
+        "idIndex": { "v": 2, "key": { "_id": 1 }, "name": "_id_" },
+    }
+}

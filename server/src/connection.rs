@@ -1,0 +1,298 @@
+//! One connection: its requests one after the other, and their answers.
+//!
+//! A client may send requests ahead of their answers; they are answered in order. A message that is none ends the connection:
+//! nothing behind it can be trusted.
+
+use std::borrow::Cow;
+use std::io::{self, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bson::{RawDocument, RawDocumentBuf};
+use tailwater_wire::{Compressed, Compressor, HEADER_BYTES, Header, Msg, MsgFlags, Opcode, Query, reply_bytes};
+
+use crate::commands;
+use crate::context::{Context, Peer};
+use crate::error::{CommandError, CommandResult, code};
+use crate::reply;
+use crate::request::{Numbered, Request};
+use crate::server::Shared;
+use crate::session;
+
+/// How long a new connection may take to send its first message, and any client to send the rest of one it has begun.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a buffer for messages keeps from one to the next.
+const BUFFER_KEPT: usize = 64 << 10;
+
+/// Why a connection ends early.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Wire(#[from] tailwater_wire::Error),
+}
+
+/// A message that is to be answered.
+struct Asked {
+    request_id: i32,
+    compressor: Option<Compressor>,
+}
+
+struct Connection<'a> {
+    server: &'a Arc<Shared>,
+    peer: &'a Peer,
+    stream: &'a TcpStream,
+    reader: BufReader<&'a TcpStream>,
+    /// The number of the next message that is sent.
+    next_id: i32,
+}
+
+/// Serves a connection until it ends.
+pub(crate) fn serve(server: &Arc<Shared>, peer: &Peer, stream: &TcpStream) {
+    let mut connection = Connection {
+        server,
+        peer,
+        stream,
+        reader: BufReader::with_capacity(16 << 10, stream),
+        next_id: 1,
+    };
+    tracing::debug!(client = %peer.address, connection = peer.id, "connected");
+    match connection.run() {
+        Ok(()) => tracing::debug!(client = %peer.address, connection = peer.id, "disconnected"),
+        Err(error) => tracing::info!(client = %peer.address, connection = peer.id, %error, "connection ended"),
+    }
+}
+
+impl Connection<'_> {
+    fn run(&mut self) -> Result<(), Broken> {
+        let mut buffer = Vec::new();
+        let mut is_first = true;
+        while let Some(header) = self.header(is_first)? {
+            is_first = false;
+            self.body(&header, &mut buffer)?;
+            let message = Plain::new(&header, &buffer)?;
+            let (header, bytes) = (&message.header, &message.bytes);
+            let asked = Asked {
+                request_id: header.request_id,
+                compressor: message.compressor,
+            };
+            match header.opcode {
+                Opcode::Msg => self.command(&asked, &Msg::parse(header, bytes)?)?,
+                Opcode::Query => self.query(&asked, &Query::parse(header, bytes)?)?,
+                Opcode::Reply | Opcode::Compressed => {
+                    return Err(tailwater_wire::Error::Malformed {
+                        what: "an answer instead of a request",
+                    }
+                    .into());
+                }
+            }
+            buffer.clear();
+            buffer.shrink_to(BUFFER_KEPT);
+        }
+        Ok(())
+    }
+
+    /// The next header; nothing when the client has closed, or the server stops.
+    fn header(&mut self, is_first: bool) -> Result<Option<Header>, Broken> {
+        if self.server.is_stopping() {
+            return Ok(None);
+        }
+        // A client may be silent between messages for as long as it likes, and not within one.
+        self.stream.set_read_timeout(is_first.then_some(MESSAGE_TIMEOUT))?;
+        let mut bytes = [0; HEADER_BYTES];
+        let mut read = 0;
+        while read < bytes.len() {
+            match self.reader.read(&mut bytes[read..]) {
+                Ok(0) if read == 0 => return Ok(None),
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                Ok(some) => {
+                    if read == 0 {
+                        self.stream.set_read_timeout(Some(MESSAGE_TIMEOUT))?;
+                    }
+                    read += some;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Some(Header::parse(&bytes)?))
+    }
+
+    /// Reads the rest of a message. The buffer grows with what arrives, not with what is promised.
+    fn body(&mut self, header: &Header, buffer: &mut Vec<u8>) -> Result<(), Broken> {
+        let length = header.body_bytes();
+        let read = (&mut self.reader).take(length as u64).read_to_end(buffer)?;
+        if read < length {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, asked: &Asked, msg: &Msg<'_>) -> Result<(), Broken> {
+        let request = Request::of_msg(msg);
+        let mut response_to = asked.request_id;
+        loop {
+            let answer = match &request {
+                Ok(request) => self.answer(request),
+                Err(error) => self.refusal(error),
+            };
+            if msg.flags.contains(MsgFlags::MORE_TO_COME) {
+                return Ok(());
+            }
+            // A cursor that has more is answered for as long as it has, if the client takes that.
+            let more = msg.flags.contains(MsgFlags::EXHAUST_ALLOWED) && has_more(request.as_ref().ok(), &answer);
+            let mut reply = Msg::new(&answer);
+            if more {
+                reply.flags = MsgFlags::MORE_TO_COME;
+            }
+            let id = self.number();
+            let bytes = reply.to_bytes(id, response_to)?;
+            self.send(bytes, asked.compressor)?;
+            if !more || self.server.is_stopping() {
+                return Ok(());
+            }
+            response_to = id;
+        }
+    }
+
+    /// A command in the old form: only the first of a connection comes so.
+    fn query(&mut self, asked: &Asked, query: &Query<'_>) -> Result<(), Broken> {
+        let answer = match Request::of_query(query) {
+            Ok(request) if commands::is_hello(request.name) => self.answer(&request),
+            Ok(request) => self.refusal(&CommandError::new(
+                (352, "UnsupportedOpQueryCommand"),
+                format!("Unsupported OP_QUERY command: {}: use OP_MSG", request.name),
+            )),
+            Err(error) => self.refusal(&error),
+        };
+        let id = self.number();
+        self.send(reply_bytes(&answer, id, asked.request_id)?, asked.compressor)
+    }
+
+    fn number(&mut self) -> i32 {
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(1);
+        id
+    }
+
+    fn send(&mut self, message: Vec<u8>, compressor: Option<Compressor>) -> Result<(), Broken> {
+        let message = match compressor {
+            Some(compressor) => compressor.compress_message(&message)?,
+            None => message,
+        };
+        Ok(self.stream.write_all(&message)?)
+    }
+
+    /// Runs a command; the answer is complete.
+    fn answer(&self, request: &Request<'_>) -> RawDocumentBuf {
+        self.server.commands_run.fetch_add(1, Ordering::Relaxed);
+        match self.run_command(request) {
+            Ok(document) => reply::finish(document, self.server.operation_time()),
+            Err(error) => {
+                tracing::debug!(command = request.name, code = error.code, message = %error.message, "refused");
+                self.refusal(&error)
+            }
+        }
+    }
+
+    fn refusal(&self, error: &CommandError) -> RawDocumentBuf {
+        reply::finish(error.to_document(), self.server.operation_time())
+    }
+
+    /// Finds the command and runs it within its session.
+    fn run_command(&self, request: &Request<'_>) -> CommandResult {
+        use commands::Kind;
+        let command = commands::find(request.name).ok_or_else(|| {
+            CommandError::new(code::COMMAND_NOT_FOUND, format!("no such command: '{}'", request.name))
+        })?;
+        let mut context = Context {
+            server: self.server,
+            peer: self.peer,
+            request,
+            transaction: None,
+        };
+        let (Some(id), Some(numbered)) = (request.session, request.numbered) else {
+            return match command.kind {
+                Kind::EndsTransaction => Err(CommandError::new(
+                    code::INVALID_OPTIONS,
+                    format!("{} needs a session and a transaction number", request.name),
+                )),
+                _ => (command.run)(&mut context),
+            };
+        };
+        let session = self.server.sessions.get(id);
+        let mut session = session::lock(&session);
+        match (numbered, command.kind) {
+            (Numbered::Retryable(number), Kind::Retryable) => {
+                if let Some(answer) = session.answer_to(number)? {
+                    return Ok(answer);
+                }
+                let answer = (command.run)(&mut context)?;
+                session.keep_answer(number, answer.clone());
+                Ok(answer)
+            }
+            (Numbered::Transaction { number, .. }, Kind::EndsTransaction) => {
+                match request.name {
+                    "commitTransaction" => session.commit(number)?,
+                    _ => session.abort(number)?,
+                }
+                (command.run)(&mut context)
+            }
+            (Numbered::Transaction { number, first }, Kind::InTransaction | Kind::Retryable) => {
+                let result = {
+                    context.transaction = Some(session.transaction(number, first, &self.server.store)?);
+                    (command.run)(&mut context)
+                };
+                if result.is_err() {
+                    session.give_up(number);
+                }
+                result
+            }
+            (Numbered::Retryable(_), _) => Err(CommandError::new(
+                code::INVALID_OPTIONS,
+                format!("txnNumber is not allowed for {} outside of a transaction", request.name),
+            )),
+            (Numbered::Transaction { .. }, Kind::Alone) => Err(CommandError::new(
+                code::NOT_IN_TRANSACTION,
+                format!("Cannot run '{}' in a multi-document transaction.", request.name),
+            )),
+        }
+    }
+}
+
+/// A message, taken out of a compressed one if it came in one.
+struct Plain<'a> {
+    header: Header,
+    /// What stands behind the header.
+    bytes: Cow<'a, [u8]>,
+    /// What it was compressed with: so is its answer.
+    compressor: Option<Compressor>,
+}
+
+impl<'a> Plain<'a> {
+    fn new(header: &Header, bytes: &'a [u8]) -> tailwater_wire::Result<Plain<'a>> {
+        if header.opcode != Opcode::Compressed {
+            return Ok(Plain {
+                header: *header,
+                bytes: Cow::Borrowed(bytes),
+                compressor: None,
+            });
+        }
+        let compressed = Compressed::parse(header, bytes)?;
+        Ok(Plain {
+            header: compressed.header,
+            bytes: Cow::Owned(compressed.decompress()?),
+            compressor: Some(compressed.compressor),
+        })
+    }
+}
+
+/// Whether a `getMore` has left something to ask for.
+fn has_more(request: Option<&Request<'_>>, answer: &RawDocument) -> bool {
+    let is_more = request.is_some_and(|request| request.name == "getMore");
+    let id = answer.get_document("cursor").and_then(|cursor| cursor.get_i64("id"));
+    is_more && id.is_ok_and(|id| id != 0)
+}

@@ -1,0 +1,88 @@
+//! What a command has to work with.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tailwater::{Collection, Transaction, TransactionCollection};
+
+use crate::error::{CommandError, CommandResult, code};
+use crate::request::Request;
+use crate::server::Shared;
+
+/// What the server knows of a connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) id: i32,
+    /// The client's address.
+    pub(crate) address: SocketAddr,
+    /// The address that the client reached the server by.
+    pub(crate) local: SocketAddr,
+}
+
+/// What a command has to work with.
+pub(crate) struct Context<'a> {
+    pub(crate) server: &'a Arc<Shared>,
+    pub(crate) peer: &'a Peer,
+    pub(crate) request: &'a Request<'a>,
+    /// The transaction that the request is part of.
+    pub(crate) transaction: Option<&'a Transaction>,
+}
+
+/// A collection as the request sees it.
+pub(crate) enum Target<'a> {
+    Collection(Collection),
+    Transaction(TransactionCollection<'a>),
+}
+
+impl<'a> Context<'a> {
+    /// The collection that the request names, in its transaction if it has one, with the durability it asks for.
+    pub(crate) fn target(&self) -> CommandResult<Target<'a>> {
+        let name = self.request.collection()?;
+        match self.transaction {
+            Some(transaction) => Ok(Target::Transaction(
+                transaction.collection(self.request.database, name)?,
+            )),
+            None => self.collection().map(Target::Collection),
+        }
+    }
+
+    /// The collection that the request names, outside of any transaction.
+    pub(crate) fn collection(&self) -> CommandResult<Collection> {
+        let name = self.request.collection()?;
+        let collection = self.server.store.collection(self.request.database, name)?;
+        Ok(match self.request.durability {
+            Some(durability) => collection.with_durability(durability),
+            None => collection,
+        })
+    }
+
+    /// `database.collection` of the collection that the request names.
+    pub(crate) fn namespace(&self) -> CommandResult<String> {
+        Ok(format!("{}.{}", self.request.database, self.request.collection()?))
+    }
+
+    /// Waits until what has been read survives power loss, if the request asks for that.
+    pub(crate) fn settle_reads(&self) -> CommandResult<()> {
+        match self.request.durable_reads && self.transaction.is_none() {
+            true => Ok(self.server.store.sync()?),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses what a transaction does not have.
+    pub(crate) fn outside_transaction(&self, what: &str) -> CommandResult<()> {
+        match self.transaction {
+            None => Ok(()),
+            Some(_) => Err(CommandError::new(
+                code::NOT_IN_TRANSACTION,
+                format!("{what} is not supported in a transaction"),
+            )),
+        }
+    }
+
+    /// `host:port` by which the client reaches the server.
+    pub(crate) fn me(&self) -> String {
+        let advertised = self.server.options.advertise.clone();
+        advertised.unwrap_or_else(|| self.peer.local.to_string())
+    }
+}

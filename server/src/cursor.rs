@@ -1,0 +1,315 @@
+//! Cursors: what is left of a query, or a change stream, until the client asks for more or lets go of it.
+//!
+//! A cursor is used by one request at a time; a second one meanwhile is told so, as in MongoDB. Cursors that nobody has asked for
+//! more within the server's timeout are closed by whichever request comes next to the table.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bson::RawDocumentBuf;
+use tailwater::{ChangeStream, ResumeToken, Stopper};
+
+use crate::error::{CommandError, CommandResult, code};
+use crate::reply::Batch;
+use crate::request::SessionId;
+
+/// Documents of a first batch, unless the client says how many (MongoDB manual: *Cursor Batches*).
+pub(crate) const FIRST_BATCH: u64 = 101;
+
+/// How long a `getMore` of a change stream waits for an event, unless the client says how long.
+const AWAIT: Duration = Duration::from_secs(1);
+
+/// Documents that a query, an aggregation or a list still has.
+pub(crate) type Documents = Box<dyn Iterator<Item = CommandResult> + Send>;
+
+/// What a cursor reads from.
+pub(crate) enum Source {
+    Documents(Documents),
+    Changes(Box<ChangeStream>),
+}
+
+/// A cursor as long as a request has it.
+pub(crate) struct Cursor {
+    source: Source,
+    /// A document that did not fit into the last batch.
+    pending: Option<RawDocumentBuf>,
+    ended: bool,
+}
+
+/// How a batch is filled.
+#[derive(Clone, Copy)]
+pub(crate) struct Fill {
+    /// Most documents; as many as fit when it is missing.
+    pub(crate) count_max: Option<u64>,
+    /// How long it may take: for a change stream to wait, for anything else to fail when it is over.
+    pub(crate) time: Option<Duration>,
+    /// Whether a change stream waits for its first event.
+    pub(crate) awaits: bool,
+}
+
+impl Cursor {
+    pub(crate) fn new(source: Source) -> Cursor {
+        Cursor {
+            source,
+            pending: None,
+            ended: false,
+        }
+    }
+
+    /// A cursor over documents that are all there.
+    pub(crate) fn of_list(documents: Vec<RawDocumentBuf>) -> Cursor {
+        Cursor::new(Source::Documents(Box::new(documents.into_iter().map(Ok))))
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The token that a change stream may be resumed with behind what it has given.
+    pub(crate) fn resume_token(&self) -> Option<ResumeToken> {
+        match &self.source {
+            Source::Changes(stream) => Some(stream.resume_token()),
+            Source::Documents(_) => None,
+        }
+    }
+
+    /// The next batch: as many documents as are asked for and fit, and are there.
+    pub(crate) fn fill(&mut self, fill: Fill) -> CommandResult<Batch> {
+        let mut batch = Batch::new();
+        let count_max = fill
+            .count_max
+            .map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX));
+        let deadline = fill.time.map(|time| Instant::now() + time);
+        while batch.count < count_max {
+            let next = match self.pending.take() {
+                Some(pending) => Some(pending),
+                None => self.next(batch.count == 0, fill, deadline)?,
+            };
+            let Some(document) = next else { break };
+            if !batch.has_room_for(&document) {
+                self.pending = Some(document);
+                break;
+            }
+            batch.push(&document);
+        }
+        Ok(batch)
+    }
+
+    fn next(&mut self, is_first: bool, fill: Fill, deadline: Option<Instant>) -> CommandResult<Option<RawDocumentBuf>> {
+        match &mut self.source {
+            Source::Documents(documents) => {
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    return Err(CommandError::new(
+                        code::MAX_TIME_EXPIRED,
+                        "operation exceeded time limit",
+                    ));
+                }
+                let next = documents.next().transpose()?;
+                self.ended = next.is_none();
+                Ok(next)
+            }
+            Source::Changes(stream) => {
+                let next = match is_first && fill.awaits {
+                    true => stream.wait_next(Some(fill.time.unwrap_or(AWAIT)))?,
+                    false => stream.next_if_any()?,
+                };
+                self.ended = next.is_none() && stream.is_ended();
+                Ok(next.map(|event| event.to_document()))
+            }
+        }
+    }
+}
+
+/// A cursor that stands on the server.
+struct Standing {
+    namespace: String,
+    session: Option<SessionId>,
+    /// Nothing while a request has it.
+    cursor: Option<Cursor>,
+    /// Ends the wait of a request that has it.
+    stopper: Option<Stopper>,
+    used: Instant,
+    never_expires: bool,
+}
+
+/// The cursors of a server. See the module documentation.
+pub(crate) struct Cursors {
+    standing: Mutex<HashMap<i64, Standing>>,
+    timeout: Duration,
+}
+
+/// A cursor taken from the table by a request, and put back when it is dropped, unless it has ended or was killed meanwhile.
+pub(crate) struct Taken {
+    cursors: Arc<Cursors>,
+    id: i64,
+    pub(crate) namespace: String,
+    cursor: Option<Cursor>,
+}
+
+impl Cursors {
+    pub(crate) fn new(timeout: Duration) -> Cursors {
+        Cursors {
+            standing: Mutex::default(),
+            timeout,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Standing>> {
+        // A table whose holder has panicked is as good as it was: every change of it is one step.
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a cursor, and gives its number; 0 if it has ended, as nothing is kept then.
+    pub(crate) fn keep(
+        &self,
+        cursor: Cursor,
+        namespace: String,
+        session: Option<SessionId>,
+        never_expires: bool,
+    ) -> i64 {
+        if cursor.is_ended() {
+            return 0;
+        }
+        let stopper = match &cursor.source {
+            Source::Changes(stream) => Some(stream.stopper()),
+            Source::Documents(_) => None,
+        };
+        let mut standing = self.lock();
+        self.expire(&mut standing);
+        // A client knows a cursor by this number alone, so it is not one that can be guessed from another.
+        let id = loop {
+            let id = fastrand::i64(1..);
+            if !standing.contains_key(&id) {
+                break id;
+            }
+        };
+        standing.insert(
+            id,
+            Standing {
+                namespace,
+                session,
+                cursor: Some(cursor),
+                stopper,
+                used: Instant::now(),
+                never_expires,
+            },
+        );
+        id
+    }
+
+    /// Takes a cursor, of this session if it was made in one.
+    pub(crate) fn take(self: &Arc<Self>, id: i64, namespace: &str, session: Option<SessionId>) -> CommandResult<Taken> {
+        let mut standing = self.lock();
+        self.expire(&mut standing);
+        let found = standing.get_mut(&id).ok_or_else(|| not_found(id))?;
+        if found.namespace != namespace {
+            let message = format!(
+                "Requested getMore on namespace '{namespace}', but cursor belongs to a different namespace {}",
+                found.namespace
+            );
+            return Err(CommandError::new((13, "Unauthorized"), message));
+        }
+        if found.session.is_some() && found.session != session {
+            let message = format!("Cannot run getMore on cursor {id}, which was created in another session");
+            return Err(CommandError::new((50738, "Location50738"), message));
+        }
+        let cursor = found.cursor.take();
+        let cursor = cursor
+            .ok_or_else(|| CommandError::new(code::CURSOR_IN_USE, format!("cursor id {id} is already in use")))?;
+        Ok(Taken {
+            cursors: Arc::clone(self),
+            id,
+            namespace: found.namespace.clone(),
+            cursor: Some(cursor),
+        })
+    }
+
+    /// Lets go of a cursor; whether there was one. A request that waits with it is ended.
+    pub(crate) fn kill(&self, id: i64) -> bool {
+        let killed = self.lock().remove(&id);
+        if let Some(stopper) = killed.as_ref().and_then(|killed| killed.stopper.as_ref()) {
+            stopper.stop();
+        }
+        killed.is_some()
+    }
+
+    /// Lets go of the cursors of a session.
+    pub(crate) fn kill_session(&self, session: SessionId) {
+        let of_session = |(id, standing): (&i64, &Standing)| (standing.session == Some(session)).then_some(*id);
+        let ids: Vec<i64> = self.lock().iter().filter_map(of_session).collect();
+        for id in ids {
+            self.kill(id);
+        }
+    }
+
+    /// Ends all cursors and all waits with them.
+    pub(crate) fn kill_all(&self) {
+        let all: Vec<i64> = self.lock().keys().copied().collect();
+        for id in all {
+            self.kill(id);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn expire(&self, standing: &mut HashMap<i64, Standing>) {
+        standing.retain(|_, standing| {
+            standing.never_expires || standing.cursor.is_none() || standing.used.elapsed() < self.timeout
+        });
+    }
+}
+
+impl Taken {
+    pub(crate) fn fill(&mut self, fill: Fill) -> CommandResult<Batch> {
+        let id = self.id;
+        let filled = match &mut self.cursor {
+            Some(cursor) => cursor.fill(fill),
+            None => Err(not_found(id)),
+        };
+        if filled.is_err() {
+            // What fails once would fail again: the cursor goes, as in MongoDB.
+            self.cursor = None;
+        }
+        filled
+    }
+
+    pub(crate) fn resume_token(&self) -> Option<ResumeToken> {
+        self.cursor.as_ref().and_then(Cursor::resume_token)
+    }
+
+    /// Its number, or 0 when there is nothing more to ask for.
+    pub(crate) fn id_left(&self) -> i64 {
+        match &self.cursor {
+            Some(cursor) if !cursor.is_ended() => self.id,
+            _ => 0,
+        }
+    }
+
+    pub(crate) fn is_changes(&self) -> bool {
+        matches!(&self.cursor, Some(cursor) if matches!(cursor.source, Source::Changes(_)))
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let cursor = self.cursor.take().filter(|cursor| !cursor.is_ended());
+        let mut standing = self.cursors.lock();
+        match cursor {
+            None => drop(standing.remove(&self.id)),
+            // It may have been killed meanwhile.
+            Some(cursor) => {
+                if let Some(standing) = standing.get_mut(&self.id) {
+                    standing.cursor = Some(cursor);
+                    standing.used = Instant::now();
+                }
+            }
+        }
+    }
+}
+
+fn not_found(id: i64) -> CommandError {
+    CommandError::new(code::CURSOR_NOT_FOUND, format!("cursor id {id} not found"))
+}

@@ -1,0 +1,213 @@
+//! What a server, and what a command, can fail with. MongoDB's numbers for the errors that only a server has are here; those of
+//! documents, queries and streams come with the errors themselves.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use bson::raw::cstr;
+use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
+use tailwater::{WatchError, WriteError};
+
+/// The result of running a server.
+pub type ServerResult<T, E = ServerError> = Result<T, E>;
+
+/// Why a server does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// An address that others could reach, without users to tell who may.
+    #[error(
+        "{address} can be reached from other machines, and this release has no users to tell who may: bind a loopback address, such as 127.0.0.1"
+    )]
+    NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: another server may have it, or it is not this machine's")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a thread: free some of the system's threads or memory")]
+    Thread(#[source] std::io::Error),
+}
+
+/// MongoDB's numbers and names for errors of a server (manual: *Error Codes*).
+pub(crate) mod code {
+    /// A number and its name.
+    pub(crate) type Code = (i32, &'static str);
+
+    pub(crate) const INTERNAL_ERROR: Code = (1, "InternalError");
+    pub(crate) const BAD_VALUE: Code = (2, "BadValue");
+    pub(crate) const FAILED_TO_PARSE: Code = (9, "FailedToParse");
+    pub(crate) const TYPE_MISMATCH: Code = (14, "TypeMismatch");
+    pub(crate) const INVALID_BSON: Code = (22, "InvalidBSON");
+    pub(crate) const CURSOR_NOT_FOUND: Code = (43, "CursorNotFound");
+    pub(crate) const MAX_TIME_EXPIRED: Code = (50, "MaxTimeMSExpired");
+    pub(crate) const COMMAND_NOT_FOUND: Code = (59, "CommandNotFound");
+    pub(crate) const INVALID_OPTIONS: Code = (72, "InvalidOptions");
+    pub(crate) const INVALID_NAMESPACE: Code = (73, "InvalidNamespace");
+    pub(crate) const TRANSACTION_TOO_OLD: Code = (225, "TransactionTooOld");
+    pub(crate) const NOT_IMPLEMENTED: Code = (238, "NotImplemented");
+    pub(crate) const NO_SUCH_TRANSACTION: Code = (251, "NoSuchTransaction");
+    pub(crate) const TRANSACTION_COMMITTED: Code = (256, "TransactionCommitted");
+    pub(crate) const NOT_IN_TRANSACTION: Code = (263, "OperationNotSupportedInTransaction");
+    pub(crate) const INTERRUPTED_AT_SHUTDOWN: Code = (11600, "InterruptedAtShutdown");
+    pub(crate) const CURSOR_IN_USE: Code = (12051, "CursorInUse");
+    pub(crate) const MISSING_FIELD: Code = (40414, "IDLFailedToParse");
+    pub(crate) const UNKNOWN_FIELD: Code = (40415, "IDLUnknownField");
+}
+
+/// Codes of errors after which a driver starts a change stream again by itself (driver specification: *Change Streams*, *Resumable
+/// Error*; the server says so by a label).
+const RESUMABLE: [i32; 3] = [43, 11600, 11602];
+
+/// The label for that.
+const RESUMABLE_LABEL: &str = "ResumableChangeStreamError";
+
+/// What a command failed with: the fields of its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct CommandError {
+    pub(crate) code: i32,
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) message: String,
+    pub(crate) labels: Vec<&'static str>,
+    /// Further fields of the answer.
+    pub(crate) extra: RawDocumentBuf,
+}
+
+/// The result of a command or a part of one.
+pub(crate) type CommandResult<T = RawDocumentBuf> = Result<T, CommandError>;
+
+impl CommandError {
+    pub(crate) fn new((code, name): code::Code, message: impl Into<String>) -> CommandError {
+        CommandError {
+            code,
+            name: Cow::Borrowed(name),
+            message: message.into(),
+            labels: Vec::new(),
+            extra: RawDocumentBuf::new(),
+        }
+    }
+
+    /// Something MongoDB has and this server does not.
+    pub(crate) fn not_implemented(what: impl std::fmt::Display) -> CommandError {
+        CommandError::new(code::NOT_IMPLEMENTED, format!("{what} is not supported"))
+    }
+
+    pub(crate) fn labelled(mut self, label: &'static str) -> CommandError {
+        self.labels.push(label);
+        self
+    }
+
+    /// As an error of a change stream: labelled where a driver may start again by itself.
+    pub(crate) fn of_stream(self) -> CommandError {
+        match RESUMABLE.contains(&self.code) {
+            true => self.labelled(RESUMABLE_LABEL),
+            false => self,
+        }
+    }
+
+    /// The answer.
+    pub(crate) fn to_document(&self) -> RawDocumentBuf {
+        let mut document = rawdoc! {
+            "ok": 0.0,
+            "errmsg": self.message.as_str(),
+            "code": self.code,
+            "codeName": &*self.name,
+        };
+        for field in &self.extra {
+            let Ok((name, value)) = field else { break };
+            document.append(name, value);
+        }
+        if !self.labels.is_empty() {
+            let mut labels = RawArrayBuf::new();
+            self.labels.iter().for_each(|label| labels.push(*label));
+            document.append(cstr!("errorLabels"), labels);
+        }
+        document
+    }
+}
+
+impl From<tailwater::Error> for CommandError {
+    fn from(error: tailwater::Error) -> CommandError {
+        use tailwater::Error as E;
+        let (code, name) = code_of(&error);
+        let mut failure = CommandError::new(code::INTERNAL_ERROR, full_message(&error));
+        (failure.code, failure.name) = (code, name);
+        failure.labels = error.labels().iter().map(|label| label.name()).collect();
+        if let E::DuplicateKey {
+            key_pattern, key_value, ..
+        } = &error
+        {
+            failure.extra = rawdoc! { "keyPattern": key_pattern.clone(), "keyValue": key_value.clone() };
+        }
+        failure
+    }
+}
+
+impl From<WatchError> for CommandError {
+    fn from(error: WatchError) -> CommandError {
+        let mut failure = CommandError::new(code::INTERNAL_ERROR, full_message(&error));
+        if let (Some(code), Some(name)) = (error.code(), error.code_name()) {
+            (failure.code, failure.name) = (code, name);
+        }
+        failure.labels = error.labels().to_vec();
+        failure.of_stream()
+    }
+}
+
+/// The number and name of a store's error. What only a disk or a bug can cause is an internal error.
+fn code_of(error: &tailwater::Error) -> (i32, Cow<'static, str>) {
+    use tailwater::Error as E;
+    match error {
+        E::Filter(error) | E::Projection(error) => (error.code(), error.code_name()),
+        E::Update(error) => (error.code(), Cow::Borrowed(error.code_name())),
+        E::Aggregate(error) => (error.code(), error.code_name()),
+        E::Evaluate(error) | E::Project(error) if error.code().is_some() => {
+            (error.code().unwrap_or_default(), error.code_name().unwrap_or_default())
+        }
+        E::ChangeMany { source, .. } | E::InsertMany { source, .. } => code_of(source),
+        E::Log(tailwater::LogError::Closed) => (
+            code::INTERRUPTED_AT_SHUTDOWN.0,
+            Cow::Borrowed(code::INTERRUPTED_AT_SHUTDOWN.1),
+        ),
+        error => match error.code() {
+            Some(code) => (code.number(), Cow::Borrowed(code.name())),
+            None => (code::INTERNAL_ERROR.0, Cow::Borrowed(code::INTERNAL_ERROR.1)),
+        },
+    }
+}
+
+/// An error's message with those of its causes that it does not repeat itself.
+fn full_message(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let text = next.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        cause = next.source();
+    }
+    message
+}
+
+/// A member of `writeErrors` (MongoDB manual: *insert*, output).
+pub(crate) fn write_error(error: &WriteError) -> RawDocumentBuf {
+    let failure = CommandError::from(error.error.clone());
+    let mut document = rawdoc! {
+        "index": i32::try_from(error.index).unwrap_or(i32::MAX),
+        "code": failure.code,
+    };
+    for field in &failure.extra {
+        let Ok((name, value)) = field else { break };
+        document.append(name, value);
+    }
+    document.append(cstr!("errmsg"), failure.message);
+    document
+}

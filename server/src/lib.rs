@@ -1,0 +1,47 @@
+//! A Tailwater store that MongoDB's drivers can talk to.
+//!
+//! [`Server`] listens on a socket and answers MongoDB's commands from a [`Store`](tailwater::Store). It presents itself as the
+//! primary of a replica set of one member, because drivers ask for that before change streams, transactions and retryable
+//! writes.
+//!
+//! ```no_run
+//! use tailwater::Store;
+//! use tailwater_server::{Server, ServerOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Store::open("./store")?;
+//! let server = Server::bind(store, ServerOptions::default())?;
+//! println!("mongodb://{}/?directConnection=true", server.local_addr());
+//! server.run()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Threads
+//!
+//! Each connection has a thread of its own, which reads a request, runs it and writes the answer: the store's calls block, and
+//! wait for the disk and for the tail of the log by themselves. Cursors and change streams that nobody asks for more have no
+//! thread. [`ServerOptions::connections_max`] bounds the threads.
+//!
+//! # What it trusts
+//!
+//! Nothing that comes over a socket: messages are checked by `tailwater-wire`, documents before they are looked into, and
+//! every field of a command is known or refused. There are no users yet, so only loopback addresses can be bound.
+
+mod command;
+mod commands;
+mod connection;
+mod context;
+mod cursor;
+mod error;
+mod options;
+mod reply;
+mod request;
+mod server;
+mod session;
+mod value;
+
+pub use commands::help;
+pub use error::{ServerError, ServerResult};
+pub use options::ServerOptions;
+pub use server::{Server, ServerHandle};

@@ -1,0 +1,239 @@
+//! A request: a command's name, its database, its fields, and what every command may carry besides.
+
+use std::time::Duration;
+
+use bson::{RawBsonRef, RawDocument};
+use tailwater::matcher::validate;
+use tailwater::{Durability, ReadConcern};
+use tailwater_wire::{Msg, Query, Sequence};
+
+use crate::error::{CommandError, CommandResult, code};
+use crate::value::{Value, fields};
+
+/// Fields that any command may carry and that are read here, or that say nothing to a server of one member.
+const GENERIC: [&str; 19] = [
+    "$db",
+    "$clusterTime",
+    "$readPreference",
+    "$query",
+    "apiVersion",
+    "apiStrict",
+    "apiDeprecationErrors",
+    "autocommit",
+    "comment",
+    "helloOk",
+    "lsid",
+    "maxTimeMS",
+    "readConcern",
+    "startTransaction",
+    "stmtId",
+    "stmtIds",
+    "txnNumber",
+    "writeConcern",
+    "$audit",
+];
+
+/// A session, as a client names it.
+pub(crate) type SessionId = [u8; 16];
+
+/// How a request belongs to a transaction of several, or is a write that may be sent again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Numbered {
+    /// A write that the client may send again with the same number.
+    Retryable(i64),
+    /// An operation of a transaction; whether it is its first.
+    Transaction { number: i64, first: bool },
+}
+
+/// A request. See the module documentation.
+pub(crate) struct Request<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) database: &'a str,
+    pub(crate) body: &'a RawDocument,
+    sequences: &'a [Sequence<'a>],
+    pub(crate) session: Option<SessionId>,
+    pub(crate) numbered: Option<Numbered>,
+    /// How durable writes are when they are answered; the store's default when the request does not say.
+    pub(crate) durability: Option<Durability>,
+    /// Whether what is read must survive power loss before it is answered.
+    pub(crate) durable_reads: bool,
+    /// Whether a change stream may see what power loss could still take back.
+    pub(crate) reads_local: bool,
+    pub(crate) max_time: Option<Duration>,
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn of_msg(msg: &'a Msg<'a>) -> CommandResult<Request<'a>> {
+        let database = msg.body.get_str("$db").map_err(|_| missing("OP_MSG", "$db"))?;
+        Request::new(database, msg.body, &msg.sequences)
+    }
+
+    pub(crate) fn of_query(query: &Query<'a>) -> CommandResult<Request<'a>> {
+        Request::new(query.database, query.command, &[])
+    }
+
+    fn new(database: &'a str, body: &'a RawDocument, sequences: &'a [Sequence<'a>]) -> CommandResult<Request<'a>> {
+        validate(body.as_bytes()).map_err(|error| CommandError::new(code::INVALID_BSON, error.to_string()))?;
+        let first = body.iter().next().and_then(Result::ok);
+        let Some((name, _)) = first else {
+            return Err(CommandError::new(
+                code::FAILED_TO_PARSE,
+                "a command has at least its name",
+            ));
+        };
+        let mut request = Request {
+            name: name.as_str(),
+            database,
+            body,
+            sequences,
+            session: None,
+            numbered: None,
+            durability: None,
+            durable_reads: false,
+            reads_local: false,
+            max_time: None,
+        };
+        request.read_generic()?;
+        Ok(request)
+    }
+
+    fn read_generic(&mut self) -> CommandResult<()> {
+        let (mut number, mut first, mut autocommit) = (None, false, true);
+        for field in self.fields().filter(|field| GENERIC.contains(&field.name)) {
+            match field.name {
+                "lsid" => self.session = Some(session_id(field)?),
+                "txnNumber" => number = Some(field.integer()?),
+                "startTransaction" => first = field.boolean()?,
+                "autocommit" => autocommit = field.boolean()?,
+                "maxTimeMS" => self.max_time = Some(field.milliseconds()?).filter(|time| !time.is_zero()),
+                "writeConcern" => self.durability = write_concern(field)?,
+                "readConcern" => {
+                    let level = read_concern(field)?;
+                    self.durable_reads = level == Some(ReadConcern::Durable);
+                    self.reads_local = level == Some(ReadConcern::Local);
+                }
+                "apiVersion" if field.string()? != "1" => {
+                    return Err(CommandError::new((322, "APIVersionError"), "the only API version is 1"));
+                }
+                _ => {}
+            }
+        }
+        self.numbered = match (number, autocommit) {
+            (Some(number), false) => Some(Numbered::Transaction { number, first }),
+            (Some(number), true) => Some(Numbered::Retryable(number)),
+            (None, _) => None,
+        };
+        if self.numbered.is_some() && self.session.is_none() {
+            return Err(CommandError::new(
+                code::INVALID_OPTIONS,
+                "a transaction number belongs to a session: lsid is missing",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Its fields. Malformed ones are not there to be met: the body has been validated.
+    fn fields(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
+        fields(self.name, self.body).filter_map(Result::ok)
+    }
+
+    /// The value of the field that is the command's name.
+    pub(crate) fn subject(&self) -> CommandResult<Value<'a>> {
+        self.fields().next().ok_or_else(|| missing(self.name, self.name))
+    }
+
+    /// The collection that the command names.
+    pub(crate) fn collection(&self) -> CommandResult<&'a str> {
+        let subject = self.subject()?;
+        match subject.value {
+            RawBsonRef::String(collection) => Ok(collection),
+            _ => Err(CommandError::new(
+                code::INVALID_NAMESPACE,
+                format!("collection name has invalid type {:?}", subject.value.element_type()),
+            )),
+        }
+    }
+
+    /// The command's own fields, without its name and what every command may carry.
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
+        let own = |field: &Value<'a>| !GENERIC.contains(&field.name);
+        self.fields().skip(1).filter(own)
+    }
+
+    /// Documents that come as an array of the body or as a sequence of the message.
+    pub(crate) fn documents(&self, name: &'static str) -> CommandResult<Vec<&'a RawDocument>> {
+        if let Some(sequence) = self.sequences.iter().find(|sequence| sequence.identifier == name) {
+            return Ok(sequence.documents.clone());
+        }
+        let field = self.fields().find(|field| field.name == name);
+        field.ok_or_else(|| missing(self.name, name))?.documents()
+    }
+}
+
+/// A field that a command must have.
+pub(crate) fn missing(command: &str, name: &str) -> CommandError {
+    CommandError::new(
+        code::MISSING_FIELD,
+        format!("BSON field '{command}.{name}' is missing but a required field"),
+    )
+}
+
+fn session_id(field: Value<'_>) -> CommandResult<SessionId> {
+    let id = field.document()?.get_binary("id");
+    let id = id.ok().and_then(|id| SessionId::try_from(id.bytes).ok());
+    id.ok_or_else(|| CommandError::new(code::BAD_VALUE, "lsid.id must be a UUID"))
+}
+
+/// `j` and `w` say how durable a write is when it is answered (MongoDB manual: *Write Concern*): a write that a majority must
+/// have survives power loss, one that the server has acknowledged the death of the process.
+fn write_concern(field: Value<'_>) -> CommandResult<Option<Durability>> {
+    let concern = field.document()?;
+    let (mut journaled, mut w) = (None, None);
+    for option in fields("writeConcern", concern) {
+        let option = option?;
+        match option.name {
+            "j" | "fsync" => journaled = Some(option.boolean()?),
+            "w" => w = Some(option),
+            "wtimeout" | "wtimeoutMS" => drop(option.integer()?),
+            "provenance" => {}
+            _ => return Err(option.unknown()),
+        }
+    }
+    let unsatisfiable = || CommandError::new((100, "UnsatisfiableWriteConcern"), "Not enough data-bearing nodes");
+    let acknowledged = match w.map(|w| (w, w.value)) {
+        None | Some((_, RawBsonRef::String("majority"))) => None,
+        Some((_, RawBsonRef::String(_))) => {
+            return Err(CommandError::new(
+                (79, "UnknownReplWriteConcern"),
+                "there is no write concern mode of that name",
+            ));
+        }
+        Some((w, _)) => match w.integer()? {
+            0 | 1 => Some(Durability::Memory),
+            _ => return Err(unsatisfiable()),
+        },
+    };
+    Ok(match journaled {
+        Some(true) => Some(Durability::Disk),
+        Some(false) => Some(Durability::Memory),
+        None => acknowledged,
+    })
+}
+
+/// The level of a read concern, if it has one. What a majority has is what survives power loss here.
+fn read_concern(field: Value<'_>) -> CommandResult<Option<ReadConcern>> {
+    let concern = field.document()?;
+    if concern.get("atClusterTime").is_ok_and(|time| time.is_some()) {
+        return Err(CommandError::not_implemented("readConcern.atClusterTime"));
+    }
+    match concern.get_str("level") {
+        // `afterClusterTime` needs nothing: whatever this server has told a client is in what it reads.
+        Err(_) => Ok(None),
+        Ok("local" | "available") => Ok(Some(ReadConcern::Local)),
+        Ok("majority" | "linearizable" | "snapshot") => Ok(Some(ReadConcern::Durable)),
+        Ok(level) => Err(CommandError::new(
+            code::BAD_VALUE,
+            format!("Enumeration value '{level}' for field 'readConcern.level' is not a valid value."),
+        )),
+    }
+}

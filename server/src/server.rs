@@ -1,0 +1,229 @@
+//! The server: its socket, its connections, and its end.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bson::Timestamp;
+use tailwater::{ReadConcern, Store};
+
+use crate::connection;
+use crate::context::Peer;
+use crate::cursor::Cursors;
+use crate::error::{ServerError, ServerResult};
+use crate::options::ServerOptions;
+use crate::session::Sessions;
+
+/// How long connections may take to finish what they are at when the server stops.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long accepting pauses when the system has no more file descriptors or memory for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) options: ServerOptions,
+    pub(crate) cursors: Arc<Cursors>,
+    pub(crate) sessions: Sessions,
+    pub(crate) started: Instant,
+    pub(crate) commands_run: AtomicU64,
+    stopping: AtomicBool,
+    connections: Mutex<HashMap<i32, TcpStream>>,
+    /// Told when a connection has ended.
+    ended: Condvar,
+    connections_made: AtomicI32,
+}
+
+impl Shared {
+    fn connections(&self) -> MutexGuard<'_, HashMap<i32, TcpStream>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn connection_count(&self) -> (usize, i32) {
+        (self.connections().len(), self.connections_made.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// The cluster time of the newest entry, or of now as long as there is none.
+    pub(crate) fn operation_time(&self) -> Timestamp {
+        let log = self.store.log();
+        let newest = log.get(log.newest(ReadConcern::Local), ReadConcern::Local);
+        let time = newest.map_or_else(
+            |_| tailwater::oplog::Timestamp::now(),
+            |entry| entry.entry().timestamp(),
+        );
+        tailwater::cluster_time(time)
+    }
+}
+
+/// A server that listens. See the crate's documentation.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Server {
+    /// Begins to listen. Clients can connect from now on, and are answered as soon as [`Server::run`] runs.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::NotLoopback`], [`ServerError::Listen`].
+    pub fn bind(store: Store, options: ServerOptions) -> ServerResult<Server> {
+        let address = options.bind;
+        if !address.ip().is_loopback() {
+            return Err(ServerError::NotLoopback { address });
+        }
+        let listen = |source| ServerError::Listen { address, source };
+        let listener = TcpListener::bind(address).map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let shared = Shared {
+            store,
+            cursors: Arc::new(Cursors::new(options.cursor_timeout)),
+            sessions: Sessions::new(options.session_timeout),
+            options,
+            started: Instant::now(),
+            commands_run: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            connections: Mutex::default(),
+            ended: Condvar::new(),
+            connections_made: AtomicI32::new(0),
+        };
+        Ok(Server {
+            listener,
+            address,
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// The address it listens on.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops the server from another thread.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle {
+            shared: Arc::clone(&self.shared),
+            address: self.address,
+        }
+    }
+
+    /// Serves until it is stopped, then ends what is going on: waits for changes end at once, with an error after which drivers
+    /// resume elsewhere; other commands are finished; and everything that was written is made durable.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Thread`].
+    pub fn run(self) -> ServerResult<()> {
+        for stream in self.listener.incoming() {
+            if self.shared.is_stopping() {
+                break;
+            }
+            match stream {
+                Ok(stream) => accept(&self.shared, stream)?,
+                Err(error) => {
+                    // A client that is gone again, or too many open files: neither is for long.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    thread::sleep(ACCEPT_PAUSE);
+                }
+            }
+        }
+        drop(self.listener);
+        finish(&self.shared);
+        Ok(())
+    }
+}
+
+/// Gives a connection its thread.
+fn accept(shared: &Arc<Shared>, stream: TcpStream) -> ServerResult<()> {
+    let mut connections = shared.connections();
+    if connections.len() >= shared.options.connections_max {
+        tracing::warn!(
+            max = shared.options.connections_max,
+            "a connection was refused: there are too many"
+        );
+        return Ok(());
+    }
+    let id = shared.connections_made.fetch_add(1, Ordering::Relaxed) + 1;
+    let prepared = (|| -> io::Result<_> {
+        let peer = Peer {
+            id,
+            address: stream.peer_addr()?,
+            local: stream.local_addr()?,
+        };
+        stream.set_nodelay(true)?;
+        Ok((peer, stream.try_clone()?))
+    })();
+    let Ok((peer, handle)) = prepared else {
+        // It is gone again.
+        return Ok(());
+    };
+    connections.insert(id, handle);
+    drop(connections);
+    let of_thread = Arc::clone(shared);
+    let run = move || {
+        connection::serve(&of_thread, &peer, &stream);
+        let _ = stream.shutdown(Shutdown::Both);
+        of_thread.connections().remove(&peer.id);
+        of_thread.ended.notify_all();
+    };
+    match thread::Builder::new().name(format!("tailwater-{id}")).spawn(run) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            shared.connections().remove(&id);
+            Err(ServerError::Thread(error))
+        }
+    }
+}
+
+/// Ends what is going on.
+fn finish(shared: &Shared) {
+    shared.cursors.kill_all();
+    // No more requests; what is being answered can still be.
+    for stream in shared.connections().values() {
+        let _ = stream.shutdown(Shutdown::Read);
+    }
+    let deadline = Instant::now() + GRACE;
+    let mut connections = shared.connections();
+    while !connections.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            tracing::warn!(connections = connections.len(), "connections did not end in time");
+            break;
+        }
+        let waited = shared.ended.wait_timeout(connections, left);
+        connections = waited.map_or_else(|error| error.into_inner().0, |(connections, _)| connections);
+    }
+    drop(connections);
+    shared.sessions.end_all();
+    if let Err(error) = shared.store.sync() {
+        tracing::error!(%error, "what was written last may not survive power loss");
+    }
+}
+
+/// Stops a server; see [`Server::handle`].
+#[derive(Clone)]
+pub struct ServerHandle {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+impl ServerHandle {
+    /// Has [`Server::run`] end. It returns when everything has come to its end.
+    pub fn stop(&self) {
+        if !self.shared.stopping.swap(true, Ordering::AcqRel) {
+            // Accepting waits for a connection, so that is what wakes it.
+            let _ = TcpStream::connect(self.address);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Logical sessions: what a client does under one `lsid` (driver specifications: *Sessions*, *Transactions*, *Retryable Writes*).
+//!
+//! A session holds at most one transaction, and the answer to its last write that may be sent again: a client that did not get
+//! the answer sends the write with the same number, and it is answered without being carried out twice. The answers are kept
+//! in memory, so a write that is sent again after the server was started anew is carried out again.
+//!
+//! One session does one thing at a time; a second request under the same `lsid` waits for the first.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bson::{RawDocumentBuf, rawdoc};
+use tailwater::{Store, Transaction, TransactionOptions, TransactionSession};
+
+use crate::error::{CommandError, CommandResult, code};
+use crate::request::SessionId;
+
+/// A transaction may be tried again from its beginning.
+const TRANSIENT: &str = "TransientTransactionError";
+
+/// Sessions are looked through for old ones whenever so many more have been made.
+const SWEEP_EVERY: usize = 256;
+
+/// What a session holds.
+pub(crate) struct Session {
+    id: SessionId,
+    used: Instant,
+    transaction: Option<(i64, Stage)>,
+    /// The number of the last write that may be sent again, and its answer.
+    answered: Option<(i64, RawDocumentBuf)>,
+}
+
+/// How far a session's transaction is.
+enum Stage {
+    Open(Box<Transaction>),
+    Committed,
+    Aborted,
+}
+
+/// The sessions of a server. See the module documentation.
+pub(crate) struct Sessions {
+    sessions: Mutex<HashMap<SessionId, Arc<Mutex<Session>>>>,
+    timeout: Duration,
+}
+
+impl Sessions {
+    pub(crate) fn new(timeout: Duration) -> Sessions {
+        Sessions {
+            sessions: Mutex::default(),
+            timeout,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Mutex<Session>>>> {
+        // A table whose holder has panicked is as good as it was: every change of it is one step.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session, made if there is none.
+    pub(crate) fn get(&self, id: SessionId) -> Arc<Mutex<Session>> {
+        let mut sessions = self.lock();
+        if sessions.len() % SWEEP_EVERY == SWEEP_EVERY - 1 {
+            // One that is in use now is not old.
+            sessions.retain(|_, session| match session.try_lock() {
+                Ok(session) => session.used.elapsed() < self.timeout,
+                Err(_) => true,
+            });
+        }
+        let session = sessions.entry(id).or_insert_with(|| {
+            Arc::new(Mutex::new(Session {
+                id,
+                used: Instant::now(),
+                transaction: None,
+                answered: None,
+            }))
+        });
+        Arc::clone(session)
+    }
+
+    /// Ends a session, and aborts its transaction.
+    pub(crate) fn end(&self, id: SessionId) {
+        // Dropped outside of the lock: aborting takes others.
+        let ended = self.lock().remove(&id);
+        drop(ended);
+    }
+
+    pub(crate) fn end_all(&self) {
+        let ended = std::mem::take(&mut *self.lock());
+        drop(ended);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+}
+
+/// The session's contents. One whose holder has panicked may have lost its transaction, which the store has aborted then.
+pub(crate) fn lock(session: &Mutex<Session>) -> MutexGuard<'_, Session> {
+    let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+    session.used = Instant::now();
+    session
+}
+
+impl Session {
+    /// The answer to the write with this number, if it was carried out.
+    pub(crate) fn answer_to(&self, number: i64) -> CommandResult<Option<RawDocumentBuf>> {
+        match &self.answered {
+            Some((last, _)) if *last > number => Err(too_old(number, *last)),
+            Some((last, answer)) if *last == number => Ok(Some(answer.clone())),
+            _ => Ok(None),
+        }
+    }
+
+    /// Keeps the answer to a write.
+    pub(crate) fn keep_answer(&mut self, number: i64, answer: RawDocumentBuf) {
+        self.answered = Some((number, answer));
+    }
+
+    /// The transaction with that number, begun if this is its first operation.
+    pub(crate) fn transaction(&mut self, number: i64, first: bool, store: &Store) -> CommandResult<&Transaction> {
+        if first {
+            self.begin(number, store)?;
+        }
+        match &self.transaction {
+            Some((open, Stage::Open(transaction))) if *open == number => Ok(transaction),
+            Some((done, Stage::Committed)) if *done == number => Err(committed(number)),
+            Some((other, _)) if *other > number => Err(too_old(number, *other)),
+            _ => Err(no_such(number)),
+        }
+    }
+
+    fn begin(&mut self, number: i64, store: &Store) -> CommandResult<()> {
+        match &self.transaction {
+            Some((other, _)) if *other > number => return Err(too_old(number, *other)),
+            Some((same, _)) if *same == number => {
+                let message = format!("Transaction {number} has been started already");
+                return Err(CommandError::new((117, "ConflictingOperationInProgress"), message));
+            }
+            _ => {}
+        }
+        // The one before it, if it is still open, is aborted.
+        self.transaction = None;
+        let id = bson::Uuid::from_bytes(self.id);
+        let options = TransactionOptions {
+            durability: None,
+            session: Some(TransactionSession {
+                lsid: rawdoc! { "id": bson::Binary::from_uuid(id) },
+                txn_number: number,
+            }),
+        };
+        let transaction = store.transaction_with(&options)?;
+        self.transaction = Some((number, Stage::Open(Box::new(transaction))));
+        Ok(())
+    }
+
+    /// An operation of the transaction has failed: it is over.
+    pub(crate) fn give_up(&mut self, number: i64) {
+        self.transaction = Some((number, Stage::Aborted));
+    }
+
+    /// Commits the transaction with that number. Committing it again, when it is, does nothing.
+    pub(crate) fn commit(&mut self, number: i64) -> CommandResult<()> {
+        match self.transaction.take() {
+            Some((open, Stage::Open(transaction))) if open == number => {
+                let committed = transaction.commit();
+                let stage = match &committed {
+                    Ok(_) => Stage::Committed,
+                    Err(_) => Stage::Aborted,
+                };
+                self.transaction = Some((number, stage));
+                committed?;
+                Ok(())
+            }
+            Some((done, Stage::Committed)) if done == number => {
+                self.transaction = Some((done, Stage::Committed));
+                Ok(())
+            }
+            other => {
+                self.transaction = other;
+                Err(no_such(number))
+            }
+        }
+    }
+
+    /// Aborts the transaction with that number.
+    pub(crate) fn abort(&mut self, number: i64) -> CommandResult<()> {
+        match &self.transaction {
+            Some((open, Stage::Open(_))) if *open == number => {
+                self.give_up(number);
+                Ok(())
+            }
+            Some((done, Stage::Committed)) if *done == number => Err(committed(number)),
+            _ => Err(no_such(number)),
+        }
+    }
+}
+
+fn too_old(number: i64, last: i64) -> CommandError {
+    let message = format!("Cannot use transaction number {number}: the session has gone on to {last}");
+    CommandError::new(code::TRANSACTION_TOO_OLD, message)
+}
+
+fn committed(number: i64) -> CommandError {
+    CommandError::new(
+        code::TRANSACTION_COMMITTED,
+        format!("Transaction {number} has been committed."),
+    )
+}
+
+fn no_such(number: i64) -> CommandError {
+    let message = format!("Given transaction number {number} does not match any in-progress transactions.");
+    CommandError::new(code::NO_SUCH_TRANSACTION, message).labelled(TRANSIENT)
+}

@@ -1,0 +1,203 @@
+//! Change streams over the protocol: what a driver sees of the cursor.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+use common::{Client, Running, batch, cursor_id};
+
+fn open(client: &mut Client, collection: impl Into<bson::Bson>, options: Document) -> Document {
+    client.ok(doc! { "aggregate": collection, "pipeline": [{ "$changeStream": options }], "cursor": {} })
+}
+
+fn more(client: &mut Client, id: i64, collection: &str) -> Document {
+    client.ok(doc! { "getMore": id, "collection": collection, "maxTimeMS": 5000 })
+}
+
+fn types(events: &[Document]) -> Vec<&str> {
+    events
+        .iter()
+        .map(|event| event.get_str("operationType").unwrap())
+        .collect()
+}
+
+fn token(answer: &Document) -> Document {
+    let cursor = answer.get_document("cursor").unwrap();
+    cursor.get_document("postBatchResumeToken").unwrap().clone()
+}
+
+#[test]
+fn every_batch_has_a_token_from_which_another_stream_goes_on() {
+    let running = Running::new();
+    let mut client = running.client();
+    let opened = open(&mut client, "c", doc! {});
+    assert!(batch(&opened).is_empty());
+    let id = cursor_id(&opened);
+    client.ok(doc! { "insert": "c", "documents": [{ "_id": 1 }] });
+    let first = more(&mut client, id, "c");
+    assert_eq!(types(&batch(&first)), ["insert"]);
+    client.ok(doc! { "insert": "other", "documents": [{ "_id": 1 }] });
+    client.ok(doc! { "insert": "c", "documents": [{ "_id": 2 }] });
+
+    for start in ["resumeAfter", "startAfter"] {
+        let resumed = open(&mut client, "c", doc! { start: token(&first) });
+        let events = batch(&resumed);
+        assert_eq!(events[0].get_document("documentKey").unwrap(), &doc! { "_id": 2 });
+        assert_eq!(events.len(), 1);
+    }
+    // The token moves on without an event for the stream.
+    let before = token(&more(&mut client, id, "c"));
+    client.ok(doc! { "insert": "other", "documents": [{ "_id": 2 }] });
+    let answer = client.ok(doc! { "getMore": id, "collection": "c", "maxTimeMS": 100 });
+    assert!(batch(&answer).is_empty());
+    assert_ne!(token(&answer), before);
+}
+
+#[test]
+fn a_wait_ends_with_its_time_and_with_an_event() {
+    let running = Running::new();
+    let mut client = running.client();
+    let id = cursor_id(&open(&mut client, "c", doc! {}));
+    let begun = Instant::now();
+    let answer = client.ok(doc! { "getMore": id, "collection": "c", "maxTimeMS": 200 });
+    assert!(batch(&answer).is_empty() && begun.elapsed() >= Duration::from_millis(200));
+
+    let mut writer = running.client();
+    let writing = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        writer.ok(doc! { "insert": "c", "documents": [{}] });
+    });
+    let answer = client.ok(doc! { "getMore": id, "collection": "c", "maxTimeMS": 60_000 });
+    assert_eq!(batch(&answer).len(), 1);
+    writing.join().unwrap();
+}
+
+#[test]
+fn a_database_and_everything_can_be_watched() {
+    let running = Running::new();
+    let mut client = running.client();
+    let database = open(&mut client, 1, doc! {});
+    let everything = client.run_on(
+        "admin",
+        doc! { "aggregate": 1, "pipeline": [{ "$changeStream": { "allChangesForCluster": true } }], "cursor": {} },
+    );
+    client.ok(doc! { "insert": "a", "documents": [{}] });
+    client.run_on("elsewhere", doc! { "insert": "b", "documents": [{}] });
+    let of_database = more(&mut client, cursor_id(&database), "$cmd.aggregate");
+    assert_eq!(batch(&of_database).len(), 1);
+    let ask = doc! { "getMore": cursor_id(&everything), "collection": "$cmd.aggregate", "maxTimeMS": 5000 };
+    let of_everything = client.run_on("admin", ask);
+    assert_eq!(batch(&of_everything).len(), 2);
+
+    let on_admin = client.run_on(
+        "admin",
+        doc! { "aggregate": 1, "pipeline": [{ "$changeStream": {} }], "cursor": {} },
+    );
+    assert_eq!(on_admin.get_i32("code").ok(), Some(73));
+    let elsewhere =
+        doc! { "aggregate": 1, "pipeline": [{ "$changeStream": { "allChangesForCluster": true } }], "cursor": {} };
+    assert_eq!(client.refused(elsewhere).0, 72);
+}
+
+#[test]
+fn an_invalidated_stream_ends_its_cursor() {
+    let running = Running::new();
+    let mut client = running.client();
+    client.ok(doc! { "create": "c" });
+    let id = cursor_id(&open(&mut client, "c", doc! {}));
+    client.ok(doc! { "drop": "c" });
+    let answer = more(&mut client, id, "c");
+    let events = batch(&answer);
+    assert_eq!(types(&events), ["drop", "invalidate"]);
+    assert_eq!(cursor_id(&answer), 0);
+    let last = events[1].get_document("_id").unwrap().clone();
+    let resume =
+        doc! { "aggregate": "c", "pipeline": [{ "$changeStream": { "resumeAfter": last.clone() } }], "cursor": {} };
+    assert_eq!(client.refused(resume), (260, "InvalidResumeToken".to_owned()));
+    open(&mut client, "c", doc! { "startAfter": last });
+}
+
+#[test]
+fn transactions_are_adjacent_and_carry_their_session() {
+    let running = Running::new();
+    let mut client = running.client();
+    let opened = open(&mut client, "c", doc! {});
+    let lsid = common::session();
+    for (id, first) in [(1, true), (2, false)] {
+        let mut insert = doc! {
+            "insert": "c", "documents": [{ "_id": id }], "lsid": lsid.clone(), "txnNumber": 1_i64, "autocommit": false,
+        };
+        if first {
+            insert.insert("startTransaction", true);
+        }
+        client.ok(insert);
+    }
+    let commit = doc! { "commitTransaction": 1, "lsid": lsid.clone(), "txnNumber": 1_i64, "autocommit": false };
+    client.run_on("admin", commit);
+    let events = batch(&more(&mut client, cursor_id(&opened), "c"));
+    assert_eq!(events.len(), 2);
+    for event in &events {
+        assert_eq!(event.get_i64("txnNumber").ok(), Some(1));
+        assert_eq!(event.get_document("lsid").unwrap().get("id"), lsid.get("id"));
+    }
+}
+
+#[test]
+fn options_and_stages_that_cannot_be_are_refused() {
+    let running = Running::new();
+    let mut client = running.client();
+    for (stages, code) in [
+        (vec![doc! { "$changeStream": { "fullDocument": "nope" } }], 2),
+        (vec![doc! { "$changeStream": { "nope": 1 } }], 40415),
+        (
+            vec![doc! { "$changeStream": { "resumeAfter": { "_data": "zz" } } }],
+            260,
+        ),
+        (vec![doc! { "$changeStream": {} }, doc! { "$group": { "_id": 1 } }], 20),
+        (
+            vec![doc! { "$changeStream": {} }, doc! { "$project": { "_id": 0 } }],
+            280,
+        ),
+        (vec![doc! { "$changeStream": {} }, doc! { "$match": { "$nope": 1 } }], 2),
+    ] {
+        let command = doc! { "aggregate": "c", "pipeline": stages, "cursor": {} };
+        assert_eq!(client.refused(command.clone()).0, code, "{command}");
+    }
+}
+
+#[test]
+fn a_stop_ends_waits_with_an_error_after_which_drivers_resume() {
+    let mut running = Running::new();
+    let mut client = running.client();
+    let id = cursor_id(&open(&mut client, "c", doc! {}));
+    let handle = running.handle.clone();
+    let stopping = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        handle.stop();
+    });
+    let answer = client.run(doc! { "getMore": id, "collection": "c", "maxTimeMS": 60_000 });
+    assert_eq!(answer.get_i32("code").ok(), Some(11600), "{answer}");
+    assert_eq!(
+        answer.get_array("errorLabels").unwrap(),
+        &["ResumableChangeStreamError".into()]
+    );
+    assert!(client.is_closed());
+    stopping.join().unwrap();
+    running.stop();
+}
+
+#[test]
+fn a_killed_cursor_ends_the_wait_for_it() {
+    let running = Running::new();
+    let (mut client, mut other) = (running.client(), running.client());
+    let id = cursor_id(&open(&mut client, "c", doc! {}));
+    let killing = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        other.ok(doc! { "killCursors": "c", "cursors": [id] });
+    });
+    let answer = client.run(doc! { "getMore": id, "collection": "c", "maxTimeMS": 60_000 });
+    killing.join().unwrap();
+    assert!(answer.get_f64("ok").is_ok());
+    assert_eq!(client.refused(doc! { "getMore": id, "collection": "c" }).0, 43);
+}

@@ -1,0 +1,166 @@
+// The official driver for Node, as its users use it, against the server at the address given.
+import assert from 'node:assert/strict';
+import { MongoClient, MongoServerError } from 'mongodb';
+
+const client = new MongoClient(process.argv[2], { serverSelectionTimeoutMS: 10_000 });
+const database = client.db('node');
+
+async function fresh(name) {
+  const collection = database.collection(name);
+  await collection.drop();
+  return collection;
+}
+
+/** The error that a promise is rejected with. */
+async function refused(promise) {
+  const error = await promise.then(() => undefined, (error) => error);
+  assert(error instanceof MongoServerError, `not refused: ${error}`);
+  return error;
+}
+
+async function documents() {
+  const people = await fresh('people');
+  const inserted = await people.insertMany([{ name: 'Ada', age: 36 }, { name: 'Bo', age: 7 }, { name: 'Cy', age: 19 }]);
+  assert.equal(inserted.insertedCount, 3);
+  const adults = await people.find({ age: { $gte: 18 } }).sort({ age: -1 }).project({ _id: 0, name: 1 }).toArray();
+  assert.deepEqual(adults, [{ name: 'Ada' }, { name: 'Cy' }]);
+  const updated = await people.updateMany({ age: { $lt: 30 } }, { $inc: { age: 1 }, $push: { tags: 'young' } });
+  assert.deepEqual([updated.matchedCount, updated.modifiedCount], [2, 2]);
+  const replaced = await people.replaceOne({ name: 'Di' }, { name: 'Di', age: 50 }, { upsert: true });
+  assert.equal(replaced.upsertedCount, 1);
+  const found = await people.findOneAndUpdate({ name: 'Bo' }, { $set: { age: 9 } }, { returnDocument: 'after' });
+  assert.equal(found.age, 9);
+  assert.equal((await people.findOneAndDelete({ name: 'Di' })).age, 50);
+  assert.equal(await people.countDocuments(), 3);
+  assert.equal(await people.estimatedDocumentCount(), 3);
+  assert.deepEqual((await people.distinct('name')).sort(), ['Ada', 'Bo', 'Cy']);
+  const bulk = await people.bulkWrite([
+    { insertOne: { document: { _id: 1 } } },
+    { updateOne: { filter: { _id: 1 }, update: { $set: { n: 1 } } } },
+    { replaceOne: { filter: { _id: 1 }, replacement: { n: 2 } } },
+    { deleteOne: { filter: { _id: 1 } } },
+  ]);
+  assert.deepEqual([bulk.insertedCount, bulk.modifiedCount, bulk.deletedCount], [1, 2, 1]);
+  const averages = await people.aggregate([
+    { $group: { _id: { $gte: ['$age', 18] }, average: { $avg: '$age' } } },
+    { $sort: { _id: 1 } },
+  ]).toArray();
+  assert.deepEqual(averages, [{ _id: false, average: 9 }, { _id: true, average: 28 }]);
+  const explained = await people.find({ age: 20 }).explain('queryPlanner');
+  assert.equal(explained.queryPlanner.winningPlan.stage, 'COLLSCAN');
+}
+
+async function largeResults() {
+  const many = await fresh('many');
+  await many.insertMany(Array.from({ length: 5000 }, (_, i) => ({ _id: i, text: 'x'.repeat(100) })));
+  let sum = 0;
+  for await (const document of many.find().batchSize(333)) sum += document._id;
+  assert.equal(sum, (4999 * 5000) / 2);
+  const cursor = many.find().batchSize(10);
+  await cursor.next();
+  await cursor.close();
+}
+
+async function indexes() {
+  const users = await fresh('users');
+  assert.equal(await users.createIndex({ email: 1 }, { unique: true }), 'email_1');
+  await users.insertOne({ email: 'a@b.c' });
+  const error = await refused(users.insertOne({ email: 'a@b.c' }));
+  assert.equal(error.code, 11000);
+  assert.deepEqual(error.keyValue, { email: 'a@b.c' });
+  assert.deepEqual((await users.indexes()).map((index) => index.name), ['_id_', 'email_1']);
+  const explained = await users.find({ email: 'a@b.c' }).explain();
+  assert.equal(explained.queryPlanner.winningPlan.inputStage.indexName, 'email_1');
+  await users.dropIndex('email_1');
+  await users.insertOne({ email: 'a@b.c' });
+}
+
+async function collections() {
+  const capped = await database.createCollection('capped', { capped: true, size: 4096, max: 2 }).catch(() => database.collection('capped'));
+  await capped.insertMany([{ _id: 1 }, { _id: 2 }, { _id: 3 }]);
+  assert.deepEqual(await capped.find().map((document) => document._id).toArray(), [2, 3]);
+  await capped.drop();
+  const validated = await fresh('validated');
+  await database.createCollection('validated', { validator: { $jsonSchema: { required: ['name'] } } });
+  assert.equal((await refused(validated.insertOne({ a: 1 }))).code, 121);
+  await validated.rename('renamed', { dropTarget: true });
+  const names = (await database.listCollections().toArray()).map((collection) => collection.name);
+  assert(names.includes('renamed') && !names.includes('validated'));
+  const databases = (await client.db().admin().listDatabases()).databases.map((database) => database.name);
+  assert(databases.includes('node'));
+}
+
+async function transactions() {
+  const accounts = await fresh('accounts');
+  await accounts.insertMany([{ _id: 'a', balance: 10 }, { _id: 'b', balance: 0 }]);
+  await client.withSession((session) => session.withTransaction(async () => {
+    await accounts.updateOne({ _id: 'a' }, { $inc: { balance: -5 } }, { session });
+    assert.equal((await accounts.findOne({ _id: 'a' })).balance, 10);
+    await accounts.updateOne({ _id: 'b' }, { $inc: { balance: 5 } }, { session });
+    assert.equal(await accounts.countDocuments({ balance: 5 }, { session }), 2);
+  }));
+  assert.deepEqual(await accounts.find().map((account) => account.balance).toArray(), [5, 5]);
+  await client.withSession(async (session) => {
+    session.startTransaction();
+    await accounts.deleteMany({}, { session });
+    await session.abortTransaction();
+  });
+  assert.equal(await accounts.countDocuments(), 2);
+  // Both write the same document: one is tried again.
+  await Promise.all([1, 2, 3, 4].map(() => client.withSession((session) => session.withTransaction(async () => {
+    const { balance } = await accounts.findOne({ _id: 'a' }, { session });
+    await accounts.updateOne({ _id: 'a' }, { $set: { balance: balance + 1 } }, { session });
+  }))));
+  assert.equal((await accounts.findOne({ _id: 'a' })).balance, 9);
+}
+
+async function changeStreams() {
+  const orders = await fresh('orders');
+  await database.createCollection('orders', { changeStreamPreAndPostImages: { enabled: true } });
+  const stream = orders.watch([{ $match: { 'fullDocument.total': { $gt: 10 } } }], {
+    fullDocument: 'updateLookup',
+    fullDocumentBeforeChange: 'whenAvailable',
+  });
+  await stream.tryNext();
+  await orders.insertMany([{ _id: 1, total: 5 }, { _id: 2, total: 15 }]);
+  await orders.updateOne({ _id: 1 }, { $set: { total: 20 } });
+  const first = await stream.next();
+  assert.deepEqual([first.operationType, first.documentKey], ['insert', { _id: 2 }]);
+  const second = await stream.next();
+  assert.deepEqual(second.updateDescription, { updatedFields: { total: 20 }, removedFields: [], truncatedArrays: [] });
+  assert.deepEqual([second.fullDocument, second.fullDocumentBeforeChange], [{ _id: 1, total: 20 }, { _id: 1, total: 5 }]);
+  await stream.close();
+
+  const resumed = orders.watch([], { resumeAfter: first._id });
+  assert.equal((await resumed.next()).operationType, 'update');
+  const dropping = (async () => {
+    const seen = [];
+    for await (const change of resumed) {
+      seen.push(change.operationType);
+      if (change.operationType === 'invalidate') break;
+    }
+    return seen;
+  })();
+  await orders.drop();
+  assert.deepEqual(await dropping, ['drop', 'invalidate']);
+
+  const everything = client.watch();
+  const events = [];
+  everything.on('change', (change) => events.push(change.ns.db));
+  await new Promise((resolve) => everything.once('init', resolve).on('resumeTokenChanged', resolve));
+  await client.db('other').collection('x').insertOne({});
+  await database.collection('x').insertOne({});
+  while (events.length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.deepEqual(events, ['other', 'node']);
+  await everything.close();
+
+  assert.equal((await refused(orders.watch([{ $group: { _id: 1 } }]).next())).code, 20);
+  assert.equal((await refused(orders.watch([], { resumeAfter: { _data: '00' } }).next())).code, 260);
+}
+
+await client.connect();
+for (const part of [documents, largeResults, indexes, collections, transactions, changeStreams]) {
+  await part();
+  console.log(part.name);
+}
+await client.close();

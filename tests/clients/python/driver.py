@@ -1,0 +1,121 @@
+"""The official driver for Python, as its users use it, against the server at the address given."""
+
+import sys
+import threading
+
+from bson import Decimal128, ObjectId
+from pymongo import ASCENDING, DeleteOne, InsertOne, MongoClient, ReturnDocument, UpdateOne, WriteConcern
+from pymongo.errors import BulkWriteError, CollectionInvalid, DuplicateKeyError, OperationFailure
+
+client = MongoClient(sys.argv[1], serverSelectionTimeoutMS=10_000)
+database = client.python
+
+
+def refused(call):
+    try:
+        call()
+    except OperationFailure as error:
+        return error.code
+    raise AssertionError("it was not refused")
+
+
+def documents():
+    people = database.people
+    people.drop()
+    people.insert_many([{"name": "Ada", "age": 36}, {"name": "Bo", "age": 7}, {"name": "Cy", "age": 19}])
+    adults = people.find({"age": {"$gte": 18}}, {"_id": 0, "name": 1}).sort("age", -1)
+    assert list(adults) == [{"name": "Ada"}, {"name": "Cy"}]
+    updated = people.update_many({"age": {"$lt": 30}}, {"$inc": {"age": 1}})
+    assert (updated.matched_count, updated.modified_count) == (2, 2)
+    upserted = people.update_one({"_id": 7}, {"$setOnInsert": {"name": "Di"}}, upsert=True)
+    assert upserted.upserted_id == 7
+    found = people.find_one_and_update({"_id": 7}, {"$set": {"age": 50}}, return_document=ReturnDocument.AFTER)
+    assert found == {"_id": 7, "name": "Di", "age": 50}
+    assert people.find_one_and_delete({"_id": 7})["name"] == "Di"
+    assert people.count_documents({}) == people.estimated_document_count() == 3
+    assert sorted(people.distinct("name")) == ["Ada", "Bo", "Cy"]
+    values = {"_id": ObjectId(), "decimal": Decimal128("1.50"), "large": 2**40, "bytes": b"\x00\xff", "none": None}
+    people.insert_one(values)
+    assert people.find_one({"_id": values["_id"]}) == values
+    unacknowledged = people.with_options(write_concern=WriteConcern(w=0))
+    unacknowledged.insert_one({"_id": "unacknowledged"})
+    assert people.find_one({"_id": "unacknowledged"}) is not None
+
+
+def failures():
+    unique = database.unique
+    unique.drop()
+    unique.create_index([("a", ASCENDING)], unique=True)
+    unique.insert_one({"a": 1})
+    try:
+        unique.insert_one({"a": 1})
+        raise AssertionError("a duplicate was inserted")
+    except DuplicateKeyError as error:
+        assert error.details["keyValue"] == {"a": 1}
+    try:
+        unique.bulk_write([InsertOne({"a": 2}), InsertOne({"a": 1}), UpdateOne({"a": 2}, {"$set": {"b": 1}}), DeleteOne({"a": 2})], ordered=False)
+        raise AssertionError("a duplicate was inserted")
+    except BulkWriteError as error:
+        details = error.details
+        assert (details["nInserted"], details["nModified"], details["nRemoved"]) == (1, 1, 1)
+        assert [refused["index"] for refused in details["writeErrors"]] == [1]
+    assert refused(lambda: database.command("nope")) == 59
+    assert refused(lambda: unique.find_one({"$nope": 1})) == 2
+    try:
+        database.create_collection("unique")
+        raise AssertionError("it was created twice")
+    except CollectionInvalid:
+        pass
+
+
+def transactions():
+    accounts = database.accounts
+    accounts.drop()
+    accounts.insert_many([{"_id": "a", "balance": 10}, {"_id": "b", "balance": 0}])
+    with client.start_session() as session:
+        def transfer(session):
+            accounts.update_one({"_id": "a"}, {"$inc": {"balance": -5}}, session=session)
+            accounts.update_one({"_id": "b"}, {"$inc": {"balance": 5}}, session=session)
+            return accounts.find_one({"_id": "b"}, session=session)["balance"]
+
+        assert session.with_transaction(transfer) == 5
+        try:
+            with session.start_transaction():
+                accounts.delete_many({}, session=session)
+                raise KeyError
+        except KeyError:
+            pass
+    assert [account["balance"] for account in accounts.find()] == [5, 5]
+
+
+def change_streams():
+    orders = database.orders
+    orders.drop()
+    database.create_collection("orders", changeStreamPreAndPostImages={"enabled": True})
+    with orders.watch(full_document_before_change="whenAvailable", max_await_time_ms=200) as stream:
+        assert stream.try_next() is None
+        before = stream.resume_token
+        database.elsewhere.insert_one({})
+        assert stream.try_next() is None
+        assert stream.resume_token != before
+        orders.insert_one({"_id": 1, "n": 1})
+        orders.delete_one({"_id": 1})
+        inserted, deleted = next(stream), next(stream)
+        assert (inserted["operationType"], inserted["fullDocument"]) == ("insert", {"_id": 1, "n": 1})
+        assert (deleted["operationType"], deleted["fullDocumentBeforeChange"]) == ("delete", {"_id": 1, "n": 1})
+    with orders.watch(resume_after=inserted["_id"]) as stream:
+        assert next(stream)["operationType"] == "delete"
+    with orders.watch(start_at_operation_time=inserted["clusterTime"]) as stream:
+        assert next(stream)["_id"] == inserted["_id"]
+    with database.watch([{"$match": {"operationType": {"$in": ["insert", "drop"]}}}, {"$project": {"ns": 1, "operationType": 1}}]) as stream:
+        writer = threading.Timer(0.2, lambda: (orders.insert_one({"_id": 2}), orders.drop()))
+        writer.start()
+        assert [next(stream)["operationType"] for _ in range(2)] == ["insert", "drop"]
+        writer.join()
+    assert refused(lambda: orders.watch([{"$project": {"_id": 0}}]).try_next()) == 280
+
+
+for part in [documents, failures, transactions, change_streams]:
+    part()
+    print(part.__name__)
+client.close()

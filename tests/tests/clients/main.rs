@@ -1,0 +1,140 @@
+//! Real clients against a real server: the official drivers for Node and Python and Mongoose, as their users use them, and watchers
+//! whose server is killed under them.
+//!
+//! The first run installs the clients from their registries, pinned by the lock files in `tests/clients/`; later ones do not.
+
+mod served;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use served::Served;
+use tailwater_tests::packages::{Language, Packages};
+
+const NODE: &[&str] = &[
+    "package.json",
+    "package-lock.json",
+    "driver.mjs",
+    "mongoose.mjs",
+    "watch.mjs",
+];
+const PYTHON: &[&str] = &["requirements.txt", "driver.py", "watch.py", "write.py"];
+
+fn client(language: Language, script: &str) -> Command {
+    let (name, folder, files) = match language {
+        Language::Node => ("clients-node", "clients/node", NODE),
+        Language::Python => ("clients-python", "clients/python", PYTHON),
+    };
+    let packages = Packages {
+        name,
+        language,
+        sources: &Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
+        files,
+        below: Path::new(env!("CARGO_TARGET_TMPDIR")),
+    };
+    packages.script(script)
+}
+
+/// Runs a client to its end.
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{command:?}\n{out}{err}");
+    out.into_owned()
+}
+
+/// The two ways in which clients find the server, and a compressor.
+fn uris(served: &Served) -> [String; 2] {
+    let address = served.address();
+    [
+        format!("mongodb://{address}/?directConnection=true"),
+        format!("mongodb://{address}/?replicaSet=rs0&compressors=zlib"),
+    ]
+}
+
+#[test]
+fn the_driver_for_node_works_as_with_mongodb() {
+    let served = Served::start();
+    for uri in uris(&served) {
+        run(client(Language::Node, "driver.mjs").arg(uri));
+    }
+    served.stop();
+}
+
+#[test]
+fn mongoose_works_as_with_mongodb() {
+    let served = Served::start();
+    for uri in uris(&served) {
+        run(client(Language::Node, "mongoose.mjs").arg(uri));
+    }
+    served.stop();
+}
+
+#[test]
+fn the_driver_for_python_works_as_with_mongodb() {
+    let served = Served::start();
+    for uri in uris(&served) {
+        run(client(Language::Python, "driver.py").arg(uri));
+    }
+    served.stop();
+}
+
+/// A watcher in another language.
+struct Watcher {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Watcher {
+    /// Starts it; it watches from now on.
+    fn start(mut command: Command) -> Watcher {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "ready");
+        Watcher { child, lines }
+    }
+
+    /// The numbers it was told of, when it has come to its end.
+    fn numbers(mut self) -> Vec<u64> {
+        let numbers = self.lines.map(|line| line.unwrap().parse().unwrap()).collect();
+        assert!(self.child.wait().unwrap().success());
+        numbers
+    }
+}
+
+#[test]
+fn watchers_get_every_event_once_and_in_order_while_the_server_is_killed_and_started_again() {
+    const COUNT: u64 = 100_000;
+    let mut served = Served::start();
+    let [uri, _] = uris(&served);
+    let watchers = [(Language::Node, "watch.mjs"), (Language::Python, "watch.py")].map(|(language, script)| {
+        let mut command = client(language, script);
+        command.arg(&uri);
+        (script, Watcher::start(command))
+    });
+    let write = |from: u64, to: u64, last: &str| {
+        let mut writer = client(Language::Python, "write.py");
+        run(writer.args([&uri, &from.to_string(), &to.to_string(), last]));
+    };
+    write(0, COUNT / 2, "more");
+    served.kill();
+    served.start_again();
+    write(COUNT / 2, COUNT, "last");
+    for (script, watcher) in watchers {
+        let numbers = watcher.numbers();
+        let different: BTreeSet<u64> = numbers.iter().copied().collect();
+        assert_eq!(
+            numbers.len() as u64,
+            COUNT,
+            "{script}: {} different ones",
+            different.len()
+        );
+        assert!(numbers.iter().copied().eq(0..COUNT), "{script}: out of order");
+    }
+    served.stop();
+}

@@ -1,0 +1,92 @@
+//! `tailwater serve` in a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+/// A server, killed when it is dropped.
+pub(crate) struct Served {
+    address: SocketAddr,
+    dir: tempfile::TempDir,
+    child: Child,
+}
+
+impl Served {
+    /// Starts a server on an empty store.
+    pub(crate) fn start() -> Served {
+        // A port that is free now, so that the server can have it again when it is started again.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let child = spawn(address, dir.path());
+        Served { address, dir, child }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it on the same store and address.
+    pub(crate) fn start_again(&mut self) {
+        self.child = spawn(self.address, self.dir.path());
+    }
+
+    /// Asks it to stop by SIGTERM, and waits for it to end in order.
+    pub(crate) fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success(), "the server ends with an error");
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts the server and waits until it listens.
+fn spawn(address: SocketAddr, dir: &Path) -> Child {
+    let mut child = Command::new(binary())
+        .args(["serve", "--bind", &address.to_string(), "--dir"])
+        .arg(dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(
+        line.contains(&address.to_string()),
+        "the server does not listen: {line}"
+    );
+    child
+}
+
+/// The command, built as the tests are.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let tests = std::env::current_exe().unwrap();
+        let profile = tests.ancestors().nth(2).unwrap();
+        // With the whole workspace's features, so that what the tests have built is used.
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--workspace", "--bin", "tailwater"]);
+        build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success(), "the command does not build");
+        profile.join("tailwater")
+    })
+}
