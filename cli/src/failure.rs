@@ -61,9 +61,11 @@ impl Failure {
     }
 }
 
-fn exit_of_log(error: &LogError) -> Exit {
+pub(crate) fn exit_of_log(error: &LogError) -> Exit {
     match error.kind() {
-        ErrorKind::Environment | ErrorKind::Locked | ErrorKind::NewerFormat => Exit::Environment,
+        ErrorKind::Environment | ErrorKind::Locked | ErrorKind::NewerFormat | ErrorKind::NotPrimary => {
+            Exit::Environment
+        }
         ErrorKind::Corrupt => Exit::Damage,
         ErrorKind::HistoryLost | ErrorKind::OtherHistory => Exit::History,
         ErrorKind::InvalidInput => Exit::Usage,
@@ -77,7 +79,7 @@ impl From<LogError> for Failure {
     }
 }
 
-fn exit_of_store(error: &tailwater::Error) -> Exit {
+pub(crate) fn exit_of_store(error: &tailwater::Error) -> Exit {
     use tailwater::Error as E;
     match error {
         E::Log(error) => exit_of_log(error),

@@ -1,4 +1,4 @@
-//! The `tailwater` command: import and export documents, back up and restore stores, watch changes, look into a log, and prove on the spot that nothing gets lost.
+//! The `tailwater` command: import and export documents, back up, restore and replicate stores, watch changes, look into a log, and prove on the spot that nothing gets lost.
 
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 
@@ -10,6 +10,7 @@ mod failure;
 mod import;
 mod log;
 mod output;
+mod replicate;
 mod serve;
 mod watch;
 
@@ -39,7 +40,7 @@ use crate::failure::{Failure, Outcome};
         1  something else went wrong\n  \
         2  wrong arguments, a malformed filter, pipeline or token\n  \
         3  malformed input: the message names the line; what came before it is imported\n  \
-        4  no store there, in use by another writer, newer than this release, or the disk is full\n  \
+        4  no store there, in use by another writer, newer than this release, not primary any more, or the disk is full\n  \
         5  data on disk is damaged, or the demo found something lost\n  \
         6  the history asked for has been trimmed, is not in the backup, or belongs to another log\n\n\
         Set TAILWATER_LOG=debug to see what the engine does."
@@ -58,6 +59,9 @@ enum Command {
     Serve(serve::Arguments),
     Backup(backup::BackupArguments),
     Restore(backup::RestoreArguments),
+    Replicate(replicate::PrimaryArguments),
+    Follow(replicate::FollowArguments),
+    Promote(replicate::PromoteArguments),
     Log(log::Arguments),
     /// Shows the reference of the filter and match languages: `tailwater help filter`.
     Help(HelpArguments),
@@ -96,6 +100,9 @@ fn run(command: Command) -> Outcome {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
+        Command::Replicate(arguments) => replicate::replicate(&arguments),
+        Command::Follow(arguments) => replicate::follow(&arguments),
+        Command::Promote(arguments) => replicate::promote(&arguments),
         Command::Log(arguments) => log::run(&arguments),
         Command::Help(HelpArguments { topic: Some(_) }) => output::print(&reference()),
         Command::Help(HelpArguments { topic: None }) => {

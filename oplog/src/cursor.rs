@@ -90,6 +90,14 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Its segment, and where in it its frame lies; nothing while that is in the log buffer.
+    pub(crate) fn place(&self) -> Option<(&'a Arc<Segment>, std::ops::Range<usize>)> {
+        match self.place {
+            Place::Segment(segment, offset) => Some((segment, offset..offset + self.header.frame_bytes())),
+            Place::Copied(..) => None,
+        }
+    }
+
     /// The entry as a value of its own, which keeps its segment mapped.
     #[must_use]
     pub fn share(&self) -> SharedEntry {

@@ -31,6 +31,8 @@ pub enum ErrorKind {
     Poisoned,
     /// The log was closed.
     Closed,
+    /// The log follows another. Write to the one it follows.
+    NotPrimary,
 }
 
 /// An error of the log.
@@ -243,6 +245,26 @@ pub enum Error {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// The log follows another member's and takes no entries of its own.
+    #[error("the log at {} follows another: write to its primary, or promote this one", path.display())]
+    NotPrimary {
+        /// The log's directory.
+        path: PathBuf,
+    },
+    /// Frames of another member were given to a log that does not follow.
+    #[error("the log at {} does not follow another, and takes no frames that were written elsewhere", path.display())]
+    NotFollowing {
+        /// The log's directory.
+        path: PathBuf,
+    },
+    /// Frames that another member sent are not what comes next here.
+    #[error("what another member sent is not entry {expected} and what follows it: {what}")]
+    ForeignFrames {
+        /// The entry that comes next.
+        expected: OpId,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// A batch without entries.
     #[error("a batch needs at least one entry")]
     EmptyBatch,
@@ -302,7 +324,10 @@ impl Error {
             | Error::SlotExists { .. }
             | Error::TooManySlots { .. }
             | Error::InvalidSlotName { .. }
+            | Error::ForeignFrames { .. }
+            | Error::NotFollowing { .. }
             | Error::EmptyBatch => ErrorKind::InvalidInput,
+            Error::NotPrimary { .. } => ErrorKind::NotPrimary,
             Error::Poisoned { .. } => ErrorKind::Poisoned,
             Error::Closed => ErrorKind::Closed,
         }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use bincode::{Decode, Encode};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Position of one entry in the log: dense, counted from 1, never reused under the same term.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
 pub struct OpId(u64);
 
 impl OpId {
@@ -54,7 +55,7 @@ impl fmt::Debug for OpId {
 
 /// One period of writing: grows with every writable open and every promotion, so that the same OpID written twice
 /// (once lost with its machine's power, once again later) can be told apart.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Encode, Decode)]
 pub struct Term(u32);
 
 impl Term {
@@ -113,7 +114,7 @@ impl fmt::Debug for LogId {
 
 /// Nanoseconds since the Unix epoch, of a hybrid clock: the wall clock where that has moved on, otherwise the
 /// predecessor's value plus one. It orders entries as their OpIDs do, whatever the wall clock does.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Encode, Decode)]
 pub struct Timestamp(u64);
 
 impl Timestamp {

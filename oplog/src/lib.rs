@@ -30,12 +30,14 @@ pub mod codec;
 mod copy;
 mod courier;
 mod cursor;
+mod cut;
 mod disk;
 pub mod entry;
 mod error;
 mod folders;
 mod format;
 mod frame;
+mod frames;
 mod fresh;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -48,6 +50,7 @@ mod kills;
 #[cfg(feature = "measuring")]
 #[doc(hidden)]
 pub mod measuring;
+mod member;
 mod oplog;
 mod options;
 mod poison;
@@ -57,6 +60,7 @@ mod region;
 pub mod repair;
 mod retention;
 mod reverse;
+mod role_file;
 mod segment;
 #[cfg(test)]
 mod sim;
@@ -66,14 +70,17 @@ mod stat;
 mod stats;
 mod sync;
 mod tail;
+mod terms;
 mod verify;
 mod view;
 
 pub use copy::{CopyOptions, CopyOutcome};
 pub use cursor::{Cursor, Entry, SharedEntry};
 pub use error::{Error, ErrorKind, Result};
+pub use frames::{FrameEntry, FrameRun, SegmentStart, create_follower, entries_in};
 pub use ids::{LogId, OpId, Term, Timestamp};
-pub use oplog::{AppendOutcome, Durable, Oplog, Record};
+pub use member::{MEMBERS_MAX, Member};
+pub use oplog::{AppendOutcome, Durable, FramesOutcome, Oplog, Record};
 pub use options::{Durability, Options, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use retention::Retention;
 pub use reverse::ReverseCursor;
@@ -82,5 +89,6 @@ pub use slots::{RetentionSlot, SlotOptions, SlotState};
 pub use stat::{Files, LogStat, SegmentStat, stat};
 pub use stats::{Histogram, Stats};
 pub use tail::Watermarks;
+pub use terms::TermBegin;
 pub use verify::{Finding, SegmentReport, SegmentState, VerifyReport, verify};
 pub use view::{Interrupt, OplogView, ReadConcern, WaitOutcome};

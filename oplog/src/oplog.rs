@@ -1,5 +1,8 @@
 //! The writing face of a log: open, append, wait for durability, trim, close.
 
+#[path = "oplog/replica.rs"]
+mod replica;
+
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
@@ -11,24 +14,28 @@ use std::task::{Context, Poll};
 
 use crate::buffer::{self, Buffer};
 use crate::chain::{Chain, Link};
+use crate::cut;
 use crate::disk::{Disk, LockError, OsDisk};
 use crate::error::{Error, Result};
 use crate::format::{self, FRAMES_START, FileName, LOCK, MANIFEST, Manifest, VERSION, encode_checked};
 use crate::frame::{FLAG_BATCH, FLAG_BATCH_END, FrameHeader, crc32, frame_bytes};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, Prepared};
 use crate::options::{Durability, Options};
 use crate::primitives::thread::{self, JoinHandle};
-use crate::primitives::{Mutex, MutexGuard};
+use crate::primitives::{AtomicBool, AtomicU32, Mutex, MutexGuard};
 use crate::recovery::{self, Evidence};
 use crate::region::RingWriter;
 use crate::retention::{Facts, Retention};
+use crate::role_file::{Role, read_role, write_role};
 use crate::segment::{Segment, frames_capacity, prepared_records};
 use crate::slots::Slots;
 use crate::stats::{Meters, Stats};
 use crate::sync::Syncer;
 use crate::tail::{Tail, Watermarks};
 use crate::view::{OplogView, Shared, read_manifest};
+
+pub use replica::FramesOutcome;
 
 /// One entry to append: how its payload is to be read, and the payload in pieces that are written one after the other.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +101,12 @@ pub(crate) struct Core {
     pub(crate) meters: Meters,
     pub(crate) options: Options,
     pub(crate) segment_bytes: u64,
-    term: Term,
+    /// The term that entries are written in, or, in a log that follows, that of the newest. Written under the append lock.
+    term: AtomicU32,
+    /// Entries come from another member. Written under the append lock.
+    following: AtomicBool,
+    /// The role as it is on disk.
+    role: Mutex<Role>,
     appender: Mutex<Appender>,
     /// The manifest as it is on disk; its lock also orders trims.
     manifest: Mutex<Manifest>,
@@ -198,7 +210,9 @@ impl Oplog {
         };
         let log_id = LogId::from_bytes(manifest.log_id);
         let (first_sequence, first) = (Sequence(manifest.first_sequence), OpId::new(manifest.first_op_id));
+        cut::finish(&*disk, &manifest)?;
         let slots = Slots::read(&*disk, log_id)?;
+        let role = read_role(&*disk, log_id)?;
         remove(&*disk, |file| matches!(file, FileName::Spare))?;
         let mut chain = Chain::read(&*disk, &manifest)?;
         let new = chain.newest().is_none();
@@ -217,9 +231,11 @@ impl Oplog {
                 } else {
                     tail.accepted()
                 },
+                following: role.following,
             },
             false => Evidence {
                 new,
+                following: role.following,
                 ..Evidence::default()
             },
         };
@@ -232,8 +248,16 @@ impl Oplog {
             |file| matches!(file, FileName::Segment(sequence, _) if *sequence < first_sequence),
         )?;
         // A manifest that was restored from an old copy may know less than the entries.
-        manifest.term = manifest.term.max(recovered.end.term.get()) + 1;
+        let was_following = role.following;
+        let role = Role {
+            following: was_following || options.follow,
+            ..role
+        };
+        manifest.term = opening_term(&*disk, &role, Term::new(manifest.term).max(recovered.end.term))?.get();
         write_manifest(&*disk, &manifest)?;
+        if role.following != was_following {
+            write_role(&*disk, log_id, role)?;
+        }
         let last = recovered.end.next.previous();
         tail.take_over(log_id, first, recovered.durable, last);
 
@@ -266,7 +290,12 @@ impl Oplog {
             meters: Meters::default(),
             options: options.clone(),
             segment_bytes,
-            term: Term::new(manifest.term),
+            term: AtomicU32::new(match role.following {
+                true => recovered.end.term.get(),
+                false => manifest.term,
+            }),
+            following: AtomicBool::new(role.following),
+            role: Mutex::new(role),
             appender: Mutex::new(Appender {
                 ring,
                 base: 0,
@@ -286,7 +315,7 @@ impl Oplog {
         // Only what did not fit the log; before anything is appended that a slot set back is to hold.
         core.slots.save(&core)?;
         tracing::info!(
-            path = %core.disk().path().display(), log = %log_id, term = %core.term,
+            path = %core.disk().path().display(), log = %log_id, term = core.term.load(Ordering::Relaxed),
             %last, durable = %recovered.durable, "log opened for writing"
         );
         let threads = vec![
@@ -388,7 +417,7 @@ impl Oplog {
         let meters = &core.meters;
         Stats {
             log_id: core.shared.log_id,
-            term: core.term,
+            term: self.term(),
             watermarks: core.shared.watermarks(),
             segments: core.shared.chain.load().links().len() as u64,
             batch_entries: meters.batch_entries.snapshot(),
@@ -409,7 +438,7 @@ impl Oplog {
     /// The term this handle writes in.
     #[must_use]
     pub fn term(&self) -> Term {
-        self.core().term
+        Term::new(self.core().term.load(Ordering::SeqCst))
     }
 
     /// Syncs what is left, ends the log's threads and waits, and gives the directory free. Other handles find the log
@@ -524,6 +553,9 @@ impl Core {
         let mut appender = self.lock_appender();
         if self.is_closed() {
             return Err(Error::Closed);
+        }
+        if self.following.load(Ordering::Relaxed) {
+            return Err(self.not_primary());
         }
         self.syncer.check(self)?;
         let entries = appender.next.get() - appender.segment.first.get();
@@ -653,7 +685,8 @@ impl Core {
         Stamp {
             first: appender.next,
             count,
-            term: self.term,
+            // Relaxed: it changes under the append lock, which is held here.
+            term: Term::new(self.term.load(Ordering::Relaxed)),
             timestamp: appender.timestamp.successor(Timestamp::now()),
             watermark: self.tail().durable(),
         }
@@ -664,14 +697,19 @@ impl Core {
     #[inline(never)]
     fn roll(&self, appender: &mut Appender) -> Result<()> {
         let sequence = appender.segment.sequence.next();
+        let spare = self.keeper.take_spare(self, sequence)?;
+        self.enter(appender, spare, self.segment_bytes as usize)
+    }
+
+    /// Makes a prepared file of `length` bytes the newest segment.
+    fn enter(&self, appender: &mut Appender, spare: Prepared, length: usize) -> Result<()> {
+        let sequence = spare.sequence;
         let name = format::segment_name(sequence, appender.next);
         let path = self.disk().path().join(&name);
-        let spare = self.keeper.take_spare(self, sequence)?;
         if let Err(error) = self.disk().rename(&spare.name, &name) {
             self.keeper.put_back(spare);
             return Err(Error::io("rename", &path)(error));
         }
-        let length = self.segment_bytes as usize;
         let log_id = self.shared.log_id;
         let opened = Segment::on(
             spare.medium.clone(),
@@ -841,6 +879,22 @@ fn write_frame(frame: &mut [u8], seed: u32, header: &FrameHeader, record: &Recor
     }
     let crc = crc32(seed, &frame[4..]);
     frame[..4].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// The manifest's term for a log whose newest one is `newest`: one that nobody has written in, unless the log follows.
+fn opening_term(disk: &dyn Disk, role: &Role, newest: Term) -> Result<Term> {
+    let next = match role {
+        Role { following: true, .. } => Some(newest),
+        Role {
+            member: Some(member), ..
+        } => member.term_after(newest, false),
+        Role { member: None, .. } => newest.get().checked_add(1).map(Term::new),
+    };
+    next.filter(|term| term.get() < u32::MAX)
+        .ok_or_else(|| Error::DamagedMetadata {
+            path: disk.path().join(MANIFEST),
+            what: "its term is the largest there is",
+        })
 }
 
 /// Makes `directory`, which has no manifest, a new log; unless it holds something else.

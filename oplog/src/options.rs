@@ -51,6 +51,9 @@ pub struct Options {
     pub retention: Retention,
     /// Whether a missing directory, or an empty one, becomes a new log. Default true.
     pub create: bool,
+    /// Whether the log is to follow another member's from here on, as by [`Oplog::follow`]; but without beginning a term first, as
+    /// an opening for writing does. Default false: it goes on as what it was.
+    pub follow: bool,
 }
 
 impl Default for Options {
@@ -62,6 +65,7 @@ impl Default for Options {
             group_size: 1024,
             retention: Retention::default(),
             create: true,
+            follow: false,
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::format::{self, FRAMES_START};
 use crate::frame::{FrameHeader, HEADER_BYTES, check_frame};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::region::Claim;
+use crate::role_file::read_role;
 use crate::segment::{Segment, read_header};
 
 /// So many bytes that are not proven to be on disk are synced before the log is open: a few milliseconds, for which what was
@@ -203,7 +204,9 @@ fn find_end<'a>(
         let before = term_before(segment, front, sealed.filter(|_| i == 0));
         let term = ends.last().map_or(before, |end| end.term.max(before));
         let scan = scan(area(i, start), start, segment.seed, expected, term, |h, offset| {
-            durable = durable.max(h.watermark);
+            if !evidence.following {
+                durable = durable.max(h.watermark);
+            }
             note(i, h, offset);
         });
         ends.push(scan);
@@ -223,7 +226,9 @@ fn find_end<'a>(
         })
         .collect();
     let slots = segments.iter().map(|segment| proven_by(segment));
-    let beyond = rests.iter().map(|rest| rest.watermark);
+    // Of a log that follows, frames say what was durable elsewhere.
+    let here = rests.iter().filter(|_| !evidence.following);
+    let beyond = here.map(|rest| rest.watermark);
     let durable = slots.chain(beyond).fold(evidence.durable.max(durable), OpId::max);
     let durable_or_kept = durable.max(evidence.accepted);
     if durable_or_kept >= scan.next {
@@ -319,7 +324,11 @@ pub(crate) fn last_whole_entry(disk: &dyn Disk, log_id: LogId, chain: &Chain, fi
         segment.region().publish_foreign(segment.frames_limit());
     }
     let area = |i: usize, start: usize| segments[i].region().bytes(start..segments[i].frames_limit());
-    let end = match find_end((&segments, sealed.as_deref()), Evidence::default(), area, |_, _, _| {}) {
+    let evidence = Evidence {
+        following: read_role(disk, log_id)?.following,
+        ..Evidence::default()
+    };
+    let end = match find_end((&segments, sealed.as_deref()), evidence, area, |_, _, _| {}) {
         Ok(end) => end.scan.next.previous(),
         // Readers get everything up to the damage, and the error when they reach it.
         Err(Error::Corrupt { durable, .. }) => durable,
@@ -337,6 +346,8 @@ pub(crate) struct Evidence {
     pub(crate) durable: OpId,
     /// Appended, by a log that was not poisoned.
     pub(crate) accepted: OpId,
+    /// The log follows another, whose writer wrote its frames.
+    pub(crate) following: bool,
 }
 
 /// Whether the frame of entry `expected` may begin here and only its end be missing.
@@ -539,7 +550,7 @@ fn set_aside(disk: &dyn Disk, segment: &Segment) -> Result<()> {
     disk.sync_directory().map_err(Error::io("sync", disk.path()))
 }
 
-fn free_name(disk: &dyn Disk, stem: &str, suffix: &str) -> Result<String> {
+pub(crate) fn free_name(disk: &dyn Disk, stem: &str, suffix: &str) -> Result<String> {
     let taken = disk.names().map_err(Error::io("list", disk.path()))?;
     let names = std::iter::once(format!("{stem}.{suffix}")).chain((2..).map(|n| format!("{stem}-{n}.{suffix}")));
     names

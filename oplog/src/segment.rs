@@ -95,9 +95,14 @@ pub(crate) fn prepared_records(
         length,
         created: now.as_nanos(),
     };
-    HEADER_OFFSETS
-        .iter()
-        .map(|&offset| (offset, format::encode_checked(&header, 0)))
+    header_records(&header)
+}
+
+/// Both copies of a header.
+pub(crate) fn header_records(header: &SegmentHeader) -> Vec<(usize, Vec<u8>)> {
+    let copies = HEADER_OFFSETS.iter();
+    copies
+        .map(|&offset| (offset, format::encode_checked(header, 0)))
         .collect()
 }
 

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::format::FRAMES_START;
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::recovery::{Rest, Scan, proven_by, scan, search_segment};
+use crate::role_file::read_role;
 use crate::segment::Segment;
 use crate::slot_file::{RETENTION, read_slots};
 use crate::tail::Tail;
@@ -130,7 +131,16 @@ pub(crate) fn verify_on(disk: &dyn Disk) -> Result<VerifyReport> {
         segments: Vec::new(),
         findings: Vec::new(),
     };
+    let following = match read_role(disk, log_id) {
+        Ok(role) => role.following,
+        Err(error @ Error::DamagedMetadata { .. }) => {
+            report.findings.push(Finding::Damage(error));
+            false
+        }
+        Err(error) => return Err(error),
+    };
     let mut pass = Pass {
+        following,
         released,
         term: Term::default(),
         torn: false,
@@ -145,7 +155,7 @@ pub(crate) fn verify_on(disk: &dyn Disk) -> Result<VerifyReport> {
         let whole = |segment: Segment| segment.probe(0..segment.length()).map(|()| segment);
         match Segment::open(disk, log_id, link.sequence, link.first, false).and_then(whole) {
             Ok(segment) => {
-                let known = || known_watermark(disk, log_id, later);
+                let known = || known_watermark(disk, log_id, later, following);
                 pass.check(&segment, later.first().map(|next| next.first), known, &mut report);
             }
             Err(error) => {
@@ -167,7 +177,7 @@ pub(crate) fn verify_on(disk: &dyn Disk) -> Result<VerifyReport> {
 
 /// What the newest segments prove to have been durable, among those that `later` names: as an open for writing would find
 /// it. What is wrong with one of them is reported when its turn comes.
-fn known_watermark(disk: &dyn Disk, log_id: LogId, later: &[Arc<Link>]) -> OpId {
+fn known_watermark(disk: &dyn Disk, log_id: LogId, later: &[Arc<Link>], following: bool) -> OpId {
     let mut known = OpId::ZERO;
     for link in later.iter().rev() {
         let Ok(segment) = Segment::open(disk, log_id, link.sequence, link.first, false) else {
@@ -179,13 +189,18 @@ fn known_watermark(disk: &dyn Disk, log_id: LogId, later: &[Arc<Link>]) -> OpId 
         }
         segment.region().publish_foreign(segment.frames_limit());
         let area = segment.region().bytes(FRAMES_START..segment.frames_limit());
-        known = known.max(search_segment(&segment, area, FRAMES_START).watermark);
+        // Of a log that follows, frames say what was durable elsewhere.
+        if !following {
+            known = known.max(search_segment(&segment, area, FRAMES_START).watermark);
+        }
     }
     known
 }
 
 /// One pass over the segments, oldest first.
 struct Pass {
+    /// The log follows another: its frames prove nothing about this disk.
+    following: bool,
     /// What a live tail page says has been released.
     released: Option<OpId>,
     /// Of the entries so far.
@@ -247,7 +262,8 @@ impl Pass {
         } else if successor != Some(found.next) {
             // The frames end here. By the same rules as when the log is opened, this is damage or the end of the log.
             let rest = search_segment(segment, &area[found.end - FRAMES_START..], found.end);
-            let known = proven_by(segment).max(rest.watermark).max(later());
+            let beyond = if self.following { OpId::ZERO } else { rest.watermark };
+            let known = proven_by(segment).max(beyond).max(later());
             if known >= found.next {
                 finding = Some(corrupt(segment, &found, known));
             } else if successor.is_none() && segment.sealed().is_some() {

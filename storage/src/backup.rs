@@ -20,6 +20,7 @@
 mod draft;
 mod error;
 mod restore;
+mod state;
 
 use std::fmt;
 use std::path::Path;
@@ -36,6 +37,7 @@ use crate::store::{STATE_DIRECTORY, Store, log_directory};
 
 pub use error::BackupError;
 pub use restore::{RestoreOptions, RestoreOutcome, RestorePoint, restore};
+pub use state::StateCopy;
 
 /// Bytes of the cache of an engine that is only filled.
 const CACHE_BYTES: u64 = 8 << 20;
@@ -48,6 +50,8 @@ pub enum BackupProgress {
     State(u64),
     /// Bytes of the log that have been copied.
     Log(u64),
+    /// Bytes of documents that the state holds: about what will be copied of it, without its indexes.
+    Expected(u64),
 }
 
 /// Options of a backup.

@@ -68,6 +68,10 @@ pub(crate) fn run(core: &Core) {
         if stopping() {
             return;
         }
+        // The primary deletes, and this store hears of it.
+        if core.log.is_following() {
+            continue;
+        }
         match expire(core, DateTime::now()) {
             Ok(0) => {}
             Ok(deleted) => tracing::info!(deleted, "deleted expired documents"),

@@ -57,7 +57,7 @@ pub use aggregate::{
     SUB_PIPELINES_MAX,
 };
 pub use backup::{
-    BackupError, BackupOptions, BackupOutcome, BackupProgress, RestoreOptions, RestoreOutcome, RestorePoint,
+    BackupError, BackupOptions, BackupOutcome, BackupProgress, RestoreOptions, RestoreOutcome, RestorePoint, StateCopy,
     backup_log, restore,
 };
 pub use collection::{
@@ -73,5 +73,5 @@ pub use options::{CAPPED_BYTES_MIN, Capped, CollectionOptions, ValidationAction,
 pub use query::{Documents, ExplainOptions, Hint};
 pub use snapshot::{Snapshot, SnapshotCollection, SnapshotScan, SortOrder};
 pub use sort::SORT_BYTES_MAX;
-pub use store::{CollectionSpecification, Store, StoreOptions, log_directory};
+pub use store::{CollectionSpecification, CutBack, Store, StoreOptions, log_directory, state_directory};
 pub use transaction::{Transaction, TransactionCollection, TransactionOptions, TransactionSession};

@@ -7,6 +7,7 @@
 //! - [`background`]: what the store does by itself;
 //! - [`definitions`]: collections and databases;
 //! - [`origin`]: whether log and state belong together;
+//! - [`replica`]: what a store does as a member of a replicated one;
 //! - [`slots`]: what the log keeps for others.
 
 mod apply;
@@ -16,6 +17,7 @@ mod commit;
 mod definitions;
 mod options;
 mod origin;
+mod replica;
 mod shared;
 mod slots;
 
@@ -37,6 +39,7 @@ use crate::names;
 
 pub use definitions::CollectionSpecification;
 pub use options::StoreOptions;
+pub use replica::CutBack;
 
 pub(crate) use apply::indexes_detail;
 pub(crate) use build::{BUILD_AT_ONCE_MAX, Build, definition};
@@ -55,6 +58,12 @@ pub(crate) const LOG_MANIFEST: &str = "MANIFEST";
 #[must_use]
 pub fn log_directory(dir: &Path) -> PathBuf {
     dir.join(LOG_DIRECTORY)
+}
+
+/// Directory of the state of the store in `dir`.
+#[must_use]
+pub fn state_directory(dir: &Path) -> PathBuf {
+    dir.join(STATE_DIRECTORY)
 }
 
 /// Handle of an open store. Cheap to clone; every method may be called from any thread.
@@ -118,9 +127,7 @@ impl Store {
                 expiring: AtomicBool::new(false),
             }),
         };
-        store.drop_temporary()?;
-        store.resume_builds()?;
-        store.ensure_expiry()?;
+        store.begin_writing()?;
         Ok(store)
     }
 

@@ -31,6 +31,7 @@
 //! they ask for [`ReadConcern::Local`]. A watcher that resumes with the token of its last event misses nothing.
 
 mod find;
+mod replicas;
 mod store;
 mod wiring;
 
@@ -48,6 +49,7 @@ pub use tailwater_changestream::{
 pub use tailwater_matcher as matcher;
 pub use tailwater_oplog as oplog;
 pub use tailwater_oplog::{Durability, OpId, ReadConcern};
+pub use tailwater_replication as replication;
 pub use tailwater_storage::{
     AggregateError, AggregateErrorKind, AggregateOptions, Aggregation, BackupError, BackupOptions, BackupOutcome,
     BackupProgress, BulkWriteOptions, BulkWriteOutcome, CollectionOptions, CollectionSize, CollectionSpecification,

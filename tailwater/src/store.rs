@@ -39,9 +39,7 @@ impl Store {
     ///
     /// As [`StoreOptions::open`](storage::StoreOptions::open).
     pub fn open_with(dir: impl AsRef<Path>, options: &storage::StoreOptions) -> storage::Result<Store> {
-        let wiring = Wiring::new(options.open(dir)?);
-        drop_stale_holds(&wiring);
-        Ok(Store(Arc::new(wiring)))
+        Ok(Store::from(options.open(dir)?))
     }
 
     /// Watches every collection of every database.
@@ -97,6 +95,15 @@ impl Store {
     /// As there.
     pub fn close(self) -> storage::Result<()> {
         self.0.store.clone().close()
+    }
+}
+
+/// A store that was opened by other means, such as a follower's.
+impl From<storage::Store> for Store {
+    fn from(store: storage::Store) -> Store {
+        let wiring = Wiring::new(store);
+        drop_stale_holds(&wiring);
+        Store(Arc::new(wiring))
     }
 }
 

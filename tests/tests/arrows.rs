@@ -6,17 +6,19 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::MetadataCommand;
 
 /// For each package, the workspace packages it may depend on, in any way.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("tailwater-oplog", &[]),
     ("tailwater-matcher", &[]),
     ("tailwater-storage", &["tailwater-matcher", "tailwater-oplog"]),
     ("tailwater-changestream", &["tailwater-matcher", "tailwater-oplog"]),
+    ("tailwater-replication", &["tailwater-oplog", "tailwater-storage"]),
     (
         "tailwater",
         &[
             "tailwater-changestream",
             "tailwater-matcher",
             "tailwater-oplog",
+            "tailwater-replication",
             "tailwater-storage",
         ],
     ),

@@ -22,6 +22,8 @@ mod codec;
 mod courier;
 #[path = "../../src/cursor.rs"]
 mod cursor;
+#[path = "../../src/cut.rs"]
+mod cut;
 #[path = "../../src/disk.rs"]
 mod disk;
 #[path = "../../src/error.rs"]
@@ -32,6 +34,8 @@ mod folders;
 mod format;
 #[path = "../../src/frame.rs"]
 mod frame;
+#[path = "../../src/frames.rs"]
+mod frames;
 #[path = "../../src/fresh.rs"]
 mod fresh;
 #[path = "futex.rs"]
@@ -44,6 +48,8 @@ mod ids;
 mod keeper;
 #[path = "shuttle/log.rs"]
 mod log;
+#[path = "../../src/member.rs"]
+mod member;
 #[path = "../../src/oplog.rs"]
 mod oplog;
 #[path = "../../src/options.rs"]
@@ -60,6 +66,8 @@ mod region;
 mod repair;
 #[path = "../../src/retention.rs"]
 mod retention;
+#[path = "../../src/role_file.rs"]
+mod role_file;
 #[path = "runner.rs"]
 mod runner;
 #[path = "../../src/segment.rs"]

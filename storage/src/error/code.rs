@@ -115,6 +115,8 @@ codes! {
     TransactionExceededLifetimeLimitSeconds = 290,
     /// A query takes more memory than it may, and must not use the disk.
     QueryExceededMemoryLimitNoDiskUseAllowed = 292,
+    /// The store follows another and takes no writes.
+    NotWritablePrimary = 10107,
     /// A document is too large.
     BSONObjectTooLarge = 10334,
     /// A key that must be unique is there already.
@@ -146,6 +148,7 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> Option<ErrorCode> {
         Some(match self {
+            Error::Log(tailwater_oplog::Error::NotPrimary { .. }) => ErrorCode::NotWritablePrimary,
             Error::DuplicateKey { .. } => ErrorCode::DuplicateKey,
             Error::DocumentFailedValidation { .. } => ErrorCode::DocumentValidationFailure,
             Error::ParallelArrays { .. } => ErrorCode::CannotIndexParallelArrays,

@@ -69,6 +69,8 @@ pub(crate) struct Core {
     /// Where the thread sleeps that deletes expired documents.
     pub(crate) expiry: Pause,
     pub(crate) transactions: Transactions,
+    /// Held while entries of another member are appended and applied, and while the store's role changes.
+    pub(super) receiving: Mutex<()>,
 }
 
 /// The state that the holder of the commit lock works on; ahead of what readers see while it applies.
@@ -122,6 +124,7 @@ impl Core {
             completed: Mutex::default(),
             expiry: Pause::default(),
             transactions: Transactions::new(),
+            receiving: Mutex::default(),
         })
     }
 
@@ -131,6 +134,11 @@ impl Core {
 
     pub(crate) fn layers(&self) -> Result<Arc<Layers>> {
         self.layers.load_full().ok_or_else(closed)
+    }
+
+    /// The last visible entry.
+    pub(crate) fn applied(&self) -> OpId {
+        OpId::new(self.visible.load(Ordering::Acquire))
     }
 
     /// The catalogue as of the last visible entry.

@@ -16,7 +16,8 @@ fn is_durable(store: &Store) -> bool {
 
 #[test]
 fn a_write_that_finds_nothing_to_do_makes_durable_what_it_has_seen() {
-    let writes: [(&str, fn(&Collection)); 6] = [
+    type Write = (&'static str, fn(&Collection));
+    let writes: [Write; 6] = [
         ("an update that changes nothing", |people| {
             people
                 .update_one(&rawdoc! { "_id": 1 }, &rawdoc! { "$set": { "n": 1 } })

@@ -1,0 +1,103 @@
+//! `tailwater follow`: keeps a store that is another one's.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tailwater::Store;
+use tailwater::replication::FollowerEvent;
+
+use super::MemberArguments;
+use crate::failure::Outcome;
+
+/// Keeps a store in step with a primary's: copies it first, while it is written to, then takes every entry as it comes. Until it
+/// is stopped.
+///
+/// Everything resumes where it stopped, also after kill -9. Others can read and watch the store's log meanwhile
+/// (`tailwater watch`, `tailwater log`). Entries of its own that the primary does not have, as after a failover, are written to
+/// DIR/rollback before they are removed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  \
+    tailwater follow --from 127.0.0.1:7001 --dir ./b --name b --members a,b,c\n\n\
+    Exit code 6 when what is here cannot go on from the primary's log; with --resync it is replaced instead.")]
+pub(crate) struct FollowArguments {
+    /// The primary.
+    #[arg(long, value_name = "HOST:PORT")]
+    from: String,
+    /// Directory of the store; it is made if it does not exist.
+    #[arg(long)]
+    dir: PathBuf,
+    #[command(flatten)]
+    member: MemberArguments,
+    /// Replace what is here by a new copy when it is of no use any more.
+    #[arg(long)]
+    resync: bool,
+}
+
+/// Runs `tailwater follow`.
+pub(crate) fn follow(arguments: &FollowArguments) -> Outcome {
+    let member = &arguments.member;
+    let bar = bar();
+    let shown = bar.clone();
+    let mut builder = Store::follower(&arguments.dir, &member.name, &arguments.from)
+        .members(&member.members)
+        .heartbeat(member.heartbeat())
+        .on_event(move |event| show(&shown, event));
+    if member.allow_plaintext {
+        builder = builder.allow_plaintext();
+    }
+    if arguments.resync {
+        builder = builder.resync();
+    }
+    let follower = builder.start()?;
+    let ended = follower.join();
+    bar.finish_and_clear();
+    Ok(ended?)
+}
+
+/// A bar on a terminal. It says how far a copy has come, and afterwards what was heard last.
+fn bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+    }
+    let style = ProgressStyle::with_template("{spinner} {msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec}");
+    let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+#[expect(clippy::print_stderr, reason = "a command line prints")]
+fn show(bar: &ProgressBar, event: &FollowerEvent) {
+    let text = match event {
+        FollowerEvent::Preparing { bytes, expected } => {
+            bar.set_message("the primary copies its state");
+            bar.set_length((*expected).max(*bytes));
+            bar.set_position(*bytes);
+            return;
+        }
+        FollowerEvent::Copying { bytes, total } => {
+            bar.set_message("copying");
+            bar.set_length(*total);
+            bar.set_position(*bytes);
+            return;
+        }
+        FollowerEvent::Following { term, from } => format!("following in term {term}, from entry {from} on"),
+        FollowerEvent::RolledBack { last, file } => {
+            format!(
+                "entries behind {last} are not the primary's: they are in {}, and removed",
+                file.display()
+            )
+        }
+        FollowerEvent::Resyncing { .. } => "what is here is replaced by a new copy".to_owned(),
+        FollowerEvent::Retrying { error, after } => match error {
+            Some(error) => format!("{error}; trying again in {after:?}"),
+            None => format!("the primary is not one to follow at the moment; trying again in {after:?}"),
+        },
+        _ => return,
+    };
+    match bar.is_hidden() {
+        true => eprintln!("tailwater: {text}"),
+        false => bar.set_message(text),
+    }
+}

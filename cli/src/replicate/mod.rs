@@ -1,0 +1,69 @@
+//! `tailwater replicate`, `follow` and `promote`: a store on more than one machine.
+
+mod follow;
+mod insert;
+mod primary;
+mod promote;
+
+use std::time::Duration;
+
+use tailwater::replication::{Error, WriteConcern};
+
+use crate::failure::{Exit, Failure, exit_of_log, exit_of_store};
+
+pub(crate) use follow::{FollowArguments, follow};
+pub(crate) use primary::{PrimaryArguments, replicate};
+pub(crate) use promote::{PromoteArguments, promote};
+
+/// What all members are told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MemberArguments {
+    /// Name of this member.
+    #[arg(long)]
+    name: String,
+    /// The members whose majority counts, separated by commas; the same list, in the same order, everywhere.
+    #[arg(long, value_name = "NAME,NAME,…", value_delimiter = ',')]
+    members: Vec<String>,
+    /// Allow addresses that are not of this machine. Nothing is encrypted: only in networks that are protected otherwise.
+    #[arg(long)]
+    allow_plaintext: bool,
+    /// Milliseconds between signs of life; a connection that is silent for four times as long is given up.
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..))]
+    heartbeat: u64,
+}
+
+impl MemberArguments {
+    fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.heartbeat)
+    }
+}
+
+/// `1`, `2`, …, or `majority`.
+fn write_concern(text: &str) -> Result<WriteConcern, String> {
+    match text {
+        "majority" => Ok(WriteConcern::Majority),
+        number => number
+            .parse()
+            .ok()
+            .and_then(WriteConcern::members)
+            .ok_or_else(|| "give a number of members from 1 on, or majority".to_owned()),
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let exit = match &error {
+            Error::Log(error) => exit_of_log(error),
+            Error::Store(error) => exit_of_store(error),
+            Error::ResyncNeeded { .. } | Error::RollbackTooLarge { .. } => Exit::History,
+            Error::Plaintext { .. } | Error::InvalidOption { .. } | Error::NoMembers | Error::NotFollower => {
+                Exit::Usage
+            }
+            Error::File { .. } | Error::Network { .. } | Error::NotPrimary { .. } | Error::Refused { .. } => {
+                Exit::Environment
+            }
+            _ => Exit::Failure,
+        };
+        Failure::of(exit, &error)
+    }
+}

@@ -1,0 +1,364 @@
+//! A log that is a member of a replicated one: frames that another member wrote, appended as they are; promotion; terms.
+//!
+//! A log either writes or follows. While it follows, [`Oplog::append`] refuses and [`Oplog::append_frames`] takes what another
+//! member's [`OplogView::frames`](crate::OplogView::frames) has read: the same bytes at the same place in a segment of the same
+//! name, seed and length, so the checksum that was computed when an entry was written is the one that every member checks.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use super::{Appender, Core, Oplog, write_manifest};
+use crate::error::{Error, Result};
+use crate::format::{self, FRAMES_START};
+use crate::frame::check_frame;
+use crate::frames::SegmentStart;
+use crate::ids::{OpId, Term, Timestamp};
+use crate::member::Member;
+use crate::options::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+use crate::role_file::{Role, write_role};
+use crate::segment::{frames_capacity, header_records};
+
+/// Frames that [`Oplog::append_frames`] has taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct FramesOutcome {
+    /// The first entry.
+    pub first: OpId,
+    /// The last one.
+    pub last: OpId,
+}
+
+/// What a chunk of frames holds, once every one of them has been checked.
+struct Checked {
+    /// OpID and length of each.
+    frames: Vec<(OpId, usize)>,
+    term: Term,
+    timestamp: Timestamp,
+}
+
+impl Oplog {
+    /// Whether the log follows another member, and refuses entries of its own.
+    #[must_use]
+    pub fn is_following(&self) -> bool {
+        self.core().following.load(Ordering::SeqCst)
+    }
+
+    /// The newest term that this log has seen or [promised](Oplog::promise).
+    #[must_use]
+    pub fn promised(&self) -> Term {
+        let manifest = self.core().manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        Term::new(manifest.term)
+    }
+
+    /// Which member it is, if it has ever been one.
+    #[must_use]
+    pub fn member(&self) -> Option<Member> {
+        self.core().role.lock().unwrap_or_else(PoisonError::into_inner).member
+    }
+
+    /// Writes durably that `term` is the newest one known, and that nothing of an older term will be taken. An older one
+    /// than is known changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; [`Error::InvalidOption`] for a term that no log can have.
+    pub fn promise(&self, term: Term) -> Result<()> {
+        self.core().promise(term)
+    }
+
+    /// Makes the log follow: from here on it refuses entries of its own. Everything it has is durable afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`].
+    pub fn follow(&self) -> Result<()> {
+        let core = self.core();
+        {
+            // Under the append lock: what was appended before is synced below, and nothing comes after.
+            let _appender = core.lock_appender();
+            core.following.store(true, Ordering::SeqCst);
+        }
+        let written = self.sync(self.watermarks().appended).and_then(|()| {
+            core.set_role(|role| Role {
+                following: true,
+                ..role
+            })
+        });
+        if written.is_err() && !core.is_closed() {
+            // On disk it still writes; but nobody must take it for the one to write to.
+            tracing::error!("the log refuses entries, but could not write down that it follows");
+        }
+        written
+    }
+
+    /// Makes the log write, as `member`, in a new term that was not elected; returns it. Everything it has is durable
+    /// afterwards. For a log that writes already, this begins a new term all the same.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`]; [`Error::InvalidOption`] when there is no term left.
+    pub fn promote(&self, member: Member) -> Result<Term> {
+        let core = self.core();
+        // What frames say was durable elsewhere is durable here before anybody goes by it.
+        self.sync(self.watermarks().appended)?;
+        let term = {
+            let mut manifest = core.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+            let term = member.term_after(Term::new(manifest.term), false).ok_or(NO_TERM)?;
+            core.raise_term(&mut manifest, term)?;
+            term
+        };
+        core.set_role(|_| Role {
+            following: false,
+            member: Some(member),
+        })?;
+        let _appender = core.lock_appender();
+        core.term.store(term.get(), Ordering::SeqCst);
+        core.following.store(false, Ordering::SeqCst);
+        tracing::info!(%term, path = %core.disk().path().display(), "promoted: writing in a new term");
+        Ok(term)
+    }
+
+    /// Goes on writing in `term`, which must be newer than the one written in.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; [`Error::InvalidOption`] when the term is not newer; [`Error::NotPrimary`].
+    pub fn begin_term(&self, term: Term) -> Result<()> {
+        let core = self.core();
+        core.promise(term)?;
+        let appender = core.lock_appender();
+        if core.following.load(Ordering::SeqCst) {
+            return Err(core.not_primary());
+        }
+        let before = core.term.fetch_max(term.get(), Ordering::SeqCst);
+        drop(appender);
+        match before < term.get() {
+            true => Ok(()),
+            false => Err(Error::InvalidOption {
+                option: "term",
+                range: "newer than the one that is written in",
+                got: term.get().into(),
+            }),
+        }
+    }
+
+    /// Makes an empty segment, as another member has it, the newest one. A follower calls this where the primary's next entry
+    /// is the first of a segment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFollowing`]; [`Error::ForeignFrames`] when it is not the successor of the newest segment;
+    /// [`Error::StorageFull`], [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`].
+    pub fn begin_segment(&self, start: &SegmentStart) -> Result<()> {
+        let core = self.core();
+        start.check()?;
+        let mut appender = core.lock_appender();
+        core.check_following()?;
+        let foreign = |what| {
+            Err(Error::ForeignFrames {
+                expected: appender.next,
+                what,
+            })
+        };
+        if start.log_id != core.shared.log_id {
+            return foreign("the segment is of another log");
+        }
+        if start.first != appender.next || start.sequence != appender.segment.sequence.next().0 {
+            return foreign("the segment does not follow the newest one");
+        }
+        core.roll_to(&mut appender, start)
+    }
+
+    /// Appends frames that another member of the same log has written, whole batches, which follow the newest entry. They are
+    /// checked as recovery checks them; when one is not right, none of them is appended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFollowing`]; [`Error::ForeignFrames`] when a frame is damaged, not the next one, of an older term than its
+    /// predecessor or of one that was not [promised](Oplog::promise), or when the last batch is not complete;
+    /// [`Error::TooLarge`], [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`].
+    pub fn append_frames(&self, frames: &[u8]) -> Result<FramesOutcome> {
+        let core = self.core();
+        let mut appender = core.lock_appender();
+        core.check_following()?;
+        let promised = self.promised();
+        let checked = core.check_frames(&appender, frames, promised)?;
+        core.write_frames(&mut appender, frames, &checked)?;
+        core.meters.batch_entries.add_alone(checked.frames.len() as u64);
+        core.meters.append_bytes.add_alone(frames.len() as u64);
+        let (first, last) = (checked.frames[0].0, appender.next.previous());
+        core.term.fetch_max(checked.term.get(), Ordering::SeqCst);
+        let awaited = core.tail().accept(last);
+        if appender.offset >= appender.look {
+            core.look(&mut appender);
+        }
+        drop(appender);
+        if awaited.here {
+            core.tail().appended_bell.wake_here();
+        }
+        if awaited.elsewhere {
+            let _ = core.shared.drain();
+        }
+        Ok(FramesOutcome { first, last })
+    }
+}
+
+/// No term is left for the member.
+const NO_TERM: Error = Error::InvalidOption {
+    option: "term",
+    range: "below the largest number of 32 bits",
+    got: u32::MAX as u64,
+};
+
+impl Core {
+    pub(super) fn not_primary(&self) -> Error {
+        Error::NotPrimary {
+            path: self.disk().path().to_path_buf(),
+        }
+    }
+
+    fn check_following(&self) -> Result<()> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        self.syncer.check(self)?;
+        match self.following.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => Err(Error::NotFollowing {
+                path: self.disk().path().to_path_buf(),
+            }),
+        }
+    }
+
+    fn promise(&self, term: Term) -> Result<()> {
+        let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        self.raise_term(&mut manifest, term)
+    }
+
+    fn raise_term(&self, manifest: &mut format::Manifest, term: Term) -> Result<()> {
+        if term.get() == u32::MAX {
+            return Err(NO_TERM);
+        }
+        if term.get() > manifest.term {
+            let changed = format::Manifest {
+                term: term.get(),
+                ..manifest.clone()
+            };
+            write_manifest(self.disk(), &changed)?;
+            *manifest = changed;
+        }
+        Ok(())
+    }
+
+    fn set_role(&self, change: impl FnOnce(Role) -> Role) -> Result<()> {
+        let mut role = self.role.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(*role);
+        if changed != *role {
+            write_role(self.disk(), self.shared.log_id, changed)?;
+            *role = changed;
+        }
+        Ok(())
+    }
+
+    fn check_frames(&self, appender: &Appender, bytes: &[u8], promised: Term) -> Result<Checked> {
+        let mut checked = Checked {
+            frames: Vec::new(),
+            term: Term::new(self.term.load(Ordering::SeqCst)),
+            timestamp: appender.timestamp,
+        };
+        let (mut next, mut at, mut whole) = (appender.next, 0, false);
+        while at < bytes.len() || !whole {
+            let foreign = |what| Error::ForeignFrames { expected: next, what };
+            let header = bytes
+                .get(at..)
+                .and_then(|rest| check_frame(rest, appender.segment.seed));
+            let header = header.ok_or_else(|| foreign("the checksum fails, or the last batch is not complete"))?;
+            if header.op_id != next || header.watermark >= header.op_id {
+                return Err(foreign("the frame is of another entry"));
+            }
+            if header.term < checked.term || header.term > promised {
+                return Err(foreign(
+                    "its term is older than its predecessor's, or newer than was agreed to",
+                ));
+            }
+            checked.frames.push((next, header.frame_bytes()));
+            checked.term = header.term;
+            checked.timestamp = header.timestamp;
+            whole = header.ends_batch();
+            at += header.frame_bytes();
+            next = next.next();
+        }
+        let entries = next.get() - appender.segment.first.get();
+        let capacity = frames_capacity(appender.segment.length(), entries);
+        if appender.offset - FRAMES_START + bytes.len() > capacity {
+            return Err(Error::ForeignFrames {
+                expected: appender.next,
+                what: "they do not fit their segment",
+            });
+        }
+        Ok(checked)
+    }
+
+    fn write_frames(&self, appender: &mut Appender, bytes: &[u8], checked: &Checked) -> Result<()> {
+        let start = appender.base + appender.offset as u64;
+        let end = start + bytes.len() as u64;
+        if bytes.len() as u64 <= self.shared.buffer().capacity() / 2 {
+            while !appender.ring.has_room(end) {
+                self.shared.make_room()?;
+            }
+            appender.ring.write(start, bytes);
+            appender.ring.publish(end);
+        } else {
+            let whole = std::iter::once(bytes.to_vec());
+            self.shared.bypass(&mut appender.ring, start, end, whole)?;
+        }
+        for (op_id, length) in &checked.frames {
+            appender.segment.note(*op_id, appender.offset);
+            appender.offset += length;
+            appender.next = op_id.next();
+        }
+        appender.timestamp = checked.timestamp;
+        Ok(())
+    }
+
+    /// Makes the segment that `start` describes the newest.
+    fn roll_to(&self, appender: &mut Appender, start: &SegmentStart) -> Result<()> {
+        let sequence = appender.segment.sequence.next();
+        let mut spare = self.keeper.take_spare(self, sequence)?;
+        let path = self.disk().path().join(&spare.name);
+        let records = header_records(&start.header());
+        if start.length == self.segment_bytes {
+            for (offset, record) in &records {
+                let written = spare.medium.file.write_at(*offset, record);
+                written.map_err(Error::io("write", &path))?;
+            }
+            spare.medium.file.sync().map_err(Error::io("sync", &path))?;
+        } else {
+            // Its writer was given other options.
+            self.disk().remove(&spare.name).map_err(Error::io("remove", &path))?;
+            self.disk()
+                .prepare(&spare.name, start.length, false, &records)
+                .map_err(Error::preparing(self.disk().path(), &path, start.length))?;
+            let opened = self.disk().open(&spare.name, start.length as usize, true);
+            spare.medium = opened.map_err(Error::io("map", &path))?;
+        }
+        self.enter(appender, spare, start.length as usize)
+    }
+}
+
+impl SegmentStart {
+    /// Refuses what no writer can have made.
+    fn check(&self) -> Result<()> {
+        // Unit tests on the simulated disk have smaller ones.
+        const SMALLEST: u64 = if cfg!(test) { 16 << 10 } else { SEGMENT_BYTES_MIN };
+        let right = (SMALLEST..=SEGMENT_BYTES_MAX).contains(&self.length) && self.length.is_multiple_of(4096);
+        match right {
+            true => Ok(()),
+            false => Err(Error::InvalidOption {
+                option: "the length of another member's segment",
+                range: "between 1 MiB and 2 GiB, a multiple of 4096",
+                got: self.length,
+            }),
+        }
+    }
+}

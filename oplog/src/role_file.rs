@@ -1,0 +1,124 @@
+//! The file `REPLICA`: whether the log follows another one, and which member of a replicated log it is.
+//!
+//! A log without the file is nobody's replica: it is written to, and each writable open takes the next term.
+//!
+//! # Why recovery must know
+//!
+//! A frame carries what was durable when it was written, which recovery takes for proof. In a log that follows, frames were
+//! written by another machine's writer, and say what was durable *there*: a power cut here may well leave a later frame and take
+//! an earlier one. So while a log follows, no frame proves anything, and only its own watermark slots, footers and tail page do.
+//! The file says so before the first foreign frame is appended, and is changed back only when everything is durable here, too.
+
+use bincode::{Decode, Encode};
+
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::format::{Checked, NewerVersion, VERSION, decode_versioned, encode_checked};
+use crate::ids::LogId;
+use crate::member::Member;
+
+pub(crate) const REPLICA: &str = "REPLICA";
+
+/// What the file says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Role {
+    /// Entries come from another member; nothing is appended here.
+    pub(crate) following: bool,
+    /// Whose terms this log takes; nothing while it has never been replicated.
+    pub(crate) member: Option<Member>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+struct RoleRecord {
+    version: u32,
+    log_id: [u8; 16],
+    following: bool,
+    member: Option<u8>,
+}
+
+impl Checked for RoleRecord {
+    const MAGIC: [u8; 8] = *b"TAILWREP";
+}
+
+/// Reads the file; without one the log is nobody's replica.
+pub(crate) fn read_role(disk: &dyn Disk, log_id: LogId) -> Result<Role> {
+    let path = disk.path().join(REPLICA);
+    let Some(bytes) = disk.read(REPLICA).map_err(Error::io("read", &path))? else {
+        return Ok(Role::default());
+    };
+    let damaged = |what| Error::DamagedMetadata {
+        path: path.clone(),
+        what,
+    };
+    let record = match decode_versioned::<RoleRecord>(&bytes) {
+        Some(Ok(record)) => record,
+        Some(Err(NewerVersion(found))) => {
+            return Err(Error::NewerFormat {
+                path,
+                found,
+                known: VERSION,
+            });
+        }
+        None => {
+            return Err(damaged(
+                "checksum or contents are wrong, so it is not known whether the log follows another",
+            ));
+        }
+    };
+    if record.log_id != log_id.to_bytes() {
+        return Err(damaged("it is of another log"));
+    }
+    let member = match record.member {
+        None => None,
+        Some(number) => Some(Member::new(number).ok_or_else(|| damaged("there is no member of that number"))?),
+    };
+    Ok(Role {
+        following: record.following,
+        member,
+    })
+}
+
+/// Replaces the file, durably.
+pub(crate) fn write_role(disk: &dyn Disk, log_id: LogId, role: Role) -> Result<()> {
+    let record = RoleRecord {
+        version: VERSION,
+        log_id: log_id.to_bytes(),
+        following: role.following,
+        member: role.member.map(Member::get),
+    };
+    disk.replace(REPLICA, &encode_checked(&record, 0))
+        .map_err(Error::io("write", disk.path().join(REPLICA)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::OsDisk;
+
+    #[test]
+    fn the_role_is_what_was_written_and_damage_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = OsDisk::new(dir.path());
+        let log_id = LogId::from_bytes([3; 16]);
+        assert_eq!(read_role(&disk, log_id).unwrap(), Role::default());
+        for role in [
+            Role {
+                following: true,
+                member: None,
+            },
+            Role {
+                following: false,
+                member: Member::new(63),
+            },
+        ] {
+            write_role(&disk, log_id, role).unwrap();
+            assert_eq!(read_role(&disk, log_id).unwrap(), role);
+        }
+        let other = read_role(&disk, LogId::from_bytes([4; 16]));
+        assert!(matches!(other, Err(Error::DamagedMetadata { .. })));
+        let mut bytes = std::fs::read(dir.path().join(REPLICA)).unwrap();
+        bytes[36] ^= 1;
+        std::fs::write(dir.path().join(REPLICA), bytes).unwrap();
+        assert!(matches!(read_role(&disk, log_id), Err(Error::DamagedMetadata { .. })));
+    }
+}

@@ -1,0 +1,314 @@
+//! Logs that follow another: the same bytes, what recovery believes of them, promotion, and cutting back.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::temporary;
+use tailwater_oplog::{
+    Durability, Error, Member, OpId, Oplog, OplogView, Options, ReadConcern, Record, Term, create_follower, verify,
+};
+
+const SEGMENT: u64 = 1 << 20;
+
+fn open(dir: &Path) -> Oplog {
+    let options = Options {
+        segment_bytes: SEGMENT,
+        // Entries are durable when a test says so.
+        sync_interval: std::time::Duration::from_secs(3600),
+        ..Options::default()
+    };
+    options.open(dir).unwrap()
+}
+
+fn member(number: u8) -> Member {
+    Member::new(number).unwrap()
+}
+
+/// Appends `count` entries of `bytes` bytes, every third time as a batch of three.
+fn write(log: &Oplog, count: usize, bytes: usize) {
+    let mut left = count;
+    while left > 0 {
+        let payload = vec![left as u8; bytes];
+        let batch = if left.is_multiple_of(3) { 3 } else { 1 };
+        let record = Record {
+            kind: 200,
+            payload: &[&payload],
+        };
+        log.append_batch(&vec![record; batch], Durability::Memory).unwrap();
+        left -= batch;
+    }
+    log.sync(log.watermarks().appended).unwrap();
+}
+
+/// A follower that has nothing yet of what `primary` has.
+fn follower_of(primary: &Oplog, dir: &Path) -> Oplog {
+    let start = primary.view().segment_of(primary.watermarks().oldest).unwrap();
+    create_follower(dir, &start, primary.promised()).unwrap();
+    open(dir)
+}
+
+/// Brings a follower up to the primary's last released entry, as a driver does.
+fn catch_up(primary: &OplogView, follower: &Oplog, chunk: usize) {
+    loop {
+        let next = follower.watermarks().appended.next();
+        let Some(run) = primary.frames(next, chunk, ReadConcern::Durable).unwrap() else {
+            return;
+        };
+        follower.promise(run.term).unwrap();
+        if run.begins_segment() && follower.view().segment_of(next).unwrap().first != next {
+            follower.begin_segment(&run.segment_start().unwrap()).unwrap();
+        }
+        let outcome = follower.append_frames(run.bytes()).unwrap();
+        assert_eq!((outcome.first, outcome.last), (run.first, run.last));
+    }
+}
+
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut names: Vec<PathBuf> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "seg"))
+        .filter(|path| !path.file_name().unwrap().to_string_lossy().starts_with("torn"))
+        .collect();
+    names.sort();
+    names
+}
+
+/// The same files with the same bytes, but for the slots in which each member notes what its own disk has.
+fn assert_same_segments(a: &Path, b: &Path) {
+    let (of_a, of_b) = (segments(a), segments(b));
+    assert_eq!(of_a.len(), of_b.len());
+    for (a, b) in of_a.iter().zip(&of_b) {
+        assert_eq!(a.file_name(), b.file_name());
+        let (mut a_bytes, mut b_bytes) = (fs::read(a).unwrap(), fs::read(b).unwrap());
+        for bytes in [&mut a_bytes, &mut b_bytes] {
+            bytes[512..1536].fill(0);
+        }
+        assert!(a_bytes == b_bytes, "{} differs", a.display());
+    }
+}
+
+#[test]
+fn a_follower_has_the_same_segments_byte_for_byte() {
+    let (a, b) = (temporary(), temporary());
+    let primary = open(a.path());
+    write(&primary, 40, 9000);
+    let follower = follower_of(&primary, b.path());
+    // From a frame at a time to more than the follower's buffer takes.
+    for chunk in [1, 100, 5000, 300_000, 4 << 20] {
+        write(&primary, 120, 3000);
+        catch_up(&primary.view(), &follower, chunk);
+    }
+    assert_eq!(follower.watermarks().appended, primary.watermarks().appended);
+    assert!(segments(a.path()).len() > 2);
+    follower.sync(follower.watermarks().appended).unwrap();
+    primary.close().unwrap();
+    follower.close().unwrap();
+    assert_same_segments(a.path(), b.path());
+    let report = verify(b.path()).unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
+
+#[test]
+fn a_follower_takes_nothing_of_its_own_and_nothing_that_does_not_follow() {
+    let (a, b) = (temporary(), temporary());
+    let primary = open(a.path());
+    write(&primary, 9, 100);
+    let follower = follower_of(&primary, b.path());
+    let own = follower.append(200, b"x", Durability::Memory);
+    assert!(matches!(own, Err(Error::NotPrimary { .. })));
+    let run = primary
+        .view()
+        .frames(OpId::FIRST, 1 << 20, ReadConcern::Durable)
+        .unwrap()
+        .unwrap();
+    assert!(matches!(
+        primary.append_frames(run.bytes()),
+        Err(Error::NotFollowing { .. })
+    ));
+    let refuse = |bytes: &[u8]| {
+        let refused = follower.append_frames(bytes);
+        assert!(matches!(refused, Err(Error::ForeignFrames { .. })), "{refused:?}");
+        assert_eq!(follower.watermarks().appended, OpId::ZERO);
+    };
+    refuse(&[]);
+    refuse(&run.bytes()[..run.bytes().len() - 8]);
+    let second = primary.view().frames(run.first.next(), 1, ReadConcern::Durable);
+    // A batch is sent whole, from its first entry on; the next one stands behind it.
+    refuse(second.unwrap().unwrap().bytes());
+    for bit in [0, 70, 130, 200, run.bytes().len() * 8 - 1] {
+        let mut bytes = run.bytes().to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        refuse(&bytes);
+    }
+    // Nobody agreed to a term as new as that.
+    let other = temporary();
+    let start = primary.view().segment_of(OpId::FIRST).unwrap();
+    create_follower(other.path(), &start, Term::new(0)).unwrap();
+    let unasked = open(other.path());
+    assert!(matches!(
+        unasked.append_frames(run.bytes()),
+        Err(Error::ForeignFrames { .. })
+    ));
+    follower.append_frames(run.bytes()).unwrap();
+}
+
+#[test]
+fn a_follower_stays_one_across_a_restart_and_keeps_its_promises() {
+    let (a, b) = (temporary(), temporary());
+    let primary = open(a.path());
+    write(&primary, 9, 100);
+    let follower = follower_of(&primary, b.path());
+    catch_up(&primary.view(), &follower, 1 << 20);
+    follower.promise(Term::new(77)).unwrap();
+    follower.promise(Term::new(5)).unwrap();
+    follower.close().unwrap();
+
+    let follower = open(b.path());
+    assert!(follower.is_following());
+    assert_eq!(follower.promised(), Term::new(77));
+    assert_eq!(follower.watermarks().durable, primary.watermarks().durable);
+    write(&primary, 3, 100);
+    catch_up(&primary.view(), &follower, 1 << 20);
+    assert_eq!(follower.watermarks().appended, primary.watermarks().appended);
+}
+
+/// A copy of a log's directory, as power loss might leave it: what was appended is there, no tail page speaks for it.
+fn copy_of(dir: &Path) -> tempfile::TempDir {
+    let copy = temporary();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn what_was_durable_elsewhere_proves_nothing_here() {
+    let (a, b) = (temporary(), temporary());
+    let primary = open(a.path());
+    write(&primary, 1, 100);
+    write(&primary, 1, 100);
+    let follower = follower_of(&primary, b.path());
+    catch_up(&primary.view(), &follower, 1 << 20);
+    follower.sync(OpId::new(2)).unwrap();
+    // The watermarks of these say that those before them were durable, which on the primary they were.
+    for _ in 0..6 {
+        write(&primary, 1, 100);
+    }
+    catch_up(&primary.view(), &follower, 1 << 20);
+    let copy = copy_of(b.path());
+    let path = segments(copy.path()).remove(0);
+    // Power loss took entry 5 and left those behind it.
+    let mut bytes = fs::read(&path).unwrap();
+    let frame = 40 + 104;
+    bytes[4096 + 4 * frame..4096 + 5 * frame].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    let report = verify(copy.path()).unwrap();
+    assert!(
+        report
+            .findings
+            .iter()
+            .all(|finding| format!("{finding:?}").contains("Torn")),
+        "{:?}",
+        report.findings
+    );
+    let found = open(copy.path());
+    assert_eq!(found.watermarks().appended, OpId::new(4));
+    drop(found);
+
+    // The same in a log that was promoted is damage: it was all durable then.
+    follower.promote(member(1)).unwrap();
+    let copy = copy_of(b.path());
+    let path = segments(copy.path()).remove(0);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[4096 + 4 * frame..4096 + 5 * frame].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    let opened = Options::default().open(copy.path());
+    assert!(matches!(opened, Err(Error::Corrupt { .. })), "{opened:?}");
+}
+
+#[test]
+fn a_promoted_log_writes_in_terms_of_its_own() {
+    let (a, b) = (temporary(), temporary());
+    let primary = open(a.path());
+    primary.promote(member(0)).unwrap();
+    write(&primary, 5, 100);
+    let follower = follower_of(&primary, b.path());
+    catch_up(&primary.view(), &follower, 1 << 20);
+
+    let term = follower.promote(member(1)).unwrap();
+    assert!(term > primary.term() && !term.is_elected());
+    assert_eq!(follower.append(200, b"x", Durability::Disk).unwrap().term, term);
+    let elected = member(1).term_after(term, true).unwrap();
+    follower.begin_term(elected).unwrap();
+    assert!(follower.begin_term(elected).is_err());
+    assert_eq!(follower.append(200, b"y", Durability::Disk).unwrap().term, elected);
+
+    let terms = follower.view().terms(10, ReadConcern::Durable).unwrap();
+    let found: Vec<_> = terms.iter().map(|begin| (begin.term, begin.first.get())).collect();
+    assert_eq!(found, [(primary.term(), 1), (term, 6), (elected, 7)]);
+    assert_eq!(follower.view().terms(1, ReadConcern::Durable).unwrap().len(), 1);
+
+    // The old one is opened again: whatever it takes for its next term is nobody else's.
+    primary.close().unwrap();
+    let again = open(a.path());
+    assert_eq!(again.member(), Some(member(0)));
+    assert!(!terms.iter().any(|begin| begin.term == again.term()));
+    // And the promoted one is what it was made.
+    follower.close().unwrap();
+    let reopened = open(b.path());
+    assert!(!reopened.is_following() && reopened.term() > elected);
+}
+
+#[test]
+fn a_log_that_was_cut_back_goes_on_with_what_the_other_has() {
+    for (kept, more) in [(0, 3), (4, 3), (250, 700), (5, 700)] {
+        let (a, b) = (temporary(), temporary());
+        let old = open(a.path());
+        old.promote(member(0)).unwrap();
+        write(&old, kept, 3000);
+        let new = follower_of(&old, b.path());
+        catch_up(&old.view(), &new, 1 << 20);
+        let fork = old.watermarks().appended;
+
+        write(&old, more, 3000);
+        new.promote(member(1)).unwrap();
+        write(&new, 300, 4000);
+
+        old.follow().unwrap();
+        assert!(old.append(200, b"x", Durability::Memory).is_err());
+        old.cut_back(fork).unwrap();
+        let old = open(a.path());
+        assert_eq!(old.watermarks().appended, fork);
+        catch_up(&new.view(), &old, 200_000);
+        assert_eq!(old.watermarks().appended, new.watermarks().appended);
+        old.sync(old.watermarks().appended).unwrap();
+        old.close().unwrap();
+        new.close().unwrap();
+        assert_same_segments(a.path(), b.path());
+        let kept_copies = fs::read_dir(a.path()).unwrap().filter(|entry| {
+            let name = entry.as_ref().unwrap().file_name();
+            name.to_string_lossy().starts_with("torn-")
+        });
+        assert!(kept_copies.count() > 0, "what was cut is kept");
+    }
+}
+
+#[test]
+fn a_cut_is_refused_inside_a_batch_and_beyond_the_end() {
+    let a = temporary();
+    let record = Record {
+        kind: 200,
+        payload: &[b"x"],
+    };
+    for (last, expected) in [(9, "does not exist yet"), (2, "inside the batch of entries 1 to 3")] {
+        let log = open(a.path());
+        log.append_batch(&[record; 3], Durability::Disk).unwrap();
+        let error = log.cut_back(OpId::new(last)).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        fs::remove_dir_all(a.path()).unwrap();
+    }
+}

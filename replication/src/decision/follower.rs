@@ -1,0 +1,308 @@
+//! The follower's decisions: whom to believe, what to promise, what to cut.
+//!
+//! A step takes one input and returns what is to be done, in order. Nothing here waits, reads a clock or does I/O. What is
+//! remembered across a restart is the log and the promised term; the rest begins anew with each connection.
+
+use tailwater_oplog::{Member, OpId, Term};
+
+use super::history::{Apart, History};
+use super::message::{Course, Hello, MemberList, Refusal, Report, Run, Status, Welcome};
+
+/// What the follower is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FollowerInput {
+    /// There is a connection to the primary.
+    Connected,
+    /// The connection has ended.
+    Gone,
+    /// The primary lets it on.
+    Welcome(Welcome),
+    /// The primary turns it away.
+    Refused(Refusal),
+    /// Entries have arrived; their frames come with them.
+    Run(Run),
+    /// The primary's state.
+    Status(Status),
+    /// Everything up to this entry is on the disk.
+    Durable(OpId),
+    /// So many bytes of frames have been dealt with.
+    Consumed(u64),
+}
+
+/// What the follower is to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FollowerOutput {
+    /// Introduce yourself.
+    Hello(Hello),
+    /// Tell the primary.
+    Report(Report),
+    /// Write durably that nothing older than this term will be taken; before anything that comes behind it.
+    Promise(Term),
+    /// Check the frames, append and apply them.
+    Append(Run),
+    /// Keep a copy of the entries behind this one, cut them off, and connect again.
+    Cut(OpId),
+    /// Begin anew with a copy of the state, if that is allowed.
+    Resync(Apart),
+    /// End the connection, and try again later.
+    Retry(Retry),
+    /// Give up: trying again would not help.
+    Stop(Refusal),
+    /// What a majority holds has grown up to this entry, of those that are here.
+    Majority(OpId),
+}
+
+/// Why a connection was ended that another may replace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Retry {
+    /// The primary is one of an older term than was promised.
+    StalePrimary,
+    /// The primary has not been elected and must not have entries cut.
+    NotElected,
+    /// The member over there is no primary, and what is here does not simply go on with what it has.
+    NotPrimary,
+    /// What came does not follow what was there.
+    OutOfOrder,
+}
+
+/// What is known of the connection.
+#[derive(Clone, Debug)]
+struct Session {
+    /// The term that was granted on it.
+    granted: Option<Term>,
+    /// The next entry; nothing until the primary has let it on.
+    next: Option<OpId>,
+}
+
+/// A follower. See the module documentation.
+#[derive(Clone, Debug)]
+pub struct Follower {
+    member: Member,
+    name: String,
+    members: MemberList,
+    promised: Term,
+    history: History,
+    durable: OpId,
+    /// Bytes of frames that may be on their way.
+    window: u64,
+    session: Option<Session>,
+    majority: OpId,
+    /// What the primary last said a majority holds, whether it is here or not.
+    released: OpId,
+}
+
+impl Follower {
+    /// A follower with that log, which has promised to take nothing from a term older than `promised`.
+    #[must_use]
+    pub fn new(
+        member: Member,
+        name: String,
+        members: MemberList,
+        history: History,
+        promised: Term,
+        window: u64,
+    ) -> Follower {
+        Follower {
+            member,
+            name,
+            members,
+            promised,
+            durable: history.last,
+            history,
+            window,
+            session: None,
+            majority: OpId::ZERO,
+            released: OpId::ZERO,
+        }
+    }
+
+    /// Takes one input; returns what to do.
+    pub fn step(&mut self, input: FollowerInput) -> Vec<FollowerOutput> {
+        let mut outputs = Vec::new();
+        match input {
+            FollowerInput::Connected => self.connected(&mut outputs),
+            FollowerInput::Gone => self.session = None,
+            FollowerInput::Welcome(welcome) => self.welcome(&welcome, &mut outputs),
+            FollowerInput::Refused(refusal) => self.refused(refusal, &mut outputs),
+            FollowerInput::Run(run) => self.run(run, &mut outputs),
+            FollowerInput::Status(status) => self.heard(status.term, status.majority, &mut outputs),
+            FollowerInput::Durable(op_id) => self.durable(op_id, &mut outputs),
+            FollowerInput::Consumed(bytes) => {
+                if self.session.is_some() {
+                    outputs.push(FollowerOutput::Report(Report::Credit(bytes)));
+                }
+            }
+        }
+        outputs
+    }
+
+    /// Says that the entries of a run are in the log, with when the first was written.
+    pub fn appended(&mut self, term: Term, first: OpId, timestamp: tailwater_oplog::Timestamp, last: OpId) {
+        self.history.extend(term, first, timestamp, last);
+    }
+
+    /// The oldest entry is this one now.
+    pub fn trimmed(&mut self, oldest: OpId) {
+        self.history.trim(oldest);
+    }
+
+    /// The log was cut behind `last`.
+    pub fn was_cut(&mut self, last: OpId) {
+        self.history.cut(last);
+        self.durable = self.durable.min(last);
+    }
+
+    /// It takes nothing from a term older than this.
+    #[must_use]
+    pub fn promised(&self) -> Term {
+        self.promised
+    }
+
+    /// Its log in short.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The last entry here that a majority holds.
+    #[must_use]
+    pub fn majority(&self) -> OpId {
+        self.majority
+    }
+
+    fn connected(&mut self, outputs: &mut Vec<FollowerOutput>) {
+        self.session = Some(Session {
+            granted: None,
+            next: None,
+        });
+        outputs.push(FollowerOutput::Hello(Hello {
+            member: self.member.into(),
+            name: self.name.clone(),
+            members: self.members.clone(),
+            promised: self.promised,
+            history: self.history.clone(),
+            durable: self.durable,
+        }));
+    }
+
+    fn retry(&mut self, why: Retry, outputs: &mut Vec<FollowerOutput>) {
+        self.session = None;
+        outputs.push(FollowerOutput::Retry(why));
+    }
+
+    fn welcome(&mut self, welcome: &Welcome, outputs: &mut Vec<FollowerOutput>) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        if welcome.asks.unwrap_or(welcome.term) < self.promised {
+            return self.retry(Retry::StalePrimary, outputs);
+        }
+        // An earlier promise to the same primary is as good as a new one; it may not have heard of it.
+        let grant = welcome.asks.filter(|asked| {
+            let listed = usize::from(self.member.get()) < self.members.len();
+            listed && *asked >= self.promised && welcome.rank >= self.history.rank()
+        });
+        session.granted = grant;
+        let promise = grant.unwrap_or(welcome.term);
+        if promise > self.promised {
+            self.promised = promise;
+            outputs.push(FollowerOutput::Promise(promise));
+        }
+        if let Some(term) = grant {
+            outputs.push(FollowerOutput::Report(Report::Grant(term)));
+        }
+        if welcome.term < self.promised && grant.is_none() {
+            return self.retry(Retry::StalePrimary, outputs);
+        }
+        let may_be_cut = self.members.is_empty() || welcome.term.is_elected();
+        match welcome.course {
+            Course::Continue(next) if next == self.history.last.next() => {
+                if let Some(session) = &mut self.session {
+                    session.next = Some(next);
+                }
+                outputs.push(FollowerOutput::Report(Report::Credit(self.window)));
+                outputs.push(FollowerOutput::Report(Report::Durable(self.durable)));
+            }
+            Course::Cut(last) if may_be_cut && last < self.history.last => {
+                self.session = None;
+                outputs.push(FollowerOutput::Cut(last));
+            }
+            Course::Resync(apart) if may_be_cut => {
+                self.session = None;
+                outputs.push(FollowerOutput::Resync(apart));
+            }
+            // The primary ends the connection when it has been elected.
+            Course::Wait if grant.is_some() => {}
+            Course::Cut(_) | Course::Resync(_) | Course::Wait => self.retry(Retry::NotElected, outputs),
+            Course::Continue(_) => self.retry(Retry::OutOfOrder, outputs),
+        }
+    }
+
+    fn refused(&mut self, refusal: Refusal, outputs: &mut Vec<FollowerOutput>) {
+        match refusal {
+            Refusal::StalePrimary(_) => self.retry(Retry::StalePrimary, outputs),
+            Refusal::NotPrimary => self.retry(Retry::NotPrimary, outputs),
+            other => {
+                self.session = None;
+                outputs.push(FollowerOutput::Stop(other));
+            }
+        }
+    }
+
+    /// Whether what a primary sends in `term` may be taken: since it let this follower on, another may have been promised
+    /// something.
+    fn believes(&mut self, term: Term, outputs: &mut Vec<FollowerOutput>) -> bool {
+        let Some(session) = &self.session else {
+            return false;
+        };
+        if term < self.promised && session.granted != Some(self.promised) {
+            self.retry(Retry::StalePrimary, outputs);
+            return false;
+        }
+        if term > self.promised {
+            // Others have elected it.
+            self.promised = term;
+            outputs.push(FollowerOutput::Promise(term));
+        }
+        true
+    }
+
+    fn run(&mut self, run: Run, outputs: &mut Vec<FollowerOutput>) {
+        if !self.believes(run.term, outputs) {
+            return;
+        }
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        if session.next != Some(run.first) || run.last < run.first {
+            return self.retry(Retry::OutOfOrder, outputs);
+        }
+        session.next = Some(run.last.next());
+        outputs.push(FollowerOutput::Append(run));
+        self.released = self.released.max(run.majority);
+    }
+
+    fn heard(&mut self, term: Term, majority: OpId, outputs: &mut Vec<FollowerOutput>) {
+        if self.believes(term, outputs) {
+            self.released = self.released.max(majority);
+            self.release(outputs);
+        }
+    }
+
+    fn durable(&mut self, op_id: OpId, outputs: &mut Vec<FollowerOutput>) {
+        self.durable = self.durable.max(op_id);
+        if self.session.as_ref().is_some_and(|session| session.next.is_some()) {
+            outputs.push(FollowerOutput::Report(Report::Durable(self.durable)));
+        }
+        self.release(outputs);
+    }
+
+    fn release(&mut self, outputs: &mut Vec<FollowerOutput>) {
+        let majority = self.released.min(self.durable);
+        let follows = self.session.as_ref().is_some_and(|session| session.next.is_some());
+        if follows && majority > self.majority {
+            self.majority = majority;
+            outputs.push(FollowerOutput::Majority(majority));
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What members say to each other. `docs/replication.md` specifies it; `wire` puts it into bytes.
+
+use bincode::{Decode, Encode};
+use tailwater_oplog::{LogId, Member, OpId, Term};
+
+use super::history::{Apart, History, Position};
+
+/// Identity of a log, as it travels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct LogName(pub [u8; 16]);
+
+impl From<LogId> for LogName {
+    fn from(id: LogId) -> LogName {
+        LogName(id.to_bytes())
+    }
+}
+
+impl From<LogName> for LogId {
+    fn from(name: LogName) -> LogId {
+        LogId::from_bytes(name.0)
+    }
+}
+
+/// Names of the members whose majority counts, in an order that is the same everywhere; empty when there is no such list.
+pub type MemberList = Vec<String>;
+
+/// Number of a member, as it travels.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Encode, Decode)]
+pub struct MemberNumber(pub u8);
+
+impl From<Member> for MemberNumber {
+    fn from(member: Member) -> MemberNumber {
+        MemberNumber(member.get())
+    }
+}
+
+/// A follower introduces itself, and says what it has.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Hello {
+    /// Who it is.
+    pub member: MemberNumber,
+    /// Its name, for logs and retention slots.
+    pub name: String,
+    /// The members that it knows.
+    pub members: MemberList,
+    /// It takes nothing from a primary of an older term.
+    pub promised: Term,
+    /// Its log.
+    pub history: History,
+    /// Its last entry that is on its disk.
+    pub durable: OpId,
+}
+
+/// The primary's answer to a [`Hello`].
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Welcome {
+    /// The term that the primary writes in.
+    pub term: Term,
+    /// The term that it wants to be elected for; nothing when it is, or when there is no list of members.
+    pub asks: Option<Term>,
+    /// How much it knows: its last entry of an elected term.
+    pub rank: Position,
+    /// How to go on.
+    pub course: Course,
+}
+
+/// How a follower goes on from where it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Course {
+    /// Entries follow, from this one on.
+    Continue(OpId),
+    /// The follower has entries behind this one that the primary does not have: keep a copy, cut them off, come again.
+    Cut(OpId),
+    /// The same, but the primary has not been elected, and may itself be the one that is wrong. Who has agreed to its term waits
+    /// until the primary ends the connection; who has not comes again later.
+    Wait,
+    /// What the follower has is of no use: begin anew with a copy of the state.
+    Resync(Apart),
+}
+
+/// Why a member is turned away.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Refusal {
+    /// The member has promised a newer term to somebody: this primary is one no longer, and has just learned of it.
+    StalePrimary(Term),
+    /// Another log.
+    OtherLog(LogName),
+    /// The members differ.
+    OtherMembers(MemberList),
+    /// The follower calls itself by the primary's number.
+    SameMember,
+    /// Not a primary, and the follower's log is not simply the beginning of this one.
+    NotPrimary,
+}
+
+/// Entries under way, without their frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Run {
+    /// The term that the primary writes in when it sends them.
+    pub term: Term,
+    /// The first entry.
+    pub first: OpId,
+    /// The last one, which ends its batch.
+    pub last: OpId,
+    /// What a majority holds.
+    pub majority: OpId,
+}
+
+/// What the primary says when there is nothing else to say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Status {
+    /// The term that it writes in.
+    pub term: Term,
+    /// The newest entry that it could send.
+    pub newest: OpId,
+    /// What a majority holds.
+    pub majority: OpId,
+}
+
+/// From a follower to the primary, behind the [`Hello`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Report {
+    /// It agrees to this term, and will take nothing from an older one.
+    Grant(Term),
+    /// It has everything up to this entry on its disk.
+    Durable(OpId),
+    /// It has room for so many more bytes of frames.
+    Credit(u64),
+    /// It is still there.
+    Alive,
+}

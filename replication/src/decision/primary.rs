@@ -1,0 +1,409 @@
+//! The primary's decisions: who may follow and from where, who has agreed to its term, what a majority holds.
+//!
+//! A step takes one input and returns what is to be done, in order. Nothing here waits, reads a clock or does I/O.
+//!
+//! # Elected or not
+//!
+//! A member becomes primary because its operator says so, and writes at once, in a term that is *not elected*: writes are
+//! acknowledged by as many members as were asked for, but none at majority. With a list of members it asks every follower on
+//! it to agree to its next, elected term. With as many, itself included, as no majority can do without, it begins that term,
+//! and from its first entry on counts majorities. The argument why that loses nothing is in `docs/replication.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tailwater_oplog::{Member, OpId, Term, Timestamp};
+
+use super::concern::{WriteConcern, electors_of, held_by, majority_of};
+use super::history::{History, Meeting, Position};
+use super::message::{Course, Hello, MemberList, MemberNumber, Refusal, Report, Run, Status, Welcome};
+
+/// A connection, as the driver counts them: never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PeerId(pub u64);
+
+/// What the primary is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PrimaryInput {
+    /// A follower has introduced itself on a new connection.
+    Hello(PeerId, Hello),
+    /// It reports.
+    Report(PeerId, Report),
+    /// The connection has ended.
+    Gone(PeerId),
+    /// Entries from `first` to `last` have been written here, in `term`, the first at `timestamp`.
+    Appended {
+        /// Their term.
+        term: Term,
+        /// The first one.
+        first: OpId,
+        /// When that was written.
+        timestamp: Timestamp,
+        /// The last one.
+        last: OpId,
+    },
+    /// Everything up to this entry is on this member's disk.
+    Durable(OpId),
+    /// The oldest entry is this one now.
+    Trimmed(OpId),
+    /// Another member writes in this term.
+    Heard(Term),
+    /// So many bytes of frames, up to an entry, are on their way to a follower.
+    Sent(PeerId, OpId, u64),
+}
+
+/// What the primary is to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PrimaryOutput {
+    /// Let the follower on.
+    Welcome(PeerId, Welcome),
+    /// Turn it away, and close the connection.
+    Refuse(PeerId, Refusal),
+    /// Close the connection.
+    Close(PeerId),
+    /// Write durably that nothing older than this term will be taken; before anything that comes behind it.
+    Promise(Term),
+    /// Begin this term with an entry of its own.
+    BeginTerm(Term),
+    /// What a majority holds has grown up to this entry.
+    Majority(OpId),
+    /// What one follower holds has grown; who waits for members may look.
+    Held,
+    /// Be a primary no longer: this term has been promised to somebody.
+    StepDown(Term),
+}
+
+/// What a primary knows of one connection.
+#[derive(Clone, Debug)]
+struct Peer {
+    member: MemberNumber,
+    /// The next entry to send; nothing while the follower does not follow.
+    next: Option<OpId>,
+    credit: i64,
+}
+
+/// A primary. See the module documentation.
+#[derive(Clone, Debug)]
+pub struct Primary {
+    member: Member,
+    members: MemberList,
+    history: History,
+    /// The term that is written in.
+    term: Term,
+    /// The term that others are asked to agree to; nothing when it has begun, or nobody is to be asked.
+    asks: Option<Term>,
+    granted: BTreeSet<MemberNumber>,
+    /// First entry of the elected term.
+    elected_from: Option<OpId>,
+    durable: OpId,
+    majority: OpId,
+    peers: BTreeMap<PeerId, Peer>,
+    /// What each member has last said it holds, whether connected or not.
+    held: BTreeMap<MemberNumber, OpId>,
+    deposed: bool,
+}
+
+impl Primary {
+    /// The primary of a log that writes in `term`, with what is to be done first.
+    #[must_use]
+    pub fn new(
+        member: Member,
+        members: MemberList,
+        history: History,
+        term: Term,
+        durable: OpId,
+    ) -> (Primary, Vec<PrimaryOutput>) {
+        let listed = usize::from(member.get()) < members.len();
+        let asks = listed.then(|| member.term_after(term, true)).flatten();
+        let mut primary = Primary {
+            member,
+            members,
+            history,
+            term,
+            asks,
+            granted: BTreeSet::from([member.into()]),
+            elected_from: None,
+            durable,
+            majority: OpId::ZERO,
+            peers: BTreeMap::new(),
+            held: BTreeMap::new(),
+            deposed: false,
+        };
+        // Its own promise comes before anybody else's.
+        let mut outputs: Vec<_> = asks.map(PrimaryOutput::Promise).into_iter().collect();
+        primary.count_grants(&mut outputs);
+        (primary, outputs)
+    }
+
+    /// Takes one input; returns what to do.
+    pub fn step(&mut self, input: PrimaryInput) -> Vec<PrimaryOutput> {
+        let mut outputs = Vec::new();
+        match input {
+            PrimaryInput::Hello(peer, hello) => self.hello(peer, &hello, &mut outputs),
+            PrimaryInput::Report(peer, report) => self.report(peer, report, &mut outputs),
+            PrimaryInput::Gone(peer) => drop(self.peers.remove(&peer)),
+            PrimaryInput::Appended {
+                term,
+                first,
+                timestamp,
+                last,
+            } => self.appended(term, first, timestamp, last),
+            PrimaryInput::Durable(op_id) => {
+                self.durable = self.durable.max(op_id);
+                self.count_majority(&mut outputs);
+            }
+            PrimaryInput::Trimmed(oldest) => self.history.trim(oldest),
+            PrimaryInput::Heard(term) => self.step_down(term, &mut outputs),
+            PrimaryInput::Sent(peer, last, bytes) => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.next = Some(last.next());
+                    peer.credit = peer.credit.saturating_sub_unsigned(bytes);
+                }
+            }
+        }
+        outputs
+    }
+
+    /// The next entry to send on a connection, and how many bytes may be sent; nothing while there is no room over there. A
+    /// batch that is larger may be sent all the same, as a whole.
+    #[must_use]
+    pub fn sendable(&self, peer: PeerId) -> Option<(OpId, u64)> {
+        let peer = self.peers.get(&peer)?;
+        let credit = u64::try_from(peer.credit).ok().filter(|credit| *credit > 0)?;
+        Some((peer.next?, credit)).filter(|_| !self.deposed)
+    }
+
+    /// What goes in front of the frames of entries that are sent now.
+    #[must_use]
+    pub fn run(&self, first: OpId, last: OpId) -> Run {
+        Run {
+            term: self.term,
+            first,
+            last,
+            majority: self.majority,
+        }
+    }
+
+    /// What to say when there is nothing to send.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            term: self.term,
+            newest: self.durable,
+            majority: self.majority,
+        }
+    }
+
+    /// Whether as many members as `concern` asks for hold everything up to an entry. `None` when nobody can ever tell: there
+    /// is no list of members that could have a majority.
+    #[must_use]
+    pub fn is_held(&self, op_id: OpId, concern: WriteConcern) -> Option<bool> {
+        match concern {
+            WriteConcern::Members(count) => {
+                let holders = self.held.iter().filter(|(member, _)| **member != self.member.into());
+                let durable = holders.map(|(_, held)| *held).chain([self.durable]);
+                Some(held_by(usize::from(count.get()), durable) >= op_id)
+            }
+            WriteConcern::Majority if self.members.is_empty() => None,
+            WriteConcern::Majority => Some(self.majority >= op_id),
+        }
+    }
+
+    /// The term that is written in.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// Whether it has learned that somebody else is primary.
+    #[must_use]
+    pub fn is_deposed(&self) -> bool {
+        self.deposed
+    }
+
+    /// The last entry that a majority holds.
+    #[must_use]
+    pub fn majority(&self) -> OpId {
+        self.majority
+    }
+
+    fn hello(&mut self, peer: PeerId, hello: &Hello, outputs: &mut Vec<PrimaryOutput>) {
+        if let Some(refusal) = self.refusal(hello) {
+            if let Refusal::StalePrimary(term) = refusal {
+                self.step_down(term, outputs);
+            }
+            outputs.push(PrimaryOutput::Refuse(peer, refusal));
+            return;
+        }
+        // A member has one connection: the newest, for the other may be one that nobody holds any more.
+        let stale: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, other)| other.member == hello.member)
+            .map(|(peer, _)| *peer)
+            .collect();
+        for old in stale {
+            self.peers.remove(&old);
+            outputs.push(PrimaryOutput::Close(old));
+        }
+        let (course, held) = match self.history.meet(&hello.history) {
+            Meeting::Continues(next) => (Course::Continue(next), hello.durable.min(next.previous())),
+            Meeting::Forks(last) if self.may_decide() => (Course::Cut(last), hello.durable.min(last)),
+            Meeting::Forks(last) => (Course::Wait, hello.durable.min(last)),
+            Meeting::Apart(apart) if self.may_decide() => (Course::Resync(apart), OpId::ZERO),
+            Meeting::Apart(_) => (Course::Wait, OpId::ZERO),
+        };
+        // What it said before may be of a disk that it no longer has.
+        self.held.insert(hello.member, held);
+        let next = match course {
+            Course::Continue(next) => Some(next),
+            _ => None,
+        };
+        let member = hello.member;
+        self.peers.insert(
+            peer,
+            Peer {
+                member,
+                next,
+                credit: 0,
+            },
+        );
+        outputs.push(PrimaryOutput::Welcome(
+            peer,
+            Welcome {
+                term: self.term,
+                asks: self.asks.filter(|_| self.is_listed(member)),
+                rank: self.history.rank(),
+                course,
+            },
+        ));
+        if next.is_some() {
+            outputs.push(PrimaryOutput::Held);
+            self.count_majority(outputs);
+        }
+    }
+
+    fn refusal(&self, hello: &Hello) -> Option<Refusal> {
+        if hello.history.log != self.history.log {
+            return Some(Refusal::OtherLog(self.history.log));
+        }
+        if hello.member == self.member.into() {
+            return Some(Refusal::SameMember);
+        }
+        if hello.members != self.members {
+            return Some(Refusal::OtherMembers(self.members.clone()));
+        }
+        // What it has promised to this primary is no reason.
+        let own = self.asks.unwrap_or(self.term);
+        (hello.promised > own || self.deposed).then_some(Refusal::StalePrimary(hello.promised))
+    }
+
+    /// Whether this primary's word is enough to take entries from a follower. Without a list of members the operator's is; with
+    /// one, the electors'. That also holds for a follower that is on no list: what it has may have been acknowledged at majority,
+    /// and shown as such.
+    fn may_decide(&self) -> bool {
+        self.members.is_empty() || self.elected_from.is_some()
+    }
+
+    fn is_listed(&self, member: MemberNumber) -> bool {
+        usize::from(member.0) < self.members.len()
+    }
+
+    fn report(&mut self, peer: PeerId, report: Report, outputs: &mut Vec<PrimaryOutput>) {
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        let member = known.member;
+        match report {
+            Report::Grant(term) => {
+                if self.asks == Some(term) && self.is_listed(member) {
+                    self.granted.insert(member);
+                    self.count_grants(outputs);
+                }
+            }
+            Report::Durable(op_id) => {
+                // Nobody holds what has not been sent.
+                let Some(sent) = known.next.map(OpId::previous) else {
+                    return;
+                };
+                let held = self.held.entry(member).or_default();
+                *held = (*held).max(op_id.min(sent));
+                outputs.push(PrimaryOutput::Held);
+                self.count_majority(outputs);
+            }
+            Report::Credit(bytes) => known.credit = known.credit.saturating_add_unsigned(bytes),
+            Report::Alive => {}
+        }
+    }
+
+    fn count_grants(&mut self, outputs: &mut Vec<PrimaryOutput>) {
+        if let Some(term) = self.asks
+            && !self.deposed
+            && self.granted.len() >= electors_of(self.members.len())
+        {
+            self.asks = None;
+            // Entries of the old term are behind it from now on.
+            self.term = term;
+            outputs.push(PrimaryOutput::BeginTerm(term));
+            // Who was told to wait comes again, and is told what to cut.
+            let waiting: Vec<PeerId> = self
+                .peers
+                .iter()
+                .filter(|(_, p)| p.next.is_none())
+                .map(|(id, _)| *id)
+                .collect();
+            for peer in waiting {
+                self.peers.remove(&peer);
+                outputs.push(PrimaryOutput::Close(peer));
+            }
+        }
+    }
+
+    fn appended(&mut self, term: Term, first: OpId, timestamp: Timestamp, last: OpId) {
+        self.history.extend(term, first, timestamp, last);
+        if term.is_elected() && term == self.term && self.elected_from.is_none() && !self.members.is_empty() {
+            self.elected_from = Some(first);
+        }
+    }
+
+    /// A majority's entries count from the elected term's first one on: only who has that has agreed to everything before it.
+    fn count_majority(&mut self, outputs: &mut Vec<PrimaryOutput>) {
+        let Some(from) = self.elected_from.filter(|_| !self.deposed) else {
+            return;
+        };
+        let own = MemberNumber::from(self.member);
+        let listed = (0..self.members.len()).map(|number| MemberNumber(u8::try_from(number).unwrap_or(u8::MAX)));
+        let durable = listed.map(|member| match member == own {
+            true => self.durable,
+            false => self.held.get(&member).copied().unwrap_or_default(),
+        });
+        let majority = held_by(majority_of(self.members.len()), durable);
+        if majority >= from && majority > self.majority {
+            self.majority = majority;
+            outputs.push(PrimaryOutput::Majority(majority));
+        }
+    }
+
+    fn step_down(&mut self, term: Term, outputs: &mut Vec<PrimaryOutput>) {
+        if self.deposed || term <= self.term {
+            return;
+        }
+        self.deposed = true;
+        self.asks = None;
+        outputs.push(PrimaryOutput::StepDown(term));
+        for (peer, _) in std::mem::take(&mut self.peers) {
+            outputs.push(PrimaryOutput::Close(peer));
+        }
+    }
+
+    /// Its last entry of an elected term.
+    #[must_use]
+    pub fn rank(&self) -> Position {
+        self.history.rank()
+    }
+
+    /// Its log in short.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+}

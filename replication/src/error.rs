@@ -1,0 +1,208 @@
+//! What can go wrong between members.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tailwater_oplog as oplog;
+use tailwater_oplog::{OpId, Term};
+use tailwater_storage as storage;
+use tailwater_storage::BackupError;
+
+use crate::decision::{Apart, Refusal};
+
+/// The result of something between members.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of replication. A follower goes on by itself after those of the network; see [`Error::is_passing`].
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] oplog::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] storage::Error),
+    /// Copying the state.
+    #[error(transparent)]
+    Copy(#[from] BackupError),
+    /// The connection to another member failed, or nothing came over it for too long.
+    #[error("the connection to {peer} failed while {action}")]
+    Network {
+        /// The other one's address.
+        peer: String,
+        /// What was under way.
+        action: &'static str,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// A file or directory.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was attempted, as a verb phrase.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// The other side does not keep to the protocol, or is none of this kind.
+    #[error("{peer} does not keep to the protocol: {what}")]
+    Protocol {
+        /// The other one's address.
+        peer: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The other side speaks versions that this release does not.
+    #[error(
+        "{peer} speaks versions {oldest} to {newest} of the protocol, this release {own}: use releases that have one in common"
+    )]
+    OtherVersion {
+        /// The other one's address.
+        peer: String,
+        /// Its oldest.
+        oldest: u16,
+        /// Its newest.
+        newest: u16,
+        /// The version here.
+        own: u16,
+    },
+    /// The primary turns this member away, and would again.
+    #[error("the primary turns this member away: {}", reason(refusal))]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+    },
+    /// What is here is of no use any more, and may only be replaced when that is allowed.
+    #[error(
+        "what is here cannot go on from the primary's log ({}): allow a new copy (--resync), or use another directory",
+        cause(apart)
+    )]
+    ResyncNeeded {
+        /// Why.
+        apart: Apart,
+    },
+    /// The entries to be rolled back take more space than allowed.
+    #[error(
+        "entries behind {last} would have to be rolled back, which are {bytes} bytes, more than the {max} allowed: look at them first, then raise the limit or make a new copy"
+    )]
+    RollbackTooLarge {
+        /// The last entry that would stay.
+        last: OpId,
+        /// Bytes of their payloads.
+        bytes: u64,
+        /// How many are allowed.
+        max: u64,
+    },
+    /// A plaintext connection leaves the machine.
+    #[error(
+        "{address} is not a loopback address, and the protocol is not encrypted: allow that explicitly where the network itself is protected"
+    )]
+    Plaintext {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// This member is not primary, or is not any more.
+    #[error("this member is not primary{}", match promised { Some(term) => format!(" since term {term} was promised to another"), None => String::new() })]
+    NotPrimary {
+        /// The term that was promised to another one.
+        promised: Option<Term>,
+    },
+    /// The store takes writes already.
+    #[error("this store does not follow another: it takes writes already")]
+    NotFollower,
+    /// As many members as were asked for did not hold the entry in time. It is in the log, and may yet come to be held.
+    #[error(
+        "entry {op_id} was not held by as many members as asked for within {waited:?}: it is written here, and is not taken back by this"
+    )]
+    WriteConcernTimeout {
+        /// The entry.
+        op_id: OpId,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// There is no list of members that could have a majority.
+    #[error("write concern majority needs a list of members: name them, the same on every one")]
+    NoMembers,
+    /// The entry did not arrive in time.
+    #[error("entry {op_id} did not arrive here within {waited:?}")]
+    NotYet {
+        /// The entry.
+        op_id: OpId,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// An option is outside its range.
+    #[error("{option} is {what}")]
+    InvalidOption {
+        /// Name of the option.
+        option: &'static str,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A copy of the state is being made for somebody, and there is one at a time.
+    #[error("a copy of the state is being made already")]
+    Busy,
+    /// The follower was stopped, or gave up before.
+    #[error("the follower has stopped")]
+    Stopped,
+}
+
+impl Error {
+    /// Whether trying again later may help, without anybody doing anything here.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Error::Network { .. } | Error::Protocol { .. } => true,
+            Error::File { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Error::Log(error) => error.kind() == oplog::ErrorKind::Environment,
+            Error::Store(storage::Error::Log(error)) => error.kind() == oplog::ErrorKind::Environment,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn network(peer: impl Into<String>, action: &'static str) -> impl FnOnce(io::Error) -> Error {
+        let peer = peer.into();
+        move |source| Error::Network {
+            peer,
+            action,
+            source: Arc::new(source),
+        }
+    }
+
+    pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::File {
+            action,
+            path,
+            source: Arc::new(source),
+        }
+    }
+}
+
+fn reason(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::StalePrimary(term) => {
+            format!("this member has promised term {term} to another, and it has stepped down")
+        }
+        Refusal::OtherLog(_) => "its log is another one; name the right primary, or use another directory".into(),
+        Refusal::OtherMembers(members) => format!("its members are {members:?}; name the same, in the same order"),
+        Refusal::SameMember => "both have the same name or number; give each member a name of its own".into(),
+        Refusal::NotPrimary => "it is no primary; name the one that is".into(),
+    }
+}
+
+fn cause(apart: &Apart) -> String {
+    match apart {
+        Apart::OtherLog => "it is another log".into(),
+        Apart::HistoryLost(oldest) => format!("that begins with entry {oldest} by now"),
+        Apart::Unrelated => "they have nothing in common that is left".into(),
+        Apart::TermTwice(term) => format!("both have written in term {term}: one is a copy of the other's directory"),
+    }
+}

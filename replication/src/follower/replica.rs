@@ -1,0 +1,147 @@
+//! What a follower has on its disk, and how it takes what arrives.
+//!
+//! A new follower has a copy of the state that covers entries its log does not have yet. Until the log has come that far, only
+//! the log is open; then the store is, which applies what arrives.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tailwater_oplog::{OpId, Oplog, OplogView, SegmentStart, Term};
+use tailwater_storage::{CutBack, Error as StoreError, Store, StoreOptions, log_directory, state_directory};
+
+use super::rollback;
+use crate::error::{Error, Result};
+
+/// The directory in which a copy is put together; see `fetch`.
+pub(crate) const INCOMING: &str = "incoming";
+/// Where entries that were rolled back are written.
+const ROLLBACK: &str = "rollback";
+
+/// An open store, or a log on the way to one.
+#[derive(Clone, Debug)]
+pub(crate) enum Replica {
+    Store(Store),
+    /// With the last entry that the state covers.
+    Log(Oplog, OpId),
+}
+
+/// Whether there is a log in `dir`, and so something to go on from.
+pub(crate) fn is_there(dir: &Path) -> bool {
+    log_directory(dir).join("MANIFEST").exists()
+}
+
+impl Replica {
+    /// Opens what is in `dir`, and makes it follow if it did not.
+    pub(crate) fn open(dir: &Path, options: &StoreOptions) -> Result<Replica> {
+        let mut options = options.clone();
+        // One that took writes until now must not begin a term of its own, which nobody here would then take the primary's for.
+        options.oplog.follow = true;
+        match options.open(dir) {
+            Ok(store) => Ok(Replica::Store(store)),
+            Err(StoreError::StateAhead { applied, .. }) => {
+                let log = options.oplog.open(log_directory(dir))?;
+                Ok(Replica::Log(log, applied))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn view(&self) -> OplogView {
+        match self {
+            Replica::Store(store) => store.log(),
+            Replica::Log(log, _) => log.view(),
+        }
+    }
+
+    pub(crate) fn promised(&self) -> Term {
+        match self {
+            Replica::Store(store) => store.promised(),
+            Replica::Log(log, _) => log.promised(),
+        }
+    }
+
+    pub(crate) fn promise(&self, term: Term) -> Result<()> {
+        match self {
+            Replica::Store(store) => Ok(store.promise(term)?),
+            Replica::Log(log, _) => Ok(log.promise(term)?),
+        }
+    }
+
+    pub(crate) fn begin_segment(&self, start: &SegmentStart) -> Result<()> {
+        // It is the one that a new follower began with, or one that an interrupted session has begun.
+        if self.view().segment_of(start.first).is_ok_and(|own| own == *start) {
+            return Ok(());
+        }
+        match self {
+            Replica::Store(store) => Ok(store.begin_segment(start)?),
+            Replica::Log(log, _) => Ok(log.begin_segment(start)?),
+        }
+    }
+
+    pub(crate) fn append(&self, frames: &[u8]) -> Result<()> {
+        match self {
+            Replica::Store(store) => store.append_frames(frames).map(drop).map_err(Error::from),
+            Replica::Log(log, _) => log.append_frames(frames).map(drop).map_err(Error::from),
+        }
+    }
+
+    pub(crate) fn sync(&self) -> Result<()> {
+        match self {
+            Replica::Store(store) => Ok(store.sync()?),
+            Replica::Log(log, _) => Ok(log.sync(log.watermarks().appended)?),
+        }
+    }
+
+    /// Whether the log has come as far as the state, so that the store can be opened.
+    pub(crate) fn is_store_due(&self) -> bool {
+        match self {
+            Replica::Store(_) => false,
+            Replica::Log(log, applied) => log.watermarks().durable >= *applied,
+        }
+    }
+
+    pub(crate) fn store(&self) -> Option<&Store> {
+        match self {
+            Replica::Store(store) => Some(store),
+            Replica::Log(..) => None,
+        }
+    }
+
+    pub(crate) fn close(self) -> Result<()> {
+        match self {
+            Replica::Store(store) => Ok(store.close()?),
+            Replica::Log(log, _) => Ok(log.close()?),
+        }
+    }
+
+    /// Writes what lies behind `last` into a file that people can read, and cuts it off. Whether that was possible; if not, what
+    /// is here needs to be replaced by a copy.
+    pub(crate) fn cut_back(self, dir: &Path, last: OpId, bytes_max: u64) -> Result<Option<PathBuf>> {
+        let kept = rollback::write(&self.view(), &dir.join(ROLLBACK), last, bytes_max)?;
+        match self {
+            Replica::Store(store) => match store.cut_back(last)? {
+                CutBack::Done => Ok(Some(kept)),
+                CutBack::NeedsCopy { .. } => Ok(None),
+            },
+            // The state covers entries that go, most likely.
+            Replica::Log(log, _) => {
+                log.close()?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Removes what is in `dir`, but for what was rolled back, to make room for a copy. The log last: without it nothing is taken for
+/// a store.
+pub(crate) fn clear(dir: &Path) -> Result<()> {
+    for path in [dir.join(INCOMING), log_directory(dir), state_directory(dir)] {
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::file("remove", &path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! One connection to the primary: a thread that reads and appends, and one that syncs and reports.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use tailwater_oplog::{Interrupt, OpId, OplogView, ReadConcern, WaitOutcome};
+
+use super::replica::Replica;
+use super::{FollowerEvent, Settings};
+use crate::decision::{
+    Apart, Course, Follower as Decisions, FollowerInput, FollowerOutput, LogName, Report, Retry, Run,
+};
+use crate::error::{Error, Result};
+use crate::link::{self, Hangup, Inbound, Outbound};
+use crate::summary::history_of;
+use crate::wire::Message;
+
+/// Why a connection ended that had not failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ending {
+    /// Entries behind this one are to be cut.
+    Cut(OpId),
+    /// What is here has to be replaced.
+    Resync(Apart),
+    /// The primary is not one to follow now.
+    Retry(Retry),
+    /// The log has come as far as the state.
+    StoreDue,
+    /// The follower was told to stop.
+    Stopped,
+}
+
+/// What the two threads share.
+struct Session<'a> {
+    replica: &'a Replica,
+    settings: &'a Settings,
+    decisions: Mutex<Decisions>,
+    out: Mutex<Outbound>,
+    ended: AtomicBool,
+}
+
+/// Follows over one connection until it ends.
+pub(super) fn run(replica: &Replica, settings: &Settings) -> Result<Ending> {
+    let log = replica.view();
+    let history = history_of(&log, LogName::from(log.log_id()))?;
+    let identity = &settings.identity;
+    let decisions = Decisions::new(
+        identity.member,
+        identity.name.clone(),
+        identity.members.clone(),
+        history,
+        replica.promised(),
+        settings.window_bytes,
+    );
+    // Before it is introduced: what is in the log is on the disk.
+    replica.sync()?;
+    let stream = link::connect(&settings.from, settings.plaintext)?;
+    let (inbound, outbound, hangup) = link::open(stream, settings.heartbeat, settings.batch_bytes_max)?;
+    settings.connected(inbound.peer());
+    let session = Session {
+        replica,
+        settings,
+        decisions: Mutex::new(decisions),
+        out: Mutex::new(outbound),
+        ended: AtomicBool::new(false),
+    };
+    settings.set_hangup(Some(hangup));
+    let interrupt = Interrupt::new();
+    let ending = std::thread::scope(|scope| {
+        let syncing = std::thread::Builder::new().name("tailwater-ack".into());
+        let syncing = syncing.spawn_scoped(scope, || session.sync_and_report(&log, &interrupt));
+        let syncing = syncing.map_err(Error::network("this member", "starting a thread"))?;
+        let ending = session.read(inbound);
+        session.ended.store(true, Ordering::SeqCst);
+        log.interrupt(&interrupt);
+        settings.hang_up();
+        let synced = syncing.join().unwrap_or(Ok(()));
+        match ending {
+            // The reader only saw the connection end; the other thread knows why.
+            Err(Error::Network { .. }) if synced.is_err() => synced.map(|()| Ending::Stopped),
+            ending => ending,
+        }
+    });
+    settings.set_hangup(None);
+    ending
+}
+
+impl Session<'_> {
+    fn step(&self, input: FollowerInput) -> Vec<FollowerOutput> {
+        let mut decisions = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        decisions.step(input)
+    }
+
+    fn say(&self, message: &Message) -> Result<()> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner).write(message)
+    }
+
+    /// Does what was decided, but for appending, for which the caller has the frames; says how the connection ends, if it does.
+    fn carry_out(&self, outputs: Vec<FollowerOutput>) -> Result<Option<Ending>> {
+        for output in outputs {
+            match output {
+                FollowerOutput::Hello(hello) => self.say(&Message::Hello(hello))?,
+                FollowerOutput::Report(report) => self.say(&Message::Report(report))?,
+                FollowerOutput::Promise(term) => self.replica.promise(term)?,
+                FollowerOutput::Append(_) => {}
+                FollowerOutput::Cut(last) => return Ok(Some(Ending::Cut(last))),
+                FollowerOutput::Resync(apart) => return Ok(Some(Ending::Resync(apart))),
+                FollowerOutput::Retry(why) => return Ok(Some(Ending::Retry(why))),
+                FollowerOutput::Stop(refusal) => return Err(Error::Refused { refusal }),
+                FollowerOutput::Majority(op_id) => self.settings.majority(op_id),
+            }
+        }
+        Ok(None)
+    }
+
+    fn read(&self, mut inbound: Inbound) -> Result<Ending> {
+        if let Some(ending) = self.carry_out(self.step(FollowerInput::Connected))? {
+            return Ok(ending);
+        }
+        loop {
+            let input = match inbound.read() {
+                Ok(message) => message,
+                Err(_) if self.settings.is_stopped() => return Ok(Ending::Stopped),
+                Err(error) => return Err(error),
+            };
+            let ending = match input {
+                Message::Welcome(welcome) => {
+                    if let Course::Continue(from) = welcome.course {
+                        let term = welcome.term;
+                        self.settings.tell(&FollowerEvent::Following { term, from });
+                    }
+                    self.carry_out(self.step(FollowerInput::Welcome(welcome)))?
+                }
+                Message::Refuse(refusal) => self.carry_out(self.step(FollowerInput::Refused(refusal)))?,
+                Message::Segment(segment) => {
+                    self.replica.begin_segment(&segment.into())?;
+                    None
+                }
+                Message::Run(run, frames) => self.append(run, &frames)?,
+                Message::Status(status) => {
+                    self.settings.heard(status.newest);
+                    self.carry_out(self.step(FollowerInput::Status(status)))?
+                }
+                _ => return Err(inbound.unexpected()),
+            };
+            if let Some(ending) = ending {
+                return Ok(ending);
+            }
+            if self.replica.is_store_due() {
+                return Ok(Ending::StoreDue);
+            }
+        }
+    }
+
+    fn append(&self, run: Run, frames: &[u8]) -> Result<Option<Ending>> {
+        let outputs = self.step(FollowerInput::Run(run));
+        let appends = outputs.contains(&FollowerOutput::Append(run));
+        if let Some(ending) = self.carry_out(outputs)? {
+            return Ok(Some(ending));
+        }
+        if !appends {
+            return Ok(None);
+        }
+        self.replica.append(frames)?;
+        self.settings.heard(run.last);
+        {
+            let log = self.replica.view();
+            let first = log.get(run.first, ReadConcern::Local)?;
+            let mut decisions = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+            // A run is of one term.
+            decisions.appended(first.term(), run.first, first.timestamp(), run.last);
+        }
+        self.carry_out(self.step(FollowerInput::Consumed(frames.len() as u64)))
+    }
+
+    /// Makes what was appended durable, says so, and shows that it is there when there is nothing else to say.
+    fn sync_and_report(&self, log: &OplogView, interrupt: &Interrupt) -> Result<()> {
+        let done = self.sync_until_ended(log, interrupt);
+        if done.is_err() {
+            // The reader must not wait for what will not come.
+            self.settings.hang_up();
+        }
+        done
+    }
+
+    fn sync_until_ended(&self, log: &OplogView, interrupt: &Interrupt) -> Result<()> {
+        while !self.ended.load(Ordering::SeqCst) {
+            let marks = log.watermarks();
+            if marks.appended > marks.durable {
+                self.replica.sync()?;
+            }
+            let durable = log.newest(ReadConcern::Durable);
+            if self.settings.durable(durable) {
+                self.carry_out(self.step(FollowerInput::Durable(durable)))?;
+            }
+            let deadline = Instant::now() + self.settings.heartbeat;
+            match log.wait(durable.next(), ReadConcern::Local, Some(deadline), interrupt) {
+                WaitOutcome::Ready => {}
+                WaitOutcome::TimedOut => self.say(&Message::Report(Report::Alive))?,
+                WaitOutcome::Interrupted | WaitOutcome::Closed => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Settings {
+    fn hang_up(&self) {
+        if let Some(hangup) = &*self.hangup.lock().unwrap_or_else(PoisonError::into_inner) {
+            hangup.now();
+        }
+    }
+
+    fn set_hangup(&self, hangup: Option<Hangup>) {
+        *self.hangup.lock().unwrap_or_else(PoisonError::into_inner) = hangup;
+        if self.is_stopped() {
+            self.hang_up();
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Replication: a primary whose log any number of followers tail, byte for byte.
+//!
+//! [`Primary`] serves a store's log to followers, [`Follower`] keeps a store that is the primary's, entry for entry. Who is
+//! primary is decided by an operator, or by the program; a wrong decision costs availability and unacknowledged writes, never
+//! what was acknowledged at majority. `docs/replication.md` says what is promised, and specifies the protocol.
+//!
+//! What the two decide is in [`decision`], as pure steps; around it are threads, sockets and files. This crate does not know the
+//! MongoDB protocol nor change streams, which read a follower's log as they read any other.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use bson::rawdoc;
+//! use tailwater_replication::{Follower, Primary, WriteConcern};
+//! use tailwater_storage::Store;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let (here, there) = (tempfile::tempdir()?, tempfile::tempdir()?);
+//! let store = Store::open(here.path())?;
+//! let primary = Primary::builder(store.clone(), "ada").start()?;
+//! let follower = Follower::builder(there.path(), "bo", primary.address().to_string()).start()?;
+//!
+//! store.collection("town", "people")?.insert_one(&rawdoc! { "_id": 1, "name": "Ada" })?;
+//! let written = store.log().watermarks().durable;
+//! primary.wait(written, WriteConcern::members(2).expect("not zero"), Duration::from_secs(10))?;
+//!
+//! let copy = follower.wait_for(written, Duration::from_secs(10))?;
+//! assert_eq!(copy.digest()?, store.digest()?);
+//! assert!(copy.collection("town", "people")?.insert_one(&rawdoc! { "_id": 2 }).is_err());
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod decision;
+mod error;
+mod follower;
+mod identity;
+mod link;
+mod primary;
+mod summary;
+mod wire;
+
+use tailwater_oplog::Term;
+use tailwater_storage::Store;
+
+use crate::identity::Identity;
+
+pub use decision::{Apart, Refusal, WriteConcern};
+pub use error::{Error, Result};
+pub use follower::{Follower, FollowerBuilder, FollowerEvent, FollowerStatus};
+pub use identity::LISTED_MAX;
+pub use primary::{Primary, PrimaryBuilder};
+
+/// Makes the store of a follower that is not running take writes, as the member `name` of `members`; returns the term.
+///
+/// # Errors
+///
+/// [`Error::NotFollower`], [`Error::InvalidOption`]; the store's.
+pub fn promote(store: &Store, name: &str, members: &[String]) -> Result<Term> {
+    let identity = Identity::new(name, members)?;
+    match store.is_following() {
+        true => Ok(store.promote(identity.member)?),
+        false => Err(Error::NotFollower),
+    }
+}

@@ -1,0 +1,375 @@
+//! What the threads of a primary share: its decisions, and what is to be said to whom.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tailwater_oplog::{OpId, ReadConcern, Term};
+use tailwater_storage::Store;
+
+use crate::decision::{
+    Hello, History, PeerId, Primary as Decisions, PrimaryInput, PrimaryOutput, Report, Run, Status, WriteConcern,
+};
+use crate::error::{Error, Result};
+use crate::link::Hangup;
+use crate::wire::Message;
+
+/// Newest terms that are looked at when an entry of a new one turns up.
+const TERMS_LOOKED_AT: usize = 16;
+
+/// Shared by the threads of a primary.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    pub(crate) store: Store,
+    state: Mutex<State>,
+    /// Something was decided, or became durable.
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    decisions: Decisions,
+    outboxes: BTreeMap<PeerId, Outbox>,
+    next_peer: u64,
+    stopped: bool,
+    failure: Option<Error>,
+}
+
+#[derive(Debug)]
+struct Outbox {
+    messages: VecDeque<Message>,
+    hangup: Arc<Hangup>,
+    closing: bool,
+}
+
+/// What a sender does next.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Say this.
+    Say(Vec<Message>),
+    /// Send entries from this one on, so many bytes at most.
+    Send(OpId, u64),
+    /// Say how things stand.
+    Tell(Status),
+    /// The connection is over.
+    End,
+}
+
+impl Hub {
+    pub(crate) fn new(store: Store, decisions: Decisions) -> Hub {
+        Hub {
+            store,
+            state: Mutex::new(State {
+                decisions,
+                outboxes: BTreeMap::new(),
+                next_peer: 0,
+                stopped: false,
+                failure: None,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out what was decided when the primary began.
+    pub(crate) fn begin(&self, outputs: Vec<PrimaryOutput>) -> Result<()> {
+        let mut state = self.lock();
+        self.carry_out(&mut state, outputs)
+    }
+
+    /// A follower has introduced itself.
+    pub(crate) fn hello(&self, hello: Hello, hangup: Arc<Hangup>) -> Result<PeerId> {
+        let mut state = self.lock();
+        state.next_peer += 1;
+        let peer = PeerId(state.next_peer);
+        let outbox = Outbox {
+            messages: VecDeque::new(),
+            hangup,
+            closing: false,
+        };
+        state.outboxes.insert(peer, outbox);
+        self.look_at_log(&mut state)?;
+        self.step(&mut state, PrimaryInput::Hello(peer, hello))?;
+        Ok(peer)
+    }
+
+    pub(crate) fn report(&self, peer: PeerId, report: Report) -> Result<()> {
+        let reported = self.step(&mut self.lock(), PrimaryInput::Report(peer, report));
+        // There may be room again.
+        self.changed.notify_all();
+        reported
+    }
+
+    pub(crate) fn gone(&self, peer: PeerId) {
+        let mut state = self.lock();
+        if let Some(outbox) = state.outboxes.remove(&peer) {
+            outbox.hangup.now();
+        }
+        // Nothing is decided when somebody leaves.
+        let _ = self.step(&mut state, PrimaryInput::Gone(peer));
+    }
+
+    /// Looks at what the log has by now.
+    pub(crate) fn advance(&self) -> Result<()> {
+        let looked = self.look_at_log(&mut self.lock());
+        // There may be something to send.
+        self.changed.notify_all();
+        looked
+    }
+
+    fn look_at_log(&self, state: &mut State) -> Result<()> {
+        let log = self.store.log();
+        let (durable, oldest) = (log.newest(ReadConcern::Durable), log.watermarks().oldest);
+        self.note_entries(state, durable)?;
+        self.step(state, PrimaryInput::Trimmed(oldest))?;
+        self.step(state, PrimaryInput::Durable(durable))
+    }
+
+    /// Tells the decisions of the entries up to `last`.
+    fn note_entries(&self, state: &mut State, last: OpId) -> Result<()> {
+        let history = state.decisions.history();
+        let (first, known) = (history.last.next(), history.end().term);
+        if last < first {
+            return Ok(());
+        }
+        let log = self.store.log();
+        let newest = log.get(last, ReadConcern::Local)?;
+        if newest.term() == known {
+            let input = PrimaryInput::Appended {
+                term: known,
+                first,
+                timestamp: newest.timestamp(),
+                last,
+            };
+            return self.step(state, input);
+        }
+        let terms = log.terms(TERMS_LOOKED_AT, ReadConcern::Local)?;
+        for (at, begin) in terms.iter().enumerate() {
+            let end = terms.get(at + 1).map_or(last, |next| next.first.previous()).min(last);
+            if begin.first.max(first) > end {
+                continue;
+            }
+            let input = PrimaryInput::Appended {
+                term: begin.term,
+                first: begin.first.max(first),
+                timestamp: begin.timestamp,
+                last: end,
+            };
+            self.step(state, input)?;
+        }
+        Ok(())
+    }
+
+    fn step(&self, state: &mut State, input: PrimaryInput) -> Result<()> {
+        let outputs = state.decisions.step(input);
+        if outputs.is_empty() {
+            return Ok(());
+        }
+        self.carry_out(state, outputs)
+    }
+
+    fn carry_out(&self, state: &mut State, outputs: Vec<PrimaryOutput>) -> Result<()> {
+        let done = outputs
+            .into_iter()
+            .try_for_each(|output| self.carry_out_one(state, output));
+        if let Err(error) = &done {
+            // What was decided and could not be done must not be gone by: this is no primary any more.
+            tracing::error!(%error, "a primary cannot go on");
+            state.failure.get_or_insert_with(|| error.clone());
+            stop(state);
+        }
+        self.changed.notify_all();
+        done
+    }
+
+    fn carry_out_one(&self, state: &mut State, output: PrimaryOutput) -> Result<()> {
+        match output {
+            PrimaryOutput::Welcome(peer, welcome) => say(state, peer, Message::Welcome(welcome)),
+            PrimaryOutput::Refuse(peer, refusal) => {
+                tracing::warn!(?refusal, "turning a follower away");
+                say(state, peer, Message::Refuse(refusal));
+                close(state, peer);
+            }
+            PrimaryOutput::Close(peer) => close(state, peer),
+            PrimaryOutput::Promise(term) => self.store.promise(term)?,
+            PrimaryOutput::BeginTerm(term) => {
+                let begun = self.store.begin_term(term)?;
+                tracing::info!(%term, first = %begun.first, "elected: a majority of the members counts from here on");
+                self.note_entries(state, begun.last)?;
+                self.store.sync()?;
+            }
+            PrimaryOutput::StepDown(term) => {
+                tracing::warn!(%term, "stepping down: a member has promised a newer term to another");
+                self.store.follow()?;
+                self.store.promise(term)?;
+            }
+            PrimaryOutput::Majority(op_id) => tracing::trace!(%op_id, "a majority holds"),
+            PrimaryOutput::Held => {}
+        }
+        Ok(())
+    }
+
+    /// What the sender of a connection does next, waiting for `heartbeat` at most. `told` is what it last said a majority holds.
+    pub(crate) fn work(&self, peer: PeerId, told: OpId, heartbeat: Duration) -> Work {
+        let deadline = Instant::now() + heartbeat;
+        let mut state = self.lock();
+        loop {
+            let last = state
+                .decisions
+                .history()
+                .last
+                .min(self.store.log().newest(ReadConcern::Durable));
+            let sendable = state.decisions.sendable(peer).filter(|(next, _)| *next <= last);
+            let status = state.decisions.status();
+            let Some(outbox) = state.outboxes.get_mut(&peer) else {
+                return Work::End;
+            };
+            if !outbox.messages.is_empty() {
+                return Work::Say(outbox.messages.drain(..).collect());
+            }
+            if outbox.closing {
+                return Work::End;
+            }
+            if let Some((next, bytes)) = sendable {
+                return Work::Send(next, bytes);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if status.majority > told || left.is_zero() {
+                return Work::Tell(status);
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Says that entries are on their way; returns what goes in front of them.
+    pub(crate) fn sending(&self, peer: PeerId, first: OpId, last: OpId, bytes: u64) -> Result<Run> {
+        let mut state = self.lock();
+        // More may have become durable than was looked at.
+        self.note_entries(&mut state, last)?;
+        let run = state.decisions.run(first, last);
+        self.step(&mut state, PrimaryInput::Sent(peer, last, bytes))?;
+        Ok(run)
+    }
+
+    /// Waits until as many members as `concern` asks for hold an entry.
+    pub(crate) fn wait(&self, op_id: OpId, concern: WriteConcern, timeout: Duration) -> Result<()> {
+        let begun = Instant::now();
+        let mut state = self.lock();
+        loop {
+            if let Some(error) = &state.failure {
+                return Err(error.clone());
+            }
+            if state.decisions.is_deposed() || state.stopped {
+                let promised = state.decisions.is_deposed().then(|| self.store.promised());
+                return Err(Error::NotPrimary { promised });
+            }
+            match state.decisions.is_held(op_id, concern) {
+                None => return Err(Error::NoMembers),
+                Some(true) => return Ok(()),
+                Some(false) => {}
+            }
+            let left = timeout.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                let waited = timeout;
+                return Err(Error::WriteConcernTimeout { op_id, waited });
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits until this is a primary no longer, and says why.
+    pub(crate) fn join(&self) -> Result<()> {
+        let mut state = self.lock();
+        loop {
+            if let Some(error) = &state.failure {
+                return Err(error.clone());
+            }
+            if state.decisions.is_deposed() {
+                let promised = Some(self.store.promised());
+                return Err(Error::NotPrimary { promised });
+            }
+            if state.stopped {
+                return Ok(());
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Another member writes in this term.
+    pub(crate) fn heard(&self, term: Term) -> Result<()> {
+        self.step(&mut self.lock(), PrimaryInput::Heard(term))
+    }
+
+    pub(crate) fn history(&self) -> History {
+        self.lock().decisions.history().clone()
+    }
+
+    /// Sleeps for so long, or until this is a primary no longer.
+    pub(crate) fn pause(&self, length: Duration) {
+        let until = Instant::now() + length;
+        let mut state = self.lock();
+        while !state.stopped && !state.decisions.is_deposed() && state.failure.is_none() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    pub(crate) fn term(&self) -> Term {
+        self.lock().decisions.term()
+    }
+
+    pub(crate) fn majority(&self) -> OpId {
+        self.lock().decisions.majority()
+    }
+
+    pub(crate) fn followers(&self) -> usize {
+        self.lock().outboxes.len()
+    }
+
+    pub(crate) fn is_primary(&self) -> bool {
+        let state = self.lock();
+        !state.stopped && !state.decisions.is_deposed() && state.failure.is_none()
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
+    pub(crate) fn stop(&self) {
+        stop(&mut self.lock());
+        self.changed.notify_all();
+    }
+}
+
+fn say(state: &mut State, peer: PeerId, message: Message) {
+    if let Some(outbox) = state.outboxes.get_mut(&peer) {
+        outbox.messages.push_back(message);
+    }
+}
+
+/// The connection ends when what is to be said has been said.
+fn close(state: &mut State, peer: PeerId) {
+    if let Some(outbox) = state.outboxes.get_mut(&peer) {
+        outbox.closing = true;
+    }
+}
+
+fn stop(state: &mut State) {
+    state.stopped = true;
+    for outbox in state.outboxes.values_mut() {
+        outbox.closing = true;
+        outbox.hangup.now();
+    }
+}

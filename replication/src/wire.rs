@@ -1,0 +1,357 @@
+//! Messages as bytes. `docs/replication.md` is the authority.
+//!
+//! Each is a head of eight bytes (kind, three zeros, length of the body) and a body: one value in bincode's fixed-integer
+//! encoding, through the log's codec module, which limits what a length may claim; behind it, in two kinds, bytes as they lie
+//! on disk. Every kind has a limit, checked before the body is read, and a body is allocated as it arrives.
+
+use std::io::{self, Read, Write};
+
+use bincode::{Decode, Encode};
+use tailwater_oplog::{LogId, OpId, SegmentStart, codec};
+
+use crate::decision::{Hello, LogName, Refusal, Report, Run, Status, Welcome};
+
+/// First bytes of a connection, from both sides.
+pub(crate) const MAGIC: [u8; 8] = *b"TAILWRPL";
+/// The one version there is.
+pub(crate) const VERSION: u16 = 1;
+/// Bytes of the preface: magic, oldest and newest version.
+pub(crate) const PREFACE_BYTES: usize = 12;
+/// Most bytes of a file in one message.
+pub(crate) const CHUNK_BYTES_MAX: usize = 256 << 10;
+/// Most bytes of a message without raw bytes.
+const CONTROL_BYTES_MAX: usize = 256 << 10;
+/// Most bytes of frames in one message: a batch travels whole, and fits a segment.
+pub(crate) const FRAMES_BYTES_MAX: usize = 2 << 30;
+/// Bytes of an encoded [`Run`].
+const RUN_BYTES: usize = 28;
+/// A body is read in steps of so many bytes, so that a length that lies costs no memory.
+const STEP_BYTES: usize = 64 << 10;
+
+/// A segment begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub(crate) struct SegmentMessage {
+    log: LogName,
+    sequence: u64,
+    first: OpId,
+    seed: u32,
+    length: u64,
+    created: u64,
+}
+
+impl From<SegmentStart> for SegmentMessage {
+    fn from(start: SegmentStart) -> SegmentMessage {
+        SegmentMessage {
+            log: start.log_id.into(),
+            sequence: start.sequence,
+            first: start.first,
+            seed: start.seed,
+            length: start.length,
+            created: start.created,
+        }
+    }
+}
+
+impl From<SegmentMessage> for SegmentStart {
+    fn from(message: SegmentMessage) -> SegmentStart {
+        SegmentStart {
+            log_id: LogId::from(message.log),
+            sequence: message.sequence,
+            first: message.first,
+            seed: message.seed,
+            length: message.length,
+            created: message.created,
+        }
+    }
+}
+
+/// A follower asks for a copy of the state.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub(crate) struct CopyRequest {
+    /// The follower's name.
+    pub(crate) name: String,
+    /// The copy it has a part of; zeros for none.
+    pub(crate) copy: [u8; 16],
+}
+
+/// A copy that can be fetched.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub(crate) struct CopyOffer {
+    /// Which one.
+    pub(crate) copy: [u8; 16],
+    /// The last entry that the state covers.
+    pub(crate) applied: OpId,
+    /// The newest term that the primary knows.
+    pub(crate) promised: tailwater_oplog::Term,
+    /// The segment with which the follower's log begins.
+    pub(crate) segment: SegmentMessage,
+    /// Its files, with their lengths.
+    pub(crate) files: Vec<(String, u64)>,
+}
+
+/// A follower asks for a file of the copy, from an offset on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub(crate) struct Fetch {
+    /// Which file, by its place in the offer.
+    pub(crate) file: u32,
+    /// From where on.
+    pub(crate) offset: u64,
+}
+
+/// How far making a copy has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub(crate) struct Preparing {
+    pub(crate) bytes: u64,
+    pub(crate) expected: u64,
+}
+
+/// A message in either direction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Message {
+    Hello(Hello),
+    Report(Report),
+    CopyRequest(CopyRequest),
+    Fetch(Fetch),
+    CopyDone,
+    Welcome(Welcome),
+    Refuse(Refusal),
+    Segment(SegmentMessage),
+    Run(Run, Vec<u8>),
+    Status(Status),
+    Offer(CopyOffer),
+    Chunk(Vec<u8>),
+    Preparing(Preparing),
+}
+
+const HELLO: u8 = 1;
+const REPORT: u8 = 2;
+const COPY_REQUEST: u8 = 3;
+const FETCH: u8 = 4;
+const COPY_DONE: u8 = 5;
+const WELCOME: u8 = 16;
+const REFUSE: u8 = 17;
+const SEGMENT: u8 = 18;
+const RUN: u8 = 19;
+const STATUS: u8 = 20;
+const OFFER: u8 = 21;
+const CHUNK: u8 = 22;
+const PREPARING: u8 = 23;
+
+fn limit(kind: u8) -> Option<usize> {
+    Some(match kind {
+        HELLO | WELCOME | REFUSE | OFFER | COPY_REQUEST => CONTROL_BYTES_MAX,
+        REPORT | FETCH | STATUS | SEGMENT | PREPARING => 256,
+        COPY_DONE => 0,
+        RUN => RUN_BYTES + FRAMES_BYTES_MAX,
+        CHUNK => CHUNK_BYTES_MAX,
+        _ => return None,
+    })
+}
+
+fn malformed(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+fn decode<T: Decode<()>>(bytes: &[u8]) -> io::Result<T> {
+    codec::decode(bytes).map_err(|_| malformed("a message that cannot be decoded"))
+}
+
+fn write_body(out: &mut impl Write, kind: u8, parts: &[&[u8]]) -> io::Result<()> {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    if limit(kind).is_none_or(|limit| length > limit) {
+        return Err(malformed("a message longer than its kind may be"));
+    }
+    let mut head = [kind, 0, 0, 0, 0, 0, 0, 0];
+    head[4..].copy_from_slice(&u32::try_from(length).map_err(|_| malformed("too long"))?.to_le_bytes());
+    out.write_all(&head)?;
+    parts.iter().try_for_each(|part| out.write_all(part))
+}
+
+/// Writes frames, without copying them.
+pub(crate) fn write_run(out: &mut impl Write, run: &Run, frames: &[u8]) -> io::Result<()> {
+    write_body(out, RUN, &[&codec::encode(run), frames])
+}
+
+impl Message {
+    pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        match self {
+            Message::Hello(hello) => write_body(out, HELLO, &[&codec::encode(hello)]),
+            Message::Report(report) => write_body(out, REPORT, &[&codec::encode(report)]),
+            Message::CopyRequest(request) => write_body(out, COPY_REQUEST, &[&codec::encode(request)]),
+            Message::Fetch(fetch) => write_body(out, FETCH, &[&codec::encode(fetch)]),
+            Message::CopyDone => write_body(out, COPY_DONE, &[]),
+            Message::Welcome(welcome) => write_body(out, WELCOME, &[&codec::encode(welcome)]),
+            Message::Refuse(refusal) => write_body(out, REFUSE, &[&codec::encode(refusal)]),
+            Message::Segment(segment) => write_body(out, SEGMENT, &[&codec::encode(segment)]),
+            Message::Run(run, frames) => write_run(out, run, frames),
+            Message::Status(status) => write_body(out, STATUS, &[&codec::encode(status)]),
+            Message::Offer(offer) => write_body(out, OFFER, &[&codec::encode(offer)]),
+            Message::Chunk(bytes) => write_body(out, CHUNK, &[bytes]),
+            Message::Preparing(preparing) => write_body(out, PREPARING, &[&codec::encode(preparing)]),
+        }
+    }
+
+    /// Reads one message; `frames_max` is how many bytes of frames are taken at once.
+    pub(crate) fn read(input: &mut impl Read, frames_max: usize) -> io::Result<Message> {
+        let mut head = [0; 8];
+        input.read_exact(&mut head)?;
+        let [kind, 0, 0, 0, length @ ..] = head else {
+            return Err(malformed("a head with other bytes than zeros"));
+        };
+        let length = u32::from_le_bytes(length) as usize;
+        let limit = limit(kind).ok_or_else(|| malformed("a message of unknown kind"))?;
+        if length > limit.min(frames_max.saturating_add(CONTROL_BYTES_MAX)) {
+            return Err(malformed("a message longer than its kind may be"));
+        }
+        if kind == RUN {
+            let frames = length
+                .checked_sub(RUN_BYTES)
+                .ok_or_else(|| malformed("a run without its head"))?;
+            let run = decode(&read_body(input, RUN_BYTES)?)?;
+            return Ok(Message::Run(run, read_body(input, frames)?));
+        }
+        let body = read_body(input, length)?;
+        Ok(match kind {
+            HELLO => Message::Hello(decode(&body)?),
+            REPORT => Message::Report(decode(&body)?),
+            COPY_REQUEST => Message::CopyRequest(decode(&body)?),
+            FETCH => Message::Fetch(decode(&body)?),
+            COPY_DONE => Message::CopyDone,
+            WELCOME => Message::Welcome(decode(&body)?),
+            REFUSE => Message::Refuse(decode(&body)?),
+            SEGMENT => Message::Segment(decode(&body)?),
+            STATUS => Message::Status(decode(&body)?),
+            OFFER => Message::Offer(decode(&body)?),
+            CHUNK => Message::Chunk(body),
+            _ => Message::Preparing(decode(&body)?),
+        })
+    }
+}
+
+fn read_body(input: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while body.len() < length {
+        let from = body.len();
+        body.resize(length.min(from + STEP_BYTES.max(from)), 0);
+        input.read_exact(&mut body[from..])?;
+    }
+    Ok(body)
+}
+
+/// The preface that each side sends.
+pub(crate) fn preface() -> [u8; PREFACE_BYTES] {
+    let mut bytes = [0; PREFACE_BYTES];
+    bytes[..8].copy_from_slice(&MAGIC);
+    bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[10..].copy_from_slice(&VERSION.to_le_bytes());
+    bytes
+}
+
+/// The versions that the other side speaks, oldest and newest; nothing when it is no member.
+pub(crate) fn versions(preface: &[u8; PREFACE_BYTES]) -> Option<(u16, u16)> {
+    let magic = preface.starts_with(&MAGIC);
+    let version = |at: usize| u16::from_le_bytes([preface[at], preface[at + 1]]);
+    magic.then(|| (version(8), version(10)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::{Course, History, MemberNumber, Position};
+    use tailwater_oplog::{Term, Timestamp};
+
+    fn samples() -> Vec<Message> {
+        let mut history = History::empty(LogName([9; 16]), OpId::new(3));
+        history.extend(Term::new(128), OpId::new(3), Timestamp::from_nanos(5), OpId::new(7));
+        vec![
+            Message::Hello(Hello {
+                member: MemberNumber(1),
+                name: "b".into(),
+                members: vec!["a".into(), "b".into()],
+                promised: Term::new(129),
+                history,
+                durable: OpId::new(6),
+            }),
+            Message::Report(Report::Credit(77)),
+            Message::CopyRequest(CopyRequest {
+                name: "b".into(),
+                copy: [1; 16],
+            }),
+            Message::Fetch(Fetch { file: 2, offset: 9 }),
+            Message::CopyDone,
+            Message::Welcome(Welcome {
+                term: Term::new(130),
+                asks: Some(Term::new(131)),
+                rank: Position::default(),
+                course: Course::Cut(OpId::new(4)),
+            }),
+            Message::Refuse(Refusal::SameMember),
+            Message::Run(
+                Run {
+                    term: Term::new(130),
+                    first: OpId::new(4),
+                    last: OpId::new(5),
+                    majority: OpId::ZERO,
+                },
+                vec![5; 200_000],
+            ),
+            Message::Status(Status {
+                term: Term::new(130),
+                newest: OpId::new(5),
+                majority: OpId::new(2),
+            }),
+            Message::Chunk(vec![3; CHUNK_BYTES_MAX]),
+            Message::Preparing(Preparing { bytes: 1, expected: 2 }),
+        ]
+    }
+
+    #[test]
+    fn messages_come_out_as_they_went_in() {
+        for message in samples() {
+            let mut bytes = Vec::new();
+            message.write(&mut bytes).unwrap();
+            assert_eq!(Message::read(&mut bytes.as_slice(), 1 << 20).unwrap(), message);
+            for end in 0..bytes.len().min(300) {
+                assert!(Message::read(&mut &bytes[..end], 1 << 20).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_is_golden() {
+        let run = Run {
+            term: Term::new(0x0102_0304),
+            first: OpId::new(5),
+            last: OpId::new(6),
+            majority: OpId::new(7),
+        };
+        let mut bytes = Vec::new();
+        write_run(&mut bytes, &run, &[0xaa, 0xbb]).unwrap();
+        let mut expected = vec![19, 0, 0, 0, 30, 0, 0, 0, 4, 3, 2, 1];
+        for number in [5u64, 6, 7] {
+            expected.extend_from_slice(&number.to_le_bytes());
+        }
+        expected.extend_from_slice(&[0xaa, 0xbb]);
+        assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn what_claims_too_much_is_refused_before_it_is_read() {
+        for (kind, length) in [
+            (REPORT, 257u32),
+            (HELLO, u32::MAX),
+            (RUN, u32::MAX),
+            (99, 0),
+            (COPY_DONE, 1),
+        ] {
+            let mut bytes = vec![kind, 0, 0, 0];
+            bytes.extend_from_slice(&length.to_le_bytes());
+            let error = Message::read(&mut bytes.as_slice(), 1 << 20).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{kind}");
+        }
+        // A name that claims a tebibyte.
+        let mut bytes = vec![COPY_REQUEST, 0, 0, 0, 8, 0, 0, 0];
+        bytes.extend_from_slice(&(1u64 << 40).to_le_bytes());
+        assert!(Message::read(&mut bytes.as_slice(), 1 << 20).is_err());
+    }
+}

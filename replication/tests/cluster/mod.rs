@@ -1,0 +1,548 @@
+//! Members without disks and sockets: logs are lists, connections are queues, and the decisions are the real ones.
+//!
+//! Every step checks what must hold whatever happens; see [`Ledger`].
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tailwater_oplog::{Member, OpId, Term, Timestamp};
+use tailwater_replication::decision::{
+    Follower, FollowerInput, FollowerOutput, Hello, History, LogName, PeerId, Primary, PrimaryInput, PrimaryOutput,
+    Refusal, Report, Run, Status, Welcome,
+};
+
+const LOG: LogName = LogName([7; 16]);
+/// Bytes of one entry, for the flow control.
+const ENTRY_BYTES: u64 = 100;
+const WINDOW: u64 = 500;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Entry {
+    pub(crate) term: Term,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) value: u64,
+}
+
+/// What survives a crash.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Disk {
+    pub(crate) log: Vec<Entry>,
+    pub(crate) durable: usize,
+    pub(crate) promised: Term,
+}
+
+#[derive(Debug)]
+pub(crate) enum Role {
+    Down,
+    Primary(Primary),
+    Follower(Follower),
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) number: u8,
+    pub(crate) disk: Disk,
+    pub(crate) role: Role,
+    /// Was primary when it went down.
+    pub(crate) was_primary: bool,
+    pub(crate) rolled_back: Vec<u64>,
+    pub(crate) connection: Option<PeerId>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Message {
+    Hello(Hello),
+    Report(Report),
+    Welcome(Welcome),
+    Refuse(Refusal),
+    Run(Run, Vec<Entry>),
+    Status(Status),
+    End,
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) follower: usize,
+    pub(crate) primary: usize,
+    pub(crate) up: VecDeque<Message>,
+    pub(crate) down: VecDeque<Message>,
+}
+
+/// What must hold in every schedule.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// Every entry that was ever written, by term and OpID: no two logs differ there.
+    written: BTreeMap<(Term, u64), Entry>,
+    /// What a majority held when its primary said so: never lost, never another.
+    pub(crate) committed: BTreeMap<u64, Entry>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) members: Vec<String>,
+    pub(crate) connections: BTreeMap<PeerId, Connection>,
+    pub(crate) ledger: Ledger,
+    clock: u64,
+    next_peer: u64,
+    /// What happened, for scripts.
+    pub(crate) trace: Vec<String>,
+}
+
+fn history(disk: &Disk) -> History {
+    let mut history = History::empty(LOG, OpId::FIRST);
+    for (op_id, entry) in (1..).map(OpId::new).zip(&disk.log) {
+        history.extend(entry.term, op_id, entry.timestamp, op_id);
+    }
+    history
+}
+
+impl Cluster {
+    /// `listed` of `names` are the members whose majority counts.
+    pub(crate) fn new(names: &[&str], listed: usize) -> Cluster {
+        let nodes = names.iter().enumerate().map(|(at, name)| Node {
+            name: (*name).to_owned(),
+            // Behind the list are numbers that are on nobody's.
+            number: u8::try_from(if at < listed { at } else { 32 + at }).unwrap(),
+            disk: Disk::default(),
+            role: Role::Down,
+            was_primary: false,
+            rolled_back: Vec::new(),
+            connection: None,
+        });
+        Cluster {
+            nodes: nodes.collect(),
+            members: names[..listed].iter().map(|name| (*name).to_owned()).collect(),
+            connections: BTreeMap::new(),
+            ledger: Ledger::default(),
+            clock: 0,
+            next_peer: 0,
+            trace: Vec::new(),
+        }
+    }
+
+    fn note(&mut self, at: usize, what: &str) {
+        let line = format!("{}: {what}", self.nodes[at].name);
+        self.trace.push(line);
+    }
+
+    fn member(&self, at: usize) -> Member {
+        Member::new(self.nodes[at].number).unwrap()
+    }
+
+    /// Starts a node that is down as a follower of nobody yet.
+    pub(crate) fn start(&mut self, at: usize) {
+        let member = self.member(at);
+        let node = &mut self.nodes[at];
+        node.role = Role::Follower(Follower::new(
+            member,
+            node.name.clone(),
+            self.members.clone(),
+            history(&node.disk),
+            node.disk.promised,
+            WINDOW,
+        ));
+    }
+
+    /// Makes a node primary, as its operator decides.
+    pub(crate) fn promote(&mut self, at: usize) {
+        self.drop_connections_of(at);
+        let member = self.member(at);
+        let node = &mut self.nodes[at];
+        node.disk.durable = node.disk.log.len();
+        let newest = node.disk.log.last().map_or(Term::default(), |entry| entry.term);
+        let term = member.term_after(node.disk.promised.max(newest), false).unwrap();
+        node.disk.promised = term;
+        let durable = OpId::new(node.disk.durable as u64);
+        let (primary, outputs) = Primary::new(member, self.members.clone(), history(&node.disk), term, durable);
+        node.role = Role::Primary(primary);
+        self.note(at, &format!("primary of term {term}"));
+        self.carry_out_primary(at, outputs);
+    }
+
+    /// Kills a node: of what it had not synced, `kept` entries are left.
+    pub(crate) fn kill(&mut self, at: usize, kept: usize) {
+        self.drop_connections_of(at);
+        let node = &mut self.nodes[at];
+        node.was_primary = matches!(&node.role, Role::Primary(primary) if !primary.is_deposed());
+        node.role = Role::Down;
+        let left = (node.disk.durable + kept).min(node.disk.log.len());
+        node.disk.log.truncate(left);
+        node.disk.durable = left;
+    }
+
+    fn drop_connections_of(&mut self, at: usize) {
+        let ended: Vec<PeerId> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| c.follower == at || c.primary == at)
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in ended {
+            self.break_connection(peer);
+        }
+    }
+
+    /// Ends a connection for both.
+    pub(crate) fn break_connection(&mut self, peer: PeerId) {
+        let Some(connection) = self.connections.remove(&peer) else {
+            return;
+        };
+        let (follower, primary) = (connection.follower, connection.primary);
+        if self.nodes[follower].connection == Some(peer) {
+            self.nodes[follower].connection = None;
+            self.follower_step(follower, FollowerInput::Gone);
+        }
+        self.primary_step(primary, PrimaryInput::Gone(peer));
+    }
+
+    /// Has a follower connect to a node.
+    pub(crate) fn connect(&mut self, follower: usize, primary: usize) {
+        if follower == primary || !matches!(self.nodes[follower].role, Role::Follower(_)) {
+            return;
+        }
+        if let Some(old) = self.nodes[follower].connection {
+            self.break_connection(old);
+        }
+        self.next_peer += 1;
+        let peer = PeerId(self.next_peer);
+        self.connections.insert(
+            peer,
+            Connection {
+                follower,
+                primary,
+                up: VecDeque::new(),
+                down: VecDeque::new(),
+            },
+        );
+        self.nodes[follower].connection = Some(peer);
+        self.follower_step(follower, FollowerInput::Connected);
+    }
+
+    /// Writes one entry at a node, if it is primary; whether it did.
+    pub(crate) fn write(&mut self, at: usize, value: u64) -> bool {
+        let Role::Primary(primary) = &self.nodes[at].role else {
+            return false;
+        };
+        if primary.is_deposed() {
+            return false;
+        }
+        let term = primary.term();
+        self.append_own(at, term, value);
+        true
+    }
+
+    fn append_own(&mut self, at: usize, term: Term, value: u64) {
+        self.clock += 1;
+        let entry = Entry {
+            term,
+            timestamp: Timestamp::from_nanos(self.clock),
+            value,
+        };
+        let op_id = self.append(at, entry);
+        let input = PrimaryInput::Appended {
+            term,
+            first: op_id,
+            timestamp: entry.timestamp,
+            last: op_id,
+        };
+        self.primary_step(at, input);
+    }
+
+    fn append(&mut self, at: usize, entry: Entry) -> OpId {
+        let log = &mut self.nodes[at].disk.log;
+        assert!(log.last().is_none_or(|last| last.term <= entry.term), "terms go back");
+        log.push(entry);
+        let op_id = log.len() as u64;
+        let other = self.ledger.written.insert((entry.term, op_id), entry);
+        assert!(
+            other.is_none_or(|other| other == entry),
+            "two entries {op_id} of term {}",
+            entry.term
+        );
+        OpId::new(op_id)
+    }
+
+    /// Syncs a node's log.
+    pub(crate) fn sync(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        node.disk.durable = node.disk.log.len();
+        let durable = OpId::new(node.disk.durable as u64);
+        match node.role {
+            Role::Primary(_) => self.primary_step(at, PrimaryInput::Durable(durable)),
+            Role::Follower(_) => self.follower_step(at, FollowerInput::Durable(durable)),
+            Role::Down => {}
+        }
+    }
+
+    /// Has a primary send what it may on one connection, `entries` at most.
+    pub(crate) fn send(&mut self, peer: PeerId, entries: usize) {
+        let Some(connection) = self.connections.get_mut(&peer) else {
+            return;
+        };
+        let node = &mut self.nodes[connection.primary];
+        let Role::Primary(primary) = &mut node.role else {
+            return;
+        };
+        let message = match primary.sendable(peer) {
+            Some((next, credit)) if next.get() <= node.disk.durable as u64 => {
+                let count = credit.div_ceil(ENTRY_BYTES).min(entries as u64).max(1);
+                let last = (next.get() + count - 1).min(node.disk.durable as u64);
+                let frames = node.disk.log[next.get() as usize - 1..last as usize].to_vec();
+                let run = primary.run(next, OpId::new(last));
+                let bytes = frames.len() as u64 * ENTRY_BYTES;
+                let sent = primary.step(PrimaryInput::Sent(peer, OpId::new(last), bytes));
+                assert!(sent.is_empty());
+                Message::Run(run, frames)
+            }
+            _ => Message::Status(primary.status()),
+        };
+        connection.down.push_back(message);
+    }
+
+    /// Delivers the first message on its way to the primary, or to the follower; whether there was one.
+    pub(crate) fn deliver(&mut self, peer: PeerId, up: bool) -> bool {
+        let Some(connection) = self.connections.get_mut(&peer) else {
+            return false;
+        };
+        let (follower, primary) = (connection.follower, connection.primary);
+        let queue = if up { &mut connection.up } else { &mut connection.down };
+        let Some(message) = queue.pop_front() else {
+            return false;
+        };
+        match message {
+            Message::Hello(hello) => match &self.nodes[primary].role {
+                Role::Primary(_) => self.primary_step(primary, PrimaryInput::Hello(peer, hello)),
+                _ => self.tell_follower(peer, Message::Refuse(Refusal::NotPrimary)),
+            },
+            Message::Report(report) => self.primary_step(primary, PrimaryInput::Report(peer, report)),
+            Message::Welcome(welcome) => self.follower_step(follower, FollowerInput::Welcome(welcome)),
+            Message::Refuse(refusal) => self.follower_step(follower, FollowerInput::Refused(refusal)),
+            Message::Status(status) => self.follower_step(follower, FollowerInput::Status(status)),
+            Message::Run(run, frames) => self.receive(follower, run, &frames),
+            Message::End => self.break_connection(peer),
+        }
+        true
+    }
+
+    fn receive(&mut self, at: usize, run: Run, frames: &[Entry]) {
+        let Role::Follower(follower) = &mut self.nodes[at].role else {
+            return;
+        };
+        let outputs = follower.step(FollowerInput::Run(run));
+        let appends = outputs.contains(&FollowerOutput::Append(run));
+        self.carry_out_follower(at, outputs);
+        if !appends {
+            return;
+        }
+        for entry in frames {
+            let op_id = self.append(at, *entry);
+            let Role::Follower(follower) = &mut self.nodes[at].role else {
+                return;
+            };
+            follower.appended(entry.term, op_id, entry.timestamp, op_id);
+        }
+        self.follower_step(at, FollowerInput::Consumed(frames.len() as u64 * ENTRY_BYTES));
+    }
+
+    fn primary_step(&mut self, at: usize, input: PrimaryInput) {
+        if let Role::Primary(primary) = &mut self.nodes[at].role {
+            let outputs = primary.step(input);
+            self.carry_out_primary(at, outputs);
+        }
+    }
+
+    fn follower_step(&mut self, at: usize, input: FollowerInput) {
+        if let Role::Follower(follower) = &mut self.nodes[at].role {
+            let outputs = follower.step(input);
+            self.carry_out_follower(at, outputs);
+        }
+    }
+
+    fn tell_follower(&mut self, peer: PeerId, message: Message) {
+        if let Some(connection) = self.connections.get_mut(&peer) {
+            connection.down.push_back(message);
+        }
+    }
+
+    fn carry_out_primary(&mut self, at: usize, outputs: Vec<PrimaryOutput>) {
+        for output in outputs {
+            match output {
+                PrimaryOutput::Welcome(peer, welcome) => {
+                    self.note(at, &format!("welcome: {}", describe(&welcome)));
+                    self.tell_follower(peer, Message::Welcome(welcome));
+                }
+                PrimaryOutput::Refuse(peer, refusal) => {
+                    self.note(at, &format!("refuse: {refusal:?}"));
+                    self.tell_follower(peer, Message::Refuse(refusal));
+                }
+                PrimaryOutput::Close(peer) => self.tell_follower(peer, Message::End),
+                PrimaryOutput::Promise(term) => self.promise(at, term),
+                PrimaryOutput::BeginTerm(term) => self.begin_term(at, term),
+                PrimaryOutput::Majority(op_id) => self.commit(at, op_id),
+                PrimaryOutput::Held => {}
+                PrimaryOutput::StepDown(term) => {
+                    self.note(at, &format!("steps down for term {term}"));
+                    self.promise(at, term);
+                }
+            }
+        }
+        // Carried out, a deposed primary is a follower.
+        if matches!(&self.nodes[at].role, Role::Primary(primary) if primary.is_deposed()) {
+            self.start(at);
+        }
+    }
+
+    fn promise(&mut self, at: usize, term: Term) {
+        let disk = &mut self.nodes[at].disk;
+        assert!(disk.promised <= term, "a promise is broken");
+        disk.promised = term;
+    }
+
+    fn begin_term(&mut self, at: usize, term: Term) {
+        self.note(at, &format!("elected for term {term}"));
+        for (op_id, entry) in &self.ledger.committed {
+            let own = self.nodes[at].disk.log.get(*op_id as usize - 1);
+            assert_eq!(
+                own,
+                Some(entry),
+                "elected without entry {op_id}, which a majority holds"
+            );
+        }
+        self.append_own(at, term, 0);
+    }
+
+    fn commit(&mut self, at: usize, op_id: OpId) {
+        self.note(at, &format!("majority holds {op_id}"));
+        let log = &self.nodes[at].disk.log;
+        for (number, entry) in (1..=op_id.get()).zip(log) {
+            let before = self.ledger.committed.insert(number, *entry);
+            assert!(
+                before.is_none_or(|before| before == *entry),
+                "entry {number} acknowledged twice"
+            );
+        }
+    }
+
+    fn carry_out_follower(&mut self, at: usize, outputs: Vec<FollowerOutput>) {
+        for output in outputs {
+            match output {
+                FollowerOutput::Hello(hello) => self.tell_primary(at, Message::Hello(hello)),
+                FollowerOutput::Report(report) => {
+                    if let Report::Grant(term) = report {
+                        self.note(at, &format!("grants term {term}"));
+                    }
+                    self.tell_primary(at, Message::Report(report));
+                }
+                FollowerOutput::Promise(term) => self.promise(at, term),
+                FollowerOutput::Cut(last) => self.cut(at, last),
+                FollowerOutput::Retry(why) => {
+                    self.note(at, &format!("retries: {why:?}"));
+                    self.leave(at);
+                }
+                FollowerOutput::Stop(refusal) => panic!("{} gives up: {refusal:?}", self.nodes[at].name),
+                FollowerOutput::Resync(apart) => panic!("{} begins anew: {apart:?}", self.nodes[at].name),
+                FollowerOutput::Majority(op_id) => self.check_majority(at, op_id),
+                // The caller has the frames.
+                FollowerOutput::Append(_) => {}
+            }
+        }
+    }
+
+    /// What a follower shows at majority is what was acknowledged.
+    fn check_majority(&self, at: usize, op_id: OpId) {
+        for number in 1..=op_id.get() {
+            let own = self.nodes[at].disk.log.get(number as usize - 1);
+            assert_eq!(own, self.ledger.committed.get(&number), "shown at majority: {number}");
+        }
+    }
+
+    fn tell_primary(&mut self, at: usize, message: Message) {
+        if let Some(peer) = self.nodes[at].connection
+            && let Some(connection) = self.connections.get_mut(&peer)
+        {
+            connection.up.push_back(message);
+        }
+    }
+
+    fn leave(&mut self, at: usize) {
+        if let Some(peer) = self.nodes[at].connection {
+            self.break_connection(peer);
+        }
+    }
+
+    fn cut(&mut self, at: usize, last: OpId) {
+        self.leave(at);
+        let node = &mut self.nodes[at];
+        for (number, entry) in (last.get() + 1..).zip(&node.disk.log[last.get() as usize..]) {
+            assert!(
+                self.ledger.committed.get(&number) != Some(entry),
+                "entry {number}, which a majority holds, is cut"
+            );
+            node.rolled_back.push(entry.value);
+        }
+        node.disk.log.truncate(last.get() as usize);
+        node.disk.durable = node.disk.durable.min(node.disk.log.len());
+        self.note(at, &format!("cuts what is behind {last}"));
+        self.start(at);
+    }
+
+    /// Delivers and sends until nothing is under way; what is written is synced on the way.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..10_000 {
+            let mut quiet = true;
+            for at in 0..self.nodes.len() {
+                if self.nodes[at].disk.durable < self.nodes[at].disk.log.len() {
+                    quiet = false;
+                    self.sync(at);
+                }
+            }
+            let peers: Vec<PeerId> = self.connections.keys().copied().collect();
+            for peer in peers {
+                for up in [true, false] {
+                    while self.deliver(peer, up) {
+                        quiet = false;
+                    }
+                }
+                if self.has_more(peer) {
+                    quiet = false;
+                    self.send(peer, 5);
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+        panic!("the cluster does not settle");
+    }
+
+    fn has_more(&self, peer: PeerId) -> bool {
+        let Some(connection) = self.connections.get(&peer) else {
+            return false;
+        };
+        let node = &self.nodes[connection.primary];
+        let Role::Primary(primary) = &node.role else {
+            return false;
+        };
+        primary
+            .sendable(peer)
+            .is_some_and(|(next, _)| next.get() <= node.disk.durable as u64)
+    }
+}
+
+impl Drop for Cluster {
+    #[expect(clippy::print_stderr, reason = "what led to a failure")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let last = self.trace.len().saturating_sub(40);
+            eprintln!("{}", self.trace[last..].join("\n"));
+        }
+    }
+}
+
+fn describe(welcome: &Welcome) -> String {
+    let asks = welcome
+        .asks
+        .map_or_else(String::new, |term| format!(", asks for {term}"));
+    format!("{:?}{asks}", welcome.course)
+}

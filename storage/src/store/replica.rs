@@ -1,0 +1,214 @@
+//! A store as a member of a replicated one: it follows, taking the primary's entries as they are, or it is the primary.
+//!
+//! A store that follows answers reads and refuses writes: every write ends with the append, and the log refuses that. What it
+//! would do by itself, delete expired documents, go on with index builds, it leaves to the primary, whose entries say what came
+//! of it.
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use tailwater_oplog::entry::{EntryKind, StoreEntry};
+use tailwater_oplog::{AppendOutcome, FramesOutcome, Member, OpId, SegmentStart, Term, entries_in};
+
+use super::apply::Logged;
+use super::commit::Draft;
+use super::{STATE_DIRECTORY, Store};
+use crate::error::{Error, Result};
+
+/// What became of [`Store::cut_back`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CutBack {
+    /// The log ends where it should; the next opening replays it.
+    Done,
+    /// The log begins with this entry, so that the state could not be made anew: nothing was cut, the store is closed, and needs
+    /// a copy of another member's state.
+    NeedsCopy {
+        /// The oldest entry.
+        oldest: OpId,
+    },
+}
+
+impl Store {
+    /// Whether the store follows another member and refuses writes.
+    #[must_use]
+    pub fn is_following(&self) -> bool {
+        self.core().log.is_following()
+    }
+
+    /// Which member of a replicated store it is, if it has ever been one.
+    #[must_use]
+    pub fn member(&self) -> Option<Member> {
+        self.core().log.member()
+    }
+
+    /// The last entry that reads see.
+    #[must_use]
+    pub fn applied(&self) -> OpId {
+        self.core().applied()
+    }
+
+    /// The term that it writes in, or that of its newest entry when it follows.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.core().log.term()
+    }
+
+    /// The newest term that it has seen or promised; nothing older will be taken.
+    #[must_use]
+    pub fn promised(&self) -> Term {
+        self.core().log.promised()
+    }
+
+    /// Promises a term; see [`Oplog::promise`](tailwater_oplog::Oplog::promise).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn promise(&self, term: Term) -> Result<()> {
+        Ok(self.core().log.promise(term)?)
+    }
+
+    /// Makes the store follow: from here on it refuses writes. What was written is durable afterwards.
+    ///
+    /// # Errors
+    ///
+    /// As [`Oplog::follow`](tailwater_oplog::Oplog::follow).
+    pub fn follow(&self) -> Result<()> {
+        let _alone = self.receive();
+        Ok(self.core().log.follow()?)
+    }
+
+    /// Makes the store take writes, in a new term of `member`; returns it. For one that takes them already, this begins a new
+    /// term all the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`Oplog::promote`](tailwater_oplog::Oplog::promote); those of dropping what an unfinished `$out` has left, and of going
+    /// on with index builds.
+    pub fn promote(&self, member: Member) -> Result<Term> {
+        let term = {
+            let _alone = self.receive();
+            self.core().log.promote(member)?
+        };
+        self.begin_writing()?;
+        Ok(term)
+    }
+
+    /// Begins a newer term with an entry that changes nothing; see [`Oplog::begin_term`](tailwater_oplog::Oplog::begin_term).
+    ///
+    /// # Errors
+    ///
+    /// As there, and those of a write.
+    pub fn begin_term(&self, term: Term) -> Result<AppendOutcome> {
+        let core = self.core();
+        let mut commit = core.lock_commit()?;
+        core.log.begin_term(term)?;
+        let detail = bson::rawdoc! { "newTerm": i64::from(term.get()) };
+        let entry = StoreEntry {
+            detail: Some(&detail),
+            ..StoreEntry::default()
+        };
+        core.commit(&mut commit, &[Draft::new(EntryKind::Noop, &entry)])
+    }
+
+    /// Makes an empty segment, as the primary has it, the log's newest; see
+    /// [`Oplog::begin_segment`](tailwater_oplog::Oplog::begin_segment).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn begin_segment(&self, start: &SegmentStart) -> Result<()> {
+        let _alone = self.receive();
+        Ok(self.core().log.begin_segment(start)?)
+    }
+
+    /// Appends frames that the primary has written, and applies their entries, batch by batch. Waits while too much waits for
+    /// the engine. They are not durable yet when it returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`Oplog::append_frames`](tailwater_oplog::Oplog::append_frames): then nothing was appended. Those of applying an entry,
+    /// after which the store has to be opened anew.
+    pub fn append_frames(&self, frames: &[u8]) -> Result<FramesOutcome> {
+        let _alone = self.receive();
+        let core = self.core();
+        // What stops the store's writes stops these, before they are in the log.
+        drop(core.lock_commit()?);
+        let outcome = core.log.append_frames(frames)?;
+        let mut entries = entries_in(frames).peekable();
+        while entries.peek().is_some() {
+            let mut batch = Vec::new();
+            for entry in entries.by_ref() {
+                batch.push(Logged {
+                    op_id: entry.op_id,
+                    kind: entry.kind,
+                    payload: entry.payload,
+                    document: None,
+                });
+                if entry.ends_batch {
+                    break;
+                }
+            }
+            self.apply_batch(&batch)?;
+        }
+        Ok(outcome)
+    }
+
+    fn apply_batch(&self, batch: &[Logged<'_>]) -> Result<()> {
+        let core = self.core();
+        for entry in batch {
+            core.complete_before(entry)?;
+        }
+        let mut commit = core.lock_commit()?;
+        let layers = core.layers()?;
+        let generation = &layers.generations[0];
+        let before = generation.bytes();
+        let mut last = OpId::ZERO;
+        for entry in batch {
+            core.apply(&mut commit.ahead, &layers, entry, None)?;
+            last = entry.op_id;
+        }
+        core.publish(&commit.ahead, last);
+        core.wake_if_due(generation, before);
+        Ok(())
+    }
+
+    /// Closes the store and cuts its log back to entry `last`; other handles find it closed. The state covers the entries that
+    /// go, and cannot be taken back: it is removed, and the next opening makes it anew from the log, if that is complete. If it
+    /// is not, nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Oplog::cut_back`](tailwater_oplog::Oplog::cut_back) and [`Store::close`]; [`Error::Directory`] when the state could
+    /// not be removed.
+    pub fn cut_back(self, last: OpId) -> Result<CutBack> {
+        let log = self.log();
+        let (path, oldest) = (log.path().to_path_buf(), log.watermarks().oldest);
+        let options = self.core().options.oplog.clone();
+        self.close()?;
+        if oldest > OpId::FIRST {
+            return Ok(CutBack::NeedsCopy { oldest });
+        }
+        // The state first: without it the log is replayed, however far it was cut.
+        let state = path.with_file_name(STATE_DIRECTORY);
+        std::fs::remove_dir_all(&state).map_err(|source| Error::Directory {
+            path: state,
+            source: Arc::new(source),
+        })?;
+        options.open(&path)?.cut_back(last)?;
+        Ok(CutBack::Done)
+    }
+
+    /// What a store does that takes writes, beside taking them. Nothing while it follows.
+    pub(super) fn begin_writing(&self) -> Result<()> {
+        if self.is_following() {
+            return Ok(());
+        }
+        self.drop_temporary()?;
+        self.resume_builds()?;
+        self.ensure_expiry()
+    }
+
+    fn receive(&self) -> MutexGuard<'_, ()> {
+        self.core().receiving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
