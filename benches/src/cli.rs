@@ -44,6 +44,8 @@ pub enum Suite {
     Log,
     /// Predicates on documents.
     Match,
+    /// A primary and its followers.
+    Replication,
     /// Documents: inserting, finding, recovering, opening.
     Store,
     /// Change streams: many watches on one log.

@@ -2,7 +2,7 @@
 //! taken in the same run on the same machine.
 //!
 //! ```text
-//! cargo run --release -p tailwater-benches -- log|match|store|streams [--json] [--quick] [--dir DIR] [WORKLOAD…]
+//! cargo run --release -p tailwater-benches -- log|match|replication|store|streams [--json] [--quick] [--dir DIR] [WORKLOAD…]
 //! ```
 //!
 //! `docs/performance.md` says what the workloads and their limits are. Numbers from two machines, or from two runs with
@@ -18,6 +18,7 @@ pub mod harness;
 pub mod log;
 mod machine;
 mod matching;
+mod replication;
 pub mod report;
 mod store;
 mod streams;
@@ -37,6 +38,7 @@ pub fn main(guests: &dyn Guests) -> ExitCode {
     let result = match arguments.suite {
         Suite::Log => log::run(&arguments, guests),
         Suite::Match => matching::run(&arguments),
+        Suite::Replication => replication::run(&arguments),
         Suite::Store => store::run(&arguments),
         Suite::Streams => streams::run(&arguments),
         Suite::Fill => log::fill(&arguments, guests),

@@ -1,3 +1,4 @@
 //! What tests that cross crates have in common; see the files in `tests/`.
 
+pub mod binary;
 pub mod packages;

@@ -2,9 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+
+use tailwater_tests::binary::tailwater;
 
 /// A server, killed when it is dropped.
 pub(crate) struct Served {
@@ -56,7 +57,7 @@ impl Drop for Served {
 
 /// Starts the server and waits until it listens.
 fn spawn(address: SocketAddr, dir: &Path) -> Child {
-    let mut child = Command::new(binary())
+    let mut child = Command::new(tailwater())
         .args(["serve", "--bind", &address.to_string(), "--dir"])
         .arg(dir)
         .stdout(Stdio::piped())
@@ -71,22 +72,4 @@ fn spawn(address: SocketAddr, dir: &Path) -> Child {
         "the server does not listen: {line}"
     );
     child
-}
-
-/// The command, built as the tests are.
-fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let tests = std::env::current_exe().unwrap();
-        let profile = tests.ancestors().nth(2).unwrap();
-        // With the whole workspace's features, so that what the tests have built is used.
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--workspace", "--bin", "tailwater"]);
-        build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.status().unwrap().success(), "the command does not build");
-        profile.join("tailwater")
-    })
 }

@@ -1,0 +1,91 @@
+//! A follower that comes to a log that others have written meanwhile: how many entries a second until it has all of them, applied
+//! and durable.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Instant;
+
+use bson::{RawDocumentBuf, rawdoc};
+use tailwater::{Durability, Store};
+
+use super::{PATIENCE, follower, primary};
+use crate::harness::{Plan, Result, millions_per_second, timed};
+use crate::report::{Comparison, Unit};
+
+const BATCH: u64 = 1000;
+
+pub(super) fn run(plan: &Plan) -> Result<Vec<Comparison>> {
+    let entries: u64 = plan.pick(400_000, 100_000);
+    let (limits, rates) = plan.alternate(|| through(plan, entries), || caught_up(plan, entries))?;
+    Ok(vec![Comparison::new(
+        "catch-up",
+        Unit::MillionsPerSecond,
+        limits,
+        rates,
+    )])
+}
+
+fn document(number: u64) -> RawDocumentBuf {
+    rawdoc! { "_id": number as i64, "name": "Ada Lovelace", "note": "x".repeat(120) }
+}
+
+/// As many bytes as the entries have with their frames.
+fn through(plan: &Plan, entries: u64) -> Result<f64> {
+    let dir = plan.scratch()?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let frame = document(0).as_bytes().len() as u64 + 80;
+    let sender = std::thread::spawn(move || -> std::io::Result<()> {
+        let chunk = vec![7; 1 << 20];
+        let mut stream = TcpStream::connect(address)?;
+        let mut left = entries * frame;
+        while left > 0 {
+            let bytes = left.min(chunk.len() as u64);
+            stream.write_all(&chunk[..bytes as usize])?;
+            left -= bytes;
+        }
+        Ok(())
+    });
+    let (mut stream, _) = listener.accept()?;
+    let mut file = File::create(dir.path().join("bytes"))?;
+    let start = Instant::now();
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        match stream.read(&mut chunk)? {
+            0 => break,
+            bytes => file.write_all(&chunk[..bytes])?,
+        }
+    }
+    file.sync_data()?;
+    let time = start.elapsed();
+    sender.join().expect("the sender does not panic")?;
+    Ok(millions_per_second(entries, time))
+}
+
+fn caught_up(plan: &Plan, entries: u64) -> Result<f64> {
+    let (here, there) = (plan.scratch()?, plan.scratch()?);
+    let store = Store::open(here.path())?;
+    let collection = store
+        .collection("bench", "documents")?
+        .with_durability(Durability::Memory);
+    let first = collection.insert_one(&document(0))?;
+    let serving = primary(&store, &[])?;
+    // So that it is the log that it lacks, and not a copy of the state.
+    let following = follower(there.path(), "b", serving.address(), &[])?;
+    following.wait_for(first.op_id, PATIENCE)?;
+    following.stop();
+    drop(following);
+    let mut number = 1;
+    while number < entries {
+        let batch: Vec<_> = (number..entries.min(number + BATCH)).map(document).collect();
+        number += batch.len() as u64;
+        collection.insert_many(batch.iter().map(AsRef::as_ref))?;
+    }
+    store.sync()?;
+    let last = store.log().watermarks().durable;
+    let following = follower(there.path(), "b", serving.address(), &[])?;
+    let (time, caught_up) = timed(|| following.wait_for(last, PATIENCE));
+    caught_up?;
+    Ok(millions_per_second(entries, time))
+}

@@ -1,0 +1,54 @@
+//! Suite `replication`: a primary and its followers in one process, over loopback, documents of some 200 bytes.
+
+mod catch_up;
+mod majority;
+mod writers;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use tailwater::Store;
+use tailwater::replication::{Follower, Primary};
+
+use crate::cli::Arguments;
+use crate::guests::Nobody;
+use crate::harness::Result;
+use crate::suite::{self, Workload};
+
+/// Nothing takes so long that works.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+const WORKLOADS: [Workload; 3] = [
+    Workload {
+        names: &["catch-up"],
+        limit: "the same bytes through a loopback connection into a file, and one sync",
+        long: false,
+        run: catch_up::run,
+    },
+    Workload {
+        names: &["majority-of-two"],
+        limit: "an insertion that is durable on this disk alone, p50",
+        long: false,
+        run: majority::run,
+    },
+    Workload {
+        names: &["writers-three-followers"],
+        limit: "the same insertions in batches, without followers",
+        long: false,
+        run: writers::run,
+    },
+];
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    suite::run("replication", &WORKLOADS, &[], arguments, &Nobody)
+}
+
+fn primary(store: &Store, members: &[&str]) -> Result<Primary> {
+    Ok(store.primary("a").members(members.iter().copied()).start()?)
+}
+
+fn follower(dir: &Path, name: &str, from: SocketAddr, members: &[&str]) -> Result<Follower> {
+    let builder = Store::follower(dir, name, from.to_string());
+    Ok(builder.members(members.iter().copied()).start()?)
+}
