@@ -287,6 +287,17 @@ fn a_follower_that_was_away_too_long_says_so_and_copies_again_if_it_may() {
     assert_same(&following, &store, last);
 }
 
+#[test]
+fn a_listed_member_is_not_replaced_by_a_copy() {
+    let dir = TempDir::new().unwrap();
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+    let refused = follower(dir.path(), "b", nobody, &["a", "b"]).resync().start();
+    assert!(
+        matches!(refused, Err(Error::InvalidOption { option: "resync", .. })),
+        "{refused:?}"
+    );
+}
+
 /// A connection in between that can be cut, or made silent without being closed.
 struct Proxy {
     address: SocketAddr,

@@ -246,7 +246,8 @@ impl FollowerBuilder {
     }
 
     /// Allows what is here to be replaced by a copy when it is of no use any more: because the primary's log has been trimmed
-    /// beyond its end, or because what would have to be cut cannot be. Default not allowed: the follower stops, and says so.
+    /// beyond its end, or because what would have to be cut cannot be. Default not allowed: the follower stops, and says so. It
+    /// cannot be allowed to a listed member, which would forget what it has promised.
     #[must_use]
     pub fn resync(mut self) -> FollowerBuilder {
         self.resync = true;
@@ -302,6 +303,13 @@ impl FollowerBuilder {
     /// [`Error::InvalidOption`], [`Error::File`]; everything else is told later, by [`Follower::join`] and the events.
     pub fn start(self) -> Result<Follower> {
         let identity = Identity::new(&self.name, &self.members)?;
+        if self.resync && self.members.contains(&self.name) {
+            // With its log it would lose what it has promised and what it holds for a majority, and keep its vote.
+            return Err(Error::InvalidOption {
+                option: "resync",
+                what: "not for a listed member, whose log others count on: have it come back under another name",
+            });
+        }
         std::fs::create_dir_all(&self.dir).map_err(Error::file("create", &self.dir))?;
         let settings = Arc::new(Settings {
             identity,
