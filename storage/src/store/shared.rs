@@ -282,17 +282,12 @@ impl Core {
         Ok(op_id)
     }
 
-    /// Waits until what a write has written is as durable as asked. One that has written nothing has seen that there was nothing
-    /// to write, and what it has seen must be as durable: whoever is told that a document is as it should be, or that a key is
-    /// taken, must not find it otherwise after power loss.
-    pub(crate) fn settle_write(&self, op_id: Option<OpId>, durability: Durability) -> Result<Option<OpId>> {
-        match op_id {
-            Some(op_id) => self.settle(op_id, durability).map(Some),
-            None => {
-                self.settle(self.view()?.at, durability)?;
-                Ok(None)
-            }
-        }
+    /// Waits until what a write has written, up to `op_id`, is as durable as asked. One that has found, in a part of it, nothing
+    /// to write gives no OpID: then everything that it can have seen becomes as durable. Whoever is told that a document is as
+    /// it should be, or that a key is taken, must not find it otherwise after power loss.
+    pub(crate) fn settle_write(&self, op_id: Option<OpId>, durability: Durability) -> Result<()> {
+        let op_id = op_id.unwrap_or_else(|| self.applied());
+        self.settle(op_id, durability).map(drop)
     }
 
     /// Makes the newest generation an older one, unless it is empty.
