@@ -1,0 +1,5 @@
+//! Projections.
+
+use super::Exclusion;
+
+pub(super) const EXCLUSIONS: &[Exclusion] = &[];
