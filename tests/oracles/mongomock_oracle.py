@@ -19,7 +19,8 @@ def decode(value):
     if isinstance(value.get("$date"), dict) and "$numberLong" in value["$date"]:
         return EPOCH + timedelta(milliseconds=int(value["$date"]["$numberLong"]))
     if isinstance(value.get("$oid"), str):
-        return mongomock.ObjectId(value["$oid"])
+        # Its own ObjectIds are UUIDs: longer, and without an order.
+        return mongomock.ObjectId(value["$oid"].zfill(32))
     if isinstance(value.get("$numberDouble"), str):
         return float(value["$numberDouble"])
     return {name: decode(field) for name, field in value.items()}
@@ -33,7 +34,7 @@ def encode(value):
     if isinstance(value, float) and not math.isfinite(value):
         return {"$numberDouble": "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
     if isinstance(value, mongomock.ObjectId):
-        return {"$oid": str(value)}
+        return {"$oid": str(value).replace("-", "")[-24:]}
     if isinstance(value, datetime):
         if value.tzinfo is not None:
             value = value.astimezone(timezone.utc).replace(tzinfo=None)

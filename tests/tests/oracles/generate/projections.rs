@@ -32,7 +32,7 @@ fn projection(random: &mut Random) -> Document {
     let mut projection = Document::new();
     let keeps = random.one_in(2);
     if random.one_in(4) {
-        projection.insert("_id", random.pick(&[0, 1]));
+        projection.insert("_id", if keeps { random.pick(&[0, 1]) } else { 0 });
     }
     let mut taken: Vec<&str> = Vec::new();
     for _ in 0..=random.below(2) {

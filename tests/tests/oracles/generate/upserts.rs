@@ -23,7 +23,6 @@ pub(super) fn upsert(random: &mut Random) -> Case {
                 match random.below(4) {
                     0 => filter.insert(path, doc! { "$eq": value }),
                     1 => filter.insert(path, doc! { "$gte": value }),
-                    2 => filter.insert("$and", vec![Bson::Document(doc! { path: value })]),
                     _ => filter.insert(path, value),
                 };
             }
