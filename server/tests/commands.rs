@@ -18,10 +18,11 @@ fn unknown_commands_and_fields_are_refused_by_name() {
         (doc! { "find": "c", "filter": { "$nope": 1 } }, 2, "BadValue"),
         (doc! { "find": "c", "tailable": true }, 238, "NotImplemented"),
         (
-            doc! { "find": "c", "collation": { "locale": "de" } },
+            doc! { "create": "c", "collation": { "locale": "de" } },
             238,
             "NotImplemented",
         ),
+        (doc! { "find": "c", "collation": { "strength": 1 } }, 2, "BadValue"),
         (doc! { "find": 7 }, 73, "InvalidNamespace"),
         (doc! { "insert": "c" }, 40414, "IDLFailedToParse"),
         (doc! { "insert": "c", "documents": [] }, 16, "InvalidLength"),

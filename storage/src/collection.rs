@@ -33,7 +33,7 @@ pub use find_and_modify::{FindAndModify, FindAndModifyOutcome};
 pub use indexes::IndexOutcome;
 pub use modifications::UpdateModifications;
 pub use options::{
-    BulkWriteOptions, CountOptions, DeleteOptions, FindOneAndDeleteOptions, FindOneAndReplaceOptions,
+    BulkWriteOptions, CountOptions, DeleteOptions, DistinctOptions, FindOneAndDeleteOptions, FindOneAndReplaceOptions,
     FindOneAndUpdateOptions, FindOptions, InsertManyOptions, ReplaceOptions, ReturnDocument, UpdateOptions,
 };
 pub use outcome::{BulkWriteOutcome, CollectionSize, InsertOutcome, WriteError, WriteOutcome};
