@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::MetadataCommand;
 
 /// For each package, the workspace packages it may depend on, in any way.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("tailwater-oplog", &[]),
     ("tailwater-matcher", &[]),
     ("tailwater-storage", &["tailwater-matcher", "tailwater-oplog"]),
@@ -24,7 +24,8 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ),
     ("tailwater-wire", &[]),
     ("tailwater-server", &["tailwater", "tailwater-wire"]),
-    ("tailwater-cli", &["tailwater", "tailwater-server"]),
+    ("tailwater-http", &["tailwater"]),
+    ("tailwater-cli", &["tailwater", "tailwater-http", "tailwater-server"]),
     ("tailwater-examples", &["tailwater", "tailwater-oplog"]),
     ("tailwater-tests", &["tailwater", "tailwater-oplog"]),
     (

@@ -1,0 +1,31 @@
+//! What a server can fail with. What a request is answered with is a [`Problem`](crate::problem::Problem).
+
+use std::net::SocketAddr;
+
+/// The result of running a server.
+pub type HttpResult<T, E = HttpError> = Result<T, E>;
+
+/// Why a server does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpError {
+    /// An address that others could reach, without anything to tell who may.
+    #[error(
+        "{address} can be reached from other machines, and nothing tells who may: bind a loopback address, such as 127.0.0.1"
+    )]
+    NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The threads that serve connections cannot be started.
+    #[error("cannot start the threads that serve connections: {0}")]
+    Runtime(std::io::Error),
+}
