@@ -4,12 +4,14 @@ mod http;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tailwater::Store;
+use tailwater_auth::{Authentication, Authority};
 use tailwater_http::HttpHandle;
 use tailwater_server::{Server, ServerError, ServerOptions};
 
@@ -66,8 +68,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut signals =
         Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::io("listen to the system's signals", &error))?;
     let store = Store::open(&arguments.dir)?;
+    let authority = Arc::new(Authority::open(store.clone(), Authentication::OnceThereAreUsers)?);
     let server = Server::bind(store.clone(), options)?;
-    let http = arguments.http.begin(&store, &server.handle())?;
+    let http = arguments.http.begin(&store, &authority, &server.handle())?;
     let handle = server.handle();
     let http_handle = http.as_ref().map(|http| http.handle.clone());
     let waiting = thread::Builder::new().name("tailwater-signals".into()).spawn(move || {
@@ -95,6 +98,16 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         http.end()?;
     }
     Ok(store.close()?)
+}
+
+impl From<tailwater_auth::Error> for Failure {
+    fn from(error: tailwater_auth::Error) -> Failure {
+        match error {
+            tailwater_auth::Error::Store(error) => error.into(),
+            tailwater_auth::Error::Record { .. } => Failure::of(Exit::Damage, &error),
+            error => Failure::of(Exit::Failure, &error),
+        }
+    }
 }
 
 impl From<ServerError> for Failure {

@@ -9,11 +9,19 @@ pub type HttpResult<T, E = HttpError> = Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpError {
-    /// An address that others could reach, without anything to tell who may.
+    /// An address that others could reach, and nobody has to log in.
     #[error(
-        "{address} can be reached from other machines, and nothing tells who may: bind a loopback address, such as 127.0.0.1"
+        "{address} can be reached from other machines, and nobody has to log in: bind a loopback address, such as 127.0.0.1, or ask for logins"
     )]
-    NotLoopback {
+    WithoutUsers {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// An address that others could reach, where passwords and documents could be read on the way.
+    #[error(
+        "{address} can be reached from other machines, and HTTP is not encrypted: bind a loopback address behind a proxy that encrypts, or allow plaintext"
+    )]
+    WithoutTls {
         /// The address.
         address: SocketAddr,
     },

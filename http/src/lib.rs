@@ -10,12 +10,16 @@
 //! `docs/http.md` tells how to use them.
 //!
 //! ```no_run
+//! use std::sync::Arc;
+//!
 //! use tailwater::Store;
+//! use tailwater_auth::{Authentication, Authority};
 //! use tailwater_http::{HttpOptions, HttpServer};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = Store::open("./store")?;
-//! let server = HttpServer::bind(store, HttpOptions::default())?;
+//! let authority = Authority::open(store.clone(), Authentication::OnceThereAreUsers)?;
+//! let server = HttpServer::bind(store, Arc::new(authority), HttpOptions::default())?;
 //! println!("http://{}/", server.local_addr());
 //! server.run()?;
 //! # Ok(())
@@ -32,15 +36,16 @@
 //!
 //! Nothing that comes over a socket. Heads of requests are bounded in bytes, fields and time, bodies are not read, filters and
 //! pipelines are bounded by those who compile them, and what waits for a client that does not read is bounded by its socket and
-//! its channel. Pages of other origins are refused unless they are allowed (`origin.rs`), and who may do what is asked of an
-//! [`Access`]: without one everybody may who can connect, so only loopback addresses can be bound.
+//! its channel. Pages of other origins are refused unless they are allowed (`origin.rs`), and who may do what is asked of the
+//! store's [`Authority`](tailwater_auth::Authority) (`gate.rs`), again and again while a watch goes on: where nobody has to log in,
+//! only loopback addresses can be bound.
 
-mod access;
 mod body;
 mod connection;
 mod dashboard;
 mod envelope;
 mod error;
+mod gate;
 mod metrics;
 mod options;
 mod origin;
@@ -52,7 +57,6 @@ mod stats;
 mod stop;
 mod watch;
 
-pub use access::{Access, Action, Caller, Identity, Open, Refusal};
 pub use error::{HttpError, HttpResult};
 pub use options::HttpOptions;
 pub use server::{HttpHandle, HttpServer};

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct HttpOptions {
     /// The address to listen on. Port 0 takes any that is free. Default `127.0.0.1:27080`.
     pub bind: SocketAddr,
+    /// Whether an address that other machines reach may be served though nothing is encrypted. Default: no.
+    pub allow_plaintext: bool,
     /// Origins whose pages may read what is served, such as `https://shop.example`, besides pages of the server itself.
     /// Default: none.
     pub allowed_origins: Vec<String>,
@@ -36,6 +38,7 @@ impl Default for HttpOptions {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         HttpOptions {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 27080)),
+            allow_plaintext: false,
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             connections_max: 20_000,

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::task::spawn_blocking;
 
-use crate::access::{Action, Caller, Identity, Refusal};
 use crate::body::Body;
 use crate::connection::Peer;
+use crate::gate::Sight;
 use crate::origin;
 use crate::problem::{Answer, Problem};
 use crate::server::Shared;
@@ -25,7 +25,7 @@ pub(crate) async fn answer(shared: &Arc<Shared>, peer: &Arc<Peer>, request: Requ
         shared.counters.problems.fetch_add(1, Ordering::Relaxed);
         problem.into_response()
     };
-    let asking = match origin::check(request.headers(), &shared.options, shared.access.asks_for_login()) {
+    let asking = match origin::check(request.headers(), &shared.options, shared.gate.asks_for_login()) {
         Ok(asking) => asking,
         Err(problem) => return refused(problem),
     };
@@ -77,12 +77,8 @@ async fn monitored(
     headers: &HeaderMap,
     work: impl FnOnce(&Arc<Shared>) -> Answer + Send + 'static,
 ) -> Answer {
-    let (peer, authorization) = (Arc::clone(peer), headers.get(AUTHORIZATION).cloned());
-    in_background(shared, move |shared| {
-        authorize(shared, &peer, authorization.as_ref(), Action::Monitor)?;
-        work(shared)
-    })
-    .await
+    shared.gate.admit(headers, peer.address.ip(), Sight::Numbers).await?;
+    in_background(shared, work).await
 }
 
 /// Runs what may wait for a disk in a thread that may.
@@ -99,31 +95,6 @@ pub(crate) async fn in_background<T: Send + 'static>(
             "the server has failed; its log says more",
         ))
     })
-}
-
-/// Who it is, if it may.
-pub(crate) fn authorize(
-    shared: &Shared,
-    peer: &Peer,
-    authorization: Option<&HeaderValue>,
-    action: Action<'_>,
-) -> Answer<Identity> {
-    let caller = Caller {
-        address: peer.address,
-        authorization: authorization.and_then(|value| value.to_str().ok()),
-    };
-    shared
-        .access
-        .authorize(caller, action)
-        .map_err(|refusal| match refusal {
-            Refusal::Login => {
-                let scheme = HeaderValue::from_static("Basic realm=\"tailwater\", charset=\"UTF-8\"");
-                Problem::new(StatusCode::UNAUTHORIZED, "authentication is required, or has failed")
-                    .with_code(18, "AuthenticationFailed")
-                    .with_header(WWW_AUTHENTICATE, scheme)
-            }
-            Refusal::Forbidden { what } => Problem::new(StatusCode::FORBIDDEN, what).with_code(13, "Unauthorized"),
-        })
 }
 
 fn text(media_type: &'static str, text: impl Into<hyper::body::Bytes>) -> Response<Body> {

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 use tailwater::Store;
+use tailwater_auth::Authority;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use crate::access::{Access, Open};
 use crate::connection::{self, Peer};
 use crate::error::{HttpError, HttpResult};
+use crate::gate::Gate;
 use crate::options::HttpOptions;
 use crate::stats::{Monitor, WireStats};
 use crate::stop::{Stop, Stopper};
@@ -47,7 +48,7 @@ pub(crate) struct Counters {
 pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) options: HttpOptions,
-    pub(crate) access: Arc<dyn Access>,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) counters: Counters,
     pub(crate) monitor: Monitor,
     pub(crate) places: Arc<Semaphore>,
@@ -70,31 +71,27 @@ pub struct HttpServer {
     address: SocketAddr,
     store: Store,
     options: HttpOptions,
-    access: Arc<dyn Access>,
+    gate: Arc<Gate>,
     monitor: Monitor,
     stopper: Arc<Stopper>,
 }
 
 impl HttpServer {
-    /// Begins to listen, for everybody on this machine. Clients can connect from now on, and are answered as soon as
-    /// [`HttpServer::run`] runs.
+    /// Begins to listen, for those whom `authority`, which is the store's, lets in. Clients can connect from now on, and are
+    /// answered as soon as [`HttpServer::run`] runs.
     ///
     /// # Errors
     ///
-    /// As [`HttpServer::bind_with`].
-    pub fn bind(store: Store, options: HttpOptions) -> HttpResult<HttpServer> {
-        HttpServer::bind_with(store, options, Arc::new(Open))
-    }
-
-    /// Begins to listen, for those whom `access` lets in.
-    ///
-    /// # Errors
-    ///
-    /// [`HttpError::NotLoopback`] when others could connect and `access` does not ask who they are; [`HttpError::Listen`].
-    pub fn bind_with(store: Store, options: HttpOptions, access: Arc<dyn Access>) -> HttpResult<HttpServer> {
+    /// [`HttpError::WithoutUsers`] and [`HttpError::WithoutTls`] when other machines could connect; [`HttpError::Listen`].
+    pub fn bind(store: Store, authority: Arc<Authority>, options: HttpOptions) -> HttpResult<HttpServer> {
         let address = options.bind;
-        if !address.ip().is_loopback() && !access.asks_for_login() {
-            return Err(HttpError::NotLoopback { address });
+        if !address.ip().is_loopback() {
+            if !authority.is_required() {
+                return Err(HttpError::WithoutUsers { address });
+            }
+            if !options.allow_plaintext {
+                return Err(HttpError::WithoutTls { address });
+            }
         }
         let listen = |source| HttpError::Listen { address, source };
         let listener = StdListener::bind(address).map_err(listen)?;
@@ -105,7 +102,7 @@ impl HttpServer {
             address,
             store,
             options,
-            access,
+            gate: Arc::new(Gate::new(authority)),
             monitor: Monitor::default(),
             stopper: Arc::new(Stopper::new()),
         })
@@ -144,7 +141,7 @@ impl HttpServer {
             places: Arc::new(Semaphore::new(self.options.connections_max)),
             store: self.store,
             options: self.options,
-            access: self.access,
+            gate: self.gate,
             counters: Counters::default(),
             monitor: self.monitor,
             stop,

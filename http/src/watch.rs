@@ -13,15 +13,15 @@ mod sse;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tailwater::{Scope, WatchDescription};
 
-use crate::access::Action;
 use crate::body::{Body, Chunks};
 use crate::connection::Peer;
+use crate::gate::{Sight, Warrant};
 use crate::problem::{Answer, Problem};
-use crate::router::{authorize, in_background};
+use crate::router::in_background;
 use crate::server::Shared;
 use feed::Feed;
 use query::{Asked, Question};
@@ -80,9 +80,18 @@ pub(crate) async fn answer(shared: &Arc<Shared>, peer: &Arc<Peer>, mut request: 
     };
     let is_head = *request.method() == Method::HEAD;
     let (parts, _) = request.into_parts();
+    let scope = scope_of(parts.uri.path())?;
+    let sight = Sight::Changes(scope.clone());
+    let warrant = shared.gate.admit(&parts.headers, peer.address.ip(), sight).await?;
     let caller = Arc::clone(peer);
     let feed = in_background(shared, move |shared| {
-        begin(shared, &caller, transport, parts.uri.path_and_query(), &parts.headers)
+        begin(
+            shared,
+            &caller,
+            transport,
+            (scope, parts.uri.query(), &parts.headers),
+            warrant,
+        )
     })
     .await?;
     let Some(feed) = feed else {
@@ -108,24 +117,17 @@ pub(crate) async fn answer(shared: &Arc<Shared>, peer: &Arc<Peer>, mut request: 
     })
 }
 
-/// Begins the watch that the request asks for; nothing when it is over by what the client has seen.
+/// Begins the watch that the request asks for, by path, query and head; nothing when it is over by what the client has seen.
 fn begin(
     shared: &Arc<Shared>,
     peer: &Peer,
     transport: Transport,
-    target: Option<&hyper::http::uri::PathAndQuery>,
-    headers: &HeaderMap,
+    (scope, query, headers): (Scope, Option<&str>, &HeaderMap),
+    warrant: Warrant,
 ) -> Answer<Option<Feed>> {
-    let path = target.map(hyper::http::uri::PathAndQuery::path).unwrap_or_default();
-    let scope = scope_of(path)?;
-    authorize(shared, peer, headers.get(AUTHORIZATION), Action::Watch(&scope))?;
-    let last_event_id = headers.get("last-event-id");
-    let last_event_id = last_event_id.map(|id| {
-        id.to_str()
-            .map_err(|_| Problem::bad_parameter("Last-Event-ID", "it is no text"))
-    });
-    let query = target.and_then(|target| target.query());
-    let asked = query::parse(&shared.store, scope, query, last_event_id.transpose()?)?;
+    let last_event_id = headers.get("last-event-id").map(HeaderValue::to_str).transpose();
+    let last_event_id = last_event_id.map_err(|_| Problem::bad_parameter("Last-Event-ID", "it is no text"))?;
+    let asked = query::parse(&shared.store, scope, query, last_event_id)?;
     let Asked::Watch(question) = asked else { return Ok(None) };
     let Question {
         scope,
@@ -148,7 +150,7 @@ fn begin(
         (handle, receiver, listed),
         writing,
         (heartbeat, shared.options.heartbeat),
-        shared.stop.clone(),
+        (shared.stop.clone(), warrant),
     )))
 }
 

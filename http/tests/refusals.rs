@@ -4,11 +4,13 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Response, Running, encoded, request};
 use serde_json::json;
 use tailwater::{ResumeToken, Store};
+use tailwater_auth::{Authentication, Authority};
 use tailwater_http::{HttpOptions, HttpServer};
 
 #[test]
@@ -224,12 +226,25 @@ fn heads_are_limited() {
 }
 
 #[test]
-fn only_loopback_addresses_are_bound_while_nobody_logs_in() {
+fn other_addresses_than_loopback_ones_need_logins_and_a_word_on_encryption() {
     let dir = tempfile::tempdir().unwrap();
     let options = HttpOptions {
         bind: "0.0.0.0:0".parse().unwrap(),
         ..HttpOptions::default()
     };
-    let refused = HttpServer::bind(Store::open(dir.path()).unwrap(), options).unwrap_err();
-    assert!(refused.to_string().contains("loopback"), "{refused}");
+    let store = Store::open(dir.path()).unwrap();
+    for (authentication, allow_plaintext, bound) in [
+        (Authentication::Off, true, false),
+        (Authentication::OnceThereAreUsers, true, false),
+        (Authentication::Required, false, false),
+        (Authentication::Required, true, true),
+    ] {
+        let authority = Arc::new(Authority::open(store.clone(), authentication).unwrap());
+        let options = HttpOptions {
+            allow_plaintext,
+            ..options.clone()
+        };
+        let server = HttpServer::bind(store.clone(), authority, options);
+        assert_eq!(server.is_ok(), bound, "{authentication:?} {allow_plaintext}");
+    }
 }

@@ -1,10 +1,12 @@
 //! HTTP beside MongoDB's protocol: flags, and a thread that serves.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tailwater::Store;
+use tailwater_auth::Authority;
 use tailwater_http::{HttpError, HttpHandle, HttpOptions, HttpResult, HttpServer, WireStats};
 use tailwater_server::ServerHandle;
 
@@ -12,9 +14,12 @@ use crate::failure::{Exit, Failure, Outcome};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Also serve HTTP: change streams for browsers, metrics, and a dashboard. A loopback address; port 0 takes any that is free.
+    /// Also serve HTTP: change streams for browsers, metrics, and a dashboard. Port 0 takes any that is free.
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:27080")]
     http: Option<SocketAddr>,
+    /// Serves HTTP at an address that other machines reach, though it is not encrypted.
+    #[arg(long, requires = "http")]
+    http_allow_plaintext: bool,
     /// An origin whose pages may read what is served over HTTP, such as https://shop.example. Can be given several times.
     #[arg(long, value_name = "ORIGIN", requires = "http")]
     http_allow_origin: Vec<String>,
@@ -36,18 +41,25 @@ pub(super) struct Serving {
 impl Arguments {
     /// Begins to serve, if that is asked for. `wire` is the server of MongoDB's protocol, whose numbers are shown; it is stopped
     /// when HTTP cannot be served.
-    pub(super) fn begin(&self, store: &Store, wire: &ServerHandle) -> Outcome<Option<Serving>> {
+    pub(super) fn begin(
+        &self,
+        store: &Store,
+        authority: &Arc<Authority>,
+        wire: &ServerHandle,
+    ) -> Outcome<Option<Serving>> {
         let Some(bind) = self.http else { return Ok(None) };
         allow_files();
         let options = HttpOptions {
             bind,
+            allow_plaintext: self.http_allow_plaintext,
             allowed_origins: self.http_allow_origin.clone(),
             allowed_hosts: self.http_allow_host.clone(),
             connections_max: self.http_connections_max,
             ..HttpOptions::default()
         };
         let shown = wire.clone();
-        let server = HttpServer::bind(store.clone(), options)?.with_wire(move || wire_stats(&shown));
+        let server =
+            HttpServer::bind(store.clone(), Arc::clone(authority), options)?.with_wire(move || wire_stats(&shown));
         let (address, handle) = (server.local_addr(), server.handle());
         let wire = wire.clone();
         let thread = thread::Builder::new().name("tailwater-http".into()).spawn(move || {
@@ -101,7 +113,7 @@ fn allow_files() {
 impl From<HttpError> for Failure {
     fn from(error: HttpError) -> Failure {
         let exit = match &error {
-            HttpError::NotLoopback { .. } => Exit::Usage,
+            HttpError::WithoutUsers { .. } | HttpError::WithoutTls { .. } => Exit::Usage,
             HttpError::Listen { .. } => Exit::Environment,
             _ => Exit::Failure,
         };

@@ -10,6 +10,7 @@ use tailwater::{ChangeEvent, ListedWatch, Receiver, ResumeToken, WatchError, Wat
 use tokio::time::{Instant, sleep_until};
 
 use crate::envelope::Writing;
+use crate::gate::Warrant;
 use crate::problem::Problem;
 use crate::stop::Stop;
 
@@ -36,6 +37,8 @@ pub(crate) struct Feed {
     heartbeat: Duration,
     quiet_at: Instant,
     stop: Stop,
+    /// What the client was let in for; looked at before each batch.
+    warrant: Warrant,
     /// Comes next: it was met while there was something to be written first.
     met: Option<Step>,
     over: bool,
@@ -49,7 +52,7 @@ impl Feed {
         (handle, receiver, listed): (WatchHandle, Receiver, ListedWatch),
         writing: Writing,
         (asked, default): (Option<Duration>, Duration),
-        stop: Stop,
+        (stop, warrant): (Stop, Warrant),
     ) -> Feed {
         let heartbeat = asked.unwrap_or(default);
         Feed {
@@ -60,6 +63,7 @@ impl Feed {
             heartbeat,
             quiet_at: Instant::now() + heartbeat,
             stop,
+            warrant,
             met: None,
             over: false,
             _handle: handle,
@@ -87,6 +91,11 @@ impl Feed {
             () = sleep_until(self.quiet_at) => Step::Quiet,
         };
         self.quiet_at = Instant::now() + self.heartbeat;
+        // What the client may see can have changed while nothing came.
+        let step = match (step, self.warrant.check()) {
+            (Step::Event(_) | Step::Quiet, Err(problem)) => Step::Failed(problem),
+            (step, _) => step,
+        };
         Some(self.noted(step))
     }
 

@@ -4,16 +4,19 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
 use tailwater::Store;
+use tailwater_auth::{Authentication, Authority};
 use tailwater_http::{HttpHandle, HttpOptions, HttpServer};
 
 /// A server over a store of its own, which ends with it.
 pub(crate) struct Running {
     pub(crate) store: Store,
+    pub(crate) authority: Arc<Authority>,
     pub(crate) address: SocketAddr,
     handle: HttpHandle,
     thread: Option<JoinHandle<()>>,
@@ -36,11 +39,14 @@ impl Running {
     }
 
     pub(crate) fn over(store: Store, options: HttpOptions) -> Running {
-        let server = HttpServer::bind(store.clone(), options).unwrap();
+        let authority = Authority::open(store.clone(), Authentication::OnceThereAreUsers).unwrap();
+        let authority = Arc::new(authority);
+        let server = HttpServer::bind(store.clone(), Arc::clone(&authority), options).unwrap();
         let (address, handle) = (server.local_addr(), server.handle());
         let thread = std::thread::spawn(move || server.run().unwrap());
         Running {
             store,
+            authority,
             address,
             handle,
             thread: Some(thread),
