@@ -15,8 +15,9 @@ use crate::patience::Patient;
 use crate::router;
 use crate::server::Shared;
 
-/// Bytes of a request's head, and of what waits to be written besides the newest chunk.
-const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a request's head beyond which no more is read, and of what waits to be written besides the newest chunk. The last read of
+/// a head may be as long again.
+const BUFFER_BYTES_MAX: usize = 32 << 10;
 /// Fields in a request's head.
 const HEADERS_MAX: usize = 64;
 

@@ -137,6 +137,9 @@ fn begin(
         heartbeat,
         watch,
     } = *question;
+    if shared.store.log().is_closed() {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the store is closed"));
+    }
     let (handle, receiver) = watch.channel_capacity(CHANNEL.0, CHANNEL.1).subscribe()?;
     let description = WatchDescription {
         scope,

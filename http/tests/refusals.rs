@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bson::rawdoc;
 use common::{Response, Running, encoded, request};
 use serde_json::json;
 use tailwater::{ResumeToken, Store};
@@ -102,7 +103,7 @@ fn problems_have_mongodb_s_names_and_say_where() {
 fn lost_history_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = tailwater::StoreOptions::default();
-    options.oplog.segment_bytes = 64 << 10;
+    options.oplog.segment_bytes = 1 << 20;
     let store = Store::open_with(dir.path(), &options).unwrap();
     let bind = "127.0.0.1:0".parse().unwrap();
     let served = Running::over(
@@ -121,7 +122,12 @@ fn lost_history_is_gone() {
         .unwrap()
         .parse()
         .unwrap();
-    served.insert(1..2000);
+    let orders = served.store.collection("shop", "orders").unwrap();
+    for n in 1..40 {
+        orders
+            .insert_one(&rawdoc! { "_id": n, "text": "x".repeat(64 << 10) })
+            .unwrap();
+    }
     let newest = served.store.log().newest(tailwater::ReadConcern::Durable);
     served.store.trim_log(newest).unwrap();
     assert!(served.store.log().watermarks().oldest > token.op_id());

@@ -36,7 +36,7 @@ const WRITE_BYTES: usize = 16 << 10;
 /// Events that are sent before the client is listened to.
 const EVENTS_AT_ONCE: usize = 128;
 /// How long a client may take to agree to an end.
-const CLOSING: Duration = Duration::from_secs(5);
+const CLOSING: Duration = Duration::from_secs(1);
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
