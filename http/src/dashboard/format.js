@@ -45,6 +45,7 @@ export function rows(body, items, key, cells) {
     body.replaceChildren(element('tr', {}, element('td', { className: 'empty', colSpan: columns, textContent: body.dataset.empty ?? '' })));
     return;
   }
+  const heads = body.parentElement.tHead.rows[0].cells;
   const known = new Map([...body.rows].map((row) => [row.dataset.key, row]));
   const wanted = items.map((item) => {
     const name = String(key(item));
@@ -56,6 +57,7 @@ export function rows(body, items, key, cells) {
     cells(item).forEach((cell, i) => {
       const { text, className = '', node } = typeof cell === 'object' ? cell : { text: cell };
       const place = row.cells[i] ?? row.insertCell();
+      heads[i].classList.toggle('number', className.includes('number'));
       if (place.className !== className) place.className = className;
       if (node !== undefined) {
         if (place.firstChild === null) place.append(node());

@@ -40,7 +40,7 @@ export function show(stats) {
     ['Written', `${bytes(log.bytesPerSecond)}/s`],
     ['Events delivered', `${rate(delivered)} /s`],
     ['Live streams', count(watches.total)],
-    ['Furthest behind', `${count(watches.maxLagEntries)} entries`, watches.maxLagEntries > 100000 ? 'warn' : ''],
+    ['Entries furthest behind', rate(watches.maxLagEntries), watches.maxLagEntries > 100000 ? 'warn' : ''],
     ['Log on disk', bytes(log.bytes)],
     ['Sync, p99', log.syncs > 0 ? `≤ ${duration(log.syncMicrosP99 / 1e6)}` : '–', log.syncMicrosP99 > 1e6 ? 'warn' : ''],
   ]);
