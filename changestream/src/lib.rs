@@ -20,6 +20,7 @@ mod document_store;
 mod error;
 mod event;
 mod fields;
+mod listing;
 mod live;
 mod options;
 mod paths;
@@ -46,6 +47,7 @@ pub use document_store::{
 pub use error::{Error, Result};
 pub use event::{ChangeEvent, OperationType};
 pub use fields::cluster_time;
+pub use listing::{ListedWatch, WatchDescription, WatchList, WatchStatus};
 pub use live::{LIVE_DOCUMENTS_MAX, LiveEvent, LiveQuery, LiveStream};
 pub use options::{FullDocument, FullDocumentBeforeChange, Watch};
 pub use scope::Scope;

@@ -73,6 +73,10 @@ impl Receiver {
         Receiver { channel }
     }
 
+    pub(crate) fn channel(&self) -> &Arc<Channel> {
+        &self.channel
+    }
+
     /// The next event, waiting for it.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod log;
 mod output;
 mod replicate;
 mod serve;
+mod top;
 mod watch;
 
 use std::process::ExitCode;
@@ -57,6 +58,7 @@ enum Command {
     Export(export::Arguments),
     Watch(Box<watch::Arguments>),
     Serve(serve::Arguments),
+    Top(top::Arguments),
     Backup(backup::BackupArguments),
     Restore(backup::RestoreArguments),
     Replicate(replicate::PrimaryArguments),
@@ -98,6 +100,7 @@ fn run(command: Command) -> Outcome {
         Command::Export(arguments) => export::run(&arguments),
         Command::Watch(arguments) => watch::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
         Command::Replicate(arguments) => replicate::replicate(&arguments),

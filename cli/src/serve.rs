@@ -1,13 +1,18 @@
-//! `tailwater serve`: a store that MongoDB's drivers can talk to.
+//! `tailwater serve`: a store that MongoDB's drivers can talk to, and browsers.
+
+mod http;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tailwater::Store;
+use tailwater_auth::{Authentication, Authority};
+use tailwater_http::HttpHandle;
 use tailwater_server::{Server, ServerError, ServerOptions};
 
 use crate::failure::{Exit, Failure, Outcome};
@@ -23,7 +28,9 @@ use crate::output;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     tailwater serve --dir ./store\n  \
-    mongosh 'mongodb://127.0.0.1:27017/?directConnection=true'")]
+    mongosh 'mongodb://127.0.0.1:27017/?directConnection=true'\n  \
+    tailwater serve --dir ./store --http\n  \
+    curl -N 'http://127.0.0.1:27080/v1/watch/shop/orders'")]
 pub(crate) struct Arguments {
     /// Directory of the store, which is made if need be.
     #[arg(long)]
@@ -43,6 +50,8 @@ pub(crate) struct Arguments {
     /// Seconds after which a cursor is closed that nobody asks for more.
     #[arg(long, value_name = "SECONDS", default_value_t = ServerOptions::default().cursor_timeout.as_secs())]
     cursor_timeout: u64,
+    #[command(flatten)]
+    http: http::Arguments,
 }
 
 /// Runs the command.
@@ -59,12 +68,16 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut signals =
         Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::io("listen to the system's signals", &error))?;
     let store = Store::open(&arguments.dir)?;
+    let authority = Arc::new(Authority::open(store.clone(), Authentication::OnceThereAreUsers)?);
     let server = Server::bind(store.clone(), options)?;
+    let http = arguments.http.begin(&store, &authority, &server.handle())?;
     let handle = server.handle();
+    let http_handle = http.as_ref().map(|http| http.handle.clone());
     let waiting = thread::Builder::new().name("tailwater-signals".into()).spawn(move || {
         let mut signals = signals.forever();
         if signals.next().is_some() {
             handle.stop();
+            http_handle.iter().for_each(HttpHandle::stop);
         }
         // Whoever asks again does not want to wait for its end.
         if signals.next().is_some() {
@@ -72,12 +85,29 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         }
     });
     waiting.map_err(|error| Failure::io("start a thread", &error))?;
-    output::print(&format!(
+    let mut listening = format!(
         "listening on mongodb://{}/?directConnection=true\n",
         server.local_addr()
-    ))?;
+    );
+    if let Some(http) = &http {
+        listening += &format!("listening on http://{}/\n", http.address);
+    }
+    output::print(&listening)?;
     server.run()?;
+    if let Some(http) = http {
+        http.end()?;
+    }
     Ok(store.close()?)
+}
+
+impl From<tailwater_auth::Error> for Failure {
+    fn from(error: tailwater_auth::Error) -> Failure {
+        match error {
+            tailwater_auth::Error::Store(error) => error.into(),
+            tailwater_auth::Error::Record { .. } => Failure::of(Exit::Damage, &error),
+            error => Failure::of(Exit::Failure, &error),
+        }
+    }
 }
 
 impl From<ServerError> for Failure {

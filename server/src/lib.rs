@@ -39,9 +39,11 @@ mod reply;
 mod request;
 mod server;
 mod session;
+mod stats;
 mod value;
 
 pub use commands::help;
 pub use error::{ServerError, ServerResult};
 pub use options::ServerOptions;
 pub use server::{Server, ServerHandle};
+pub use stats::ServerStats;

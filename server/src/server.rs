@@ -264,6 +264,10 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Has [`Server::run`] end. It returns when everything has come to its end.
     pub fn stop(&self) {
         if !self.shared.stopping.swap(true, Ordering::AcqRel) {

@@ -15,6 +15,7 @@ mod background;
 mod build;
 mod commit;
 mod definitions;
+mod facts;
 mod options;
 mod origin;
 mod replica;

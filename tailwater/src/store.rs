@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bson::RawDocument;
 use tailwater_changestream::{
-    ConsumerStatus, DispatcherStats, DocumentStore, Scope, Watch, consumer_drop, consumers, drop_stale_holds,
+    ConsumerStatus, DispatcherStats, DocumentStore, Scope, Watch, WatchList, consumer_drop, consumers, drop_stale_holds,
 };
 use tailwater_oplog::ReadConcern;
 use tailwater_storage as storage;
@@ -56,6 +56,12 @@ impl Store {
     #[must_use]
     pub fn watch_stats(&self, concern: ReadConcern) -> DispatcherStats {
         self.0.dispatcher.stats(concern)
+    }
+
+    /// The watches of this store that are served to others, and listed by those who serve them.
+    #[must_use]
+    pub fn listed_watches(&self) -> &WatchList {
+        &self.0.watches
     }
 
     /// The durable consumers, by name, whether or not they have members now. See [`Watch::consumer`].

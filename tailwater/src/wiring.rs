@@ -2,7 +2,7 @@
 
 use tailwater_changestream::{
     ConsumerGroups, Dispatcher, DocumentOrder, DocumentStore, Error, INTERNAL_DATABASE, Put, Result, StateCollection,
-    StateQuery, StoreDocuments, StoreError, StoreState,
+    StateQuery, StoreDocuments, StoreError, StoreState, WatchList,
 };
 use tailwater_oplog::{Durability, OpId, ReadConcern, RetentionSlot, SlotOptions};
 use tailwater_storage as storage;
@@ -15,6 +15,8 @@ pub(crate) struct Wiring {
     pub(crate) store: storage::Store,
     /// Reads the log once for all subscriptions.
     pub(crate) dispatcher: Dispatcher,
+    /// Those that are served to others.
+    pub(crate) watches: WatchList,
     groups: ConsumerGroups,
 }
 
@@ -25,6 +27,7 @@ impl Wiring {
         Wiring {
             store,
             dispatcher,
+            watches: WatchList::default(),
             groups,
         }
     }

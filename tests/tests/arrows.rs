@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::MetadataCommand;
 
 /// For each package, the workspace packages it may depend on, in any way.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("tailwater-oplog", &[]),
     ("tailwater-matcher", &[]),
     ("tailwater-storage", &["tailwater-matcher", "tailwater-oplog"]),
@@ -22,9 +22,14 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "tailwater-storage",
         ],
     ),
+    ("tailwater-auth", &["tailwater"]),
     ("tailwater-wire", &[]),
-    ("tailwater-server", &["tailwater", "tailwater-wire"]),
-    ("tailwater-cli", &["tailwater", "tailwater-server"]),
+    ("tailwater-server", &["tailwater", "tailwater-auth", "tailwater-wire"]),
+    ("tailwater-http", &["tailwater", "tailwater-auth"]),
+    (
+        "tailwater-cli",
+        &["tailwater", "tailwater-auth", "tailwater-http", "tailwater-server"],
+    ),
     ("tailwater-examples", &["tailwater", "tailwater-oplog"]),
     ("tailwater-tests", &["tailwater", "tailwater-oplog"]),
     (

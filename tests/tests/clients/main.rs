@@ -1,17 +1,18 @@
 //! Real clients against a real server: the official drivers for Node and Python and Mongoose, as their users use them, and watchers
-//! whose server is killed under them.
+//! whose server is killed under them; and browsers.
 //!
 //! The first run installs the clients from their registries, pinned by the lock files in `tests/clients/`; later ones do not.
 
-mod served;
+mod browser;
+mod crowd;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use served::Served;
 use tailwater_tests::packages::{Language, Packages};
+use tailwater_tests::served::Served;
 
 const NODE: &[&str] = &[
     "package.json",

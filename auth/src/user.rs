@@ -1,0 +1,69 @@
+//! Users.
+
+use bson::{RawDocumentBuf, Uuid};
+
+use crate::credentials::{Credential, Mechanism};
+use crate::name::{RoleName, UserName};
+
+/// What tells a user from another of the same name that was dropped before.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct UserId(pub(crate) Uuid);
+
+impl UserId {
+    /// As it is kept and shown.
+    #[must_use]
+    pub fn uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+/// A user.
+#[derive(Clone, PartialEq, Debug)]
+pub struct User {
+    /// Its name.
+    pub name: UserName,
+    /// Its identity.
+    pub id: UserId,
+    /// The roles it was granted.
+    pub roles: Vec<RoleName>,
+    /// What whoever made it has written beside it.
+    pub custom_data: Option<RawDocumentBuf>,
+    pub(crate) credentials: Vec<Credential>,
+}
+
+impl User {
+    /// How it can log in.
+    pub fn mechanisms(&self) -> impl Iterator<Item = Mechanism> {
+        self.credentials.iter().map(|credential| credential.mechanism)
+    }
+
+    pub(crate) fn credential(&self, mechanism: Mechanism) -> Option<&Credential> {
+        self.credentials
+            .iter()
+            .find(|credential| credential.mechanism == mechanism)
+    }
+}
+
+/// A user to be made, or what is to become of one: what is missing stays as it is.
+#[derive(Clone, Default)]
+pub struct UserChange {
+    /// The password.
+    pub password: Option<String>,
+    /// The mechanisms it is good for; with a new password both, if they are not named.
+    pub mechanisms: Option<Vec<Mechanism>>,
+    /// The roles.
+    pub roles: Option<Vec<RoleName>>,
+    /// What is written beside the user.
+    pub custom_data: Option<RawDocumentBuf>,
+}
+
+/// Passwords are not for logs.
+impl std::fmt::Debug for UserChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserChange")
+            .field("mechanisms", &self.mechanisms)
+            .field("roles", &self.roles)
+            .field("custom_data", &self.custom_data)
+            .finish_non_exhaustive()
+    }
+}

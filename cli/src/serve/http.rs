@@ -1,0 +1,122 @@
+//! HTTP beside MongoDB's protocol: flags, and a thread that serves.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tailwater::Store;
+use tailwater_auth::Authority;
+use tailwater_http::{HttpError, HttpHandle, HttpOptions, HttpResult, HttpServer, WireStats};
+use tailwater_server::ServerHandle;
+
+use crate::failure::{Exit, Failure, Outcome};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Also serve HTTP: change streams for browsers, metrics, and a dashboard. Port 0 takes any that is free.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:27080")]
+    http: Option<SocketAddr>,
+    /// Serves HTTP at an address that other machines reach, though it is not encrypted.
+    #[arg(long, requires = "http")]
+    http_allow_plaintext: bool,
+    /// An origin whose pages may read what is served over HTTP, such as https://shop.example. Can be given several times.
+    #[arg(long, value_name = "ORIGIN", requires = "http")]
+    http_allow_origin: Vec<String>,
+    /// A name by which HTTP clients may ask for the server, besides addresses and localhost. Can be given several times.
+    #[arg(long, value_name = "HOST", requires = "http")]
+    http_allow_host: Vec<String>,
+    /// Most HTTP connections at a time.
+    #[arg(long, value_name = "N", requires = "http", default_value_t = HttpOptions::default().connections_max)]
+    http_connections_max: usize,
+}
+
+/// HTTP that is being served.
+pub(super) struct Serving {
+    pub(super) address: SocketAddr,
+    pub(super) handle: HttpHandle,
+    thread: JoinHandle<HttpResult<()>>,
+}
+
+impl Arguments {
+    /// Begins to serve, if that is asked for. `wire` is the server of MongoDB's protocol, whose numbers are shown; it is stopped
+    /// when HTTP cannot be served.
+    pub(super) fn begin(
+        &self,
+        store: &Store,
+        authority: &Arc<Authority>,
+        wire: &ServerHandle,
+    ) -> Outcome<Option<Serving>> {
+        let Some(bind) = self.http else { return Ok(None) };
+        allow_files();
+        let options = HttpOptions {
+            bind,
+            allow_plaintext: self.http_allow_plaintext,
+            allowed_origins: self.http_allow_origin.clone(),
+            allowed_hosts: self.http_allow_host.clone(),
+            connections_max: self.http_connections_max,
+            ..HttpOptions::default()
+        };
+        let shown = wire.clone();
+        let server =
+            HttpServer::bind(store.clone(), Arc::clone(authority), options)?.with_wire(move || wire_stats(&shown));
+        let (address, handle) = (server.local_addr(), server.handle());
+        let wire = wire.clone();
+        let thread = thread::Builder::new().name("tailwater-http".into()).spawn(move || {
+            let served = server.run();
+            if served.is_err() {
+                wire.stop();
+            }
+            served
+        });
+        let thread = thread.map_err(|error| Failure::io("start a thread", &error))?;
+        Ok(Some(Serving {
+            address,
+            handle,
+            thread,
+        }))
+    }
+}
+
+impl Serving {
+    /// Stops it and waits for its end.
+    pub(super) fn end(self) -> Outcome {
+        self.handle.stop();
+        match self.thread.join() {
+            Ok(served) => Ok(served?),
+            Err(_) => Err(Failure::new(Exit::Failure, "serving HTTP has panicked")),
+        }
+    }
+}
+
+fn wire_stats(server: &ServerHandle) -> WireStats {
+    let stats = server.stats();
+    WireStats {
+        connections: stats.connections as u64,
+        connections_max: stats.connections_max as u64,
+        connections_total: stats.connections_total,
+        commands_total: stats.commands_total,
+        cursors: stats.cursors as u64,
+        sessions: stats.sessions as u64,
+    }
+}
+
+/// Has the system allow as many open files as it may: each connection is one, and what a process begins with is often 1,024.
+fn allow_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+}
+
+impl From<HttpError> for Failure {
+    fn from(error: HttpError) -> Failure {
+        let exit = match &error {
+            HttpError::WithoutUsers { .. } | HttpError::WithoutTls { .. } => Exit::Usage,
+            HttpError::Listen { .. } => Exit::Environment,
+            _ => Exit::Failure,
+        };
+        Failure::of(exit, &error)
+    }
+}

@@ -1,0 +1,66 @@
+//! One connection: a task that reads requests and writes answers until one of both sides ends it.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::patience::Patient;
+use crate::router;
+use crate::server::Shared;
+
+/// Bytes of a request's head beyond which no more is read, and of what waits to be written besides the newest chunk. The last read of
+/// a head may be as long again.
+const BUFFER_BYTES_MAX: usize = 32 << 10;
+/// Fields in a request's head.
+const HEADERS_MAX: usize = 64;
+
+/// A client, as long as anything of its connection lives.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// Its place among the connections.
+    _place: OwnedSemaphorePermit,
+}
+
+impl Peer {
+    pub(crate) fn new(address: SocketAddr, place: OwnedSemaphorePermit) -> Peer {
+        Peer { address, _place: place }
+    }
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: Peer) {
+    let (deadline, header_deadline) = (shared.options.stall_deadline, shared.options.header_deadline);
+    let mut stop = shared.stop.clone();
+    let peer = Arc::new(peer);
+    let service = service_fn(move |request| {
+        let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
+        async move { Ok::<_, Infallible>(router::answer(&shared, &peer, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_deadline)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(Patient::new(stream, deadline)), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = stop.stopped() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        // It is gone, or has sent what is no request: its affair.
+        tracing::debug!(%error, "a connection has ended");
+    }
+}

@@ -1,0 +1,176 @@
+//! Who a client is, and whether it may: logins by HTTP Basic (RFC 7617), and the questions that are asked of the store's
+//! [`Authority`].
+//!
+//! Checking a password is costly on purpose, and waits after failures. So who was let in is remembered for a minute by a keyed hash of
+//! what it sent (its rights are asked for each time, and a user that was dropped is not let in); and few logins are checked at a time,
+//! so that guesses leave room for everybody else.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper::StatusCode;
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use tailwater::Scope;
+use tailwater_auth::{Action, Authority, Identity, Resource, UserName};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::problem::{Answer, Problem};
+
+/// How long a login is remembered.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// How many are.
+const REMEMBERED_MAX: usize = 4096;
+/// Passwords that are checked at a time.
+const LOGINS_AT_ONCE: usize = 4;
+/// The database of users that do not name theirs.
+const ADMIN: &str = "admin";
+
+/// What a client wants to see.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Sight {
+    /// Every change in that scope.
+    Changes(Scope),
+    /// How the store and those who watch it are.
+    Numbers,
+}
+
+/// Asks who may.
+pub(crate) struct Gate {
+    authority: Arc<Authority>,
+    logins: Semaphore,
+    remembered: Mutex<HashMap<(u64, u64), (Identity, Instant)>>,
+    keys: (RandomState, RandomState),
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").finish_non_exhaustive()
+    }
+}
+
+/// What somebody was let in for. It may be taken back.
+#[derive(Clone, Debug)]
+pub(crate) struct Warrant {
+    gate: Arc<Gate>,
+    identity: Identity,
+    sight: Sight,
+}
+
+impl Gate {
+    pub(crate) fn new(authority: Arc<Authority>) -> Gate {
+        Gate {
+            authority,
+            logins: Semaphore::new(LOGINS_AT_ONCE),
+            remembered: Mutex::default(),
+            keys: Default::default(),
+        }
+    }
+
+    /// Whether clients have to log in now.
+    pub(crate) fn asks_for_login(&self) -> bool {
+        self.authority.is_required()
+    }
+
+    /// Lets a client see that, or not.
+    pub(crate) async fn admit(self: &Arc<Gate>, headers: &HeaderMap, address: IpAddr, sight: Sight) -> Answer<Warrant> {
+        let identity = match headers.get(AUTHORIZATION) {
+            Some(authorization) if self.asks_for_login() => self.log_in(authorization, address).await?,
+            _ => Identity::nobody(address),
+        };
+        let warrant = Warrant {
+            gate: Arc::clone(self),
+            identity,
+            sight,
+        };
+        warrant.check().map(|()| warrant)
+    }
+
+    async fn log_in(self: &Arc<Gate>, authorization: &HeaderValue, address: IpAddr) -> Answer<Identity> {
+        let key = (self.keys.0.hash_one(authorization), self.keys.1.hash_one(authorization));
+        if let Some(identity) = self.remembered(key) {
+            return Ok(identity);
+        }
+        let (user, password) = credentials(authorization).ok_or_else(login_needed)?;
+        // The semaphore is never closed.
+        let _turn = self.logins.acquire().await;
+        let gate = Arc::clone(self);
+        let checked = spawn_blocking(move || gate.authority.verify_password(&user, &password, address)).await;
+        let identity = checked.ok().and_then(Result::ok).ok_or_else(login_needed)?;
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED_MAX {
+            remembered.clear();
+        }
+        remembered.insert(key, (identity.clone(), Instant::now()));
+        Ok(identity)
+    }
+
+    fn remembered(&self, key: (u64, u64)) -> Option<Identity> {
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let (identity, at) = remembered.get(&key)?;
+        if at.elapsed() < REMEMBERED && self.authority.is_known(identity) {
+            return Some(identity.clone());
+        }
+        remembered.remove(&key);
+        None
+    }
+}
+
+impl Warrant {
+    /// Whether it still holds.
+    pub(crate) fn check(&self) -> Answer<()> {
+        let authority = &self.gate.authority;
+        let allowed = match &self.sight {
+            Sight::Numbers => authority.may(&self.identity, Action::ServerStatus, Resource::Cluster),
+            Sight::Changes(scope) => {
+                let resource = match scope {
+                    Scope::Everything => Resource::AllCollections,
+                    Scope::Database(database) => Resource::Database(database),
+                    Scope::Collection { database, collection } => Resource::Collection { database, collection },
+                };
+                [Action::ChangeStream, Action::Find]
+                    .into_iter()
+                    .all(|action| authority.may(&self.identity, action, resource))
+            }
+        };
+        match allowed {
+            true => Ok(()),
+            false if self.gate.asks_for_login() && !authority.is_known(&self.identity) => Err(login_needed()),
+            false => {
+                let what = match &self.sight {
+                    Sight::Numbers => {
+                        "the server's numbers: that takes the action serverStatus on the cluster".to_owned()
+                    }
+                    Sight::Changes(scope) => format!("watch {scope}: that takes the actions changeStream and find"),
+                };
+                let problem = Problem::new(StatusCode::FORBIDDEN, format!("not authorized to {what}"));
+                Err(problem.with_code(13, "Unauthorized"))
+            }
+        }
+    }
+}
+
+/// User and password. A user of another database than `admin` puts that in front: `shop/ada`.
+fn credentials(authorization: &HeaderValue) -> Option<(UserName, String)> {
+    let (scheme, encoded) = authorization.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (user, password) = text.split_once(':')?;
+    // No database has a slash in its name.
+    let (database, user) = user.split_once('/').unwrap_or((ADMIN, user));
+    Some((UserName::new(database, user), password.to_owned()))
+}
+
+fn login_needed() -> Problem {
+    let scheme = HeaderValue::from_static("Basic realm=\"tailwater\", charset=\"UTF-8\"");
+    Problem::new(StatusCode::UNAUTHORIZED, "authentication is required, or has failed")
+        .with_code(18, "AuthenticationFailed")
+        .with_header(WWW_AUTHENTICATE, scheme)
+}

@@ -1,0 +1,52 @@
+//! How a server is set up.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// Options of a server. All have defaults.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// The address to listen on. Port 0 takes any that is free. Default `127.0.0.1:27080`.
+    pub bind: SocketAddr,
+    /// Whether an address that other machines reach may be served though nothing is encrypted. Default: no.
+    pub allow_plaintext: bool,
+    /// Origins whose pages may read what is served, such as `https://shop.example`, besides pages of the server itself.
+    /// Default: none.
+    pub allowed_origins: Vec<String>,
+    /// Names by which clients may reach it, besides IP addresses and `localhost`. A name that is not among them is refused, so
+    /// that a page on the web cannot reach a server on this machine by giving its address to a name of its own (DNS
+    /// rebinding). Default: none.
+    pub allowed_hosts: Vec<String>,
+    /// Most connections at a time, of which each can be a watch; one more is told so and closed. Default 20,000.
+    pub connections_max: usize,
+    /// How long a client may take to send the head of a request, and how long a connection may lie idle between two. Default 30
+    /// seconds.
+    pub header_deadline: Duration,
+    /// How long a client may take nothing of what waits for it before its connection is closed. Its watch is parked from the
+    /// moment on at which the socket is full, and can be resumed with its last token. Default five minutes.
+    pub stall_deadline: Duration,
+    /// How often a watch without events tells its client that it is alive, and where it is. Default 15 seconds.
+    pub heartbeat: Duration,
+    /// How long connections may take to finish what they are at when the server stops. Default five seconds.
+    pub grace: Duration,
+    /// Threads that serve the connections. Default: as many as there are cores, four at most.
+    pub workers: usize,
+}
+
+impl Default for HttpOptions {
+    fn default() -> HttpOptions {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        HttpOptions {
+            bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 27080)),
+            allow_plaintext: false,
+            allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
+            connections_max: 20_000,
+            header_deadline: Duration::from_secs(30),
+            stall_deadline: Duration::from_secs(300),
+            heartbeat: Duration::from_secs(15),
+            grace: Duration::from_secs(5),
+            workers: cores.min(4),
+        }
+    }
+}

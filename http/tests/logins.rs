@@ -1,0 +1,92 @@
+//! Users over HTTP: who is let in, to what, and for how long.
+
+mod common;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use common::Running;
+use std::net::{IpAddr, Ipv4Addr};
+use tailwater_auth::{Identity, RoleName, UserChange, UserName};
+
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Makes a user; the first one is `root`, who makes the others.
+fn create(served: &Running, database: &str, name: &str, role: (&str, &str)) {
+    let user = UserChange {
+        password: Some(format!("{name}:pass")),
+        roles: Some(vec![RoleName::new(role.0, role.1)]),
+        ..UserChange::default()
+    };
+    let root = UserName::new("admin", "root");
+    let by = match served.authority.has_users() {
+        true => served.authority.verify_password(&root, "root:pass", HERE).unwrap(),
+        false => Identity::nobody(HERE),
+    };
+    let name = UserName::new(database, name);
+    served.authority.create_user(&by, &name, &user).unwrap();
+}
+
+fn login(user: &str, password: &str) -> String {
+    format!("Authorization: Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+#[test]
+fn users_see_what_their_roles_allow() {
+    let served = Running::new();
+    assert_eq!(served.get("/v1/stats", &[]).status, 200);
+    create(&served, "admin", "root", ("admin", "root"));
+    create(&served, "admin", "reader", ("shop", "read"));
+    create(&served, "shop", "ada", ("shop", "read"));
+    create(&served, "admin", "watcher", ("admin", "clusterMonitor"));
+    let (root, reader) = (login("root", "root:pass"), login("reader", "reader:pass"));
+    let (ada, watcher) = (login("shop/ada", "ada:pass"), login("watcher", "watcher:pass"));
+    let nobody = "X-Nobody: 1".to_owned();
+    for (who, target, status) in [
+        (&nobody, "/v1/watch/shop/orders", 401),
+        (&nobody, "/v1/stats", 401),
+        (&nobody, "/metrics", 401),
+        (&nobody, "/", 401),
+        (&nobody, "/healthz", 200),
+        (&nobody, "/readyz", 200),
+        (&login("root", "wrong"), "/v1/stats", 401),
+        (&login("stranger", "root:pass"), "/v1/stats", 401),
+        (&"Authorization: Bearer abc".to_owned(), "/v1/stats", 401),
+        (&root, "/", 200),
+        (&root, "/metrics", 200),
+        (&root, "/v1/watch", 200),
+        (&root, "/v1/watch/tailwater", 403),
+        (&reader, "/v1/watch/shop/orders", 200),
+        (&reader, "/v1/watch/shop", 200),
+        (&reader, "/v1/watch/town", 403),
+        (&reader, "/v1/watch", 403),
+        (&reader, "/v1/stats", 403),
+        (&ada, "/v1/watch/shop/orders", 200),
+        (&watcher, "/v1/stats", 200),
+        (&watcher, "/v1/watch/shop/orders", 403),
+    ] {
+        let response = served.get(target, &[who]);
+        assert_eq!(response.status, status, "{who} {target}");
+        if status == 401 {
+            assert!(response.header("www-authenticate").unwrap().starts_with("Basic realm="));
+        }
+    }
+}
+
+#[test]
+fn a_watch_ends_when_its_user_goes() {
+    let served = Running::new();
+    create(&served, "admin", "root", ("admin", "root"));
+    create(&served, "admin", "reader", ("shop", "read"));
+    let reader = login("reader", "reader:pass");
+    let mut events = served.get("/v1/watch/shop/orders", &[&reader]);
+    served.insert(0..1);
+    assert_eq!(events.number(), 0);
+    served.authority.drop_user(&UserName::new("admin", "reader")).unwrap();
+    served.insert(1..2);
+    let problem = events.event().unwrap();
+    assert_eq!(problem.event.as_deref(), Some("problem"));
+    assert_eq!(problem.data.unwrap()["status"], 401);
+    assert!(events.event().is_none());
+    // Also where the login was remembered.
+    assert_eq!(served.get("/v1/watch/shop/orders", &[&reader]).status, 401);
+}
