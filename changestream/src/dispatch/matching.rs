@@ -190,6 +190,10 @@ impl Matching {
             true => Ok(()),
             false => self.namespaces.find(entry.payload(), &mut concerned),
         };
+        let found = found.and_then(|()| match kind {
+            EntryKind::Rename => self.namespaces.find_target(entry.payload(), &mut concerned),
+            _ => Ok(()),
+        });
         let mut dispatched = found.map_err(Error::from);
         for &space in &concerned {
             if dispatched.is_err() {
