@@ -1,4 +1,5 @@
 //! What tests that cross crates have in common; see the files in `tests/`.
 
 pub mod binary;
+pub mod certificates;
 pub mod packages;

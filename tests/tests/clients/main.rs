@@ -3,6 +3,7 @@
 //!
 //! The first run installs the clients from their registries, pinned by the lock files in `tests/clients/`; later ones do not.
 
+mod security;
 mod served;
 
 use std::collections::BTreeSet;
@@ -19,8 +20,20 @@ const NODE: &[&str] = &[
     "driver.mjs",
     "mongoose.mjs",
     "watch.mjs",
+    "login.mjs",
+    "operations.mjs",
+    "encrypted.mjs",
 ];
-const PYTHON: &[&str] = &["requirements.txt", "driver.py", "watch.py", "write.py"];
+const PYTHON: &[&str] = &[
+    "requirements.txt",
+    "driver.py",
+    "watch.py",
+    "write.py",
+    "login.py",
+    "operations.py",
+    "change.py",
+    "encrypted.py",
+];
 
 fn client(language: Language, script: &str) -> Command {
     let (name, folder, files) = match language {
@@ -99,11 +112,16 @@ impl Watcher {
         Watcher { child, lines }
     }
 
-    /// The numbers it was told of, when it has come to its end.
-    fn numbers(mut self) -> Vec<u64> {
-        let numbers = self.lines.map(|line| line.unwrap().parse().unwrap()).collect();
+    /// What it has said when it has come to its end.
+    fn lines(mut self) -> Vec<String> {
+        let lines = self.lines.map(Result::unwrap).collect();
         assert!(self.child.wait().unwrap().success());
-        numbers
+        lines
+    }
+
+    /// The numbers it was told of, when it has come to its end.
+    fn numbers(self) -> Vec<u64> {
+        self.lines().iter().map(|line| line.parse().unwrap()).collect()
     }
 }
 

@@ -11,17 +11,29 @@ use tailwater_tests::binary::tailwater;
 pub(crate) struct Served {
     address: SocketAddr,
     dir: tempfile::TempDir,
+    arguments: Vec<String>,
     child: Child,
 }
 
 impl Served {
     /// Starts a server on an empty store.
     pub(crate) fn start() -> Served {
+        Served::start_with(&[])
+    }
+
+    /// Starts a server on an empty store, with further arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Served {
         // A port that is free now, so that the server can have it again when it is started again.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let child = spawn(address, dir.path());
-        Served { address, dir, child }
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let child = spawn(address, dir.path(), &arguments);
+        Served {
+            address,
+            dir,
+            arguments,
+            child,
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -36,13 +48,18 @@ impl Served {
 
     /// Starts it on the same store and address.
     pub(crate) fn start_again(&mut self) {
-        self.child = spawn(self.address, self.dir.path());
+        self.child = spawn(self.address, self.dir.path(), &self.arguments);
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let (name, pid) = (format!("-{name}"), self.child.id().to_string());
+        assert!(Command::new("kill").args([name, pid]).status().unwrap().success());
     }
 
     /// Asks it to stop by SIGTERM, and waits for it to end in order.
     pub(crate) fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("TERM");
         assert!(self.child.wait().unwrap().success(), "the server ends with an error");
     }
 }
@@ -56,10 +73,11 @@ impl Drop for Served {
 }
 
 /// Starts the server and waits until it listens.
-fn spawn(address: SocketAddr, dir: &Path) -> Child {
+fn spawn(address: SocketAddr, dir: &Path, arguments: &[String]) -> Child {
     let mut child = Command::new(tailwater())
         .args(["serve", "--bind", &address.to_string(), "--dir"])
         .arg(dir)
+        .args(arguments)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
