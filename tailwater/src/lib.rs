@@ -55,9 +55,9 @@ pub use tailwater_storage::{
     BackupProgress, BulkWriteOptions, BulkWriteOutcome, CollectionOptions, CollectionSize, CollectionSpecification,
     CountOptions, DeleteOptions, Documents, Error, ErrorCode, ErrorLabel, ExplainOptions, FindAndModify,
     FindAndModifyOutcome, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions, FindOptions,
-    Hint, IndexModel, IndexOutcome, InsertManyOptions, InsertOutcome, NamespacedWrite, Pipeline, ReplaceOptions,
-    RestoreOptions, RestoreOutcome, RestorePoint, Result, ReturnDocument, StateDigest, StoreOptions, Transaction,
-    TransactionCollection, TransactionOptions, TransactionSession, TypedCollection, TypedDocuments,
+    Hint, IndexModel, IndexOutcome, InsertManyOptions, InsertOutcome, NamespacedWrite, Pipeline, PipelineTarget,
+    ReplaceOptions, RestoreOptions, RestoreOutcome, RestorePoint, Result, ReturnDocument, StateDigest, StoreOptions,
+    Transaction, TransactionCollection, TransactionOptions, TransactionSession, TypedCollection, TypedDocuments,
     UpdateModifications, UpdateOptions, ValidationAction, ValidationLevel, WriteError, WriteModel, WriteOutcome,
     backup_log, limits, log_directory, restore, update,
 };
