@@ -20,11 +20,11 @@ pub(super) struct Arguments {
     /// Serves HTTP at an address that other machines reach, though it is not encrypted.
     #[arg(long, requires = "http")]
     http_allow_plaintext: bool,
-    /// An origin whose pages may read what is served over HTTP, such as https://shop.example. Can be given several times.
-    #[arg(long, value_name = "ORIGIN", requires = "http")]
+    /// An origin whose pages may read what is served over HTTP, such as https://shop.example; several with commas between.
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', requires = "http")]
     http_allow_origin: Vec<String>,
-    /// A name by which HTTP clients may ask for the server, besides addresses and localhost. Can be given several times.
-    #[arg(long, value_name = "HOST", requires = "http")]
+    /// A name by which HTTP clients may ask for the server, besides addresses and localhost; several with commas between.
+    #[arg(long, value_name = "HOST", value_delimiter = ',', requires = "http")]
     http_allow_host: Vec<String>,
     /// Most HTTP connections at a time.
     #[arg(long, value_name = "N", requires = "http", default_value_t = HttpOptions::default().connections_max)]
