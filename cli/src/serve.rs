@@ -17,6 +17,7 @@ use tailwater_server::{Server, ServerError, ServerHandle, ServerOptions};
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output;
+use http::HttpArguments;
 
 /// Serves a store to MongoDB's drivers, tools and shells.
 ///
@@ -69,7 +70,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     limits: Limits,
     #[command(flatten)]
-    http: http::Arguments,
+    http: HttpArguments,
 }
 
 /// Encryption.

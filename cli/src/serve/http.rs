@@ -13,7 +13,7 @@ use tailwater_server::ServerHandle;
 use crate::failure::{Exit, Failure, Outcome};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct HttpArguments {
     /// Also serve HTTP: change streams for browsers, metrics, and a dashboard. Port 0 takes any that is free.
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:27080")]
     http: Option<SocketAddr>,
@@ -38,7 +38,7 @@ pub(super) struct Serving {
     thread: JoinHandle<HttpResult<()>>,
 }
 
-impl Arguments {
+impl HttpArguments {
     /// Begins to serve, if that is asked for. `wire` is the server of MongoDB's protocol, whose numbers are shown; it is stopped
     /// when HTTP cannot be served.
     pub(super) fn begin(
