@@ -58,6 +58,7 @@ mod resource;
 mod role;
 mod scram;
 mod throttle;
+mod tls;
 mod user;
 
 pub use action::{Action, Actions};
@@ -71,4 +72,5 @@ pub use privilege::{Privilege, Privileges};
 pub use records::{pattern_from_document, privileges_to_array, role_names};
 pub use resource::{Pattern, Resource};
 pub use role::Role;
+pub use tls::{ClientCertificates, Tls, TlsError, TlsOptions};
 pub use user::{User, UserChange, UserId};

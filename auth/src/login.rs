@@ -27,7 +27,8 @@ impl Authority {
     ///
     /// # Errors
     ///
-    /// For a message that is none. A user that is not there is answered like one that is.
+    /// For a message that is none, and for a user that has no keys for the mechanism: drivers then take the one that
+    /// [`Authority::mechanisms_of`] tells them. A user that is not there is answered like one that has them.
     pub fn begin_login(
         &self,
         mechanism: Mechanism,
@@ -37,6 +38,9 @@ impl Authority {
     ) -> Result<(Conversation, String), LoginError> {
         let first = ClientFirst::parse(message)?;
         let name = UserName::new(database, &first.user);
+        if !self.mechanisms_of(&name).contains(&mechanism) {
+            return Err(LoginError);
+        }
         let (user, credential) = self.credential(&name, mechanism);
         let (exchange, answer) = Exchange::begin(&first, credential)?;
         let conversation = Conversation {

@@ -88,6 +88,9 @@ const MONITOR: &[Action] = &[
 
 const MANAGE_HOST: &[Action] = &[Fsync, KillOp, KillAnyCursor, KillAnySession];
 
+/// What a role of the table allows on what a pattern takes in: lists of actions together.
+type Grant = (Pattern, Vec<&'static [Action]>);
+
 /// Where a role of the table can be found.
 #[derive(PartialEq)]
 enum Home {
@@ -102,7 +105,7 @@ struct BuiltIn {
     name: &'static str,
     home: Home,
     /// Its privileges in a database; for those of `admin` the database is not looked at.
-    privileges: fn(&str) -> Vec<(Pattern, Vec<&'static [Action]>)>,
+    privileges: fn(&str) -> Vec<Grant>,
 }
 
 static BUILT_IN: [BuiltIn; 15] = [
@@ -206,11 +209,11 @@ static BUILT_IN: [BuiltIn; 15] = [
     },
 ];
 
-fn on_any(actions: Vec<&'static [Action]>) -> (Pattern, Vec<&'static [Action]>) {
+fn on_any(actions: Vec<&'static [Action]>) -> Grant {
     (Pattern::database(""), actions)
 }
 
-fn on_cluster(actions: Vec<&'static [Action]>) -> (Pattern, Vec<&'static [Action]>) {
+fn on_cluster(actions: Vec<&'static [Action]>) -> Grant {
     (Pattern::Cluster, actions)
 }
 

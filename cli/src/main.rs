@@ -12,14 +12,21 @@ mod log;
 mod output;
 mod replicate;
 mod serve;
+mod settings;
 mod top;
 mod watch;
 
+use std::env;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::failure::{Failure, Outcome};
+use crate::settings::Settings;
+
+/// The command that has settings elsewhere than on the command line.
+const SERVE: &str = "serve";
 
 /// An oplog-based document store with change streams.
 ///
@@ -57,7 +64,7 @@ enum Command {
     Import(import::Arguments),
     Export(export::Arguments),
     Watch(Box<watch::Arguments>),
-    Serve(serve::Arguments),
+    Serve(Box<serve::Arguments>),
     Top(top::Arguments),
     Backup(backup::BackupArguments),
     Restore(backup::RestoreArguments),
@@ -83,13 +90,38 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    let arguments = Arguments::parse();
-    match run(arguments.command) {
+    let done = parse().and_then(|arguments| arguments.map_or(Ok(()), |arguments| run(arguments.command)));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { exit, message }) => {
             eprintln!("tailwater: {message}");
             ExitCode::from(exit as u8)
         }
+    }
+}
+
+/// The arguments; nothing when they have only asked for what was said at once.
+fn parse() -> Outcome<Option<Arguments>> {
+    let all: Vec<OsString> = env::args_os().collect();
+    if all.get(1).is_none_or(|command| command != SERVE) {
+        return Ok(Some(Arguments::parse_from(all)));
+    }
+    let mut command = Arguments::command();
+    // Completes what each command inherits.
+    command.build();
+    let serve = command.find_subcommand(SERVE).cloned().unwrap_or_default();
+    let settings = Settings::read(&all, |name| env::var_os(name), &serve)?;
+    let command = Arguments::command().mut_subcommand(SERVE, |serve| settings.apply(serve));
+    let matches = command.get_matches_from(all);
+    match matches.subcommand() {
+        Some((SERVE, matches)) if matches.get_flag("print_config") => {
+            output::print(&settings.print(&serve, matches))?;
+            Ok(None)
+        }
+        _ => match Arguments::from_arg_matches(&matches) {
+            Ok(arguments) => Ok(Some(arguments)),
+            Err(error) => error.exit(),
+        },
     }
 }
 
@@ -109,7 +141,6 @@ fn run(command: Command) -> Outcome {
         Command::Log(arguments) => log::run(&arguments),
         Command::Help(HelpArguments { topic: Some(_) }) => output::print(&reference()),
         Command::Help(HelpArguments { topic: None }) => {
-            use clap::CommandFactory;
             output::print(&Arguments::command().render_long_help().to_string())
         }
     }

@@ -8,34 +8,49 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tailwater::Store;
-use tailwater_auth::{Authentication, Authority};
+use tailwater_auth::{Authentication, Authority, ClientCertificates, Tls, TlsOptions};
 use tailwater_http::HttpHandle;
-use tailwater_server::{Server, ServerError, ServerOptions};
+use tailwater_server::{Server, ServerError, ServerHandle, ServerOptions};
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output;
+use http::HttpArguments;
 
 /// Serves a store to MongoDB's drivers, tools and shells.
 ///
 /// It presents itself as the primary of a replica set of one member, so that change streams, transactions and retryable
-/// writes work as they are. There are no users yet, so it only listens on loopback addresses.
+/// writes work as they are.
+///
+/// Clients have to log in as soon as there is a user (createUser), or from the beginning with --auth. An address that other machines
+/// reach needs users that log in, and encryption.
 ///
 /// SIGTERM or SIGINT ends it in order: waits for changes end with an error after which drivers resume, what is running is
-/// finished, and everything that was written is made durable.
+/// finished, and everything that was written is made durable. SIGHUP has it read its certificates again.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    after_help = "Every flag can be set by a variable (TAILWATER_TLS_CERT for --tls-cert) or in the file of --config, too; \
+    the command line goes first, then the environment.\n\n\
+    Examples:\n  \
     tailwater serve --dir ./store\n  \
+    tailwater serve --dir ./store --auth --bind 0.0.0.0:27017 --tls-cert server.pem --tls-key server.key\n  \
     mongosh 'mongodb://127.0.0.1:27017/?directConnection=true'\n  \
     tailwater serve --dir ./store --http\n  \
-    curl -N 'http://127.0.0.1:27080/v1/watch/shop/orders'")]
+    curl -N 'http://127.0.0.1:27080/v1/watch/shop/orders'"
+)]
 pub(crate) struct Arguments {
     /// Directory of the store, which is made if need be.
     #[arg(long)]
     dir: PathBuf,
-    /// Where to listen: a loopback address. Port 0 takes any that is free.
+    /// A TOML file with settings, under the names of these flags.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Prints the settings that are in force, and where each is set, and serves nothing.
+    #[arg(long)]
+    print_config: bool,
+    /// Where to listen. Port 0 takes any that is free.
     #[arg(long, value_name = "ADDRESS", default_value_t = ServerOptions::default().bind)]
     bind: SocketAddr,
     /// Name of the replica set whose only member it is.
@@ -44,49 +59,151 @@ pub(crate) struct Arguments {
     /// How clients reach it, if not by the address they connect to.
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
+    /// Clients have to log in, also as long as there are no users: then somebody on this machine makes the first one.
+    #[arg(long)]
+    auth: bool,
+    /// Nobody has to log in, even if there are users: for a password that was lost. Loopback addresses only.
+    #[arg(long, conflicts_with = "auth")]
+    no_auth: bool,
+    #[command(flatten)]
+    tls: TlsArguments,
+    #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
+    http: HttpArguments,
+}
+
+/// Encryption.
+#[derive(Debug, clap::Args)]
+struct TlsArguments {
+    /// The server's certificate, with those between it and an authority that clients know; PEM. Connections are then encrypted.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of that certificate; PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// The certificates of the authorities that clients' certificates are of; PEM. Clients then have to show one.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_ca: Option<PathBuf>,
+    /// Who shows a certificate: the server alone, a client that has one as well, or every client.
+    #[arg(long, value_name = "MODE", requires = "tls_cert")]
+    tls_mode: Option<TlsMode>,
+    /// Serves an address that other machines reach without encryption.
+    #[arg(long)]
+    allow_plaintext: bool,
+}
+
+/// Who shows a certificate.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum TlsMode {
+    /// The server alone.
+    Server,
+    /// A client that has one as well.
+    Optional,
+    /// Every client.
+    Mutual,
+}
+
+/// What clients can take of the server at most.
+#[derive(Debug, clap::Args)]
+struct Limits {
     /// Most connections at a time.
     #[arg(long, value_name = "N", default_value_t = ServerOptions::default().connections_max)]
     connections_max: usize,
     /// Seconds after which a cursor is closed that nobody asks for more.
     #[arg(long, value_name = "SECONDS", default_value_t = ServerOptions::default().cursor_timeout.as_secs())]
     cursor_timeout: u64,
-    #[command(flatten)]
-    http: http::Arguments,
+    /// Most cursors at a time.
+    #[arg(long, value_name = "N", default_value_t = ServerOptions::default().cursors_max)]
+    cursors_max: usize,
+    /// Most cursors at a time of one user.
+    #[arg(long, value_name = "N", default_value_t = ServerOptions::default().cursors_per_user_max)]
+    cursors_per_user_max: usize,
+    /// Seconds that a new connection may take until it has said hello.
+    #[arg(long, value_name = "SECONDS", default_value_t = ServerOptions::default().handshake_timeout.as_secs())]
+    handshake_timeout: u64,
+    /// Most bytes that messages may have together while they are read and answered.
+    #[arg(long, value_name = "BYTES", default_value_t = ServerOptions::default().message_memory_max)]
+    message_memory_max: usize,
+}
+
+impl TlsArguments {
+    /// What encrypts connections, if that is asked for.
+    fn load(&self) -> Result<Option<Arc<Tls>>, Failure> {
+        let (certificate, key) = match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => (certificate, key),
+            (None, None) if self.tls_ca.is_none() && self.tls_mode.is_none() => return Ok(None),
+            _ => return Err(Failure::new(Exit::Usage, "encryption needs both tls-cert and tls-key")),
+        };
+        let mode = self.tls_mode.unwrap_or(match self.tls_ca {
+            None => TlsMode::Server,
+            Some(_) => TlsMode::Mutual,
+        });
+        let tls = Tls::load(TlsOptions {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            client_authorities: self.tls_ca.clone(),
+            client_certificates: match mode {
+                TlsMode::Server => ClientCertificates::NotAsked,
+                TlsMode::Optional => ClientCertificates::Optional,
+                TlsMode::Mutual => ClientCertificates::Required,
+            },
+        });
+        match tls {
+            Ok(tls) => Ok(Some(Arc::new(tls))),
+            Err(error) => Err(Failure::of(Exit::Usage, &error)),
+        }
+    }
 }
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    let tls = arguments.tls.load()?;
+    let limits = &arguments.limits;
     let options = ServerOptions {
         bind: arguments.bind,
         replica_set: arguments.replica_set.clone(),
         advertise: arguments.advertise.clone(),
-        connections_max: arguments.connections_max,
-        cursor_timeout: Duration::from_secs(arguments.cursor_timeout),
+        tls: tls.clone(),
+        allow_plaintext: arguments.tls.allow_plaintext,
+        connections_max: limits.connections_max,
+        handshake_timeout: Duration::from_secs(limits.handshake_timeout),
+        message_memory_max: limits.message_memory_max,
+        cursors_max: limits.cursors_max,
+        cursors_per_user_max: limits.cursors_per_user_max,
+        cursor_timeout: Duration::from_secs(limits.cursor_timeout),
         ..ServerOptions::default()
     };
+    let authentication = match (arguments.auth, arguments.no_auth) {
+        // In different places, or it would not have come this far.
+        (true, true) => return Err(Failure::new(Exit::Usage, "auth and no-auth are both set: choose one")),
+        (true, false) => Authentication::Required,
+        (false, true) => Authentication::Off,
+        (false, false) => Authentication::OnceThereAreUsers,
+    };
     // Before anything can be written, so that a signal never meets a server that does not listen to it.
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::io("listen to the system's signals", &error))?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]);
+    let signals = signals.map_err(|error| Failure::io("listen to the system's signals", &error))?;
     let store = Store::open(&arguments.dir)?;
-    let authority = Arc::new(Authority::open(store.clone(), Authentication::OnceThereAreUsers)?);
-    let server = Server::bind(store.clone(), options)?;
+    let authority = Authority::open(store.clone(), authentication).map(Arc::new)?;
+    if authority.has_users() && !authority.is_required() {
+        tracing::warn!("there are users, and nobody has to log in (--no-auth)");
+    }
+    let server = Server::bind(store.clone(), Arc::clone(&authority), options)?;
     let http = arguments.http.begin(&store, &authority, &server.handle())?;
     let handle = server.handle();
     let http_handle = http.as_ref().map(|http| http.handle.clone());
-    let waiting = thread::Builder::new().name("tailwater-signals".into()).spawn(move || {
-        let mut signals = signals.forever();
-        if signals.next().is_some() {
-            handle.stop();
-            http_handle.iter().for_each(HttpHandle::stop);
-        }
-        // Whoever asks again does not want to wait for its end.
-        if signals.next().is_some() {
-            std::process::exit(i32::from(Exit::Failure as u8));
-        }
-    });
+    let waiting = thread::Builder::new()
+        .name("tailwater-signals".into())
+        .spawn(move || heed(signals, &handle, http_handle.as_ref(), tls.as_deref()));
     waiting.map_err(|error| Failure::io("start a thread", &error))?;
+    let encrypted = if arguments.tls.tls_cert.is_some() {
+        "&tls=true"
+    } else {
+        ""
+    };
     let mut listening = format!(
-        "listening on mongodb://{}/?directConnection=true\n",
+        "listening on mongodb://{}/?directConnection=true{encrypted}\n",
         server.local_addr()
     );
     if let Some(http) = &http {
@@ -98,6 +215,27 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         http.end()?;
     }
     Ok(store.close()?)
+}
+
+/// Does what signals say, until the process ends.
+fn heed(mut signals: Signals, server: &ServerHandle, http: Option<&HttpHandle>, tls: Option<&Tls>) {
+    let mut stopping = false;
+    for signal in signals.forever() {
+        match signal {
+            SIGHUP => match tls.map(Tls::reload) {
+                Some(Ok(())) => tracing::info!("certificates were read again"),
+                Some(Err(error)) => tracing::error!(%error, "certificates stay as they were"),
+                None => {}
+            },
+            // Whoever asks again does not want to wait for its end.
+            _ if stopping => std::process::exit(i32::from(Exit::Failure as u8)),
+            _ => {
+                stopping = true;
+                server.stop();
+                http.into_iter().for_each(HttpHandle::stop);
+            }
+        }
+    }
 }
 
 impl From<tailwater_auth::Error> for Failure {
@@ -113,7 +251,7 @@ impl From<tailwater_auth::Error> for Failure {
 impl From<ServerError> for Failure {
     fn from(error: ServerError) -> Failure {
         let exit = match &error {
-            ServerError::NotLoopback { .. } => Exit::Usage,
+            ServerError::WithoutUsers { .. } | ServerError::WithoutTls { .. } => Exit::Usage,
             ServerError::Listen { .. } => Exit::Environment,
             _ => Exit::Failure,
         };

@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::error::CommandResult;
+use crate::needs::Needs;
 
 /// A command: one entry of the table in `commands.rs`.
 pub(crate) struct Command {
@@ -11,6 +12,8 @@ pub(crate) struct Command {
     /// One sentence for `listCommands` and the compatibility page.
     pub(crate) help: &'static str,
     pub(crate) kind: Kind,
+    /// What its client has to be allowed.
+    pub(crate) needs: Needs,
     pub(crate) run: fn(&mut Context<'_>) -> CommandResult,
 }
 

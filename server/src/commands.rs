@@ -23,16 +23,20 @@ mod insert;
 mod list_collections;
 mod list_databases;
 mod rename;
+mod roles;
+mod sasl;
 mod sessions;
 mod stats;
 mod transactions;
 mod update;
+mod users;
 mod validate;
 
 pub(crate) use crate::command::{Command, Kind};
+pub(crate) use crate::needs::Needs;
 
 /// All commands, by name.
-static COMMANDS: [Command; 45] = [
+static COMMANDS: [Command; 63] = [
     transactions::ABORT,
     aggregate::AGGREGATE,
     describe::BUILD_INFO,
@@ -43,12 +47,18 @@ static COMMANDS: [Command; 45] = [
     count::COUNT,
     create::CREATE,
     indexes::CREATE_INDEXES,
+    roles::CREATE_ROLE,
+    users::CREATE_USER,
     stats::DB_STATS,
     delete::DELETE,
     distinct::DISTINCT,
     drop::DROP,
+    roles::DROP_ALL_ROLES,
+    users::DROP_ALL_USERS,
     drop::DROP_DATABASE,
     indexes::DROP_INDEXES,
+    roles::DROP_ROLE,
+    users::DROP_USER,
     sessions::END_SESSIONS,
     explain::EXPLAIN,
     find::FIND,
@@ -58,6 +68,9 @@ static COMMANDS: [Command; 45] = [
     diagnostics::GET_LOG,
     cursors::GET_MORE,
     describe::GET_PARAMETER,
+    roles::GRANT_PRIVILEGES,
+    roles::GRANT_ROLES,
+    users::GRANT_ROLES,
     hello::HELLO,
     diagnostics::HOST_INFO,
     insert::INSERT,
@@ -67,15 +80,24 @@ static COMMANDS: [Command; 45] = [
     describe::LIST_COMMANDS,
     list_databases::LIST_DATABASES,
     indexes::LIST_INDEXES,
-    sessions::LOGOUT,
+    sasl::LOGOUT,
     describe::PING,
     sessions::REFRESH_SESSIONS,
     rename::RENAME_COLLECTION,
     diagnostics::REPL_SET_GET_CONFIG,
     diagnostics::REPL_SET_GET_STATUS,
+    roles::REVOKE_PRIVILEGES,
+    roles::REVOKE_ROLES,
+    users::REVOKE_ROLES,
+    roles::ROLES_INFO,
+    sasl::SASL_CONTINUE,
+    sasl::SASL_START,
     diagnostics::SERVER_STATUS,
     sessions::START_SESSION,
     update::UPDATE,
+    roles::UPDATE_ROLE,
+    users::UPDATE_USER,
+    users::USERS_INFO,
     validate::VALIDATE,
     describe::WHATSMYURI,
 ];

@@ -16,14 +16,18 @@ use tailwater_wire::{Compressed, Compressor, HEADER_BYTES, Header, Msg, MsgFlags
 use crate::commands;
 use crate::context::{Context, Peer};
 use crate::error::{CommandError, CommandResult, code};
+use crate::login::Login;
+use crate::needs;
 use crate::reply;
 use crate::request::{Numbered, Request};
 use crate::server::Shared;
 use crate::session;
+use crate::transport::Transport;
 
-/// How long a new connection may take to send its first message, and any client to send the rest of one it has begun, or to take
-/// any of an answer.
+/// How long a client may take to send the rest of a message it has begun, or to take any of an answer.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Messages that are read whatever others need: such as those by which an operator ends something.
+const SMALL_MESSAGE: usize = 64 << 10;
 /// What a buffer for messages keeps from one to the next.
 const BUFFER_KEPT: usize = 64 << 10;
 
@@ -34,6 +38,22 @@ enum Broken {
     Io(#[from] io::Error),
     #[error(transparent)]
     Wire(#[from] tailwater_wire::Error),
+    #[error("a message of {bytes} bytes from a client that has not logged in")]
+    BeforeLogin { bytes: usize },
+    #[error("no memory for a message of {bytes} bytes beside the others: raise the limit, or send less at a time")]
+    Memory { bytes: usize },
+}
+
+/// Memory that a message has, given back when it has been answered.
+struct Reserved<'a> {
+    server: &'a Shared,
+    bytes: usize,
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.server.message_memory.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// A message that is to be answered.
@@ -46,34 +66,49 @@ struct Connection<'a> {
     server: &'a Arc<Shared>,
     peer: &'a Peer,
     stream: &'a TcpStream,
-    reader: BufReader<&'a TcpStream>,
+    reader: BufReader<Transport<'a>>,
     /// The number of the next message that is sent.
     next_id: i32,
+    /// Who the client is.
+    login: Login,
 }
 
 /// Serves a connection until it ends.
 pub(crate) fn serve(server: &Arc<Shared>, peer: &Peer, stream: &TcpStream) {
+    let tls = server.options.tls.as_ref().map(|tls| tls.config());
+    let deadline = Instant::now() + server.options.handshake_timeout;
+    let transport = match Transport::new(stream, tls, deadline) {
+        Ok(transport) => transport,
+        Err(error) => {
+            tracing::warn!(client = %peer.address, %error, "a connection could not be encrypted");
+            return;
+        }
+    };
     let mut connection = Connection {
         server,
         peer,
         stream,
-        reader: BufReader::with_capacity(16 << 10, stream),
+        reader: BufReader::with_capacity(16 << 10, transport),
         next_id: 1,
+        login: Login::new(peer),
     };
     tracing::debug!(client = %peer.address, connection = peer.id, "connected");
-    match connection.run() {
+    let ended = connection.run();
+    connection.reader.get_mut().close();
+    match ended {
         Ok(()) => tracing::debug!(client = %peer.address, connection = peer.id, "disconnected"),
         Err(error) => tracing::info!(client = %peer.address, connection = peer.id, %error, "connection ended"),
     }
 }
 
-impl Connection<'_> {
+impl<'a> Connection<'a> {
     fn run(&mut self) -> Result<(), Broken> {
         self.stream.set_write_timeout(Some(MESSAGE_TIMEOUT))?;
         let mut buffer = Vec::new();
         let mut is_first = true;
         while let Some(header) = self.header(is_first)? {
             is_first = false;
+            let _memory = self.reserve(&header)?;
             self.body(&header, &mut buffer)?;
             let message = Plain::new(&header, &buffer)?;
             let (header, bytes) = (&message.header, &message.bytes);
@@ -102,8 +137,10 @@ impl Connection<'_> {
         if self.server.is_stopping() {
             return Ok(None);
         }
-        // A client may be silent between messages for as long as it likes, and not within one.
-        self.stream.set_read_timeout(is_first.then_some(MESSAGE_TIMEOUT))?;
+        // A client may be silent between messages for as long as it likes, but not before the first one, and not within one.
+        if !is_first {
+            self.reader.get_mut().set_deadline(None);
+        }
         let mut bytes = [0; HEADER_BYTES];
         let mut read = 0;
         while read < bytes.len() {
@@ -111,8 +148,9 @@ impl Connection<'_> {
                 Ok(0) if read == 0 => return Ok(None),
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 Ok(some) => {
-                    if read == 0 {
-                        self.stream.set_read_timeout(Some(MESSAGE_TIMEOUT))?;
+                    if read == 0 && !is_first {
+                        let deadline = Instant::now() + MESSAGE_TIMEOUT;
+                        self.reader.get_mut().set_deadline(Some(deadline));
                     }
                     read += some;
                 }
@@ -123,18 +161,27 @@ impl Connection<'_> {
         Ok(Some(Header::parse(&bytes)?))
     }
 
+    /// Takes the memory that a message may need; none, and the end of the connection, for one that is too large for a client that
+    /// has not logged in, or while others need all there is.
+    fn reserve(&self, header: &Header) -> Result<Reserved<'a>, Broken> {
+        let server: &'a Arc<Shared> = self.server;
+        let bytes = header.body_bytes();
+        let options = &server.options;
+        if bytes > options.message_bytes_before_login && !server.authority.is_known(&self.login.identity) {
+            return Err(Broken::BeforeLogin { bytes });
+        }
+        let reserved = Reserved { server, bytes };
+        let before = server.message_memory.fetch_add(bytes, Ordering::Relaxed);
+        match bytes <= SMALL_MESSAGE || before + bytes <= options.message_memory_max {
+            true => Ok(reserved),
+            false => Err(Broken::Memory { bytes }),
+        }
+    }
+
     /// Reads the rest of a message. The buffer grows with what arrives, not with what is promised.
     fn body(&mut self, header: &Header, buffer: &mut Vec<u8>) -> Result<(), Broken> {
         let length = header.body_bytes();
-        let deadline = Instant::now() + MESSAGE_TIMEOUT;
         while buffer.len() < length {
-            if self.reader.buffer().is_empty() {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(io::Error::from(io::ErrorKind::TimedOut).into());
-                }
-                self.stream.set_read_timeout(Some(left))?;
-            }
             let chunk = match self.reader.fill_buf() {
                 Ok([]) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 Ok(chunk) => &chunk[..chunk.len().min(length - buffer.len())],
@@ -149,7 +196,7 @@ impl Connection<'_> {
     }
 
     fn command(&mut self, asked: &Asked, msg: &Msg<'_>) -> Result<(), Broken> {
-        let request = Request::of_msg(msg);
+        let request = Request::of_msg(msg, self.login.identity.id());
         let mut response_to = asked.request_id;
         loop {
             let answer = match &request {
@@ -184,7 +231,7 @@ impl Connection<'_> {
 
     /// A command in the old form: only the first of a connection comes so.
     fn query(&mut self, asked: &Asked, query: &Query<'_>) -> Result<(), Broken> {
-        let answer = match Request::of_query(query) {
+        let answer = match Request::of_query(query, self.login.identity.id()) {
             Ok(request) if commands::is_hello(request.name) => self.answer(&request),
             Ok(request) => self.refusal(&CommandError::new(
                 (352, "UnsupportedOpQueryCommand"),
@@ -207,11 +254,13 @@ impl Connection<'_> {
             Some(compressor) => compressor.compress_message(&message)?,
             None => message,
         };
-        Ok(self.stream.write_all(&message)?)
+        let transport = self.reader.get_mut();
+        transport.write_all(&message)?;
+        Ok(transport.flush()?)
     }
 
     /// Runs a command; the answer is complete.
-    fn answer(&self, request: &Request<'_>) -> RawDocumentBuf {
+    fn answer(&mut self, request: &Request<'_>) -> RawDocumentBuf {
         self.server.commands_run.fetch_add(1, Ordering::Relaxed);
         match self.run_command(request) {
             Ok(document) => reply::finish(document, self.server.operation_time()),
@@ -227,15 +276,18 @@ impl Connection<'_> {
     }
 
     /// Finds the command and runs it within its session.
-    fn run_command(&self, request: &Request<'_>) -> CommandResult {
+    fn run_command(&mut self, request: &Request<'_>) -> CommandResult {
         use commands::Kind;
         let command = commands::find(request.name).ok_or_else(|| {
             CommandError::new(code::COMMAND_NOT_FOUND, format!("no such command: '{}'", request.name))
         })?;
+        let authority = &self.server.authority;
+        needs::authorize(&command.needs, request, authority, &self.login.identity)?;
         let mut context = Context {
             server: self.server,
             peer: self.peer,
             request,
+            login: &mut self.login,
             transaction: None,
         };
         let (Some(id), Some(numbered)) = (request.session, request.numbered) else {

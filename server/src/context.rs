@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tailwater::{Collection, Transaction, TransactionCollection};
+use tailwater_auth::Identity;
 
 use crate::error::{CommandError, CommandResult, code};
+use crate::login::Login;
 use crate::request::Request;
 use crate::server::Shared;
 
@@ -24,6 +26,8 @@ pub(crate) struct Context<'a> {
     pub(crate) server: &'a Arc<Shared>,
     pub(crate) peer: &'a Peer,
     pub(crate) request: &'a Request<'a>,
+    /// Who the client is.
+    pub(crate) login: &'a mut Login,
     /// The transaction that the request is part of.
     pub(crate) transaction: Option<&'a Transaction>,
 }
@@ -35,6 +39,11 @@ pub(crate) enum Target<'a> {
 }
 
 impl<'a> Context<'a> {
+    /// Who the client is.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.login.identity
+    }
+
     /// The collection that the request names, in its transaction if it has one, with the durability it asks for.
     pub(crate) fn target(&self) -> CommandResult<Target<'a>> {
         let name = self.request.collection()?;

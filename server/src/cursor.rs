@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use bson::RawDocumentBuf;
 use tailwater::{ChangeStream, ResumeToken, Stopper};
+use tailwater_auth::{Resource, UserId};
 
 use crate::error::{CommandError, CommandResult, code};
+use crate::options::ServerOptions;
 use crate::reply::Batch;
 use crate::request::{Owner, SessionId};
 
@@ -23,9 +25,6 @@ const AWAIT: Duration = Duration::from_secs(1);
 
 /// How long it waits at most, whatever the client says: it may be gone, which is found with the answer.
 const AWAIT_MAX: Duration = Duration::from_secs(10);
-
-/// Most cursors at a time.
-const CURSORS_MAX: usize = 100_000;
 
 /// Documents that a query, an aggregation or a list still has.
 pub(crate) type Documents = Box<dyn Iterator<Item = CommandResult> + Send>;
@@ -42,6 +41,36 @@ pub(crate) struct Cursor {
     /// A document that did not fit into the last batch, and for a change stream the token before it.
     pending: Option<(RawDocumentBuf, Option<ResumeToken>)>,
     ended: bool,
+    /// What a change stream watches: whoever asks for more must still be allowed to.
+    watched: Option<Watched>,
+}
+
+/// What a change stream watches.
+#[derive(Clone, Debug)]
+pub(crate) enum Watched {
+    Everything,
+    Database(String),
+    Collection(String, String),
+}
+
+impl Watched {
+    pub(crate) fn of(resource: Resource<'_>) -> Watched {
+        match resource {
+            Resource::Database(database) => Watched::Database(database.to_owned()),
+            Resource::Collection { database, collection } => {
+                Watched::Collection(database.to_owned(), collection.to_owned())
+            }
+            _ => Watched::Everything,
+        }
+    }
+
+    pub(crate) fn resource(&self) -> Resource<'_> {
+        match self {
+            Watched::Everything => Resource::AllCollections,
+            Watched::Database(database) => Resource::Database(database),
+            Watched::Collection(database, collection) => Resource::Collection { database, collection },
+        }
+    }
 }
 
 /// How a batch is filled.
@@ -61,6 +90,15 @@ impl Cursor {
             source,
             pending: None,
             ended: false,
+            watched: None,
+        }
+    }
+
+    /// A cursor over the changes of what the stream watches.
+    pub(crate) fn of_changes(stream: ChangeStream, watched: Resource<'_>) -> Cursor {
+        Cursor {
+            watched: Some(Watched::of(watched)),
+            ..Cursor::new(Source::Changes(Box::new(stream)))
         }
     }
 
@@ -154,10 +192,38 @@ struct Standing {
     never_expires: bool,
 }
 
+/// All cursors that stand.
+#[derive(Default)]
+struct Table {
+    cursors: HashMap<i64, Standing>,
+    /// How many each user has.
+    by_user: HashMap<Option<UserId>, usize>,
+}
+
+impl Table {
+    fn insert(&mut self, id: i64, standing: Standing) {
+        *self.by_user.entry(standing.owner.user).or_default() += 1;
+        self.cursors.insert(id, standing);
+    }
+
+    fn remove(&mut self, id: i64) -> Option<Standing> {
+        let removed = self.cursors.remove(&id)?;
+        if let Some(count) = self.by_user.get_mut(&removed.owner.user) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_user.remove(&removed.owner.user);
+            }
+        }
+        Some(removed)
+    }
+}
+
 /// The cursors of a server. See the module documentation.
 pub(crate) struct Cursors {
-    standing: Mutex<HashMap<i64, Standing>>,
+    standing: Mutex<Table>,
     timeout: Duration,
+    max: usize,
+    per_user_max: usize,
 }
 
 /// A cursor taken from the table by a request, and put back when it is dropped, unless it has ended or was killed meanwhile.
@@ -169,14 +235,16 @@ pub(crate) struct Taken {
 }
 
 impl Cursors {
-    pub(crate) fn new(timeout: Duration) -> Cursors {
+    pub(crate) fn new(options: &ServerOptions) -> Cursors {
         Cursors {
             standing: Mutex::default(),
-            timeout,
+            timeout: options.cursor_timeout,
+            max: options.cursors_max,
+            per_user_max: options.cursors_per_user_max,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Standing>> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         // A table whose holder has panicked is as good as it was: every change of it is one step.
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -197,16 +265,19 @@ impl Cursors {
             Source::Documents(_) => None,
         };
         let mut standing = self.lock();
-        if standing.len() >= CURSORS_MAX {
-            return Err(CommandError::new(
-                code::TOO_MANY_CURSORS,
-                format!("there are {CURSORS_MAX} cursors: close some"),
-            ));
+        let of_user = standing.by_user.get(&owner.user).copied().unwrap_or(0);
+        for (count, max) in [(standing.cursors.len(), self.max), (of_user, self.per_user_max)] {
+            if count >= max {
+                return Err(CommandError::new(
+                    code::TOO_MANY_CURSORS,
+                    format!("there are {max} cursors: close some"),
+                ));
+            }
         }
         // A client knows a cursor by this number alone, so it is not one that can be guessed from another.
         let id = loop {
             let id = fastrand::i64(1..);
-            if !standing.contains_key(&id) {
+            if !standing.cursors.contains_key(&id) {
                 break id;
             }
         };
@@ -227,13 +298,16 @@ impl Cursors {
     /// Takes a cursor, of this session and transaction if it was made in them.
     pub(crate) fn take(self: &Arc<Self>, id: i64, namespace: &str, owner: Owner) -> CommandResult<Taken> {
         let mut standing = self.lock();
-        let found = standing.get_mut(&id).ok_or_else(|| not_found(id))?;
+        let found = standing.cursors.get_mut(&id).ok_or_else(|| not_found(id))?;
+        if found.owner.user != owner.user {
+            return Err(not_yours(id));
+        }
         if found.namespace != namespace {
             let message = format!(
                 "Requested getMore on namespace '{namespace}', but cursor belongs to a different namespace {}",
                 found.namespace
             );
-            return Err(CommandError::new((13, "Unauthorized"), message));
+            return Err(CommandError::new(code::UNAUTHORIZED, message));
         }
         if found.owner.transaction != owner.transaction {
             let message =
@@ -255,9 +329,14 @@ impl Cursors {
         })
     }
 
+    /// Whose a cursor is, if it is there.
+    pub(crate) fn user_of(&self, id: i64) -> Option<Option<UserId>> {
+        self.lock().cursors.get(&id).map(|standing| standing.owner.user)
+    }
+
     /// Lets go of a cursor; whether there was one. A request that waits with it is ended.
     pub(crate) fn kill(&self, id: i64) -> bool {
-        let killed = self.lock().remove(&id);
+        let killed = self.lock().remove(id);
         if let Some(stopper) = killed.as_ref().and_then(|killed| killed.stopper.as_ref()) {
             stopper.stop();
         }
@@ -290,6 +369,7 @@ impl Cursors {
         let ids: Vec<i64> = {
             let standing = self.lock();
             standing
+                .cursors
                 .iter()
                 .filter(|(_, standing)| doomed(standing))
                 .map(|(id, _)| *id)
@@ -302,7 +382,7 @@ impl Cursors {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().cursors.len()
     }
 }
 
@@ -326,7 +406,7 @@ impl Taken {
 
     /// Whether it was killed meanwhile.
     pub(crate) fn is_killed(&self) -> bool {
-        !self.cursors.lock().contains_key(&self.id)
+        !self.cursors.lock().cursors.contains_key(&self.id)
     }
 
     /// Its number, or 0 when there is nothing more to ask for.
@@ -337,8 +417,9 @@ impl Taken {
         }
     }
 
-    pub(crate) fn is_changes(&self) -> bool {
-        matches!(&self.cursor, Some(cursor) if matches!(cursor.source, Source::Changes(_)))
+    /// What it watches, if it is a change stream.
+    pub(crate) fn watched(&self) -> Option<&Watched> {
+        self.cursor.as_ref()?.watched.as_ref()
     }
 }
 
@@ -347,16 +428,24 @@ impl Drop for Taken {
         let cursor = self.cursor.take().filter(|cursor| !cursor.is_ended());
         let mut standing = self.cursors.lock();
         match cursor {
-            None => drop(standing.remove(&self.id)),
+            None => drop(standing.remove(self.id)),
             // It may have been killed meanwhile.
             Some(cursor) => {
-                if let Some(standing) = standing.get_mut(&self.id) {
+                if let Some(standing) = standing.cursors.get_mut(&self.id) {
                     standing.cursor = Some(cursor);
                     standing.used = Instant::now();
                 }
             }
         }
     }
+}
+
+/// What somebody is told of a cursor that another user has made.
+pub(crate) fn not_yours(id: i64) -> CommandError {
+    CommandError::new(
+        code::UNAUTHORIZED,
+        format!("cursor id {id} was not created by the authenticated user"),
+    )
 }
 
 fn not_found(id: i64) -> CommandError {

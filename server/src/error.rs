@@ -15,11 +15,19 @@ pub type ServerResult<T, E = ServerError> = Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
-    /// An address that others could reach, without users to tell who may.
+    /// An address that others could reach, where nobody would have to log in.
     #[error(
-        "{address} can be reached from other machines, and this release has no users to tell who may: bind a loopback address, such as 127.0.0.1"
+        "{address} can be reached from other machines, and nobody would have to log in: start with --auth, and make the first user over 127.0.0.1, or bind a loopback address"
     )]
-    NotLoopback {
+    WithoutUsers {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// An address that others could reach, where what goes over the network could be read.
+    #[error(
+        "{address} can be reached from other machines, and connections would not be encrypted: give --tls-cert and --tls-key, or --allow-plaintext where the network itself is private"
+    )]
+    WithoutTls {
         /// The address.
         address: SocketAddr,
     },
@@ -44,7 +52,10 @@ pub(crate) mod code {
     pub(crate) const INTERNAL_ERROR: Code = (1, "InternalError");
     pub(crate) const BAD_VALUE: Code = (2, "BadValue");
     pub(crate) const FAILED_TO_PARSE: Code = (9, "FailedToParse");
+    pub(crate) const UNAUTHORIZED: Code = (13, "Unauthorized");
     pub(crate) const TYPE_MISMATCH: Code = (14, "TypeMismatch");
+    pub(crate) const PROTOCOL_ERROR: Code = (17, "ProtocolError");
+    pub(crate) const AUTHENTICATION_FAILED: Code = (18, "AuthenticationFailed");
     pub(crate) const INVALID_BSON: Code = (22, "InvalidBSON");
     pub(crate) const BSON_TOO_LARGE: Code = (10334, "BSONObjectTooLarge");
     pub(crate) const CURSOR_KILLED: Code = (237, "CursorKilled");
@@ -61,6 +72,7 @@ pub(crate) mod code {
     pub(crate) const NOT_IN_TRANSACTION: Code = (263, "OperationNotSupportedInTransaction");
     pub(crate) const INTERRUPTED_AT_SHUTDOWN: Code = (11600, "InterruptedAtShutdown");
     pub(crate) const CURSOR_IN_USE: Code = (12051, "CursorInUse");
+    pub(crate) const MECHANISM_UNAVAILABLE: Code = (334, "MechanismUnavailable");
     pub(crate) const MISSING_FIELD: Code = (40414, "IDLFailedToParse");
     pub(crate) const UNKNOWN_FIELD: Code = (40415, "IDLUnknownField");
 }
@@ -147,6 +159,23 @@ impl CommandError {
             document.append(cstr!("errorLabels"), labels);
         }
         document
+    }
+}
+
+impl From<tailwater_auth::Error> for CommandError {
+    fn from(error: tailwater_auth::Error) -> CommandError {
+        use tailwater_auth::Error as E;
+        let code = match error {
+            E::Store(error) => return error.into(),
+            E::UserExists(_) => (51003, "Location51003"),
+            E::NoSuchUser(_) => (11, "UserNotFound"),
+            E::RoleExists(_) => (51002, "Location51002"),
+            E::NoSuchRole(_) => (31, "RoleNotFound"),
+            E::BuiltInRole(_) | E::Cycle { .. } | E::OtherDatabase { .. } => (49, "InvalidRoleModification"),
+            E::Record { .. } | E::NoRandomness => code::INTERNAL_ERROR,
+            _ => code::BAD_VALUE,
+        };
+        CommandError::new(code, error.to_string())
     }
 }
 

@@ -5,12 +5,16 @@
 //! writes.
 //!
 //! ```no_run
+//! use std::sync::Arc;
+//!
 //! use tailwater::Store;
+//! use tailwater_auth::{Authentication, Authority};
 //! use tailwater_server::{Server, ServerOptions};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = Store::open("./store")?;
-//! let server = Server::bind(store, ServerOptions::default())?;
+//! let authority = Authority::open(store.clone(), Authentication::OnceThereAreUsers)?;
+//! let server = Server::bind(store, Arc::new(authority), ServerOptions::default())?;
 //! println!("mongodb://{}/?directConnection=true", server.local_addr());
 //! server.run()?;
 //! # Ok(())
@@ -26,7 +30,9 @@
 //! # What it trusts
 //!
 //! Nothing that comes over a socket: messages are checked by `tailwater-wire`, documents before they are looked into, and
-//! every field of a command is known or refused. There are no users yet, so only loopback addresses can be bound.
+//! every field of a command is known or refused. Every command says what its client has to be allowed, and an
+//! [`Authority`](tailwater_auth::Authority) whether it is. An address that other machines reach is only served where clients have
+//! to log in.
 
 mod command;
 mod commands;
@@ -34,12 +40,15 @@ mod connection;
 mod context;
 mod cursor;
 mod error;
+mod login;
+mod needs;
 mod options;
 mod reply;
 mod request;
 mod server;
 mod session;
 mod stats;
+mod transport;
 mod value;
 
 pub use commands::help;

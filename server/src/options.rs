@@ -1,12 +1,16 @@
 //! How a server is set up.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
+
+use tailwater_auth::Tls;
 
 /// Options of a server. All have defaults.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// The address to listen on, which must be a loopback one. Port 0 takes any that is free. Default `127.0.0.1:27017`.
+    /// The address to listen on. One that other machines reach needs users that have to log in, and [`ServerOptions::tls`] or
+    /// [`ServerOptions::allow_plaintext`]. Port 0 takes any that is free. Default `127.0.0.1:27017`.
     pub bind: SocketAddr,
     /// The name of the replica set whose only member it is. Default `rs0`.
     pub replica_set: String,
@@ -15,6 +19,20 @@ pub struct ServerOptions {
     pub advertise: Option<String>,
     /// Most connections at a time; one more is closed at once. Each has a thread. Default 1,000.
     pub connections_max: usize,
+    /// Encrypts all connections. Default: none is encrypted.
+    pub tls: Option<Arc<Tls>>,
+    /// Whether an address that other machines reach may be served without encryption. Default no.
+    pub allow_plaintext: bool,
+    /// How long a new connection may take until it has said hello, encryption included. Default ten seconds.
+    pub handshake_timeout: Duration,
+    /// Most bytes of a message of a client that has to log in and has not. Default 64 KiB.
+    pub message_bytes_before_login: usize,
+    /// Most cursors at a time. Default 100,000.
+    pub cursors_max: usize,
+    /// Most cursors at a time of one user; where nobody has to log in, everybody is one. Default 100,000.
+    pub cursors_per_user_max: usize,
+    /// Most bytes that messages may have together while they are read and answered; a request beyond it is refused. Default 1 GiB.
+    pub message_memory_max: usize,
     /// How long a cursor may stand that nobody asks for more. Default ten minutes, as MongoDB's.
     pub cursor_timeout: Duration,
     /// How long a session may go without a command before what it holds is given up. Default thirty minutes, as MongoDB's.
@@ -28,6 +46,13 @@ impl Default for ServerOptions {
             replica_set: "rs0".to_owned(),
             advertise: None,
             connections_max: 1000,
+            tls: None,
+            allow_plaintext: false,
+            handshake_timeout: Duration::from_secs(10),
+            message_bytes_before_login: 64 << 10,
+            cursors_max: 100_000,
+            cursors_per_user_max: 100_000,
+            message_memory_max: 1 << 30,
             cursor_timeout: Duration::from_secs(600),
             session_timeout: Duration::from_secs(1800),
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bson::{RawBsonRef, RawDocument};
 use tailwater::matcher::validate;
 use tailwater::{Durability, ReadConcern};
+use tailwater_auth::UserId;
 use tailwater_wire::{Msg, Query, Sequence};
 
 use crate::error::{CommandError, CommandResult, code};
@@ -33,12 +34,17 @@ const GENERIC: [&str; 18] = [
     "$audit",
 ];
 
-/// A session, as a client names it.
-pub(crate) type SessionId = [u8; 16];
+/// A session: the client's name for it, and whose it is. Two users who give theirs one name have two.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct SessionId {
+    pub(crate) id: [u8; 16],
+    pub(crate) user: Option<UserId>,
+}
 
-/// The session, and the transaction within it, that a cursor belongs to.
+/// The user, the session, and the transaction within it, that a cursor belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Owner {
+    pub(crate) user: Option<UserId>,
     pub(crate) session: Option<SessionId>,
     pub(crate) transaction: Option<i64>,
 }
@@ -57,6 +63,8 @@ pub(crate) struct Request<'a> {
     pub(crate) name: &'a str,
     pub(crate) database: &'a str,
     pub(crate) body: &'a RawDocument,
+    /// Who sends it.
+    pub(crate) user: Option<UserId>,
     sequences: &'a [Sequence<'a>],
     pub(crate) session: Option<SessionId>,
     pub(crate) numbered: Option<Numbered>,
@@ -70,19 +78,24 @@ pub(crate) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    pub(crate) fn of_msg(msg: &'a Msg<'a>) -> CommandResult<Request<'a>> {
+    pub(crate) fn of_msg(msg: &'a Msg<'a>, user: Option<UserId>) -> CommandResult<Request<'a>> {
         for document in msg.sequences.iter().flat_map(|sequence| &sequence.documents) {
             check(document)?;
         }
         let database = msg.body.get_str("$db").map_err(|_| missing("OP_MSG", "$db"))?;
-        Request::new(database, msg.body, &msg.sequences)
+        Request::new(database, msg.body, user, &msg.sequences)
     }
 
-    pub(crate) fn of_query(query: &Query<'a>) -> CommandResult<Request<'a>> {
-        Request::new(query.database, query.command, &[])
+    pub(crate) fn of_query(query: &Query<'a>, user: Option<UserId>) -> CommandResult<Request<'a>> {
+        Request::new(query.database, query.command, user, &[])
     }
 
-    fn new(database: &'a str, body: &'a RawDocument, sequences: &'a [Sequence<'a>]) -> CommandResult<Request<'a>> {
+    fn new(
+        database: &'a str,
+        body: &'a RawDocument,
+        user: Option<UserId>,
+        sequences: &'a [Sequence<'a>],
+    ) -> CommandResult<Request<'a>> {
         check(body)?;
         let first = body.iter().next().and_then(Result::ok);
         let Some((name, _)) = first else {
@@ -95,6 +108,7 @@ impl<'a> Request<'a> {
             name: name.as_str(),
             database,
             body,
+            user,
             sequences,
             session: None,
             numbered: None,
@@ -111,7 +125,7 @@ impl<'a> Request<'a> {
         let (mut number, mut first, mut autocommit, mut snapshot) = (None, false, true, false);
         for field in self.fields().filter(|field| GENERIC.contains(&field.name)) {
             match field.name {
-                "lsid" => self.session = Some(session_id(field.document()?)?),
+                "lsid" => self.session = Some(session_id(field.document()?, self.user)?),
                 "txnNumber" => number = Some(field.integer()?),
                 "startTransaction" => first = field.boolean()?,
                 "autocommit" => autocommit = field.boolean()?,
@@ -160,6 +174,7 @@ impl<'a> Request<'a> {
             _ => None,
         };
         Owner {
+            user: self.user,
             session: self.session,
             transaction,
         }
@@ -223,10 +238,11 @@ pub(crate) fn missing(command: &str, name: &str) -> CommandError {
 }
 
 /// A session's document.
-pub(crate) fn session_id(session: &RawDocument) -> CommandResult<SessionId> {
+pub(crate) fn session_id(session: &RawDocument, user: Option<UserId>) -> CommandResult<SessionId> {
     let id = session.get_binary("id").ok();
-    let id = id.and_then(|id| SessionId::try_from(id.bytes).ok());
-    id.ok_or_else(|| CommandError::new(code::BAD_VALUE, "a session's id must be a UUID"))
+    let id = id.and_then(|id| <[u8; 16]>::try_from(id.bytes).ok());
+    id.map(|id| SessionId { id, user })
+        .ok_or_else(|| CommandError::new(code::BAD_VALUE, "a session's id must be a UUID"))
 }
 
 /// Looks whether a document is one in all its depth: what is done with it afterwards relies on that.

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bson::Timestamp;
 use tailwater::{ReadConcern, Store};
+use tailwater_auth::Authority;
 
 use crate::connection;
 use crate::context::Peer;
@@ -29,6 +30,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) store: Store,
+    pub(crate) authority: Arc<Authority>,
     pub(crate) options: ServerOptions,
     pub(crate) cursors: Arc<Cursors>,
     pub(crate) sessions: Sessions,
@@ -39,6 +41,8 @@ pub(crate) struct Shared {
     /// Told when a connection has ended.
     ended: Condvar,
     connections_made: AtomicI32,
+    /// Bytes of the messages that are being read and answered.
+    pub(crate) message_memory: AtomicUsize,
 }
 
 impl Shared {
@@ -84,18 +88,24 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`ServerError::NotLoopback`], [`ServerError::Listen`].
-    pub fn bind(store: Store, options: ServerOptions) -> ServerResult<Server> {
+    /// [`ServerError::WithoutUsers`], [`ServerError::WithoutTls`], [`ServerError::Listen`].
+    pub fn bind(store: Store, authority: Arc<Authority>, options: ServerOptions) -> ServerResult<Server> {
         let address = options.bind;
         if !address.ip().is_loopback() {
-            return Err(ServerError::NotLoopback { address });
+            if !authority.is_required() {
+                return Err(ServerError::WithoutUsers { address });
+            }
+            if options.tls.is_none() && !options.allow_plaintext {
+                return Err(ServerError::WithoutTls { address });
+            }
         }
         let listen = |source| ServerError::Listen { address, source };
         let listener = TcpListener::bind(address).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let shared = Shared {
             store,
-            cursors: Arc::new(Cursors::new(options.cursor_timeout)),
+            authority,
+            cursors: Arc::new(Cursors::new(&options)),
             sessions: Sessions::new(options.session_timeout),
             options,
             started: Instant::now(),
@@ -104,6 +114,7 @@ impl Server {
             connections: Mutex::default(),
             ended: Condvar::new(),
             connections_made: AtomicI32::new(0),
+            message_memory: AtomicUsize::new(0),
         };
         Ok(Server {
             listener,

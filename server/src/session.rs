@@ -166,7 +166,7 @@ impl Session {
         }
         // The one before it, if it is still open, is aborted.
         self.transaction = None;
-        let id = bson::Uuid::from_bytes(self.id);
+        let id = bson::Uuid::from_bytes(self.id.id);
         let options = TransactionOptions {
             durability: None,
             session: Some(TransactionSession {

@@ -232,21 +232,6 @@ fn one_connection_more_than_there_may_be_is_closed() {
 }
 
 #[test]
-fn an_address_that_others_reach_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = tailwater::Store::open(dir.path()).unwrap();
-    let options = tailwater_server::ServerOptions {
-        bind: "0.0.0.0:0".parse().unwrap(),
-        ..tailwater_server::ServerOptions::default()
-    };
-    let error = tailwater_server::Server::bind(store, options).err().unwrap();
-    assert!(
-        matches!(error, tailwater_server::ServerError::NotLoopback { .. }),
-        "{error}"
-    );
-}
-
-#[test]
 fn documents_that_nest_too_deep_are_refused_wherever_they_come() {
     let running = Running::new();
     let mut client = running.client();

@@ -34,6 +34,7 @@ mod memory;
 mod merge;
 mod out;
 mod parse;
+mod reach;
 mod sample;
 mod sort;
 mod source;
@@ -56,6 +57,7 @@ use crate::store::Store;
 
 pub use error::{AggregateError, AggregateErrorKind};
 pub(crate) use out::is_temporary;
+pub use reach::PipelineTarget;
 pub use tailwater_matcher::STAGES_MAX;
 
 use context::Context;

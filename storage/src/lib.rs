@@ -53,8 +53,8 @@ mod workspace;
 mod write;
 
 pub use aggregate::{
-    AggregateError, AggregateErrorKind, AggregateOptions, Aggregation, Pipeline, STAGE_BYTES_MAX, STAGES_MAX,
-    SUB_PIPELINES_MAX,
+    AggregateError, AggregateErrorKind, AggregateOptions, Aggregation, Pipeline, PipelineTarget, STAGE_BYTES_MAX,
+    STAGES_MAX, SUB_PIPELINES_MAX,
 };
 pub use backup::{
     BackupError, BackupOptions, BackupOutcome, BackupProgress, RestoreOptions, RestoreOutcome, RestorePoint, StateCopy,

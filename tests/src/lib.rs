@@ -1,5 +1,6 @@
 //! What tests that cross crates have in common; see the files in `tests/`.
 
 pub mod binary;
+pub mod certificates;
 pub mod packages;
 pub mod served;

@@ -12,6 +12,7 @@ pub struct Served {
     address: SocketAddr,
     http: SocketAddr,
     dir: tempfile::TempDir,
+    arguments: Vec<String>,
     child: Child,
 }
 
@@ -23,15 +24,27 @@ impl Served {
     /// When it does not start.
     #[must_use]
     pub fn start() -> Served {
+        Served::start_with(&[])
+    }
+
+    /// Starts a server on an empty store, with further arguments.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn start_with(arguments: &[&str]) -> Served {
         // Ports that are free now, so that the server can have them again when it is started again.
         let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [address, http] = free.map(|listener| listener.local_addr().unwrap());
         let dir = tempfile::tempdir().unwrap();
-        let child = spawn(address, http, dir.path());
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let child = spawn(address, http, dir.path(), &arguments);
         Served {
             address,
             http,
             dir,
+            arguments,
             child,
         }
     }
@@ -70,7 +83,17 @@ impl Served {
     ///
     /// When it does not start.
     pub fn start_again(&mut self) {
-        self.child = spawn(self.address, self.http, self.dir.path());
+        self.child = spawn(self.address, self.http, self.dir.path(), &self.arguments);
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    ///
+    /// When the system refuses.
+    pub fn signal(&self, name: &str) {
+        let (name, pid) = (format!("-{name}"), self.child.id().to_string());
+        assert!(Command::new("kill").args([name, pid]).status().unwrap().success());
     }
 
     /// Asks it to stop by SIGTERM, and waits for it to end in order.
@@ -79,8 +102,7 @@ impl Served {
     ///
     /// When it ends with an error.
     pub fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("TERM");
         assert!(self.child.wait().unwrap().success(), "the server ends with an error");
     }
 }
@@ -94,7 +116,7 @@ impl Drop for Served {
 }
 
 /// Starts the server and waits until it listens.
-fn spawn(address: SocketAddr, http: SocketAddr, dir: &Path) -> Child {
+fn spawn(address: SocketAddr, http: SocketAddr, dir: &Path, arguments: &[String]) -> Child {
     let mut child = Command::new(tailwater())
         .args([
             "serve",
@@ -105,6 +127,7 @@ fn spawn(address: SocketAddr, http: SocketAddr, dir: &Path) -> Child {
             "--dir",
         ])
         .arg(dir)
+        .args(arguments)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

@@ -13,18 +13,18 @@ use tailwater_server::ServerHandle;
 use crate::failure::{Exit, Failure, Outcome};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct HttpArguments {
     /// Also serve HTTP: change streams for browsers, metrics, and a dashboard. Port 0 takes any that is free.
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:27080")]
     http: Option<SocketAddr>,
     /// Serves HTTP at an address that other machines reach, though it is not encrypted.
     #[arg(long, requires = "http")]
     http_allow_plaintext: bool,
-    /// An origin whose pages may read what is served over HTTP, such as https://shop.example. Can be given several times.
-    #[arg(long, value_name = "ORIGIN", requires = "http")]
+    /// An origin whose pages may read what is served over HTTP, such as https://shop.example; several with commas between.
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', requires = "http")]
     http_allow_origin: Vec<String>,
-    /// A name by which HTTP clients may ask for the server, besides addresses and localhost. Can be given several times.
-    #[arg(long, value_name = "HOST", requires = "http")]
+    /// A name by which HTTP clients may ask for the server, besides addresses and localhost; several with commas between.
+    #[arg(long, value_name = "HOST", value_delimiter = ',', requires = "http")]
     http_allow_host: Vec<String>,
     /// Most HTTP connections at a time.
     #[arg(long, value_name = "N", requires = "http", default_value_t = HttpOptions::default().connections_max)]
@@ -38,7 +38,7 @@ pub(super) struct Serving {
     thread: JoinHandle<HttpResult<()>>,
 }
 
-impl Arguments {
+impl HttpArguments {
     /// Begins to serve, if that is asked for. `wire` is the server of MongoDB's protocol, whose numbers are shown; it is stopped
     /// when HTTP cannot be served.
     pub(super) fn begin(

@@ -6,13 +6,15 @@ mod coll_stats;
 use bson::raw::cstr;
 use bson::{RawBsonRef, RawDocument, rawdoc};
 use tailwater::{Aggregation, Pipeline};
+use tailwater_auth::{Action, Resource};
 
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::{Context, Target};
 use crate::cursor::{Cursor, FIRST_BATCH, Fill, Source};
 use crate::error::{CommandError, CommandResult, code};
+use crate::needs::{self, Need};
 use crate::reply;
-use crate::request::missing;
+use crate::request::{Request, missing};
 use crate::value::{Value, fields};
 
 pub(super) const AGGREGATE: Command = Command {
@@ -20,8 +22,51 @@ pub(super) const AGGREGATE: Command = Command {
     aliases: &[],
     help: "Runs a pipeline, or watches changes",
     kind: Kind::InTransaction,
+    needs: Needs::Fields(needs),
     run: aggregate,
 };
+
+/// To read the collection, or what a first stage is about instead. What the stages behind it read and write is asked for when they
+/// have been parsed.
+fn needs<'a>(request: &Request<'a>) -> CommandResult<Vec<Need<'a>>> {
+    let pipeline = request.arguments().find(|field| field.name == "pipeline");
+    let stages = pipeline.map_or(Ok(Vec::new()), Value::documents)?;
+    if let Some(options) = stage_options(&stages, change_stream::STAGE) {
+        let watched = change_stream::watched(request, options?)?;
+        return Ok(vec![(Action::Find, watched), (Action::ChangeStream, watched)]);
+    }
+    let action = match stage_options(&stages, coll_stats::STAGE) {
+        Some(_) => Action::CollStats,
+        None => Action::Find,
+    };
+    match request.subject()?.value {
+        RawBsonRef::String(_) => Ok(vec![(action, needs::collection(request)?)]),
+        // It makes its documents itself.
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Refuses a pipeline that reads or writes collections that the client may not.
+fn check_reach(context: &Context<'_>, pipeline: &Pipeline) -> CommandResult<()> {
+    let of = |database, collection| Resource::Collection { database, collection };
+    let database = context.request.database;
+    for collection in pipeline.reads() {
+        context.require(Action::Find, of(database, collection))?;
+    }
+    if let Some(target) = pipeline.writes() {
+        let resource = of(target.database.unwrap_or(database), target.collection);
+        context.require(Action::Insert, resource)?;
+        context.require(
+            if target.replaces {
+                Action::Remove
+            } else {
+                Action::Update
+            },
+            resource,
+        )?;
+    }
+    Ok(())
+}
 
 fn aggregate(context: &mut Context<'_>) -> CommandResult {
     let (mut pipeline, mut batch_size, mut has_cursor, mut explain) = (None, None, false, false);
@@ -103,6 +148,7 @@ fn run(context: &Context<'_>, stages: &[&RawDocument]) -> CommandResult<(Cursor,
     match context.request.subject()?.value {
         RawBsonRef::String(name) => {
             let pipeline = Pipeline::parse(stages)?;
+            check_reach(context, &pipeline)?;
             let found = match context.target()? {
                 Target::Collection(collection) => collection.aggregate(&pipeline)?,
                 Target::Transaction(collection) => collection.aggregate(&pipeline)?,
@@ -116,9 +162,10 @@ fn run(context: &Context<'_>, stages: &[&RawDocument]) -> CommandResult<(Cursor,
 /// A pipeline that begins with `$documents`.
 fn over_none(context: &Context<'_>, stages: &[&RawDocument]) -> CommandResult<Cursor> {
     context.outside_transaction("a pipeline that begins without a collection's documents")?;
-    let store = &context.server.store;
+    let pipeline = Pipeline::parse(stages)?;
+    check_reach(context, &pipeline)?;
     Ok(cursor(
-        store.aggregate(context.request.database, &Pipeline::parse(stages)?)?,
+        context.server.store.aggregate(context.request.database, &pipeline)?,
     ))
 }
 

@@ -2,8 +2,9 @@
 
 use bson::RawDocumentBuf;
 use bson::raw::CString;
+use tailwater_auth::Action;
 
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::error::CommandResult;
 
@@ -12,6 +13,7 @@ pub(super) const COLL_MOD: Command = Command {
     aliases: &[],
     help: "Changes options of a collection or of one of its indexes",
     kind: Kind::Alone,
+    needs: Needs::Collection(&[Action::CollMod]),
     run: coll_mod,
 };
 

@@ -2,9 +2,10 @@
 
 use bson::rawdoc;
 use tailwater::CountOptions;
+use tailwater_auth::Action;
 
 use super::bulk::number;
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::error::CommandResult;
 use crate::value::empty;
@@ -14,6 +15,7 @@ pub(super) const COUNT: Command = Command {
     aliases: &[],
     help: "How many documents match a filter",
     kind: Kind::Alone,
+    needs: Needs::Collection(&[Action::Find]),
     run: count,
 };
 

@@ -3,8 +3,9 @@
 use bson::RawDocumentBuf;
 use bson::raw::CString;
 use tailwater::CollectionOptions;
+use tailwater_auth::Action;
 
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::error::CommandResult;
 
@@ -13,6 +14,7 @@ pub(super) const CREATE: Command = Command {
     aliases: &[],
     help: "Creates a collection",
     kind: Kind::InTransaction,
+    needs: Needs::Collection(&[Action::CreateCollection]),
     run: create,
 };
 

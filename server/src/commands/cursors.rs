@@ -3,9 +3,11 @@
 use bson::raw::cstr;
 use bson::{RawArrayBuf, RawBsonRef, rawdoc};
 
-use super::{Command, Kind};
+use tailwater_auth::{Action, Resource};
+
+use super::{Command, Kind, Needs};
 use crate::context::Context;
-use crate::cursor::Fill;
+use crate::cursor::{Fill, not_yours};
 use crate::error::{CommandError, CommandResult, code};
 use crate::reply;
 use crate::request::missing;
@@ -15,6 +17,7 @@ pub(super) const GET_MORE: Command = Command {
     aliases: &[],
     help: "More documents of a cursor; of a change stream, as soon as there are any",
     kind: Kind::InTransaction,
+    needs: Needs::Login,
     run: get_more,
 };
 
@@ -23,6 +26,7 @@ pub(super) const KILL_CURSORS: Command = Command {
     aliases: &[],
     help: "Lets go of cursors",
     kind: Kind::InTransaction,
+    needs: Needs::Login,
     run: kill_cursors,
 };
 
@@ -41,7 +45,12 @@ fn get_more(context: &mut Context<'_>) -> CommandResult {
     let collection = collection.ok_or_else(|| missing("getMore", "collection"))?;
     let namespace = format!("{}.{collection}", context.request.database);
     let mut cursor = context.server.cursors.take(id, &namespace, context.request.owner())?;
-    let changes = cursor.is_changes();
+    let changes = cursor.watched().is_some();
+    if let Some(watched) = cursor.watched() {
+        for action in [Action::Find, Action::ChangeStream] {
+            context.require(action, watched.resource())?;
+        }
+    }
     let filled = cursor.fill(Fill {
         count_max: batch_size,
         time: context.request.max_time,
@@ -91,6 +100,12 @@ fn kill_cursors(context: &mut Context<'_>) -> CommandResult {
                 ));
             }
         };
+        let user = context.server.cursors.user_of(id);
+        if user.is_some_and(|user| user != context.request.user)
+            && !context.may(Action::KillAnyCursor, Resource::Cluster)
+        {
+            return Err(not_yours(id));
+        }
         match context.server.cursors.kill(id) {
             true => killed.push(id),
             false => not_found.push(id),

@@ -2,9 +2,10 @@
 
 use bson::{RawDocument, rawdoc};
 use tailwater::{DeleteOptions, WriteModel};
+use tailwater_auth::Action;
 
 use super::bulk::{Written, check_count, number};
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 use crate::request::missing;
@@ -15,6 +16,7 @@ pub(super) const DELETE: Command = Command {
     aliases: &[],
     help: "Deletes documents",
     kind: Kind::Retryable,
+    needs: Needs::Collection(&[Action::Remove]),
     run: delete,
 };
 

@@ -3,8 +3,9 @@
 use bson::raw::{CString, cstr};
 use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
 use tailwater::limits::DOCUMENT_BYTES_MAX;
+use tailwater_auth::{Action, Mechanism, privileges_to_array, role_names};
 
-use super::{COMMANDS, Command, Kind};
+use super::{COMMANDS, Command, Kind, Needs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 
@@ -16,6 +17,7 @@ pub(super) const PING: Command = Command {
     aliases: &[],
     help: "Answers",
     kind: Kind::Alone,
+    needs: Needs::Nothing,
     run: |context| context.request.no_arguments().map(|()| RawDocumentBuf::new()),
 };
 
@@ -24,6 +26,7 @@ pub(super) const BUILD_INFO: Command = Command {
     aliases: &["buildinfo"],
     help: "Versions",
     kind: Kind::Alone,
+    needs: Needs::Nothing,
     run: build_info,
 };
 
@@ -32,6 +35,7 @@ pub(super) const CONNECTION_STATUS: Command = Command {
     aliases: &[],
     help: "Who is logged in over this connection",
     kind: Kind::Alone,
+    needs: Needs::Nothing,
     run: connection_status,
 };
 
@@ -40,6 +44,7 @@ pub(super) const GET_CMD_LINE_OPTS: Command = Command {
     aliases: &[],
     help: "How the server was started",
     kind: Kind::Alone,
+    needs: Needs::Cluster(&[Action::GetCmdLineOpts]),
     run: command_line,
 };
 
@@ -48,6 +53,7 @@ pub(super) const GET_PARAMETER: Command = Command {
     aliases: &[],
     help: "Settings of the server",
     kind: Kind::Alone,
+    needs: Needs::Cluster(&[Action::GetParameter]),
     run: parameters,
 };
 
@@ -56,6 +62,7 @@ pub(super) const LIST_COMMANDS: Command = Command {
     aliases: &[],
     help: "The commands that there are",
     kind: Kind::Alone,
+    needs: Needs::Nothing,
     run: list_commands,
 };
 
@@ -64,6 +71,7 @@ pub(super) const WHATSMYURI: Command = Command {
     aliases: &[],
     help: "The client's address",
     kind: Kind::Alone,
+    needs: Needs::Nothing,
     run: |context| {
         context.request.no_arguments()?;
         Ok(rawdoc! { "you": context.peer.address.to_string() })
@@ -92,15 +100,23 @@ fn build_info(context: &mut Context<'_>) -> CommandResult {
 }
 
 fn connection_status(context: &mut Context<'_>) -> CommandResult {
-    let mut info = rawdoc! { "authenticatedUsers": [], "authenticatedUserRoles": [] };
+    let mut with_privileges = false;
     for field in context.request.arguments() {
         match field.name {
-            "showPrivileges" if field.boolean()? => {
-                info.append(cstr!("authenticatedUserPrivileges"), RawArrayBuf::new());
-            }
-            "showPrivileges" => {}
+            "showPrivileges" => with_privileges = field.boolean()?,
             _ => return Err(field.unknown()),
         }
+    }
+    let authority = &context.server.authority;
+    let (mut users, mut roles, mut privileges) = (RawArrayBuf::new(), RawArrayBuf::new(), RawArrayBuf::new());
+    if let Some((user, may)) = authority.user_of(context.identity()) {
+        users.push(rawdoc! { "user": user.name.name.as_str(), "db": user.name.database.as_str() });
+        roles = role_names(&authority.inherited_roles(&user.roles));
+        privileges = privileges_to_array(&may);
+    }
+    let mut info = rawdoc! { "authenticatedUsers": users, "authenticatedUserRoles": roles };
+    if with_privileges {
+        info.append(cstr!("authenticatedUserPrivileges"), privileges);
     }
     Ok(rawdoc! { "authInfo": info })
 }
@@ -120,7 +136,7 @@ fn command_line(context: &mut Context<'_>) -> CommandResult {
 fn parameters(context: &mut Context<'_>) -> CommandResult {
     let known = rawdoc! {
         "featureCompatibilityVersion": { "version": format!("{}.{}", MONGODB_VERSION[0], MONGODB_VERSION[1]) },
-        "authenticationMechanisms": [],
+        "authenticationMechanisms": RawArrayBuf::from_iter(Mechanism::ALL.map(Mechanism::name)),
         "enableTestCommands": false,
         "transactionLifetimeLimitSeconds": 60,
     };
@@ -147,7 +163,7 @@ fn list_commands(context: &mut Context<'_>) -> CommandResult {
         let name = name.map_err(|error| CommandError::new(code::INTERNAL_ERROR, error.to_string()))?;
         commands.append(
             name,
-            rawdoc! { "help": command.help, "requiresAuth": false, "secondaryOk": false, "adminOnly": false },
+            rawdoc! { "help": command.help, "requiresAuth": !matches!(command.needs, Needs::Nothing), "secondaryOk": false, "adminOnly": false },
         );
     }
     Ok(rawdoc! { "commands": commands })

@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bson::{DateTime, RawArrayBuf, rawdoc};
+use tailwater_auth::Action;
 
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 
@@ -14,6 +15,7 @@ pub(super) const FSYNC: Command = Command {
     aliases: &[],
     help: "Makes everything that was written durable",
     kind: Kind::Alone,
+    needs: Needs::Cluster(&[Action::Fsync]),
     run: fsync,
 };
 
@@ -22,6 +24,7 @@ pub(super) const GET_LOG: Command = Command {
     aliases: &[],
     help: "Lines of the server's log, which goes to its standard error output and is not kept",
     kind: Kind::Alone,
+    needs: Needs::Cluster(&[Action::GetLog]),
     run: get_log,
 };
 
@@ -30,6 +33,7 @@ pub(super) const HOST_INFO: Command = Command {
     aliases: &[],
     help: "The machine",
     kind: Kind::Alone,
+    needs: Needs::Cluster(&[Action::HostInfo]),
     run: host_info,
 };
 
@@ -38,6 +42,7 @@ pub(super) const REPL_SET_GET_CONFIG: Command = Command {
     aliases: &[],
     help: "The replica set, of which this server is the one member",
     kind: Kind::Alone,
+    needs: Needs::Cluster(&[Action::ReplSetGetConfig]),
     run: replica_set_config,
 };
 
@@ -46,6 +51,7 @@ pub(super) const REPL_SET_GET_STATUS: Command = Command {
     aliases: &[],
     help: "How the replica set is",
     kind: Kind::Alone,
+    needs: Needs::Cluster(&[Action::ReplSetGetStatus]),
     run: replica_set_status,
 };
 
@@ -54,6 +60,7 @@ pub(super) const SERVER_STATUS: Command = Command {
     aliases: &[],
     help: "How the server is",
     kind: Kind::Alone,
+    needs: Needs::Cluster(&[Action::ServerStatus]),
     run: server_status,
 };
 

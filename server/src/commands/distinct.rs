@@ -2,9 +2,10 @@
 
 use bson::{RawArrayBuf, rawdoc};
 use tailwater::DistinctOptions;
+use tailwater_auth::Action;
 
 use super::update::raw;
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::{Context, Target};
 use crate::error::CommandResult;
 use crate::request::missing;
@@ -15,6 +16,7 @@ pub(super) const DISTINCT: Command = Command {
     aliases: &[],
     help: "The different values of a field",
     kind: Kind::InTransaction,
+    needs: Needs::Collection(&[Action::Find]),
     run: distinct,
 };
 

@@ -2,9 +2,10 @@
 
 use bson::{RawDocumentBuf, rawdoc};
 use tailwater::Error;
+use tailwater_auth::Action;
 
 use super::bulk::number;
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::error::CommandResult;
 
@@ -13,6 +14,7 @@ pub(super) const DROP: Command = Command {
     aliases: &[],
     help: "Drops a collection with its documents and indexes",
     kind: Kind::Alone,
+    needs: Needs::Collection(&[Action::DropCollection]),
     run: drop_collection,
 };
 
@@ -21,6 +23,7 @@ pub(super) const DROP_DATABASE: Command = Command {
     aliases: &[],
     help: "Drops all collections of a database",
     kind: Kind::Alone,
+    needs: Needs::Database(&[Action::DropDatabase]),
     run: drop_database,
 };
 

@@ -3,10 +3,13 @@
 use bson::raw::cstr;
 use bson::{RawBsonRef, RawDocument};
 use tailwater::ExplainOptions;
+use tailwater_auth::{Action, Resource};
 
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
+use crate::needs::Need;
+use crate::request::Request;
 use crate::value::{empty, fields};
 
 pub(super) const EXPLAIN: Command = Command {
@@ -14,8 +17,28 @@ pub(super) const EXPLAIN: Command = Command {
     aliases: &[],
     help: "How a query would be answered",
     kind: Kind::Alone,
+    needs: Needs::Fields(needs),
     run: explain,
 };
+
+/// What the command that is explained needs; one that cannot be explained is refused for that.
+fn needs<'a>(request: &Request<'a>) -> CommandResult<Vec<Need<'a>>> {
+    let command = request.subject()?.document()?;
+    let Some(Ok((name, RawBsonRef::String(collection)))) = command.iter().next() else {
+        return Ok(Vec::new());
+    };
+    let actions: &[Action] = match name.as_str() {
+        "update" => &[Action::Find, Action::Update],
+        "delete" => &[Action::Find, Action::Remove],
+        "findAndModify" | "findandmodify" => &[Action::Find, Action::Update, Action::Remove],
+        _ => &[Action::Find],
+    };
+    let resource = Resource::Collection {
+        database: request.database,
+        collection,
+    };
+    Ok(actions.iter().map(|&action| (action, resource)).collect())
+}
 
 fn explain(context: &mut Context<'_>) -> CommandResult {
     for field in context.request.arguments() {

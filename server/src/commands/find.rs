@@ -2,8 +2,9 @@
 
 use bson::raw::cstr;
 use tailwater::FindOptions;
+use tailwater_auth::Action;
 
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::{Context, Target};
 use crate::cursor::{Cursor, Documents, FIRST_BATCH, Fill, Source};
 use crate::error::{CommandError, CommandResult};
@@ -15,6 +16,7 @@ pub(super) const FIND: Command = Command {
     aliases: &[],
     help: "Documents that match a filter",
     kind: Kind::InTransaction,
+    needs: Needs::Collection(&[Action::Find]),
     run: find,
 };
 

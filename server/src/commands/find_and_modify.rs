@@ -7,9 +7,13 @@ use tailwater::{
 };
 
 use super::update::{Change, modifications, raw};
-use super::{Command, Kind};
+use tailwater_auth::Action;
+
+use super::{Command, Kind, Needs};
 use crate::context::{Context, Target};
 use crate::error::{CommandError, CommandResult, code};
+use crate::needs::{self, Need};
+use crate::request::Request;
 use crate::value::empty;
 
 pub(super) const FIND_AND_MODIFY: Command = Command {
@@ -17,6 +21,7 @@ pub(super) const FIND_AND_MODIFY: Command = Command {
     aliases: &["findandmodify"],
     help: "Updates, replaces or deletes one document, and gives it back",
     kind: Kind::Retryable,
+    needs: Needs::Fields(needs),
     run: find_and_modify,
 };
 
@@ -34,6 +39,24 @@ struct Asked<'a> {
     new: bool,
     upsert: bool,
     bypass: bool,
+}
+
+/// It shows what it changes; an upsert may insert.
+fn needs<'a>(request: &Request<'a>) -> CommandResult<Vec<Need<'a>>> {
+    let collection = needs::collection(request)?;
+    let says = |name: &str| {
+        let field = request.arguments().find(|field| field.name == name);
+        needs::is_true(field.map(|field| field.value))
+    };
+    let change = match says("remove") {
+        true => Action::Remove,
+        false => Action::Update,
+    };
+    let mut needs = vec![(Action::Find, collection), (change, collection)];
+    if says("upsert") {
+        needs.push((Action::Insert, collection));
+    }
+    Ok(needs)
 }
 
 fn find_and_modify(context: &mut Context<'_>) -> CommandResult {

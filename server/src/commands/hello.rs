@@ -4,11 +4,13 @@
 use bson::raw::cstr;
 use bson::{DateTime, RawArrayBuf, RawDocumentBuf, rawdoc};
 use tailwater::limits::DOCUMENT_BYTES_MAX;
+use tailwater_auth::{Mechanism, UserName};
 use tailwater_wire::{Compressor, MESSAGE_BYTES_MAX};
 
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::Context;
-use crate::error::CommandResult;
+use crate::error::{CommandError, CommandResult, code};
+use crate::value::Value;
 
 /// Most writes in one command.
 pub(super) const WRITES_MAX: usize = 100_000;
@@ -20,6 +22,7 @@ pub(super) const HELLO: Command = Command {
     aliases: &["isMaster", "ismaster"],
     help: "What the server is, and what it speaks",
     kind: Kind::Alone,
+    needs: Needs::Nothing,
     run: hello,
 };
 
@@ -33,6 +36,16 @@ fn hello(context: &mut Context<'_>) -> CommandResult {
         let known = names.filter_map(|name| Compressor::from_name(name.as_str()?));
         compression.extend(known.map(Compressor::name));
     }
+    let mechanisms = context
+        .request
+        .arguments()
+        .find(|field| field.name == "saslSupportedMechs");
+    let mechanisms = mechanisms.map(|user| mechanisms_of(context, user)).transpose()?;
+    let speculated = context
+        .request
+        .arguments()
+        .find(|field| field.name == "speculativeAuthenticate");
+    let speculated = speculated.map(|start| speculate(context, start)).transpose()?.flatten();
     let me = context.me();
     let name = context.request.name;
     let primary = match name {
@@ -76,5 +89,36 @@ fn hello(context: &mut Context<'_>) -> CommandResult {
     if !compression.is_empty() {
         document.append(cstr!("compression"), RawArrayBuf::from_iter(compression));
     }
+    if let Some(mechanisms) = mechanisms {
+        document.append(cstr!("saslSupportedMechs"), mechanisms);
+    }
+    if let Some(begun) = speculated {
+        document.append(cstr!("speculativeAuthenticate"), begun);
+    }
     Ok(document)
+}
+
+/// How `database.user` can log in.
+fn mechanisms_of(context: &Context<'_>, user: Value<'_>) -> CommandResult<RawArrayBuf> {
+    let (database, name) = user
+        .string()?
+        .split_once('.')
+        .ok_or_else(|| CommandError::new(code::BAD_VALUE, "saslSupportedMechs must be database.user"))?;
+    let mechanisms = context.server.authority.mechanisms_of(&UserName::new(database, name));
+    Ok(RawArrayBuf::from_iter(mechanisms.into_iter().map(Mechanism::name)))
+}
+
+/// Begins to log in by the same message, as drivers do that expect a user to be there; nothing where that is not possible: the
+/// driver then begins anew.
+fn speculate(context: &mut Context<'_>, start: Value<'_>) -> CommandResult<Option<RawDocumentBuf>> {
+    let start = start.document()?;
+    let (server, peer) = (context.server, context.peer);
+    let is_start = start
+        .iter()
+        .next()
+        .is_some_and(|first| first.is_ok_and(|(name, _)| name == "saslStart"));
+    let Some(database) = start.get_str("db").ok().filter(|_| is_start) else {
+        return Ok(None);
+    };
+    Ok(context.login.start(&server.authority, peer, database, start).ok())
 }

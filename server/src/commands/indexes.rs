@@ -3,9 +3,10 @@
 use bson::raw::cstr;
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use tailwater::Collection;
+use tailwater_auth::Action;
 
 use super::bulk::number;
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::cursor::{Cursor, Fill};
 use crate::error::{CommandError, CommandResult, code};
@@ -18,6 +19,7 @@ pub(super) const CREATE_INDEXES: Command = Command {
     aliases: &[],
     help: "Creates indexes",
     kind: Kind::Alone,
+    needs: Needs::Collection(&[Action::CreateIndex]),
     run: create,
 };
 
@@ -26,6 +28,7 @@ pub(super) const LIST_INDEXES: Command = Command {
     aliases: &[],
     help: "The indexes of a collection",
     kind: Kind::Alone,
+    needs: Needs::Collection(&[Action::ListIndexes]),
     run: list,
 };
 
@@ -34,6 +37,7 @@ pub(super) const DROP_INDEXES: Command = Command {
     aliases: &["deleteIndexes"],
     help: "Drops indexes",
     kind: Kind::Alone,
+    needs: Needs::Collection(&[Action::DropIndex]),
     run: drop_indexes,
 };
 

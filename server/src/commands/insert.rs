@@ -2,9 +2,10 @@
 
 use bson::rawdoc;
 use tailwater::InsertManyOptions;
+use tailwater_auth::Action;
 
 use super::bulk::{Written, check_count};
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::{Context, Target};
 use crate::error::CommandResult;
 
@@ -13,6 +14,7 @@ pub(super) const INSERT: Command = Command {
     aliases: &[],
     help: "Inserts documents",
     kind: Kind::Retryable,
+    needs: Needs::Collection(&[Action::Insert]),
     run: insert,
 };
 

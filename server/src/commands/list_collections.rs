@@ -4,12 +4,15 @@ use bson::raw::cstr;
 use bson::{Binary, RawDocumentBuf, rawdoc};
 use tailwater::CollectionSpecification;
 use tailwater::matcher::Expression;
+use tailwater_auth::{Action, Resource};
 
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::cursor::{Cursor, Fill};
 use crate::error::CommandResult;
+use crate::needs::{self, Need};
 use crate::reply;
+use crate::request::Request;
 use crate::value::empty;
 
 pub(super) const LIST_COLLECTIONS: Command = Command {
@@ -17,8 +20,21 @@ pub(super) const LIST_COLLECTIONS: Command = Command {
     aliases: &[],
     help: "The collections of a database",
     kind: Kind::Alone,
+    needs: Needs::Fields(needs),
     run: list,
 };
+
+/// To list them; or, where only names are asked for and only of those that the client may use, nothing.
+fn needs<'a>(request: &Request<'a>) -> CommandResult<Vec<Need<'a>>> {
+    let says = |name: &str| {
+        let field = request.arguments().find(|field| field.name == name);
+        needs::is_true(field.map(|field| field.value))
+    };
+    Ok(match says("nameOnly") && says("authorizedCollections") {
+        true => Vec::new(),
+        false => vec![(Action::ListCollections, Resource::Database(request.database))],
+    })
+}
 
 fn list(context: &mut Context<'_>) -> CommandResult {
     let (mut filter, mut names_only) = (empty(), false);
@@ -26,16 +42,25 @@ fn list(context: &mut Context<'_>) -> CommandResult {
         match field.name {
             "filter" => filter = field.document()?,
             "nameOnly" => names_only = field.boolean()?,
-            // All of them come at once, as there are no users every collection may be seen.
+            // All of them come at once.
             "cursor" => drop(field.document()?),
-            "authorizedCollections" => {}
+            // Who may list them all is shown all.
+            "authorizedCollections" => drop(field.boolean()?),
             _ => return Err(field.unknown()),
         }
     }
     let filter = Expression::parse(filter).map_err(tailwater::Error::from)?;
     let database = context.request.database;
+    let may_all = context.may(Action::ListCollections, Resource::Database(database));
     let mut found = Vec::new();
     for collection in context.server.store.list_collections(database) {
+        let resource = Resource::Collection {
+            database,
+            collection: &collection.name,
+        };
+        if !may_all && !context.may(Action::Find, resource) {
+            continue;
+        }
         let description = describe(&collection);
         if filter.matches(&*description).map_err(tailwater::Error::from)? {
             found.push(match names_only {

@@ -1,11 +1,13 @@
 //! `listDatabases`.
 
 use bson::{RawArrayBuf, rawdoc};
+use tailwater::INTERNAL_DATABASE;
 use tailwater::matcher::Expression;
+use tailwater_auth::{Action, Resource};
 
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult};
+use crate::error::{CommandError, CommandResult, code};
 use crate::value::empty;
 
 pub(super) const LIST_DATABASES: Command = Command {
@@ -13,29 +15,35 @@ pub(super) const LIST_DATABASES: Command = Command {
     aliases: &[],
     help: "The databases that have collections",
     kind: Kind::Alone,
+    needs: Needs::Login,
     run: list,
 };
 
 fn list(context: &mut Context<'_>) -> CommandResult {
-    let (mut filter, mut names_only) = (empty(), false);
+    let (mut filter, mut names_only, mut only_own) = (empty(), false, false);
     for field in context.request.arguments() {
         match field.name {
             "filter" => filter = field.document()?,
             "nameOnly" => names_only = field.boolean()?,
-            "authorizedDatabases" => {}
+            "authorizedDatabases" => only_own = field.boolean()?,
             _ => return Err(field.unknown()),
         }
     }
     if context.request.database != "admin" {
         return Err(CommandError::new(
-            (13, "Unauthorized"),
+            code::UNAUTHORIZED,
             "listDatabases may only be run against the admin database.",
         ));
     }
     let filter = Expression::parse(filter).map_err(tailwater::Error::from)?;
     let store = &context.server.store;
+    // Who may not list all of them sees those that it has a part in (MongoDB manual: *listDatabases*, authorizedDatabases).
+    let may_all = !only_own && context.may(Action::ListDatabases, Resource::Cluster);
     let (mut databases, mut total) = (RawArrayBuf::new(), 0_i64);
     for name in store.database_names() {
+        if name == INTERNAL_DATABASE || !(may_all || has_part_in(context, &name)) {
+            continue;
+        }
         let bytes = super::stats::database(store, &name)?.data_bytes;
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         let described = rawdoc! { "name": name.as_str(), "sizeOnDisk": bytes, "empty": bytes == 0 };
@@ -52,4 +60,16 @@ fn list(context: &mut Context<'_>) -> CommandResult {
         true => rawdoc! { "databases": databases },
         false => rawdoc! { "databases": databases, "totalSize": total, "totalSizeMb": total >> 20 },
     })
+}
+
+/// Whether the client may read the database or one of its collections.
+fn has_part_in(context: &Context<'_>, database: &str) -> bool {
+    let may_find = |collection: &str| context.may(Action::Find, Resource::Collection { database, collection });
+    context.may(Action::Find, Resource::Database(database))
+        || context
+            .server
+            .store
+            .collection_names(database)
+            .iter()
+            .any(|collection| may_find(collection))
 }

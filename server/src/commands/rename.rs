@@ -2,18 +2,48 @@
 
 use bson::RawDocumentBuf;
 
-use super::{Command, Kind};
+use tailwater_auth::Action;
+
+use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
-use crate::request::missing;
+use crate::needs::{self, Need};
+use crate::request::{Request, missing};
 
 pub(super) const RENAME_COLLECTION: Command = Command {
     name: "renameCollection",
     aliases: &[],
     help: "Gives a collection another name",
     kind: Kind::Alone,
+    needs: Needs::Fields(needs),
     run: rename,
 };
+
+/// Within a database, to rename; into another, what moving takes. A target that is dropped is one.
+fn needs<'a>(request: &Request<'a>) -> CommandResult<Vec<Need<'a>>> {
+    let to = request.arguments().find(|field| field.name == "to");
+    let to = to.ok_or_else(|| missing("renameCollection", "to"))?.string()?;
+    let (from, to) = (request.collection()?, to);
+    let drops = request.arguments().find(|field| field.name == "dropTarget");
+    let (source, target) = (needs::namespace(from)?, needs::namespace(to)?);
+    let mut needs = match namespace(from)?.0 == namespace(to)?.0 {
+        true => vec![
+            (Action::RenameCollectionSameDb, source),
+            (Action::RenameCollectionSameDb, target),
+        ],
+        false => vec![
+            (Action::Find, source),
+            (Action::DropCollection, source),
+            (Action::CreateCollection, target),
+            (Action::Insert, target),
+            (Action::CreateIndex, target),
+        ],
+    };
+    if needs::is_true(drops.map(|field| field.value)) {
+        needs.push((Action::DropCollection, target));
+    }
+    Ok(needs)
+}
 
 fn rename(context: &mut Context<'_>) -> CommandResult {
     let (mut to, mut drop_target) = (None, false);
@@ -26,7 +56,7 @@ fn rename(context: &mut Context<'_>) -> CommandResult {
     }
     if context.request.database != "admin" {
         return Err(CommandError::new(
-            (13, "Unauthorized"),
+            code::UNAUTHORIZED,
             "renameCollection may only be run against the admin database.",
         ));
     }

@@ -2,7 +2,7 @@
 
 use bson::{Binary, RawDocumentBuf, rawdoc};
 
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::error::CommandResult;
 use crate::request::{SessionId, session_id};
@@ -12,6 +12,7 @@ pub(super) const START_SESSION: Command = Command {
     aliases: &[],
     help: "Names a new session",
     kind: Kind::Alone,
+    needs: Needs::Login,
     run: start,
 };
 
@@ -20,6 +21,7 @@ pub(super) const END_SESSIONS: Command = Command {
     aliases: &[],
     help: "Ends sessions, with their transactions and cursors",
     kind: Kind::Alone,
+    needs: Needs::Login,
     run: end,
 };
 
@@ -28,6 +30,7 @@ pub(super) const KILL_SESSIONS: Command = Command {
     aliases: &[],
     help: "As endSessions",
     kind: Kind::Alone,
+    needs: Needs::Login,
     run: end,
 };
 
@@ -36,15 +39,8 @@ pub(super) const REFRESH_SESSIONS: Command = Command {
     aliases: &[],
     help: "Keeps sessions from ending",
     kind: Kind::Alone,
+    needs: Needs::Login,
     run: refresh,
-};
-
-pub(super) const LOGOUT: Command = Command {
-    name: "logout",
-    aliases: &[],
-    help: "Does nothing: there are no users",
-    kind: Kind::Alone,
-    run: |_| Ok(RawDocumentBuf::new()),
 };
 
 fn start(context: &mut Context<'_>) -> CommandResult {
@@ -73,5 +69,6 @@ fn refresh(context: &mut Context<'_>) -> CommandResult {
 fn ids(context: &Context<'_>) -> CommandResult<Vec<SessionId>> {
     context.request.no_arguments()?;
     let sessions = context.request.subject()?.documents()?;
-    sessions.into_iter().map(session_id).collect()
+    let user = context.request.user;
+    sessions.into_iter().map(|session| session_id(session, user)).collect()
 }

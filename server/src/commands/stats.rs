@@ -2,8 +2,9 @@
 
 use bson::{RawDocumentBuf, rawdoc};
 use tailwater::{Collection, CollectionSize, Error, Store};
+use tailwater_auth::Action;
 
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::error::CommandResult;
 
@@ -12,6 +13,7 @@ pub(super) const COLL_STATS: Command = Command {
     aliases: &["collstats"],
     help: "How large a collection is",
     kind: Kind::Alone,
+    needs: Needs::Collection(&[Action::CollStats]),
     run: of_collection,
 };
 
@@ -20,6 +22,7 @@ pub(super) const DB_STATS: Command = Command {
     aliases: &["dbstats"],
     help: "How large a database is",
     kind: Kind::Alone,
+    needs: Needs::Database(&[Action::DbStats]),
     run: of_database,
 };
 

@@ -5,10 +5,13 @@ use bson::{Bson, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, 
 use tailwater::{ReplaceOptions, UpdateModifications, UpdateOptions, WriteModel};
 
 use super::bulk::{Written, check_count, number};
-use super::{Command, Kind};
+use tailwater_auth::Action;
+
+use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
-use crate::request::missing;
+use crate::needs::{self, Need};
+use crate::request::{Request, missing};
 use crate::value::{Value, fields};
 
 pub(super) const UPDATE: Command = Command {
@@ -16,8 +19,19 @@ pub(super) const UPDATE: Command = Command {
     aliases: &[],
     help: "Updates and replaces documents",
     kind: Kind::Retryable,
+    needs: Needs::Fields(needs),
     run: update,
 };
+
+/// An upsert may insert.
+fn needs<'a>(request: &Request<'a>) -> CommandResult<Vec<Need<'a>>> {
+    let collection = needs::collection(request)?;
+    let mut needs = vec![(Action::Update, collection)];
+    if needs::any_is_true(request, "updates", "upsert")? {
+        needs.push((Action::Insert, collection));
+    }
+    Ok(needs)
+}
 
 fn update(context: &mut Context<'_>) -> CommandResult {
     let (mut ordered, mut bypass) = (true, false);

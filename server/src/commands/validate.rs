@@ -2,8 +2,9 @@
 
 use bson::raw::CString;
 use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
+use tailwater_auth::Action;
 
-use super::{Command, Kind};
+use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::error::CommandResult;
 
@@ -12,6 +13,7 @@ pub(super) const VALIDATE: Command = Command {
     aliases: &[],
     help: "Compares a collection's indexes with its documents",
     kind: Kind::Alone,
+    needs: Needs::Collection(&[Action::Validate]),
     run: validate,
 };
 

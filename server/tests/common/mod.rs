@@ -3,13 +3,17 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::needless_pass_by_value, reason = "commands are written where they are sent")]
 
+pub(crate) mod scram;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bson::{Binary, Document, RawDocumentBuf, doc};
 use tailwater::Store;
+use tailwater_auth::{Authentication, Authority};
 use tailwater_server::{Server, ServerHandle, ServerOptions};
 use tailwater_wire::{HEADER_BYTES, Header, Msg, MsgFlags, Sequence};
 
@@ -28,14 +32,19 @@ impl Running {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut ServerOptions)) -> Running {
+        Running::authenticating(Authentication::default(), change)
+    }
+
+    pub(crate) fn authenticating(authentication: Authentication, change: impl FnOnce(&mut ServerOptions)) -> Running {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
+        let authority = Arc::new(Authority::open(store.clone(), authentication).unwrap());
         let mut options = ServerOptions {
             bind: "127.0.0.1:0".parse().unwrap(),
             ..ServerOptions::default()
         };
         change(&mut options);
-        let server = Server::bind(store.clone(), options).unwrap();
+        let server = Server::bind(store.clone(), authority, options).unwrap();
         let (address, handle) = (server.local_addr(), server.handle());
         let thread = std::thread::spawn(move || server.run().unwrap());
         Running {
@@ -45,6 +54,32 @@ impl Running {
             thread: Some(thread),
             _dir: dir,
         }
+    }
+
+    /// A server whose clients have to log in, with a user `root` that may do everything.
+    pub(crate) fn guarded() -> Running {
+        Running::guarded_with(|_| {})
+    }
+
+    pub(crate) fn guarded_with(change: impl FnOnce(&mut ServerOptions)) -> Running {
+        let running = Running::with(change);
+        let root = doc! { "createUser": "root", "pwd": "root's", "roles": ["root"] };
+        let made = running.client().run_on("admin", root);
+        assert_eq!(made.get_f64("ok").ok(), Some(1.0), "{made}");
+        running
+    }
+
+    /// Whether clients have to log in.
+    pub(crate) fn has_users(&self) -> bool {
+        let status = self.client().run(doc! { "find": "c", "limit": 1 });
+        status.get_i32("code").ok() == Some(13)
+    }
+
+    /// A connection on which `root` has logged in.
+    pub(crate) fn root(&self) -> Client {
+        let mut client = self.client();
+        client.login("root", "root's");
+        client
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -146,6 +181,14 @@ impl Client {
         let name = answer.get_str("codeName").unwrap().to_owned();
         assert!(!answer.get_str("errmsg").unwrap().is_empty());
         (answer.get_i32("code").unwrap(), name)
+    }
+
+    /// Runs a command on `admin` that must succeed.
+    #[track_caller]
+    pub(crate) fn admin(&mut self, command: Document) -> Document {
+        let answer = self.run_on("admin", command.clone());
+        assert_eq!(answer.get_f64("ok").ok(), Some(1.0), "{command}: {answer}");
+        answer
     }
 
     /// Whether the server has closed the connection.

@@ -19,6 +19,10 @@ use crate::limits::DOCUMENT_BYTES_MAX;
 pub(super) struct Facet(Vec<(CString, Vec<Stage>)>);
 
 impl Facet {
+    pub(super) fn pipelines(&self) -> impl Iterator<Item = &[Stage]> {
+        self.0.iter().map(|(_, stages)| stages.as_slice())
+    }
+
     pub(super) fn parse(scope: &Scope, value: RawBsonRef<'_>) -> Result<Facet, Kind> {
         let mut facets = Vec::new();
         for (name, value) in fields(value, 40169)? {

@@ -35,6 +35,11 @@ struct Equality {
 }
 
 impl Lookup {
+    /// The collection it reads, and what its documents go through.
+    pub(super) fn reach(&self) -> (&str, &[Stage]) {
+        (&self.collection, &self.stages)
+    }
+
     pub(super) fn parse(scope: &Scope, value: RawBsonRef<'_>) -> Result<Lookup, Kind> {
         let (mut from, mut field, mut local, mut foreign) = (None, None, None, None);
         let (mut variables, mut pipeline) = (Vec::new(), None);

@@ -53,6 +53,10 @@ enum NotMatched {
 const NEW: &str = "new";
 
 impl Merge {
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
     pub(super) fn parse(value: RawBsonRef<'_>) -> Result<Merge, Kind> {
         if let RawBsonRef::String(_) = value {
             return Merge::of(Target::parse(value, 51178)?);

@@ -28,6 +28,10 @@ pub(crate) fn is_temporary(collection: &str) -> bool {
 pub(super) struct Out(Target);
 
 impl Out {
+    pub(super) fn target(&self) -> &Target {
+        &self.0
+    }
+
     pub(super) fn parse(value: RawBsonRef<'_>) -> Result<Out, Kind> {
         Ok(Out(Target::parse(value, 16990)?))
     }

@@ -19,8 +19,8 @@ const BATCH_BYTES_MAX: usize = 512 << 10;
 /// `"collection"` or `{db, coll}`.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
-    database: Option<String>,
-    collection: String,
+    pub(super) database: Option<String>,
+    pub(super) collection: String,
 }
 
 /// Where a pipeline writes to, and how durably.

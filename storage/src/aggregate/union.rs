@@ -20,6 +20,11 @@ pub(super) struct Union {
 }
 
 impl Union {
+    /// The collection it reads, and what its documents go through.
+    pub(super) fn reach(&self) -> (&str, &[Stage]) {
+        (&self.collection, &self.stages)
+    }
+
     pub(super) fn parse(scope: &Scope, value: RawBsonRef<'_>) -> Result<Union, Kind> {
         let (mut collection, mut stages) = (None, Vec::new());
         if let RawBsonRef::String(name) = value {

@@ -5,6 +5,7 @@
 
 mod browser;
 mod crowd;
+mod security;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -20,8 +21,20 @@ const NODE: &[&str] = &[
     "driver.mjs",
     "mongoose.mjs",
     "watch.mjs",
+    "login.mjs",
+    "operations.mjs",
+    "encrypted.mjs",
 ];
-const PYTHON: &[&str] = &["requirements.txt", "driver.py", "watch.py", "write.py"];
+const PYTHON: &[&str] = &[
+    "requirements.txt",
+    "driver.py",
+    "watch.py",
+    "write.py",
+    "login.py",
+    "operations.py",
+    "change.py",
+    "encrypted.py",
+];
 
 fn client(language: Language, script: &str) -> Command {
     let (name, folder, files) = match language {
@@ -100,11 +113,16 @@ impl Watcher {
         Watcher { child, lines }
     }
 
-    /// The numbers it was told of, when it has come to its end.
-    fn numbers(mut self) -> Vec<u64> {
-        let numbers = self.lines.map(|line| line.unwrap().parse().unwrap()).collect();
+    /// What it has said when it has come to its end.
+    fn lines(mut self) -> Vec<String> {
+        let lines = self.lines.map(Result::unwrap).collect();
         assert!(self.child.wait().unwrap().success());
-        numbers
+        lines
+    }
+
+    /// The numbers it was told of, when it has come to its end.
+    fn numbers(self) -> Vec<u64> {
+        self.lines().iter().map(|line| line.parse().unwrap()).collect()
     }
 }
 

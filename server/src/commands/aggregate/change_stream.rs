@@ -2,13 +2,29 @@
 
 use bson::{RawBsonRef, RawDocument};
 use tailwater::{FullDocument, FullDocumentBeforeChange, ReadConcern, ResumeToken, Watch};
+use tailwater_auth::Resource;
 
 use crate::context::Context;
-use crate::cursor::{Cursor, Source};
+use crate::cursor::Cursor;
 use crate::error::{CommandError, CommandResult, code};
+use crate::needs;
+use crate::request::Request;
 use crate::value::{Value, fields};
 
 pub(super) const STAGE: &str = "$changeStream";
+
+/// What a stream watches.
+pub(super) fn watched<'a>(request: &Request<'a>, options: &RawDocument) -> CommandResult<Resource<'a>> {
+    let all = options.get("allChangesForCluster").ok().flatten();
+    Ok(match request.subject()?.value {
+        _ if needs::is_true(all) => Resource::AllCollections,
+        RawBsonRef::String(collection) => Resource::Collection {
+            database: request.database,
+            collection,
+        },
+        _ => Resource::Database(request.database),
+    })
+}
 
 /// Begins to watch. The collection's name in the answer is its own, or `$cmd.aggregate` for a database or everything.
 pub(super) fn open(
@@ -59,7 +75,7 @@ pub(super) fn open(
     let watch = watch.raw_pipeline(stages.iter().map(|stage| (*stage).to_owned()));
     let watch = modes.into_iter().chain(starts).fold(watch, |watch, set| set(watch));
     let stream = watch.start()?;
-    Ok((Cursor::new(Source::Changes(Box::new(stream))), name))
+    Ok((Cursor::of_changes(stream, watched(context.request, options)?), name))
 }
 
 /// A collection, a database (`aggregate: 1`), or everything (on `admin` with `allChangesForCluster`).

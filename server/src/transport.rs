@@ -1,0 +1,122 @@
+//! A connection's bytes, encrypted or not, with the deadlines that reading them has.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// What is to be there in time, or whatever time it takes.
+pub(crate) struct Timed<'a> {
+    stream: &'a TcpStream,
+    deadline: Option<Instant>,
+    /// Whether the socket has a timeout now.
+    is_limited: bool,
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.deadline {
+            None if self.is_limited => {
+                self.stream.set_read_timeout(None)?;
+                self.is_limited = false;
+            }
+            None => {}
+            Some(deadline) => {
+                // However little arrives at a time, all of it has to be there by then.
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                self.stream.set_read_timeout(Some(left))?;
+                self.is_limited = true;
+            }
+        }
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// A connection's bytes. See the module documentation.
+pub(crate) enum Transport<'a> {
+    Plain(Timed<'a>),
+    Encrypted(Box<StreamOwned<ServerConnection, Timed<'a>>>),
+}
+
+impl<'a> Transport<'a> {
+    /// A transport whose first bytes, with what encryption needs, have to be there by the deadline.
+    pub(crate) fn new(
+        stream: &'a TcpStream,
+        tls: Option<Arc<ServerConfig>>,
+        deadline: Instant,
+    ) -> io::Result<Transport<'a>> {
+        let timed = Timed {
+            stream,
+            deadline: Some(deadline),
+            is_limited: false,
+        };
+        Ok(match tls {
+            None => Transport::Plain(timed),
+            Some(config) => {
+                let connection = ServerConnection::new(config).map_err(io::Error::other)?;
+                Transport::Encrypted(Box::new(StreamOwned::new(connection, timed)))
+            }
+        })
+    }
+
+    /// By when what is read next has to be there.
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
+        match self {
+            Transport::Plain(timed) => timed.deadline = deadline,
+            Transport::Encrypted(stream) => stream.sock.deadline = deadline,
+        }
+    }
+
+    /// Tells the other side that nothing more comes, where that is part of the encryption: what was sent is then known to be all.
+    pub(crate) fn close(&mut self) {
+        if let Transport::Encrypted(stream) = self {
+            stream.conn.send_close_notify();
+            // It may be gone already.
+            let _ = stream.flush();
+        }
+    }
+}
+
+impl Read for Transport<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Transport::Plain(timed) => timed.read(buffer),
+            Transport::Encrypted(stream) => match stream.read(buffer) {
+                // A client that ends the connection without saying so first: a message that was begun is found to be cut short.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+                read => read,
+            },
+        }
+    }
+}
+
+impl Write for Transport<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Transport::Plain(timed) => timed.write(bytes),
+            Transport::Encrypted(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Transport::Plain(timed) => timed.flush(),
+            Transport::Encrypted(stream) => stream.flush(),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What clients can take of the server at most, and who may reach it at all.
+
+mod common;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use bson::{Document, doc};
+use common::{Running, cursor_id};
+use tailwater::Store;
+use tailwater_auth::{Authentication, Authority, Identity, UserChange, UserName};
+use tailwater_server::{Server, ServerError, ServerOptions};
+use tailwater_wire::{Msg, MsgFlags};
+
+#[test]
+fn a_connection_that_says_nothing_or_never_finishes_its_first_message_is_closed() {
+    let running = Running::with(|options| options.handshake_timeout = Duration::from_millis(300));
+    assert!(running.client().is_closed(), "silent");
+
+    let mut drip = running.client();
+    let hello = Msg::new(&bson::rawdoc! { "hello": 1, "$db": "admin" })
+        .to_bytes(1, 0)
+        .unwrap();
+    let mut stream = drip.stream.try_clone().unwrap();
+    let feeder = thread::spawn(move || {
+        // Each byte in good time, and all of them not: until the server has closed.
+        for byte in hello.iter().cycle() {
+            if stream.write_all(&[*byte]).is_err() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    assert!(drip.is_closed(), "drop by drop");
+    feeder.join().unwrap();
+
+    // Whoever has said hello may be silent for longer.
+    let mut patient = running.client();
+    patient.ok(doc! { "hello": 1 });
+    thread::sleep(Duration::from_millis(600));
+    patient.ok(doc! { "ping": 1 });
+}
+
+/// Whether a command with that much in it is answered.
+fn is_answered(client: &mut common::Client, bytes: usize) -> bool {
+    let ping = doc! { "ping": 1, "comment": "x".repeat(bytes), "$db": "admin" };
+    client.send(&ping, MsgFlags::default(), Vec::new());
+    client.receive_bytes().is_some()
+}
+
+#[test]
+fn only_who_has_logged_in_sends_large_messages() {
+    let running = Running::guarded();
+    let (mut stranger, mut root) = (running.client(), running.root());
+    assert!(is_answered(&mut stranger, 10 << 10));
+    assert!(!is_answered(&mut stranger, 100 << 10));
+    assert!(is_answered(&mut root, 100 << 10));
+}
+
+#[test]
+fn messages_have_no_more_memory_than_they_are_given_and_small_ones_always_some() {
+    let running = Running::with(|options| options.message_memory_max = 1 << 20);
+    assert!(is_answered(&mut running.client(), 900 << 10));
+    assert!(!is_answered(&mut running.client(), 1100 << 10));
+    // What was taken is given back.
+    assert!(is_answered(&mut running.client(), 900 << 10));
+    let running = Running::with(|options| options.message_memory_max = 0);
+    assert!(is_answered(&mut running.client(), 10 << 10));
+}
+
+#[test]
+fn cursors_are_limited_for_each_user_and_for_all() {
+    let running = Running::guarded_with(|options| {
+        options.cursors_per_user_max = 2;
+        options.cursors_max = 3;
+    });
+    let mut root = running.root();
+    root.ok(doc! { "insert": "c", "documents": [{}, {}] });
+    for user in ["ada", "bob"] {
+        root.admin(doc! { "createUser": user, "pwd": "p", "roles": ["readAnyDatabase"] });
+    }
+    let find = doc! { "find": "c", "batchSize": 1 };
+    let (mut ada, mut bob) = (running.client(), running.client());
+    ada.login("ada", "p");
+    bob.login("bob", "p");
+    let first = cursor_id(&ada.ok(find.clone()));
+    ada.ok(find.clone());
+    assert_eq!(ada.refused(find.clone()).0, 146, "of one user");
+    bob.ok(find.clone());
+    assert_eq!(bob.refused(find.clone()).0, 146, "of all");
+    ada.ok(doc! { "killCursors": "c", "cursors": [first] });
+    bob.ok(find);
+}
+
+/// Whether a server can be bound to that address; with the error if not.
+fn bind(
+    authentication: Authentication,
+    with_user: bool,
+    change: impl FnOnce(&mut ServerOptions),
+) -> Option<ServerError> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let authority = Authority::open(store.clone(), authentication).unwrap();
+    if with_user {
+        let user = UserChange {
+            password: Some("p".to_owned()),
+            ..UserChange::default()
+        };
+        let here = Identity::nobody([127, 0, 0, 1].into());
+        authority
+            .create_user(&here, &UserName::new("admin", "ada"), &user)
+            .unwrap();
+    }
+    let mut options = ServerOptions {
+        bind: "0.0.0.0:0".parse().unwrap(),
+        ..ServerOptions::default()
+    };
+    change(&mut options);
+    Server::bind(store, Arc::new(authority), options).err()
+}
+
+#[test]
+fn an_address_that_others_reach_needs_users_and_encryption() {
+    use Authentication::{Off, OnceThereAreUsers, Required};
+    for (authentication, with_user) in [(OnceThereAreUsers, false), (Off, false), (Off, true)] {
+        let error = bind(authentication, with_user, |options| options.allow_plaintext = true);
+        assert!(
+            matches!(error, Some(ServerError::WithoutUsers { .. })),
+            "{authentication:?}"
+        );
+    }
+    for (authentication, with_user) in [(OnceThereAreUsers, true), (Required, false)] {
+        let error = bind(authentication, with_user, |_| {});
+        assert!(
+            matches!(error, Some(ServerError::WithoutTls { .. })),
+            "{authentication:?}"
+        );
+        let error = bind(authentication, with_user, |options| options.allow_plaintext = true);
+        assert!(error.is_none(), "{authentication:?}");
+    }
+    let error = bind(Off, false, |options| options.bind = "127.0.0.1:0".parse().unwrap());
+    assert!(error.is_none());
+}
+
+#[test]
+fn hostile_sequences_leave_the_server_up_and_other_clients_alone() {
+    let running = Running::guarded();
+    let mut other = running.root();
+    other.ok(doc! { "insert": "c", "documents": [{ "_id": 0 }] });
+    let mut random = fastrand::Rng::with_seed(7);
+    for round in 0..300 {
+        let mut hostile = running.client();
+        if random.bool() {
+            hostile.admin(doc! { "hello": 1 });
+        }
+        for _ in 0..random.usize(1..6) {
+            attack(&mut hostile, &mut random);
+        }
+        if round % 20 == 0 {
+            let found = other.ok(doc! { "find": "c" });
+            assert_eq!(common::batch(&found), [doc! { "_id": 0 }]);
+        }
+    }
+    let status = other.admin(doc! { "serverStatus": 1 });
+    assert!(status.get_document("connections").unwrap().get_i64("current").unwrap() <= 1000);
+}
+
+/// One thing that nobody should send; the server may answer it or close.
+fn attack(client: &mut common::Client, random: &mut fastrand::Rng) {
+    let documents: [Document; 8] = [
+        doc! { "saslContinue": 1, "conversationId": random.i32(..), "payload": 1 },
+        doc! { "saslStart": 1, "mechanism": "SCRAM-SHA-256", "payload": common::scram::binary("n,,n=root,r=x") },
+        doc! { "getMore": random.i64(..), "collection": "c" },
+        doc! { "killCursors": "c", "cursors": [random.i64(..)] },
+        doc! { "createUser": "eve", "pwd": "p", "roles": ["root"] },
+        doc! { "aggregate": 1, "pipeline": [{ "$changeStream": 1 }], "cursor": {} },
+        doc! { "insert": "c", "documents": "none", "lsid": { "id": 1 }, "txnNumber": "x" },
+        doc! { "commitTransaction": 1, "txnNumber": 1_i64, "autocommit": false },
+    ];
+    let mut command = documents[random.usize(..documents.len())].clone();
+    command.insert("$db", ["admin", "tailwater", "", "a.b"][random.usize(..4)]);
+    let raw = bson::RawDocumentBuf::try_from(&command).unwrap();
+    let mut bytes = Msg::new(&raw).to_bytes(1, 0).unwrap();
+    match random.usize(..4) {
+        // As it is.
+        0 => {}
+        // Some bytes are others.
+        1 => (0..random.usize(1..8)).for_each(|_| {
+            let at = random.usize(16..bytes.len());
+            bytes[at] = random.u8(..);
+        }),
+        // Too short, and the rest of it never comes.
+        2 => bytes.truncate(random.usize(1..bytes.len())),
+        // A length that lies.
+        _ => bytes[..4].copy_from_slice(&random.i32(..).to_le_bytes()),
+    }
+    client.send_bytes(&bytes);
+}
