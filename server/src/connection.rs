@@ -254,17 +254,13 @@ impl Connection<'_> {
         let mut session = session::lock(&session);
         match (numbered, command.kind) {
             (Numbered::Retryable(number), Kind::Retryable) => {
-                if let Some(answer) = session.answer_to(number)? {
-                    return Ok(answer);
-                }
-                let answer = (command.run)(&mut context).map_err(CommandError::of_retryable)?;
-                session.keep_answer(number, answer.clone());
-                Ok(answer)
+                session.begin_write(number)?;
+                (command.run)(&mut context).map_err(CommandError::of_retryable)
             }
             (Numbered::Transaction { number, .. }, Kind::EndsTransaction) => {
                 let answer = (command.run)(&mut context)?;
                 let ended = match request.name {
-                    "commitTransaction" => session.commit(number),
+                    "commitTransaction" => session.commit(number, &self.server.store),
                     _ => session.abort(number),
                 };
                 self.server.cursors.kill_transactions(id);

@@ -39,6 +39,7 @@ mod reply;
 mod request;
 mod server;
 mod session;
+mod statements;
 mod value;
 
 pub use commands::help;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bson::{RawBsonRef, RawDocument};
 use tailwater::matcher::validate;
-use tailwater::{Durability, ReadConcern};
+use tailwater::{Durability, ReadConcern, RetryableWrite};
 use tailwater_wire::{Msg, Query, Sequence};
 
 use crate::error::{CommandError, CommandResult, code};
@@ -67,6 +67,8 @@ pub(crate) struct Request<'a> {
     /// Whether a change stream may see what power loss could still take back.
     pub(crate) reads_local: bool,
     pub(crate) max_time: Option<Duration>,
+    /// The number of the first statement of a write that may be sent again.
+    first_statement: i32,
 }
 
 impl<'a> Request<'a> {
@@ -102,6 +104,7 @@ impl<'a> Request<'a> {
             durable_reads: false,
             reads_local: false,
             max_time: None,
+            first_statement: 0,
         };
         request.read_generic()?;
         Ok(request)
@@ -115,6 +118,7 @@ impl<'a> Request<'a> {
                 "txnNumber" => number = Some(field.integer()?),
                 "startTransaction" => first = field.boolean()?,
                 "autocommit" => autocommit = field.boolean()?,
+                "stmtId" => self.first_statement = field.int32()?,
                 "maxTimeMS" => self.max_time = Some(field.milliseconds()?).filter(|time| !time.is_zero()),
                 "writeConcern" => self.durability = write_concern(field)?,
                 "readConcern" => {
@@ -151,6 +155,33 @@ impl<'a> Request<'a> {
             ));
         }
         Ok(())
+    }
+
+    /// The write that this is, when it may be sent again, with so many statements.
+    pub(crate) fn retryable(&self, count: usize) -> CommandResult<Option<RetryableWrite>> {
+        let (Some(session), Some(Numbered::Retryable(number))) = (self.session, self.numbered) else {
+            return Ok(None);
+        };
+        let statements = match self.fields().find(|field| field.name == "stmtIds") {
+            Some(ids) => {
+                let ids = ids.array()?.into_iter();
+                let ids = ids.map(|id| id.ok().and_then(|id| id.as_i32()));
+                ids.collect::<Option<Vec<_>>>().filter(|ids| ids.len() == count)
+            }
+            None => (self.first_statement..).take(count).map(Some).collect(),
+        };
+        let statements = statements.ok_or_else(|| {
+            let message = format!(
+                "BSON field '{}.stmtIds' must have a number for each statement",
+                self.name
+            );
+            CommandError::new(code::BAD_VALUE, message)
+        })?;
+        Ok(Some(RetryableWrite {
+            session,
+            number,
+            statements,
+        }))
     }
 
     /// Who a cursor belongs to that the request makes or asks.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bson::Timestamp;
+use bson::{DateTime, Timestamp};
 use tailwater::{ReadConcern, Store};
 
 use crate::connection;
@@ -166,11 +166,26 @@ impl Server {
 fn sweep(shared: &Shared, stopped: &mpsc::Receiver<()>) {
     let shortest = shared.options.cursor_timeout.min(shared.options.session_timeout);
     let interval = (shortest / 4).clamp(SWEEP_INTERVALS.0, SWEEP_INTERVALS.1);
+    let mut forgot = Instant::now();
     while stopped.recv_timeout(interval) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if forgot.elapsed() >= shared.options.session_timeout / 4 {
+            forgot = Instant::now();
+            forget_writes(shared);
+        }
         shared.cursors.expire();
         for id in shared.sessions.expired() {
             shared.end_session(id);
         }
+    }
+}
+
+/// Has the store forget what sessions have written that have not written for as long as a session lasts: nobody sends that
+/// again.
+fn forget_writes(shared: &Shared) {
+    let age = i64::try_from(shared.options.session_timeout.as_millis()).unwrap_or(i64::MAX);
+    let before = DateTime::from_millis(DateTime::now().timestamp_millis().saturating_sub(age));
+    if let Err(error) = shared.store.forget_sessions(before) {
+        tracing::error!(%error, "what old sessions have written is not forgotten; trying again later");
     }
 }
 

@@ -3,13 +3,15 @@
 use bson::raw::cstr;
 use bson::{RawBson, RawDocument, RawDocumentBuf, rawdoc};
 use tailwater::{
-    FindAndModify, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions, Hint, ReturnDocument,
+    FindAndModify, FindAndModifyOutcome, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions,
+    Hint, ReturnDocument,
 };
 
 use super::update::{Change, modifications, raw};
 use super::{Command, Kind};
 use crate::context::{Context, Target};
 use crate::error::{CommandError, CommandResult, code};
+use crate::statements::Statements;
 use crate::value::empty;
 
 pub(super) const FIND_AND_MODIFY: Command = Command {
@@ -71,9 +73,17 @@ fn find_and_modify(context: &mut Context<'_>) -> CommandResult {
     let removes = asked.remove;
     let query = asked.query.unwrap_or(empty());
     let operation = asked.operation();
-    let outcome = match context.target()? {
-        Target::Collection(collection) => collection.find_and_modify(query, &operation)?,
-        Target::Transaction(collection) => collection.find_and_modify(query, &operation)?,
+    let statements = Statements::of(context, 1)?;
+    let outcome = match (context.target()?, statements.done.first()) {
+        (Target::Collection(_), Some(done)) => FindAndModifyOutcome {
+            document: done.outcome.document.clone(),
+            matched: done.outcome.matched,
+            upserted_id: done.outcome.upserted_id.clone(),
+        },
+        (Target::Collection(collection), None) => {
+            statements.collection(collection).find_and_modify(query, &operation)?
+        }
+        (Target::Transaction(collection), _) => collection.find_and_modify(query, &operation)?,
     };
     let touched = outcome.matched || outcome.upserted_id.is_some();
     let mut last_error = rawdoc! { "n": i32::from(touched) };
@@ -84,7 +94,11 @@ fn find_and_modify(context: &mut Context<'_>) -> CommandResult {
         last_error.append(cstr!("upserted"), raw(id)?);
     }
     let value = outcome.document.map_or(RawBson::Null, RawBson::Document);
-    Ok(rawdoc! { "lastErrorObject": last_error, "value": value })
+    let mut answer = rawdoc! { "lastErrorObject": last_error, "value": value };
+    if let Some(done) = statements.done.first() {
+        answer.append(cstr!("retriedStmtId"), done.statement);
+    }
+    Ok(answer)
 }
 
 impl Asked<'_> {

@@ -51,6 +51,18 @@ impl Running {
         Client::connect(self.address)
     }
 
+    /// Stops it, and starts another over the same store, on another address.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        let options = ServerOptions {
+            bind: "127.0.0.1:0".parse().unwrap(),
+            ..ServerOptions::default()
+        };
+        let server = Server::bind(self.store.clone(), options).unwrap();
+        (self.address, self.handle) = (server.local_addr(), server.handle());
+        self.thread = Some(std::thread::spawn(move || server.run().unwrap()));
+    }
+
     /// Stops it and waits for its end.
     pub(crate) fn stop(&mut self) {
         self.handle.stop();

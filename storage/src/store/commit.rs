@@ -59,6 +59,16 @@ impl Draft {
         self.payload.len()
     }
 
+    /// The entry, once it is in the log.
+    fn logged(&self, op_id: OpId) -> Logged<'_> {
+        Logged {
+            op_id,
+            kind: self.kind.number(),
+            payload: &self.payload,
+            document: self.document.as_ref(),
+        }
+    }
+
     pub(crate) fn document(&self) -> Option<&Slice> {
         self.document.as_ref()
     }
@@ -84,6 +94,8 @@ pub(crate) struct Inserts {
     /// No two are alike.
     pub(crate) keys: Vec<StateKey>,
     pub(crate) documents: Vec<Slice>,
+    /// What the session keeps of them whose write they are.
+    pub(crate) records: Vec<Draft>,
 }
 
 impl Inserts {
@@ -107,13 +119,12 @@ impl Core {
         let generation = &layers.generations[0];
         let before = generation.bytes();
         for (op_id, draft) in (outcome.first.get()..).map(OpId::new).zip(drafts) {
-            let entry = Logged {
-                op_id,
-                kind: draft.kind.number(),
-                payload: &draft.payload,
-                document: draft.document.as_ref(),
-            };
-            self.apply(&mut commit.ahead, &layers, &entry, Some(draft.before.as_ref()))?;
+            self.apply(
+                &mut commit.ahead,
+                &layers,
+                &draft.logged(op_id),
+                Some(draft.before.as_ref()),
+            )?;
         }
         self.publish(&commit.ahead, outcome.last);
         self.wake_if_due(generation, before);
@@ -126,12 +137,19 @@ impl Core {
         let layers = self.layers()?;
         let starts = std::iter::once(0).chain(inserts.ends.iter().copied());
         let ranges = starts.zip(&inserts.ends);
-        let payloads: Vec<[&[u8]; 1]> = ranges.map(|(start, end)| [&inserts.payloads[start..*end]]).collect();
-        let outcome = self.append(payloads.iter().map(|_| EntryKind::Insert), &payloads)?;
+        let mut payloads: Vec<[&[u8]; 1]> = ranges.map(|(start, end)| [&inserts.payloads[start..*end]]).collect();
+        payloads.extend(inserts.records.iter().map(|record| [&record.payload[..]]));
+        let of_documents = inserts.documents.iter().map(|_| EntryKind::Insert);
+        let kinds = of_documents.chain(inserts.records.iter().map(|record| record.kind));
+        let outcome = self.append(kinds, &payloads)?;
         let generation = &layers.generations[0];
         let before = generation.bytes();
         self.grow(generation, inserts.number, inserts.size());
+        let behind = outcome.first.get() + inserts.documents.len() as u64;
         generation.put_all(outcome.first, inserts.keys, inserts.documents);
+        for (op_id, record) in (behind..).map(OpId::new).zip(&inserts.records) {
+            self.apply(&mut commit.ahead, &layers, &record.logged(op_id), None)?;
+        }
         generation.cover(outcome.last);
         self.publish(&commit.ahead, outcome.last);
         self.wake_if_due(generation, before);

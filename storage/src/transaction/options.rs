@@ -6,6 +6,7 @@ use tailwater_matcher::validate;
 use tailwater_oplog::Durability;
 
 use crate::error::Result;
+use crate::sessions::SessionId;
 
 /// Options of a transaction. All have defaults.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -14,7 +15,9 @@ pub struct TransactionOptions {
     pub durability: Option<Durability>,
     /// What its entries and events are known by. Default: the store's own `lsid` with the next number.
     ///
-    /// Two transactions with the same session cannot be told apart by those who watch; the store does not look.
+    /// Two transactions with the same session cannot be told apart by those who watch; the store does not look. When its
+    /// `lsid` is `{id: <UUID>}`, the store keeps that the transaction was committed if it has written anything
+    /// ([`Store::session_writes`](crate::Store::session_writes)).
     pub session: Option<TransactionSession>,
 }
 
@@ -30,6 +33,11 @@ pub struct TransactionSession {
 }
 
 impl TransactionSession {
+    /// The UUID in the `lsid`.
+    pub(crate) fn id(&self) -> Option<SessionId> {
+        self.lsid.get_binary("id").ok()?.bytes.try_into().ok()
+    }
+
     /// `{lsid, txnNumber}`, as it goes into the log.
     ///
     /// # Errors
