@@ -43,6 +43,9 @@ pub(crate) struct Arguments {
     /// Seconds after which a cursor is closed that nobody asks for more.
     #[arg(long, value_name = "SECONDS", default_value_t = ServerOptions::default().cursor_timeout.as_secs())]
     cursor_timeout: u64,
+    /// Adds what only tests of drivers want: `configureFailPoint`.
+    #[arg(long)]
+    test_commands: bool,
 }
 
 /// Runs the command.
@@ -53,6 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         advertise: arguments.advertise.clone(),
         connections_max: arguments.connections_max,
         cursor_timeout: Duration::from_secs(arguments.cursor_timeout),
+        test_commands: arguments.test_commands,
         ..ServerOptions::default()
     };
     // Before anything can be written, so that a signal never meets a server that does not listen to it.

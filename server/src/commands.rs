@@ -5,6 +5,7 @@
 
 mod aggregate;
 mod bulk;
+mod bulk_write;
 mod coll_mod;
 mod count;
 mod create;
@@ -15,6 +16,7 @@ mod diagnostics;
 mod distinct;
 mod drop;
 mod explain;
+mod fail_point;
 mod find;
 mod find_and_modify;
 mod hello;
@@ -32,13 +34,15 @@ mod validate;
 pub(crate) use crate::command::{Command, Kind};
 
 /// All commands, by name.
-static COMMANDS: [Command; 45] = [
+static COMMANDS: [Command; 47] = [
     transactions::ABORT,
     aggregate::AGGREGATE,
     describe::BUILD_INFO,
+    bulk_write::BULK_WRITE,
     coll_mod::COLL_MOD,
     stats::COLL_STATS,
     transactions::COMMIT,
+    fail_point::CONFIGURE_FAIL_POINT,
     describe::CONNECTION_STATUS,
     count::COUNT,
     create::CREATE,

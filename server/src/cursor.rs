@@ -320,6 +320,11 @@ impl Taken {
         filled
     }
 
+    /// Lets go of it.
+    pub(crate) fn discard(&mut self) {
+        self.cursor = None;
+    }
+
     pub(crate) fn resume_token(&self) -> Option<ResumeToken> {
         self.cursor.as_ref().and_then(Cursor::resume_token)
     }

@@ -34,12 +34,14 @@ mod connection;
 mod context;
 mod cursor;
 mod error;
+mod fail_points;
 mod options;
 mod reply;
 mod request;
 mod server;
 mod session;
 mod statements;
+mod topology;
 mod value;
 
 pub use commands::help;

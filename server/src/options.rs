@@ -19,6 +19,8 @@ pub struct ServerOptions {
     pub cursor_timeout: Duration,
     /// How long a session may go without a command before what it holds is given up. Default thirty minutes, as MongoDB's.
     pub session_timeout: Duration,
+    /// Whether it has what only tests of drivers want: `configureFailPoint`. Default no.
+    pub test_commands: bool,
 }
 
 impl Default for ServerOptions {
@@ -30,6 +32,7 @@ impl Default for ServerOptions {
             connections_max: 1000,
             cursor_timeout: Duration::from_secs(600),
             session_timeout: Duration::from_secs(1800),
+            test_commands: false,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,11 @@ use crate::connection;
 use crate::context::Peer;
 use crate::cursor::Cursors;
 use crate::error::{ServerError, ServerResult};
+use crate::fail_points::FailPoints;
 use crate::options::ServerOptions;
 use crate::request::SessionId;
 use crate::session::Sessions;
+use crate::topology::Topology;
 
 /// How long connections may take to finish what they are at when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -32,6 +34,9 @@ pub(crate) struct Shared {
     pub(crate) options: ServerOptions,
     pub(crate) cursors: Arc<Cursors>,
     pub(crate) sessions: Sessions,
+    pub(crate) topology: Topology,
+    /// Of a server that was started for tests.
+    pub(crate) fail_points: Option<FailPoints>,
     pub(crate) started: Instant,
     pub(crate) commands_run: AtomicU64,
     stopping: AtomicBool,
@@ -97,6 +102,8 @@ impl Server {
             store,
             cursors: Arc::new(Cursors::new(options.cursor_timeout)),
             sessions: Sessions::new(options.session_timeout),
+            topology: Topology::new(),
+            fail_points: options.test_commands.then(FailPoints::default),
             options,
             started: Instant::now(),
             commands_run: AtomicU64::new(0),
@@ -220,6 +227,7 @@ fn accept(shared: &Arc<Shared>, stream: TcpStream) {
             id,
             address: stream.peer_addr()?,
             local: stream.local_addr()?,
+            app_name: OnceLock::new(),
         };
         stream.set_nodelay(true)?;
         Ok((peer, stream.try_clone()?))
@@ -245,6 +253,10 @@ fn accept(shared: &Arc<Shared>, stream: TcpStream) {
 
 /// Ends what is going on.
 fn finish(shared: &Shared) {
+    shared.topology.stop();
+    if let Some(points) = &shared.fail_points {
+        points.stop();
+    }
     shared.cursors.kill_all();
     // No more requests; what is being answered can still be.
     for stream in shared.connections().values() {

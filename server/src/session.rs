@@ -13,11 +13,8 @@ use std::time::{Duration, Instant};
 use bson::rawdoc;
 use tailwater::{Store, Transaction, TransactionOptions, TransactionSession};
 
-use crate::error::{CommandError, CommandResult, code};
+use crate::error::{CommandError, CommandResult, TRANSIENT_LABEL, code};
 use crate::request::SessionId;
-
-/// A transaction may be tried again from its beginning.
-const TRANSIENT: &str = "TransientTransactionError";
 
 /// Most sessions at a time, as MongoDB's `maxSessions`.
 const SESSIONS_MAX: usize = 1_000_000;
@@ -246,5 +243,5 @@ fn committed(number: i64) -> CommandError {
 
 fn no_such(number: i64) -> CommandError {
     let message = format!("Given transaction number {number} does not match any in-progress transactions.");
-    CommandError::new(code::NO_SUCH_TRANSACTION, message).labelled(TRANSIENT)
+    CommandError::new(code::NO_SUCH_TRANSACTION, message).labelled(TRANSIENT_LABEL)
 }

@@ -122,6 +122,20 @@ impl Statements {
         }
     }
 
+    /// The same for a part of what is left.
+    pub(crate) fn collection_for(&self, collection: Collection, selected: &[usize]) -> Collection {
+        match &self.write {
+            Some(write) => collection.retryable(RetryableWrite {
+                statements: selected
+                    .iter()
+                    .filter_map(|&place| write.statements.get(place).copied())
+                    .collect(),
+                ..*write
+            }),
+            None => collection,
+        }
+    }
+
     /// Names those that were carried out before, as MongoDB does.
     pub(crate) fn name_retried(&self, answer: &mut RawDocumentBuf) {
         if !self.done.is_empty() {

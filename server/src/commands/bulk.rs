@@ -10,7 +10,7 @@ use crate::error::{CommandError, CommandResult, code, write_error};
 use crate::statements::Statements;
 
 /// After so many bytes of errors those that follow have neither text nor keys: the answer must fit into a message.
-const ERROR_BYTES_MAX: usize = 1 << 20;
+pub(super) const ERROR_BYTES_MAX: usize = 1 << 20;
 
 /// What has become of a command's writes.
 #[derive(Default)]
@@ -26,9 +26,7 @@ impl Written {
     /// Carries out updates or deletions, in the transaction if there is one.
     pub(super) fn of_models(context: &Context<'_>, models: Vec<WriteModel>, ordered: bool) -> CommandResult<Written> {
         let statements = Statements::of(context, models.len())?;
-        let of_many =
-            |model: &WriteModel| matches!(model, WriteModel::UpdateMany { .. } | WriteModel::DeleteMany { .. });
-        if statements.is_retryable() && models.iter().any(of_many) {
+        if statements.is_retryable() && models.iter().any(is_of_many) {
             return Err(CommandError::new(
                 code::INVALID_OPTIONS,
                 "Cannot use retryable writes with multi=true or limit=0",
@@ -151,11 +149,7 @@ impl Written {
             }
             error => (0, error),
         };
-        let of_write = matches!(
-            error,
-            Error::DuplicateKey { .. } | Error::DocumentFailedValidation { .. }
-        );
-        if !of_write {
+        if !is_of_write(&error) {
             return Err(error.into());
         }
         self.errors.push(WriteError { index, error });
@@ -182,7 +176,20 @@ impl Written {
     }
 }
 
-fn is_delete(model: &WriteModel) -> bool {
+/// Whether the error of a write in a transaction says nothing of the transaction: MongoDB reports it with the write.
+pub(super) fn is_of_write(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::DuplicateKey { .. } | Error::DocumentFailedValidation { .. }
+    )
+}
+
+/// Whether it concerns any number of documents.
+pub(super) fn is_of_many(model: &WriteModel) -> bool {
+    matches!(model, WriteModel::UpdateMany { .. } | WriteModel::DeleteMany { .. })
+}
+
+pub(super) fn is_delete(model: &WriteModel) -> bool {
     matches!(model, WriteModel::DeleteOne { .. } | WriteModel::DeleteMany { .. })
 }
 

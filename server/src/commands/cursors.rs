@@ -7,6 +7,7 @@ use super::{Command, Kind};
 use crate::context::Context;
 use crate::cursor::Fill;
 use crate::error::{CommandError, CommandResult, code};
+use crate::fail_points::FailPoints;
 use crate::reply;
 use crate::request::missing;
 
@@ -42,6 +43,11 @@ fn get_more(context: &mut Context<'_>) -> CommandResult {
     let namespace = format!("{}.{collection}", context.request.database);
     let mut cursor = context.server.cursors.take(id, &namespace, context.request.owner())?;
     let changes = cursor.is_changes();
+    let failure = context.server.fail_points.as_ref().and_then(FailPoints::after_checkout);
+    if let Some(error) = failure {
+        cursor.discard();
+        return Err(if changes { error.of_stream() } else { error });
+    }
     let filled = cursor.fill(Fill {
         count_max: batch_size,
         time: context.request.max_time,
