@@ -166,6 +166,7 @@ impl Session {
                 lsid: rawdoc! { "id": bson::Binary::from_uuid(id) },
                 txn_number: number,
             }),
+            remembered_by: Some(self.id),
         };
         let transaction = store.transaction_with(&options)?;
         self.transaction = Some((number, Stage::Open(Box::new(transaction))));

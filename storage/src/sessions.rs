@@ -3,7 +3,8 @@
 //!
 //! A client that did not get the answer to a write sends it again under the same session and number. Each statement of the
 //! write leaves a record of what it has done, in the same batch of the log as its entries: both are there or neither, after any
-//! crash, on every follower, in every backup. So does the commit of a transaction that its caller has given a session.
+//! crash, on every follower, in every backup. So does the commit of a transaction that is
+//! to be remembered by a session.
 //!
 //! # What is kept
 //!

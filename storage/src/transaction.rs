@@ -87,7 +87,7 @@ pub struct Transaction {
     progress: Arc<Mutex<Progress>>,
     session: TransactionSession,
     /// The session that keeps that this was committed.
-    remembered: Option<SessionId>,
+    remembered_by: Option<SessionId>,
     snapshot: OpId,
     durability: Durability,
 }
@@ -113,7 +113,6 @@ impl Store {
             Some(session) => session.clone(),
             None => core.transactions.next_session(),
         };
-        let remembered = options.session.as_ref().and_then(TransactionSession::id);
         let view = core.view()?;
         let snapshot = view.at;
         let workspace = Workspace::new(view).with_session(session.to_document()?);
@@ -124,7 +123,7 @@ impl Store {
             ticket,
             progress,
             session,
-            remembered,
+            remembered_by: options.remembered_by,
             snapshot,
             durability: options.durability.unwrap_or(core.options.durability),
         })
@@ -218,7 +217,7 @@ impl Transaction {
             let core = self.store.core();
             let mut commit = core.lock_commit()?;
             conflict::check(workspace, &core.view_locked(&commit)?)?;
-            if let Some(session) = self.remembered {
+            if let Some(session) = self.remembered_by {
                 workspace.record(commit_record(session, self.session.txn_number));
             }
             let outcome = core.commit(&mut commit, workspace.drafts());

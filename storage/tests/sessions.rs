@@ -141,6 +141,7 @@ fn a_committed_transaction_of_a_session_is_remembered() {
             lsid: rawdoc! { "id": bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: SESSION.to_vec() } },
             txn_number,
         }),
+        remembered_by: Some(SESSION),
         ..TransactionOptions::default()
     };
     let transaction = store.transaction_with(&options(1)).unwrap();

@@ -15,10 +15,11 @@ pub struct TransactionOptions {
     pub durability: Option<Durability>,
     /// What its entries and events are known by. Default: the store's own `lsid` with the next number.
     ///
-    /// Two transactions with the same session cannot be told apart by those who watch; the store does not look. When its
-    /// `lsid` is `{id: <UUID>}`, the store keeps that the transaction was committed if it has written anything
-    /// ([`Store::session_writes`](crate::Store::session_writes)).
+    /// Two transactions with the same session cannot be told apart by those who watch; the store does not look.
     pub session: Option<TransactionSession>,
+    /// The session that keeps that the transaction was committed, if it has written anything, with the transaction's number
+    /// ([`Store::session_writes`](crate::Store::session_writes)). Default: none.
+    pub remembered_by: Option<SessionId>,
 }
 
 /// What the entries of a transaction are known by: the session it belongs to, and its number there.
@@ -33,11 +34,6 @@ pub struct TransactionSession {
 }
 
 impl TransactionSession {
-    /// The UUID in the `lsid`.
-    pub(crate) fn id(&self) -> Option<SessionId> {
-        self.lsid.get_binary("id").ok()?.bytes.try_into().ok()
-    }
-
     /// `{lsid, txnNumber}`, as it goes into the log.
     ///
     /// # Errors
