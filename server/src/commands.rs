@@ -9,6 +9,7 @@ mod bulk_write;
 mod coll_mod;
 mod count;
 mod create;
+mod current_op;
 mod cursors;
 mod delete;
 mod describe;
@@ -34,7 +35,7 @@ mod validate;
 pub(crate) use crate::command::{Command, Kind};
 
 /// All commands, by name.
-static COMMANDS: [Command; 47] = [
+static COMMANDS: [Command; 49] = [
     transactions::ABORT,
     aggregate::AGGREGATE,
     describe::BUILD_INFO,
@@ -47,6 +48,7 @@ static COMMANDS: [Command; 47] = [
     count::COUNT,
     create::CREATE,
     indexes::CREATE_INDEXES,
+    current_op::CURRENT_OP,
     stats::DB_STATS,
     delete::DELETE,
     distinct::DISTINCT,
@@ -66,6 +68,7 @@ static COMMANDS: [Command; 47] = [
     diagnostics::HOST_INFO,
     insert::INSERT,
     cursors::KILL_CURSORS,
+    current_op::KILL_OP,
     sessions::KILL_SESSIONS,
     list_collections::LIST_COLLECTIONS,
     describe::LIST_COMMANDS,

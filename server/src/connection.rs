@@ -266,6 +266,7 @@ impl Connection<'_> {
         let command = commands::find(request.name).ok_or_else(|| {
             CommandError::new(code::COMMAND_NOT_FOUND, format!("no such command: '{}'", request.name))
         })?;
+        let _running = self.server.operations.begin(command.name, request, self.peer);
         let mut context = Context {
             server: self.server,
             peer: self.peer,

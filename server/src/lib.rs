@@ -35,6 +35,7 @@ mod context;
 mod cursor;
 mod error;
 mod fail_points;
+mod operations;
 mod oplog_view;
 mod options;
 mod reply;

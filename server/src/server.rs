@@ -16,6 +16,7 @@ use crate::context::Peer;
 use crate::cursor::Cursors;
 use crate::error::{ServerError, ServerResult};
 use crate::fail_points::FailPoints;
+use crate::operations::Operations;
 use crate::options::ServerOptions;
 use crate::request::SessionId;
 use crate::session::Sessions;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) cursors: Arc<Cursors>,
     pub(crate) sessions: Sessions,
     pub(crate) topology: Topology,
+    pub(crate) operations: Operations,
     /// Of a server that was started for tests.
     pub(crate) fail_points: Option<FailPoints>,
     pub(crate) started: Instant,
@@ -103,6 +105,7 @@ impl Server {
             cursors: Arc::new(Cursors::new(options.cursor_timeout)),
             sessions: Sessions::new(options.session_timeout),
             topology: Topology::new(),
+            operations: Operations::default(),
             fail_points: options.test_commands.then(FailPoints::default),
             options,
             started: Instant::now(),
