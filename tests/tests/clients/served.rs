@@ -12,16 +12,27 @@ pub(crate) struct Served {
     address: SocketAddr,
     dir: tempfile::TempDir,
     child: Child,
+    flags: &'static [&'static str],
 }
 
 impl Served {
     /// Starts a server on an empty store.
     pub(crate) fn start() -> Served {
+        Served::start_with(&[])
+    }
+
+    /// The same, with further flags.
+    pub(crate) fn start_with(flags: &'static [&'static str]) -> Served {
         // A port that is free now, so that the server can have it again when it is started again.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let child = spawn(address, dir.path());
-        Served { address, dir, child }
+        let child = spawn(address, dir.path(), flags);
+        Served {
+            address,
+            dir,
+            child,
+            flags,
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -36,7 +47,7 @@ impl Served {
 
     /// Starts it on the same store and address.
     pub(crate) fn start_again(&mut self) {
-        self.child = spawn(self.address, self.dir.path());
+        self.child = spawn(self.address, self.dir.path(), self.flags);
     }
 
     /// Asks it to stop by SIGTERM, and waits for it to end in order.
@@ -56,10 +67,11 @@ impl Drop for Served {
 }
 
 /// Starts the server and waits until it listens.
-fn spawn(address: SocketAddr, dir: &Path) -> Child {
+fn spawn(address: SocketAddr, dir: &Path, flags: &[&str]) -> Child {
     let mut child = Command::new(tailwater())
         .args(["serve", "--bind", &address.to_string(), "--dir"])
         .arg(dir)
+        .args(flags)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
