@@ -105,7 +105,7 @@ impl Written {
                 let inserted = collection.insert_many_with(documents.iter().copied(), &InsertManyOptions { ordered });
                 match inserted {
                     Ok(outcome) => written.count = outcome.inserted_ids.len() as u64,
-                    Err(error) => written.refused_insert(error, documents.len())?,
+                    Err(error) => written.refused_insert(error)?,
                 }
             }
             Target::Transaction(collection) => match collection.insert_many(documents.iter().copied()) {
@@ -120,16 +120,16 @@ impl Written {
         Ok(written)
     }
 
-    /// An insert of `count` documents outside of a transaction has not inserted all of them.
-    fn refused_insert(&mut self, error: Error, count: usize) -> CommandResult<()> {
+    /// An insert outside of a transaction has not inserted all of them.
+    fn refused_insert(&mut self, error: Error) -> CommandResult<()> {
         match error {
             // It ends with the one that was refused.
             Error::InsertMany { index, source } => {
                 self.count = index as u64;
                 self.errors.push(WriteError { index, error: *source });
             }
-            Error::BulkWrite { errors, .. } => {
-                self.count = (count - errors.len()) as u64;
+            Error::BulkWrite { errors, outcome } => {
+                self.count = outcome.inserted;
                 self.errors = errors;
             }
             error => return Err(error.into()),

@@ -35,7 +35,7 @@ fn find(context: &mut Context<'_>) -> CommandResult {
             "batchSize" => batch_size = Some(field.count()?),
             "singleBatch" => single_batch = field.boolean()?,
             "noCursorTimeout" => never_expires = field.boolean()?,
-            "collation" => field.simple_collation()?,
+            "collation" => options.collation = field.filled()?,
             "let" => field.no_variables()?,
             "min" | "max" => field.no_variables()?,
             "tailable" => tailable = field.boolean()?,
@@ -104,6 +104,9 @@ fn oplog(
     awaits_data: bool,
 ) -> CommandResult<Source> {
     context.outside_transaction("local.oplog.rs")?;
+    if options.collation.is_some() {
+        return Err(CommandError::not_implemented("collation on local.oplog.rs"));
+    }
     let natural = |order: &RawDocument| match order.get("$natural") {
         Ok(Some(direction)) => {
             Ok(direction.as_i32() == Some(-1) || direction.as_i64() == Some(-1) || direction.as_f64() == Some(-1.0))

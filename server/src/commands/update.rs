@@ -76,7 +76,7 @@ fn model(statement: &RawDocument, bypass: bool) -> CommandResult<WriteModel> {
             }
             "hint" => options.hint = field.hint()?,
             "sort" => options.sort = field.filled()?,
-            "collation" => field.simple_collation()?,
+            "collation" => options.collation = field.filled()?,
             "c" => field.no_variables()?,
             _ => return Err(field.unknown()),
         }
@@ -108,6 +108,7 @@ pub(super) fn write_model(
                 sort: options.sort,
                 hint: options.hint,
                 bypass_document_validation: options.bypass_document_validation,
+                collation: options.collation,
             },
         },
         Change::Update(update) if multi => WriteModel::UpdateMany {

@@ -216,7 +216,7 @@ impl Collection {
         let models: Vec<WriteModel> = models.into_iter().collect();
         let writes: Vec<_> = models.iter().map(|model| (&self.namespace, model)).collect();
         let bulk = Bulk::run(self.core(), &writes, options.ordered, self.retryable.as_deref());
-        bulk.settled(|op_id| self.settle_write(op_id).map(drop))
+        bulk.settled(|op_id| self.settle_write(op_id))
     }
 }
 
@@ -249,7 +249,7 @@ impl Store {
         let writes: Vec<_> = named.iter().map(|(namespace, model)| (namespace, model)).collect();
         let core = self.core();
         let bulk = Bulk::run(core, &writes, options.ordered, None);
-        bulk.settled(|op_id| core.settle_write(op_id, core.options.durability).map(drop))
+        bulk.settled(|op_id| core.settle_write(op_id, core.options.durability))
     }
 }
 
@@ -259,6 +259,8 @@ struct Bulk {
     outcome: BulkWriteOutcome,
     errors: Vec<WriteError>,
     is_empty: bool,
+    /// Whether there was one that may have found nothing to do.
+    has_modifications: bool,
 }
 
 impl Bulk {
@@ -297,11 +299,8 @@ impl Bulk {
     }
 
     fn insert(&mut self, writer: Writer<'_>, documents: Vec<(usize, &RawDocument)>, ordered: bool) {
-        let first = documents.first().map_or(0, |(index, _)| *index);
         let mut inserted = Inserted::default();
-        if let Err(error) = writer.insert(documents, ordered, &mut inserted) {
-            inserted.errors.push(WriteError { index: first, error });
-        }
+        writer.insert(documents, ordered, &mut inserted);
         for (index, id) in inserted.ids {
             self.outcome.add_insert(index, id);
         }
@@ -310,6 +309,7 @@ impl Bulk {
     }
 
     fn modify(&mut self, writer: Writer<'_>, index: usize, model: &WriteModel) {
+        self.has_modifications = true;
         let mut outcome = WriteOutcome::default();
         let modified = model.prepare().and_then(|prepared| match prepared {
             Prepared::Modify(modification) => writer.at(index).modify(&modification, &mut outcome),
@@ -326,7 +326,8 @@ impl Bulk {
             return Err(Error::NoWrites);
         }
         // Also before an error: what is reported as written is as durable as asked.
-        settle(self.outcome.op_id)?;
+        let has_only_inserted = self.errors.is_empty() && !self.has_modifications;
+        settle(self.outcome.op_id.filter(|_| has_only_inserted))?;
         if self.errors.is_empty() {
             return Ok(self.outcome);
         }

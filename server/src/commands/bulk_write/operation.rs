@@ -126,7 +126,7 @@ fn update(operation: &RawDocument) -> CommandResult<WriteModel> {
             }
             "hint" => options.hint = field.hint()?,
             "sort" => options.sort = field.filled()?,
-            "collation" => field.simple_collation()?,
+            "collation" => options.collation = field.filled()?,
             "constants" => field.no_variables()?,
             _ => return Err(field.unknown()),
         }
@@ -144,7 +144,7 @@ fn delete(operation: &RawDocument) -> CommandResult<WriteModel> {
             "filter" => filter = Some(field.owned()?),
             "multi" => multi = field.boolean()?,
             "hint" => options.hint = field.hint()?,
-            "collation" => field.simple_collation()?,
+            "collation" => options.collation = field.filled()?,
             _ => return Err(field.unknown()),
         }
     }
