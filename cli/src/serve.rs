@@ -65,6 +65,9 @@ pub(crate) struct Arguments {
     /// Nobody has to log in, even if there are users: for a password that was lost. Loopback addresses only.
     #[arg(long, conflicts_with = "auth")]
     no_auth: bool,
+    /// Adds what only tests of drivers want: `configureFailPoint`.
+    #[arg(long)]
+    test_commands: bool,
     #[command(flatten)]
     tls: TlsArguments,
     #[command(flatten)]
@@ -172,6 +175,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         cursors_max: limits.cursors_max,
         cursors_per_user_max: limits.cursors_per_user_max,
         cursor_timeout: Duration::from_secs(limits.cursor_timeout),
+        test_commands: arguments.test_commands,
         ..ServerOptions::default()
     };
     let authentication = match (arguments.auth, arguments.no_auth) {

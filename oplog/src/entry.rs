@@ -49,6 +49,9 @@ pub enum EntryKind {
     /// Options of a collection or an index were changed: *detail* has all `options` as they are now, or `index` as it is now,
     /// and what they were before in `before`.
     Modify = 17,
+    /// Statements of a session's write were carried out, which its sender may send again, or a session's transaction was
+    /// committed: *detail* is the record of that; or it names sessions whose records are no longer kept.
+    SessionWrite = 18,
 }
 
 impl EntryKind {
@@ -70,6 +73,7 @@ impl EntryKind {
             15 => EntryKind::AbortIndexBuild,
             16 => EntryKind::Noop,
             17 => EntryKind::Modify,
+            18 => EntryKind::SessionWrite,
             _ => return None,
         })
     }
@@ -98,6 +102,7 @@ impl EntryKind {
             EntryKind::AbortIndexBuild => "abortIndexBuild",
             EntryKind::Noop => "noop",
             EntryKind::Modify => "modify",
+            EntryKind::SessionWrite => "sessionWrite",
         }
     }
 }

@@ -24,7 +24,8 @@ pub(crate) enum Kind {
     Alone,
     /// It may be part of a transaction.
     InTransaction,
-    /// So it may, and outside one it may be sent again with the same number, and is then answered as the first time.
+    /// So it may, and outside one it may be sent again with the same number: what it has done then is not done again
+    /// (`statements.rs`).
     Retryable,
     /// It ends a transaction.
     EndsTransaction,

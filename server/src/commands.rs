@@ -5,9 +5,11 @@
 
 mod aggregate;
 mod bulk;
+mod bulk_write;
 mod coll_mod;
 mod count;
 mod create;
+mod current_op;
 mod cursors;
 mod delete;
 mod describe;
@@ -15,6 +17,7 @@ mod diagnostics;
 mod distinct;
 mod drop;
 mod explain;
+mod fail_point;
 mod find;
 mod find_and_modify;
 mod hello;
@@ -36,19 +39,22 @@ pub(crate) use crate::command::{Command, Kind};
 pub(crate) use crate::needs::Needs;
 
 /// All commands, by name.
-static COMMANDS: [Command; 63] = [
+static COMMANDS: [Command; 67] = [
     transactions::ABORT,
     aggregate::AGGREGATE,
     describe::BUILD_INFO,
+    bulk_write::BULK_WRITE,
     coll_mod::COLL_MOD,
     stats::COLL_STATS,
     transactions::COMMIT,
+    fail_point::CONFIGURE_FAIL_POINT,
     describe::CONNECTION_STATUS,
     count::COUNT,
     create::CREATE,
     indexes::CREATE_INDEXES,
     roles::CREATE_ROLE,
     users::CREATE_USER,
+    current_op::CURRENT_OP,
     stats::DB_STATS,
     delete::DELETE,
     distinct::DISTINCT,
@@ -75,6 +81,7 @@ static COMMANDS: [Command; 63] = [
     diagnostics::HOST_INFO,
     insert::INSERT,
     cursors::KILL_CURSORS,
+    current_op::KILL_OP,
     sessions::KILL_SESSIONS,
     list_collections::LIST_COLLECTIONS,
     describe::LIST_COMMANDS,

@@ -10,18 +10,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bson::{RawDocument, RawDocumentBuf};
+use bson::raw::cstr;
+use bson::{RawArrayBuf, RawDocument, RawDocumentBuf};
 use tailwater_wire::{Compressed, Compressor, HEADER_BYTES, Header, Msg, MsgFlags, Opcode, Query, reply_bytes};
 
 use crate::commands;
 use crate::context::{Context, Peer};
 use crate::error::{CommandError, CommandResult, code};
+use crate::fail_points::Plan;
 use crate::login::Login;
 use crate::needs;
 use crate::reply;
 use crate::request::{Numbered, Request};
 use crate::server::Shared;
 use crate::session;
+use crate::topology;
 use crate::transport::Transport;
 
 /// How long a client may take to send the rest of a message it has begun, or to take any of an answer.
@@ -42,6 +45,8 @@ enum Broken {
     BeforeLogin { bytes: usize },
     #[error("no memory for a message of {bytes} bytes beside the others: raise the limit, or send less at a time")]
     Memory { bytes: usize },
+    #[error("a fail point has closed the connection")]
+    FailPoint,
 }
 
 /// Memory that a message has, given back when it has been answered.
@@ -200,7 +205,7 @@ impl<'a> Connection<'a> {
         let mut response_to = asked.request_id;
         loop {
             let answer = match &request {
-                Ok(request) => self.answer(request),
+                Ok(request) => self.answer(request)?,
                 Err(error) => self.refusal(error),
             };
             if msg.flags.contains(MsgFlags::MORE_TO_COME) {
@@ -232,7 +237,7 @@ impl<'a> Connection<'a> {
     /// A command in the old form: only the first of a connection comes so.
     fn query(&mut self, asked: &Asked, query: &Query<'_>) -> Result<(), Broken> {
         let answer = match Request::of_query(query, self.login.identity.id()) {
-            Ok(request) if commands::is_hello(request.name) => self.answer(&request),
+            Ok(request) if commands::is_hello(request.name) => self.answer(&request)?,
             Ok(request) => self.refusal(&CommandError::new(
                 (352, "UnsupportedOpQueryCommand"),
                 format!("Unsupported OP_QUERY command: {}: use OP_MSG", request.name),
@@ -260,15 +265,44 @@ impl<'a> Connection<'a> {
     }
 
     /// Runs a command; the answer is complete.
-    fn answer(&mut self, request: &Request<'_>) -> RawDocumentBuf {
+    fn answer(&mut self, request: &Request<'_>) -> Result<RawDocumentBuf, Broken> {
         self.server.commands_run.fetch_add(1, Ordering::Relaxed);
-        match self.run_command(request) {
-            Ok(document) => reply::finish(document, self.server.operation_time()),
+        let plan = self.planned_failure(request);
+        if plan.closes_before {
+            return Err(Broken::FailPoint);
+        }
+        let result = match plan.error {
+            Some(error) => Err(error),
+            None => self.run_command(request),
+        };
+        if plan.closes_behind {
+            return Err(Broken::FailPoint);
+        }
+        Ok(match result {
+            Ok(mut document) => {
+                if let Some(error) = plan.write_concern_error {
+                    document.append(cstr!("writeConcernError"), error);
+                    if let Some(labels) = plan.labels {
+                        document.append(cstr!("errorLabels"), RawArrayBuf::from_iter(labels));
+                    }
+                }
+                reply::finish(document, self.server.operation_time())
+            }
             Err(error) => {
                 tracing::debug!(command = request.name, code = error.code, message = %error.message, "refused");
                 self.refusal(&error)
             }
-        }
+        })
+    }
+
+    /// What a test has asked to become of the command.
+    fn planned_failure(&self, request: &Request<'_>) -> Plan {
+        let points = self.server.fail_points.as_ref();
+        let plan = points.map(|points| {
+            let command = commands::find(request.name).map_or(request.name, |command| command.name);
+            points.plan(command, request, self.peer.app_name.get().map(String::as_str))
+        });
+        plan.unwrap_or_default()
     }
 
     fn refusal(&self, error: &CommandError) -> RawDocumentBuf {
@@ -283,6 +317,7 @@ impl<'a> Connection<'a> {
         })?;
         let authority = &self.server.authority;
         needs::authorize(&command.needs, request, authority, &self.login.identity)?;
+        let _running = self.server.operations.begin(command.name, request, self.peer);
         let mut context = Context {
             server: self.server,
             peer: self.peer,
@@ -306,17 +341,13 @@ impl<'a> Connection<'a> {
         let mut session = session::lock(&session);
         match (numbered, command.kind) {
             (Numbered::Retryable(number), Kind::Retryable) => {
-                if let Some(answer) = session.answer_to(number)? {
-                    return Ok(answer);
-                }
-                let answer = (command.run)(&mut context).map_err(CommandError::of_retryable)?;
-                session.keep_answer(number, answer.clone());
-                Ok(answer)
+                session.begin_write(number)?;
+                (command.run)(&mut context).map_err(CommandError::of_retryable)
             }
             (Numbered::Transaction { number, .. }, Kind::EndsTransaction) => {
                 let answer = (command.run)(&mut context)?;
                 let ended = match request.name {
-                    "commitTransaction" => session.commit(number),
+                    "commitTransaction" => session.commit(number, &self.server.store),
                     _ => session.abort(number),
                 };
                 self.server.cursors.kill_transactions(id);
@@ -332,7 +363,9 @@ impl<'a> Connection<'a> {
                     (command.run)(&mut context)
                 };
                 // A write that was refused ends it as well.
-                let refused = |answer: &RawDocumentBuf| answer.get_array("writeErrors").is_ok();
+                let refused = |answer: &RawDocumentBuf| {
+                    answer.get_array("writeErrors").is_ok() || answer.get_i32("nErrors").is_ok_and(|errors| errors > 0)
+                };
                 if result.as_ref().map_or(true, refused) {
                     session.give_up(number);
                     self.server.cursors.kill_transactions(id);
@@ -378,8 +411,12 @@ impl<'a> Plain<'a> {
     }
 }
 
-/// Whether a `getMore` has left something to ask for.
+/// Whether a `getMore` has left something to ask for, or who is told of the topology may be told more.
 fn has_more(request: Option<&Request<'_>>, answer: &RawDocument) -> bool {
+    let is_topology = |request: &Request<'_>| commands::is_hello(request.name) && topology::is_awaitable(request.body);
+    if request.is_some_and(is_topology) {
+        return answer.get_f64("ok").is_ok_and(|ok| ok == 1.0);
+    }
     let is_more = request.is_some_and(|request| request.name == "getMore");
     let id = answer.get_document("cursor").and_then(|cursor| cursor.get_i64("id"));
     is_more && id.is_ok_and(|id| id != 0)

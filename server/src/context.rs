@@ -1,7 +1,7 @@
 //! What a command has to work with.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tailwater::{Collection, Transaction, TransactionCollection};
 use tailwater_auth::Identity;
@@ -19,6 +19,8 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// The address that the client reached the server by.
     pub(crate) local: SocketAddr,
+    /// What the client's application calls itself, once it has said so.
+    pub(crate) app_name: OnceLock<String>,
 }
 
 /// What a command has to work with.

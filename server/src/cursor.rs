@@ -13,6 +13,7 @@ use tailwater::{ChangeStream, ResumeToken, Stopper};
 use tailwater_auth::{Resource, UserId};
 
 use crate::error::{CommandError, CommandResult, code};
+use crate::oplog_view::{OplogTail, TailStopper};
 use crate::options::ServerOptions;
 use crate::reply::Batch;
 use crate::request::{Owner, SessionId};
@@ -33,6 +34,7 @@ pub(crate) type Documents = Box<dyn Iterator<Item = CommandResult> + Send>;
 pub(crate) enum Source {
     Documents(Documents),
     Changes(Box<ChangeStream>),
+    Oplog(Box<OplogTail>),
 }
 
 /// A cursor as long as a request has it.
@@ -166,6 +168,15 @@ impl Cursor {
                 self.ended = next.is_none() && stream.is_ended();
                 Ok(next.map(|event| event.to_document()))
             }
+            Source::Oplog(tail) => {
+                let wait = match is_first && fill.awaits {
+                    true => fill.time.unwrap_or(AWAIT).min(AWAIT_MAX),
+                    false => Duration::ZERO,
+                };
+                let next = tail.next(wait)?;
+                self.ended = next.is_none() && !tail.is_tailable();
+                Ok(next)
+            }
         }
     }
 }
@@ -175,7 +186,31 @@ impl Source {
     fn token(&self) -> Option<ResumeToken> {
         match self {
             Source::Changes(stream) => Some(stream.resume_token()),
+            Source::Documents(_) | Source::Oplog(_) => None,
+        }
+    }
+
+    /// What ends its waits.
+    fn stop(&self) -> Option<Stop> {
+        match self {
+            Source::Changes(stream) => Some(Stop::Changes(stream.stopper())),
+            Source::Oplog(tail) => Some(Stop::Oplog(tail.stopper())),
             Source::Documents(_) => None,
+        }
+    }
+}
+
+/// Ends the waits of a request that has a cursor.
+enum Stop {
+    Changes(Stopper),
+    Oplog(TailStopper),
+}
+
+impl Stop {
+    fn stop(&self) {
+        match self {
+            Stop::Changes(stopper) => stopper.stop(),
+            Stop::Oplog(stopper) => stopper.stop(),
         }
     }
 }
@@ -187,7 +222,7 @@ struct Standing {
     /// Nothing while a request has it.
     cursor: Option<Cursor>,
     /// Ends the wait of a request that has it.
-    stopper: Option<Stopper>,
+    stopper: Option<Stop>,
     used: Instant,
     never_expires: bool,
 }
@@ -260,10 +295,7 @@ impl Cursors {
         if cursor.is_ended() {
             return Ok(0);
         }
-        let stopper = match &cursor.source {
-            Source::Changes(stream) => Some(stream.stopper()),
-            Source::Documents(_) => None,
-        };
+        let stopper = cursor.source.stop();
         let mut standing = self.lock();
         let of_user = standing.by_user.get(&owner.user).copied().unwrap_or(0);
         for (count, max) in [(standing.cursors.len(), self.max), (of_user, self.per_user_max)] {
@@ -398,6 +430,11 @@ impl Taken {
             self.cursor = None;
         }
         filled
+    }
+
+    /// Lets go of it.
+    pub(crate) fn discard(&mut self) {
+        self.cursor = None;
     }
 
     pub(crate) fn resume_token(&self) -> Option<ResumeToken> {

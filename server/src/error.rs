@@ -79,13 +79,18 @@ pub(crate) mod code {
 
 /// Codes of errors after which a driver starts a change stream again by itself (driver specification: *Change Streams*, *Resumable
 /// Error*; the server says so by a label).
-const RESUMABLE: [i32; 3] = [43, 11600, 11602];
+const RESUMABLE: [i32; 17] = [
+    6, 7, 43, 63, 89, 91, 133, 150, 189, 234, 262, 9001, 10107, 11600, 11602, 13435, 13436,
+];
 
 /// Codes of errors after which a driver sends a numbered write or a commit again (driver specification: *Retryable Writes*).
-const RETRYABLE: [i32; 3] = [11600, 11602, 10107];
+pub(crate) const RETRYABLE: [i32; 12] = [6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436];
 
 /// The label for that.
 const RETRYABLE_LABEL: &str = "RetryableWriteError";
+
+/// The label for a transaction that may be run again.
+pub(crate) const TRANSIENT_LABEL: &str = "TransientTransactionError";
 
 /// The label for a stream that may be started again.
 const RESUMABLE_LABEL: &str = "ResumableChangeStreamError";
@@ -96,7 +101,7 @@ pub(crate) struct CommandError {
     pub(crate) code: i32,
     pub(crate) name: Cow<'static, str>,
     pub(crate) message: String,
-    pub(crate) labels: Vec<&'static str>,
+    pub(crate) labels: Vec<Cow<'static, str>>,
     /// Further fields of the answer.
     pub(crate) extra: RawDocumentBuf,
 }
@@ -120,8 +125,8 @@ impl CommandError {
         CommandError::new(code::NOT_IMPLEMENTED, format!("{what} is not supported"))
     }
 
-    pub(crate) fn labelled(mut self, label: &'static str) -> CommandError {
-        self.labels.push(label);
+    pub(crate) fn labelled(mut self, label: impl Into<Cow<'static, str>>) -> CommandError {
+        self.labels.push(label.into());
         self
     }
 
@@ -155,7 +160,7 @@ impl CommandError {
         }
         if !self.labels.is_empty() {
             let mut labels = RawArrayBuf::new();
-            self.labels.iter().for_each(|label| labels.push(*label));
+            self.labels.iter().for_each(|label| labels.push(&**label));
             document.append(cstr!("errorLabels"), labels);
         }
         document
@@ -185,7 +190,7 @@ impl From<tailwater::Error> for CommandError {
         let (code, name) = code_of(&error);
         let mut failure = CommandError::new(code::INTERNAL_ERROR, full_message(&error));
         (failure.code, failure.name) = (code, name);
-        failure.labels = error.labels().iter().map(|label| label.name()).collect();
+        failure.labels = error.labels().iter().map(|label| Cow::Borrowed(label.name())).collect();
         if let E::DuplicateKey {
             key_pattern, key_value, ..
         } = &error
@@ -202,7 +207,7 @@ impl From<WatchError> for CommandError {
         if let (Some(code), Some(name)) = (error.code(), error.code_name()) {
             (failure.code, failure.name) = (code, name);
         }
-        failure.labels = error.labels().to_vec();
+        failure.labels = error.labels().iter().map(|label| Cow::Borrowed(*label)).collect();
         failure.of_stream()
     }
 }

@@ -37,6 +37,8 @@ pub struct ServerOptions {
     pub cursor_timeout: Duration,
     /// How long a session may go without a command before what it holds is given up. Default thirty minutes, as MongoDB's.
     pub session_timeout: Duration,
+    /// Whether it has what only tests of drivers want: `configureFailPoint`. Default no.
+    pub test_commands: bool,
 }
 
 impl Default for ServerOptions {
@@ -55,6 +57,7 @@ impl Default for ServerOptions {
             message_memory_max: 1 << 30,
             cursor_timeout: Duration::from_secs(600),
             session_timeout: Duration::from_secs(1800),
+            test_commands: false,
         }
     }
 }

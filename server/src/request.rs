@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bson::{RawBsonRef, RawDocument};
+use sha2::{Digest, Sha256};
 use tailwater::matcher::validate;
-use tailwater::{Durability, ReadConcern};
+use tailwater::{Durability, ReadConcern, RetryableWrite};
 use tailwater_auth::UserId;
 use tailwater_wire::{Msg, Query, Sequence};
 
@@ -39,6 +40,20 @@ const GENERIC: [&str; 18] = [
 pub(crate) struct SessionId {
     pub(crate) id: [u8; 16],
     pub(crate) user: Option<UserId>,
+}
+
+impl SessionId {
+    /// What the store remembers its writes by: another for each user.
+    pub(crate) fn key(self) -> tailwater::SessionId {
+        let Some(user) = self.user else {
+            return self.id;
+        };
+        let digest = Sha256::new()
+            .chain_update(user.uuid().bytes())
+            .chain_update(self.id)
+            .finalize();
+        std::array::from_fn(|place| digest[place])
+    }
 }
 
 /// The user, the session, and the transaction within it, that a cursor belongs to.
@@ -75,6 +90,8 @@ pub(crate) struct Request<'a> {
     /// Whether a change stream may see what power loss could still take back.
     pub(crate) reads_local: bool,
     pub(crate) max_time: Option<Duration>,
+    /// The number of the first statement of a write that may be sent again.
+    first_statement: i32,
 }
 
 impl<'a> Request<'a> {
@@ -116,6 +133,7 @@ impl<'a> Request<'a> {
             durable_reads: false,
             reads_local: false,
             max_time: None,
+            first_statement: 0,
         };
         request.read_generic()?;
         Ok(request)
@@ -129,6 +147,7 @@ impl<'a> Request<'a> {
                 "txnNumber" => number = Some(field.integer()?),
                 "startTransaction" => first = field.boolean()?,
                 "autocommit" => autocommit = field.boolean()?,
+                "stmtId" => self.first_statement = field.int32()?,
                 "maxTimeMS" => self.max_time = Some(field.milliseconds()?).filter(|time| !time.is_zero()),
                 "writeConcern" => self.durability = write_concern(field)?,
                 "readConcern" => {
@@ -165,6 +184,33 @@ impl<'a> Request<'a> {
             ));
         }
         Ok(())
+    }
+
+    /// The write that this is, when it may be sent again, with so many statements.
+    pub(crate) fn retryable(&self, count: usize) -> CommandResult<Option<RetryableWrite>> {
+        let (Some(session), Some(Numbered::Retryable(number))) = (self.session, self.numbered) else {
+            return Ok(None);
+        };
+        let statements = match self.fields().find(|field| field.name == "stmtIds") {
+            Some(ids) => {
+                let ids = ids.array()?.into_iter();
+                let ids = ids.map(|id| id.ok().and_then(RawBsonRef::as_i32));
+                ids.collect::<Option<Vec<_>>>().filter(|ids| ids.len() == count)
+            }
+            None => (self.first_statement..).take(count).map(Some).collect(),
+        };
+        let statements = statements.ok_or_else(|| {
+            let message = format!(
+                "BSON field '{}.stmtIds' must have a number for each statement",
+                self.name
+            );
+            CommandError::new(code::BAD_VALUE, message)
+        })?;
+        Ok(Some(RetryableWrite {
+            session: session.key(),
+            number,
+            statements,
+        }))
     }
 
     /// Who a cursor belongs to that the request makes or asks.

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bson::Timestamp;
+use bson::{DateTime, Timestamp};
 use tailwater::{ReadConcern, Store};
 use tailwater_auth::Authority;
 
@@ -16,9 +16,12 @@ use crate::connection;
 use crate::context::Peer;
 use crate::cursor::Cursors;
 use crate::error::{ServerError, ServerResult};
+use crate::fail_points::FailPoints;
+use crate::operations::Operations;
 use crate::options::ServerOptions;
 use crate::request::SessionId;
 use crate::session::Sessions;
+use crate::topology::Topology;
 
 /// How long connections may take to finish what they are at when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -34,6 +37,10 @@ pub(crate) struct Shared {
     pub(crate) options: ServerOptions,
     pub(crate) cursors: Arc<Cursors>,
     pub(crate) sessions: Sessions,
+    pub(crate) topology: Topology,
+    pub(crate) operations: Operations,
+    /// Of a server that was started for tests.
+    pub(crate) fail_points: Option<FailPoints>,
     pub(crate) started: Instant,
     pub(crate) commands_run: AtomicU64,
     stopping: AtomicBool,
@@ -107,6 +114,9 @@ impl Server {
             authority,
             cursors: Arc::new(Cursors::new(&options)),
             sessions: Sessions::new(options.session_timeout),
+            topology: Topology::new(),
+            operations: Operations::default(),
+            fail_points: options.test_commands.then(FailPoints::default),
             options,
             started: Instant::now(),
             commands_run: AtomicU64::new(0),
@@ -177,11 +187,26 @@ impl Server {
 fn sweep(shared: &Shared, stopped: &mpsc::Receiver<()>) {
     let shortest = shared.options.cursor_timeout.min(shared.options.session_timeout);
     let interval = (shortest / 4).clamp(SWEEP_INTERVALS.0, SWEEP_INTERVALS.1);
+    let mut forgot = Instant::now();
     while stopped.recv_timeout(interval) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if forgot.elapsed() >= shared.options.session_timeout / 4 {
+            forgot = Instant::now();
+            forget_writes(shared);
+        }
         shared.cursors.expire();
         for id in shared.sessions.expired() {
             shared.end_session(id);
         }
+    }
+}
+
+/// Has the store forget what sessions have written that have not written for as long as a session lasts: nobody sends that
+/// again.
+fn forget_writes(shared: &Shared) {
+    let age = i64::try_from(shared.options.session_timeout.as_millis()).unwrap_or(i64::MAX);
+    let before = DateTime::from_millis(DateTime::now().timestamp_millis().saturating_sub(age));
+    if let Err(error) = shared.store.forget_sessions(before) {
+        tracing::error!(%error, "what old sessions have written is not forgotten; trying again later");
     }
 }
 
@@ -216,6 +241,7 @@ fn accept(shared: &Arc<Shared>, stream: TcpStream) {
             id,
             address: stream.peer_addr()?,
             local: stream.local_addr()?,
+            app_name: OnceLock::new(),
         };
         stream.set_nodelay(true)?;
         Ok((peer, stream.try_clone()?))
@@ -241,6 +267,10 @@ fn accept(shared: &Arc<Shared>, stream: TcpStream) {
 
 /// Ends what is going on.
 fn finish(shared: &Shared) {
+    shared.topology.stop();
+    if let Some(points) = &shared.fail_points {
+        points.stop();
+    }
     shared.cursors.kill_all();
     // No more requests; what is being answered can still be.
     for stream in shared.connections().values() {

@@ -1,9 +1,8 @@
 //! Logical sessions: what a client does under one `lsid` (driver specifications: *Sessions*, *Transactions*, *Retryable Writes*).
 //!
-//! A session holds at most one transaction, and the answer to its last write that may be sent again: a client that did not get
-//! the answer sends the write with the same number, and it is answered without being carried out twice. The answers are kept
-//! in memory, so a write that is sent again after the server was started anew is carried out again, and a commit that is sent
-//! again then is answered with an error that does not invite to run the transaction again: it may have been committed.
+//! A session holds at most one transaction. What its last write and its last commit have done is in the store
+//! ([`Store::session_writes`]), written together with them: so one that is sent again, also to a server that was started anew, is
+//! answered and not carried out again.
 //!
 //! One session does one thing at a time; a second request under the same `lsid` waits for the first.
 
@@ -11,14 +10,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bson::{RawDocumentBuf, rawdoc};
+use bson::rawdoc;
 use tailwater::{Store, Transaction, TransactionOptions, TransactionSession};
 
-use crate::error::{CommandError, CommandResult, code};
+use crate::error::{CommandError, CommandResult, TRANSIENT_LABEL, code};
 use crate::request::SessionId;
-
-/// A transaction may be tried again from its beginning.
-const TRANSIENT: &str = "TransientTransactionError";
 
 /// Most sessions at a time, as MongoDB's `maxSessions`.
 const SESSIONS_MAX: usize = 1_000_000;
@@ -28,8 +24,8 @@ pub(crate) struct Session {
     id: SessionId,
     used: Instant,
     transaction: Option<(i64, Stage)>,
-    /// The number of the last write that may be sent again, and its answer.
-    answered: Option<(i64, RawDocumentBuf)>,
+    /// The largest number of a write that may be sent again.
+    written: i64,
 }
 
 /// How far a session's transaction is.
@@ -78,7 +74,7 @@ impl Sessions {
                 id,
                 used: Instant::now(),
                 transaction: None,
-                answered: None,
+                written: i64::MIN,
             }))
         });
         Ok(Arc::clone(session))
@@ -128,18 +124,15 @@ pub(crate) fn lock(session: &Mutex<Session>) -> MutexGuard<'_, Session> {
 }
 
 impl Session {
-    /// The answer to the write with this number, if it was carried out.
-    pub(crate) fn answer_to(&self, number: i64) -> CommandResult<Option<RawDocumentBuf>> {
-        match &self.answered {
-            Some((last, _)) if *last > number => Err(too_old(number, *last)),
-            Some((last, answer)) if *last == number => Ok(Some(answer.clone())),
-            _ => Ok(None),
+    /// A write with this number begins, for the first time or again.
+    pub(crate) fn begin_write(&mut self, number: i64) -> CommandResult<()> {
+        let last = self.transaction.as_ref().map_or(i64::MIN, |(number, _)| *number);
+        let last = last.max(self.written);
+        if last > number {
+            return Err(too_old(number, last));
         }
-    }
-
-    /// Keeps the answer to a write.
-    pub(crate) fn keep_answer(&mut self, number: i64, answer: RawDocumentBuf) {
-        self.answered = Some((number, answer));
+        self.written = number;
+        Ok(())
     }
 
     /// The transaction with that number, begun if this is its first operation.
@@ -173,6 +166,7 @@ impl Session {
                 lsid: rawdoc! { "id": bson::Binary::from_uuid(id) },
                 txn_number: number,
             }),
+            remembered_by: Some(self.id.key()),
         };
         let transaction = store.transaction_with(&options)?;
         self.transaction = Some((number, Stage::Open(Box::new(transaction))));
@@ -185,7 +179,7 @@ impl Session {
     }
 
     /// Commits the transaction with that number. Committing it again, when it is, does nothing.
-    pub(crate) fn commit(&mut self, number: i64) -> CommandResult<()> {
+    pub(crate) fn commit(&mut self, number: i64, store: &Store) -> CommandResult<()> {
         match self.transaction.take() {
             Some((open, Stage::Open(transaction))) if open == number => {
                 let (stage, result) = match transaction.commit() {
@@ -213,11 +207,12 @@ impl Session {
             }
             other => {
                 self.transaction = other;
-                // Not begun here: if that was before the server was started, it may have been committed.
-                let message = format!(
-                    "Transaction {number} was not begun since the server was started: look whether it was committed before"
-                );
-                Err(CommandError::new(code::NO_SUCH_TRANSACTION, message))
+                // It may have been committed before the server was started.
+                match store.session_writes(self.id.key(), number)? {
+                    Some(writes) if writes.number == number && writes.is_committed => Ok(store.sync()?),
+                    Some(writes) if writes.number > number => Err(too_old(number, writes.number)),
+                    _ => Err(no_such(number)),
+                }
             }
         }
     }
@@ -235,7 +230,7 @@ impl Session {
     }
 }
 
-fn too_old(number: i64, last: i64) -> CommandError {
+pub(crate) fn too_old(number: i64, last: i64) -> CommandError {
     let message = format!("Cannot use transaction number {number}: the session has gone on to {last}");
     CommandError::new(code::TRANSACTION_TOO_OLD, message)
 }
@@ -249,5 +244,5 @@ fn committed(number: i64) -> CommandError {
 
 fn no_such(number: i64) -> CommandError {
     let message = format!("Given transaction number {number} does not match any in-progress transactions.");
-    CommandError::new(code::NO_SUCH_TRANSACTION, message).labelled(TRANSIENT)
+    CommandError::new(code::NO_SUCH_TRANSACTION, message).labelled(TRANSIENT_LABEL)
 }

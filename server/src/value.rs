@@ -110,6 +110,11 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// A whole number of 32 bits.
+    pub(crate) fn int32(self) -> CommandResult<i32> {
+        i32::try_from(self.integer()?).map_err(|_| self.bad("must be a number of 32 bits"))
+    }
+
     /// A number from 0 on.
     pub(crate) fn count(self) -> CommandResult<u64> {
         u64::try_from(self.integer()?).map_err(|_| self.bad("must be greater than or equal to 0"))

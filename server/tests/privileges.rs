@@ -299,7 +299,39 @@ fn cases() -> Vec<Case> {
             doc! { "revokeRolesFromRole": "x", "roles": [roles] },
             &[("revokeRole", on("blog", ""))],
         ),
+        // Several collections.
+        needs(
+            "admin",
+            doc! {
+                "bulkWrite": 1,
+                "ops": [
+                    { "insert": 0, "document": {} },
+                    { "update": 1, "filter": {}, "updateMods": { "$set": { "a": 1 } }, "upsert": true },
+                    { "delete": 1, "filter": {} },
+                ],
+                "nsInfo": [{ "ns": "shop.orders" }, { "ns": "shop.people" }],
+            },
+            &[
+                ("insert", on("shop", "orders")),
+                ("update", on("shop", "people")),
+                ("insert", on("shop", "people")),
+                ("remove", on("shop", "people")),
+            ],
+        ),
+        needs(
+            "local",
+            doc! { "find": "oplog.rs", "limit": 1 },
+            &[("find", on("local", "oplog.rs"))],
+        ),
         // The server.
+        server(doc! { "currentOp": 1 }, "inprog"),
+        login("admin", doc! { "currentOp": 1, "$ownOps": true }),
+        server(
+            doc! { "aggregate": 1, "pipeline": [{ "$currentOp": {} }], "cursor": {} },
+            "inprog",
+        ),
+        server(doc! { "killOp": 1, "op": 1_000_000 }, "killop"),
+        login("admin", doc! { "configureFailPoint": "failCommand", "mode": "off" }),
         server(doc! { "fsync": 1 }, "fsync"),
         server(doc! { "getCmdLineOpts": 1 }, "getCmdLineOpts"),
         server(doc! { "getLog": "*" }, "getLog"),

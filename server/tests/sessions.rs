@@ -145,13 +145,108 @@ fn what_has_no_place_in_a_transaction_is_refused() {
 }
 
 #[test]
-fn a_commit_of_which_nothing_is_known_does_not_invite_to_run_the_transaction_again() {
+fn a_commit_that_is_sent_again_to_a_new_server_is_answered_by_what_was_committed() {
+    let mut running = Running::new();
+    let mut client = running.client();
+    let (committed, lost) = (session(), session());
+    client.ok(in_transaction(insert(1), &committed, 1, true));
+    client.ok(in_transaction(insert(2), &lost, 1, true));
+    end(&mut client, "commitTransaction", &committed, 1);
+    running.restart();
+    let mut client = running.client();
+    let answer = end(&mut client, "commitTransaction", &committed, 1);
+    assert_eq!(answer.get_f64("ok").ok(), Some(1.0), "{answer}");
+    // What was not committed may be run again.
+    let answer = end(&mut client, "commitTransaction", &lost, 1);
+    assert_eq!(answer.get_i32("code").ok(), Some(251));
+    assert_eq!(labels(&answer), ["TransientTransactionError"]);
+    assert_eq!(count(&mut client), 1);
+}
+
+#[test]
+fn a_write_that_is_sent_again_to_a_new_server_is_answered_and_not_repeated() {
+    let mut running = Running::new();
+    let mut client = running.client();
+    let writes = [
+        doc! { "insert": "c", "documents": [{ "_id": 1, "n": 0 }, { "_id": 2, "n": 0 }] },
+        doc! { "update": "c", "updates": [
+            { "q": { "_id": 1 }, "u": { "$inc": { "n": 1 } } },
+            { "q": { "_id": 9 }, "u": { "$inc": { "n": 1 } }, "upsert": true },
+        ] },
+        doc! { "findAndModify": "c", "query": { "_id": 1 }, "update": { "$inc": { "n": 1 } }, "new": true },
+        doc! { "findAndModify": "c", "query": { "_id": 9 }, "remove": true },
+        doc! { "delete": "c", "deletes": [{ "q": { "n": 0 }, "limit": 1 }] },
+    ];
+    // Each in a session of its own: a session keeps its last write.
+    let writes = writes.map(|write| with(write, &session(), 5));
+    let answers = writes.clone().map(|write| client.ok(write));
+    let digest = running.store.digest().unwrap().sha256;
+    running.restart();
+    let mut client = running.client();
+    for (write, mut answer) in writes.into_iter().zip(answers) {
+        let mut again = client.ok(write);
+        let retried = ["retriedStmtIds", "retriedStmtId"].map(|name| again.remove(name).is_some());
+        assert!(retried[0] || retried[1], "{again}");
+        for time in ["$clusterTime", "operationTime"] {
+            again.remove(time);
+            answer.remove(time);
+        }
+        assert_eq!(again, answer);
+    }
+    assert_eq!(running.store.digest().unwrap().sha256, digest);
+}
+
+#[test]
+fn what_is_left_of_a_write_that_is_sent_again_is_carried_out() {
     let running = Running::new();
     let mut client = running.client();
-    // As after the server was started anew, when it may have been committed before.
-    let answer = end(&mut client, "commitTransaction", &session(), 1);
-    assert_eq!(answer.get_i32("code").ok(), Some(251));
-    assert!(labels(&answer).is_empty(), "{answer}");
+    let lsid = session();
+    // What a server that died in the middle has left, as if the first two statements had been all.
+    let ids = |ids: &[i32]| ids.iter().map(|id| doc! { "_id": id }).collect::<Vec<_>>();
+    client.ok(with(doc! { "insert": "c", "documents": ids(&[0, 1]) }, &lsid, 1));
+    client.ok(doc! { "insert": "c", "documents": [{ "_id": 3 }] });
+    let whole = doc! { "insert": "c", "documents": ids(&[0, 1, 2, 3, 4]), "ordered": false };
+    let answer = client.ok(with(whole, &lsid, 1));
+    assert_eq!(answer.get_i32("n").ok(), Some(4));
+    assert_eq!(answer.get_array("retriedStmtIds").unwrap(), &[0.into(), 1.into()]);
+    let errors = answer.get_array("writeErrors").unwrap();
+    assert_eq!(errors[0].as_document().unwrap().get_i32("index").ok(), Some(3));
+
+    let increment = |id: i32| doc! { "q": { "_id": id }, "u": { "$inc": { "n": 1 } } };
+    let mut part = with(doc! { "update": "c", "updates": [increment(1)] }, &lsid, 2);
+    part.insert("stmtId", 1);
+    client.ok(part);
+    let answer = client.ok(with(
+        doc! { "update": "c", "updates": [increment(0), increment(1), increment(2)] },
+        &lsid,
+        2,
+    ));
+    assert_eq!(
+        (answer.get_i32("n").ok(), answer.get_i32("nModified").ok()),
+        (Some(3), Some(3))
+    );
+    let found = client.ok(doc! { "find": "c", "filter": { "n": 1 } });
+    assert_eq!(common::batch(&found).len(), 3);
+
+    let many = doc! { "update": "c", "updates": [{ "q": {}, "u": { "$inc": { "n": 1 } }, "multi": true }] };
+    assert_eq!(client.refused(with(many, &lsid, 3)).0, 72);
+}
+
+#[test]
+fn what_a_session_has_written_is_forgotten_when_nobody_sends_it_again() {
+    let running = Running::with(|options| options.session_timeout = std::time::Duration::from_millis(100));
+    let mut client = running.client();
+    let lsid = session();
+    client.ok(with(insert(1), &lsid, 1));
+    let Some(bson::Bson::Binary(id)) = lsid.get("id") else {
+        panic!("{lsid}")
+    };
+    let id = id.bytes.as_slice().try_into().unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while running.store.session_writes(id, 1).unwrap().is_some() {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
 }
 
 #[test]

@@ -20,10 +20,13 @@ mod typed;
 mod update;
 mod validate;
 
+use std::sync::Arc;
+
 use tailwater_oplog::{Durability, OpId};
 
 use crate::catalog::Namespace;
 use crate::error::Result;
+use crate::sessions::RetryableWrite;
 use crate::store::{Core, Store};
 use crate::write::Writer;
 
@@ -49,6 +52,7 @@ pub struct Collection {
     store: Store,
     namespace: Namespace,
     durability: Option<Durability>,
+    retryable: Option<Arc<RetryableWrite>>,
 }
 
 impl Collection {
@@ -57,6 +61,7 @@ impl Collection {
             store,
             namespace,
             durability: None,
+            retryable: None,
         }
     }
 
@@ -64,6 +69,34 @@ impl Collection {
     #[must_use]
     pub fn with_durability(mut self, durability: Durability) -> Collection {
         self.durability = Some(durability);
+        self
+    }
+
+    /// The same collection, whose next call that writes is this write of a session: it leaves records of what it has done,
+    /// in the same batch of the log, so that [`Store::session_writes`] tells whether it was carried out, also after a crash.
+    /// They say of each inserted document, and of each update, replacement or deletion of one document, with what number it
+    /// came; updates and deletions of many leave none. Nothing is looked up: who calls has asked.
+    ///
+    /// ```
+    /// use bson::rawdoc;
+    /// use tailwater_storage::{RetryableWrite, Store};
+    ///
+    /// # fn main() -> Result<(), tailwater_storage::Error> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let store = Store::open(dir.path())?;
+    /// let session = [7; 16];
+    /// let write = RetryableWrite { session, number: 1, statements: vec![0] };
+    /// let accounts = store.collection("bank", "accounts")?.retryable(write);
+    /// if store.session_writes(session, 1)?.is_none_or(|writes| writes.outcome(0).is_none()) {
+    ///     accounts.insert_one(&rawdoc! { "_id": "ada", "balance": 10 })?;
+    /// }
+    /// assert!(store.session_writes(session, 1)?.unwrap().outcome(0).is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn retryable(mut self, write: RetryableWrite) -> Collection {
+        self.retryable = Some(Arc::new(write));
         self
     }
 
@@ -90,7 +123,7 @@ impl Collection {
     }
 
     fn writer(&self) -> Writer<'_> {
-        Writer::new(self.core(), &self.namespace)
+        Writer::new(self.core(), &self.namespace).retryable(self.retryable.as_deref())
     }
 
     /// As [`Core::settle_write`].

@@ -2,14 +2,15 @@
 //! state with the replay of its log.
 //!
 //! It covers what a reader can tell: the collections in the order of their names, each with its UUID, options, documents in
-//! the order of their `_id`s, and its complete indexes with their entries. It does not cover how the state lies on disk, nor
+//! the order of their `_id`s, and its complete indexes with their entries; and what is kept of sessions' writes. It does not cover how the state lies on disk, nor
 //! indexes that are still being built.
 //!
 //! # What is digested
 //!
 //! SHA-256 over a sequence of items, each a tag of one byte, the length of its bytes as `u64` little-endian, and the bytes.
 //! For each collection: `c` database name, `n` collection name, `u` UUID, `o` options as BSON; for each document `k` its key
-//! and `d` the document; then for each index `i` its definition as BSON and for each entry `e` its key.
+//! and `d` the document; then for each index `i` its definition as BSON and for each entry `e` its key. Last for each record of
+//! what sessions have written `s` its key and `r` the record.
 
 use std::fmt;
 
@@ -20,6 +21,7 @@ use crate::catalog::{CollectionInfo, IndexState};
 use crate::error::Result;
 use crate::overlay::KeyRange;
 use crate::reading::Reading;
+use crate::sessions::SESSIONS;
 use crate::store::Store;
 
 /// The digest of a store's state after one entry of its log. Two stores with equal digests have the same contents.
@@ -53,6 +55,11 @@ impl Store {
         let mut items = Items(Sha256::new());
         for info in reading.view.catalog.collections() {
             items.collection(&reading, info)?;
+        }
+        for found in reading.scan(SESSIONS, KeyRange::all()) {
+            let (key, stored) = found?;
+            items.item(b's', &key);
+            items.item(b'r', stored.document()?.as_bytes());
         }
         Ok(StateDigest {
             op_id: reading.view.at,

@@ -34,6 +34,7 @@ use crate::catalog::Namespace;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::options::CollectionOptions;
+use crate::sessions::{SessionId, commit_record};
 use crate::store::Store;
 use crate::workspace::Workspace;
 
@@ -85,6 +86,8 @@ pub struct Transaction {
     ticket: Ticket,
     progress: Arc<Mutex<Progress>>,
     session: TransactionSession,
+    /// The session that keeps that this was committed.
+    remembered_by: Option<SessionId>,
     snapshot: OpId,
     durability: Durability,
 }
@@ -120,6 +123,7 @@ impl Store {
             ticket,
             progress,
             session,
+            remembered_by: options.remembered_by,
             snapshot,
             durability: options.durability.unwrap_or(core.options.durability),
         })
@@ -213,6 +217,9 @@ impl Transaction {
             let core = self.store.core();
             let mut commit = core.lock_commit()?;
             conflict::check(workspace, &core.view_locked(&commit)?)?;
+            if let Some(session) = self.remembered_by {
+                workspace.record(commit_record(session, self.session.txn_number));
+            }
             let outcome = core.commit(&mut commit, workspace.drafts());
             Ok(Some(outcome.map_err(too_large)?.last))
         })

@@ -314,6 +314,11 @@ impl Workspace {
         self.push(draft);
     }
 
+    /// Stages the record of what a session's write has done here.
+    pub(crate) fn record(&mut self, record: Draft) {
+        self.push(record);
+    }
+
     fn push(&mut self, draft: Draft) {
         self.bytes += draft.bytes();
         self.drafts.push(draft);

@@ -56,8 +56,9 @@ pub use tailwater_storage::{
     CountOptions, DeleteOptions, DistinctOptions, Documents, Error, ErrorCode, ErrorLabel, ExplainOptions,
     FindAndModify, FindAndModifyOutcome, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions,
     FindOptions, Hint, IndexModel, IndexOutcome, InsertManyOptions, InsertOutcome, NamespacedWrite, Pipeline,
-    PipelineTarget, ReplaceOptions, RestoreOptions, RestoreOutcome, RestorePoint, Result, ReturnDocument, StateDigest,
-    StoreOptions, Transaction, TransactionCollection, TransactionOptions, TransactionSession, TypedCollection,
-    TypedDocuments, UpdateModifications, UpdateOptions, ValidationAction, ValidationLevel, WriteError, WriteModel,
-    WriteOutcome, backup_log, limits, log_directory, restore, update,
+    PipelineTarget, ReplaceOptions, RestoreOptions, RestoreOutcome, RestorePoint, Result, RetryableWrite,
+    ReturnDocument, SessionId, SessionWrites, StateDigest, StatementOutcome, StoreOptions, Transaction,
+    TransactionCollection, TransactionOptions, TransactionSession, TypedCollection, TypedDocuments,
+    UpdateModifications, UpdateOptions, ValidationAction, ValidationLevel, WriteError, WriteModel, WriteOutcome,
+    backup_log, limits, log_directory, restore, update,
 };

@@ -162,6 +162,16 @@ impl Collection {
             wiring: self.wiring,
         }
     }
+
+    /// The same collection, whose next call that writes leaves records of what it has done. As
+    /// [`tailwater_storage::Collection::retryable`].
+    #[must_use]
+    pub fn retryable(self, write: storage::RetryableWrite) -> Collection {
+        Collection {
+            inner: self.inner.retryable(write),
+            wiring: self.wiring,
+        }
+    }
 }
 
 impl Deref for Collection {

@@ -4,11 +4,11 @@ mod change_stream;
 mod coll_stats;
 
 use bson::raw::cstr;
-use bson::{RawBsonRef, RawDocument, rawdoc};
+use bson::{RawArrayBuf, RawBsonRef, RawDocument, rawdoc};
 use tailwater::{Aggregation, Pipeline};
 use tailwater_auth::{Action, Resource};
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, current_op};
 use crate::context::{Context, Target};
 use crate::cursor::{Cursor, FIRST_BATCH, Fill, Source};
 use crate::error::{CommandError, CommandResult, code};
@@ -105,6 +105,12 @@ fn aggregate(context: &mut Context<'_>) -> CommandResult {
         let source = rawdoc! { "$documents": [document] };
         let stages: Vec<&RawDocument> = [&*source].into_iter().chain(pipeline[1..].iter().copied()).collect();
         (over_none(context, &stages)?, context.request.collection()?.to_owned())
+    } else if let Some(options) = stage_options(&pipeline, current_op::STAGE) {
+        // What more to show it says; there is no more.
+        options?;
+        let source = rawdoc! { "$documents": RawArrayBuf::from_iter(current_op::documents(context)?) };
+        let stages: Vec<&RawDocument> = [&*source].into_iter().chain(pipeline[1..].iter().copied()).collect();
+        (over_none(context, &stages)?, "$cmd.aggregate".to_owned())
     } else {
         run(context, &pipeline)?
     };

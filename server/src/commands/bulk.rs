@@ -1,15 +1,16 @@
 //! What the commands that write have in common: how many writes they take, and how they report those that failed.
 
 use bson::raw::cstr;
-use bson::{RawArrayBuf, RawBson, RawDocumentBuf};
-use tailwater::{BulkWriteOptions, BulkWriteOutcome, Error, WriteError, WriteModel};
+use bson::{RawArrayBuf, RawBson, RawDocument, RawDocumentBuf};
+use tailwater::{BulkWriteOptions, BulkWriteOutcome, Error, InsertManyOptions, WriteError, WriteModel};
 
 use super::hello::WRITES_MAX;
 use crate::context::{Context, Target};
-use crate::error::{CommandError, CommandResult, write_error};
+use crate::error::{CommandError, CommandResult, code, write_error};
+use crate::statements::Statements;
 
 /// After so many bytes of errors those that follow have neither text nor keys: the answer must fit into a message.
-const ERROR_BYTES_MAX: usize = 1 << 20;
+pub(super) const ERROR_BYTES_MAX: usize = 1 << 20;
 
 /// What has become of a command's writes.
 #[derive(Default)]
@@ -18,28 +19,109 @@ pub(super) struct Written {
     pub(super) count: u64,
     pub(super) outcome: BulkWriteOutcome,
     errors: Vec<WriteError>,
+    statements: Statements,
 }
 
 impl Written {
     /// Carries out updates or deletions, in the transaction if there is one.
     pub(super) fn of_models(context: &Context<'_>, models: Vec<WriteModel>, ordered: bool) -> CommandResult<Written> {
-        let mut written = Written::default();
+        let statements = Statements::of(context, models.len())?;
+        if statements.is_retryable() && models.iter().any(is_of_many) {
+            return Err(CommandError::new(
+                code::INVALID_OPTIONS,
+                "Cannot use retryable writes with multi=true or limit=0",
+            ));
+        }
+        let mut written = Written {
+            statements,
+            ..Written::default()
+        };
+        let deletes = models.first().is_some_and(is_delete);
+        let models = written.statements.select(models);
         match context.target()? {
-            Target::Collection(collection) => match collection.bulk_write_with(models, &BulkWriteOptions { ordered }) {
-                Ok(outcome) => written.outcome = outcome,
-                Err(Error::BulkWrite { errors, outcome }) => (written.errors, written.outcome) = (errors, *outcome),
-                Err(error) => return Err(error.into()),
-            },
+            Target::Collection(_) if written.statements.is_complete() => {}
+            Target::Collection(collection) => {
+                let collection = written.statements.collection(collection);
+                match collection.bulk_write_with(models, &BulkWriteOptions { ordered }) {
+                    Ok(outcome) => written.outcome = outcome,
+                    Err(Error::BulkWrite { errors, outcome }) => (written.errors, written.outcome) = (errors, *outcome),
+                    Err(error) => return Err(error.into()),
+                }
+            }
             Target::Transaction(collection) => match collection.bulk_write(models) {
                 Ok(outcome) => written.outcome = outcome,
                 Err(error) => written.refused_in_transaction(error)?,
             },
         }
+        written.add_done(deletes);
+        Ok(written)
+    }
+
+    /// Adds what was done when the command came before, and counts all by the indexes of the command.
+    fn add_done(&mut self, deletes: bool) {
+        let statements = &self.statements;
+        for error in &mut self.errors {
+            error.index = statements.index(error.index);
+        }
+        let outcome = &mut self.outcome;
+        let upserted = std::mem::take(&mut outcome.upserted_ids).into_iter();
+        outcome.upserted_ids = upserted.map(|(index, id)| (statements.index(index), id)).collect();
+        for done in &statements.done {
+            if deletes {
+                outcome.deleted += 1;
+            } else if let Some(id) = &done.outcome.upserted_id {
+                outcome.upserted += 1;
+                outcome.upserted_ids.insert(done.index, id.clone());
+            } else {
+                outcome.matched += 1;
+                outcome.modified += 1;
+            }
+        }
+    }
+
+    /// Inserts documents, in the transaction if there is one.
+    pub(super) fn of_inserts(
+        context: &Context<'_>,
+        documents: &[&RawDocument],
+        ordered: bool,
+    ) -> CommandResult<Written> {
+        let statements = Statements::of(context, documents.len())?;
+        let mut written = Written {
+            statements,
+            ..Written::default()
+        };
+        let left;
+        let documents = match written.statements.done.is_empty() {
+            true => documents,
+            false => {
+                left = written.statements.select(documents.to_vec());
+                &left
+            }
+        };
+        match context.target()? {
+            Target::Collection(_) if written.statements.is_complete() => {}
+            Target::Collection(collection) => {
+                let collection = written.statements.collection(collection);
+                let inserted = collection.insert_many_with(documents.iter().copied(), &InsertManyOptions { ordered });
+                match inserted {
+                    Ok(outcome) => written.count = outcome.inserted_ids.len() as u64,
+                    Err(error) => written.refused_insert(error)?,
+                }
+            }
+            Target::Transaction(collection) => match collection.insert_many(documents.iter().copied()) {
+                Ok(ids) => written.count = ids.len() as u64,
+                Err(error) => written.refused_in_transaction(error)?,
+            },
+        }
+        written.count += written.statements.done.len() as u64;
+        for error in &mut written.errors {
+            error.index = written.statements.index(error.index);
+        }
         Ok(written)
     }
 
     /// An insert outside of a transaction has not inserted all of them.
-    pub(super) fn refused_insert(&mut self, error: Error) -> CommandResult<()> {
+    fn refused_insert(&mut self, error: Error) -> CommandResult<()> {
         match error {
             // It ends with the one that was refused.
             Error::InsertMany { index, source } => {
@@ -57,7 +139,7 @@ impl Written {
 
     /// A write of a transaction has failed, and the transaction with it: reported with the write, as MongoDB does, unless it may
     /// be tried again, which a client looks for in the answer itself.
-    pub(super) fn refused_in_transaction(&mut self, error: Error) -> CommandResult<()> {
+    fn refused_in_transaction(&mut self, error: Error) -> CommandResult<()> {
         let (index, error) = match error {
             Error::InsertMany { index, source } => (index, *source),
             Error::BulkWrite { mut errors, outcome } if !errors.is_empty() => {
@@ -67,11 +149,7 @@ impl Written {
             }
             error => (0, error),
         };
-        let of_write = matches!(
-            error,
-            Error::DuplicateKey { .. } | Error::DocumentFailedValidation { .. }
-        );
-        if !of_write {
+        if !is_of_write(&error) {
             return Err(error.into());
         }
         self.errors.push(WriteError { index, error });
@@ -93,8 +171,26 @@ impl Written {
             }
             answer.append(cstr!("writeErrors"), errors);
         }
+        self.statements.name_retried(&mut answer);
         answer
     }
+}
+
+/// Whether the error of a write in a transaction says nothing of the transaction: MongoDB reports it with the write.
+pub(super) fn is_of_write(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::DuplicateKey { .. } | Error::DocumentFailedValidation { .. }
+    )
+}
+
+/// Whether it concerns any number of documents.
+pub(super) fn is_of_many(model: &WriteModel) -> bool {
+    matches!(model, WriteModel::UpdateMany { .. } | WriteModel::DeleteMany { .. })
+}
+
+pub(super) fn is_delete(model: &WriteModel) -> bool {
+    matches!(model, WriteModel::DeleteOne { .. } | WriteModel::DeleteMany { .. })
 }
 
 /// A count as answers have it: of 32 bits, or of 64 where it takes them.

@@ -9,6 +9,7 @@ use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::cursor::{Fill, not_yours};
 use crate::error::{CommandError, CommandResult, code};
+use crate::fail_points::FailPoints;
 use crate::reply;
 use crate::request::missing;
 
@@ -46,6 +47,11 @@ fn get_more(context: &mut Context<'_>) -> CommandResult {
     let namespace = format!("{}.{collection}", context.request.database);
     let mut cursor = context.server.cursors.take(id, &namespace, context.request.owner())?;
     let changes = cursor.watched().is_some();
+    let failure = context.server.fail_points.as_ref().and_then(FailPoints::after_checkout);
+    if let Some(error) = failure {
+        cursor.discard();
+        return Err(if changes { error.of_stream() } else { error });
+    }
     if let Some(watched) = cursor.watched() {
         for action in [Action::Find, Action::ChangeStream] {
             context.require(action, watched.resource())?;

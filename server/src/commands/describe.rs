@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 
 /// The release of MongoDB whose commands these are; shells and tools decide by it what they offer.
-const MONGODB_VERSION: [i32; 3] = [7, 0, 0];
+const MONGODB_VERSION: [i32; 3] = [8, 0, 0];
 
 pub(super) const PING: Command = Command {
     name: "ping",
@@ -137,7 +137,7 @@ fn parameters(context: &mut Context<'_>) -> CommandResult {
     let known = rawdoc! {
         "featureCompatibilityVersion": { "version": format!("{}.{}", MONGODB_VERSION[0], MONGODB_VERSION[1]) },
         "authenticationMechanisms": RawArrayBuf::from_iter(Mechanism::ALL.map(Mechanism::name)),
-        "enableTestCommands": false,
+        "enableTestCommands": context.server.options.test_commands,
         "transactionLifetimeLimitSeconds": 60,
     };
     if context.request.subject()?.value.as_str() == Some("*") {
@@ -158,7 +158,8 @@ fn parameters(context: &mut Context<'_>) -> CommandResult {
 fn list_commands(context: &mut Context<'_>) -> CommandResult {
     context.request.no_arguments()?;
     let mut commands = RawDocumentBuf::new();
-    for command in &COMMANDS {
+    let is_there = |command: &&Command| command.name != "configureFailPoint" || context.server.options.test_commands;
+    for command in COMMANDS.iter().filter(is_there) {
         let name = CString::try_from(command.name);
         let name = name.map_err(|error| CommandError::new(code::INTERNAL_ERROR, error.to_string()))?;
         commands.append(

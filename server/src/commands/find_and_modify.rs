@@ -3,7 +3,8 @@
 use bson::raw::cstr;
 use bson::{RawBson, RawDocument, RawDocumentBuf, rawdoc};
 use tailwater::{
-    FindAndModify, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions, Hint, ReturnDocument,
+    FindAndModify, FindAndModifyOutcome, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions,
+    Hint, ReturnDocument,
 };
 
 use super::update::{Change, modifications, raw};
@@ -14,6 +15,7 @@ use crate::context::{Context, Target};
 use crate::error::{CommandError, CommandResult, code};
 use crate::needs::{self, Need};
 use crate::request::Request;
+use crate::statements::Statements;
 use crate::value::empty;
 
 pub(super) const FIND_AND_MODIFY: Command = Command {
@@ -95,9 +97,17 @@ fn find_and_modify(context: &mut Context<'_>) -> CommandResult {
     let removes = asked.remove;
     let query = asked.query.unwrap_or(empty());
     let operation = asked.operation();
-    let outcome = match context.target()? {
-        Target::Collection(collection) => collection.find_and_modify(query, &operation)?,
-        Target::Transaction(collection) => collection.find_and_modify(query, &operation)?,
+    let statements = Statements::of(context, 1)?;
+    let outcome = match (context.target()?, statements.done.first()) {
+        (Target::Collection(_), Some(done)) => FindAndModifyOutcome {
+            document: done.outcome.document.clone(),
+            matched: done.outcome.matched,
+            upserted_id: done.outcome.upserted_id.clone(),
+        },
+        (Target::Collection(collection), None) => {
+            statements.collection(collection).find_and_modify(query, &operation)?
+        }
+        (Target::Transaction(collection), _) => collection.find_and_modify(query, &operation)?,
     };
     let touched = outcome.matched || outcome.upserted_id.is_some();
     let mut last_error = rawdoc! { "n": i32::from(touched) };
@@ -108,7 +118,11 @@ fn find_and_modify(context: &mut Context<'_>) -> CommandResult {
         last_error.append(cstr!("upserted"), raw(id)?);
     }
     let value = outcome.document.map_or(RawBson::Null, RawBson::Document);
-    Ok(rawdoc! { "lastErrorObject": last_error, "value": value })
+    let mut answer = rawdoc! { "lastErrorObject": last_error, "value": value };
+    if let Some(done) = statements.done.first() {
+        answer.append(cstr!("retriedStmtId"), done.statement);
+    }
+    Ok(answer)
 }
 
 impl Asked<'_> {

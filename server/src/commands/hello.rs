@@ -1,6 +1,8 @@
 //! `hello`, and `isMaster` as it was called: what a client needs to know of the server before anything else (driver
 //! specification: *Server Discovery and Monitoring*).
 
+use std::time::Duration;
+
 use bson::raw::cstr;
 use bson::{DateTime, RawArrayBuf, RawDocumentBuf, rawdoc};
 use tailwater::limits::DOCUMENT_BYTES_MAX;
@@ -10,12 +12,13 @@ use tailwater_wire::{Compressor, MESSAGE_BYTES_MAX};
 use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
+use crate::topology::TopologyVersion;
 use crate::value::Value;
 
 /// Most writes in one command.
 pub(super) const WRITES_MAX: usize = 100_000;
-/// The oldest and the newest version of the protocol that is spoken; the newest is MongoDB 7.0's.
-const WIRE_VERSIONS: (i32, i32) = (0, 21);
+/// The oldest and the newest version of the protocol that is spoken; the newest is MongoDB 8.0's.
+const WIRE_VERSIONS: (i32, i32) = (0, 25);
 
 pub(super) const HELLO: Command = Command {
     name: "hello",
@@ -46,6 +49,11 @@ fn hello(context: &mut Context<'_>) -> CommandResult {
         .arguments()
         .find(|field| field.name == "speculativeAuthenticate");
     let speculated = speculated.map(|start| speculate(context, start)).transpose()?.flatten();
+    if let Some(name) = app_name(context) {
+        // The first one counts, as in MongoDB: a connection belongs to one application.
+        let _ = context.peer.app_name.set(name.to_owned());
+    }
+    let version = context.server.topology.version(known(context)?)?;
     let me = context.me();
     let name = context.request.name;
     let primary = match name {
@@ -57,6 +65,7 @@ fn hello(context: &mut Context<'_>) -> CommandResult {
     let written = DateTime::from_millis(i64::from(time.time) * 1000);
     let mut document = RawDocumentBuf::new();
     document.append(cstr!("helloOk"), true);
+    document.append(cstr!("topologyVersion"), version.to_document());
     document.append(primary, true);
     document.append(cstr!("secondary"), false);
     document.append(cstr!("setName"), context.server.options.replica_set.as_str());
@@ -121,4 +130,24 @@ fn speculate(context: &mut Context<'_>, start: Value<'_>) -> CommandResult<Optio
         return Ok(None);
     };
     Ok(context.login.start(&server.authority, peer, database, start).ok())
+}
+
+/// `client.application.name`.
+fn app_name<'a>(context: &Context<'a>) -> Option<&'a str> {
+    let client = context.request.arguments().find(|field| field.name == "client")?;
+    let application = client.document().ok()?.get_document("application").ok()?;
+    application.get_str("name").ok()
+}
+
+/// The version of the topology that the client knows already, and how long it waits for another.
+fn known(context: &Context<'_>) -> CommandResult<Option<(TopologyVersion, Duration)>> {
+    let field = |name| context.request.arguments().find(move |field| field.name == name);
+    match (field("topologyVersion"), field("maxAwaitTimeMS")) {
+        (None, None) => Ok(None),
+        (Some(version), Some(time)) => Ok(Some((TopologyVersion::parse(version)?, time.milliseconds()?))),
+        _ => Err(CommandError::new(
+            code::BAD_VALUE,
+            "a request must have both 'topologyVersion' and 'maxAwaitTimeMS', or neither",
+        )),
+    }
 }

@@ -1,12 +1,11 @@
 //! `insert`.
 
 use bson::rawdoc;
-use tailwater::InsertManyOptions;
 use tailwater_auth::Action;
 
 use super::bulk::{Written, check_count};
 use super::{Command, Kind, Needs};
-use crate::context::{Context, Target};
+use crate::context::Context;
 use crate::error::CommandResult;
 
 pub(super) const INSERT: Command = Command {
@@ -30,19 +29,6 @@ fn insert(context: &mut Context<'_>) -> CommandResult {
     }
     let documents = context.request.documents("documents")?;
     check_count("documents", documents.len())?;
-    let mut written = Written::default();
-    match context.target()? {
-        Target::Collection(collection) => {
-            let inserted = collection.insert_many_with(documents.iter().copied(), &InsertManyOptions { ordered });
-            match inserted {
-                Ok(outcome) => written.count = outcome.inserted_ids.len() as u64,
-                Err(error) => written.refused_insert(error)?,
-            }
-        }
-        Target::Transaction(collection) => match collection.insert_many(documents.iter().copied()) {
-            Ok(ids) => written.count = ids.len() as u64,
-            Err(error) => written.refused_in_transaction(error)?,
-        },
-    }
+    let written = Written::of_inserts(context, &documents, ordered)?;
     Ok(written.finish(rawdoc! { "n": written.count() }))
 }

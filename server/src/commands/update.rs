@@ -96,7 +96,18 @@ fn model(statement: &RawDocument, bypass: bool) -> CommandResult<WriteModel> {
         }
     }
     let filter = filter.ok_or_else(|| missing(COMMAND, "q"))?;
-    Ok(match modifications(change.ok_or_else(|| missing(COMMAND, "u"))?)? {
+    let change = modifications(change.ok_or_else(|| missing(COMMAND, "u"))?)?;
+    write_model(filter, change, options, multi)
+}
+
+/// The update or the replacement of what a filter finds: of all of it, or of the first.
+pub(super) fn write_model(
+    filter: RawDocumentBuf,
+    change: Change,
+    options: UpdateOptions,
+    multi: bool,
+) -> CommandResult<WriteModel> {
+    Ok(match change {
         Change::Replacement(_) if multi => {
             return Err(CommandError::new(
                 code::FAILED_TO_PARSE,
@@ -110,7 +121,7 @@ fn model(statement: &RawDocument, bypass: bool) -> CommandResult<WriteModel> {
                 upsert: options.upsert,
                 sort: options.sort,
                 hint: options.hint,
-                bypass_document_validation: bypass,
+                bypass_document_validation: options.bypass_document_validation,
                 collation: options.collation,
             },
         },

@@ -22,6 +22,7 @@ pub(crate) struct Running {
     pub(crate) store: Store,
     pub(crate) address: SocketAddr,
     pub(crate) handle: ServerHandle,
+    authority: Arc<Authority>,
     thread: Option<JoinHandle<()>>,
     _dir: tempfile::TempDir,
 }
@@ -39,18 +40,16 @@ impl Running {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let authority = Arc::new(Authority::open(store.clone(), authentication).unwrap());
-        let mut options = ServerOptions {
-            bind: "127.0.0.1:0".parse().unwrap(),
-            ..ServerOptions::default()
-        };
+        let mut options = on_a_free_port();
         change(&mut options);
-        let server = Server::bind(store.clone(), authority, options).unwrap();
+        let server = Server::bind(store.clone(), Arc::clone(&authority), options).unwrap();
         let (address, handle) = (server.local_addr(), server.handle());
         let thread = std::thread::spawn(move || server.run().unwrap());
         Running {
             store,
             address,
             handle,
+            authority,
             thread: Some(thread),
             _dir: dir,
         }
@@ -86,12 +85,28 @@ impl Running {
         Client::connect(self.address)
     }
 
+    /// Stops it, and starts another over the same store, on another address.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        let authority = Arc::clone(&self.authority);
+        let server = Server::bind(self.store.clone(), authority, on_a_free_port()).unwrap();
+        (self.address, self.handle) = (server.local_addr(), server.handle());
+        self.thread = Some(std::thread::spawn(move || server.run().unwrap()));
+    }
+
     /// Stops it and waits for its end.
     pub(crate) fn stop(&mut self) {
         self.handle.stop();
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
         }
+    }
+}
+
+fn on_a_free_port() -> ServerOptions {
+    ServerOptions {
+        bind: "127.0.0.1:0".parse().unwrap(),
+        ..ServerOptions::default()
     }
 }
 

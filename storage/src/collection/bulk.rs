@@ -12,6 +12,7 @@ use super::{
 use crate::catalog::Namespace;
 use crate::error::{Error, Result};
 use crate::names;
+use crate::sessions::RetryableWrite;
 use crate::store::{Core, Store};
 use crate::write::{Inserted, Modification, Reach, Writer};
 
@@ -214,7 +215,7 @@ impl Collection {
     ) -> Result<BulkWriteOutcome> {
         let models: Vec<WriteModel> = models.into_iter().collect();
         let writes: Vec<_> = models.iter().map(|model| (&self.namespace, model)).collect();
-        let bulk = Bulk::run(self.core(), &writes, options.ordered);
+        let bulk = Bulk::run(self.core(), &writes, options.ordered, self.retryable.as_deref());
         bulk.settled(|op_id| self.settle_write(op_id))
     }
 }
@@ -247,7 +248,7 @@ impl Store {
         }
         let writes: Vec<_> = named.iter().map(|(namespace, model)| (namespace, model)).collect();
         let core = self.core();
-        let bulk = Bulk::run(core, &writes, options.ordered);
+        let bulk = Bulk::run(core, &writes, options.ordered, None);
         bulk.settled(|op_id| core.settle_write(op_id, core.options.durability))
     }
 }
@@ -263,7 +264,12 @@ struct Bulk {
 }
 
 impl Bulk {
-    fn run(core: &Core, writes: &[(&Namespace, &WriteModel)], ordered: bool) -> Bulk {
+    fn run(
+        core: &Core,
+        writes: &[(&Namespace, &WriteModel)],
+        ordered: bool,
+        retryable: Option<&RetryableWrite>,
+    ) -> Bulk {
         let mut bulk = Bulk {
             is_empty: writes.is_empty(),
             ..Bulk::default()
@@ -273,7 +279,7 @@ impl Bulk {
             if ordered && !bulk.errors.is_empty() {
                 break;
             }
-            let writer = Writer::new(core, namespace);
+            let writer = Writer::new(core, namespace).retryable(retryable);
             // What can be inserted as one batch.
             let inserts = writes[next..].iter().map_while(|(other, model)| {
                 let document = model.as_insert()?;
@@ -306,7 +312,7 @@ impl Bulk {
         self.has_modifications = true;
         let mut outcome = WriteOutcome::default();
         let modified = model.prepare().and_then(|prepared| match prepared {
-            Prepared::Modify(modification) => writer.modify(&modification, &mut outcome),
+            Prepared::Modify(modification) => writer.at(index).modify(&modification, &mut outcome),
             Prepared::Insert(_) => Ok(()),
         });
         self.outcome.add(index, model.is_delete(), outcome);

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::index::{IndexDefinition, keys, natural};
 use crate::options::CollectionOptions;
 use crate::overlay::{Generation, KeyRange, Version};
+use crate::sessions;
 use crate::state::{Layers, Stored};
 
 /// An entry of the log, as it is applied.
@@ -51,6 +52,11 @@ impl Core {
                 }
                 // A database is gone with its collections, each of which has an entry of its own.
                 EntryKind::DropDatabase | EntryKind::Noop => {}
+                EntryKind::SessionWrite => {
+                    let what = "it has no detail";
+                    let detail = store.detail.ok_or(Error::Inconsistent { op_id, what })?;
+                    sessions::apply(layers, op_id, detail)?;
+                }
                 _ => self.apply_definition(ahead, layers, op_id, kind, &store)?,
             }
         }

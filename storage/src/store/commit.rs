@@ -59,6 +59,16 @@ impl Draft {
         self.payload.len()
     }
 
+    /// The entry, once it is in the log.
+    fn logged(&self, op_id: OpId) -> Logged<'_> {
+        Logged {
+            op_id,
+            kind: self.kind.number(),
+            payload: &self.payload,
+            document: self.document.as_ref(),
+        }
+    }
+
     pub(crate) fn document(&self) -> Option<&Slice> {
         self.document.as_ref()
     }
@@ -122,6 +132,8 @@ pub(crate) struct Inserts {
     /// No two are alike.
     pub(crate) keys: Vec<StateKey>,
     pub(crate) documents: Vec<Slice>,
+    /// What the session keeps of them whose write they are.
+    pub(crate) records: Vec<Draft>,
 }
 
 impl Inserts {
@@ -151,13 +163,8 @@ impl Core {
         let generation = &layers.generations[0];
         let before = generation.bytes();
         for (op_id, draft) in (outcome.first.get()..).map(OpId::new).zip(drafts) {
-            let entry = Logged {
-                op_id,
-                kind: draft.kind.number(),
-                payload: &draft.payload,
-                document: draft.document.as_ref(),
-            };
-            unapplied.check(self.apply(&mut commit.ahead, &layers, &entry, Some(draft.before.as_ref())))?;
+            let before = Some(draft.before.as_ref());
+            unapplied.check(self.apply(&mut commit.ahead, &layers, &draft.logged(op_id), before))?;
         }
         self.publish(&commit.ahead, outcome.last);
         unapplied.applied();
@@ -171,13 +178,20 @@ impl Core {
         let layers = self.layers()?;
         let starts = std::iter::once(0).chain(inserts.ends.iter().copied());
         let ranges = starts.zip(&inserts.ends);
-        let payloads: Vec<[&[u8]; 1]> = ranges.map(|(start, end)| [&inserts.payloads[start..*end]]).collect();
-        let outcome = self.append(payloads.iter().map(|_| EntryKind::Insert), &payloads)?;
+        let mut payloads: Vec<[&[u8]; 1]> = ranges.map(|(start, end)| [&inserts.payloads[start..*end]]).collect();
+        payloads.extend(inserts.records.iter().map(|record| [&record.payload[..]]));
+        let of_documents = inserts.documents.iter().map(|_| EntryKind::Insert);
+        let kinds = of_documents.chain(inserts.records.iter().map(|record| record.kind));
+        let outcome = self.append(kinds, &payloads)?;
         let unapplied = Unapplied::new(self);
         let generation = &layers.generations[0];
         let before = generation.bytes();
         self.grow(generation, inserts.number, inserts.size());
+        let behind = outcome.first.get() + inserts.documents.len() as u64;
         generation.put_all(outcome.first, inserts.keys, inserts.documents);
+        for (op_id, record) in (behind..).map(OpId::new).zip(&inserts.records) {
+            unapplied.check(self.apply(&mut commit.ahead, &layers, &record.logged(op_id), None))?;
+        }
         generation.cover(outcome.last);
         self.publish(&commit.ahead, outcome.last);
         unapplied.applied();

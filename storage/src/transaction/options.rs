@@ -6,6 +6,7 @@ use tailwater_matcher::validate;
 use tailwater_oplog::Durability;
 
 use crate::error::Result;
+use crate::sessions::SessionId;
 
 /// Options of a transaction. All have defaults.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -16,6 +17,9 @@ pub struct TransactionOptions {
     ///
     /// Two transactions with the same session cannot be told apart by those who watch; the store does not look.
     pub session: Option<TransactionSession>,
+    /// The session that keeps that the transaction was committed, if it has written anything, with the transaction's number
+    /// ([`Store::session_writes`](crate::Store::session_writes)). Default: none.
+    pub remembered_by: Option<SessionId>,
 }
 
 /// What the entries of a transaction are known by: the session it belongs to, and its number there.

@@ -23,6 +23,7 @@ use crate::catalog::{CollectionInfo, Namespace};
 use crate::collection::{WriteError, WriteOutcome};
 use crate::error::{Error, Result};
 use crate::reading::Reading;
+use crate::sessions::RetryableWrite;
 use crate::store::{Commit, Core};
 use crate::workspace::{Found, NewDocument, Workspace};
 
@@ -36,6 +37,10 @@ const BATCH_BYTES_MAX: usize = 512 << 10;
 pub(crate) struct Writer<'a> {
     core: &'a Core,
     namespace: &'a Namespace,
+    /// What the writes are part of that may be sent again, if they are.
+    retryable: Option<&'a RetryableWrite>,
+    /// Which of its statements a modification is.
+    index: usize,
 }
 
 /// How far an insert of several documents has come.
@@ -81,7 +86,24 @@ impl Turn<'_> {
 
 impl<'a> Writer<'a> {
     pub(crate) fn new(core: &'a Core, namespace: &'a Namespace) -> Writer<'a> {
-        Writer { core, namespace }
+        Writer {
+            core,
+            namespace,
+            retryable: None,
+            index: 0,
+        }
+    }
+
+    /// The same, whose writes leave records of themselves.
+    pub(crate) fn retryable(mut self, write: Option<&'a RetryableWrite>) -> Writer<'a> {
+        self.retryable = write;
+        self
+    }
+
+    /// The same, whose modifications are the statement with this index.
+    pub(crate) fn at(mut self, index: usize) -> Writer<'a> {
+        self.index = index;
+        self
     }
 
     fn turn(&self) -> Result<Turn<'a>> {
@@ -129,6 +151,7 @@ impl<'a> Writer<'a> {
         let Some(fresh) = Fresh::prepare(self.core, self.namespace, batch)? else {
             return Ok(false);
         };
+        let fresh = fresh.recorded(self.retryable);
         let mut commit = self.core.lock_commit()?;
         fresh.commit(self.core, &mut commit, inserted)
     }
@@ -175,6 +198,14 @@ impl<'a> Writer<'a> {
         }
         // A collection comes into being with its first document, and not without one.
         if !ids.is_empty() {
+            let indexes = ids.iter().map(|(index, _)| *index);
+            for record in self
+                .retryable
+                .iter()
+                .flat_map(|write| write.insert_records(indexes.clone()))
+            {
+                turn.workspace.record(record);
+            }
             match self.commit(&mut turn) {
                 Ok(last) => {
                     inserted.op_id = Some(last);
@@ -215,7 +246,8 @@ impl<'a> Writer<'a> {
                 }
                 Ok(())
             }
-            Reach::All => self.modify_all(modification, outcome),
+            // Document by document, so no record could say how far it came.
+            Reach::All => self.retryable(None).modify_all(modification, outcome),
         }
     }
 
@@ -311,7 +343,7 @@ impl<'a> Writer<'a> {
     ) -> Result<Modified> {
         let mut modified = modification.stage(&mut turn.workspace, info, found)?;
         if modified.changed {
-            modified.op_id = Some(self.commit(&mut turn)?);
+            modified.op_id = Some(self.commit_recorded(&mut turn, &modified)?);
         }
         Ok(modified)
     }
@@ -325,8 +357,18 @@ impl<'a> Writer<'a> {
         let info = workspace.define(self.namespace);
         workspace.make_room(&info, self.core.size(info.number), &document)?;
         let mut modified = modification.stage_upsert(workspace, &info, &document)?;
-        modified.op_id = Some(self.commit(&mut turn)?);
+        modified.op_id = Some(self.commit_recorded(&mut turn, &modified)?);
         Ok(Some(modified))
+    }
+
+    /// Commits a modification with the record of it, if it leaves one.
+    fn commit_recorded(&self, turn: &mut Turn<'_>, modified: &Modified) -> Result<OpId> {
+        if let Some(write) = self.retryable
+            && let Some(record) = write.record(self.index, modified)?
+        {
+            turn.workspace.record(record);
+        }
+        self.commit(turn)
     }
 
     fn commit(&self, turn: &mut Turn<'_>) -> Result<OpId> {

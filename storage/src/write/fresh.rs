@@ -18,6 +18,7 @@ use crate::catalog::{CollectionInfo, Namespace};
 use crate::engine::{Slice, StateKey};
 use crate::error::{Error, Result};
 use crate::overlay::KeyRange;
+use crate::sessions::RetryableWrite;
 use crate::store::{Commit, Core, Inserts, View, entry_for};
 use crate::workspace::{check_validator, identified, write_document_key};
 
@@ -63,6 +64,7 @@ impl Fresh {
                 ends: Vec::with_capacity(documents.len()),
                 keys: Vec::with_capacity(documents.len()),
                 documents: Vec::with_capacity(documents.len()),
+                records: Vec::new(),
             },
             ids: Vec::with_capacity(documents.len()),
             info,
@@ -76,6 +78,14 @@ impl Fresh {
         }
         let is_free = fresh.keys_differ() && fresh.are_free_in(&fresh.seen)?;
         Ok(is_free.then_some(fresh))
+    }
+
+    /// The same, that leave records of themselves with their session.
+    pub(super) fn recorded(mut self, write: Option<&RetryableWrite>) -> Fresh {
+        if let Some(write) = write {
+            self.inserts.records = write.insert_records(self.ids.iter().map(|(index, _)| *index));
+        }
+        self
     }
 
     fn add(&mut self, index: usize, document: &RawDocument, key: &mut Vec<u8>) -> Result<()> {

@@ -158,8 +158,26 @@ async function changeStreams() {
   assert.equal((await refused(orders.watch([], { resumeAfter: { _data: '00' } }).next())).code, 260);
 }
 
+async function bulkWrites() {
+  await fresh('bulk');
+  const namespace = 'node.bulk';
+  const result = await client.bulkWrite([
+    { namespace, name: 'insertOne', document: { _id: 1 } },
+    { namespace: 'elsewhere.nodeBulk', name: 'insertOne', document: { n: 1 } },
+    { namespace, name: 'updateOne', filter: { _id: 1 }, update: { $set: { n: 1 } } },
+    { namespace, name: 'replaceOne', filter: { _id: 2 }, replacement: { n: 2 }, upsert: true },
+    { namespace: 'elsewhere.nodeBulk', name: 'deleteMany', filter: {} },
+  ], { verboseResults: true });
+  const { insertedCount, modifiedCount, upsertedCount, deletedCount } = result;
+  assert.deepEqual([insertedCount, modifiedCount, upsertedCount, deletedCount], [2, 1, 1, 1]);
+  assert.equal(result.updateResults.get(3).upsertedId, 2);
+  const duplicate = [{ namespace, name: 'insertOne', document: { _id: 1 } }];
+  const error = await client.bulkWrite(duplicate).then(() => undefined, (error) => error);
+  assert.equal(error.writeErrors.get(0).code, 11000);
+}
+
 await client.connect();
-for (const part of [documents, largeResults, indexes, collections, transactions, changeStreams]) {
+for (const part of [documents, bulkWrites, largeResults, indexes, collections, transactions, changeStreams]) {
   await part();
   console.log(part.name);
 }

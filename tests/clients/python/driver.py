@@ -5,7 +5,7 @@ import threading
 
 from bson import Decimal128, ObjectId
 from pymongo import ASCENDING, DeleteOne, InsertOne, MongoClient, ReturnDocument, UpdateOne, WriteConcern
-from pymongo.errors import BulkWriteError, CollectionInvalid, DuplicateKeyError, OperationFailure
+from pymongo.errors import BulkWriteError, ClientBulkWriteException, CollectionInvalid, DuplicateKeyError, OperationFailure
 
 client = MongoClient(sys.argv[1], serverSelectionTimeoutMS=10_000)
 database = client.python
@@ -115,7 +115,30 @@ def change_streams():
     assert refused(lambda: orders.watch([{"$project": {"_id": 0}}]).try_next()) == 280
 
 
-for part in [documents, failures, transactions, change_streams]:
+def bulk_writes():
+    target = "python.bulk"
+    database.bulk.drop()
+    result = client.bulk_write(
+        [
+            InsertOne({"_id": 1}, namespace=target),
+            InsertOne({"_id": 1}, namespace="elsewhere.bulk"),
+            UpdateOne({"_id": 1}, {"$set": {"n": 1}}, namespace=target),
+            UpdateOne({"_id": 2}, {"$set": {"n": 1}}, upsert=True, namespace=target),
+            DeleteOne({"_id": 1}, namespace="elsewhere.bulk"),
+        ],
+        verbose_results=True,
+    )
+    counts = (result.inserted_count, result.modified_count, result.upserted_count, result.deleted_count)
+    assert counts == (2, 1, 1, 1)
+    assert result.insert_results[0].inserted_id == 1 and result.update_results[3].upserted_id == 2
+    try:
+        client.bulk_write([InsertOne({"_id": n}, namespace=target) for n in (1, 5)], ordered=False)
+        raise AssertionError("a duplicate was inserted")
+    except ClientBulkWriteException as error:
+        assert (error.write_errors[0]["code"], error.partial_result.inserted_count) == (11000, 1)
+
+
+for part in [documents, bulk_writes, failures, transactions, change_streams]:
     part()
     print(part.__name__)
 client.close()

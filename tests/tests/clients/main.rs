@@ -1,5 +1,5 @@
-//! Real clients against a real server: the official drivers for Node and Python and Mongoose, as their users use them, and watchers
-//! whose server is killed under them; and browsers.
+//! Real clients against a real server: the official drivers for Node and Python, Mongoose and the shell, as their users use
+//! them, watchers whose server is killed under them, and browsers.
 //!
 //! The first run installs the clients from their registries, pinned by the lock files in `tests/clients/`; later ones do not.
 
@@ -8,7 +8,7 @@ mod crowd;
 mod security;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -28,6 +28,9 @@ const NODE: &[&str] = &[
 const PYTHON: &[&str] = &[
     "requirements.txt",
     "driver.py",
+    "fail_points.py",
+    "oplog.py",
+    "retry.py",
     "watch.py",
     "write.py",
     "login.py",
@@ -49,6 +52,26 @@ fn client(language: Language, script: &str) -> Command {
         below: Path::new(env!("CARGO_TARGET_TMPDIR")),
     };
     packages.script(script)
+}
+
+/// The shell, which runs a script at an address.
+fn shell(uri: &str) -> Command {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/mongosh");
+    let below = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let packages = Packages {
+        name: "clients-mongosh",
+        language: Language::Node,
+        sources: &sources,
+        files: &["package.json", "package-lock.json", "shell.js"],
+        below,
+    };
+    let mut command = packages.script("node_modules/mongosh/bin/mongosh.js");
+    command
+        .args([uri, "--quiet", "--norc", "--file"])
+        .arg(sources.join("shell.js"));
+    // It keeps settings and a history where its user is at home.
+    command.env("HOME", below);
+    command
 }
 
 /// Runs a client to its end.
@@ -95,6 +118,53 @@ fn the_driver_for_python_works_as_with_mongodb() {
     for uri in uris(&served) {
         run(client(Language::Python, "driver.py").arg(uri));
     }
+    served.stop();
+}
+
+#[test]
+fn the_shell_works_as_with_mongodb() {
+    let served = Served::start();
+    for uri in uris(&served) {
+        let said = run(&mut shell(&uri));
+        assert!(said.trim_end().ends_with("done"), "{said}");
+    }
+    served.stop();
+}
+
+#[test]
+fn tools_that_tail_the_oplog_find_one() {
+    let served = Served::start();
+    let [uri, _] = uris(&served);
+    run(client(Language::Python, "oplog.py").arg(uri));
+    served.stop();
+}
+
+#[test]
+fn a_driver_resumes_and_retries_what_its_specifications_say() {
+    let served = Served::start_with(&["--test-commands"]);
+    let [uri, _] = uris(&served);
+    run(client(Language::Python, "fail_points.py").arg(uri));
+    served.stop();
+}
+
+#[test]
+fn a_write_whose_answer_a_killed_server_took_along_is_carried_out_once() {
+    let mut served = Served::start();
+    let mut command = client(Language::Python, "retry.py");
+    command.arg(served.address().to_string());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut again = child.stdin.take().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let kills = lines
+        .inspect(|line| {
+            assert_eq!(line.as_deref().unwrap(), "kill");
+            served.kill();
+            served.start_again();
+            writeln!(again, "again").unwrap();
+        })
+        .count();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(kills, 7);
     served.stop();
 }
 

@@ -1,0 +1,126 @@
+//! What the server's role is, as clients that watch it are told: a version that changes with it, and who waits for that (driver
+//! specification: *Server Discovery and Monitoring*, streaming protocol).
+//!
+//! A client sends the version that it knows with a time, and is answered when the version is another, or when the time is
+//! over. Nobody polls: a change wakes who waits.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bson::oid::ObjectId;
+use bson::{RawDocument, RawDocumentBuf, rawdoc};
+
+use crate::error::{CommandError, CommandResult, code};
+use crate::value::Value;
+
+/// A version of the topology as one server sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TopologyVersion {
+    /// Another one for each start of the server.
+    process: ObjectId,
+    counter: i64,
+}
+
+impl TopologyVersion {
+    /// What a client has sent.
+    pub(crate) fn parse(field: Value<'_>) -> CommandResult<TopologyVersion> {
+        let document = field.document()?;
+        let (process, counter) = (document.get_object_id("processId"), document.get_i64("counter"));
+        match (process, counter) {
+            (Ok(process), Ok(counter)) if counter >= 0 => Ok(TopologyVersion { process, counter }),
+            _ => Err(CommandError::new(
+                code::BAD_VALUE,
+                "topologyVersion must have a processId, an ObjectId, and a counter, a long from 0 on",
+            )),
+        }
+    }
+
+    pub(crate) fn to_document(self) -> RawDocumentBuf {
+        rawdoc! { "processId": self.process, "counter": self.counter }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    version: TopologyVersion,
+    is_stopping: bool,
+}
+
+/// The server's place. See the module documentation.
+pub(crate) struct Topology {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Topology {
+    pub(crate) fn new() -> Topology {
+        let version = TopologyVersion {
+            process: ObjectId::new(),
+            counter: 0,
+        };
+        Topology {
+            state: Mutex::new(State {
+                version,
+                is_stopping: false,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is one step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The version as it is, or as soon as it is another than the one that is known; as it is still when the time is over.
+    ///
+    /// # Errors
+    ///
+    /// `ShutdownInProgress` as soon as the server stops: clients look for another then.
+    pub(crate) fn version(&self, known: Option<(TopologyVersion, Duration)>) -> CommandResult<TopologyVersion> {
+        let mut state = self.lock();
+        if let Some((known, time)) = known.filter(|(known, _)| known.process == state.version.process) {
+            if known.counter > state.version.counter {
+                return Err(CommandError::new(
+                    (31382, "Location31382"),
+                    "the topologyVersion is one that this server has not reached",
+                ));
+            }
+            let until = Instant::now() + time.min(Duration::from_secs(24 * 3600));
+            while state.version == known {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                let waited = self.changed.wait_timeout(state, left);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+        match state.is_stopping {
+            false => Ok(state.version),
+            true => Err(stopping(state.version)),
+        }
+    }
+
+    /// The server stops: nobody waits any longer.
+    pub(crate) fn stop(&self) {
+        let mut state = self.lock();
+        state.version.counter += 1;
+        state.is_stopping = true;
+        drop(state);
+        self.changed.notify_all();
+    }
+}
+
+fn stopping(version: TopologyVersion) -> CommandError {
+    let mut error = CommandError::new((91, "ShutdownInProgress"), "the server is shutting down");
+    error.extra = rawdoc! { "topologyVersion": version.to_document() };
+    error
+}
+
+/// Whether a `hello` with these fields may be answered again and again: it says what it knows and how long to wait.
+pub(crate) fn is_awaitable(body: &RawDocument) -> bool {
+    ["topologyVersion", "maxAwaitTimeMS"]
+        .iter()
+        .all(|name| body.get(name).is_ok_and(|field| field.is_some()))
+}

@@ -1,0 +1,206 @@
+//! `local.oplog.rs`, as those see it who tail it.
+
+mod common;
+
+use bson::{Document, Timestamp, doc};
+use common::{Client, Running, batch, cursor_id, session};
+
+fn oplog(client: &mut Client, filter: Document, options: Document) -> Document {
+    let mut find = doc! { "find": "oplog.rs", "filter": filter };
+    find.extend(options);
+    let answer = client.run_on("local", find);
+    assert_eq!(answer.get_f64("ok").ok(), Some(1.0), "{answer}");
+    answer
+}
+
+fn times(entries: &[Document]) -> Vec<Timestamp> {
+    entries.iter().map(|entry| entry.get_timestamp("ts").unwrap()).collect()
+}
+
+#[test]
+fn entries_are_those_of_an_oplog() {
+    let running = Running::new();
+    let mut client = running.client();
+    client.ok(doc! { "create": "c" });
+    client.ok(doc! { "insert": "c", "documents": [{ "_id": 1, "n": 1 }] });
+    client.ok(doc! { "update": "c", "updates": [{ "q": { "_id": 1 }, "u": { "$set": { "n": 2 } } }] });
+    client.ok(doc! { "update": "c", "updates": [{ "q": { "_id": 1 }, "u": { "n": 3 } }] });
+    client.ok(doc! { "delete": "c", "deletes": [{ "q": { "_id": 1 }, "limit": 1 }] });
+    client.ok(doc! { "drop": "c" });
+    let entries = batch(&oplog(&mut client, doc! {}, doc! {}));
+    let told: Vec<(&str, &str, &Document)> = entries
+        .iter()
+        .map(|entry| {
+            assert_eq!(entry.get_i64("v").ok(), Some(2));
+            assert!(
+                entry.get_datetime("wall").is_ok() && entry.get_i64("t").is_ok(),
+                "{entry}"
+            );
+            let field = |name| entry.get_str(name).unwrap();
+            (field("op"), field("ns"), entry.get_document("o").unwrap())
+        })
+        .collect();
+    let ops: Vec<_> = told.iter().map(|(op, ns, _)| (*op, *ns)).collect();
+    let documents = ("test.c", "test.$cmd");
+    assert_eq!(
+        ops,
+        [
+            ("c", documents.1),
+            ("i", documents.0),
+            ("u", documents.0),
+            ("u", documents.0),
+            ("d", documents.0),
+            ("c", documents.1)
+        ]
+    );
+    assert_eq!(told[0].2.get_str("create").ok(), Some("c"));
+    assert_eq!(*told[1].2, doc! { "_id": 1, "n": 1 });
+    assert_eq!(*told[2].2, doc! { "$v": 2, "diff": { "u": { "n": 2 } } });
+    assert_eq!(*told[3].2, doc! { "_id": 1, "n": 3 });
+    assert_eq!(*told[4].2, doc! { "_id": 1 });
+    assert_eq!(*told[5].2, doc! { "drop": "c" });
+    for entry in &entries[2..4] {
+        assert_eq!(*entry.get_document("o2").unwrap(), doc! { "_id": 1 });
+    }
+    let times = times(&entries);
+    assert!(times.is_sorted_by(|a, b| a < b));
+    // The time of an answer is that of its entry.
+    let answer = client.ok(doc! { "insert": "d", "documents": [{ "_id": 1 }] });
+    let newest = oplog(&mut client, doc! {}, doc! { "sort": { "$natural": -1 }, "limit": 1 });
+    let newest = &batch(&newest)[0];
+    assert_eq!(
+        newest.get_timestamp("ts").ok(),
+        answer.get_timestamp("operationTime").ok()
+    );
+    // A collection comes into being with its first document.
+    let members = newest.get_document("o").unwrap().get_array("applyOps").unwrap();
+    assert_eq!(members.len(), 2);
+}
+
+#[test]
+fn it_is_read_from_a_time_on_and_backward() {
+    let running = Running::new();
+    let mut client = running.client();
+    client.ok(doc! { "create": "c" });
+    for id in 0..10 {
+        client.ok(doc! { "insert": "c", "documents": [{ "_id": id }] });
+        client.ok(doc! { "insert": "c", "documents": [{ "_id": id + 100 }, { "_id": id + 200 }] });
+    }
+    let forward = batch(&oplog(&mut client, doc! {}, doc! {}));
+    assert_eq!(forward.len(), 21);
+    let mut backward = batch(&oplog(&mut client, doc! {}, doc! { "sort": { "$natural": -1 } }));
+    backward.reverse();
+    assert_eq!(backward, forward);
+    let times = times(&forward);
+    for (place, time) in times.iter().enumerate() {
+        let from = batch(&oplog(&mut client, doc! { "ts": { "$gte": time } }, doc! {}));
+        assert_eq!(from, forward[place..]);
+        let behind = batch(&oplog(
+            &mut client,
+            doc! { "ts": { "$gt": time } },
+            doc! { "oplogReplay": true },
+        ));
+        assert_eq!(behind, forward[place + 1..]);
+    }
+    let inserts = oplog(
+        &mut client,
+        doc! { "op": "i" },
+        doc! { "skip": 1, "limit": 2, "projection": { "_id": 0, "o": 1 } },
+    );
+    assert_eq!(
+        batch(&inserts),
+        [doc! { "o": { "_id": 1 } }, doc! { "o": { "_id": 2 } }]
+    );
+    assert_eq!(cursor_id(&inserts), 0);
+    let by = doc! { "find": "oplog.rs", "sort": { "ts": 1 } };
+    assert_eq!(client.run_on("local", by).get_i32("code").ok(), Some(238));
+}
+
+#[test]
+fn a_tail_waits_for_what_is_written_and_ends_with_the_server() {
+    let mut running = Running::new();
+    let mut client = running.client();
+    client.ok(doc! { "create": "c" });
+    let options = doc! { "tailable": true, "awaitData": true };
+    let opened = oplog(&mut client, doc! { "op": "i" }, options.clone());
+    assert!(batch(&opened).is_empty());
+    let id = cursor_id(&opened);
+    let more = |time: i32| doc! { "getMore": id, "collection": "oplog.rs", "maxTimeMS": time };
+    let nothing = client.run_on("local", more(1));
+    assert_eq!((batch(&nothing).len(), cursor_id(&nothing)), (0, id));
+    let writer = {
+        let mut client = running.client();
+        std::thread::spawn(move || client.ok(doc! { "insert": "c", "documents": [{ "_id": 7 }] }))
+    };
+    // It may come before it is asked for, or while that waits.
+    let mut found = Vec::new();
+    while found.is_empty() {
+        found = batch(&client.run_on("local", more(10_000)));
+    }
+    assert_eq!(*found[0].get_document("o").unwrap(), doc! { "_id": 7 });
+    writer.join().unwrap();
+
+    let killed = doc! { "killCursors": "oplog.rs", "cursors": [id] };
+    client.run_on("local", killed);
+    assert_eq!(client.run_on("local", more(1)).get_i32("code").ok(), Some(43));
+    let id = cursor_id(&oplog(&mut client, doc! { "op": "x" }, options));
+    let waiting = std::thread::spawn(move || {
+        let more = doc! { "getMore": id, "collection": "oplog.rs", "maxTimeMS": 10_000, "$db": "local" };
+        client.send(&more, tailwater_wire::MsgFlags::default(), Vec::new());
+        client.receive_bytes()
+    });
+    running.stop();
+    waiting.join().unwrap();
+}
+
+#[test]
+fn what_the_store_keeps_for_itself_is_not_shown() {
+    let running = Running::new();
+    let mut client = running.client();
+    let internal = running
+        .store
+        .collection(tailwater::INTERNAL_DATABASE, "secrets")
+        .unwrap();
+    internal.insert_one(&bson::rawdoc! { "_id": "secret" }).unwrap();
+    let entries = batch(&oplog(&mut client, doc! {}, doc! {}));
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0].get_str("op").ok(), Some("n"));
+    assert!(!entries[0].to_string().contains("secret"), "{}", entries[0]);
+}
+
+#[test]
+fn transactions_and_retryable_writes_name_their_session() {
+    let running = Running::new();
+    let mut client = running.client();
+    client.ok(doc! { "create": "c" });
+    let lsid = session();
+    let numbered = |mut command: Document, number: i64| {
+        command.extend(doc! { "lsid": lsid.clone(), "txnNumber": number });
+        command
+    };
+    let insert = |id: i32| doc! { "insert": "c", "documents": [{ "_id": id }] };
+    client.ok(numbered(insert(1), 4));
+    let mut first = numbered(insert(2), 5);
+    first.extend(doc! { "autocommit": false, "startTransaction": true });
+    client.ok(first);
+    let mut commit = numbered(doc! { "commitTransaction": 1 }, 5);
+    commit.insert("autocommit", false);
+    client.run_on("admin", commit);
+    let entries = batch(&oplog(&mut client, doc! { "lsid": { "$exists": true } }, doc! {}));
+    let [write, transaction] = &entries[..] else {
+        panic!("{entries:?}")
+    };
+    assert_eq!(
+        (write.get_str("op").ok(), write.get_i32("stmtId").ok()),
+        (Some("i"), Some(0))
+    );
+    assert_eq!(write.get_document("lsid").unwrap().get("id"), lsid.get("id"));
+    assert_eq!(
+        (write.get_i64("txnNumber").ok(), transaction.get_i64("txnNumber").ok()),
+        (Some(4), Some(5))
+    );
+    assert_eq!(transaction.get_str("ns").ok(), Some("admin.$cmd"));
+    assert!(transaction.get_document("prevOpTime").is_ok());
+    let members = transaction.get_document("o").unwrap().get_array("applyOps").unwrap();
+    assert_eq!(members.len(), 1);
+}
