@@ -394,7 +394,10 @@ mod tests {
         let mut cursor = view.cursor(OpId::FIRST, ReadConcern::Local).unwrap();
         assert!(cursor.try_next().unwrap().is_some());
         // Less than half of what the buffer holds: the draining thread leaves it alone.
-        let last = (0..2000).map(|_| append()).last().unwrap();
+        let mut last = OpId::FIRST;
+        for _ in 0..2000 {
+            last = append();
+        }
         cursor.shared.make_room().unwrap();
         while cursor.position() <= last {
             let expected = cursor.position();
