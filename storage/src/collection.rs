@@ -94,7 +94,7 @@ impl Collection {
     }
 
     /// As [`Core::settle_write`].
-    fn settle_write(&self, op_id: Option<OpId>) -> Result<Option<OpId>> {
+    fn settle_write(&self, op_id: Option<OpId>) -> Result<()> {
         let core = self.core();
         core.settle_write(op_id, self.durability.unwrap_or(core.options.durability))
     }

@@ -117,6 +117,12 @@ pub enum Error {
         /// The log's first entry.
         oldest: OpId,
     },
+    /// A thread ended in the middle of something that others rely on.
+    #[error("the store was interrupted while {what}: open it again, which makes the state anew from the log")]
+    Interrupted {
+        /// What it was doing.
+        what: &'static str,
+    },
     /// An entry of the log contradicts the state it is applied to.
     #[error("entry {op_id} does not fit the state before it: {what}; restore the store from a copy")]
     Inconsistent {
