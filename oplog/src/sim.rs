@@ -1,8 +1,8 @@
-//! A disk that can lose power: the [`Disk`] seam over heap memory, with everything a real one may do to what was not
+//! A disk that can lose power: the `Disk` seam over heap memory, with everything a real one may do to what was not
 //! synced.
 //!
-//! Each file has a *durable* image beside its current bytes; [`Durable::sync`] copies the one to the other. Names have a
-//! durable set and a list of changes that no [`Disk::sync_directory`] has covered. [`SimDisk::crash`] makes the disk that
+//! Each file has a *durable* image beside its current bytes; `Durable::sync` copies the one to the other. Names have a
+//! durable set and a list of changes that no `Disk::sync_directory` has covered. [`SimDisk::crash`] makes the disk that
 //! the next boot finds: of every 512-byte sector of every file that was not synced independently the old bytes, the new
 //! ones, or a cut inside it; of the changed names a prefix, or any subset in which no change rests on a lost one.
 //!

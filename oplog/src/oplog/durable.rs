@@ -9,7 +9,7 @@ use super::Core;
 use crate::error::Result;
 use crate::ids::OpId;
 
-/// Waits for an entry to be durable; see [`Oplog::durable`].
+/// Waits for an entry to be durable; see [`Oplog::durable`](crate::Oplog::durable).
 #[derive(Debug)]
 pub struct Durable {
     pub(super) core: Arc<Core>,
