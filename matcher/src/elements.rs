@@ -105,11 +105,26 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 impl<'a> Element<'a> {
+    /// The commonest types first: what is behind them is a call.
+    #[inline]
     fn decode(&self) -> Option<RawBsonRef<'a>> {
+        const STRING: u8 = ElementType::String as u8;
+        const INT32: u8 = ElementType::Int32 as u8;
+        const INT64: u8 = ElementType::Int64 as u8;
+        const DOUBLE: u8 = ElementType::Double as u8;
+        let bytes = self.bytes;
+        match self.kind {
+            STRING => text(bytes).map(RawBsonRef::String),
+            INT32 => Some(RawBsonRef::Int32(i32::from_le_bytes(bytes.try_into().ok()?))),
+            INT64 => Some(RawBsonRef::Int64(i64::from_le_bytes(bytes.try_into().ok()?))),
+            DOUBLE => Some(RawBsonRef::Double(f64::from_le_bytes(bytes.try_into().ok()?))),
+            _ => self.decode_other(),
+        }
+    }
+
+    fn decode_other(&self) -> Option<RawBsonRef<'a>> {
         let bytes = self.bytes;
         Some(match ElementType::from(self.kind)? {
-            ElementType::Double => RawBsonRef::Double(f64::from_le_bytes(bytes.try_into().ok()?)),
-            ElementType::String => RawBsonRef::String(text(bytes)?),
             ElementType::EmbeddedDocument => RawBsonRef::Document(RawDocument::from_bytes(bytes).ok()?),
             ElementType::Array => RawBsonRef::Array(array(bytes)?),
             ElementType::Binary => RawBsonRef::Binary(binary(bytes)?),
@@ -132,8 +147,9 @@ impl<'a> Element<'a> {
                     options: options.try_into().ok()?,
                 })
             }
-            // Decoded by `Elements::value`.
+            // Decoded by `Elements::value`, and by `decode`.
             ElementType::DbPointer => return None,
+            ElementType::String | ElementType::Int32 | ElementType::Int64 | ElementType::Double => return None,
             ElementType::JavaScriptCode => RawBsonRef::JavaScriptCode(text(bytes)?),
             ElementType::Symbol => RawBsonRef::Symbol(text(bytes)?),
             ElementType::JavaScriptCodeWithScope => {
@@ -143,7 +159,6 @@ impl<'a> Element<'a> {
                     scope: RawDocument::from_bytes(scope).ok()?,
                 })
             }
-            ElementType::Int32 => RawBsonRef::Int32(i32::from_le_bytes(bytes.try_into().ok()?)),
             ElementType::Timestamp => {
                 let bits = u64::from_le_bytes(bytes.try_into().ok()?);
                 RawBsonRef::Timestamp(Timestamp {
@@ -151,7 +166,6 @@ impl<'a> Element<'a> {
                     increment: bits as u32,
                 })
             }
-            ElementType::Int64 => RawBsonRef::Int64(i64::from_le_bytes(bytes.try_into().ok()?)),
             ElementType::Decimal128 => RawBsonRef::Decimal128(Decimal128::from_bytes(bytes.try_into().ok()?)),
             ElementType::MaxKey => RawBsonRef::MaxKey,
             ElementType::MinKey => RawBsonRef::MinKey,
@@ -207,11 +221,17 @@ impl<'a> Element<'a> {
 pub(crate) fn find<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {
     let mut elements = Elements::new(document);
     while let Some(element) = elements.next() {
-        if element.name == name.as_bytes() {
+        if is_same(element.name, name.as_bytes()) {
             return elements.value(&element);
         }
     }
     None
+}
+
+/// Names of one length mostly differ in their first byte, which needs no call.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.first() == b.first() && a == b
 }
 
 /// The elements of an array, under their positions as names.
@@ -240,7 +260,10 @@ fn zero_at(bytes: &[u8]) -> Option<usize> {
 /// How many bytes the value at the head of `rest` takes; `None` when they say nothing sensible.
 #[inline]
 pub(crate) fn value_size(kind: u8, rest: &[u8]) -> Option<usize> {
+    const STRING: u8 = ElementType::String as u8;
     match FIXED_SIZES[usize::from(kind)] {
+        // The commonest of them, without a call.
+        SIZE_VARIES if kind == STRING => text_size(rest),
         SIZE_VARIES => varying_size(kind, rest),
         size => Some(size.into()),
     }
