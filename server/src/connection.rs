@@ -306,7 +306,11 @@ impl<'a> Connection<'a> {
     }
 
     fn refusal(&self, error: &CommandError) -> RawDocumentBuf {
-        reply::finish(error.to_document(), self.server.operation_time())
+        let mut document = error.to_document();
+        if topology::is_state_change(error.code) {
+            document.append(cstr!("topologyVersion"), self.server.topology.current().to_document());
+        }
+        reply::finish(document, self.server.operation_time())
     }
 
     /// Finds the command and runs it within its session.

@@ -40,6 +40,13 @@ impl TopologyVersion {
     }
 }
 
+/// Whether clients take an error of this code to say that the server's role has changed. They then no longer count on it until its
+/// monitor has told them more, unless the error comes with the version they know (driver specification: *Server Discovery and
+/// Monitoring*, "not writable primary" and "node is recovering", `topologyVersion` of errors).
+pub(crate) fn is_state_change(code: i32) -> bool {
+    matches!(code, 91 | 189 | 10058 | 10107 | 11600 | 11602 | 13435 | 13436)
+}
+
 #[derive(Clone, Copy)]
 struct State {
     version: TopologyVersion,
@@ -72,6 +79,11 @@ impl Topology {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The version as it is.
+    pub(crate) fn current(&self) -> TopologyVersion {
+        self.lock().version
+    }
+
     /// The version as it is, or as soon as it is another than the one that is known; as it is still when the time is over.
     ///
     /// # Errors
@@ -98,7 +110,10 @@ impl Topology {
         }
         match state.is_stopping {
             false => Ok(state.version),
-            true => Err(stopping(state.version)),
+            true => Err(CommandError::new(
+                (91, "ShutdownInProgress"),
+                "the server is shutting down",
+            )),
         }
     }
 
@@ -110,12 +125,6 @@ impl Topology {
         drop(state);
         self.changed.notify_all();
     }
-}
-
-fn stopping(version: TopologyVersion) -> CommandError {
-    let mut error = CommandError::new((91, "ShutdownInProgress"), "the server is shutting down");
-    error.extra = rawdoc! { "topologyVersion": version.to_document() };
-    error
 }
 
 /// Whether a `hello` with these fields may be answered again and again: it says what it knows and how long to wait.
