@@ -195,7 +195,7 @@ fn privilege(document: &RawDocument) -> CommandResult<Privilege> {
 fn actions_of(array: Value<'_>) -> CommandResult<Actions> {
     let mut actions = Vec::new();
     for name in array.array()? {
-        let name = name.ok().and_then(|name| name.as_str()).unwrap_or_default();
+        let name = name.ok().and_then(RawBsonRef::as_str).unwrap_or_default();
         let action = match name {
             "anyAction" => return Ok(Actions::ALL),
             name => Action::from_name(name),

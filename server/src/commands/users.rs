@@ -195,7 +195,7 @@ fn mechanisms(field: Value<'_>) -> CommandResult<Vec<Mechanism>> {
     let members = field.array()?.into_iter();
     members
         .map(|member| {
-            let name = member.ok().and_then(|member| member.as_str()).unwrap_or_default();
+            let name = member.ok().and_then(RawBsonRef::as_str).unwrap_or_default();
             Mechanism::from_name(name)
                 .ok_or_else(|| CommandError::new(code::BAD_VALUE, format!("Unknown auth mechanism '{name}'")))
         })
