@@ -1,23 +1,23 @@
 //! The surroundings at their worst: a disk that is really full, a directory that cannot be written, readers and copies
 //! that come while segments are made and removed.
 //!
-//! The first two need a file system of their own. As root they mount a small tmpfs; as another user the test starts itself
-//! again in a mount namespace (`unshare -rm`). Where neither is permitted they say so and check nothing; as root they fail.
+//! The first two need a file system of their own; see `common/mount.rs`.
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tailwater_oplog::{Durability, Error, ErrorKind, OpId, Oplog, OplogView, Options, ReadConcern, verify};
 
 mod common;
+#[path = "common/mount.rs"]
+mod mount;
 
 use common::picture;
+use mount::{on_tmpfs, run};
 
 const KIND: u8 = 200;
-const INSIDE: &str = "TAILWATER_INSIDE_NAMESPACE";
 
 fn options() -> Options {
     Options {
@@ -48,83 +48,6 @@ fn read(view: &OplogView, concern: ReadConcern, bytes: usize) -> Result<u64, Err
         );
     }
     Ok(cursor.position().previous().get())
-}
-
-/// A tmpfs that goes away with the value.
-struct Mount(tempfile::TempDir);
-
-impl Mount {
-    fn new(size: &str) -> Result<Mount, String> {
-        let dir = tempfile::tempdir().unwrap();
-        run(
-            "mount",
-            &[
-                "-t",
-                "tmpfs",
-                "-o",
-                &format!("size={size}"),
-                "tmpfs",
-                dir.path().to_str().unwrap(),
-            ],
-        )?;
-        Ok(Mount(dir))
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = run("umount", &["-l", self.path().to_str().unwrap()]);
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .output()
-        .map_err(|e| format!("{program}: {e}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!(
-        "{program} {arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    ))
-}
-
-/// Runs `test` on a tmpfs of that size, here or in a namespace where it may be mounted.
-#[expect(clippy::print_stderr, reason = "says what was not checked, and why")]
-fn on_tmpfs(name: &str, size: &str, test: impl FnOnce(&Path)) {
-    let refused = match Mount::new(size) {
-        Ok(mount) => return test(mount.path()),
-        Err(refused) => refused,
-    };
-    assert!(
-        std::env::var_os(INSIDE).is_none(),
-        "no mounts inside the namespace either: {refused}"
-    );
-    let there = Command::new("unshare")
-        .args(["-rm", "true"])
-        .status()
-        .is_ok_and(|status| status.success());
-    if !there {
-        assert!(
-            !rustix::process::geteuid().is_root(),
-            "root must be able to mount a tmpfs: {refused}"
-        );
-        eprintln!("{name} HAS CHECKED NOTHING: no tmpfs can be mounted ({refused}) and unshare -rm is not permitted");
-        return;
-    }
-    let inside = Command::new("unshare")
-        .arg("-rm")
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(INSIDE, "1")
-        .status();
-    assert!(inside.unwrap().success(), "failed in a namespace of its own");
 }
 
 #[test]

@@ -187,7 +187,9 @@ impl<'a> Request<'a> {
 
     /// The value of the field that is the command's name.
     pub(crate) fn subject(&self) -> CommandResult<Value<'a>> {
-        self.fields().next().ok_or_else(|| missing(self.name, self.name))
+        // `fields` leaves out what is null, and the next field is not the subject then.
+        let subject = self.fields().next().filter(|field| field.name == self.name);
+        subject.ok_or_else(|| missing(self.name, self.name))
     }
 
     /// The collection that the command names.
@@ -266,7 +268,9 @@ fn write_concern(field: Value<'_>) -> CommandResult<Option<Durability>> {
     }
     let unsatisfiable = || CommandError::new((100, "UnsatisfiableWriteConcern"), "Not enough data-bearing nodes");
     let acknowledged = match w.map(|w| (w, w.value)) {
-        None | Some((_, RawBsonRef::String("majority"))) => None,
+        None => None,
+        // Whatever the store does by itself.
+        Some((_, RawBsonRef::String("majority"))) => Some(Durability::Disk),
         Some((_, RawBsonRef::String(_))) => {
             return Err(CommandError::new(
                 (79, "UnknownReplWriteConcern"),

@@ -18,10 +18,11 @@ fn unknown_commands_and_fields_are_refused_by_name() {
         (doc! { "find": "c", "filter": { "$nope": 1 } }, 2, "BadValue"),
         (doc! { "find": "c", "tailable": true }, 238, "NotImplemented"),
         (
-            doc! { "find": "c", "collation": { "locale": "de" } },
+            doc! { "create": "c", "collation": { "locale": "de" } },
             238,
             "NotImplemented",
         ),
+        (doc! { "find": "c", "collation": { "strength": 1 } }, 2, "BadValue"),
         (doc! { "find": 7 }, 73, "InvalidNamespace"),
         (doc! { "insert": "c" }, 40414, "IDLFailedToParse"),
         (doc! { "insert": "c", "documents": [] }, 16, "InvalidLength"),
@@ -244,7 +245,17 @@ fn a_cursor_that_nobody_asks_is_closed() {
     client.ok(doc! { "insert": "c", "documents": [{}, {}, {}] });
     let id = cursor_id(&client.ok(doc! { "find": "c", "batchSize": 1 }));
     let kept = cursor_id(&client.ok(doc! { "find": "c", "batchSize": 1, "noCursorTimeout": true }));
-    std::thread::sleep(std::time::Duration::from_millis(60));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let open = |client: &mut common::Client| {
+        let status = client.ok(doc! { "serverStatus": 1 });
+        let metrics = status.get_document("metrics").unwrap();
+        let open = metrics.get_document("cursor").unwrap().get_document("open").unwrap();
+        open.get_i64("total").unwrap()
+    };
+    while open(&mut client) > 1 {
+        assert!(std::time::Instant::now() < deadline, "the cursor is still open");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
     assert_eq!(client.refused(doc! { "getMore": id, "collection": "c" }).0, 43);
     client.ok(doc! { "getMore": kept, "collection": "c" });
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::catalog::{Size, garbage, garbage_key};
 use crate::engine::{EngineBatch, Slice};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::overlay::{Generation, Version};
 use crate::store::Core;
 
@@ -23,22 +23,35 @@ const GARBAGE_CHUNK: usize = 4096;
 
 /// The applier's thread.
 pub(crate) fn run(core: &Arc<Core>) {
+    let _writers = Writers(core);
     loop {
         wait_for_work(core);
         if core.stopping.load(Ordering::SeqCst) {
             return;
         }
         if let Err(error) = flush(core).and_then(|()| collect_garbage(core)) {
-            tracing::error!(%error, "applying to the engine failed: the store takes no more writes");
-            *core.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            core.fail(error);
             return;
+        }
+    }
+}
+
+/// Does not let writers wait for room that a panic of this thread has left nobody to make.
+struct Writers<'a>(&'a Core);
+
+impl Drop for Writers<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::Interrupted {
+                what: "giving entries to the engine",
+            });
         }
     }
 }
 
 /// Sleeps until there is a generation worth applying, or the store closes.
 fn wait_for_work(core: &Core) {
-    let mut guard = core.signal.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut guard = core.signal.lock();
     let mut deadline = None;
     loop {
         let Ok(layers) = core.layers() else { return };
@@ -49,7 +62,7 @@ fn wait_for_work(core: &Core) {
             return;
         }
         if bytes == 0 {
-            guard = core.signal.1.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            guard = core.signal.wait_for_work(guard, None);
             continue;
         }
         let deadline = *deadline.get_or_insert_with(|| Instant::now() + FREEZE_INTERVAL);
@@ -57,12 +70,7 @@ fn wait_for_work(core: &Core) {
         if left.is_zero() {
             return;
         }
-        guard = core
-            .signal
-            .1
-            .wait_timeout(guard, left)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0;
+        guard = core.signal.wait_for_work(guard, Some(left));
     }
 }
 
@@ -70,13 +78,15 @@ fn wait_for_work(core: &Core) {
 pub(crate) fn flush(core: &Core) -> Result<()> {
     let _one = core.applying.lock().unwrap_or_else(PoisonError::into_inner);
     core.freeze();
+    // After a failure a generation may lack an entry; the next opening makes it anew from the log.
+    core.check_failure()?;
     // Oldest first; one may be left from a flush that failed.
     let frozen: Vec<_> = core.layers()?.generations[1..].iter().rev().cloned().collect();
     for generation in frozen {
         apply(core, &generation)?;
         core.retire(&generation);
         core.transactions.reap();
-        core.wake();
+        core.signal.wake_writers();
         core.checkpoint_after(generation.bytes())?;
     }
     Ok(())

@@ -33,7 +33,7 @@ pub use find_and_modify::{FindAndModify, FindAndModifyOutcome};
 pub use indexes::IndexOutcome;
 pub use modifications::UpdateModifications;
 pub use options::{
-    BulkWriteOptions, CountOptions, DeleteOptions, FindOneAndDeleteOptions, FindOneAndReplaceOptions,
+    BulkWriteOptions, CountOptions, DeleteOptions, DistinctOptions, FindOneAndDeleteOptions, FindOneAndReplaceOptions,
     FindOneAndUpdateOptions, FindOptions, InsertManyOptions, ReplaceOptions, ReturnDocument, UpdateOptions,
 };
 pub use outcome::{BulkWriteOutcome, CollectionSize, InsertOutcome, WriteError, WriteOutcome};
@@ -94,7 +94,7 @@ impl Collection {
     }
 
     /// As [`Core::settle_write`].
-    fn settle_write(&self, op_id: Option<OpId>) -> Result<Option<OpId>> {
+    fn settle_write(&self, op_id: Option<OpId>) -> Result<()> {
         let core = self.core();
         core.settle_write(op_id, self.durability.unwrap_or(core.options.durability))
     }

@@ -7,9 +7,9 @@
 //!   after reopening, so state = engine + replay of the log from `applied() + 1`.
 //! - **A killed process loses nothing.** A commit has reached the operating system when it returns.
 //!   Only power loss can take commits back, and never behind [`Engine::persisted`].
-//! - **Bounded memory.** The block cache has the size it was given; write buffers stay under
-//!   [`DOCUMENT_BUFFER_BYTES_MAX`] times the four buffers the engine lets queue up before it makes
-//!   commits wait.
+//! - **Bounded memory.** The block cache and the cache of [look-ups by prefix](prefixes) share the size they
+//!   were given; write buffers stay under [`DOCUMENT_BUFFER_BYTES_MAX`] times the four buffers the engine
+//!   lets queue up before it makes commits wait.
 //!
 //! # What it does not do
 //!
@@ -35,6 +35,7 @@ mod error;
 mod fill;
 mod journal;
 mod key;
+mod prefixes;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,7 @@ use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWri
 pub(crate) use batch::EngineBatch;
 pub(crate) use error::EngineError;
 pub(crate) use key::{Slice, StateKey};
+use prefixes::{Changes, CommitNumber, PrefixCache};
 pub(crate) use snapshot::{EngineSnapshot, Scan};
 
 /// Version of the layout in the module documentation.
@@ -85,6 +87,9 @@ const WORKERS_MIN: usize = 3;
 /// The engine's own bound.
 const WORKERS_MAX: usize = 4;
 
+/// Which part of the cache is for look-ups by prefix; the rest is for blocks.
+const PREFIX_CACHE_DIVISOR: u64 = 4;
+
 /// How often a waiting commit looks again.
 const BACKLOG_POLL: Duration = Duration::from_millis(1);
 /// How long closing waits for journals that nothing needs any more.
@@ -102,6 +107,7 @@ pub(crate) struct Engine {
     dir: PathBuf,
     database: Database,
     spaces: Arc<Spaces>,
+    prefixes: Arc<PrefixCache>,
     /// Held for the whole of a commit, so that commits are totally ordered.
     committing: Mutex<()>,
     /// What [`Engine::snapshot`] hands out; replaced at the end of each commit.
@@ -121,15 +127,16 @@ struct Spaces {
 impl Engine {
     /// Opens the engine in `dir`, creating both if need be.
     ///
-    /// `cache_bytes` bounds the cache for blocks read from tables.
+    /// `cache_bytes` bounds the caches for blocks read from tables and for look-ups by prefix.
     /// After power loss the end of the engine's journal may be damaged; that part is cut away and
     /// `applied()` is smaller than before, but not below what `persist` had promised.
     pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<Engine, EngineError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = cores.clamp(WORKERS_MIN, WORKERS_MAX);
+        let prefix_bytes = cache_bytes / PREFIX_CACHE_DIVISOR;
         let database = journal::open_cutting_torn_tail(dir, || {
             Database::builder(dir)
-                .cache_size(cache_bytes)
+                .cache_size(cache_bytes - prefix_bytes)
                 .max_journaling_size(JOURNAL_BYTES_MAX)
                 .worker_threads(workers)
                 .open()
@@ -145,7 +152,8 @@ impl Engine {
 
         check_format(dir, &database, &spaces)?;
         database.persist(PersistMode::SyncAll).map_err(opening)?;
-        let latest = EngineSnapshot::take(&database, &spaces)?;
+        let prefixes = Arc::new(PrefixCache::new(prefix_bytes));
+        let latest = EngineSnapshot::take(&database, &spaces, &prefixes, CommitNumber::default())?;
 
         Ok(Engine {
             dir: dir.to_owned(),
@@ -156,6 +164,7 @@ impl Engine {
             closing: AtomicBool::new(false),
             database,
             spaces,
+            prefixes,
         })
     }
 
@@ -177,9 +186,11 @@ impl Engine {
             "commits must follow the log: applied={applied} previous={previous}"
         );
 
+        let changes = self.begin();
+        batch.document_keys().for_each(|key| changes.key(key));
         let mut write = batch.into_write(&self.database, &self.spaces)?;
         write.insert(&self.spaces.catalogue, APPLIED_KEY, &applied.to_le_bytes()[..]);
-        self.write(write)
+        self.write(write, &changes)
     }
 
     /// Makes everything committed so far durable, and returns the OpID that it covers.
@@ -208,13 +219,16 @@ impl Engine {
     pub(crate) fn drop_collection_chunk(&self, collection: u32, documents_max: usize) -> Result<usize, EngineError> {
         let _committing = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
 
+        let changes = self.begin();
         let mut write = self.database.batch();
         for key in self.snapshot().keys(collection).take(documents_max) {
-            write.remove(&self.spaces.documents, key?);
+            let key = key?;
+            changes.key(&key);
+            write.remove(&self.spaces.documents, key);
         }
         let removed = write.len();
         if removed > 0 {
-            self.write(write)?;
+            self.write(write, &changes)?;
         }
         Ok(removed)
     }
@@ -277,12 +291,17 @@ impl Engine {
         self.latest.load_full()
     }
 
+    /// Begins a commit. The caller holds `committing`, and names every document's key that the commit changes.
+    fn begin(&self) -> Changes<'_> {
+        self.prefixes.begin(self.latest.load().commit().next())
+    }
+
     /// Commits and publishes. The caller holds `committing`.
-    fn write(&self, write: OwnedWriteBatch) -> Result<(), EngineError> {
+    fn write(&self, write: OwnedWriteBatch, changes: &Changes<'_>) -> Result<(), EngineError> {
         self.await_headroom()?;
         write.commit().map_err(|source| self.poison(source))?;
 
-        let latest = EngineSnapshot::take(&self.database, &self.spaces)?;
+        let latest = EngineSnapshot::take(&self.database, &self.spaces, &self.prefixes, changes.commit())?;
         self.latest.store(Arc::new(latest));
         Ok(())
     }

@@ -4,12 +4,13 @@ mod code;
 mod label;
 
 use std::error::Error as StdError;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
-use tailwater_matcher::{EvaluateError, ParseError, ValidateError};
+use tailwater_matcher::{CollationError, EvaluateError, ParseError, ValidateError};
 use tailwater_oplog as oplog;
 use tailwater_oplog::{LogId, OpId};
 
@@ -42,6 +43,14 @@ pub enum Error {
         #[source]
         source: Arc<dyn StdError + Send + Sync>,
     },
+    /// The disk that the state is on is full. Reads go on; the log has every write that was acknowledged, and the next opening
+    /// makes the state of it.
+    #[error("no space left for the state: free some, and open the store again; the log has every write")]
+    StateStorageFull {
+        /// What failed first.
+        #[source]
+        source: Arc<dyn StdError + Send + Sync>,
+    },
     /// The state is in use: another process has it open, or somebody in this one still reads from a store that was closed.
     #[error("the state in {} is in use by another process, or by a read of this one that has not ended: end that first", path.display())]
     StateLocked {
@@ -60,7 +69,7 @@ pub enum Error {
         /// Its name.
         name: String,
         /// What the system said.
-        source: Arc<std::io::Error>,
+        source: Arc<io::Error>,
     },
     /// The directory of the store could not be made or read.
     #[error("cannot use {} as a store", path.display())]
@@ -68,7 +77,7 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
         /// What the system said.
-        source: Arc<std::io::Error>,
+        source: Arc<io::Error>,
     },
     /// The state directory belongs to another log: directories were mixed up.
     #[error("the state in {} was made from log {found}, beside it lies log {expected}: restore the two together, or remove the state to have it rebuilt", path.display())]
@@ -107,6 +116,12 @@ pub enum Error {
         applied: OpId,
         /// The log's first entry.
         oldest: OpId,
+    },
+    /// A thread ended in the middle of something that others rely on.
+    #[error("the store was interrupted while {what}: open it again, which makes the state anew from the log")]
+    Interrupted {
+        /// What it was doing.
+        what: &'static str,
     },
     /// An entry of the log contradicts the state it is applied to.
     #[error("entry {op_id} does not fit the state before it: {what}; restore the store from a copy")]
@@ -322,6 +337,9 @@ pub enum Error {
     /// The filter does not parse.
     #[error("invalid filter: {0}")]
     Filter(#[from] ParseError),
+    /// The collation is none, or not one that is known.
+    #[error("invalid collation: {0}")]
+    Collation(#[source] CollationError),
     /// The projection does not parse.
     #[error("invalid projection: {0}")]
     Projection(#[source] ParseError),
@@ -445,6 +463,11 @@ fn first_of(errors: &[WriteError]) -> String {
 
 impl From<EngineError> for Error {
     fn from(error: EngineError) -> Error {
+        if is_full(&error) {
+            return Error::StateStorageFull {
+                source: Arc::new(error),
+            };
+        }
         let remedy = match error {
             EngineError::Locked { dir } => return Error::StateLocked { path: dir },
             EngineError::Closing => return Error::Log(tailwater_oplog::Error::Closed),
@@ -464,6 +487,20 @@ impl From<EngineError> for Error {
             source: Arc::new(error),
         }
     }
+}
+
+/// Whether a full disk is among the causes of an error.
+pub(crate) fn is_full(error: &(dyn StdError + 'static)) -> bool {
+    let full = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let shared = error.downcast_ref::<Arc<io::Error>>().map(|shared| &**shared);
+        if error.downcast_ref::<io::Error>().or(shared).is_some_and(full) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 impl From<UpdateError> for Error {

@@ -108,7 +108,7 @@ fn expire_of(core: &Core, info: &Arc<CollectionInfo>, index: &IndexInfo, due: Da
     let filter = Expression::parse(&filter)?;
     let reading = Reading::new(core.view()?);
     let plan = Plan::along_index(&reading, index, &filter);
-    let mut source = Source::new(&reading, info, &plan);
+    let mut source = Source::new(&reading, info, std::slice::from_ref(&plan));
     let is_due = |document: &RawDocument| -> Result<bool> {
         Ok(filter.matches(document)? && !keys::of(&index.definition, document)?.values.is_empty())
     };

@@ -61,10 +61,11 @@ pub use backup::{
     backup_log, restore,
 };
 pub use collection::{
-    BulkWriteOptions, BulkWriteOutcome, Collection, CollectionSize, CountOptions, DeleteOptions, FindAndModify,
-    FindAndModifyOutcome, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions, FindOptions,
-    IndexOutcome, InsertManyOptions, InsertOutcome, NamespacedWrite, ReplaceOptions, ReturnDocument, TypedCollection,
-    TypedDocuments, UpdateModifications, UpdateOptions, Validation, WriteError, WriteModel, WriteOutcome,
+    BulkWriteOptions, BulkWriteOutcome, Collection, CollectionSize, CountOptions, DeleteOptions, DistinctOptions,
+    FindAndModify, FindAndModifyOutcome, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions,
+    FindOptions, IndexOutcome, InsertManyOptions, InsertOutcome, NamespacedWrite, ReplaceOptions, ReturnDocument,
+    TypedCollection, TypedDocuments, UpdateModifications, UpdateOptions, Validation, WriteError, WriteModel,
+    WriteOutcome,
 };
 pub use digest::StateDigest;
 pub use error::{Error, ErrorCode, ErrorLabel, Result};

@@ -15,12 +15,16 @@
 //! 5. a guarantee of uniqueness;
 //! 6. fewer fields; and of those that are alike the one that was created first.
 //!
+//! Where no index bounds a field by points, and the filter is of alternatives (`$or`), each of them may be looked for by an
+//! index of its own; see [`union`].
+//!
 //! A hint overrules this. Only indexes that are complete take part, and hidden ones do not.
 
 mod bounds;
 mod interval;
 mod partial;
 mod ranges;
+mod union;
 
 use std::cmp::Reverse;
 use std::sync::LazyLock;
@@ -38,6 +42,7 @@ use crate::sort::SortPattern;
 
 pub(crate) use bounds::Bounds;
 pub(crate) use interval::{Edge, End, Interval};
+pub(crate) use union::QueryPlan;
 
 /// The order of the documents themselves.
 pub(crate) static ID_FIELDS: LazyLock<Vec<IndexField>> = LazyLock::new(|| {
@@ -81,25 +86,10 @@ impl<'a> Plan<'a> {
             conjuncts: filter.indexable(),
             sort,
         };
-        if let Some(hint) = hint {
-            return hinted(reading, info, &asked, hint);
+        match hint {
+            Some(hint) => hinted(reading, info, &asked, hint),
+            None => Ok(asked.best(reading, info)),
         }
-        let by_id = asked.by_id();
-        if by_id.bounds.points > 0 || info.indexes.is_empty() {
-            return Ok(asked.naturally(by_id));
-        }
-        let usable = info.indexes.iter().filter(|index| is_usable(index)).enumerate();
-        let plans = usable.filter_map(|(order, index)| {
-            let plan = asked.by_index(reading, index);
-            let complete = partial::has_all(&index.definition, filter, &asked.conjuncts);
-            let of_use = complete && asked.is_use(&plan);
-            of_use.then(|| (plan.rank(order), plan))
-        });
-        let best = plans.max_by_key(|(rank, _)| *rank);
-        Ok(match best {
-            Some((rank, plan)) if !asked.is_use(&by_id) || rank > by_id.rank(info.indexes.len()) => plan,
-            _ => asked.naturally(by_id),
-        })
     }
 
     /// The plan that reads the documents of an index that a filter can match, whether or not the index has all of them.
@@ -169,6 +159,26 @@ struct Asked<'a, 's> {
 }
 
 impl<'a> Asked<'a, '_> {
+    /// The plan that comes first by the module's rules.
+    fn best(&self, reading: &Reading, info: &'a CollectionInfo) -> Plan<'a> {
+        let by_id = self.by_id();
+        if by_id.bounds.points > 0 || info.indexes.is_empty() {
+            return self.naturally(by_id);
+        }
+        let usable = info.indexes.iter().filter(|index| is_usable(index)).enumerate();
+        let plans = usable.filter_map(|(order, index)| {
+            let plan = self.by_index(reading, index);
+            let complete = partial::has_all(&index.definition, self.filter, &self.conjuncts);
+            let of_use = complete && self.is_use(&plan);
+            of_use.then(|| (plan.rank(order), plan))
+        });
+        let best = plans.max_by_key(|(rank, _)| *rank);
+        match best {
+            Some((rank, plan)) if !self.is_use(&by_id) || rank > by_id.rank(info.indexes.len()) => plan,
+            _ => self.naturally(by_id),
+        }
+    }
+
     fn by_id(&self) -> Plan<'a> {
         self.along(None, Bounds::new(&ID_FIELDS, false, &self.conjuncts), false)
     }

@@ -1,17 +1,21 @@
 //! Finding the documents that match a filter: what a query asks for, and what it gives.
 //!
+//! - [`by_id`]: filters that need no plan;
 //! - [`source`]: documents that a plan leads to;
 //! - [`candidates`]: those of them that match, sorted, skipped and limited;
 //! - [`distinct`]: the different values of a field;
 //! - [`documents`], [`projection`]: what is returned of them;
 //! - [`explain`]: what was planned and what it took, as MongoDB shows it;
-//! - [`hint`]: an index named by whoever asks.
+//! - [`hint`]: an index named by whoever asks;
+//! - [`language`]: how strings are compared.
 
+mod by_id;
 mod candidates;
 mod distinct;
 mod documents;
 mod explain;
 mod hint;
+mod language;
 mod projection;
 mod source;
 #[cfg(test)]
@@ -23,17 +27,19 @@ use tailwater_matcher::Expression;
 
 use crate::catalog::Namespace;
 use crate::error::Result;
-use crate::plan::Plan;
+use crate::plan::QueryPlan;
 use crate::reading::Reading;
 use crate::sort::SortPattern;
 
 pub(crate) use source::Source;
 
+pub(crate) use by_id::only_id;
 pub(crate) use candidates::Candidates;
 pub(crate) use distinct::Distinct;
 pub use documents::Documents;
 pub use explain::ExplainOptions;
 pub use hint::Hint;
+pub(crate) use language::Language;
 pub(crate) use projection::{Projection, project};
 
 /// What is asked of a collection.
@@ -69,9 +75,9 @@ impl Query {
         let Some(info) = reading.info(namespace) else {
             return Ok(Candidates::of(self, Source::nothing(), true));
         };
-        let plan = Plan::choose(reading, &info, &self.filter, self.sort.as_ref(), self.hint.as_ref())?;
-        let source = Source::new(reading, &info, &plan);
-        let sorted = plan.sorted;
+        let plan = QueryPlan::choose(reading, &info, &self.filter, self.sort.as_ref(), self.hint.as_ref())?;
+        let source = Source::new(reading, &info, plan.paths());
+        let sorted = plan.is_sorted();
         Ok(Candidates::of(self, source, sorted))
     }
 }

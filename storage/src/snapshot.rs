@@ -13,7 +13,6 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bson::{RawDocument, RawDocumentBuf};
-use tailwater_matcher::Expression;
 use tailwater_oplog::OpId;
 
 use crate::catalog::Namespace;
@@ -111,8 +110,7 @@ impl Snapshot {
         filter: &RawDocument,
         options: &FindOptions,
     ) -> Result<Documents> {
-        let query = options.query(Expression::parse(filter)?)?;
-        let projection = options.projection(filter)?;
+        let (query, projection) = options.query(filter)?;
         let namespace = Namespace::new(database, collection);
         Ok(Documents::new(query.candidates(&self.reading, &namespace)?, projection))
     }

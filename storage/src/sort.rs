@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use bson::{RawDocument, RawDocumentBuf};
-use tailwater_matcher::Path;
+use tailwater_matcher::{Collation, Path};
 
 use crate::error::{Error, Result, text};
 use crate::index::{Direction, INDEX_FIELDS_MAX, IndexField, keys};
@@ -28,6 +28,8 @@ pub const SORT_BYTES_MAX: usize = 100 << 20;
 pub(crate) struct SortPattern {
     fields: Vec<IndexField>,
     document: RawDocumentBuf,
+    /// How strings sort; by their bytes if there is none.
+    collation: Option<Collation>,
 }
 
 impl SortPattern {
@@ -68,7 +70,16 @@ impl SortPattern {
             return Err(invalid(format!("it has more than {INDEX_FIELDS_MAX} fields")));
         }
         let document = document.to_owned();
-        Ok((!fields.is_empty()).then_some(SortPattern { fields, document }))
+        Ok((!fields.is_empty()).then_some(SortPattern {
+            fields,
+            document,
+            collation: None,
+        }))
+    }
+
+    /// The same order, with strings by a collation.
+    pub(crate) fn with_collation(self, collation: Option<Collation>) -> SortPattern {
+        SortPattern { collation, ..self }
     }
 
     /// As it was given.
@@ -79,12 +90,16 @@ impl SortPattern {
     /// The direction in which walking an index without arrays meets documents in this order, if it does. `is_pinned` says of
     /// which fields everything that is walked has the same value.
     ///
-    /// Documents that have the same values in the index follow each other by `_id`.
+    /// Documents that have the same values in the index follow each other by `_id`. An order by a collation is none that an index
+    /// has: it sorts strings by their bytes.
     pub(crate) fn direction_along(
         &self,
         fields: &[IndexField],
         is_pinned: impl Fn(usize) -> bool,
     ) -> Option<Direction> {
+        if self.collation.is_some() {
+            return None;
+        }
         let pinned = |wanted: &IndexField| {
             let at = fields.iter().position(|field| field.path == wanted.path);
             at.is_some_and(&is_pinned)
@@ -122,10 +137,14 @@ impl SortPattern {
 
     /// The bytes by which a document sorts.
     pub(crate) fn key(&self, document: &RawDocument) -> Result<Vec<u8>> {
-        let keys =
-            keys::of_fields(&self.fields, false, document).map_err(|keys::Parallel| Error::SortParallelArrays {
-                sort: text(&self.document),
-            })?;
+        let wanted = keys::Wanted {
+            fields: &self.fields,
+            sparse: false,
+            collation: self.collation.as_ref(),
+        };
+        let keys = keys::of_fields(wanted, document).map_err(|keys::Parallel| Error::SortParallelArrays {
+            sort: text(&self.document),
+        })?;
         Ok(keys.values.into_iter().next().unwrap_or_default())
     }
 }

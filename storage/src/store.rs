@@ -20,7 +20,10 @@ mod options;
 mod origin;
 mod replica;
 mod shared;
+mod signal;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -206,7 +209,7 @@ impl Handle {
         };
         let core = &self.core;
         core.stopping.store(true, Ordering::SeqCst);
-        core.wake();
+        core.signal.wake_all();
         self.join_background();
         // A panic over there has been reported by the panic hook; the log has what the engine lacks.
         let _ = applier.join();

@@ -472,32 +472,3 @@ fn a_backup_that_was_killed_is_never_taken_for_one() {
         }
     }
 }
-
-#[test]
-fn a_full_disk_is_named_and_nothing_stays() {
-    let dir = temporary();
-    let mount = temporary();
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=6m", "tmpfs"])
-        .arg(mount.path())
-        .status();
-    if !mounted.is_ok_and(|status| status.success()) {
-        return;
-    }
-    let store = small().open(dir.path()).unwrap();
-    let things = store.collection("shop", "things").unwrap();
-    for id in 0..1_000 {
-        things
-            .insert_one(&rawdoc! { "_id": id, "text": "x".repeat(20_000) })
-            .unwrap();
-    }
-    store.sync().unwrap();
-    let made = backup_log(dir.path(), mount.path().join("backup"), &BackupOptions::default());
-    let left = names(mount.path());
-    let unmounted = Command::new("umount").arg("-l").arg(mount.path()).status();
-    assert!(unmounted.unwrap().success());
-    let error = made.unwrap_err();
-    assert!(matches!(error, BackupError::NoSpace { .. }), "{error:?}");
-    assert_eq!(left, [""; 0], "{error:?}");
-    things.insert_one(&rawdoc! { "_id": "the store goes on" }).unwrap();
-}

@@ -99,7 +99,13 @@ fn condition() -> impl Strategy<Value = Document> {
 }
 
 fn filter() -> impl Strategy<Value = Document> {
-    prop::collection::vec(condition(), 1..4).prop_map(|parts| doc! { "$and": parts })
+    let all = |count| prop::collection::vec(condition(), count).prop_map(|parts| doc! { "$and": parts });
+    let any = || prop::collection::vec(all(1..3), 1..4).prop_map(|parts| doc! { "$or": parts });
+    prop_oneof![
+        3 => all(1..4),
+        1 => any(),
+        1 => (condition(), any()).prop_map(|(part, any)| doc! { "$and": [part, any] }),
+    ]
 }
 
 fn operation() -> impl Strategy<Value = Operation> {

@@ -315,3 +315,118 @@ fn a_collection_that_is_not_there_has_nothing_to_examine() {
         ["EOF"]
     );
 }
+
+/// Names and bounds of the indexes that alternatives are looked for in.
+fn alternatives(explained: &Document) -> Vec<(String, Document)> {
+    let (names, or) = stages(explained);
+    assert_eq!(&names[names.len() - 2..], ["FETCH", "OR"], "{explained}");
+    let scans = or.get_array("inputStages").unwrap().iter();
+    let scan = |scan: &Bson| {
+        let scan = scan.as_document().unwrap();
+        assert_eq!(scan.get_str("stage").unwrap(), "IXSCAN");
+        (
+            scan.get_str("indexName").unwrap().to_owned(),
+            scan.get_document("indexBounds").unwrap().clone(),
+        )
+    };
+    scans.map(scan).collect()
+}
+
+#[test]
+fn each_alternative_is_looked_for_by_an_index_of_its_own() {
+    let (_directory, _store, items) = filled();
+    // Filter; index and bounds of each alternative; documents found, documents examined.
+    let cases = [
+        (
+            doc! { "$or": [{ "a": 1 }, { "c": 3 }] },
+            vec![("a_1", doc! { "a": ["[1, 1]"] }), ("c_-1", doc! { "c": ["[3, 3]"] })],
+            (5, 5),
+        ),
+        // What both have is met once.
+        (
+            doc! { "$or": [{ "c": { "$gt": 15 } }, { "a": 1, "b": 1 }, { "_id": 16 }] },
+            vec![
+                ("c_-1", doc! { "c": ["[inf.0, 15)"] }),
+                ("a_1_b_-1", doc! { "a": ["[1, 1]"], "b": ["[1, 1]"] }),
+                ("_id_", doc! { "_id": ["[16, 16]"] }),
+            ],
+            (5, 5),
+        ),
+        // The part beside the alternatives belongs to each.
+        (
+            doc! { "b": { "$gte": 2 }, "$or": [{ "a": 1 }, { "tags": 4 }] },
+            vec![
+                ("a_1_b_-1", doc! { "a": ["[1, 1]"], "b": ["[inf.0, 2]"] }),
+                ("tags_1", doc! { "tags": ["[4, 4]"] }),
+            ],
+            (1, 3),
+        ),
+        // The partial index has all that this alternative can match.
+        (
+            doc! { "$or": [{ "s": "s12", "c": { "$gte": 11 } }, { "rare": 1 }] },
+            vec![
+                ("s_1", doc! { "s": ["[\"s12\", \"s12\"]"] }),
+                ("rare_1", doc! { "rare": ["[1, 1]"] }),
+            ],
+            (1, 1),
+        ),
+    ];
+    for (filter, expected, (found, examined)) in cases {
+        let explained = explain(&items, &filter, &ExplainOptions::default());
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|(name, bounds)| (name.to_owned(), bounds))
+            .collect();
+        assert_eq!(alternatives(&explained), expected, "{filter}");
+        let execution = explained.get_document("executionStats").unwrap();
+        assert_eq!(execution.get_i64("nReturned").unwrap(), found, "{filter}");
+        assert_eq!(execution.get_i64("totalDocsExamined").unwrap(), examined, "{filter}");
+    }
+}
+
+#[test]
+fn alternatives_are_of_use_only_when_all_of_them_are_bounded() {
+    let (_directory, _store, items) = filled();
+    let first = |filter: &Document, options: &ExplainOptions| stages(&explain(&items, filter, options)).0;
+    let none = ExplainOptions::default();
+    for (filter, options, expected) in [
+        (doc! { "$or": [{ "a": 1 }, { "b": 1 }] }, &none, vec!["COLLSCAN"]),
+        (
+            doc! { "$or": [{ "a": 1 }, { "rare": { "$exists": true } }] },
+            &none,
+            vec!["COLLSCAN"],
+        ),
+        (doc! { "$or": [{ "a": 1 }, { "s": "s3" }] }, &none, vec!["COLLSCAN"]),
+        (doc! { "$nor": [{ "a": 1 }, { "c": 1 }] }, &none, vec!["COLLSCAN"]),
+        // One index with points serves all of it.
+        (
+            doc! { "c": 4, "$or": [{ "a": 1 }, { "tags": 4 }] },
+            &none,
+            vec!["FETCH", "IXSCAN"],
+        ),
+        // The documents of several indexes are in no order.
+        (
+            doc! { "$or": [{ "a": 1 }, { "c": 3 }] },
+            &sorted(&doc! { "c": -1 }),
+            vec!["SORT", "FETCH", "OR"],
+        ),
+        // A range of all alternatives is no worse than ranges of their own.
+        (
+            doc! { "c": { "$gt": 3 }, "$or": [{ "a": { "$gt": 1 } }, { "tags": { "$gt": 4 } }] },
+            &none,
+            vec!["FETCH", "IXSCAN"],
+        ),
+    ] {
+        assert_eq!(first(&filter, options), expected, "{filter}");
+    }
+    let many: Vec<_> = (0..70).map(|i| doc! { "a": i }).collect();
+    assert_eq!(first(&doc! { "$or": many }, &none), ["COLLSCAN"]);
+    let hinted = ExplainOptions {
+        hint: Some(Hint::Name("a_1".into())),
+        ..ExplainOptions::default()
+    };
+    assert_eq!(
+        first(&doc! { "$or": [{ "a": 1 }, { "c": 3 }] }, &hinted),
+        ["FETCH", "IXSCAN"]
+    );
+}

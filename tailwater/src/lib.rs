@@ -53,11 +53,11 @@ pub use tailwater_replication as replication;
 pub use tailwater_storage::{
     AggregateError, AggregateErrorKind, AggregateOptions, Aggregation, BackupError, BackupOptions, BackupOutcome,
     BackupProgress, BulkWriteOptions, BulkWriteOutcome, CollectionOptions, CollectionSize, CollectionSpecification,
-    CountOptions, DeleteOptions, Documents, Error, ErrorCode, ErrorLabel, ExplainOptions, FindAndModify,
-    FindAndModifyOutcome, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions, FindOptions,
-    Hint, IndexModel, IndexOutcome, InsertManyOptions, InsertOutcome, NamespacedWrite, Pipeline, PipelineTarget,
-    ReplaceOptions, RestoreOptions, RestoreOutcome, RestorePoint, Result, ReturnDocument, StateDigest, StoreOptions,
-    Transaction, TransactionCollection, TransactionOptions, TransactionSession, TypedCollection, TypedDocuments,
-    UpdateModifications, UpdateOptions, ValidationAction, ValidationLevel, WriteError, WriteModel, WriteOutcome,
-    backup_log, limits, log_directory, restore, update,
+    CountOptions, DeleteOptions, DistinctOptions, Documents, Error, ErrorCode, ErrorLabel, ExplainOptions,
+    FindAndModify, FindAndModifyOutcome, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions,
+    FindOptions, Hint, IndexModel, IndexOutcome, InsertManyOptions, InsertOutcome, NamespacedWrite, Pipeline,
+    PipelineTarget, ReplaceOptions, RestoreOptions, RestoreOutcome, RestorePoint, Result, ReturnDocument, StateDigest,
+    StoreOptions, Transaction, TransactionCollection, TransactionOptions, TransactionSession, TypedCollection,
+    TypedDocuments, UpdateModifications, UpdateOptions, ValidationAction, ValidationLevel, WriteError, WriteModel,
+    WriteOutcome, backup_log, limits, log_directory, restore, update,
 };

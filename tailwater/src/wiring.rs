@@ -62,16 +62,17 @@ impl DocumentStore for Wiring {
             durability: Some(Durability::Memory),
             ..TransactionOptions::default()
         };
-        let transaction = self.store.transaction_with(&options).map_err(failed)?;
-        for put in writes {
-            let collection = transaction.collection(put.database, put.collection).map_err(failed)?;
-            let filter = id_of(put.document);
-            collection
-                .replace_one_with(&filter, put.document, &upsert)
-                .map_err(failed)?;
-        }
-        let snapshot = transaction.snapshot();
-        Ok(transaction.commit().map_err(failed)?.unwrap_or(snapshot))
+        // Two may make the collection at the same time, and one of them meets a conflict.
+        let written = self.store.with_transaction_options(&options, |transaction| {
+            for put in writes {
+                let collection = transaction.collection(put.database, put.collection)?;
+                collection.replace_one_with(&id_of(put.document), put.document, &upsert)?;
+            }
+            Ok::<_, storage::Error>(())
+        });
+        written.map_err(failed)?;
+        // Not before what was written.
+        Ok(self.store.applied())
     }
 
     fn delete(&self, collection: &str, id: &str) -> Result<bool> {

@@ -30,6 +30,9 @@ const answers = {
     updateOne(documents, filter, update, { arrayFilters });
     return documents;
   },
+  project({ filter, projection, documents }) {
+    return new Query(filter).find(documents, projection).all();
+  },
   aggregate({ pipeline, documents, others }) {
     return new Aggregator(pipeline, { collectionResolver: () => others }).run(documents);
   },

@@ -18,6 +18,9 @@ def decode(value):
         return value
     if isinstance(value.get("$date"), dict) and "$numberLong" in value["$date"]:
         return EPOCH + timedelta(milliseconds=int(value["$date"]["$numberLong"]))
+    if isinstance(value.get("$oid"), str):
+        # Its own ObjectIds are UUIDs: longer, and without an order.
+        return mongomock.ObjectId(value["$oid"].zfill(32))
     if isinstance(value.get("$numberDouble"), str):
         return float(value["$numberDouble"])
     return {name: decode(field) for name, field in value.items()}
@@ -30,6 +33,8 @@ def encode(value):
         return {name: encode(field) for name, field in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return {"$numberDouble": "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
+    if isinstance(value, mongomock.ObjectId):
+        return {"$oid": str(value).replace("-", "")[-24:]}
     if isinstance(value, datetime):
         if value.tzinfo is not None:
             value = value.astimezone(timezone.utc).replace(tzinfo=None)
@@ -44,6 +49,11 @@ def answer(case):
         items.insert_many(case["documents"])
     if case["kind"] == "find":
         return [document["_id"] for document in items.find(case["filter"])]
+    if case["kind"] == "project":
+        return list(items.find(case["filter"], case["projection"]))
+    if case["kind"] == "upsert":
+        items.update_one(case["filter"], case["update"], upsert=True)
+        return list(items.find())
     if case["kind"] == "update":
         items.update_one(case["filter"], case["update"], array_filters=case["arrayFilters"] or None)
         return list(items.find())

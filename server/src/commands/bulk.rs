@@ -38,16 +38,16 @@ impl Written {
         Ok(written)
     }
 
-    /// An insert of `count` documents outside of a transaction has not inserted all of them.
-    pub(super) fn refused_insert(&mut self, error: Error, count: usize) -> CommandResult<()> {
+    /// An insert outside of a transaction has not inserted all of them.
+    pub(super) fn refused_insert(&mut self, error: Error) -> CommandResult<()> {
         match error {
             // It ends with the one that was refused.
             Error::InsertMany { index, source } => {
                 self.count = index as u64;
                 self.errors.push(WriteError { index, error: *source });
             }
-            Error::BulkWrite { errors, .. } => {
-                self.count = (count - errors.len()) as u64;
+            Error::BulkWrite { errors, outcome } => {
+                self.count = outcome.inserted;
                 self.errors = errors;
             }
             error => return Err(error.into()),

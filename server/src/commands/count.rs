@@ -29,7 +29,7 @@ fn count(context: &mut Context<'_>) -> CommandResult {
             // A negative limit is the same limit.
             "limit" => options.limit = Some(field.integer()?.unsigned_abs()),
             "hint" => options.hint = field.hint()?,
-            "collation" => field.simple_collation()?,
+            "collation" => options.collation = field.filled()?,
             "fields" => {}
             _ => return Err(field.unknown()),
         }

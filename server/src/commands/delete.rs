@@ -51,7 +51,7 @@ fn model(statement: &RawDocument) -> CommandResult<WriteModel> {
             "q" => filter = Some(field.owned()?),
             "limit" => limit = Some(field.integer()?),
             "hint" => options.hint = field.hint()?,
-            "collation" => field.simple_collation()?,
+            "collation" => options.collation = field.filled()?,
             _ => return Err(field.unknown()),
         }
     }

@@ -1,6 +1,7 @@
 //! `distinct`.
 
 use bson::{RawArrayBuf, rawdoc};
+use tailwater::DistinctOptions;
 use tailwater_auth::Action;
 
 use super::update::raw;
@@ -21,19 +22,20 @@ pub(super) const DISTINCT: Command = Command {
 
 fn distinct(context: &mut Context<'_>) -> CommandResult {
     let (mut key, mut query) = (None, empty());
+    let mut options = DistinctOptions::default();
     for field in context.request.arguments() {
         match field.name {
             "key" => key = Some(field.string()?),
             "query" => query = field.document()?,
-            "collation" => field.simple_collation()?,
-            "hint" => field.unsupported(field.hint()?.is_none())?,
+            "collation" => options.collation = field.filled()?,
+            "hint" => options.hint = field.hint()?,
             _ => return Err(field.unknown()),
         }
     }
     let key = key.ok_or_else(|| missing("distinct", "key"))?;
     let found = match context.target()? {
-        Target::Collection(collection) => collection.distinct(key, query)?,
-        Target::Transaction(collection) => collection.distinct(key, query)?,
+        Target::Collection(collection) => collection.distinct_with(key, query, &options)?,
+        Target::Transaction(collection) => collection.distinct_with(key, query, &options)?,
     };
     context.settle_reads()?;
     let mut values = RawArrayBuf::new();

@@ -85,7 +85,7 @@ fn question<'a>(name: &'a str, command: &'a RawDocument) -> CommandResult<(&'a R
             "hint" => options.hint = field.hint()?,
             "skip" => options.skip = field.count()?,
             "limit" if name != "delete" => options.limit = Some(field.count()?),
-            "collation" => field.simple_collation()?,
+            "collation" => options.collation = field.filled()?,
             "let" | "min" | "max" => field.no_variables()?,
             // What else a command has does not change where it looks.
             _ => {}

@@ -34,7 +34,7 @@ fn find(context: &mut Context<'_>) -> CommandResult {
             "batchSize" => batch_size = Some(field.count()?),
             "singleBatch" => single_batch = field.boolean()?,
             "noCursorTimeout" => never_expires = field.boolean()?,
-            "collation" => field.simple_collation()?,
+            "collation" => options.collation = field.filled()?,
             "let" => field.no_variables()?,
             "min" | "max" => field.no_variables()?,
             "tailable" | "awaitData" | "returnKey" | "showRecordId" => field.unsupported(!field.boolean()?)?,

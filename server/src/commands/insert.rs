@@ -30,14 +30,13 @@ fn insert(context: &mut Context<'_>) -> CommandResult {
     }
     let documents = context.request.documents("documents")?;
     check_count("documents", documents.len())?;
-    let count = documents.len();
     let mut written = Written::default();
     match context.target()? {
         Target::Collection(collection) => {
             let inserted = collection.insert_many_with(documents.iter().copied(), &InsertManyOptions { ordered });
             match inserted {
                 Ok(outcome) => written.count = outcome.inserted_ids.len() as u64,
-                Err(error) => written.refused_insert(error, count)?,
+                Err(error) => written.refused_insert(error)?,
             }
         }
         Target::Transaction(collection) => match collection.insert_many(documents.iter().copied()) {

@@ -90,7 +90,7 @@ fn model(statement: &RawDocument, bypass: bool) -> CommandResult<WriteModel> {
             }
             "hint" => options.hint = field.hint()?,
             "sort" => options.sort = field.filled()?,
-            "collation" => field.simple_collation()?,
+            "collation" => options.collation = field.filled()?,
             "c" => field.no_variables()?,
             _ => return Err(field.unknown()),
         }
@@ -111,6 +111,7 @@ fn model(statement: &RawDocument, bypass: bool) -> CommandResult<WriteModel> {
                 sort: options.sort,
                 hint: options.hint,
                 bypass_document_validation: bypass,
+                collation: options.collation,
             },
         },
         Change::Update(update) if multi => WriteModel::UpdateMany {

@@ -23,7 +23,7 @@ pub(super) struct Scope {
 }
 
 /// Stages of MongoDB that are not here, with the reason.
-const NOT_SUPPORTED: [(&str, &str); 17] = [
+const NOT_SUPPORTED: [(&str, &str); 23] = [
     ("$indexStats", "the store keeps no statistics of its indexes"),
     (
         "$collStats",
@@ -47,6 +47,12 @@ const NOT_SUPPORTED: [(&str, &str); 17] = [
     ("$listSessions", "there is no server"),
     ("$listLocalSessions", "there is no server"),
     ("$shardedDataDistribution", "there are no shards"),
+    ("$listClusterCatalog", "use Store::list_collections"),
+    ("$listSampledQueries", "there are no shards"),
+    ("$listSearchIndexes", "there is no text search"),
+    ("$querySettings", "there is no plan cache"),
+    ("$queryStats", "the store keeps no statistics of its queries"),
+    ("$rankFusion", "there is no text search"),
 ];
 
 impl Scope {

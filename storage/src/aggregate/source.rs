@@ -11,7 +11,7 @@ use super::context::Context;
 use super::stage::{Stage, StageKind, Stream, chain};
 use crate::catalog::Namespace;
 use crate::error::Result;
-use crate::plan::Plan;
+use crate::plan::QueryPlan;
 use crate::query::{Documents, Query};
 
 /// The documents of a collection that pass `filter`, sent through the stages.
@@ -36,7 +36,7 @@ pub(super) fn collection(
     if let Some((first, behind)) = rest.split_first()
         && let StageKind::Sort(pattern) = &first.kind
         && let Some(info) = context.reading.info(namespace)
-        && Plan::choose(&context.reading, &info, &query.filter, Some(pattern), None)?.sorted
+        && QueryPlan::choose(&context.reading, &info, &query.filter, Some(pattern), None)?.is_sorted()
     {
         query.sort = Some(pattern.clone());
         rest = behind;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use tailwater_oplog as oplog;
 use tailwater_oplog::{OpId, Timestamp};
 
+use crate::error::is_full;
+
 /// An error of a backup or a restore. The store that was copied is as it was, and nothing was left at the target.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -123,18 +125,4 @@ impl From<crate::Error> for BackupError {
             error => BackupError::Store(error),
         }
     }
-}
-
-/// Whether a full disk is among the causes of an error.
-fn is_full(error: &(dyn StdError + 'static)) -> bool {
-    let full = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let shared = error.downcast_ref::<Arc<io::Error>>().map(|shared| &**shared);
-        if error.downcast_ref::<io::Error>().or(shared).is_some_and(full) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }

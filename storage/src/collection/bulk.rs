@@ -215,7 +215,7 @@ impl Collection {
         let models: Vec<WriteModel> = models.into_iter().collect();
         let writes: Vec<_> = models.iter().map(|model| (&self.namespace, model)).collect();
         let bulk = Bulk::run(self.core(), &writes, options.ordered);
-        bulk.settled(|op_id| self.settle_write(op_id).map(drop))
+        bulk.settled(|op_id| self.settle_write(op_id))
     }
 }
 
@@ -248,7 +248,7 @@ impl Store {
         let writes: Vec<_> = named.iter().map(|(namespace, model)| (namespace, model)).collect();
         let core = self.core();
         let bulk = Bulk::run(core, &writes, options.ordered);
-        bulk.settled(|op_id| core.settle_write(op_id, core.options.durability).map(drop))
+        bulk.settled(|op_id| core.settle_write(op_id, core.options.durability))
     }
 }
 
@@ -258,6 +258,8 @@ struct Bulk {
     outcome: BulkWriteOutcome,
     errors: Vec<WriteError>,
     is_empty: bool,
+    /// Whether there was one that may have found nothing to do.
+    has_modifications: bool,
 }
 
 impl Bulk {
@@ -291,11 +293,8 @@ impl Bulk {
     }
 
     fn insert(&mut self, writer: Writer<'_>, documents: Vec<(usize, &RawDocument)>, ordered: bool) {
-        let first = documents.first().map_or(0, |(index, _)| *index);
         let mut inserted = Inserted::default();
-        if let Err(error) = writer.insert(documents, ordered, &mut inserted) {
-            inserted.errors.push(WriteError { index: first, error });
-        }
+        writer.insert(documents, ordered, &mut inserted);
         for (index, id) in inserted.ids {
             self.outcome.add_insert(index, id);
         }
@@ -304,6 +303,7 @@ impl Bulk {
     }
 
     fn modify(&mut self, writer: Writer<'_>, index: usize, model: &WriteModel) {
+        self.has_modifications = true;
         let mut outcome = WriteOutcome::default();
         let modified = model.prepare().and_then(|prepared| match prepared {
             Prepared::Modify(modification) => writer.modify(&modification, &mut outcome),
@@ -320,7 +320,8 @@ impl Bulk {
             return Err(Error::NoWrites);
         }
         // Also before an error: what is reported as written is as durable as asked.
-        settle(self.outcome.op_id)?;
+        let has_only_inserted = self.errors.is_empty() && !self.has_modifications;
+        settle(self.outcome.op_id.filter(|_| has_only_inserted))?;
         if self.errors.is_empty() {
             return Ok(self.outcome);
         }

@@ -3,10 +3,11 @@
 use bson::{Bson, RawDocument, RawDocumentBuf};
 use tailwater_matcher::Expression;
 
-use super::{Collection, CollectionSize, CountOptions, FindOptions};
+use super::{Collection, CollectionSize, CountOptions, DistinctOptions, FindOptions};
 use crate::error::Result;
-use crate::query::{Candidates, Distinct, Documents, ExplainOptions, Query};
+use crate::query::{Candidates, Distinct, Documents, ExplainOptions, Query, only_id};
 use crate::reading::Reading;
+use crate::state::Stored;
 
 impl Collection {
     /// The documents that match `filter`, as they were when the call was made; later writes do not disturb it. They come in the
@@ -30,12 +31,11 @@ impl Collection {
     /// # Errors
     ///
     /// As [`Collection::find`]; [`Error::InvalidSort`](crate::Error::InvalidSort), [`Error::BadHint`](crate::Error::BadHint),
-    /// [`Error::Projection`](crate::Error::Projection); of the items
+    /// [`Error::Projection`](crate::Error::Projection), [`Error::Collation`](crate::Error::Collation); of the items
     /// [`Error::SortMemoryExceeded`](crate::Error::SortMemoryExceeded),
     /// [`Error::SortParallelArrays`](crate::Error::SortParallelArrays) and [`Error::Project`](crate::Error::Project), too.
     pub fn find_with(&self, filter: &RawDocument, options: &FindOptions) -> Result<Documents> {
-        let query = options.query(Expression::parse(filter)?)?;
-        let projection = options.projection(filter)?;
+        let (query, projection) = options.query(filter)?;
         Ok(Documents::new(self.candidates(query)?, projection))
     }
 
@@ -54,7 +54,15 @@ impl Collection {
     ///
     /// As [`Collection::find`].
     pub fn find_one(&self, filter: &RawDocument) -> Result<Option<RawDocumentBuf>> {
-        self.find(filter)?.next().transpose()
+        let Some(key) = only_id(filter) else {
+            return self.find(filter)?.next().transpose();
+        };
+        let view = self.core().view()?;
+        let Some(info) = view.catalog.get(&self.namespace) else {
+            return Ok(None);
+        };
+        let stored = view.layers.get(info.number, &key, view.at)?;
+        stored.map(Stored::into_document).transpose()
     }
 
     /// The first document that matches in an order, from a place on, by a certain index. The limit is of no meaning.
@@ -80,8 +88,12 @@ impl Collection {
     /// [`Error::SortMemoryExceeded`](crate::Error::SortMemoryExceeded),
     /// [`Error::SortParallelArrays`](crate::Error::SortParallelArrays).
     pub fn explain(&self, filter: &RawDocument, options: &ExplainOptions) -> Result<RawDocumentBuf> {
-        let query = options.query(Expression::parse(filter)?)?;
-        query.explain(&Reading::new(self.core().view()?), &self.namespace)
+        let query = options.query(filter)?;
+        query.explain(
+            &Reading::new(self.core().view()?),
+            &self.namespace,
+            options.collation.as_deref(),
+        )
     }
 
     /// How many documents match.
@@ -99,7 +111,7 @@ impl Collection {
     ///
     /// As [`Collection::find`]; [`Error::BadHint`](crate::Error::BadHint).
     pub fn count_with(&self, filter: &RawDocument, options: &CountOptions) -> Result<u64> {
-        self.candidates(options.query(Expression::parse(filter)?))?.count_all()
+        self.candidates(options.query(filter)?)?.count_all()
     }
 
     /// How many documents there are, without looking at them.
@@ -140,11 +152,16 @@ impl Collection {
     /// As [`Collection::find`]; [`Error::InvalidField`](crate::Error::InvalidField) for a path that cannot be,
     /// [`Error::DistinctTooLarge`](crate::Error::DistinctTooLarge) beyond 16 MiB of values.
     pub fn distinct(&self, field: &str, filter: &RawDocument) -> Result<Vec<Bson>> {
-        let mut distinct = Distinct::new(field)?;
-        for found in self.candidates(Query::new(Expression::parse(filter)?.into()))? {
-            distinct.add(found?.document()?)?;
-        }
-        Ok(distinct.finish())
+        self.distinct_with(field, filter, &DistinctOptions::default())
+    }
+
+    /// As [`Collection::distinct`], by a certain index or under a collation, by which equal strings are one value.
+    ///
+    /// # Errors
+    ///
+    /// As there; [`Error::BadHint`](crate::Error::BadHint), [`Error::Collation`](crate::Error::Collation).
+    pub fn distinct_with(&self, field: &str, filter: &RawDocument, options: &DistinctOptions) -> Result<Vec<Bson>> {
+        Distinct::gather(field, filter, options, |query| self.candidates(query))
     }
 
     fn candidates(&self, query: Query) -> Result<Candidates> {

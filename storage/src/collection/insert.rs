@@ -45,8 +45,12 @@ impl Collection {
             return Err(Error::NoDocuments);
         }
         let mut inserted = Inserted::default();
-        self.writer().insert(documents, options.ordered, &mut inserted)?;
-        let op_id = self.settle_write(inserted.op_id)?;
+        self.writer().insert(documents, options.ordered, &mut inserted);
+        if let (None, Some(error)) = (inserted.op_id, inserted.failure) {
+            return Err(error);
+        }
+        let op_id = inserted.op_id;
+        self.settle_write(op_id.filter(|_| inserted.errors.is_empty()))?;
         if !options.ordered && !inserted.errors.is_empty() {
             let mut outcome = BulkWriteOutcome {
                 op_id,

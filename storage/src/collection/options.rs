@@ -1,11 +1,9 @@
 //! Options of operations, under the names of MongoDB's drivers (driver specifications: *CRUD API*).
 
 use bson::{RawDocument, RawDocumentBuf};
-use tailwater_matcher::Expression;
 
 use crate::error::Result;
-use crate::query::{Hint, Projection, Query};
-use crate::sort::SortPattern;
+use crate::query::{Hint, Language, Projection, Query};
 
 /// Options of [`Collection::insert_many_with`](crate::Collection::insert_many_with).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,23 +45,23 @@ pub struct FindOptions {
     pub limit: Option<u64>,
     /// Which index to use.
     pub hint: Option<Hint>,
+    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); by their bytes
+    /// when it is missing.
+    pub collation: Option<RawDocumentBuf>,
 }
 
 impl FindOptions {
-    pub(crate) fn projection(&self, filter: &RawDocument) -> Result<Option<Projection>> {
+    /// The query for a filter, and what is returned of what it finds.
+    pub(crate) fn query(&self, filter: &RawDocument) -> Result<(Query, Option<Projection>)> {
+        let language = Language::new(self.collation.as_deref())?;
         let projection = self.projection.as_deref();
-        projection
-            .map(|projection| Projection::parse(projection, filter))
-            .transpose()
-    }
-
-    pub(crate) fn query(&self, filter: Expression) -> Result<Query> {
-        let mut query = Query::new(filter.into());
-        query.sort = self.sort.as_deref().map(SortPattern::parse).transpose()?.flatten();
+        let projection = projection.map(|projection| Projection::parse(projection, filter, &language));
+        let projection = projection.transpose()?;
+        let mut query = language.query(filter, self.sort.as_deref())?;
         query.skip = self.skip;
         query.limit = self.limit.filter(|limit| *limit > 0);
         query.hint.clone_from(&self.hint);
-        Ok(query)
+        Ok((query, projection))
     }
 }
 
@@ -76,16 +74,29 @@ pub struct CountOptions {
     pub limit: Option<u64>,
     /// Which index to use.
     pub hint: Option<Hint>,
+    /// How the filter compares strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); by their bytes
+    /// when it is missing.
+    pub collation: Option<RawDocumentBuf>,
 }
 
 impl CountOptions {
-    pub(crate) fn query(&self, filter: Expression) -> Query {
-        let mut query = Query::new(filter.into());
+    pub(crate) fn query(&self, filter: &RawDocument) -> Result<Query> {
+        let mut query = Language::new(self.collation.as_deref())?.query(filter, None)?;
         query.skip = self.skip;
         query.limit = self.limit.filter(|limit| *limit > 0);
         query.hint.clone_from(&self.hint);
-        query
+        Ok(query)
     }
+}
+
+/// Options of [`Collection::distinct_with`](crate::Collection::distinct_with).
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct DistinctOptions {
+    /// Which index to use.
+    pub hint: Option<Hint>,
+    /// How the filter compares strings and which of the values are equal, `{locale: …, strength: …}` (MongoDB manual:
+    /// *Collation*); by their bytes when it is missing.
+    pub collation: Option<RawDocumentBuf>,
 }
 
 /// Options of updates.
@@ -101,6 +112,9 @@ pub struct UpdateOptions {
     pub hint: Option<Hint>,
     /// Whether the result may fail the collection's validator.
     pub bypass_document_validation: bool,
+    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); by their bytes
+    /// when it is missing.
+    pub collation: Option<RawDocumentBuf>,
 }
 
 /// Options of replacements.
@@ -114,6 +128,9 @@ pub struct ReplaceOptions {
     pub hint: Option<Hint>,
     /// Whether the result may fail the collection's validator.
     pub bypass_document_validation: bool,
+    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); by their bytes
+    /// when it is missing.
+    pub collation: Option<RawDocumentBuf>,
 }
 
 /// Options of deletions.
@@ -121,6 +138,9 @@ pub struct ReplaceOptions {
 pub struct DeleteOptions {
     /// Which index to use.
     pub hint: Option<Hint>,
+    /// How the filter compares strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); by their bytes
+    /// when it is missing.
+    pub collation: Option<RawDocumentBuf>,
 }
 
 /// Which version of a document to return that is found and changed at once.
@@ -150,6 +170,9 @@ pub struct FindOneAndUpdateOptions {
     pub hint: Option<Hint>,
     /// Whether the result may fail the collection's validator.
     pub bypass_document_validation: bool,
+    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); by their bytes
+    /// when it is missing.
+    pub collation: Option<RawDocumentBuf>,
 }
 
 impl FindOneAndUpdateOptions {
@@ -160,6 +183,7 @@ impl FindOneAndUpdateOptions {
             sort: self.sort.clone(),
             hint: self.hint.clone(),
             bypass_document_validation: self.bypass_document_validation,
+            collation: self.collation.clone(),
         }
     }
 }
@@ -179,6 +203,9 @@ pub struct FindOneAndReplaceOptions {
     pub hint: Option<Hint>,
     /// Whether the result may fail the collection's validator.
     pub bypass_document_validation: bool,
+    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); by their bytes
+    /// when it is missing.
+    pub collation: Option<RawDocumentBuf>,
 }
 
 impl FindOneAndReplaceOptions {
@@ -188,6 +215,7 @@ impl FindOneAndReplaceOptions {
             sort: self.sort.clone(),
             hint: self.hint.clone(),
             bypass_document_validation: self.bypass_document_validation,
+            collation: self.collation.clone(),
         }
     }
 }
@@ -201,4 +229,7 @@ pub struct FindOneAndDeleteOptions {
     pub projection: Option<RawDocumentBuf>,
     /// Which index to use.
     pub hint: Option<Hint>,
+    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); by their bytes
+    /// when it is missing.
+    pub collation: Option<RawDocumentBuf>,
 }

@@ -90,8 +90,9 @@ impl Collection {
     pub(super) fn modify(&self, modification: &Modification) -> Result<WriteOutcome> {
         let mut outcome = WriteOutcome::default();
         let modified = self.writer().modify(modification, &mut outcome);
-        // Also before an error: what is reported as changed, or as it is, is as durable as asked.
-        self.settle_write(outcome.op_id)?;
+        // Also before an error: what is reported as changed, or as it is, is as durable as asked. One that goes on to the last
+        // document may have found nothing to do, behind its last change.
+        self.settle_write(outcome.op_id.filter(|_| modification.reach == Reach::First))?;
         match modified {
             Ok(()) => Ok(outcome),
             Err(error) if outcome.modified == 0 => Err(error),

@@ -79,6 +79,12 @@ impl EngineBatch {
         self.bytes
     }
 
+    /// The keys of documents that it changes.
+    pub(super) fn document_keys(&self) -> impl Iterator<Item = &[u8]> {
+        let documents = self.changes.iter().filter(|change| change.space == Space::Documents);
+        documents.map(|change| &*change.key)
+    }
+
     fn push(&mut self, space: Space, key: fjall::Slice, value: Option<fjall::Slice>) {
         self.key_bytes_longest = self.key_bytes_longest.max(key.len());
         self.bytes += key.len() + value.as_ref().map_or(0, |value| value.len());

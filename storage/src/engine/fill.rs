@@ -18,18 +18,20 @@ impl Engine {
             let _committing = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut documents = from.stored_documents();
             loop {
+                let changes = self.begin();
                 let (mut write, mut bytes) = (self.database.batch(), 0);
                 while bytes < CHUNK_BYTES
                     && let Some(entry) = documents.next()
                 {
                     let (key, value) = entry?;
                     bytes += key.len() + value.len();
+                    changes.key(&key);
                     write.insert(&self.spaces.documents, key, value);
                 }
                 if bytes == 0 {
                     break;
                 }
-                self.write(write)?;
+                self.write(write, &changes)?;
                 progress(bytes as u64);
             }
             let mut write = self.database.batch();
@@ -37,7 +39,7 @@ impl Engine {
                 let (key, value) = entry?;
                 write.insert(&self.spaces.catalogue, key, value);
             }
-            self.write(write)?;
+            self.write(write, &self.begin())?;
         }
         self.persist().map(drop)
     }

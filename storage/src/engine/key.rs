@@ -11,7 +11,7 @@ use super::COLLECTION_PREFIX_BYTES;
 const SHORT_BYTES_MAX: usize = 32;
 
 /// A key of the `documents` keyspace: collection, then the caller's key. Their order is that of the pairs.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StateKey(pub(super) fjall::Slice);
 
 impl StateKey {
@@ -26,6 +26,20 @@ impl StateKey {
                 StateKey(fjall::Slice::new(short))
             }
             None => StateKey(fjall::Slice::from([&prefix, key].concat())),
+        }
+    }
+
+    /// This key with more behind it.
+    pub(super) fn with(&self, suffix: &[u8]) -> StateKey {
+        let mut short = [0; SHORT_BYTES_MAX];
+        let (begin, length) = (self.0.len(), self.0.len() + suffix.len());
+        match short.get_mut(..length) {
+            Some(short) => {
+                short[..begin].copy_from_slice(&self.0);
+                short[begin..].copy_from_slice(suffix);
+                StateKey(fjall::Slice::new(short))
+            }
+            None => StateKey(fjall::Slice::from([&self.0, suffix].concat())),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fjall::{Database, Readable};
 
+use super::prefixes::{ANSWER_KEYS_MAX, Answer, CommitNumber, PrefixCache};
 use super::{APPLIED_KEY, CATALOGUE_PREFIX, EngineError, Slice, Spaces, StateKey};
 
 /// The engine's state at the end of one commit.
@@ -14,6 +15,9 @@ pub(crate) struct EngineSnapshot {
     view: fjall::Snapshot,
     spaces: Arc<Spaces>,
     applied: u64,
+    /// The commit that made it.
+    commit: CommitNumber,
+    prefixes: Arc<PrefixCache>,
 }
 
 /// Key and value as the engine has them.
@@ -26,11 +30,19 @@ pub(crate) type CatalogEntry = (Vec<u8>, Vec<u8>);
 ///
 /// It keeps its snapshot open, so it may outlive the handle it came from.
 pub(crate) struct Scan {
-    documents: fjall::Iter,
+    /// What comes first and has been read already.
+    found: std::vec::IntoIter<(StateKey, Slice)>,
+    /// What comes behind it; nothing when that is known to be nothing.
+    tables: Option<fjall::Iter>,
 }
 
 impl EngineSnapshot {
-    pub(super) fn take(database: &Database, spaces: &Arc<Spaces>) -> Result<Self, EngineError> {
+    pub(super) fn take(
+        database: &Database,
+        spaces: &Arc<Spaces>,
+        prefixes: &Arc<PrefixCache>,
+        commit: CommitNumber,
+    ) -> Result<Self, EngineError> {
         let view = database.snapshot();
         let applied = match view.get(&spaces.catalogue, APPLIED_KEY).map_err(reading)? {
             None => 0,
@@ -42,7 +54,13 @@ impl EngineSnapshot {
             view,
             spaces: Arc::clone(spaces),
             applied,
+            commit,
+            prefixes: Arc::clone(prefixes),
         })
+    }
+
+    pub(super) fn commit(&self) -> CommitNumber {
+        self.commit
     }
 
     /// OpID that this state covers.
@@ -58,6 +76,9 @@ impl EngineSnapshot {
 
     /// Documents of `collection` between two keys, ascending; `.rev()` for descending.
     pub(crate) fn scan(&self, collection: u32, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Scan {
+        if let Some(prefix) = prefix_between(from, to) {
+            return self.scan_prefix(&StateKey::new(collection, prefix));
+        }
         let with_prefix = |key| prefixed(collection, key);
         let from = match from {
             Bound::Unbounded => Bound::Included(with_prefix(&[])),
@@ -74,8 +95,39 @@ impl EngineSnapshot {
         } else {
             (from, to)
         };
+        Scan::of(self.view.range(&self.spaces.documents, range))
+    }
+
+    /// Everything whose key begins so. Few keys are remembered for the next one who asks.
+    fn scan_prefix(&self, prefix: &StateKey) -> Scan {
+        let scan = || Scan::of(self.view.prefix(&self.spaces.documents, &prefix.0));
+        let found = match self.prefixes.get(prefix, self.commit) {
+            Some(Answer::Whole(found)) => found.unpack(prefix),
+            Some(Answer::Long) => return scan(),
+            None => {
+                let mut tables = self.view.prefix(&self.spaces.documents, &prefix.0);
+                let mut found = Vec::new();
+                while let Some(entry) = tables.next() {
+                    let Ok(entry) = document(entry) else {
+                        // Whoever reads on meets the error.
+                        return scan();
+                    };
+                    found.push(entry);
+                    if found.len() > ANSWER_KEYS_MAX {
+                        self.prefixes.keep(prefix, self.commit, None);
+                        return Scan {
+                            found: found.into_iter(),
+                            tables: Some(tables),
+                        };
+                    }
+                }
+                self.prefixes.keep(prefix, self.commit, Some(&found));
+                found
+            }
+        };
         Scan {
-            documents: self.view.range(&self.spaces.documents, range),
+            found: found.into_iter(),
+            tables: None,
         }
     }
 
@@ -116,17 +168,28 @@ impl std::fmt::Debug for EngineSnapshot {
     }
 }
 
+impl Scan {
+    fn of(tables: fjall::Iter) -> Scan {
+        Scan {
+            found: Vec::new().into_iter(),
+            tables: Some(tables),
+        }
+    }
+}
+
 impl Iterator for Scan {
     type Item = Result<(StateKey, Slice), EngineError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.documents.next().map(document)
+        let found = self.found.next().map(Ok);
+        found.or_else(|| self.tables.as_mut()?.next().map(document))
     }
 }
 
 impl DoubleEndedIterator for Scan {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.documents.next_back().map(document)
+        let behind = self.tables.as_mut().and_then(DoubleEndedIterator::next_back);
+        behind.map(document).or_else(|| self.found.next_back().map(Ok))
     }
 }
 
@@ -148,6 +211,18 @@ fn document(entry: fjall::Guard) -> Result<(StateKey, Slice), EngineError> {
 
 fn prefixed(collection: u32, key: &[u8]) -> Vec<u8> {
     [&collection.to_be_bytes(), key].concat()
+}
+
+/// The prefix of all keys between two bounds, where these are the keys with a prefix.
+fn prefix_between<'k>(from: Bound<&'k [u8]>, to: Bound<&[u8]>) -> Option<&'k [u8]> {
+    let (Bound::Included(prefix), Bound::Excluded(to)) = (from, to) else {
+        return None;
+    };
+    let (last, before) = to.split_last()?;
+    let (same, rest) = prefix.split_at_checked(before.len())?;
+    let (raised, behind) = rest.split_first()?;
+    let is_next = same == before && raised.checked_add(1) == Some(*last) && behind.iter().all(|byte| *byte == u8::MAX);
+    is_next.then_some(prefix)
 }
 
 fn is_empty(from: &Bound<Vec<u8>>, to: &Bound<Vec<u8>>) -> bool {

@@ -172,7 +172,10 @@ impl Error {
             Error::InvalidReplacement { .. } | Error::InvalidField { .. } | Error::CappedTooSmall { .. } => {
                 ErrorCode::BadValue
             }
-            Error::BadHint { .. } | Error::InvalidSort { .. } | Error::SortParallelArrays { .. } => ErrorCode::BadValue,
+            Error::BadHint { .. }
+            | Error::InvalidSort { .. }
+            | Error::SortParallelArrays { .. }
+            | Error::Collation(_) => ErrorCode::BadValue,
             Error::SortMemoryExceeded { .. } => ErrorCode::QueryExceededMemoryLimitNoDiskUseAllowed,
             Error::DistinctTooLarge { .. } => ErrorCode::Location17217,
             Error::IndexKeyTooLong { .. } => ErrorCode::KeyTooLong,

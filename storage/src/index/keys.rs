@@ -24,7 +24,7 @@ mod tests;
 
 use bson::raw::{RawArray, RawBsonRef};
 use bson::{RawDocument, RawDocumentBuf};
-use tailwater_matcher::{encode_key, encode_key_descending};
+use tailwater_matcher::{Collation, encode_key, encode_key_descending};
 
 use super::definition::{Direction, IndexDefinition, IndexField};
 use crate::engine::KEY_BYTES_MAX;
@@ -65,10 +65,14 @@ pub(crate) fn of(definition: &IndexDefinition, document: &RawDocument) -> Result
     {
         return Ok(IndexKeys::default());
     }
-    let keys =
-        of_fields(&definition.fields, definition.sparse, document).map_err(|Parallel| Error::ParallelArrays {
-            name: definition.name.clone(),
-        })?;
+    let wanted = Wanted {
+        fields: &definition.fields,
+        sparse: definition.sparse,
+        collation: None,
+    };
+    let keys = of_fields(wanted, document).map_err(|Parallel| Error::ParallelArrays {
+        name: definition.name.clone(),
+    })?;
     let longest = keys.values.iter().map(Vec::len).max().unwrap_or(0);
     if longest > KEY_BYTES_MAX / 2 {
         return Err(Error::IndexKeyTooLong {
@@ -80,14 +84,26 @@ pub(crate) fn of(definition: &IndexDefinition, document: &RawDocument) -> Result
     Ok(keys)
 }
 
-/// The keys of `document` for fields in this order and these directions, which need not belong to an index.
-pub(crate) fn of_fields(fields: &[IndexField], sparse: bool, document: &RawDocument) -> Result<IndexKeys, Parallel> {
+/// Which keys are wanted of a document; they need not belong to an index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'f> {
+    /// In this order and these directions.
+    pub(crate) fields: &'f [IndexField],
+    /// Whether a combination in which every field is missing has none.
+    pub(crate) sparse: bool,
+    /// How strings sort; by their bytes if there is none.
+    pub(crate) collation: Option<&'f Collation>,
+}
+
+/// The keys of `document`.
+pub(crate) fn of_fields(wanted: Wanted<'_>, document: &RawDocument) -> Result<IndexKeys, Parallel> {
     let mut keys = IndexKeys::default();
-    let places: Vec<_> = fields
+    let places: Vec<_> = wanted
+        .fields
         .iter()
         .map(|field| walk(RawBsonRef::Document(document), &field.components))
         .collect();
-    expand(fields, sparse, &places, &mut keys)?;
+    expand(wanted, &places, &mut keys)?;
     keys.values.sort_unstable();
     keys.values.dedup();
     Ok(keys)
@@ -112,19 +128,14 @@ fn walk<'d, 'p>(mut value: RawBsonRef<'d>, mut rest: &'p [String]) -> Place<'d, 
 }
 
 /// Adds the keys of every combination. It calls itself at most once for each component of the longest path.
-fn expand<'d, 'p>(
-    fields: &[IndexField],
-    sparse: bool,
-    places: &[Place<'d, 'p>],
-    keys: &mut IndexKeys,
-) -> Result<(), Parallel> {
+fn expand<'d, 'p>(wanted: Wanted<'_>, places: &[Place<'d, 'p>], keys: &mut IndexKeys) -> Result<(), Parallel> {
     let mut arrays = places.iter().filter_map(|place| match place {
         Place::Array(array, _) => Some(*array),
         Place::Missing | Place::Value(_) => None,
     });
     let Some(array) = arrays.next() else {
-        if !sparse || places.iter().any(|place| !matches!(place, Place::Missing)) {
-            keys.values.push(encode(fields, places));
+        if !wanted.sparse || places.iter().any(|place| !matches!(place, Place::Missing)) {
+            keys.values.push(encode(wanted, places));
         }
         return Ok(());
     };
@@ -135,17 +146,17 @@ fn expand<'d, 'p>(
     let mut elements = array.into_iter().flatten().enumerate().peekable();
     if elements.peek().is_none() {
         let places: Vec<_> = places.iter().map(|place| of_empty(*place)).collect();
-        return expand(fields, sparse, &places, keys);
+        return expand(wanted, &places, keys);
     }
     for (position, element) in elements {
         let each: Vec<_> = places.iter().map(|place| of_element(*place, element)).collect();
-        expand(fields, sparse, &each, keys)?;
+        expand(wanted, &each, keys)?;
         let named = |place: &Place<'d, 'p>| at_position(*place, position, element);
         if places.iter().any(|place| named(place).is_some()) {
             let places = places
                 .iter()
                 .map(|place| named(place).unwrap_or_else(|| of_element(*place, element)));
-            expand(fields, sparse, &places.collect::<Vec<_>>(), keys)?;
+            expand(wanted, &places.collect::<Vec<_>>(), keys)?;
         }
     }
     Ok(())
@@ -180,15 +191,27 @@ fn at_position<'d, 'p>(place: Place<'d, 'p>, position: usize, element: RawBsonRe
     }
 }
 
-fn encode(fields: &[IndexField], places: &[Place<'_, '_>]) -> Vec<u8> {
+fn encode(wanted: Wanted<'_>, places: &[Place<'_, '_>]) -> Vec<u8> {
     let mut key = Vec::with_capacity(24);
-    for (field, place) in fields.iter().zip(places) {
-        match place {
-            Place::Value(value) => append(field.direction, *value, &mut key),
-            Place::Missing | Place::Array(..) => append(field.direction, RawBsonRef::Null, &mut key),
+    for (field, place) in wanted.fields.iter().zip(places) {
+        let value = match place {
+            Place::Value(value) => *value,
+            Place::Missing | Place::Array(..) => RawBsonRef::Null,
+        };
+        match wanted.collation {
+            None => append(field.direction, value, &mut key),
+            Some(collation) => append_collated(collation, field.direction, value, &mut key),
         }
     }
     key
+}
+
+fn append_collated(collation: &Collation, direction: Direction, value: RawBsonRef<'_>, key: &mut Vec<u8>) {
+    let begin = key.len();
+    collation.encode_key(value, key);
+    if direction == Direction::Descending {
+        key[begin..].iter_mut().for_each(|byte| *byte = !*byte);
+    }
 }
 
 /// Appends a value as it stands in a key.

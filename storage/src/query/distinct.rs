@@ -4,8 +4,10 @@ use std::collections::HashSet;
 
 use bson::raw::RawBsonRef;
 use bson::{Bson, RawDocument};
-use tailwater_matcher::{Path, encode_key};
+use tailwater_matcher::{Collation, Path, encode_key};
 
+use super::{Candidates, Language, Query};
+use crate::collection::DistinctOptions;
 use crate::error::{Error, Result};
 use crate::limits::DOCUMENT_BYTES_MAX;
 
@@ -17,15 +19,16 @@ pub(crate) struct Distinct {
     seen: HashSet<Vec<u8>>,
     values: Vec<Bson>,
     bytes: usize,
+    collation: Option<Collation>,
 }
 
 impl Distinct {
-    /// Of a field, by its path.
+    /// Of a field, by its path; strings are equal by the collation, if there is one.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidField`].
-    pub(crate) fn new(field: &str) -> Result<Distinct> {
+    pub(crate) fn new(field: &str, collation: Option<&Collation>) -> Result<Distinct> {
         let invalid = |what: String| Error::InvalidField {
             field: field.to_owned(),
             what,
@@ -39,7 +42,29 @@ impl Distinct {
             seen: HashSet::new(),
             values: Vec::new(),
             bytes: 0,
+            collation: collation.cloned(),
         })
+    }
+
+    /// The values of a field in the documents that a query finds, which is made of a filter and handed to `candidates`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidField`], [`Error::Collation`], [`Error::Filter`], [`Error::DistinctTooLarge`], and those of the candidates.
+    pub(crate) fn gather(
+        field: &str,
+        filter: &RawDocument,
+        options: &DistinctOptions,
+        candidates: impl FnOnce(Query) -> Result<Candidates>,
+    ) -> Result<Vec<Bson>> {
+        let language = Language::new(options.collation.as_deref())?;
+        let mut distinct = Distinct::new(field, language.collation())?;
+        let mut query = language.query(filter, None)?;
+        query.hint.clone_from(&options.hint);
+        for found in candidates(query)? {
+            distinct.add(found?.document()?)?;
+        }
+        Ok(distinct.finish())
     }
 
     /// Adds the values that a document has.
@@ -82,7 +107,10 @@ impl Distinct {
 
     fn add_value(&mut self, value: RawBsonRef<'_>) -> Result<()> {
         let mut key = Vec::new();
-        encode_key(value, &mut key);
+        match &self.collation {
+            Some(collation) => collation.encode_key(value, &mut key),
+            None => encode_key(value, &mut key),
+        }
         let bytes = key.len();
         if !self.seen.insert(key) {
             return Ok(());
@@ -129,10 +157,10 @@ mod tests {
             ("lots.1.n", bson!([2.0])),
             ("nothing", bson!([])),
         ] {
-            let mut distinct = Distinct::new(field).unwrap();
+            let mut distinct = Distinct::new(field, None).unwrap();
             inventory.iter().for_each(|document| distinct.add(document).unwrap());
             assert_eq!(Bson::Array(distinct.finish()), expected, "{field}");
         }
-        assert!(matches!(Distinct::new("a..b"), Err(Error::InvalidField { .. })));
+        assert!(matches!(Distinct::new("a..b", None), Err(Error::InvalidField { .. })));
     }
 }

@@ -5,19 +5,19 @@
 use std::sync::Arc;
 
 use bson::raw::CString;
-use bson::{Bson, RawArrayBuf, RawBsonRef, RawDocumentBuf, rawdoc};
+use bson::{Bson, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use tailwater_matcher::{Conjunct, Expression};
 
-use super::Query;
 use super::hint::Hint;
 use super::source::Source;
+use super::{Language, Query};
 use crate::catalog::Namespace;
 use crate::error::Result;
 use crate::index::{Direction, ID_INDEX, IndexField};
-use crate::plan::{Edge, End, Interval, Plan};
+use crate::plan::{Edge, End, Interval, Plan, QueryPlan};
 use crate::query::Candidates;
 use crate::reading::Reading;
-use crate::sort::{SORT_BYTES_MAX, SortPattern};
+use crate::sort::SORT_BYTES_MAX;
 
 /// What a query that is to be explained asks for beside its filter.
 #[derive(Clone, Debug, Default)]
@@ -30,24 +30,28 @@ pub struct ExplainOptions {
     pub skip: u64,
     /// Most documents to return; no limit when it is missing or 0.
     pub limit: Option<u64>,
+    /// How strings are compared, `{locale: …, strength: …}`; by their bytes when it is missing.
+    pub collation: Option<RawDocumentBuf>,
 }
 
 impl ExplainOptions {
-    pub(crate) fn query(&self, filter: Expression) -> Result<Query> {
-        let sort = self.sort.as_deref().map(SortPattern::parse).transpose()?;
-        Ok(Query {
-            filter: Arc::new(filter),
-            sort: sort.flatten(),
-            hint: self.hint.clone(),
-            skip: self.skip,
-            limit: self.limit.filter(|limit| *limit > 0),
-        })
+    pub(crate) fn query(&self, filter: &RawDocument) -> Result<Query> {
+        let mut query = Language::new(self.collation.as_deref())?.query(filter, self.sort.as_deref())?;
+        query.hint.clone_from(&self.hint);
+        query.skip = self.skip;
+        query.limit = self.limit.filter(|limit| *limit > 0);
+        Ok(query)
     }
 }
 
 impl Query {
     /// Plans and runs the query, and tells about both.
-    pub(crate) fn explain(self, reading: &Reading, namespace: &Namespace) -> Result<RawDocumentBuf> {
+    pub(crate) fn explain(
+        self,
+        reading: &Reading,
+        namespace: &Namespace,
+        collation: Option<&RawDocument>,
+    ) -> Result<RawDocumentBuf> {
         let filter = Arc::clone(&self.filter);
         let info = reading.info(namespace);
         let (winning, mut candidates) = match &info {
@@ -56,9 +60,9 @@ impl Query {
                 Candidates::of(self, Source::nothing(), true),
             ),
             Some(info) => {
-                let plan = Plan::choose(reading, info, &filter, self.sort.as_ref(), self.hint.as_ref())?;
-                let source = Source::new(reading, info, &plan);
-                (self.stages(&plan), Candidates::of(self, source, plan.sorted))
+                let plan = QueryPlan::choose(reading, info, &filter, self.sort.as_ref(), self.hint.as_ref())?;
+                let source = Source::new(reading, info, plan.paths());
+                (self.stages(&plan), Candidates::of(self, source, plan.is_sorted()))
             }
         };
         let mut returned = 0;
@@ -67,14 +71,18 @@ impl Query {
             returned += 1;
         }
         let examined = candidates.examined();
+        let mut planner = rawdoc! {
+            "namespace": namespace.to_string(),
+            "parsedQuery": filter.to_document(),
+        };
+        if let Some(collation) = collation {
+            planner.append(bson::raw::cstr!("collation"), collation.to_owned());
+        }
+        planner.append(bson::raw::cstr!("winningPlan"), winning);
+        planner.append(bson::raw::cstr!("rejectedPlans"), RawArrayBuf::new());
         Ok(rawdoc! {
             "explainVersion": "1",
-            "queryPlanner": {
-                "namespace": namespace.to_string(),
-                "parsedQuery": filter.to_document(),
-                "winningPlan": winning,
-                "rejectedPlans": [],
-            },
+            "queryPlanner": planner,
             "executionStats": {
                 "executionSuccess": true,
                 "nReturned": count(returned),
@@ -85,9 +93,12 @@ impl Query {
     }
 
     /// The stages from the last to the first, each within the one that reads from it.
-    fn stages(&self, plan: &Plan<'_>) -> RawDocumentBuf {
-        let mut stage = access(plan, &self.filter);
-        if let Some(sort) = self.sort.as_ref().filter(|_| !plan.sorted) {
+    fn stages(&self, plan: &QueryPlan<'_>) -> RawDocumentBuf {
+        let mut stage = match plan {
+            QueryPlan::Single(plan) => access(plan, &self.filter),
+            QueryPlan::Union { paths, .. } => union(paths, &self.filter),
+        };
+        if let Some(sort) = self.sort.as_ref().filter(|_| !plan.is_sorted()) {
             let mut sorting = rawdoc! {
                 "stage": "SORT",
                 "sortPattern": sort.document().to_owned(),
@@ -120,8 +131,23 @@ fn access(plan: &Plan<'_>, filter: &Expression) -> RawDocumentBuf {
     if plan.index.is_none() && is_one_id(filter) {
         return rawdoc! { "stage": "IDHACK" };
     }
+    rawdoc! { "stage": "FETCH", "filter": filter.to_document(), "inputStage": scan(plan) }
+}
+
+/// Several indexes, and what is fetched of what any of them has.
+fn union(paths: &[Plan<'_>], filter: &Expression) -> RawDocumentBuf {
+    let mut scans = RawArrayBuf::new();
+    for plan in paths {
+        scans.push(scan(plan));
+    }
+    let or = rawdoc! { "stage": "OR", "inputStages": scans };
+    rawdoc! { "stage": "FETCH", "filter": filter.to_document(), "inputStage": or }
+}
+
+fn scan(plan: &Plan<'_>) -> RawDocumentBuf {
+    let direction = if plan.descending { "backward" } else { "forward" };
     let definition = plan.index.map(|index| &index.definition);
-    let scan = rawdoc! {
+    rawdoc! {
         "stage": "IXSCAN",
         "keyPattern": definition.map_or_else(|| rawdoc! { "_id": 1 }, |d| d.key().to_owned()),
         "indexName": definition.map_or(ID_INDEX, |d| &d.name),
@@ -131,8 +157,7 @@ fn access(plan: &Plan<'_>, filter: &Expression) -> RawDocumentBuf {
         "isPartial": definition.is_some_and(|d| d.partial.is_some()),
         "direction": direction,
         "indexBounds": bounds(plan),
-    };
-    rawdoc! { "stage": "FETCH", "filter": filter.to_document(), "inputStage": scan }
+    }
 }
 
 /// Whether a filter is `{_id: value}` and nothing else.

@@ -3,6 +3,7 @@
 use bson::{RawDocument, RawDocumentBuf};
 use tailwater_matcher::FindProjection;
 
+use super::Language;
 use crate::error::{Error, Result};
 use crate::state::Stored;
 use crate::write::Positions;
@@ -15,14 +16,14 @@ pub(crate) struct Projection {
 }
 
 impl Projection {
-    /// Reads a projection for documents that a filter finds.
+    /// Reads a projection for documents that a filter in a language finds.
     ///
     /// # Errors
     ///
     /// [`Error::Projection`]; [`Error::Filter`].
-    pub(crate) fn parse(projection: &RawDocument, filter: &RawDocument) -> Result<Projection> {
+    pub(crate) fn parse(projection: &RawDocument, filter: &RawDocument, language: &Language) -> Result<Projection> {
         let projection = FindProjection::parse(projection).map_err(Error::Projection)?;
-        let positions = projection.is_positional().then(|| Positions::parse(filter));
+        let positions = projection.is_positional().then(|| Positions::parse(filter, language));
         Ok(Projection {
             positions: positions.transpose()?,
             projection,

@@ -1,4 +1,4 @@
-//! The documents that a plan leads to, each once, with what it took to find them.
+//! The documents that plans lead to, each once, with what it took to find them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use crate::index::natural::{self, NaturalKeys};
 use crate::overlay::KeyRange;
 use crate::plan::Plan;
 use crate::reading::{Reading, ReadingScan};
+use crate::state::Stored;
 use crate::workspace::Found;
 
 /// What has been looked at so far.
@@ -26,6 +27,18 @@ pub(crate) struct Source {
     /// What is left to read, and from where; nothing at the end.
     reading: Option<Reading>,
     collection: CollectionNumber,
+    /// The plan that is followed, …
+    path: Path,
+    /// … and those that come after it.
+    paths: std::vec::IntoIter<Path>,
+    /// Documents that were found before; nothing where none can be found twice.
+    seen: Option<HashSet<Vec<u8>>>,
+    pub(crate) examined: Examined,
+}
+
+/// What is left of one plan.
+#[derive(Debug, Default)]
+struct Path {
     index: Option<CollectionNumber>,
     /// Whether only documents with certain `_id`s are sought.
     by_id: bool,
@@ -36,31 +49,19 @@ pub(crate) struct Source {
     scan: Option<ReadingScan>,
     /// Or the keys of all documents, in the order of a capped collection.
     natural: Option<NaturalKeys>,
-    /// Documents that were found before; nothing where none can be found twice.
-    seen: Option<HashSet<Vec<u8>>>,
-    pub(crate) examined: Examined,
 }
 
-impl Source {
-    pub(crate) fn nothing() -> Source {
-        Source {
-            reading: None,
-            collection: CollectionNumber(0),
-            index: None,
-            by_id: false,
-            points: Vec::new().into_iter(),
-            ranges: Vec::new().into_iter(),
-            scan: None,
-            natural: None,
-            seen: None,
-            examined: Examined::default(),
-        }
-    }
+/// What a plan leads to next.
+enum Step {
+    /// The key of a document, if there is one.
+    Key(Vec<u8>),
+    /// The key of a document that there must be.
+    Entry(Vec<u8>),
+    Document(Vec<u8>, Stored),
+}
 
-    pub(crate) fn new(reading: &Reading, info: &Arc<CollectionInfo>, plan: &Plan<'_>) -> Source {
-        if plan.bounds.is_empty() {
-            return Source::nothing();
-        }
+impl Path {
+    fn new(reading: &Reading, info: &CollectionInfo, plan: &Plan<'_>) -> Path {
         let points = plan.id_points();
         let order = info.natural.filter(|_| plan.natural);
         let ranges = if points.is_some() || order.is_some() {
@@ -68,48 +69,35 @@ impl Source {
         } else {
             plan.ranges()
         };
-        Source {
-            reading: Some(reading.clone()),
-            collection: info.number,
+        Path {
             index: plan.index.map(|index| index.number),
             by_id: plan.index.is_none() && !plan.bounds.is_whole(),
             points: points.unwrap_or_default().into_iter(),
             ranges: ranges.into_iter(),
             scan: None,
             natural: order.map(|order| natural::keys(order, reading, plan.descending)),
-            seen: plan.multikey.then(HashSet::new),
-            examined: Examined::default(),
         }
     }
 
-    pub(crate) fn next(&mut self) -> Result<Option<Found>> {
+    fn step(
+        &mut self,
+        reading: &Reading,
+        collection: CollectionNumber,
+        examined: &mut Examined,
+    ) -> Result<Option<Step>> {
+        if let Some(key) = self.points.next() {
+            examined.keys += 1;
+            return Ok(Some(Step::Key(key)));
+        }
+        if let Some(keys) = &mut self.natural {
+            return Ok(keys.next().transpose()?.map(Step::Key));
+        }
         loop {
-            let Some(reading) = &self.reading else { return Ok(None) };
-            if let Some(key) = self.points.next() {
-                self.examined.keys += 1;
-                if let Some(stored) = reading.get(self.collection, &key)? {
-                    self.examined.documents += 1;
-                    return Ok(Some(Found { key, stored }));
-                }
-                continue;
-            }
-            if let Some(keys) = &mut self.natural {
-                let Some(key) = keys.next().transpose()? else {
-                    self.reading = None;
-                    return Ok(None);
-                };
-                if let Some(stored) = reading.get(self.collection, &key)? {
-                    self.examined.documents += 1;
-                    return Ok(Some(Found { key, stored }));
-                }
-                continue;
-            }
             let Some(scan) = &mut self.scan else {
                 let Some(range) = self.ranges.next() else {
-                    self.reading = None;
                     return Ok(None);
                 };
-                self.scan = Some(reading.scan(self.index.unwrap_or(self.collection), range));
+                self.scan = Some(reading.scan(self.index.unwrap_or(collection), range));
                 continue;
             };
             let Some((key, stored)) = scan.next().transpose()? else {
@@ -117,26 +105,84 @@ impl Source {
                 continue;
             };
             if self.index.is_none() {
-                self.examined.keys += u64::from(self.by_id);
-                self.examined.documents += 1;
-                return Ok(Some(Found { key, stored }));
+                examined.keys += u64::from(self.by_id);
+                return Ok(Some(Step::Document(key, stored)));
             }
-            self.examined.keys += 1;
-            let unfit = |what| Error::Inconsistent {
-                op_id: OpId::ZERO,
-                what,
-            };
+            examined.keys += 1;
             let key = key.get(stored.indexed()?..).map(<[u8]>::to_vec);
             let key = key.ok_or_else(|| unfit("an index entry is malformed"))?;
+            return Ok(Some(Step::Entry(key)));
+        }
+    }
+}
+
+impl Source {
+    pub(crate) fn nothing() -> Source {
+        Source {
+            reading: None,
+            collection: CollectionNumber(0),
+            path: Path::default(),
+            paths: Vec::new().into_iter(),
+            seen: None,
+            examined: Examined::default(),
+        }
+    }
+
+    /// Follows these plans one after the other.
+    pub(crate) fn new(reading: &Reading, info: &Arc<CollectionInfo>, plans: &[Plan<'_>]) -> Source {
+        let plans = || plans.iter().filter(|plan| !plan.bounds.is_empty());
+        let mut paths = plans().map(|plan| Path::new(reading, info, plan));
+        let Some(path) = paths.next() else {
+            return Source::nothing();
+        };
+        let paths: Vec<_> = paths.collect();
+        let may_repeat = !paths.is_empty() || plans().any(|plan| plan.multikey);
+        Source {
+            reading: Some(reading.clone()),
+            collection: info.number,
+            path,
+            paths: paths.into_iter(),
+            seen: may_repeat.then(HashSet::new),
+            examined: Examined::default(),
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Result<Option<Found>> {
+        loop {
+            let Some(reading) = &self.reading else { return Ok(None) };
+            let Some(step) = self.path.step(reading, self.collection, &mut self.examined)? else {
+                match self.paths.next() {
+                    Some(path) => self.path = path,
+                    None => self.reading = None,
+                }
+                continue;
+            };
+            let (Step::Key(key) | Step::Entry(key) | Step::Document(key, _)) = &step;
             if let Some(seen) = &mut self.seen
                 && !seen.insert(key.clone())
             {
                 continue;
             }
-            let stored = reading.get(self.collection, &key)?;
-            let stored = stored.ok_or_else(|| unfit("an index entry leads to no document"))?;
+            let (key, stored) = match step {
+                Step::Document(key, stored) => (key, stored),
+                Step::Key(key) => match reading.get(self.collection, &key)? {
+                    Some(stored) => (key, stored),
+                    None => continue,
+                },
+                Step::Entry(key) => {
+                    let stored = reading.get(self.collection, &key)?;
+                    (key, stored.ok_or_else(|| unfit("an index entry leads to no document"))?)
+                }
+            };
             self.examined.documents += 1;
             return Ok(Some(Found { key, stored }));
         }
+    }
+}
+
+fn unfit(what: &'static str) -> Error {
+    Error::Inconsistent {
+        op_id: OpId::ZERO,
+        what,
     }
 }

@@ -9,7 +9,7 @@ use super::apply::Logged;
 use super::shared::{Ahead, Core};
 use crate::catalog::{Catalog, CollectionInfo, CollectionNumber, Size};
 use crate::engine::{Slice, StateKey};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::state::Stored;
 
 /// The right to change the store, held by one writer at a time.
@@ -74,6 +74,44 @@ pub(crate) fn entry_for(info: &CollectionInfo) -> StoreEntry<'_> {
     }
 }
 
+/// Stands between an append and the moment when all that was appended shows in the state. If that moment does not come, because
+/// of an error or a panic, log and state have parted: the store takes no more writes, whose entries would hide the gap, and
+/// gives nothing of the generation to the engine. The next opening replays the log.
+pub(super) struct Unapplied<'a> {
+    core: &'a Core,
+    is_applied: bool,
+}
+
+impl<'a> Unapplied<'a> {
+    /// The caller holds the commit lock, and keeps it longer than this.
+    pub(super) fn new(core: &'a Core) -> Unapplied<'a> {
+        Unapplied {
+            core,
+            is_applied: false,
+        }
+    }
+
+    /// Everything is in the state, and published.
+    pub(super) fn applied(mut self) {
+        self.is_applied = true;
+    }
+
+    /// Notes why applying has failed.
+    pub(super) fn check<T>(&self, result: Result<T>) -> Result<T> {
+        result.inspect_err(|error| self.core.fail(error.clone()))
+    }
+}
+
+impl Drop for Unapplied<'_> {
+    fn drop(&mut self) {
+        if !self.is_applied {
+            self.core.fail(Error::Interrupted {
+                what: "applying an entry",
+            });
+        }
+    }
+}
+
 /// Inserts into a collection without indexes, of documents that are known not to be there.
 #[derive(Debug)]
 pub(crate) struct Inserts {
@@ -99,11 +137,17 @@ impl Inserts {
 
 impl Core {
     /// Appends entries as one batch, applies them, and shows them to readers as one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the append: then nothing was written. Those of applying, which are the engine's: then the entries are in the
+    /// log, and the store takes no more writes.
     pub(crate) fn commit(&self, commit: &mut Commit<'_>, drafts: &[Draft]) -> Result<AppendOutcome> {
         let layers = self.layers()?;
         let payloads: Vec<[&[u8]; 1]> = drafts.iter().map(|draft| [&draft.payload[..]]).collect();
         let kinds = drafts.iter().map(|draft| draft.kind);
         let outcome = self.append(kinds, &payloads)?;
+        let unapplied = Unapplied::new(self);
         let generation = &layers.generations[0];
         let before = generation.bytes();
         for (op_id, draft) in (outcome.first.get()..).map(OpId::new).zip(drafts) {
@@ -113,9 +157,10 @@ impl Core {
                 payload: &draft.payload,
                 document: draft.document.as_ref(),
             };
-            self.apply(&mut commit.ahead, &layers, &entry, Some(draft.before.as_ref()))?;
+            unapplied.check(self.apply(&mut commit.ahead, &layers, &entry, Some(draft.before.as_ref())))?;
         }
         self.publish(&commit.ahead, outcome.last);
+        unapplied.applied();
         self.wake_if_due(generation, before);
         Ok(outcome)
     }
@@ -128,12 +173,14 @@ impl Core {
         let ranges = starts.zip(&inserts.ends);
         let payloads: Vec<[&[u8]; 1]> = ranges.map(|(start, end)| [&inserts.payloads[start..*end]]).collect();
         let outcome = self.append(payloads.iter().map(|_| EntryKind::Insert), &payloads)?;
+        let unapplied = Unapplied::new(self);
         let generation = &layers.generations[0];
         let before = generation.bytes();
         self.grow(generation, inserts.number, inserts.size());
         generation.put_all(outcome.first, inserts.keys, inserts.documents);
         generation.cover(outcome.last);
         self.publish(&commit.ahead, outcome.last);
+        unapplied.applied();
         self.wake_if_due(generation, before);
         Ok(outcome)
     }

@@ -4,13 +4,14 @@
 //! would do by itself, delete expired documents, go on with index builds, it leaves to the primary, whose entries say what came
 //! of it.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 use tailwater_oplog::{AppendOutcome, FramesOutcome, Member, OpId, SegmentStart, Term, entries_in};
 
 use super::apply::Logged;
-use super::commit::Draft;
+use super::commit::{Draft, Unapplied};
 use super::{STATE_DIRECTORY, Store};
 use crate::error::{Error, Result};
 
@@ -85,11 +86,15 @@ impl Store {
     /// As [`Oplog::promote`](tailwater_oplog::Oplog::promote); those of dropping what an unfinished `$out` has left, and of going
     /// on with index builds.
     pub fn promote(&self, member: Member) -> Result<Term> {
-        let term = {
+        let (term, was_following) = {
             let _alone = self.receive();
-            self.core().log.promote(member)?
+            let was_following = self.is_following();
+            (self.core().log.promote(member)?, was_following)
         };
-        self.begin_writing()?;
+        // Otherwise the collections that an `$out` fills for a while may be those of one that runs.
+        if was_following {
+            self.begin_writing()?;
+        }
         Ok(term)
     }
 
@@ -127,7 +132,7 @@ impl Store {
     /// # Errors
     ///
     /// As [`Oplog::append_frames`](tailwater_oplog::Oplog::append_frames): then nothing was appended. Those of applying an entry,
-    /// after which the store has to be opened anew.
+    /// after which the store takes no more of them, and has to be opened anew.
     pub fn append_frames(&self, frames: &[u8]) -> Result<FramesOutcome> {
         let _alone = self.receive();
         let core = self.core();
@@ -148,7 +153,12 @@ impl Store {
                     break;
                 }
             }
-            self.apply_batch(&batch)?;
+            self.apply_batch(&batch).inspect_err(|error| {
+                // What comes later must not be applied over what is missing. A store that closes will replay it.
+                if !core.stopping.load(Ordering::SeqCst) {
+                    core.fail(error.clone());
+                }
+            })?;
         }
         Ok(outcome)
     }
@@ -160,14 +170,16 @@ impl Store {
         }
         let mut commit = core.lock_commit()?;
         let layers = core.layers()?;
+        let unapplied = Unapplied::new(core);
         let generation = &layers.generations[0];
         let before = generation.bytes();
         let mut last = OpId::ZERO;
         for entry in batch {
-            core.apply(&mut commit.ahead, &layers, entry, None)?;
+            unapplied.check(core.apply(&mut commit.ahead, &layers, entry, None))?;
             last = entry.op_id;
         }
         core.publish(&commit.ahead, last);
+        unapplied.applied();
         core.wake_if_due(generation, before);
         Ok(())
     }

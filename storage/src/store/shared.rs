@@ -16,12 +16,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tailwater_oplog::{Durability, OpId, Oplog, ReadConcern};
 
 use super::apply::Logged;
+use super::signal::Signal;
 use crate::applier;
 use crate::catalog::{Catalog, CollectionNumber, Size};
 use crate::checkpoint::Checkpoints;
@@ -53,10 +54,10 @@ pub(crate) struct Core {
     layers: ArcSwapOption<Layers>,
     /// The last entry that has been applied: what a read that begins now reads at.
     visible: AtomicU64,
-    /// The applier's wake-up, and the writers' when the overlay is full.
-    pub(crate) signal: (Mutex<()>, Condvar),
+    pub(crate) signal: Signal,
     pub(crate) stopping: AtomicBool,
-    pub(crate) failure: Mutex<Option<Error>>,
+    /// Why the store takes no more writes, if it does not; see [`Core::fail`].
+    failure: Mutex<Option<Error>>,
     /// Held while generations are applied: by the applier, or by whoever flushes.
     pub(crate) applying: Mutex<()>,
     /// Keys of the engine's catalogue to be deleted with the next commit.
@@ -116,7 +117,7 @@ impl Core {
             log,
             engine: ArcSwapOption::from_pointee(engine),
             options,
-            signal: (Mutex::new(()), Condvar::new()),
+            signal: Signal::default(),
             stopping: AtomicBool::new(false),
             failure: Mutex::new(None),
             applying: Mutex::new(()),
@@ -154,12 +155,16 @@ impl Core {
             let layers = self.layers()?;
             // Acquire pairs with the Release in `publish`: who sees the OpID sees the versions, and the catalogue.
             let at = OpId::new(self.visible.load(Ordering::Acquire));
+            // And the layers after it: had another generation begun before the OpID was published, the version might be in
+            // that one alone. They are the same ones, and not others at the same place, as these are held.
+            let is_current = self.layers.load().as_ref().is_some_and(|now| Arc::ptr_eq(now, &layers));
             // Otherwise a definition was published between these loads; the next ones find both.
-            if published.as_of <= at && Arc::ptr_eq(&published, &self.catalog.load()) {
+            if is_current && published.as_of <= at && Arc::ptr_eq(&published, &self.catalog.load()) {
                 let catalog = Arc::clone(&published.catalog);
                 return Ok(View { layers, at, catalog });
             }
-            std::hint::spin_loop();
+            // A writer is between two stores that are next to each other, unless it has lost its processor.
+            std::thread::yield_now();
         }
     }
 
@@ -204,8 +209,7 @@ impl Core {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Ahead> {
-        // A panic under the lock happens before the append or leaves an entry that was appended and not applied; the
-        // latter shows as a gap, which `apply` refuses.
+        // A panic under the lock happens before the append, or `Unapplied` has ended all writing.
         for _ in 0..LOCK_YIELDS {
             match self.commit.try_lock() {
                 Ok(ahead) => return ahead,
@@ -233,27 +237,47 @@ impl Core {
         generations.map(|generation| generation.bytes()).sum()
     }
 
-    fn await_room(&self) -> Result<()> {
-        loop {
-            if let Some(error) = &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
-                return Err(error.clone());
-            }
-            if self.stopping.load(Ordering::SeqCst) {
-                return Err(closed());
-            }
-            if self.overlay_bytes() <= self.options.overlay_bytes_max {
-                return Ok(());
-            }
-            let guard = self.signal.0.lock().unwrap_or_else(PoisonError::into_inner);
-            self.signal.1.notify_all();
-            let pause = std::time::Duration::from_millis(20);
-            drop(
-                self.signal
-                    .1
-                    .wait_timeout(guard, pause)
-                    .unwrap_or_else(PoisonError::into_inner),
-            );
+    /// Ends all writing: from here on every write is refused with this error, and nothing more goes into the engine.
+    pub(crate) fn fail(&self, error: Error) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.is_none() {
+            tracing::error!(%error, "the store takes no more writes: open it again");
+            *failure = Some(error);
         }
+        drop(failure);
+        self.signal.wake_all();
+    }
+
+    /// # Errors
+    ///
+    /// What has ended all writing, if something has.
+    pub(crate) fn check_failure(&self) -> Result<()> {
+        match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Says whether there is room in the overlay for more.
+    fn has_room(&self) -> Result<bool> {
+        self.check_failure()?;
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err(closed());
+        }
+        Ok(self.overlay_bytes() <= self.options.overlay_bytes_max)
+    }
+
+    fn await_room(&self) -> Result<()> {
+        if self.has_room()? {
+            return Ok(());
+        }
+        self.signal.wake_applier();
+        let mut guard = self.signal.lock();
+        // Looked at under the lock that `Signal` takes before it wakes anyone, so no wake-up comes in between.
+        while !self.has_room()? {
+            guard = self.signal.wait_for_room(guard);
+        }
+        Ok(())
     }
 
     /// Wakes the applier when the newest generation has just begun, or is due. One that is due is frozen here, under the commit
@@ -265,13 +289,8 @@ impl Core {
             self.freeze_locked();
         }
         if is_due || before == 0 {
-            self.wake();
+            self.signal.wake_applier();
         }
-    }
-
-    pub(crate) fn wake(&self) {
-        drop(self.signal.0.lock().unwrap_or_else(PoisonError::into_inner));
-        self.signal.1.notify_all();
     }
 
     /// Waits until `op_id` is as durable as asked; returns it.
@@ -282,17 +301,12 @@ impl Core {
         Ok(op_id)
     }
 
-    /// Waits until what a write has written is as durable as asked. One that has written nothing has seen that there was nothing
-    /// to write, and what it has seen must be as durable: whoever is told that a document is as it should be, or that a key is
-    /// taken, must not find it otherwise after power loss.
-    pub(crate) fn settle_write(&self, op_id: Option<OpId>, durability: Durability) -> Result<Option<OpId>> {
-        match op_id {
-            Some(op_id) => self.settle(op_id, durability).map(Some),
-            None => {
-                self.settle(self.view()?.at, durability)?;
-                Ok(None)
-            }
-        }
+    /// Waits until what a write has written, up to `op_id`, is as durable as asked. One that has found, in a part of it, nothing
+    /// to write gives no OpID: then everything that it can have seen becomes as durable. Whoever is told that a document is as
+    /// it should be, or that a key is taken, must not find it otherwise after power loss.
+    pub(crate) fn settle_write(&self, op_id: Option<OpId>, durability: Durability) -> Result<()> {
+        let op_id = op_id.unwrap_or_else(|| self.applied());
+        self.settle(op_id, durability).map(drop)
     }
 
     /// Makes the newest generation an older one, unless it is empty.

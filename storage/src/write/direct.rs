@@ -21,7 +21,7 @@ use super::modify::Modified;
 use super::{Modification, Reach};
 use crate::catalog::{CollectionInfo, Namespace};
 use crate::collection::{WriteError, WriteOutcome};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::reading::Reading;
 use crate::store::{Commit, Core};
 use crate::workspace::{Found, NewDocument, Workspace};
@@ -43,10 +43,25 @@ pub(crate) struct Writer<'a> {
 pub(crate) struct Inserted {
     /// Which documents were inserted, by their index, and their `_id`s.
     pub(crate) ids: Vec<(usize, Bson)>,
-    /// Which were refused.
+    /// Which were refused, in order. Without an order, every document is either here or inserted.
     pub(crate) errors: Vec<WriteError>,
+    /// What has kept a batch as a whole from being written, if anything has.
+    pub(crate) failure: Option<Error>,
     /// The last entry.
     pub(crate) op_id: Option<OpId>,
+}
+
+impl Inserted {
+    /// None of a batch's documents are in. An insert in order ends with the first of them.
+    fn refuse(&mut self, indexes: impl Iterator<Item = usize>, ordered: bool, error: Error) {
+        let count = if ordered { 1 } else { usize::MAX };
+        let refused = indexes.take(count).map(|index| WriteError {
+            index,
+            error: error.clone(),
+        });
+        self.errors.extend(refused);
+        self.failure.get_or_insert(error);
+    }
 }
 
 /// A document that is to be inserted, with its index, or what is wrong with it.
@@ -76,17 +91,13 @@ impl<'a> Writer<'a> {
     }
 
     /// Inserts documents, each with its index; an ordered insert ends with the first that is refused. `inserted` says how far
-    /// it came.
-    ///
-    /// # Errors
-    ///
-    /// What prevents every write, such as the log's errors. What is wrong with a document is in `inserted`.
+    /// it came, and what was refused, for whatever reason.
     pub(crate) fn insert<'d>(
         &self,
         documents: impl IntoIterator<Item = (usize, &'d RawDocument)>,
         ordered: bool,
         inserted: &mut Inserted,
-    ) -> Result<()> {
+    ) {
         let mut documents = documents.into_iter();
         let mut ahead = VecDeque::new();
         while !ordered || inserted.errors.is_empty() {
@@ -95,28 +106,19 @@ impl<'a> Writer<'a> {
             } else {
                 Vec::new()
             };
-            let next = batch.first().map(|(index, _)| *index);
-            let Some(first) = next.or(ahead.front().map(|(index, _)| *index)) else {
+            if batch.is_empty() && ahead.is_empty() {
                 break;
-            };
-            let result = self.insert_fresh(&batch, inserted).and_then(|is_done| {
-                if is_done {
-                    return Ok(());
+            }
+            match self.insert_fresh(&batch, inserted) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.prepare(&batch, ordered, &mut ahead);
+                    self.insert_batch(&mut ahead, ordered, inserted);
                 }
-                self.prepare(&batch, ordered, &mut ahead);
-                self.insert_batch(&mut ahead, ordered, inserted)
-            });
-            match result {
-                Ok(()) => {}
-                Err(error) if inserted.op_id.is_none() => return Err(error),
-                // The batch failed as a whole, after others that are in.
-                Err(error) => {
-                    inserted.errors.push(WriteError { index: first, error });
-                    break;
-                }
+                Err(error) => inserted.refuse(batch.iter().map(|(index, _)| *index), ordered, error),
             }
         }
-        Ok(())
+        inserted.errors.sort_by_key(|refused| refused.index);
     }
 
     /// Inserts a batch of documents that are not there yet; says whether it did.
@@ -149,18 +151,22 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends what was prepared as one batch, or a part of it.
-    fn insert_batch(&self, ahead: &mut VecDeque<Checked<'_>>, ordered: bool, inserted: &mut Inserted) -> Result<()> {
-        let mut turn = self.turn()?;
+    fn insert_batch(&self, ahead: &mut VecDeque<Checked<'_>>, ordered: bool, inserted: &mut Inserted) {
+        let mut turn = match self.turn() {
+            Ok(turn) => turn,
+            Err(error) => return inserted.refuse(ahead.drain(..).map(|(index, _)| index), ordered, error),
+        };
         let info = turn.workspace.define(self.namespace);
         // What a capped collection makes room for is counted before it is there, so one at a time.
         let documents_max = if info.natural.is_some() { 1 } else { ahead.len() };
         let mut ids = Vec::with_capacity(documents_max);
+        let mut refused = Vec::new();
         for (index, document) in ahead.drain(..documents_max) {
             let staged = document.and_then(|document| self.stage_insert(&mut turn.workspace, &info, document));
             match staged {
                 Ok(id) => ids.push((index, id)),
                 Err(error) => {
-                    inserted.errors.push(WriteError { index, error });
+                    refused.push(WriteError { index, error });
                     if ordered {
                         break;
                     }
@@ -169,10 +175,21 @@ impl<'a> Writer<'a> {
         }
         // A collection comes into being with its first document, and not without one.
         if !ids.is_empty() {
-            inserted.op_id = Some(self.commit(&mut turn)?);
-            inserted.ids.append(&mut ids);
+            match self.commit(&mut turn) {
+                Ok(last) => {
+                    inserted.op_id = Some(last);
+                    inserted.ids.append(&mut ids);
+                }
+                Err(error) => {
+                    inserted.refuse(ids.iter().map(|(index, _)| *index), ordered, error);
+                    if ordered {
+                        // It has ended before those.
+                        return;
+                    }
+                }
+            }
         }
-        Ok(())
+        inserted.errors.append(&mut refused);
     }
 
     fn stage_insert(

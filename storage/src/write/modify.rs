@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use bson::{Bson, RawBson, RawDocument, RawDocumentBuf};
-use tailwater_matcher::Expression;
 use tailwater_oplog::OpId;
 
 use super::change::{Change, check_replacement};
@@ -15,9 +14,8 @@ use crate::collection::{
     ReturnDocument, UpdateModifications, UpdateOptions,
 };
 use crate::error::{Error, Result};
-use crate::query::{Candidates, Projection, Query, project};
+use crate::query::{Candidates, Language, Projection, Query, project};
 use crate::reading::Reading;
-use crate::sort::SortPattern;
 use crate::update::{ApplyContext, Update};
 use crate::workspace::{Found, Workspace, document_key};
 
@@ -63,8 +61,10 @@ impl Returned {
         version: ReturnDocument,
         projection: Option<&RawDocument>,
         filter: &RawDocument,
+        collation: Option<&RawDocument>,
     ) -> Result<Option<Returned>> {
-        let projection = projection.map(|projection| Projection::parse(projection, filter));
+        let language = Language::new(collation)?;
+        let projection = projection.map(|projection| Projection::parse(projection, filter, &language));
         Ok(Some(Returned {
             version,
             projection: projection.transpose()?,
@@ -86,10 +86,12 @@ impl Modification {
         options: &UpdateOptions,
     ) -> Result<Modification> {
         let update = update.parse(&options.array_filters)?;
-        let positions = update.is_positional().then(|| Positions::parse(filter)).transpose()?;
+        let language = Language::new(options.collation.as_deref())?;
+        let positions = update.is_positional().then(|| Positions::parse(filter, &language));
+        let positions = positions.transpose()?;
         let change = Change::Update(update);
         let sort = options.sort.as_deref().filter(|_| reach == Reach::First);
-        let mut modification = Modification::new(filter, reach, change, sort)?;
+        let mut modification = Modification::new(language.query(filter, sort)?, reach, change);
         modification.query.hint.clone_from(&options.hint);
         modification.upsert = options.upsert.then(|| filter.to_owned());
         modification.positions = positions;
@@ -110,7 +112,9 @@ impl Modification {
     ) -> Result<Modification> {
         check_replacement(replacement)?;
         let change = Change::Update(Update::parse_replacement(replacement)?);
-        let mut modification = Modification::new(filter, Reach::First, change, options.sort.as_deref())?;
+        let language = Language::new(options.collation.as_deref())?;
+        let query = language.query(filter, options.sort.as_deref())?;
+        let mut modification = Modification::new(query, Reach::First, change);
         modification.query.hint.clone_from(&options.hint);
         modification.upsert = options.upsert.then(|| filter.to_owned());
         modification.bypass_validation = options.bypass_document_validation;
@@ -123,15 +127,14 @@ impl Modification {
     ///
     /// [`Error::Filter`].
     pub(crate) fn delete(filter: &RawDocument, reach: Reach, options: &DeleteOptions) -> Result<Modification> {
-        let mut modification = Modification::new(filter, reach, Change::Delete, None)?;
+        let query = Language::new(options.collation.as_deref())?.query(filter, None)?;
+        let mut modification = Modification::new(query, reach, Change::Delete);
         modification.query.hint.clone_from(&options.hint);
         Ok(modification)
     }
 
-    fn new(filter: &RawDocument, reach: Reach, change: Change, sort: Option<&RawDocument>) -> Result<Modification> {
-        let mut query = Query::new(Arc::new(Expression::parse(filter)?));
-        query.sort = sort.map(SortPattern::parse).transpose()?.flatten();
-        Ok(Modification {
+    fn new(query: Query, reach: Reach, change: Change) -> Modification {
+        Modification {
             query,
             reach,
             change,
@@ -139,7 +142,7 @@ impl Modification {
             positions: None,
             bypass_validation: false,
             returned: None,
-        })
+        }
     }
 
     /// An update that returns the document.
@@ -153,7 +156,12 @@ impl Modification {
         options: &FindOneAndUpdateOptions,
     ) -> Result<Modification> {
         Ok(Modification {
-            returned: Returned::new(options.return_document, options.projection.as_deref(), filter)?,
+            returned: Returned::new(
+                options.return_document,
+                options.projection.as_deref(),
+                filter,
+                options.collation.as_deref(),
+            )?,
             ..Modification::update(filter, Reach::First, update, &options.update())?
         })
     }
@@ -169,7 +177,12 @@ impl Modification {
         options: &FindOneAndReplaceOptions,
     ) -> Result<Modification> {
         Ok(Modification {
-            returned: Returned::new(options.return_document, options.projection.as_deref(), filter)?,
+            returned: Returned::new(
+                options.return_document,
+                options.projection.as_deref(),
+                filter,
+                options.collation.as_deref(),
+            )?,
             ..Modification::replace(filter, replacement, &options.replace())?
         })
     }
@@ -180,9 +193,16 @@ impl Modification {
     ///
     /// As [`Modification::delete`]; [`Error::InvalidSort`].
     pub(crate) fn find_one_and_delete(filter: &RawDocument, options: &FindOneAndDeleteOptions) -> Result<Modification> {
-        let mut modification = Modification::new(filter, Reach::First, Change::Delete, options.sort.as_deref())?;
+        let language = Language::new(options.collation.as_deref())?;
+        let query = language.query(filter, options.sort.as_deref())?;
+        let mut modification = Modification::new(query, Reach::First, Change::Delete);
         modification.query.hint.clone_from(&options.hint);
-        modification.returned = Returned::new(ReturnDocument::Before, options.projection.as_deref(), filter)?;
+        modification.returned = Returned::new(
+            ReturnDocument::Before,
+            options.projection.as_deref(),
+            filter,
+            options.collation.as_deref(),
+        )?;
         Ok(modification)
     }
 

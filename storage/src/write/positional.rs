@@ -14,6 +14,7 @@ use bson::{RawDocument, RawDocumentBuf};
 use tailwater_matcher::{DEPTH_MAX, Expression};
 
 use crate::error::Result;
+use crate::query::Language;
 
 /// A filter's conditions on single paths.
 #[derive(Clone, Debug)]
@@ -32,9 +33,9 @@ impl Positions {
     /// # Errors
     ///
     /// [`Error::Filter`](crate::Error::Filter).
-    pub(crate) fn parse(filter: &RawDocument) -> Result<Positions> {
-        Expression::parse(filter)?;
-        Ok(Positions(Node::parse(filter, 0)?))
+    pub(crate) fn parse(filter: &RawDocument, language: &Language) -> Result<Positions> {
+        language.filter(filter)?;
+        Ok(Positions(Node::parse(filter, language, 0)?))
     }
 
     /// The index of the element that has made the filter match this document, if there is one.
@@ -49,35 +50,39 @@ impl Positions {
 
 impl Node {
     /// Recurses along `$and` and `$or`, no deeper than filters may nest.
-    fn parse(filter: &RawDocument, depth: usize) -> Result<Node> {
+    fn parse(filter: &RawDocument, language: &Language, depth: usize) -> Result<Node> {
         let mut nodes = Vec::new();
         let is_deep = depth > DEPTH_MAX;
         for (name, value) in filter.iter().flatten().filter(|_| !is_deep) {
             match (name.as_str(), value) {
                 ("$and", RawBsonRef::Array(clauses)) => {
                     for clause in documents(clauses) {
-                        nodes.push(Node::parse(clause, depth + 1)?);
+                        nodes.push(Node::parse(clause, language, depth + 1)?);
                     }
                 }
                 ("$or", RawBsonRef::Array(clauses)) => {
-                    let clause = |clause| Ok((Expression::parse(clause)?, Node::parse(clause, depth + 1)?));
+                    let clause = |clause| Ok((language.filter(clause)?, Node::parse(clause, language, depth + 1)?));
                     nodes.push(Node::Any(documents(clauses).map(clause).collect::<Result<_>>()?));
                 }
                 (name, _) if name.starts_with('$') => {}
                 (path, RawBsonRef::Document(operators)) if is_operators(operators) => {
-                    conditions(path, operators, &mut nodes)?;
+                    conditions(path, operators, language, &mut nodes)?;
                 }
                 (_, RawBsonRef::Array(_)) => {}
-                (path, value) => nodes.push(Node::condition(path, &with(RawDocumentBuf::new(), path, value))?),
+                (path, value) => nodes.push(Node::condition(
+                    language,
+                    path,
+                    &with(RawDocumentBuf::new(), path, value),
+                )?),
             }
         }
         Ok(Node::All(nodes))
     }
 
-    fn condition(path: &str, filter: &RawDocument) -> Result<Node> {
+    fn condition(language: &Language, path: &str, filter: &RawDocument) -> Result<Node> {
         Ok(Node::Condition {
             path: path.split('.').map(str::to_owned).collect(),
-            holds: Expression::parse(filter)?,
+            holds: language.filter(filter)?,
         })
     }
 
@@ -107,7 +112,7 @@ impl Node {
 }
 
 /// Adds the conditions that the operators on one path are.
-fn conditions(path: &str, operators: &RawDocument, nodes: &mut Vec<Node>) -> Result<()> {
+fn conditions(path: &str, operators: &RawDocument, language: &Language, nodes: &mut Vec<Node>) -> Result<()> {
     for (operator, value) in operators.iter().flatten() {
         let condition = match (operator.as_str(), value) {
             ("$ne" | "$nin" | "$not" | "$size" | "$options", _) | ("$eq", RawBsonRef::Array(_)) => continue,
@@ -130,7 +135,7 @@ fn conditions(path: &str, operators: &RawDocument, nodes: &mut Vec<Node>) -> Res
             (operator, value) => with(RawDocumentBuf::new(), operator, value),
         };
         let filter = with(RawDocumentBuf::new(), path, RawBsonRef::Document(&condition));
-        nodes.push(Node::condition(path, &filter)?);
+        nodes.push(Node::condition(language, path, &filter)?);
     }
     Ok(())
 }
@@ -227,7 +232,10 @@ mod tests {
             (&two, rawdoc! { "$or": [{ "x": 9 }, { "y": 2 }, { "x": 1 }] }, Some(1)),
             (&two, rawdoc! { "z": 1 }, None),
         ] {
-            let position = Positions::parse(&filter).unwrap().of(document).unwrap();
+            let position = Positions::parse(&filter, &Language::default())
+                .unwrap()
+                .of(document)
+                .unwrap();
             assert_eq!(position, expected, "{filter:?}");
         }
     }

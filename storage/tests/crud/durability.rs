@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bson::rawdoc;
 use tailwater_oplog::Durability;
-use tailwater_storage::{Collection, Error, FindAndModify, FindOneAndDeleteOptions, Store, WriteModel};
+use tailwater_storage::{
+    Collection, Error, FindAndModify, FindOneAndDeleteOptions, InsertManyOptions, Store, WriteModel,
+};
 
 use crate::common;
 
@@ -57,4 +59,30 @@ fn a_write_that_finds_nothing_to_do_makes_durable_what_it_has_seen() {
         write(&people.with_durability(Durability::Disk));
         assert!(is_durable(&store), "{what}");
     }
+}
+
+#[test]
+fn an_insert_makes_durable_what_its_refused_documents_have_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = common::small();
+    options.oplog.sync_interval = Duration::from_secs(3600);
+    let store = options.open(dir.path()).unwrap();
+    let people = store.collection("town", "people").unwrap();
+    // The first batch is durable, and then somebody else writes what the second one finds.
+    let documents: Vec<_> = (0..1001).map(|id| rawdoc! { "_id": id }).collect();
+    let documents = documents.iter().enumerate().map(|(index, document)| {
+        if index == 1000 {
+            store.sync().unwrap();
+            people.insert_one(document).unwrap();
+        }
+        &**document
+    });
+    let options = InsertManyOptions { ordered: false };
+    let inserting = people.clone().with_durability(Durability::Disk);
+    let refused = inserting.insert_many_with(documents, &options).unwrap_err();
+    assert!(
+        matches!(&refused, Error::BulkWrite { outcome, .. } if outcome.inserted == 1000),
+        "{refused}"
+    );
+    assert!(is_durable(&store));
 }

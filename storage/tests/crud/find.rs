@@ -1,4 +1,4 @@
-use bson::rawdoc;
+use bson::{Bson, RawDocumentBuf, rawdoc};
 use tailwater_storage::{CountOptions, Documents, Error, FindOptions, Hint, IndexModel};
 
 use crate::Town;
@@ -180,4 +180,50 @@ fn a_projection_says_what_is_returned() {
     let mut found = town.people.find_with(&rawdoc! {}, &failing).unwrap();
     assert!(matches!(found.next(), Some(Err(Error::Project(_)))));
     assert!(found.next().is_none(), "after an error there are no more");
+}
+
+/// A filter that is an `_id` takes a shorter way; it must lead where the longer one does.
+#[test]
+fn finding_one_by_id_is_finding_by_any_other_filter() {
+    let ids = bson::bson!([
+        1, 2.5, 0, -0.0, f64::NAN, "1", "", "a", true, { "a": 1 }, { "$binary": 1 },
+        bson::oid::ObjectId::from_bytes([7; 12]), bson::DateTime::from_millis(1), bson::Timestamp { time: 1, increment: 2 },
+        bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![1] },
+        bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: vec![1; 16] },
+        "3.5".parse::<bson::Decimal128>().unwrap(), Bson::Null, Bson::MinKey, Bson::MaxKey,
+    ]);
+    let ids = ids.as_array().unwrap();
+    let town = Town::new();
+    for id in ids {
+        // Equal ones, and those that no document may have.
+        let _ = town
+            .people
+            .insert_one(&RawDocumentBuf::try_from(&bson::doc! { "_id": id.clone() }).unwrap());
+    }
+    let others = bson::bson!([
+        1_i64, 1.0, 2, "b", false, 3.5, [1], { "$gt": 1 }, { "$in": [1, "a"] }, { "$exists": false }, { "a": 1.0 },
+        bson::Regex { pattern: bson::raw::cstr!("^a").into(), options: bson::raw::cstr!("").into() }, Bson::Undefined,
+        "1".parse::<bson::Decimal128>().unwrap(),
+    ]);
+    for id in ids.iter().chain(others.as_array().unwrap()) {
+        let Ok(filter) = RawDocumentBuf::try_from(&bson::doc! { "_id": id.clone() }) else {
+            continue;
+        };
+        let all = bson::doc! { "$and": [{ "_id": id.clone() }, {}] };
+        let longer = town.people.find_one(&RawDocumentBuf::try_from(&all).unwrap());
+        let shorter = town.people.find_one(&filter);
+        assert_eq!(shorter.is_ok(), longer.is_ok(), "{id:?}");
+        assert_eq!(shorter.ok(), longer.ok(), "{id:?}");
+        town.store
+            .with_transaction(|transaction| {
+                let people = transaction.collection("town", "people")?;
+                let found = people.find_one(&filter).ok();
+                assert_eq!(found, town.people.find_one(&filter).ok(), "{id:?}");
+                Ok::<_, Error>(())
+            })
+            .ok();
+    }
+    assert_eq!(Town::new().people.find_one(&rawdoc! { "_id": 1 }).unwrap(), None);
+    let both = rawdoc! { "_id": 1, "n": 1 };
+    assert_eq!(town.people.find_one(&both).unwrap(), None);
 }

@@ -71,3 +71,39 @@ fn an_unordered_insert_of_nothing_good_does_not_create_the_collection() {
     let nothing = town.people.insert_many_with([], &UNORDERED).unwrap_err();
     assert!(matches!(nothing, Error::NoDocuments));
 }
+
+/// Three batches, of which the later ones are refused by the log.
+#[test]
+fn an_insert_tells_what_is_in_when_a_later_batch_cannot_be_written() {
+    let documents: Vec<_> = (0..2500).map(|id| rawdoc! { "_id": id }).collect();
+    // A duplicate makes the second batch be looked at document by document.
+    for taken in [None, Some(1700)] {
+        for options in [InsertManyOptions::default(), UNORDERED] {
+            let town = Town::new();
+            if let Some(id) = taken {
+                town.people.insert_one(&rawdoc! { "_id": id }).unwrap();
+            }
+            let until_the_log_refuses = documents.iter().enumerate().map(|(index, document)| {
+                if index == 1500 {
+                    town.store.follow().unwrap();
+                }
+                &**document
+            });
+            let refused = town
+                .people
+                .insert_many_with(until_the_log_refuses, &options)
+                .unwrap_err();
+            match &refused {
+                Error::InsertMany { index: 1000, source } if options.ordered => {
+                    assert_eq!(source.code(), Some(ErrorCode::NotWritablePrimary));
+                }
+                Error::BulkWrite { errors, outcome } if !options.ordered => {
+                    assert_eq!(outcome.inserted, 1000);
+                    assert!(errors.iter().map(|error| error.index).eq(1000..2500));
+                }
+                _ => panic!("{refused:?}"),
+            }
+            assert_eq!(town.people.count(&rawdoc! { "_id": { "$lt": 1500 } }).unwrap(), 1000);
+        }
+    }
+}

@@ -4,6 +4,7 @@
 mod common;
 
 mod bulk;
+mod collation;
 mod distinct;
 mod durability;
 mod find;

@@ -193,7 +193,10 @@ fn hints_concern_writes_too() {
         ..UpdateOptions::default()
     };
     let set = rawdoc! { "$set": { "a": 1 } };
-    let delete = DeleteOptions { hint: unknown };
+    let delete = DeleteOptions {
+        hint: unknown,
+        ..DeleteOptions::default()
+    };
     for refused in [
         town.people.update_one_with(&rawdoc! {}, &set, &update),
         town.people.update_many_with(&rawdoc! {}, &set, &update),
@@ -205,7 +208,13 @@ fn hints_concern_writes_too() {
     town.people.create_index(&IndexModel::new("n", -1)).unwrap();
     let hint = Some(Hint::Key(rawdoc! { "n": -1 }));
     town.people
-        .delete_one_with(&rawdoc! {}, &DeleteOptions { hint })
+        .delete_one_with(
+            &rawdoc! {},
+            &DeleteOptions {
+                hint,
+                ..DeleteOptions::default()
+            },
+        )
         .unwrap();
     assert_eq!(town.all().pop(), Some(rawdoc! { "_id": 3, "n": 3 }));
 }

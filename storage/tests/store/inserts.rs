@@ -2,7 +2,7 @@
 
 use bson::{Bson, RawDocumentBuf, rawdoc};
 use tailwater_oplog::{Durability, OpId};
-use tailwater_storage::{Error, StoreOptions, limits};
+use tailwater_storage::{Error, ErrorCode, StoreOptions, limits};
 
 use crate::{all, newest, people, temporary};
 
@@ -140,6 +140,7 @@ fn some_types_cannot_be_an_id() {
     for document in &refused {
         let error = people.insert_one(document).unwrap_err();
         assert!(matches!(error, Error::InvalidId { .. }), "{error:?}");
+        assert_eq!(error.code(), Some(ErrorCode::InvalidIdField));
     }
     let allowed = [
         rawdoc! { "_id": { "a": [1] } },
@@ -165,9 +166,11 @@ fn a_document_has_at_most_a_hundred_levels_and_sixteen_mebibytes() {
     people.insert_one(&nested(100)).unwrap();
     let too_deep = people.insert_one(&nested(101)).unwrap_err();
     assert!(matches!(too_deep, Error::InvalidDocument(_)), "{too_deep:?}");
+    assert_eq!(too_deep.code(), Some(ErrorCode::Overflow));
     let too_large = rawdoc! { "_id": 1, "pad": "x".repeat(limits::DOCUMENT_BYTES_MAX) };
     let too_large = people.insert_one(&too_large).unwrap_err();
     assert!(matches!(too_large, Error::InvalidDocument(_)), "{too_large:?}");
+    assert_eq!(too_large.code(), Some(ErrorCode::BSONObjectTooLarge));
     assert_eq!(all(&people).len(), 1);
 }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use bson::{Bson, Document, RawDocumentBuf};
 use serde_json::{Value, json};
-use tailwater::{Collection, Error, ErrorCode, InsertManyOptions, Pipeline, Store, UpdateModifications, UpdateOptions};
+use tailwater::{
+    Collection, Error, ErrorCode, FindOptions, InsertManyOptions, Pipeline, Store, UpdateModifications, UpdateOptions,
+};
 
-/// See the module documentation. As JSON it is an object with its name as `kind` and its fields; numbers are plain, dates and
-/// numbers that are not finite are wrapped as in Extended JSON.
+/// See the module documentation. As JSON it is an object with its name as `kind` and its fields; numbers are plain, dates,
+/// ObjectIds and numbers that are not finite are wrapped as in Extended JSON.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Case {
     /// The `_id`s of the documents that match.
@@ -17,6 +19,18 @@ pub(crate) enum Case {
         filter: Document,
         update: Document,
         array_filters: Vec<Document>,
+        documents: Vec<Document>,
+    },
+    /// What a projection leaves of the documents that match.
+    Project {
+        filter: Document,
+        projection: Document,
+        documents: Vec<Document>,
+    },
+    /// The documents after an update of the first that matches, which inserts one where none does.
+    Upsert {
+        filter: Document,
+        update: Document,
         documents: Vec<Document>,
     },
     /// What comes out of a pipeline; `others` is a second collection, of that name.
@@ -56,6 +70,26 @@ impl Case {
                 "arrayFilters": objects(array_filters),
                 "documents": objects(documents),
             }),
+            Case::Project {
+                filter,
+                projection,
+                documents,
+            } => json!({
+                "kind": "project",
+                "filter": object(filter),
+                "projection": object(projection),
+                "documents": objects(documents),
+            }),
+            Case::Upsert {
+                filter,
+                update,
+                documents,
+            } => json!({
+                "kind": "upsert",
+                "filter": object(filter),
+                "update": object(update),
+                "documents": objects(documents),
+            }),
             Case::Aggregate {
                 pipeline,
                 documents,
@@ -73,7 +107,8 @@ impl Case {
     pub(crate) fn questions(&self) -> Vec<&Document> {
         match self {
             Case::Find { filter, .. } => vec![filter],
-            Case::Update { update, .. } => vec![update],
+            Case::Update { update, .. } | Case::Upsert { update, .. } => vec![update],
+            Case::Project { projection, .. } => vec![projection],
             Case::Aggregate { pipeline, .. } => pipeline.iter().collect(),
         }
     }
@@ -118,6 +153,37 @@ impl Case {
                 place.fill(&place.items, documents);
                 let options = UpdateOptions {
                     array_filters: array_filters.iter().map(raw).collect(),
+                    ..UpdateOptions::default()
+                };
+                let update = UpdateModifications::from(raw(update));
+                let updated = place.items.update_one_with(&raw(filter), update, &options);
+                updated.map_err(|error| refusal(&error))?;
+                Ok(all(place.items.find(&raw(&Document::new())).unwrap()))
+            }
+            Case::Project {
+                filter,
+                projection,
+                documents,
+            } => {
+                place.fill(&place.items, documents);
+                let options = FindOptions {
+                    projection: Some(raw(projection)),
+                    ..FindOptions::default()
+                };
+                let found = place.items.find_with(&raw(filter), &options);
+                let found = found.and_then(Iterator::collect::<Result<Vec<_>, _>>);
+                found
+                    .map(|found| all(found.into_iter().map(Ok)))
+                    .map_err(|error| refusal(&error))
+            }
+            Case::Upsert {
+                filter,
+                update,
+                documents,
+            } => {
+                place.fill(&place.items, documents);
+                let options = UpdateOptions {
+                    upsert: true,
                     ..UpdateOptions::default()
                 };
                 let update = UpdateModifications::from(raw(update));
@@ -244,6 +310,7 @@ fn value(bson: &Bson) -> Value {
         Bson::Double(number) => {
             json!({ "$numberDouble": if number.is_nan() { "NaN" } else if *number > 0.0 { "Infinity" } else { "-Infinity" } })
         }
+        Bson::ObjectId(id) => json!({ "$oid": id.to_hex() }),
         Bson::String(text) => json!(text),
         Bson::Boolean(truth) => json!(truth),
         Bson::Null => Value::Null,

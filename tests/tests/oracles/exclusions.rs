@@ -3,6 +3,7 @@
 mod expressions;
 mod filters;
 mod pipelines;
+mod projections;
 mod updates;
 
 use bson::{Bson, Document};
@@ -47,6 +48,7 @@ pub(crate) fn gave_up(oracle: Oracle, message: &str) -> bool {
 
 /// Operators that are not there, or on which there is never an agreement for a reason below.
 pub(crate) const NOT_THERE: &[(Oracle, Suite, &[&str])] = &[
+    (Mongomock, Suite::Projections, &["$size"]),
     (
         Mongomock,
         Suite::Expressions,
@@ -95,7 +97,10 @@ pub(crate) const NOT_THERE: &[(Oracle, Suite, &[&str])] = &[
 pub(crate) fn exclusions(suite: Suite) -> &'static [Exclusion] {
     match suite {
         Suite::Filters => filters::EXCLUSIONS,
+        Suite::TypedFilters => filters::TYPED,
+        Suite::Projections => projections::EXCLUSIONS,
         Suite::Updates => updates::EXCLUSIONS,
+        Suite::Upserts => updates::UPSERTS,
         Suite::Expressions => expressions::EXCLUSIONS,
         Suite::Pipelines => pipelines::EXCLUSIONS,
     }
@@ -147,7 +152,11 @@ fn to_json(found: &Difference) -> String {
 
 fn documents(case: &Case) -> &[Document] {
     match case {
-        Case::Find { documents, .. } | Case::Update { documents, .. } | Case::Aggregate { documents, .. } => documents,
+        Case::Find { documents, .. }
+        | Case::Project { documents, .. }
+        | Case::Update { documents, .. }
+        | Case::Upsert { documents, .. }
+        | Case::Aggregate { documents, .. } => documents,
     }
 }
 

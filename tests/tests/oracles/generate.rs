@@ -1,12 +1,15 @@
 //! Random cases from a seed. Few names and few values, so that what is asked for is often there.
 //!
 //! Values are those that all implementations have: null, booleans, numbers that a double holds exactly, text, dates, arrays and
-//! documents. What only BSON has is for the suites that follow the manual.
+//! documents; in [`typed`] and [`upserts`] ObjectIds as well. What else only BSON has is for the suites that follow the manual.
 
 mod expressions;
 mod filters;
 mod pipelines;
+mod projections;
+mod typed;
 mod updates;
+mod upserts;
 
 use bson::{Bson, DateTime, Document, doc};
 
@@ -102,6 +105,21 @@ pub(crate) fn find(random: &mut Random) -> Case {
 /// An update and a document that it is made for.
 pub(crate) fn update(random: &mut Random) -> Case {
     updates::update(random)
+}
+
+/// A filter on ObjectIds, dates and other scalars.
+pub(crate) fn typed_find(random: &mut Random) -> Case {
+    typed::find(random)
+}
+
+/// A projection and documents of any shape.
+pub(crate) fn project(random: &mut Random) -> Case {
+    projections::project(random)
+}
+
+/// An update that inserts where nothing matches.
+pub(crate) fn upsert(random: &mut Random) -> Case {
+    upserts::upsert(random)
 }
 
 /// An expression of one type or another, computed for one document.

@@ -1,13 +1,12 @@
 //! What a transaction reads: the state of its beginning, and what it has written itself.
 
 use bson::{Bson, RawDocument, RawDocumentBuf};
-use tailwater_matcher::Expression;
 
 use super::TransactionCollection;
 use crate::aggregate::{AggregateOptions, Aggregation, Pipeline};
-use crate::collection::{CountOptions, FindOptions};
+use crate::collection::{CountOptions, DistinctOptions, FindOptions};
 use crate::error::Result;
-use crate::query::{Candidates, Distinct, Documents, Query};
+use crate::query::{Candidates, Distinct, Documents, Query, only_id};
 use crate::workspace::Workspace;
 
 impl TransactionCollection<'_> {
@@ -29,8 +28,7 @@ impl TransactionCollection<'_> {
     /// As there and as [`TransactionCollection::find`].
     pub fn find_with(&self, filter: &RawDocument, options: &FindOptions) -> Result<Documents> {
         self.transaction.run(|workspace| {
-            let query = options.query(Expression::parse(filter)?)?;
-            let projection = options.projection(filter)?;
+            let (query, projection) = options.query(filter)?;
             Ok(Documents::new(self.candidates(workspace, query)?, projection))
         })
     }
@@ -41,7 +39,13 @@ impl TransactionCollection<'_> {
     ///
     /// As [`TransactionCollection::find`].
     pub fn find_one(&self, filter: &RawDocument) -> Result<Option<RawDocumentBuf>> {
-        self.find_one_with(filter, &FindOptions::default())
+        let Some(key) = only_id(filter) else {
+            return self.find_one_with(filter, &FindOptions::default());
+        };
+        self.transaction.run(|workspace| {
+            let found = workspace.find_key(&self.namespace, key)?;
+            found.map(|(_, found)| found.stored.into_document()).transpose()
+        })
     }
 
     /// As [`Collection::find_one_with`](crate::Collection::find_one_with).
@@ -51,12 +55,10 @@ impl TransactionCollection<'_> {
     /// As [`TransactionCollection::find_with`].
     pub fn find_one_with(&self, filter: &RawDocument, options: &FindOptions) -> Result<Option<RawDocumentBuf>> {
         self.transaction.run(|workspace| {
-            let mut query = options.query(Expression::parse(filter)?)?;
+            let (mut query, projection) = options.query(filter)?;
             query.limit = Some(1);
             let candidates = self.candidates(workspace, query)?;
-            Documents::new(candidates, options.projection(filter)?)
-                .next()
-                .transpose()
+            Documents::new(candidates, projection).next().transpose()
         })
     }
 
@@ -76,7 +78,7 @@ impl TransactionCollection<'_> {
     /// As there and as [`TransactionCollection::find`].
     pub fn count_with(&self, filter: &RawDocument, options: &CountOptions) -> Result<u64> {
         self.transaction.run(|workspace| {
-            let query = options.query(Expression::parse(filter)?);
+            let query = options.query(filter)?;
             self.candidates(workspace, query)?.count_all()
         })
     }
@@ -87,13 +89,17 @@ impl TransactionCollection<'_> {
     ///
     /// As there and as [`TransactionCollection::find`].
     pub fn distinct(&self, field: &str, filter: &RawDocument) -> Result<Vec<Bson>> {
-        self.transaction.run(|workspace| {
-            let mut distinct = Distinct::new(field)?;
-            for found in self.candidates(workspace, Query::new(Expression::parse(filter)?.into()))? {
-                distinct.add(found?.document()?)?;
-            }
-            Ok(distinct.finish())
-        })
+        self.distinct_with(field, filter, &DistinctOptions::default())
+    }
+
+    /// As [`Collection::distinct_with`](crate::Collection::distinct_with).
+    ///
+    /// # Errors
+    ///
+    /// As there and as [`TransactionCollection::find`].
+    pub fn distinct_with(&self, field: &str, filter: &RawDocument, options: &DistinctOptions) -> Result<Vec<Bson>> {
+        self.transaction
+            .run(|workspace| Distinct::gather(field, filter, options, |query| self.candidates(workspace, query)))
     }
 
     /// As [`Collection::aggregate`](crate::Collection::aggregate), of what the transaction sees, in every collection that the

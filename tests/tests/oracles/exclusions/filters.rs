@@ -150,3 +150,6 @@ pub(super) const EXCLUSIONS: &[Exclusion] = &[
         },
     ),
 ];
+
+/// Of filters on ObjectIds, dates and other scalars.
+pub(super) const TYPED: &[Exclusion] = &[];

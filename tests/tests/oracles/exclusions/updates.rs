@@ -39,3 +39,6 @@ pub(super) const EXCLUSIONS: &[Exclusion] = &[
         },
     ),
 ];
+
+/// Of upserts.
+pub(super) const UPSERTS: &[Exclusion] = &[];

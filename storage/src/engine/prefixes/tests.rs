@@ -1,0 +1,241 @@
+//! Look-ups by prefix against a model, at whatever snapshot is still around: none sees what was before or after its commit,
+//! however often it asks, and whoever asked in between.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use proptest::prelude::*;
+
+use super::super::{Engine, EngineBatch, EngineSnapshot, Slice, StateKey};
+use super::{ANSWER_KEYS_MAX, CommitNumber, LENGTHS_MAX, PrefixCache};
+use crate::overlay::after_prefix;
+
+const CACHE_BYTES: u64 = 8 << 20;
+const INDEXES: [u32; 2] = [3, 4];
+
+/// Keys that begin alike often, also with the greatest byte, which has no successor.
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(prop::sample::select(vec![0, 1, 7, 254, 255]), 1..5)
+}
+
+fn index() -> impl Strategy<Value = u32> {
+    prop::sample::select(INDEXES.to_vec())
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Puts, and deletions where there is no value.
+    Commit(Vec<(u32, Vec<u8>, Option<u8>)>),
+    /// What is left of a dropped index goes.
+    Drop(u32),
+    /// Makes tables of what is in memory.
+    Flush,
+    /// Keeps the snapshot of now.
+    Hold,
+    /// Asks one of the snapshots that are held.
+    Look {
+        held: prop::sample::Index,
+        index: u32,
+        prefix: Vec<u8>,
+        descending: bool,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let look = (any::<prop::sample::Index>(), index(), key(), any::<bool>());
+    prop_oneof![
+        3 => prop::collection::vec((index(), key(), prop::option::weighted(0.7, any::<u8>())), 1..8).prop_map(Step::Commit),
+        1 => index().prop_map(Step::Drop),
+        1 => Just(Step::Flush),
+        2 => Just(Step::Hold),
+        12 => look.prop_map(|(held, index, prefix, descending)| Step::Look { held, index, prefix, descending }),
+    ]
+}
+
+type Model = BTreeMap<(u32, Vec<u8>), Vec<u8>>;
+
+/// A value that is long for some, so that answers are too long to be kept.
+fn value(byte: u8) -> Vec<u8> {
+    vec![byte; if byte.is_multiple_of(16) { 3000 } else { 4 }]
+}
+
+fn look(snapshot: &EngineSnapshot, index: u32, prefix: &[u8], descending: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let to = after_prefix(prefix);
+    let to = to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    let scan = snapshot.scan(index, Bound::Included(prefix), to);
+    let owned =
+        |entry: Result<(StateKey, Slice), _>| entry.map(|(key, value)| (key.key().to_vec(), value.to_vec())).unwrap();
+    if descending {
+        scan.rev().map(owned).collect()
+    } else {
+        scan.map(owned).collect()
+    }
+}
+
+fn expected(model: &Model, index: u32, prefix: &[u8], descending: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let found = model
+        .iter()
+        .filter(|((of, key), _)| *of == index && key.starts_with(prefix));
+    let mut found: Vec<_> = found.map(|((_, key), value)| (key.clone(), value.clone())).collect();
+    if descending {
+        found.reverse();
+    }
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #[test]
+    fn every_snapshot_sees_its_own_state_however_often_it_asks(steps in prop::collection::vec(step(), 1..120)) {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path(), CACHE_BYTES).unwrap();
+        let mut model = Model::new();
+        let mut held = vec![(engine.snapshot(), model.clone())];
+        let mut applied = 0;
+        for step in steps {
+            match step {
+                Step::Commit(changes) => {
+                    applied += 1;
+                    let mut batch = EngineBatch::new();
+                    for (index, key, byte) in changes {
+                        match byte {
+                            Some(byte) => {
+                                batch.put(StateKey::new(index, &key), Slice::new(&value(byte)));
+                                model.insert((index, key), value(byte));
+                            }
+                            None => {
+                                batch.delete(StateKey::new(index, &key));
+                                model.remove(&(index, key));
+                            }
+                        }
+                    }
+                    engine.commit(batch, applied).unwrap();
+                }
+                Step::Drop(index) => {
+                    while engine.drop_collection_chunk(index, 3).unwrap() > 0 {}
+                    model.retain(|(of, _), _| *of != index);
+                }
+                Step::Flush => engine.spaces.documents.rotate_memtable_and_wait().unwrap(),
+                Step::Hold => held.push((engine.snapshot(), model.clone())),
+                Step::Look { held: which, index, prefix, descending } => {
+                    let (snapshot, then) = which.get(&held);
+                    let found = look(snapshot, index, &prefix, descending);
+                    prop_assert_eq!(found, expected(then, index, &prefix, descending));
+                    let found = look(&engine.snapshot(), index, &prefix, descending);
+                    prop_assert_eq!(found, expected(&model, index, &prefix, descending));
+                }
+            }
+        }
+    }
+}
+
+/// Keys of one index hold the number of the commit that has put them all there, so each look-up must find one number.
+#[test]
+fn looking_while_commits_are_made_finds_whole_commits() {
+    const KEYS: u8 = 5;
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Arc::new(Engine::open(dir.path(), CACHE_BYTES).unwrap());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let snapshot = engine.snapshot();
+                    for length in 1..3 {
+                        let found = look(&snapshot, 3, &vec![9; length], false);
+                        let count = if snapshot.applied() == 0 { 0 } else { usize::from(KEYS) };
+                        assert_eq!(found.len(), count);
+                        let expected = snapshot.applied().to_le_bytes();
+                        assert!(
+                            found.iter().all(|(_, value)| *value == expected),
+                            "{found:?} {expected:?}"
+                        );
+                    }
+                }
+            });
+        }
+        for applied in 1..2_000u64 {
+            let mut batch = EngineBatch::new();
+            for key in 0..KEYS {
+                batch.put(StateKey::new(3, &[9, 9, key]), Slice::new(&applied.to_le_bytes()));
+            }
+            engine.commit(batch, applied).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn short_answers_are_kept_and_given_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(dir.path(), CACHE_BYTES).unwrap();
+    let mut batch = EngineBatch::new();
+    for i in 0..=ANSWER_KEYS_MAX as u8 {
+        batch.put(StateKey::new(3, &[1, i]), Slice::new(b"many"));
+    }
+    batch.put(StateKey::new(3, &[2, 0]), Slice::new(b"one"));
+    engine.commit(batch, 1).unwrap();
+    let snapshot = engine.snapshot();
+    let kept = |prefix: &[u8]| engine.prefixes.get(&StateKey::new(3, prefix), snapshot.commit());
+    for _ in 0..2 {
+        assert_eq!(look(&snapshot, 3, &[1], false).len(), ANSWER_KEYS_MAX + 1);
+        assert_eq!(look(&snapshot, 3, &[2], false), [(vec![2, 0], b"one".to_vec())]);
+        assert_eq!(look(&snapshot, 3, &[3], false), []);
+        assert!(matches!(kept(&[1]), Some(super::Answer::Long)));
+        assert!(matches!(kept(&[2]), Some(super::Answer::Whole(_))));
+        // What is not there is what inserts look for, and put there at once.
+        assert!(kept(&[3]).is_none());
+    }
+    let mut batch = EngineBatch::new();
+    batch.put(StateKey::new(3, &[2, 1]), Slice::new(b"two"));
+    engine.commit(batch, 2).unwrap();
+    assert!(matches!(kept(&[2]), None | Some(super::Answer::Whole(_))));
+    assert!(
+        engine
+            .prefixes
+            .get(&StateKey::new(3, &[2]), engine.snapshot().commit())
+            .is_none()
+    );
+}
+
+#[test]
+fn a_length_counts_from_the_commit_after_it_is_registered() {
+    let cache = PrefixCache::new(CACHE_BYTES);
+    let (prefix, first) = (StateKey::new(3, b"p"), CommitNumber::default());
+    let second = first.next();
+    let entry = [(StateKey::new(3, b"pq"), Slice::new(b"v"))];
+    // This commit has begun without knowing of the length.
+    let changes = cache.begin(second);
+    cache.keep(&prefix, first, Some(&entry));
+    changes.key(&StateKey::new(3, b"pq").0);
+    assert!(
+        cache.get(&prefix, first).is_none(),
+        "it could not be told from a stale one"
+    );
+    cache.keep(&prefix, second, Some(&entry));
+    assert!(cache.get(&prefix, second).is_some());
+    assert!(cache.get(&prefix, first).is_none(), "it is younger than the snapshot");
+    // An older answer does not take its place.
+    cache.keep(&prefix, first, Some(&entry));
+    assert!(cache.get(&prefix, second).is_some());
+}
+
+#[test]
+fn lengths_and_bytes_are_bounded() {
+    const BYTES: u64 = 1 << 20;
+    let cache = PrefixCache::new(BYTES);
+    let at = CommitNumber::default();
+    for length in 1..=2 * LENGTHS_MAX {
+        let prefix = StateKey::new(3, &vec![b'p'; length]);
+        cache.keep(&prefix, at, Some(&[(prefix.clone(), Slice::new(b""))]));
+        assert_eq!(cache.get(&prefix, at).is_some(), length <= LENGTHS_MAX, "{length}");
+    }
+    for i in 0..20_000u32 {
+        let prefix = StateKey::new(4, &i.to_be_bytes());
+        cache.keep(&prefix, at, Some(&[(prefix.clone(), Slice::new(&[0; 100]))]));
+    }
+    assert!(cache.answers.weight() <= BYTES);
+    assert!(cache.answers.len() > 1000);
+}

@@ -1,0 +1,64 @@
+//! How a query compares strings: by their bytes, or by a collation (MongoDB manual: *Collation*).
+//!
+//! What an index has in order are bytes. So under a collation the matcher says of a comparison with a string only that there
+//! must be a value, no bounds come of it, and an order is made in memory; comparisons with other values use indexes as ever.
+
+use std::sync::Arc;
+
+use bson::RawDocument;
+use tailwater_matcher::{Collation, Expression, ParseOptions};
+
+use super::Query;
+use crate::error::{Error, Result};
+use crate::sort::SortPattern;
+
+/// See the module documentation. The default is by bytes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Language(ParseOptions);
+
+impl Language {
+    /// Reads `{locale: …, strength: …}`; none, an empty one and the locale `simple` are by bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Collation`].
+    pub(crate) fn new(collation: Option<&RawDocument>) -> Result<Language> {
+        let collation = collation.filter(|document| !document.is_empty());
+        let collation = collation.map(Collation::parse).transpose().map_err(Error::Collation)?;
+        Ok(Language(ParseOptions::default().with_collation(collation.flatten())))
+    }
+
+    pub(crate) fn collation(&self) -> Option<&Collation> {
+        self.0.collation.as_ref()
+    }
+
+    /// A filter in this language.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Filter`].
+    pub(crate) fn filter(&self, filter: &RawDocument) -> Result<Expression> {
+        Ok(Expression::parse_with(filter, &self.0)?)
+    }
+
+    /// An order in this language; nothing for an empty one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSort`].
+    pub(crate) fn sort(&self, sort: Option<&RawDocument>) -> Result<Option<SortPattern>> {
+        let sort = sort.map(SortPattern::parse).transpose()?.flatten();
+        Ok(sort.map(|sort| sort.with_collation(self.collation().cloned())))
+    }
+
+    /// All documents that match a filter, in an order.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Language::filter`] and [`Language::sort`].
+    pub(crate) fn query(&self, filter: &RawDocument, sort: Option<&RawDocument>) -> Result<Query> {
+        let mut query = Query::new(Arc::new(self.filter(filter)?));
+        query.sort = self.sort(sort)?;
+        Ok(query)
+    }
+}
