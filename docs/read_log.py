@@ -6,7 +6,7 @@
 It is the test of that page: oplog/tests/python.rs compares it with the engine, entry by entry. It is for logs that
 nobody writes meanwhile. Exit status: 0 for a sound log, with or without a torn tail; 1 for any other.
 """
-import json, os, re, struct, sys, zlib
+import json, os, pathlib, re, struct, sys, zlib
 
 VERSION, FRAMES_START, TRAILER_BYTES, STRIDE, BATCH, BATCH_END = 1, 4096, 128, 8, 1, 2
 NAME = re.compile(r"([0-9]{10})-([0-9]{20})\.seg")
@@ -15,10 +15,6 @@ BODIES = {b"TAILWMAN": "<I16sQIQQ", b"TAILWSEG": "<I16sQIQQ", b"TAILWSLT": "<QQQ
 
 class Refused(Exception):
     """Its argument is the verdict."""
-
-def contents(directory, name):
-    with open(os.path.join(directory, name), "rb") as file:
-        return file.read()
 
 def record(magic, data, at, room, seed=0):
     """The fields of the checked record there, or None."""
@@ -37,7 +33,7 @@ class Segment:
     """A segment file whose metadata has been checked."""
 
     def __init__(self, directory, name, log_id, notes):
-        data = self.data = memoryview(contents(directory, name))
+        data = self.data = memoryview(pathlib.Path(directory, name).read_bytes())
         if len(data) < FRAMES_START:
             raise Refused(dict(verdict="damaged", file=name, what="shorter than a segment header"))
         copies = [record(b"TAILWSEG", data, at, 512) for at in (0, 1536)]
@@ -95,14 +91,14 @@ def chain(directory, sequence, first):
 
 def read(directory, say, notes):
     """Says every entry; returns the verdict."""
-    if not (manifest := record(b"TAILWMAN", contents(directory, "MANIFEST"), 0, 512)):
+    if not (manifest := record(b"TAILWMAN", pathlib.Path(directory, "MANIFEST").read_bytes(), 0, 512)):
         raise Refused(dict(verdict="damaged", file="MANIFEST", what="checksum or contents are wrong"))
     _, log_id, _, newest_term, sequence, next_id = manifest
     names, sequence = chain(directory, sequence, next_id)
     if not names and newest_term > 0:
         raise Refused(dict(verdict="missing segment", sequence=sequence))
     # The newest segments, back to the first that is sealed, prove up to where entries were durable.
-    opened, proven, successor = {}, 0, None
+    opened, proven, successor, term, time = {}, 0, None, 0, 0
     for name in reversed(names):
         segment = opened[name] = Segment(directory, name, log_id, notes)
         proven = max(proven, segment.slot_durable, segment.footer[1] if segment.footer else 0)
@@ -111,7 +107,6 @@ def read(directory, say, notes):
                 raise Refused(dict(verdict="missing segment", sequence=int(name[:10]) + 1))
             break
         successor = segment.first
-    term = time = 0
     for i, name in enumerate(names):
         segment = opened.get(name) or Segment(directory, name, log_id, notes)
         at, frames, batch, whole = FRAMES_START, [], [], (next_id, FRAMES_START)

@@ -28,7 +28,7 @@ pub struct Arguments {
     pub dir: Option<PathBuf>,
 
     /// Entries that `fill` appends before it says so, and that `follow` and `listen` wait for; documents that `insert` and
-    /// `feed` insert.
+    /// `feed` insert; watches of `idle`.
     #[arg(long, hide = true, default_value_t = 0)]
     pub entries: u64,
 
@@ -65,4 +65,7 @@ pub enum Suite {
     /// For this program's own use: a process that inserts documents until it is killed.
     #[value(hide = true)]
     Feed,
+    /// For this program's own use: a process with many watches that says how much memory they take.
+    #[value(hide = true)]
+    Idle,
 }

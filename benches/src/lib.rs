@@ -46,6 +46,7 @@ pub fn main(guests: &dyn Guests) -> ExitCode {
         Suite::Listen => log::listen(&arguments),
         Suite::Insert => store::insert(&arguments),
         Suite::Feed => store::feed(&arguments),
+        Suite::Idle => streams::idle(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

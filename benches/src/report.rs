@@ -18,6 +18,7 @@ pub(crate) enum Unit {
     Microseconds,
     Milliseconds,
     Mebibytes,
+    Bytes,
 }
 
 impl Unit {
@@ -29,6 +30,7 @@ impl Unit {
             Unit::Microseconds => "us",
             Unit::Milliseconds => "ms",
             Unit::Mebibytes => "MiB",
+            Unit::Bytes => "B",
         }
     }
 
@@ -36,7 +38,7 @@ impl Unit {
     fn ratio(self, value: f64, limit: f64) -> f64 {
         match self {
             Unit::MillionsPerSecond | Unit::ThousandsPerSecond | Unit::AppendsPerSecond => value / limit,
-            Unit::Microseconds | Unit::Milliseconds | Unit::Mebibytes => limit / value,
+            Unit::Microseconds | Unit::Milliseconds | Unit::Mebibytes | Unit::Bytes => limit / value,
         }
     }
 }

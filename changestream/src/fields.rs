@@ -17,22 +17,24 @@ use crate::paths::disambiguated;
 use crate::split::EVENT_BYTES_MAX;
 use crate::token::{ResumeToken, TokenKind};
 
-/// The names in the order in which events carry them.
-const NAMES: [&CStr; 15] = [
+/// The names in the order in which events carry them: MongoDB's, but that `_id` is always the first. There, `txnNumber`,
+/// `lsid` and `to` stand in front of it.
+const NAMES: [&CStr; 16] = [
     bson::raw::cstr!("_id"),
     bson::raw::cstr!("operationType"),
     bson::raw::cstr!("clusterTime"),
-    bson::raw::cstr!("wallTime"),
     bson::raw::cstr!("collectionUUID"),
-    bson::raw::cstr!("lsid"),
+    bson::raw::cstr!("wallTime"),
     bson::raw::cstr!("txnNumber"),
+    bson::raw::cstr!("lsid"),
     bson::raw::cstr!("fullDocument"),
     bson::raw::cstr!("ns"),
     bson::raw::cstr!("to"),
-    bson::raw::cstr!("operationDescription"),
-    bson::raw::cstr!("stateBeforeChange"),
     bson::raw::cstr!("documentKey"),
+    bson::raw::cstr!("operationDescription"),
     bson::raw::cstr!("updateDescription"),
+    bson::raw::cstr!("stateBeforeChange"),
+    bson::raw::cstr!("nsType"),
     bson::raw::cstr!("fullDocumentBeforeChange"),
 ];
 
@@ -158,6 +160,7 @@ impl<'a> EventFields<'a> {
             OperationType::Invalidate => None,
             // What was changed, without what it was before, which is a field of its own.
             OperationType::Modify => Some(&**self.description.get_or_init(|| changed(self.store.detail))),
+            OperationType::Create => Some(&**self.description.get_or_init(|| created(self.store.detail))),
             _ => self.store.detail,
         };
         detail.map(RawBsonRef::Document)
@@ -206,9 +209,15 @@ impl Fields for EventFields<'_> {
                 }))
             }
             "operationDescription" if self.images.expanded => self.description(),
-            "stateBeforeChange" if self.images.expanded && self.operation == OperationType::Modify => Some(
-                RawBsonRef::Document(self.state_before.get_or_init(|| state_before(self.store.detail))),
-            ),
+            "stateBeforeChange" if self.images.expanded && self.operation == OperationType::Modify => {
+                Some(RawBsonRef::Document(self.state_before.get_or_init(|| {
+                    state_before(self.store.detail, self.store.collection_id)
+                })))
+            }
+            // There are no views and no time series.
+            "nsType" if self.images.expanded && self.operation == OperationType::Create => {
+                Some(RawBsonRef::String("collection"))
+            }
             _ => None,
         }
     }
@@ -260,16 +269,29 @@ fn changed(detail: Option<&RawDocument>) -> RawDocumentBuf {
     }
 }
 
-/// A modification's `stateBeforeChange`.
-fn state_before(detail: Option<&RawDocument>) -> RawDocumentBuf {
+/// A creation's `operationDescription`: the options, and the index that every collection has.
+fn created(detail: Option<&RawDocument>) -> RawDocumentBuf {
+    let mut description = detail.map(RawDocument::to_owned).unwrap_or_default();
+    let index = rawdoc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" };
+    description.append(bson::raw::cstr!("idIndex"), index);
+    description
+}
+
+/// A modification's `stateBeforeChange`. Where an index was modified, it has of the collection the UUID alone: the entry does not tell
+/// the options, which stayed what they were.
+fn state_before(detail: Option<&RawDocument>, collection_id: [u8; 16]) -> RawDocumentBuf {
     let before = detail.and_then(|detail| detail.get_document("before").ok());
-    let before = before.map(RawDocument::to_owned).unwrap_or_default();
     let of_index = detail.is_some_and(|detail| detail.get_document("index").is_ok());
+    let uuid = bson::Uuid::from_bytes(collection_id);
+    let mut collection = rawdoc! { "uuid": bson::Binary::from(uuid) };
     if of_index {
-        rawdoc! { "indexOptions": before }
-    } else {
-        rawdoc! { "collectionOptions": before }
+        let index = before.map(RawDocument::to_owned).unwrap_or_default();
+        return rawdoc! { "collectionOptions": collection, "indexOptions": index };
     }
+    for (name, option) in before.into_iter().flatten().flatten() {
+        collection.append(name, option);
+    }
+    rawdoc! { "collectionOptions": collection }
 }
 
 /// The cluster time of an entry: seconds, and as increment the nanoseconds within the second plus one. Unlike MongoDB's

@@ -54,5 +54,5 @@ pub use scope::Scope;
 pub use snapshot::{SNAPSHOT_OPERATION, SnapshotDocument, SnapshotEvent, SnapshotStream, SnapshotToken, SnapshotWatch};
 pub use split::{EVENT_BYTES_MAX, SplitEvent};
 pub use stream::{BlockingIter, ChangeStream, Stopper};
-pub use subscription::{Receiver, RecvError, WatchHandle};
+pub use subscription::{Receiver, RecvError, StreamHandle, StreamReceiver, Subscribed, WatchHandle};
 pub use token::{ResumeToken, TokenKind};

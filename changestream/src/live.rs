@@ -38,6 +38,7 @@ use crate::error::{Error, Result};
 use crate::options::{FullDocument, Watch};
 use crate::scope::Scope;
 use crate::stream::ChangeStream;
+use crate::subscription::{StreamHandle, StreamReceiver, subscribe};
 
 pub use stream::LiveStream;
 
@@ -138,6 +139,17 @@ impl LiveQuery {
         let changes = self.changes_behind(state.as_of())?;
         let loading = self.find(&*state)?;
         Ok(LiveStream::new(self, filter, order, changes, loading))
+    }
+
+    /// Starts it, with a handle that ends it and a receiver.
+    ///
+    /// # Errors
+    ///
+    /// As [`LiveQuery::start`].
+    pub fn subscribe(self) -> Result<(StreamHandle, StreamReceiver<LiveStream>)> {
+        let stream = self.start()?;
+        let stopper = stream.stopper();
+        Ok(subscribe(stream, stopper))
     }
 
     fn changes_behind(&self, op_id: OpId) -> Result<ChangeStream> {

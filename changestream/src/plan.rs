@@ -53,7 +53,7 @@ impl Plan {
             return Ok((Verdict::Passed, false));
         };
         let store = StoreEntry::decode(entry.payload())?;
-        if !self.scope.includes(&store) {
+        if !self.scope.includes(kind, &store) {
             return Ok((Verdict::Passed, false));
         }
         let ends = self.scope.ends_with(kind);
@@ -141,7 +141,7 @@ impl Plan {
         let Some(kind) = EntryKind::from_number(entry.kind()) else {
             return Ok(false);
         };
-        Ok(self.scope.ends_with(kind) && self.scope.includes(&StoreEntry::decode(entry.payload())?))
+        Ok(self.scope.ends_with(kind) && self.scope.includes(kind, &StoreEntry::decode(entry.payload())?))
     }
 
     /// What becomes of the `invalidate` event of an entry that ends the stream.

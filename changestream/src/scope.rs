@@ -23,9 +23,12 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Whether an entry with that namespace belongs to the scope.
-    pub(crate) fn includes(&self, entry: &StoreEntry<'_>) -> bool {
+    /// Whether an entry belongs to the scope. A rename belongs to both collections: to the one that goes by another name from
+    /// here on, and to the one whose name it takes, be there one or not. So it does with MongoDB.
+    pub(crate) fn includes(&self, kind: EntryKind, entry: &StoreEntry<'_>) -> bool {
         self.includes_name(entry.database, entry.collection)
+            || matches!(self, Scope::Collection { .. })
+                && rename_target(kind, entry).is_some_and(|(database, name)| self.includes_name(database, name))
     }
 
     /// Whether a collection of that name belongs to the scope.
@@ -46,6 +49,13 @@ impl Scope {
             Scope::Collection { .. } => matches!(kind, EntryKind::Drop | EntryKind::Rename),
         }
     }
+}
+
+/// Database and collection that a rename's collection goes by from there on.
+pub(crate) fn rename_target<'a>(kind: EntryKind, entry: &StoreEntry<'a>) -> Option<(&'a str, &'a str)> {
+    let detail = entry.detail.filter(|_| kind == EntryKind::Rename)?;
+    let to = detail.get_document("to").ok()?;
+    Some((to.get_str("db").ok()?, to.get_str("coll").ok()?))
 }
 
 impl fmt::Display for Scope {

@@ -42,6 +42,7 @@ pub use token::SnapshotToken;
 use crate::document_store::Hold;
 use crate::error::{Error, Result};
 use crate::options::Watch;
+use crate::subscription::{StreamHandle, StreamReceiver, subscribe};
 
 /// Most bytes of log that a stream may hold while it reads its snapshot, unless told otherwise.
 const MAX_LAG_BYTES: u64 = 1 << 30;
@@ -82,6 +83,17 @@ impl SnapshotWatch {
     pub fn max_lag_bytes(mut self, bytes: u64) -> SnapshotWatch {
         self.max_lag_bytes = bytes;
         self
+    }
+
+    /// Starts the stream, with a handle that ends it and a receiver.
+    ///
+    /// # Errors
+    ///
+    /// As [`SnapshotWatch::start`].
+    pub fn subscribe(self) -> Result<(StreamHandle, StreamReceiver<SnapshotStream>)> {
+        let stream = self.start()?;
+        let stopper = stream.stopper();
+        Ok(subscribe(stream, stopper))
     }
 
     /// Starts the stream.

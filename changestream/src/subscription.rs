@@ -2,6 +2,10 @@
 //!
 //! A full channel makes this watcher wait and nobody else: its place is in the log, so nothing is dropped and memory stays
 //! bounded. A channel ends by `invalidate`, by its handle or receiver being dropped, or by a named error; never by silence.
+//!
+//! Streams with a snapshot, live queries and durable consumers have the same two ends without a channel ([`stream`]).
+
+mod stream;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +19,9 @@ use crate::dispatch::{Channel, Tail};
 use crate::error::{Error, Result};
 use crate::event::ChangeEvent;
 use crate::token::ResumeToken;
+
+pub(crate) use stream::{Stop, subscribe};
+pub use stream::{StreamHandle, StreamReceiver, Subscribed};
 
 /// Why nothing was received.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ mod common;
 use bson::doc;
 use common::{ORDERS, collection, database, drain, insert_orders, orders, short, shorts};
 use futures::stream::FusedStream;
-use tailwater_changestream::{Error, Scope, Watch};
+use tailwater_changestream::{Dispatcher, Error, Scope, Watch};
 use tailwater_oplog::{self as oplog};
 
 #[test]
@@ -33,6 +33,27 @@ fn a_collections_stream_ends_when_it_is_renamed() {
         ["rename shop.orders", "invalidate shop.orders"]
     );
     assert!(stream.is_ended());
+}
+
+#[test]
+fn a_collections_stream_ends_when_another_takes_its_name() {
+    let (_dir, writer) = orders(0);
+    let dispatcher = Dispatcher::new(writer.log.view());
+    let mut stream = writer.watch(collection("shop.old")).start().unwrap();
+    let (_handle, receiver) = dispatcher.watch(collection("shop.old")).subscribe().unwrap();
+    writer.rename("shop.items", "shop.other");
+    writer.rename(ORDERS, "shop.old");
+    let expected = ["rename shop.orders", "invalidate shop.orders"];
+    let events = drain(&mut stream);
+    assert_eq!(shorts(&events), expected);
+    assert!(stream.is_ended());
+    let received: Vec<_> = receiver.iter().map(Result::unwrap).collect();
+    assert_eq!(shorts(&received), expected);
+    // Between the two it goes on as any other.
+    let behind_rename = writer
+        .watch(collection("shop.old"))
+        .resume_after(events[0].resume_token());
+    assert_eq!(shorts(&drain(&mut behind_rename.start().unwrap())), expected[1..]);
 }
 
 #[test]

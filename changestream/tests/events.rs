@@ -216,7 +216,8 @@ fn expanded_events_show_creation_and_the_collections_id() {
     let expected = doc! {
         "ns": { "db": "shop", "coll": "orders" },
         "collectionUUID": uuid.clone(),
-        "operationDescription": { "capped": false },
+        "operationDescription": { "capped": false, "idIndex": { "v": 2, "key": { "_id": 1 }, "name": "_id_" } },
+        "nsType": "collection",
     };
     check_event(
         |w| w.show_expanded_events(true),
@@ -225,6 +226,51 @@ fn expanded_events_show_creation_and_the_collections_id() {
         },
         ("create", expected),
     );
+    // What a collection and an index were before they were modified.
+    let modified = [
+        (
+            rawdoc! { "options": { "capped": false, "max": 5 }, "before": { "capped": false } },
+            doc! { "capped": false, "max": 5 },
+            doc! { "collectionOptions": { "uuid": uuid.clone(), "capped": false } },
+        ),
+        (
+            rawdoc! { "index": { "name": "n_1", "hidden": true }, "before": { "hidden": false } },
+            doc! { "index": { "name": "n_1", "hidden": true } },
+            doc! { "collectionOptions": { "uuid": uuid.clone() }, "indexOptions": { "hidden": false } },
+        ),
+    ];
+    for (detail, description, before) in modified {
+        let expected = doc! {
+            "ns": { "db": "shop", "coll": "orders" },
+            "collectionUUID": uuid.clone(),
+            "operationDescription": description,
+            "stateBeforeChange": before,
+        };
+        let write = |writer: &Writer| {
+            let entry = StoreEntry {
+                detail: Some(&detail),
+                ..of(ORDERS)
+            };
+            writer.write(EntryKind::Modify, &entry);
+        };
+        check_event(|w| w.show_expanded_events(true), write, ("modify", expected));
+    }
+    // With what it was renamed to, and what it replaced.
+    let detail = rawdoc! { "to": { "db": "shop", "coll": "old" }, "dropTarget": uuid.clone() };
+    let expected = doc! {
+        "ns": { "db": "shop", "coll": "orders" },
+        "collectionUUID": uuid.clone(),
+        "to": { "db": "shop", "coll": "old" },
+        "operationDescription": { "to": { "db": "shop", "coll": "old" }, "dropTarget": uuid.clone() },
+    };
+    let write = |writer: &Writer| {
+        let entry = StoreEntry {
+            detail: Some(&detail),
+            ..of(ORDERS)
+        };
+        writer.write(EntryKind::Rename, &entry);
+    };
+    check_event(|w| w.show_expanded_events(true), write, ("rename", expected));
     let expected = doc! {
         "ns": { "db": "shop", "coll": "orders" }, "collectionUUID": uuid, "documentKey": { "_id": 1 },
     };
@@ -239,6 +285,41 @@ fn expanded_events_show_creation_and_the_collections_id() {
     let (_dir, writer) = orders(0);
     writer.create(ORDERS);
     assert_eq!(shorts(&from_oldest(&writer)), [""; 0]);
+}
+
+#[test]
+fn fields_come_in_mongodbs_order() {
+    let (_dir, writer) = orders(0);
+    let (key, document) = (rawdoc! { "_id": 1 }, rawdoc! { "_id": 1, "n": 5 });
+    let session = rawdoc! { "lsid": { "id": 9 }, "txnNumber": 3i64 };
+    let diff = diff(5);
+    let entry = StoreEntry {
+        key: Some(&key),
+        document: Some(&document),
+        diff: Some(&diff),
+        pre_image: Some(&key),
+        session: Some(&session),
+        ..of(ORDERS)
+    };
+    let watch = writer.watch(Scope::Everything).show_expanded_events(true);
+    let watch = watch.full_document(FullDocument::UpdateLookup);
+    let mut stream = watch
+        .full_document_before_change(FullDocumentBeforeChange::WhenAvailable)
+        .start()
+        .unwrap();
+    writer.write(EntryKind::Update, &entry);
+    writer.create(ORDERS);
+    let names = |event: Document| event.keys().cloned().collect::<Vec<_>>().join(" ");
+    let events: Vec<_> = drain(&mut stream).iter().map(|event| names(decoded(event))).collect();
+    let begin = "_id operationType clusterTime collectionUUID wallTime";
+    let update = "txnNumber lsid fullDocument ns documentKey updateDescription fullDocumentBeforeChange";
+    assert_eq!(
+        events,
+        [
+            format!("{begin} {update}"),
+            format!("{begin} ns operationDescription nsType")
+        ]
+    );
 }
 
 #[test]

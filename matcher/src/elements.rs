@@ -159,7 +159,19 @@ impl<'a> Element<'a> {
     }
 }
 
-impl Element<'_> {
+impl<'a> Element<'a> {
+    /// An element whose name does not matter.
+    #[inline]
+    pub(crate) fn of(kind: u8, bytes: &'a [u8]) -> Element<'a> {
+        let (name, index) = (&[][..], 0);
+        Element {
+            kind,
+            name,
+            bytes,
+            index,
+        }
+    }
+
     /// Class and place (see [`key_place`](crate::key_place)) of a value that has them at hand; `None` for every other value,
     /// and for one that does not decode.
     #[inline]
@@ -227,7 +239,7 @@ fn zero_at(bytes: &[u8]) -> Option<usize> {
 
 /// How many bytes the value at the head of `rest` takes; `None` when they say nothing sensible.
 #[inline]
-fn value_size(kind: u8, rest: &[u8]) -> Option<usize> {
+pub(crate) fn value_size(kind: u8, rest: &[u8]) -> Option<usize> {
     match FIXED_SIZES[usize::from(kind)] {
         SIZE_VARIES => varying_size(kind, rest),
         size => Some(size.into()),

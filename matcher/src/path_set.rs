@@ -3,11 +3,16 @@
 //! Where [`Path::any`] walks over the document once for each path, this walks once for all, decodes only what a path asks
 //! for, and stops at the last field that one does. What is visited is the same.
 
+mod shape;
+
 use bson::{RawBsonRef, RawDocument};
 
 use crate::compare::Class;
 use crate::elements::Elements;
 use crate::path::Path;
+
+pub use shape::Shape;
+use shape::Walked;
 
 /// How many different fields a set may begin with.
 const NAMES_MAX: usize = 256;
@@ -106,9 +111,16 @@ impl PathSet {
 
     /// Says whether `within` accepts the number, the class and the place (see [`key_place`](crate::key_place)) of a value that
     /// one of the paths reaches, *missing* being null. Cheaper than [`PathSet::each`], and therefore `None` where it is not
-    /// told in passing: for deep paths, and values like texts, arrays and documents.
+    /// told in passing: for deep paths, values like texts, arrays and documents, and for bytes that are no document.
+    ///
+    /// `shape` is what has been seen of the documents before; a new one after every change of the set.
     #[inline]
-    pub fn any_place(&self, document: &RawDocument, mut within: impl FnMut(u32, u8, u64) -> bool) -> Option<bool> {
+    pub fn any_place(
+        &self,
+        document: &[u8],
+        shape: &mut Shape,
+        mut within: impl FnMut(u32, u8, u64) -> bool,
+    ) -> Option<bool> {
         if self.deep || self.names.len() > u64::BITS as usize {
             return None;
         }
@@ -116,18 +128,29 @@ impl PathSet {
             let paths = &self.names[at].paths;
             paths.iter().any(|(number, _)| within(*number, class as u8, place))
         };
+        let walked = shape.walk(document, |at, element| {
+            element.place().map(|(class, place)| accepts(at, class, place))
+        });
+        if let Walked::Told(told) = walked {
+            return told;
+        }
+        shape.begin();
         let mut left = u64::MAX.checked_shr(u64::BITS - self.names.len() as u32).unwrap_or(0);
-        let mut elements = Elements::new(document);
+        let mut elements = Elements::new(RawDocument::from_bytes(document).ok()?);
         while left != 0 {
             let Some(element) = elements.next() else { break };
-            let Some(at) = self.find(element.name).filter(|at| left & 1 << at != 0) else {
-                continue;
-            };
+            let at = self.find(element.name).filter(|at| left & 1 << at != 0);
+            shape.note(element.kind, element.name, at);
+            let Some(at) = at else { continue };
             let (class, place) = element.place()?;
             if accepts(at, class, place) {
                 return Some(true);
             }
             left &= !(1 << at);
+        }
+        match left {
+            0 => shape.finish(),
+            _ => shape.forget(),
         }
         while left != 0 {
             if accepts(left.trailing_zeros() as usize, Class::Null, 0) {
@@ -219,6 +242,7 @@ mod tests {
                 1 => any::<[u8; 12]>().prop_map(|id| Bson::ObjectId(bson::oid::ObjectId::from_bytes(id))),
                 2 => value(),
             ]), 0..5),
+            others in prop::collection::vec(("[abcd]", (0..3i64).prop_map(Bson::from)), 0..5),
             sought in any::<prop::sample::Index>(),
         ) {
             let fields: Document = fields.into_iter().collect();
@@ -233,10 +257,28 @@ mod tests {
                 places.push((number, crate::key_class(value), crate::key_place(value, &mut Vec::new())));
             });
             let one = *sought.get(&places);
-            if let Some(found) = set.any_place(&document, |number, class, place| (number, class, place) == one) {
-                prop_assert!(found);
-                let none = set.any_place(&document, |number, class, place| !places.contains(&(number, class, place)));
-                prop_assert_ne!(none, Some(true));
+            // Without a shape, along that of the document, of one that has other values, of one that has other fields.
+            let alike = fields.iter().map(|(name, value)| (name.clone(), match value {
+                Bson::Int64(_) => Bson::Int64(5),
+                value => value.clone(),
+            }));
+            let alike = RawDocumentBuf::try_from(&alike.collect::<Document>()).unwrap();
+            let other = RawDocumentBuf::try_from(&others.into_iter().collect::<Document>()).unwrap();
+            for before in [vec![], vec![&document], vec![&alike], vec![&other], vec![&other, &alike, &document]] {
+                let mut shape = Shape::default();
+                for before in before {
+                    // One of the two says what it is at the first field that is asked for.
+                    for says in [true, false] {
+                        set.any_place(before.as_bytes(), &mut shape, |_, _, _| says);
+                    }
+                }
+                let document = document.as_bytes();
+                let found = set.any_place(document, &mut shape, |number, class, place| (number, class, place) == one);
+                if let Some(found) = found {
+                    prop_assert!(found);
+                    let of_none = |number, class, place| !places.contains(&(number, class, place));
+                    prop_assert_ne!(set.any_place(document, &mut shape, of_none), Some(true));
+                }
             }
         }
     }

@@ -358,9 +358,48 @@ fn read(
     if let Ok(header) = segment.frame(offset, next) {
         return Ok((header, false));
     }
-    match shared.copy_fresh(fresh, segment, offset, next) {
-        Some(header) => Ok((header, true)),
-        // It has been moved in between.
-        None => segment.frame(offset, next).map(|header| (header, false)),
+    if let Some(header) = shared.copy_fresh(fresh, segment, offset, next) {
+        return Ok((header, true));
+    }
+    // It has been moved in between.
+    let moved = segment.frame(offset, next).or_else(|_| {
+        // Or a part of it has: what is moved at once ends anywhere. What cannot be moved the writer is told.
+        let _ = shared.drain();
+        segment.frame(offset, next)
+    });
+    moved.map(|header| (header, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ids::OpId;
+    use crate::options::{Durability, Options};
+    use crate::view::ReadConcern;
+
+    /// Frames that 256 KiB, which is what is moved at once, are no multiple of.
+    const PAYLOAD: [u8; 300] = [7; 300];
+
+    #[test]
+    fn a_frame_of_which_a_part_has_been_moved_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            segment_bytes: 8 << 20,
+            sync_interval: std::time::Duration::from_secs(3600),
+            ..Options::default()
+        };
+        let log = options.open(dir.path()).unwrap();
+        let append = || log.append(128, &PAYLOAD, Durability::Memory).unwrap().last;
+        append();
+        let view = log.view();
+        let mut cursor = view.cursor(OpId::FIRST, ReadConcern::Local).unwrap();
+        assert!(cursor.try_next().unwrap().is_some());
+        // Less than half of what the buffer holds: the draining thread leaves it alone.
+        let last = (0..2000).map(|_| append()).last().unwrap();
+        cursor.shared.make_room().unwrap();
+        while cursor.position() <= last {
+            let expected = cursor.position();
+            let entry = cursor.try_next().unwrap().unwrap();
+            assert_eq!((entry.op_id(), entry.payload()), (expected, &PAYLOAD[..]));
+        }
     }
 }

@@ -15,12 +15,10 @@ use bincode::{Decode, Encode};
 use crate::chain::Chain;
 use crate::disk::{Disk, LockError, OsDisk};
 use crate::error::{Error, Result};
-use crate::format::{
-    self, Checked, FRAMES_START, LOCK, Manifest, NewerVersion, SLOT_OFFSETS, Slot, TAIL, VERSION, decode_versioned,
-    encode_checked,
-};
+use crate::format::{self, Checked, FRAMES_START, LOCK, Manifest, SLOT_OFFSETS, Slot, TAIL, VERSION, encode_checked};
 use crate::ids::{LogId, OpId, Sequence, Term};
 use crate::oplog::Oplog;
+use crate::record_file::read_record;
 use crate::recovery::{free_name, scan};
 use crate::segment::read_header;
 use crate::tail::Tail;
@@ -102,26 +100,16 @@ fn cut(path: &Path, last: OpId) -> Result<()> {
 
 /// Does what is left of a cut that was interrupted. For a writable open, before it looks at the segments.
 pub(crate) fn finish(disk: &dyn Disk, manifest: &Manifest) -> Result<()> {
-    let path = disk.path().join(CUT);
-    let Some(bytes) = disk.read(CUT).map_err(Error::io("read", &path))? else {
+    let damage = "it says where the log is to be cut, and cannot be read or is of another log";
+    let Some(record) = read_record::<CutRecord>(disk, CUT, damage)? else {
         return Ok(());
     };
-    let record = match decode_versioned::<CutRecord>(&bytes) {
-        Some(Ok(record)) if record.log_id == manifest.log_id => record,
-        Some(Err(NewerVersion(found))) => {
-            return Err(Error::NewerFormat {
-                path,
-                found,
-                known: VERSION,
-            });
-        }
-        _ => {
-            return Err(Error::DamagedMetadata {
-                path,
-                what: "it says where the log is to be cut, and cannot be read or is of another log",
-            });
-        }
-    };
+    if record.log_id != manifest.log_id {
+        return Err(Error::DamagedMetadata {
+            path: disk.path().join(CUT),
+            what: damage,
+        });
+    }
     tracing::warn!(path = %disk.path().display(), last = record.last, "going on with a cut that was interrupted");
     let plan = Plan::make(disk, manifest, OpId::new(record.last))?;
     carry_out(disk, manifest, &plan)

@@ -175,8 +175,19 @@ impl<'a> StoreEntry<'a> {
     /// # Errors
     ///
     /// As [`StoreEntry::decode`], of which this finds less.
-    #[inline]
     pub fn decode_document(payload: &'a [u8]) -> Result<Option<&'a RawDocument>> {
+        let document = StoreEntry::document_bytes(payload)?;
+        Ok(document.map(take_document).transpose()?.map(|(document, _)| document))
+    }
+
+    /// The bytes of a payload's document, of which only the length has been looked at: the rest may lie in memory that nobody
+    /// has asked for yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreEntry::decode_document`], of which this finds less.
+    #[inline]
+    pub fn document_bytes(payload: &'a [u8]) -> Result<Option<&'a [u8]>> {
         const KEY: u16 = 1;
         const DOCUMENT: u16 = 2;
         let cut = || Error::MalformedEntry {
@@ -190,9 +201,9 @@ impl<'a> StoreEntry<'a> {
         let names = usize::from(head[0]) + usize::from(head[1]);
         let mut rest = payload.get(HEAD_BYTES + names..).ok_or_else(cut)?;
         if bits & KEY != 0 {
-            rest = take_document(rest)?.1;
+            rest = split_document(rest)?.1;
         }
-        Ok(Some(take_document(rest)?.0))
+        Ok(Some(split_document(rest)?.0))
     }
 
     /// Reads a payload. The documents are borrowed as they lie; only their lengths are checked.
@@ -251,15 +262,25 @@ fn take_name(bytes: &[u8], length: u8) -> Result<(&str, &[u8])> {
 }
 
 fn take_document(bytes: &[u8]) -> Result<(&RawDocument, &[u8])> {
-    let cut = || Error::MalformedEntry {
-        what: "a document is cut short",
-    };
-    let length = bytes.first_chunk::<4>().map(|b| u32::from_le_bytes(*b) as usize);
-    let (document, rest) = length
-        .and_then(|length| bytes.split_at_checked(length))
-        .ok_or_else(cut)?;
-    let document = RawDocument::from_bytes(document).map_err(|_| cut())?;
+    let (document, rest) = split_document(bytes)?;
+    let document = RawDocument::from_bytes(document).map_err(|_| document_cut())?;
     Ok((document, rest))
+}
+
+/// As [`take_document`], without a look at the document.
+#[inline]
+fn split_document(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
+    let length = bytes.first_chunk::<4>().map(|b| u32::from_le_bytes(*b) as usize);
+    length
+        .and_then(|length| bytes.split_at_checked(length))
+        .ok_or_else(document_cut)
+}
+
+#[cold]
+fn document_cut() -> Error {
+    Error::MalformedEntry {
+        what: "a document is cut short",
+    }
 }
 
 #[cfg(test)]
@@ -308,6 +329,10 @@ mod tests {
         assert_eq!(StoreEntry::namespace_bytes(&bytes), Some((4, &b"shoporders"[..])));
         assert_eq!(StoreEntry::namespace_bytes(&bytes[..29]), None);
         assert_eq!(StoreEntry::decode_document(&bytes).unwrap(), Some(&*documents[1]));
+        assert_eq!(
+            StoreEntry::document_bytes(&bytes).unwrap(),
+            Some(documents[1].as_bytes())
+        );
         let without = StoreEntry { key: None, ..entry };
         let mut keyless = Vec::new();
         without.encode(&mut keyless);

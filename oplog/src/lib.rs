@@ -55,6 +55,7 @@ mod oplog;
 mod options;
 mod poison;
 mod primitives;
+mod record_file;
 mod recovery;
 mod region;
 pub mod repair;

@@ -4,8 +4,8 @@
 //! no valid frame stands (where entry *e* should be) is the end of the log, unless something proves that *e* was once
 //! durable: the watermark in a later frame, a watermark slot, or the live tail page. Then it is damage, and nothing is cut.
 //!
-//! Where only the process has died, the frames it had accepted and not yet moved are in the log buffer. They are moved first,
-//! and then everything accepted must be there.
+//! Where only the process has died, the frames it had accepted and not yet moved are in the log buffer. They are moved as soon as
+//! the search comes to where they belong, and then everything accepted must be there.
 //!
 //! The search begins at the newest watermark slot, not at the beginning, and covers only segments that are not sealed, so
 //! its cost does not grow with the log. Recovery is idempotent: it may be interrupted anywhere and be started again.
@@ -185,32 +185,39 @@ struct End {
 }
 
 /// Finds the end in `segments`, consecutive and not sealed, the last of them the newest of the log, with the sealed one
-/// before them. `area` lends a segment's frames from an offset on.
+/// before them. `area` lends a segment's frames from an offset on. `complete` is told where a segment's frames seem to end, and
+/// says whether it has added some there.
 fn find_end<'a>(
     (segments, sealed): (&'a [Arc<Segment>], Option<&Segment>),
     evidence: Evidence,
     area: impl Fn(usize, usize) -> &'a [u8],
+    complete: impl Fn(&Segment, &Scan) -> Result<bool>,
     mut note: impl FnMut(usize, &FrameHeader, usize),
 ) -> Result<End> {
     let mut ends: Vec<Scan> = Vec::new();
     // What stands before them is sealed, or has been trimmed; both only happen to what is durable.
     let mut durable = segments.first().map_or(OpId::ZERO, |segment| segment.first.previous());
     for (i, segment) in segments.iter().enumerate() {
-        if !evidence.new {
-            probe(segment)?;
-        }
         let (expected, start) = starting_point(segment);
         let front = &area(i, FRAMES_START)[..start - FRAMES_START];
         let before = term_before(segment, front, sealed.filter(|_| i == 0));
         let term = ends.last().map_or(before, |end| end.term.max(before));
-        let scan = scan(area(i, start), start, segment.seed, expected, term, |h, offset| {
+        let mut each = |header: &FrameHeader, offset| {
             if !evidence.following {
-                durable = durable.max(h.watermark);
+                durable = durable.max(header.watermark);
             }
-            note(i, h, offset);
-        });
-        ends.push(scan);
-        if segments.get(i + 1).is_none_or(|successor| successor.first != scan.next) {
+            note(i, header, offset);
+        };
+        let mut found = scan(area(i, start), start, segment.seed, expected, term, &mut each);
+        if complete(segment, &found)? {
+            let (end, next) = (found.end, found.next);
+            found = scan(area(i, end), end, segment.seed, next, found.term, &mut each);
+        }
+        ends.push(found);
+        if segments
+            .get(i + 1)
+            .is_none_or(|successor| successor.first != found.next)
+        {
             break;
         }
     }
@@ -318,6 +325,7 @@ pub(crate) fn last_whole_entry(disk: &dyn Disk, log_id: LogId, chain: &Chain, fi
     if segments.is_empty() {
         return Ok(first.previous());
     }
+    segments.iter().try_for_each(|segment| probe(segment))?;
     // No writer is alive, so what stands in the files is all there will be: the whole frame area may be looked at. These
     // mappings serve the search only.
     for segment in &segments {
@@ -328,7 +336,8 @@ pub(crate) fn last_whole_entry(disk: &dyn Disk, log_id: LogId, chain: &Chain, fi
         following: read_role(disk, log_id)?.following,
         ..Evidence::default()
     };
-    let end = match find_end((&segments, sealed.as_deref()), evidence, area, |_, _, _| {}) {
+    let nothing = |_: &Segment, _: &Scan| Ok(false);
+    let end = match find_end((&segments, sealed.as_deref()), evidence, area, nothing, |_, _, _| {}) {
         Ok(end) => end.scan.next.previous(),
         // Readers get everything up to the damage, and the error when they reach it.
         Err(Error::Corrupt { durable, .. }) => durable,
@@ -357,48 +366,30 @@ fn goes_on(rest: &[u8], expected: OpId) -> bool {
         .is_none_or(|header| header.op_id == expected && header.frame_bytes() > rest.len())
 }
 
-/// Moves what a dead writer left in the log buffer into the segments it belongs to.
-fn move_left_over(disk: &dyn Disk, log_id: LogId, chain: &Chain, left_over: &LeftOver) -> Result<()> {
-    let (segments, sealed) = unsealed(disk, log_id, chain, true)?;
-    let mut term = Term::default();
-    for (i, segment) in segments.iter().enumerate() {
-        probe(segment)?;
-        let claim = segment.region().claim().ok_or(Error::Closed)?;
-        let (expected, start) = starting_point(segment);
-        let before = term_before(
-            segment,
-            claim.bytes(FRAMES_START..start),
-            sealed.as_deref().filter(|_| i == 0),
-        );
-        let area = claim.bytes(start..segment.frames_limit());
-        let found = scan(area, start, segment.seed, expected, term.max(before), |_, _| {});
-        let room = left_over.len().min(segment.frames_limit() - found.end);
-        let mut length = room.min(LEFT_OVER_BYTES);
-        let (ring, more) = loop {
-            let ring = left_over.read(found.end, length);
-            let more = scan(&ring, found.end, segment.seed, found.next, found.term, |_, _| {});
-            let (entry, offset) = more.invalid;
-            if length == room || !goes_on(&ring[offset - found.end..], entry) {
-                break (ring, more);
-            }
-            length = room.min(4 * length);
-        };
-        if more.end > found.end {
-            tracing::info!(
-                segment = %segment.path.display(), from = %found.next, to = %more.next.previous(),
-                "moving entries that a killed writer had accepted into their segment"
-            );
-            segment
-                .file()
-                .write_at(found.end, &ring[..more.end - found.end])
-                .map_err(Error::io("write", &segment.path))?;
+/// Moves what a dead writer left in the log buffer for a segment in which `found` was found, behind that; returns whether there
+/// was anything.
+fn move_left_over(segment: &Segment, found: &Scan, left_over: &LeftOver) -> Result<bool> {
+    let room = left_over.len().min(segment.frames_limit() - found.end);
+    let mut length = room.min(LEFT_OVER_BYTES);
+    let (ring, more) = loop {
+        let ring = left_over.read(found.end, length);
+        let more = scan(&ring, found.end, segment.seed, found.next, found.term, |_, _| {});
+        let (entry, offset) = more.invalid;
+        if length == room || !goes_on(&ring[offset - found.end..], entry) {
+            break (ring, more);
         }
-        term = more.term;
-        if segments.get(i + 1).is_none_or(|successor| successor.first != more.next) {
-            break;
-        }
+        length = room.min(4 * length);
+    };
+    if more.end == found.end {
+        return Ok(false);
     }
-    Ok(())
+    tracing::info!(
+        segment = %segment.path.display(), from = %found.next, to = %more.next.previous(),
+        "moving entries that a killed writer had accepted into their segment"
+    );
+    let moved = segment.file().write_at(found.end, &ring[..more.end - found.end]);
+    moved.map_err(Error::io("write", &segment.path))?;
+    Ok(true)
 }
 
 /// A log that has been recovered and is ready for appending.
@@ -417,16 +408,20 @@ pub(crate) struct Recovered {
 /// Recovers the log for its writer: finds the end, keeps a copy of what lies beyond and cuts it off, and makes the rest
 /// durable, or leaves that to the next sync of all the segments returned.
 pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: Evidence) -> Result<Recovered> {
-    if let Some(left_over) = LeftOver::open(disk, log_id) {
-        move_left_over(disk, log_id, chain, &left_over)?;
-    }
     let (segments, sealed) = unsealed(disk, log_id, chain, true)?;
+    if !evidence.new {
+        segments.iter().try_for_each(|segment| probe(segment))?;
+    }
     let claims: Option<Vec<Claim>> = segments.iter().map(|s| s.region().claim()).collect();
     let mut claims = claims.ok_or(Error::Closed)?;
+    let left_over = LeftOver::open(disk, log_id);
     let area = |i: usize, start: usize| claims[i].bytes(start..segments[i].frames_limit());
-    let end = find_end((&segments, sealed.as_deref()), evidence, area, |i, header, offset| {
-        segments[i].note(header.op_id, offset);
-    })?;
+    let complete = |segment: &Segment, found: &Scan| match &left_over {
+        Some(left_over) => move_left_over(segment, found, left_over),
+        None => Ok(false),
+    };
+    let note = |i: usize, header: &FrameHeader, offset| segments[i].note(header.op_id, offset);
+    let end = find_end((&segments, sealed.as_deref()), evidence, area, complete, note)?;
 
     let keep = chain.links().len() - (segments.len() - 1 - end.segment);
     for segment in segments[end.segment + 1..].iter().rev() {

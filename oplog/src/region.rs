@@ -225,6 +225,17 @@ impl Region {
         }
     }
 
+    /// Maps the pages of `range` for reading now, which they will be: sooner done at once than fault by fault. Whether that was
+    /// possible; where it was not, one of them may be a page that the disk cannot read.
+    pub(crate) fn populate(&self, range: &Range<usize>) -> bool {
+        match &self.memory {
+            Memory::Map(map) if range.end <= self.len => {
+                map.advise_range(Advice::PopulateRead, range.start, range.len()).is_ok()
+            }
+            _ => false,
+        }
+    }
+
     /// The one claim to this region; nothing when it has been handed out before.
     pub(crate) fn claim(self: &Arc<Region>) -> Option<Claim> {
         // Relaxed: the flag only makes the handle unique; the handle itself travels by ordinary means.

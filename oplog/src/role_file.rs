@@ -13,9 +13,10 @@ use bincode::{Decode, Encode};
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::format::{Checked, NewerVersion, VERSION, decode_versioned, encode_checked};
+use crate::format::{Checked, VERSION, encode_checked};
 use crate::ids::LogId;
 use crate::member::Member;
+use crate::record_file::read_record;
 
 pub(crate) const REPLICA: &str = "REPLICA";
 
@@ -42,28 +43,13 @@ impl Checked for RoleRecord {
 
 /// Reads the file; without one the log is nobody's replica.
 pub(crate) fn read_role(disk: &dyn Disk, log_id: LogId) -> Result<Role> {
-    let path = disk.path().join(REPLICA);
-    let Some(bytes) = disk.read(REPLICA).map_err(Error::io("read", &path))? else {
+    let damage = "checksum or contents are wrong, so it is not known whether the log follows another";
+    let Some(record) = read_record::<RoleRecord>(disk, REPLICA, damage)? else {
         return Ok(Role::default());
     };
     let damaged = |what| Error::DamagedMetadata {
-        path: path.clone(),
+        path: disk.path().join(REPLICA),
         what,
-    };
-    let record = match decode_versioned::<RoleRecord>(&bytes) {
-        Some(Ok(record)) => record,
-        Some(Err(NewerVersion(found))) => {
-            return Err(Error::NewerFormat {
-                path,
-                found,
-                known: VERSION,
-            });
-        }
-        None => {
-            return Err(damaged(
-                "checksum or contents are wrong, so it is not known whether the log follows another",
-            ));
-        }
     };
     if record.log_id != log_id.to_bytes() {
         return Err(damaged("it is of another log"));

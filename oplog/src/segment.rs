@@ -1,25 +1,34 @@
 //! One segment: a mapped file with frames, what is known about its end, and where its entries stand.
 //!
+//! `segment/lookup.rs` finds an entry's frame, `segment/records.rs` reads and checks header and footer.
+//!
 //! A segment is *open* while it is the newest, *full* once it has a successor, and *sealed* once its footer says so on
 //! disk. Readers hold it by `Arc`, so that a trim that unlinks the file takes nothing away from them.
 
+#[path = "segment/lookup.rs"]
+mod lookup;
+#[path = "segment/records.rs"]
+mod records;
+#[path = "segment/strides.rs"]
+mod strides;
+
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::disk::{Disk, Durable, Medium};
 use crate::error::{Error, Result};
-use crate::format::{
-    self, FRAMES_START, HEADER_OFFSETS, INDEX_STRIDE, NewerVersion, RECORD_BYTES, SLOT_OFFSETS, SegmentHeader, Slot,
-    TRAILER_BYTES, Trailer, VERSION,
-};
+use crate::format::{self, FRAMES_START, INDEX_STRIDE, RECORD_BYTES, SLOT_OFFSETS, Slot, TRAILER_BYTES, Trailer};
 use crate::frame::{FrameHeader, HEADER_BYTES, check_frame, crc32};
-use crate::ids::{LogId, OpId, Sequence, Timestamp};
-use crate::options::SEGMENT_BYTES_MAX;
+use crate::ids::{LogId, OpId, Sequence};
 use crate::primitives::{AtomicU64, AtomicUsize};
 use crate::region::{Region, zeroed_atomics};
+
+pub(crate) use records::{header_copy, header_records, prepared_records, read_header};
+use records::{read_footer, read_trailer};
+use strides::Strides;
 
 /// Smallest frame, and so the most entries a segment can hold.
 const FRAME_BYTES_MIN: usize = HEADER_BYTES;
@@ -57,6 +66,8 @@ pub(crate) struct Segment {
     base: AtomicU64,
     /// Offsets of every eighth entry divided by eight, 0 where not known yet; empty when the footer has them.
     index: Box<[AtomicU32]>,
+    /// How long frames between indexed entries are, of those that were looked up.
+    strides: Strides,
     /// Frames from here on were checked or written by this process.
     trusted_from: AtomicUsize,
     /// Frames below this offset have been checked by this process.
@@ -77,33 +88,6 @@ pub(crate) fn index_bytes(entries: u64) -> usize {
 pub(crate) fn frames_capacity(length: usize, entries: u64) -> usize {
     // The index is padded to eight bytes in front of the trailer.
     length.saturating_sub(TRAILER_BYTES + FRAMES_START + index_bytes(entries).next_multiple_of(8))
-}
-
-/// The records of a segment file that is being prepared.
-pub(crate) fn prepared_records(
-    log_id: LogId,
-    sequence: Sequence,
-    seed: u32,
-    length: u64,
-    now: Timestamp,
-) -> Vec<(usize, Vec<u8>)> {
-    let header = SegmentHeader {
-        version: VERSION,
-        log_id: log_id.to_bytes(),
-        sequence: sequence.0,
-        seed,
-        length,
-        created: now.as_nanos(),
-    };
-    header_records(&header)
-}
-
-/// Both copies of a header.
-pub(crate) fn header_records(header: &SegmentHeader) -> Vec<(usize, Vec<u8>)> {
-    let copies = HEADER_OFFSETS.iter();
-    copies
-        .map(|&offset| (offset, format::encode_checked(header, 0)))
-        .collect()
 }
 
 impl Segment {
@@ -194,6 +178,7 @@ impl Segment {
             last: AtomicU64::new(last),
             base: AtomicU64::new(NOT_BUFFERED),
             index,
+            strides: Strides::default(),
             trusted_from: AtomicUsize::new(usize::MAX),
             verified: AtomicUsize::new(FRAMES_START),
         }
@@ -246,18 +231,6 @@ impl Segment {
     /// Says that this process has checked, or will write, every frame from `offset` on.
     pub(crate) fn trust_from(&self, offset: usize) {
         self.trusted_from.store(offset, Ordering::Relaxed);
-    }
-
-    /// Notes where an entry's frame stands, for lookups.
-    #[inline]
-    pub(crate) fn note(&self, op_id: OpId, offset: usize) {
-        let number = op_id.get() - self.first.get();
-        if number.is_multiple_of(INDEX_STRIDE) {
-            // Relaxed: readers reach the entry through a watermark or `published`, which order it.
-            if let Some(slot) = self.index.get((number / INDEX_STRIDE) as usize) {
-                slot.store((offset / 8) as u32, Ordering::Relaxed);
-            }
-        }
     }
 
     /// The frame of entry `expected` at `offset`, its checksum verified unless this process has done so before.
@@ -317,79 +290,6 @@ impl Segment {
     pub(crate) fn payload(&self, offset: usize, header: &FrameHeader) -> &[u8] {
         let start = offset + HEADER_BYTES;
         self.region().bytes(start..start + header.length as usize)
-    }
-
-    /// Offset of the frame of entry `op_id`, which is in this segment and has been written; or where this segment's frames end,
-    /// when `op_id` follows its last entry.
-    pub(crate) fn locate(&self, op_id: OpId) -> Result<usize, InvalidFrame> {
-        let number = op_id.get() - self.first.get();
-        let known = match &self.sealed {
-            None => self.index.len(),
-            Some(sealed) => sealed.trailer.index_len as usize,
-        };
-        let wanted = usize::try_from(number / INDEX_STRIDE).unwrap_or(usize::MAX);
-        let mut slot = wanted.min(known.saturating_sub(1));
-        let mut offset = self.indexed(slot);
-        while offset == 0 && slot > 0 {
-            slot -= 1;
-            offset = self.indexed(slot);
-        }
-        let mut at = OpId::new(self.first.get() + slot as u64 * INDEX_STRIDE);
-        self.prefetch_hops(offset, slot, op_id.get() - at.get());
-        while at < op_id {
-            let header = self.hop(offset, at)?;
-            offset += header.frame_bytes();
-            at = at.next();
-            self.note(at, offset);
-        }
-        Ok(offset)
-    }
-
-    /// Asks the processor for the headers on the way from the entry of `slot`, at `offset`, to the one so many `hops` behind
-    /// it, as if all in between were equally long. Otherwise each is waited for in turn.
-    #[inline]
-    fn prefetch_hops(&self, offset: usize, slot: usize, hops: u64) {
-        let span = self.indexed(slot + 1).saturating_sub(offset);
-        let hops = hops.min(INDEX_STRIDE) as usize;
-        for hop in 0..=hops {
-            self.region().prefetch(offset + span * hop / INDEX_STRIDE as usize);
-        }
-        // The last one's payload begins on the same line or on the next.
-        self.region()
-            .prefetch(offset + span * hops / INDEX_STRIDE as usize + HEADER_BYTES);
-    }
-
-    /// The header at `offset`, bounds checked but without its checksum: enough to step over it.
-    pub(crate) fn hop(&self, offset: usize, expected: OpId) -> Result<FrameHeader, InvalidFrame> {
-        let invalid = InvalidFrame { offset, expected };
-        if offset + HEADER_BYTES > self.region().published() {
-            self.publish_next(offset, expected).ok_or(invalid)?;
-        }
-        let header = FrameHeader::decode(
-            self.region()
-                .bytes(offset..offset + HEADER_BYTES)
-                .first_chunk()
-                .ok_or(invalid)?,
-        );
-        let whole = offset + header.frame_bytes() <= self.region().published();
-        (whole && header.op_id == expected).then_some(header).ok_or(invalid)
-    }
-
-    /// Indexed offset of entry `slot * 8` of this segment, 0 when not known.
-    fn indexed(&self, slot: usize) -> usize {
-        match &self.sealed {
-            None => self
-                .index
-                .get(slot)
-                .map_or(0, |s| s.load(Ordering::Relaxed) as usize * 8),
-            Some(sealed) if slot < sealed.trailer.index_len as usize => {
-                let at = sealed.index_offset + 4 * slot;
-                let mut word = [0; 8];
-                self.region().load(at & !7, &mut word);
-                format::read_u32(&word, at & 7).unwrap_or(0) as usize * 8
-            }
-            Some(_) => 0,
-        }
     }
 
     /// The newest valid watermark slot.
@@ -459,26 +359,17 @@ impl Segment {
         Some((start, bytes))
     }
 
-    /// As [`Segment::locate`], but walks from the last gap-free place on, so that every index slot below gets filled.
-    fn locate_indexing(&self, op_id: OpId) -> Result<usize, InvalidFrame> {
-        let slots = ((op_id.get() - self.first.get()) / INDEX_STRIDE) as usize;
-        let gap = (0..=slots).find(|&slot| self.indexed(slot) == 0);
-        if let Some(gap) = gap {
-            let mut slot = gap - 1;
-            while slot < slots {
-                slot += 1;
-                self.locate(OpId::new(self.first.get() + slot as u64 * INDEX_STRIDE))?;
-            }
-        }
-        self.locate(op_id)
-    }
-
     /// Fails when the disk cannot read what of `range` may hold anything but zeros. See [`Durable::probe`].
+    ///
+    /// It has the kernel map those pages, which brings them into memory and copies nothing, and looks for what is wrong in the
+    /// file only when the kernel could not.
     pub(crate) fn probe(&self, range: Range<usize>) -> Result<()> {
         let mut at = range.start;
         while let Some(data) = self.file().data(at..range.end) {
-            let read = self.file().probe(data.clone());
-            read.map_err(Error::io("read", &self.path))?;
+            if !self.region().populate(&data) {
+                let read = self.file().probe(data.clone());
+                read.map_err(Error::io("read", &self.path))?;
+            }
             at = data.end;
         }
         Ok(())
@@ -488,63 +379,4 @@ impl Segment {
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file().sync()
     }
-}
-
-/// The header, from either copy, whatever it says; or the newer version that wrote it.
-pub(crate) fn header_copy(region: &Region) -> Option<Result<SegmentHeader, NewerVersion>> {
-    HEADER_OFFSETS.iter().find_map(|&offset| {
-        let mut bytes = [0; RECORD_BYTES];
-        region.load(offset, &mut bytes);
-        format::decode_versioned(&bytes)
-    })
-}
-
-/// The header, from either copy, when it is that of segment `sequence` of this log and claims a length that segments have.
-pub(crate) fn read_header(region: &Region, log_id: LogId, sequence: Sequence, path: &Path) -> Result<SegmentHeader> {
-    let path = || path.to_path_buf();
-    let damaged = |what| Error::DamagedMetadata { path: path(), what };
-    let foreign = |what| Error::ForeignSegment { path: path(), what };
-    let header = header_copy(region).ok_or_else(|| damaged("both copies of its header are bad"))?;
-    let header = header.map_err(|NewerVersion(found)| Error::NewerFormat {
-        path: path(),
-        found,
-        known: VERSION,
-    })?;
-    if header.log_id != log_id.to_bytes() {
-        return Err(foreign("it was written by another log"));
-    }
-    if header.sequence != sequence.0 {
-        return Err(foreign("its sequence number is not the one in its name"));
-    }
-    const SHORTEST: u64 = (FRAMES_START + TRAILER_BYTES) as u64;
-    const LONGEST: u64 = SEGMENT_BYTES_MAX.next_multiple_of(4096);
-    if !(SHORTEST..=LONGEST).contains(&header.length) || !header.length.is_multiple_of(8) {
-        return Err(damaged("its header claims a length that no segment has"));
-    }
-    Ok(header)
-}
-
-fn read_trailer(region: &Region, seed: u32, length: usize) -> Option<(Trailer, Range<usize>)> {
-    let limit = length.checked_sub(TRAILER_BYTES)?;
-    let mut bytes = [0; TRAILER_BYTES];
-    region.load(limit, &mut bytes);
-    let trailer: Trailer = format::decode_checked(&bytes, seed)?;
-    let index_offset = limit.checked_sub(4 * trailer.index_len as usize)?;
-    Some((trailer, index_offset..limit))
-}
-
-fn read_footer(region: &Region, seed: u32, length: usize) -> Option<Sealed> {
-    let (trailer, index) = read_trailer(region, seed, length)?;
-    let (index_offset, limit) = (index.start, index.end);
-    let end = usize::try_from(trailer.end).ok()?;
-    if !(FRAMES_START..=index_offset).contains(&end)
-        || trailer.first > trailer.last
-        || trailer.last - trailer.first >= entries_max(FRAMES_START..end)
-    {
-        return None;
-    }
-    let start = index_offset & !7;
-    let mut index = vec![0; limit - start];
-    region.load(start, &mut index);
-    (crc32(seed, &index[index_offset - start..]) == trailer.index_crc).then_some(Sealed { trailer, index_offset })
 }

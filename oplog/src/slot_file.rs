@@ -6,8 +6,9 @@ use bincode::{Decode, Encode};
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::format::{Checked, NewerVersion, VERSION, decode_versioned, encode_checked};
+use crate::format::{Checked, VERSION, encode_checked};
 use crate::ids::{LogId, OpId};
+use crate::record_file::read_record;
 
 pub(crate) const RETENTION: &str = "RETENTION";
 /// Name of the slot of the program that the log belongs to. Consumers cannot have it, nor any that begins like it.
@@ -70,31 +71,18 @@ pub(crate) fn encode_slots(log_id: LogId, slots: &Named) -> Vec<u8> {
 
 /// Reads the file; without one there are no slots.
 pub(crate) fn read_slots(disk: &dyn Disk, log_id: LogId) -> Result<Named> {
-    let path = disk.path().join(RETENTION);
-    let Some(bytes) = disk.read(RETENTION).map_err(Error::io("read", &path))? else {
+    let damage = "checksum or contents are wrong, so retention slots are not known; without the file there are none";
+    let Some(record) = read_record::<SlotsRecord>(disk, RETENTION, damage)? else {
         return Ok(Named::new());
     };
-    let record = match decode_versioned::<SlotsRecord>(&bytes) {
-        Some(Ok(record)) => record,
-        Some(Err(NewerVersion(found))) => {
-            return Err(Error::NewerFormat {
-                path,
-                found,
-                known: VERSION,
-            });
-        }
-        None => {
-            return Err(Error::DamagedMetadata {
-                path,
-                what: "checksum or contents are wrong, so retention slots are not known; without the file there are none",
-            });
-        }
+    let damaged = |what| Error::DamagedMetadata {
+        path: disk.path().join(RETENTION),
+        what,
     };
     if record.log_id != log_id.to_bytes() {
-        return Err(Error::DamagedMetadata {
-            path,
-            what: "it is of another log; without the file there are no retention slots",
-        });
+        return Err(damaged(
+            "it is of another log; without the file there are no retention slots",
+        ));
     }
     let count = record.slots.len();
     let sane = |slot: &SlotRecord| (1..=u64::MAX / 2).contains(&slot.position) && check_name(&slot.name).is_ok();
@@ -108,10 +96,9 @@ pub(crate) fn read_slots(disk: &dyn Disk, log_id: LogId) -> Result<Named> {
         })
         .collect();
     if !all_sane || slots.len() != count {
-        return Err(Error::DamagedMetadata {
-            path,
-            what: "it holds a retention slot that no release writes; without the file there are none",
-        });
+        return Err(damaged(
+            "it holds a retention slot that no release writes; without the file there are none",
+        ));
     }
     Ok(slots)
 }

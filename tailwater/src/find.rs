@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bson::{Document, RawDocument, RawDocumentBuf};
-use tailwater_changestream::{DocumentStore, Error, LiveQuery, LiveStream};
+use tailwater_changestream::{DocumentStore, Error, LiveQuery, LiveStream, StreamHandle, StreamReceiver};
 use tailwater_storage as storage;
 
 use storage::{Documents, FindOptions};
@@ -50,9 +50,22 @@ impl Find {
     ///
     /// [`Error::LiveUnsupported`] for a query with a projection or that skips documents; as [`LiveQuery::start`].
     pub fn live(self) -> tailwater_changestream::Result<LiveStream> {
+        self.live_query()?.start()
+    }
+
+    /// As [`Find::live`], with a handle that ends it and a receiver.
+    ///
+    /// # Errors
+    ///
+    /// As [`Find::live`].
+    pub fn subscribe(self) -> tailwater_changestream::Result<(StreamHandle, StreamReceiver<LiveStream>)> {
+        self.live_query()?.subscribe()
+    }
+
+    fn live_query(self) -> tailwater_changestream::Result<LiveQuery> {
         match self.refused {
             Some(option) => Err(Error::LiveUnsupported { option }),
-            None => self.query.start(),
+            None => Ok(self.query),
         }
     }
 

@@ -43,8 +43,8 @@ pub use tailwater_changestream::{
     ConsumerStatus, Counts, Delivery, Dispatcher, DispatcherStats, EVENT_BYTES_MAX, Error as WatchError, FullDocument,
     FullDocumentBeforeChange, INTERNAL_DATABASE, LIVE_DOCUMENTS_MAX, ListedWatch, LiveEvent, LiveQuery, LiveStream,
     LostHistory, OperationType, Receiver, RecvError, ResumeToken, SNAPSHOT_OPERATION, Scope, SnapshotDocument,
-    SnapshotEvent, SnapshotStream, SnapshotToken, SnapshotWatch, SplitEvent, Stopper, StoreError, TokenKind, Watch,
-    WatchDescription, WatchHandle, WatchList, WatchStatus, cluster_time,
+    SnapshotEvent, SnapshotStream, SnapshotToken, SnapshotWatch, SplitEvent, Stopper, StoreError, StreamHandle,
+    StreamReceiver, Subscribed, TokenKind, Watch, WatchDescription, WatchHandle, WatchList, WatchStatus, cluster_time,
 };
 pub use tailwater_matcher as matcher;
 pub use tailwater_oplog as oplog;

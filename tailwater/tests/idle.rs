@@ -60,6 +60,8 @@ fn whoever_waits_sleeps_until_something_is_written() {
         .unwrap();
     let options = ConsumerOptions {
         retry_delay: Duration::from_millis(1),
+        // Else the member that does not ask loses its place, and with it what the other one must not spin for.
+        lease: Duration::from_secs(3600),
         ..ConsumerOptions::default()
     };
     let join = || watch().consumer("billing").options(options.clone()).join().unwrap();

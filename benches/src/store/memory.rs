@@ -21,10 +21,10 @@ impl Watcher {
         let thread = std::thread::spawn({
             let stopping = Arc::clone(&stopping);
             move || {
-                let mut most = mebibytes("RssAnon:");
+                let mut most = own();
                 while !stopping.load(Ordering::Relaxed) {
                     std::thread::sleep(INTERVAL);
-                    most = most.max(mebibytes("RssAnon:"));
+                    most = most.max(own());
                 }
                 most
             }
@@ -39,6 +39,11 @@ impl Watcher {
         let own = self.thread.join().unwrap_or(f64::NAN);
         (own, mebibytes("VmHWM:"))
     }
+}
+
+/// Memory of its own that this process has now, in mebibytes.
+pub(crate) fn own() -> f64 {
+    mebibytes("RssAnon:")
 }
 
 /// A line of the process's status, which counts in kibibytes.

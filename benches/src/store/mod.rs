@@ -6,7 +6,7 @@ mod filled;
 mod find;
 mod insert_disk;
 mod insert_memory;
-mod memory;
+pub(crate) mod memory;
 mod open;
 mod recover;
 mod scan;

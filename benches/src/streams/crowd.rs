@@ -9,6 +9,7 @@ use tailwater_matcher::Expression;
 use tailwater_oplog::ReadConcern;
 
 use super::events::{AMOUNTS, Bench, Draw, TENANT_USERS, document, insert};
+use super::idle;
 use crate::harness::{Dice, Plan, Result, millions_per_second, timed};
 use crate::report::{Comparison, Unit, notice};
 
@@ -25,7 +26,7 @@ fn by_user(n: u64) -> RawDocumentBuf {
 
 /// Of every other one the tenant's own user, of the others a tenant's orders with one status and amounts in a range: of the
 /// twenty watches of a tenant ten have no rarer part than the tenant.
-fn conjunction(n: u64) -> RawDocumentBuf {
+pub(super) fn conjunction(n: u64) -> RawDocumentBuf {
     let tenant = (n / TENANT_USERS) as i32;
     if n.is_multiple_of(2) {
         return rawdoc! { "tenant": tenant, "userId": n as i64 };
@@ -51,6 +52,18 @@ fn prefixed(filter: &RawDocument) -> bson::Document {
         )
     });
     fields.collect()
+}
+
+/// A watch for each filter.
+pub(super) fn subscribe(
+    bench: &Bench,
+    filters: impl Iterator<Item = RawDocumentBuf>,
+) -> Result<Vec<(WatchHandle, Receiver)>> {
+    let watches = filters.map(|filter| {
+        let stage = bson::doc! { "$match": prefixed(&filter) };
+        Ok(bench.watch().pipeline([stage]).subscribe()?)
+    });
+    watches.collect()
 }
 
 struct Crowd {
@@ -97,19 +110,11 @@ impl Crowd {
         Ok(millions_per_second(evaluated, begun.elapsed()) / self.watches as f64)
     }
 
-    fn subscribe(&self, bench: &Bench) -> Result<Vec<(WatchHandle, Receiver)>> {
-        let watches = self.filters().map(|filter| {
-            let stage = bson::doc! { "$match": prefixed(&filter) };
-            Ok(bench.watch().pipeline([stage]).subscribe()?)
-        });
-        watches.collect()
-    }
-
     /// Millions of events a second through the dispatcher into channels.
     fn dispatched(&self, plan: &Plan) -> Result<f64> {
         let bench = Bench::new(plan)?;
         let payloads: Vec<_> = self.documents().iter().map(insert).collect();
-        let watches = self.subscribe(&bench)?;
+        let watches = subscribe(&bench, self.filters())?;
         // What the index learns from the first events belongs to no measurement, and neither do the joins.
         let (warm, measured) = payloads.split_at(payloads.len() / 10);
         bench.append_all(warm)?;
@@ -171,7 +176,8 @@ pub(super) fn watchers_1m(plan: &Plan) -> Result<Vec<Comparison>> {
         filter: conjunction,
         draw: Draw::Uniform,
     };
-    Ok(vec![crowd.compare(plan, "watchers-1m")?])
+    let idle = idle::compare(plan, "watchers-1m-idle", crowd.watches)?;
+    Ok(vec![crowd.compare(plan, "watchers-1m")?, idle])
 }
 
 pub(super) fn same_filter(plan: &Plan) -> Result<Vec<Comparison>> {

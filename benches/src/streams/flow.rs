@@ -40,9 +40,14 @@ pub(super) fn unfiltered(plan: &Plan) -> Result<Vec<Comparison>> {
             let (_handle, receiver) = bench.watch().channel_capacity(100_000, 1 << 30).subscribe()?;
             let (time, received) = timed(|| -> Result<u64> {
                 thread::scope(|scope| {
-                    let receiving = scope.spawn(|| (0..count).map_while(|_| receiver.recv().ok()).count() as u64);
+                    let receiving = scope.spawn(|| -> Result<u64> {
+                        for _ in 0..count {
+                            receiver.recv()?;
+                        }
+                        Ok(count)
+                    });
                     bench.append_all(&payloads)?;
-                    receiving.join().map_err(|_| "the receiver panicked".into())
+                    receiving.join().map_err(|_| "the receiver panicked")?
                 })
             });
             expect(received?, count)?;

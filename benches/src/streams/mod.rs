@@ -7,6 +7,7 @@
 mod crowd;
 mod events;
 mod flow;
+mod idle;
 mod lagging;
 mod latency;
 
@@ -14,6 +15,8 @@ use crate::cli::Arguments;
 use crate::guests::Nobody;
 use crate::harness::Result;
 use crate::suite::{self, Workload};
+
+pub(crate) use idle::idle;
 
 const WORKLOADS: [Workload; 10] = [
     Workload {
@@ -41,8 +44,8 @@ const WORKLOADS: [Workload; 10] = [
         run: crowd::watchers_100k,
     },
     Workload {
-        names: &["watchers-1m"],
-        limit: "naive",
+        names: &["watchers-1m", "watchers-1m-idle"],
+        limit: "naive; for the memory of one that waits, 1 KiB",
         long: true,
         run: crowd::watchers_1m,
     },

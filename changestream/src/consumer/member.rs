@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use super::group::{Group, State};
 use super::window::{EventId, Handed, MemberId};
 use crate::error::{Error, Result};
 use crate::event::ChangeEvent;
+use crate::subscription::{Stop, Subscribed};
 
 /// A member of a durable consumer. Dropping it hands over what it has and has not acknowledged.
 ///
@@ -20,14 +22,28 @@ use crate::event::ChangeEvent;
 pub struct Consumer {
     group: Arc<Group>,
     id: MemberId,
+    /// Its handle was dropped: nothing more is delivered.
+    stopped: Arc<AtomicBool>,
     /// A stream has yielded its error.
     failed: bool,
 }
 
 impl Consumer {
     pub(super) fn new(group: Arc<Group>, id: MemberId) -> Consumer {
-        let failed = false;
-        Consumer { group, id, failed }
+        Consumer {
+            group,
+            id,
+            stopped: Arc::default(),
+            failed: false,
+        }
+    }
+
+    /// Ends its deliveries from elsewhere.
+    pub(super) fn stop(&self) -> StopMember {
+        StopMember {
+            group: Arc::clone(&self.group),
+            stopped: Arc::clone(&self.stopped),
+        }
     }
 
     /// The next event for this member, waiting for it: nothing when the time is up or the stream has ended.
@@ -65,6 +81,9 @@ impl Consumer {
 
     /// What there is for this member: an event, the end, a failure; or nothing yet.
     fn look(&self, state: &mut State, now: Instant) -> Option<Result<Option<Handed>>> {
+        if self.stopped.load(Ordering::Relaxed) {
+            return Some(Ok(None));
+        }
         if let Some(handed) = state.window.take(self.id, now) {
             return Some(Ok(Some(handed)));
         }
@@ -146,6 +165,39 @@ impl Stream for Consumer {
         member.failed = outcome.is_err();
         let delivery = outcome.map(|handed| handed.map(|handed| member.delivery(handed)));
         Poll::Ready(delivery.transpose())
+    }
+}
+
+impl Subscribed for Consumer {
+    type Event = Delivery;
+
+    fn wait_next(&mut self, timeout: Option<Duration>) -> Result<Option<Delivery>> {
+        Consumer::wait_next(self, timeout)
+    }
+
+    fn is_ended(&self) -> bool {
+        Consumer::is_ended(self)
+    }
+}
+
+/// See [`Consumer::stop`].
+#[derive(Debug)]
+pub(super) struct StopMember {
+    group: Arc<Group>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Stop for StopMember {
+    fn stop(&self) {
+        // Under the lock under which members look, so that none goes to sleep in between.
+        let state = self.group.lock();
+        self.stopped.store(true, Ordering::Relaxed);
+        drop(state);
+        self.group.notify();
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 }
 

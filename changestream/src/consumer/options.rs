@@ -6,6 +6,7 @@ use super::group;
 use super::member::Consumer;
 use crate::error::{Error, Result};
 use crate::options::Watch;
+use crate::subscription::{StreamHandle, StreamReceiver, subscribe};
 
 /// Longest name of a consumer in bytes.
 pub const CONSUMER_NAME_BYTES_MAX: usize = 100;
@@ -102,6 +103,18 @@ impl ConsumerBuilder {
     pub fn join(self) -> Result<Consumer> {
         check_name(&self.name)?;
         group::join(self.watch, &self.name, self.options)
+    }
+
+    /// Joins the consumer as a new member, with a handle that ends its deliveries and a receiver. The member leaves with the
+    /// receiver: what that has by then can still be acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConsumerBuilder::join`].
+    pub fn subscribe(self) -> Result<(StreamHandle, StreamReceiver<Consumer>)> {
+        let member = self.join()?;
+        let stop = member.stop();
+        Ok(subscribe(member, stop))
     }
 }
 

@@ -190,6 +190,10 @@ impl Matching {
             true => Ok(()),
             false => self.namespaces.find(entry.payload(), &mut concerned),
         };
+        let found = found.and_then(|()| match kind {
+            EntryKind::Rename => self.namespaces.find_target(entry.payload(), &mut concerned),
+            _ => Ok(()),
+        });
         let mut dispatched = found.map_err(Error::from);
         for &space in &concerned {
             if dispatched.is_err() {
@@ -224,11 +228,15 @@ impl Matching {
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
         if in_document {
-            let document = match images.shows_document(operation) {
-                true => StoreEntry::decode_document(entry.payload())?,
+            let bytes = match images.shows_document(operation) {
+                true => StoreEntry::document_bytes(entry.payload())?,
                 false => None,
             };
-            if !document.is_some_and(|document| space.passes_over(document)) {
+            if !bytes.is_some_and(|bytes| space.passes_over(bytes)) {
+                let document = match bytes {
+                    Some(_) => StoreEntry::decode_document(entry.payload())?,
+                    None => None,
+                };
                 let found = &mut candidates;
                 self.index.find((number, &mut *space), document, None, false, found);
             }

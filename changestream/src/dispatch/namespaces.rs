@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use tailwater_oplog as oplog;
-use tailwater_oplog::entry::StoreEntry;
+use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
 use crate::document_store::INTERNAL_DATABASE;
-use crate::scope::Scope;
+use crate::scope::{Scope, rename_target};
 
 /// Spaces by what they watch. Finding those of an entry takes two look-ups, however many there are; or a comparison, when
 /// the last entry was of the same namespace.
@@ -104,6 +104,21 @@ impl Namespaces {
             last.names.clear();
             last.names.extend_from_slice(names);
             last.spaces.clone_from(found);
+        }
+        Ok(())
+    }
+
+    /// Appends to `found` the spaces of the collection whose name a rename takes.
+    pub(crate) fn find_target(&self, payload: &[u8], found: &mut Vec<u32>) -> oplog::Result<()> {
+        let Some((database, collection)) = rename_target(EntryKind::Rename, &StoreEntry::decode(payload)?) else {
+            return Ok(());
+        };
+        let database = self.databases.get(database);
+        let spaces = database.and_then(|database| database.collections.get(collection));
+        for space in spaces.into_iter().flatten() {
+            if !found.contains(space) {
+                found.push(*space);
+            }
         }
         Ok(())
     }

@@ -145,6 +145,13 @@ impl Runner {
         stats.tail = self.matching.counts;
     }
 
+    /// Lends the helm to the only watcher's receiver if that has asked to lead; whom to tell.
+    pub(crate) fn lend(&self, inbox: &mut Inbox) -> Option<Arc<Channel>> {
+        let asking = inbox.asking.take().filter(|asking| self.matching.is_alone(asking))?;
+        inbox.lend();
+        Some(asking)
+    }
+
     /// Waits for the next entry, for what is urgent, or until the deadline. With `offers`, it does not wait when the only
     /// watcher's receiver has asked to lead, but offers it the helm.
     pub(crate) fn sleep(&mut self, shared: &Arc<Shared>, deadline: Option<Instant>, offers: bool) {
@@ -157,11 +164,7 @@ impl Runner {
             if inbox.stop || !inbox.commands.is_empty() {
                 return;
             }
-            if offers
-                && let Some(asking) = inbox.asking.take()
-                && self.matching.is_alone(&asking)
-            {
-                inbox.lend();
+            if offers && let Some(asking) = self.lend(&mut inbox) {
                 drop(inbox);
                 return asking.offer_helm();
             }

@@ -4,8 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bson::RawDocument;
-use tailwater_matcher::{Path, PathSet};
+use tailwater_matcher::{Path, PathSet, Shape};
 
 use crate::dispatch::intervals::Intervals;
 use crate::dispatch::postings::{Check, Posting};
@@ -55,6 +54,8 @@ pub(crate) struct Walks {
     pub(crate) document: PathSet,
     /// Each by itself.
     pub(crate) others: Vec<u32>,
+    /// Of the documents that were looked at for the first.
+    shape: Shape,
     /// They are to be made anew.
     stale: bool,
 }
@@ -195,19 +196,28 @@ impl Space {
     /// Whether it can be seen in passing that nobody wants a document: groups are few, and each has a check that does not
     /// hold. For a space that does not ask beyond the document.
     #[inline]
-    pub(crate) fn passes_over(&self, document: &RawDocument) -> bool {
-        if self.indexed || self.scanned.iter().any(|posting| posting.check().is_none()) {
+    pub(crate) fn passes_over(&mut self, document: &[u8]) -> bool {
+        let Space {
+            indexed,
+            scanned,
+            walks,
+            ..
+        } = self;
+        if *indexed || scanned.iter().any(|posting| posting.check().is_none()) {
             return false;
         }
-        let accepted = self.walks.document.any_place(document, |path, class, place| {
-            self.scanned.iter().any(|posting| posting.accepts(path, class, place))
-        });
+        let accepted = walks
+            .document
+            .any_place(document, &mut walks.shape, |path, class, place| {
+                scanned.iter().any(|posting| posting.accepts(path, class, place))
+            });
         accepted == Some(false)
     }
 
     /// Sorts the paths that are looked at by how.
     fn plan_walks(&mut self) {
         self.walks.document = PathSet::default();
+        self.walks.shape = Shape::default();
         self.walks.others.clear();
         for (number, path_use) in (0..).zip(&self.paths).filter(|(_, path_use)| path_use.uses > 0) {
             let in_document = path_use.path.components().next() == Some(DOCUMENT);

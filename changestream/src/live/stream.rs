@@ -17,6 +17,7 @@ use crate::document_store::{DocumentOrder, StoreDocuments};
 use crate::error::Result;
 use crate::event::{ChangeEvent, OperationType};
 use crate::stream::{ChangeStream, Stopper};
+use crate::subscription::Subscribed;
 
 /// How many steps are made before other tasks run, and a stop or the time is noticed.
 const STEPS_PER_POLL: u32 = 256;
@@ -245,6 +246,18 @@ impl LiveStream {
         self.window.clear(&mut self.pending);
         self.loading = Some(self.query.find(&*state)?);
         Ok(())
+    }
+}
+
+impl Subscribed for LiveStream {
+    type Event = LiveEvent;
+
+    fn wait_next(&mut self, timeout: Option<Duration>) -> Result<Option<LiveEvent>> {
+        LiveStream::wait_next(self, timeout)
+    }
+
+    fn is_ended(&self) -> bool {
+        LiveStream::is_ended(self)
     }
 }
 

@@ -18,6 +18,7 @@ use crate::document_store::{Hold, StateCollection, StoreDocuments, StoreState};
 use crate::error::Result;
 use crate::event::ChangeEvent;
 use crate::stream::{ChangeStream, Stopper};
+use crate::subscription::Subscribed;
 
 /// How many documents or entries are looked at before other tasks run, and a stop or the time is noticed.
 const STEPS_PER_POLL: u32 = 256;
@@ -290,6 +291,18 @@ fn key_bytes(id: bson::RawBsonRef<'_>) -> Vec<u8> {
     let mut key = Vec::new();
     encode_key(id, &mut key);
     key
+}
+
+impl Subscribed for SnapshotStream {
+    type Event = SnapshotEvent;
+
+    fn wait_next(&mut self, timeout: Option<Duration>) -> Result<Option<SnapshotEvent>> {
+        SnapshotStream::wait_next(self, timeout)
+    }
+
+    fn is_ended(&self) -> bool {
+        SnapshotStream::is_ended(self)
+    }
 }
 
 impl Stream for SnapshotStream {

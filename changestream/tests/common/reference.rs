@@ -414,7 +414,14 @@ impl Reference<'_> {
                 (mine, mine && kind == Some(EntryKind::DropDatabase))
             }
             Scope::Collection { database, collection } => {
-                let mine = entry.database == database && entry.collection == collection;
+                let named = |name: &Document| {
+                    let is = |field, value: &String| name.get_str(field).is_ok_and(|found| found == value);
+                    is("db", database) && is("coll", collection)
+                };
+                let is_rename = kind == Some(EntryKind::Rename);
+                let detail = entry.detail.as_ref().filter(|_| is_rename);
+                let to = detail.and_then(|detail| detail.get_document("to").ok());
+                let mine = entry.database == database && entry.collection == collection || to.is_some_and(named);
                 (mine, mine && matches!(kind, Some(EntryKind::Drop | EntryKind::Rename)))
             }
         }
@@ -463,6 +470,11 @@ impl Reference<'_> {
                 event.insert("to", detail.get_document("to").unwrap());
             }
             if question.expanded {
+                let mut detail = detail.clone();
+                if operation == "create" {
+                    detail.insert("idIndex", doc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" });
+                    event.insert("nsType", "collection");
+                }
                 event.insert("operationDescription", detail);
             }
         }

@@ -7,7 +7,9 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::{Appender, Core, Oplog, write_manifest};
+use super::append::Appender;
+use super::opening::write_manifest;
+use super::{Core, Oplog};
 use crate::error::{Error, Result};
 use crate::format::{self, FRAMES_START};
 use crate::frame::check_frame;

@@ -58,6 +58,8 @@ mod options;
 mod poison;
 #[path = "shuttle/primitives.rs"]
 mod primitives;
+#[path = "../../src/record_file.rs"]
+mod record_file;
 #[path = "../../src/recovery.rs"]
 mod recovery;
 #[path = "../../src/region.rs"]

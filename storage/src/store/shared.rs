@@ -153,6 +153,8 @@ impl Core {
             let published = self.catalog.load();
             // The layers before the OpID: the engine's part of them then covers no more than the OpID does.
             let layers = self.layers()?;
+            #[cfg(test)]
+            super::tests::between_layers_and_op_id();
             // Acquire pairs with the Release in `publish`: who sees the OpID sees the versions, and the catalogue.
             let at = OpId::new(self.visible.load(Ordering::Acquire));
             // And the layers after it: had another generation begun before the OpID was published, the version might be in

@@ -49,6 +49,7 @@ pub(crate) fn gave_up(oracle: Oracle, message: &str) -> bool {
 /// Operators that are not there, or on which there is never an agreement for a reason below.
 pub(crate) const NOT_THERE: &[(Oracle, Suite, &[&str])] = &[
     (Mongomock, Suite::Projections, &["$size"]),
+    (Mongomock, Suite::Upserts, &["$mul"]),
     (
         Mongomock,
         Suite::Expressions,

@@ -85,7 +85,7 @@ impl Difference {
 }
 
 /// Differences that are shown.
-const SHOWN: usize = 300;
+const SHOWN: usize = 12;
 
 #[test]
 fn filters_match_the_same_documents() {

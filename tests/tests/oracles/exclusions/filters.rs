@@ -152,4 +152,20 @@ pub(super) const EXCLUSIONS: &[Exclusion] = &[
 ];
 
 /// Of filters on ObjectIds, dates and other scalars.
-pub(super) const TYPED: &[Exclusion] = &[];
+pub(super) const TYPED: &[Exclusion] = &[
+    of(
+        Mongomock,
+        "$gte and $lte of null match what is null or missing; it has no order with null",
+        |found| operand(found, &["$gte", "$lte"], |value| *value == Bson::Null),
+    ),
+    of(
+        Mongomock,
+        "booleans and numbers are different types; in Python they are equal and have an order",
+        |found| {
+            let is_bool = |value: &Bson| value.as_bool().is_some();
+            let is_number = |value: &Bson| matches!(value, Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_));
+            (mentions(found, is_bool) && holds(found, is_number))
+                || (mentions(found, is_number) && holds(found, is_bool))
+        },
+    ),
+];

@@ -1,0 +1,257 @@
+//! Opening a log for writing: lock, recovery, a new term, the buffer, and the log's threads.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::append::Appender;
+use super::{Core, Handle, LockGuard, Oplog};
+use crate::buffer::Buffer;
+use crate::chain::{Chain, Link};
+use crate::cut;
+use crate::disk::{Disk, LockError};
+use crate::error::{Error, Result};
+use crate::format::{self, FileName, LOCK, MANIFEST, Manifest, VERSION, encode_checked};
+use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
+use crate::keeper::Keeper;
+use crate::options::Options;
+use crate::primitives::thread::{self, JoinHandle};
+use crate::primitives::{AtomicBool, AtomicU32, Mutex};
+use crate::recovery::{self, Evidence};
+use crate::retention::Facts;
+use crate::role_file::{Role, read_role, write_role};
+use crate::segment::prepared_records;
+use crate::slots::Slots;
+use crate::stats::Meters;
+use crate::sync::Syncer;
+use crate::tail::Tail;
+use crate::view::{Shared, read_manifest};
+
+impl Oplog {
+    pub(crate) fn on(disk: Box<dyn Disk>, options: &Options) -> Result<Oplog> {
+        let segment_bytes = options.check()?;
+        if !options.create {
+            read_manifest(&*disk)?;
+        }
+        let lock = disk.lock(LOCK).map_err(|e| match e {
+            LockError::Held { holder } => Error::Locked {
+                path: disk.path().to_path_buf(),
+                holder,
+            },
+            LockError::Io(e) => Error::io("lock", disk.path().join(LOCK))(e),
+        })?;
+        let mut manifest = match read_manifest(&*disk) {
+            Err(Error::NotALog { path }) if options.create => initialise(&*disk, path)?,
+            other => other?,
+        };
+        let log_id = LogId::from_bytes(manifest.log_id);
+        let (first_sequence, first) = (Sequence(manifest.first_sequence), OpId::new(manifest.first_op_id));
+        cut::finish(&*disk, &manifest)?;
+        let slots = Slots::read(&*disk, log_id)?;
+        let role = read_role(&*disk, log_id)?;
+        remove(&*disk, |file| matches!(file, FileName::Spare))?;
+        let mut chain = Chain::read(&*disk, &manifest)?;
+        let new = chain.newest().is_none();
+        if new {
+            create_segment(&*disk, log_id, first_sequence, first, segment_bytes)?;
+            chain = Chain::read(&*disk, &manifest)?;
+        }
+
+        let tail = Tail::open(&*disk, true).map_err(Error::io("open", disk.path().join(format::TAIL)))?;
+        let evidence = match tail.is_live(log_id) {
+            true => Evidence {
+                new,
+                durable: tail.durable(),
+                accepted: if tail.is_poisoned() {
+                    OpId::ZERO
+                } else {
+                    tail.accepted()
+                },
+                following: role.following,
+            },
+            false => Evidence {
+                new,
+                following: role.following,
+                ..Evidence::default()
+            },
+        };
+        let recovered = recovery::recover(&*disk, log_id, &chain, evidence)?;
+        slots.settle(first, recovered.end.next);
+
+        // Only now has it been seen that manifest and segments belong together.
+        remove(
+            &*disk,
+            |file| matches!(file, FileName::Segment(sequence, _) if *sequence < first_sequence),
+        )?;
+        // A manifest that was restored from an old copy may know less than the entries.
+        let was_following = role.following;
+        let role = Role {
+            following: was_following || options.follow,
+            ..role
+        };
+        manifest.term = opening_term(&*disk, &role, Term::new(manifest.term).max(recovered.end.term))?.get();
+        write_manifest(&*disk, &manifest)?;
+        if role.following != was_following {
+            write_role(&*disk, log_id, role)?;
+        }
+        let last = recovered.end.next.previous();
+        tail.take_over(log_id, first, recovered.durable, last);
+
+        let (segment, claim) = recovered.newest;
+        let (buffer, ring) = Buffer::create(
+            &*disk,
+            log_id,
+            Arc::clone(&segment),
+            claim,
+            recovered.end.end,
+            segment_bytes,
+        )?;
+        // The chain refers to segments weakly; those that are still written are held here and by the keeper.
+        let open = recovered.full.iter().chain([&segment]);
+        let mut live_chain = recovered
+            .chain
+            .truncated(recovered.chain.links().len() - recovered.full.len() - 1);
+        for segment in open {
+            live_chain = live_chain.with(Link::mapped(segment));
+        }
+        let shared = Arc::new(Shared::for_writer(disk, log_id, live_chain, tail, buffer));
+        // Full segments are sealed when they are durable.
+        let (left, unsynced, unsealed) = match recovered.durable == last {
+            true => (OpId::ZERO, Vec::new(), recovered.full),
+            false => (last, recovered.full, Vec::new()),
+        };
+        let core = Arc::new(Core {
+            syncer: Syncer::new(left, unsynced, Arc::clone(&segment)),
+            keeper: Keeper::new(unsealed),
+            meters: Meters::default(),
+            options: options.clone(),
+            segment_bytes,
+            term: AtomicU32::new(match role.following {
+                true => recovered.end.term.get(),
+                false => manifest.term,
+            }),
+            following: AtomicBool::new(role.following),
+            role: Mutex::new(role),
+            appender: Mutex::new(Appender {
+                ring,
+                base: 0,
+                offset: recovered.end.end,
+                next: recovered.end.next,
+                timestamp: recovered.end.timestamp,
+                segment,
+                look: 0,
+                scratch: Vec::new(),
+            }),
+            manifest: Mutex::new(manifest),
+            slots,
+            facts: Facts::default(),
+            retention: Mutex::new(options.retention),
+            shared,
+        });
+        // Only what did not fit the log; before anything is appended that a slot set back is to hold.
+        core.slots.save(&core)?;
+        tracing::info!(
+            path = %core.disk().path().display(), log = %log_id, term = core.term.load(Ordering::Relaxed),
+            %last, durable = %recovered.durable, "log opened for writing"
+        );
+        let threads = vec![
+            spawn("tailwater-sync", &core, Syncer::run)?,
+            spawn("tailwater-keep", &core, Keeper::run)?,
+            spawn("tailwater-drain", &core, Core::run_drain)?,
+        ];
+        let lock: Box<dyn LockGuard> = Box::new(lock);
+        Ok(Oplog {
+            handle: Arc::new(Handle {
+                core,
+                threads: Mutex::new(threads),
+                lock: Mutex::new(Some(lock)),
+            }),
+        })
+    }
+}
+
+/// The manifest's term for a log whose newest one is `newest`: one that nobody has written in, unless the log follows.
+fn opening_term(disk: &dyn Disk, role: &Role, newest: Term) -> Result<Term> {
+    let next = match role {
+        Role { following: true, .. } => Some(newest),
+        Role {
+            member: Some(member), ..
+        } => member.term_after(newest, false),
+        Role { member: None, .. } => newest.get().checked_add(1).map(Term::new),
+    };
+    next.filter(|term| term.get() < u32::MAX)
+        .ok_or_else(|| Error::DamagedMetadata {
+            path: disk.path().join(MANIFEST),
+            what: "its term is the largest there is",
+        })
+}
+
+/// Makes `directory`, which has no manifest, a new log; unless it holds something else.
+fn initialise(disk: &dyn Disk, path: PathBuf) -> Result<Manifest> {
+    let names = disk.names().map_err(Error::io("list", disk.path()))?;
+    let ours = |name: &String| [LOCK, "MANIFEST.tmp", "lost+found"].contains(&name.as_str());
+    if !names.iter().all(ours) {
+        return Err(Error::NotALog { path });
+    }
+    let manifest = Manifest {
+        version: VERSION,
+        log_id: LogId::random().to_bytes(),
+        created: Timestamp::now().as_nanos(),
+        term: 0,
+        first_sequence: Sequence::FIRST.0,
+        first_op_id: OpId::FIRST.get(),
+    };
+    write_manifest(disk, &manifest)?;
+    Ok(manifest)
+}
+
+pub(super) fn write_manifest(disk: &dyn Disk, manifest: &Manifest) -> Result<()> {
+    disk.replace(MANIFEST, &encode_checked(manifest, 0))
+        .map_err(Error::io("write", disk.path().join(MANIFEST)))
+}
+
+/// Removes left-overs: spares, or segments that an interrupted trim has already taken out of the manifest.
+fn remove(disk: &dyn Disk, left_over: impl Fn(&FileName) -> bool) -> Result<()> {
+    for name in disk.names().map_err(Error::io("list", disk.path()))? {
+        if left_over(&format::parse_name(&name)) {
+            disk.remove(&name)
+                .map_err(Error::io("remove", disk.path().join(&name)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Prepares a file for segment `sequence` under its spare name, `filled` with zeros or only allocated.
+pub(crate) fn prepare_spare(
+    disk: &dyn Disk,
+    log_id: LogId,
+    sequence: Sequence,
+    length: u64,
+    filled: bool,
+) -> Result<String> {
+    let name = format::spare_name(sequence);
+    let seed = uuid::Uuid::new_v4().as_fields().0;
+    let records = prepared_records(log_id, sequence, seed, length, Timestamp::now());
+    disk.prepare(&name, length, filled, &records).map_err(Error::preparing(
+        disk.path(),
+        &disk.path().join(&name),
+        length,
+    ))?;
+    Ok(name)
+}
+
+fn create_segment(disk: &dyn Disk, log_id: LogId, sequence: Sequence, first: OpId, length: u64) -> Result<()> {
+    let spare = prepare_spare(disk, log_id, sequence, length, true)?;
+    let name = format::segment_name(sequence, first);
+    disk.rename(&spare, &name)
+        .map_err(Error::io("rename", disk.path().join(&name)))?;
+    disk.sync_directory().map_err(Error::io("sync", disk.path()))
+}
+
+fn spawn(name: &str, core: &Arc<Core>, run: fn(&Core)) -> Result<JoinHandle<()>> {
+    let thread_core = Arc::clone(core);
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || run(&thread_core))
+        .map_err(Error::io("start a thread for", core.disk().path()))
+}
