@@ -22,7 +22,6 @@ fn ten_thousand_event_streams_with_filters_of_their_own_cost_at_most_20_kib_each
     let watchers: Vec<TcpStream> = (1..=count).map(|n| watch(served.http(), n)).collect();
     let each = memory(served.pid()).saturating_sub(before) / count;
     assert!((1..=BYTES_EACH_MAX).contains(&each), "{each} bytes for each of {count}");
-    println!("{each} bytes for each of {count} clients");
     drop((first, watchers));
     served.stop();
 }
