@@ -119,7 +119,7 @@ function showLog(log) {
     number(slot.position),
     number(slot.lagEntries),
     { text: bytes(slot.lagBytes), className: slot.lagBytes > slot.maxLagBytes * 0.8 ? 'number warn' : 'number' },
-    { text: bytes(slot.maxLagBytes), className: 'number' },
+    { text: slot.maxLagBytes > Number.MAX_SAFE_INTEGER ? 'none' : bytes(slot.maxLagBytes), className: 'number' },
     slot.lost ? { text: 'lost', className: 'bad' } : 'active',
   ]);
 }
