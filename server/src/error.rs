@@ -79,8 +79,8 @@ pub(crate) mod code {
 
 /// Codes of errors after which a driver starts a change stream again by itself (driver specification: *Change Streams*, *Resumable
 /// Error*; the server says so by a label).
-const RESUMABLE: [i32; 17] = [
-    6, 7, 43, 63, 89, 91, 133, 150, 189, 234, 262, 9001, 10107, 11600, 11602, 13435, 13436,
+const RESUMABLE: [i32; 18] = [
+    6, 7, 43, 63, 89, 91, 133, 150, 189, 234, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436,
 ];
 
 /// Codes of errors after which a driver sends a numbered write or a commit again (driver specification: *Retryable Writes*).
