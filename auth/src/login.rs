@@ -38,7 +38,8 @@ impl Authority {
     ) -> Result<(Conversation, String), LoginError> {
         let first = ClientFirst::parse(message)?;
         let name = UserName::new(database, &first.user);
-        if !self.mechanisms_of(&name).contains(&mechanism) {
+        // What cannot be a name is not remembered either, as one that has failed.
+        if !name.is_valid() || !self.mechanisms_of(&name).contains(&mechanism) {
             return Err(LoginError);
         }
         let (user, credential) = self.credential(&name, mechanism);
@@ -79,6 +80,9 @@ impl Authority {
     ///
     /// [`LoginError`], whatever the reason.
     pub fn verify_password(&self, name: &UserName, password: &str, address: IpAddr) -> Result<Identity, LoginError> {
+        if !name.is_valid() {
+            return Err(LoginError);
+        }
         let mechanism = match self.user(name) {
             Some(user) if user.credential(Mechanism::ScramSha256).is_none() => Mechanism::ScramSha1,
             _ => Mechanism::ScramSha256,

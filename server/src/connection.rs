@@ -115,6 +115,11 @@ impl<'a> Connection<'a> {
             is_first = false;
             let _memory = self.reserve(&header)?;
             self.body(&header, &mut buffer)?;
+            // A compressed one says how large it will be.
+            let _inner = match header.opcode {
+                Opcode::Compressed => Some(self.reserve(&Compressed::parse(&header, &buffer)?.header)?),
+                _ => None,
+            };
             let message = Plain::new(&header, &buffer)?;
             let (header, bytes) = (&message.header, &message.bytes);
             let asked = Asked {
@@ -329,8 +334,10 @@ impl<'a> Connection<'a> {
             login: &mut self.login,
             transaction: None,
         };
-        let (Some(id), Some(numbered)) = (request.session, request.numbered) else {
-            if let Some(id) = request.session {
+        // Whoever has not logged in leaves nothing behind.
+        let session = request.session.filter(|_| authority.is_known(&context.login.identity));
+        let (Some(id), Some(numbered)) = (session, request.numbered) else {
+            if let Some(id) = session {
                 self.server.sessions.touch(id)?;
             }
             return match command.kind {
@@ -415,11 +422,19 @@ impl<'a> Plain<'a> {
     }
 }
 
-/// Whether a `getMore` has left something to ask for, or who is told of the topology may be told more.
+/// The shortest time after which a client is told of the topology again.
+const TOPOLOGY_PAUSE_MIN_MS: i64 = 100;
+
+/// Whether a `getMore` has left something to ask for, or who waited in vain for another topology may wait on.
 fn has_more(request: Option<&Request<'_>>, answer: &RawDocument) -> bool {
     let is_topology = |request: &Request<'_>| commands::is_hello(request.name) && topology::is_awaitable(request.body);
-    if request.is_some_and(is_topology) {
-        return answer.get_f64("ok").is_ok_and(|ok| ok == 1.0);
+    if let Some(request) = request.filter(|request| is_topology(request)) {
+        let version = |document: &RawDocument| document.get_document("topologyVersion").map(RawDocument::to_owned).ok();
+        let pause = request.body.get("maxAwaitTimeMS").ok().flatten();
+        let pause = pause.and_then(|pause| pause.as_i64().or(pause.as_i32().map(i64::from)));
+        // With another version there is nothing to wait for: the same request would be answered again at once.
+        return version(request.body).is_some_and(|asked| Some(asked) == version(answer))
+            && pause.is_some_and(|pause| pause >= TOPOLOGY_PAUSE_MIN_MS);
     }
     let is_more = request.is_some_and(|request| request.name == "getMore");
     let id = answer.get_document("cursor").and_then(|cursor| cursor.get_i64("id"));

@@ -74,6 +74,7 @@ pub(crate) mod code {
     pub(crate) const CURSOR_IN_USE: Code = (12051, "CursorInUse");
     pub(crate) const MECHANISM_UNAVAILABLE: Code = (334, "MechanismUnavailable");
     pub(crate) const MISSING_FIELD: Code = (40414, "IDLFailedToParse");
+    pub(crate) const DUPLICATE_FIELD: Code = (40413, "IDLDuplicateField");
     pub(crate) const UNKNOWN_FIELD: Code = (40415, "IDLUnknownField");
 }
 

@@ -149,16 +149,22 @@ pub(crate) fn any_is_true(request: &Request<'_>, array: &'static str, field: &st
         .any(|document| is_true(document.get(field).ok().flatten())))
 }
 
-/// Whether a value says yes, as [`Value::boolean`](crate::value::Value::boolean) has it; anything but a no, as far as this goes.
+/// Whether a write is to pass over the collection's validator.
+pub(crate) fn asks_to_bypass(request: &Request<'_>) -> bool {
+    let field = request
+        .arguments()
+        .find(|field| field.name == "bypassDocumentValidation");
+    is_true(field.map(|field| field.value))
+}
+
+/// Whether a value says yes, as [`Value::boolean`](crate::value::Value::boolean) has it, which refuses other types than these when
+/// the command is carried out.
 pub(crate) fn is_true(value: Option<RawBsonRef<'_>>) -> bool {
-    !matches!(
-        value,
-        None | Some(
-            RawBsonRef::Boolean(false)
-                | RawBsonRef::Null
-                | RawBsonRef::Undefined
-                | RawBsonRef::Int32(0)
-                | RawBsonRef::Int64(0)
-        )
-    )
+    match value {
+        Some(RawBsonRef::Boolean(value)) => value,
+        Some(RawBsonRef::Int32(number)) => number != 0,
+        Some(RawBsonRef::Int64(number)) => number != 0,
+        Some(RawBsonRef::Double(number)) => number != 0.0,
+        _ => false,
+    }
 }

@@ -11,7 +11,7 @@ use tailwater_auth::UserId;
 use tailwater_wire::{Msg, Query, Sequence};
 
 use crate::error::{CommandError, CommandResult, code};
-use crate::value::{Value, fields};
+use crate::value::{Value, check_names, fields};
 
 /// Fields that any command may carry and that are read here, or that say nothing to a server of one member.
 const GENERIC: [&str; 18] = [
@@ -121,6 +121,7 @@ impl<'a> Request<'a> {
                 "a command has at least its name",
             ));
         };
+        check_names(name.as_str(), body)?;
         let mut request = Request {
             name: name.as_str(),
             database,

@@ -131,6 +131,10 @@ impl Session {
         if last > number {
             return Err(too_old(number, last));
         }
+        if last < number {
+            // A transaction that is still open is over with the session's next write, as with its next transaction.
+            self.transaction = None;
+        }
         self.written = number;
         Ok(())
     }
@@ -149,6 +153,9 @@ impl Session {
     }
 
     fn begin(&mut self, number: i64, store: &Store) -> CommandResult<()> {
+        if self.written > number {
+            return Err(too_old(number, self.written));
+        }
         match &self.transaction {
             Some((other, _)) if *other > number => return Err(too_old(number, *other)),
             Some((same, _)) if *same == number => {

@@ -13,6 +13,9 @@ use bson::{RawDocument, RawDocumentBuf, rawdoc};
 use crate::error::{CommandError, CommandResult, code};
 use crate::value::Value;
 
+/// Nobody waits longer: the client may be gone, which a wait does not see. Drivers ask for ten seconds.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// A version of the topology as one server sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TopologyVersion {
@@ -98,7 +101,7 @@ impl Topology {
                     "the topologyVersion is one that this server has not reached",
                 ));
             }
-            let until = Instant::now() + time.min(Duration::from_secs(24 * 3600));
+            let until = Instant::now() + time.min(WAIT_MAX);
             while state.version == known {
                 let left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {

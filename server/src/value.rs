@@ -26,12 +26,13 @@ pub(crate) struct Value<'a> {
 }
 
 /// The fields of a document of a command. One that is null or undefined is as one that is not there, as in MongoDB: drivers
-/// send what their user has not set so.
+/// send what their user has not set so. Names that stand for two are an error before any of the fields.
 pub(crate) fn fields<'a>(
     command: &'a str,
     document: &'a RawDocument,
 ) -> impl Iterator<Item = CommandResult<Value<'a>>> {
-    document.iter().filter_map(move |field| match field {
+    let repeated = check_names(command, document).err().map(Err);
+    let fields = document.iter().filter_map(move |field| match field {
         Ok((_, RawBsonRef::Null | RawBsonRef::Undefined)) => None,
         Ok((name, value)) => Some(Ok(Value {
             command,
@@ -39,7 +40,23 @@ pub(crate) fn fields<'a>(
             value,
         })),
         Err(error) => Some(Err(CommandError::new(code::INVALID_BSON, error.to_string()))),
-    })
+    });
+    repeated.into_iter().chain(fields)
+}
+
+/// Refuses a document of a command in which a name stands for two fields, as MongoDB does: what a client may is asked of one of
+/// them, and it must not be the other that is carried out.
+pub(crate) fn check_names(command: &str, document: &RawDocument) -> CommandResult<()> {
+    let names = document.iter().filter_map(Result::ok).map(|(name, _)| name.as_str());
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        None => Ok(()),
+        Some(pair) => Err(CommandError::new(
+            code::DUPLICATE_FIELD,
+            format!("BSON field '{command}.{}' is a duplicate field", pair[0]),
+        )),
+    }
 }
 
 impl<'a> Value<'a> {

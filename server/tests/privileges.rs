@@ -533,3 +533,50 @@ fn who_may_not_list_everything_is_shown_what_it_may_use() {
     let collections = batch(&ada.run_on("shop", list));
     assert_eq!(collections, [doc! { "name": "orders", "type": "collection" }]);
 }
+
+/// What is asked of one field must not be carried out for another of the same name.
+#[test]
+fn a_name_that_stands_for_two_fields_is_refused() {
+    let running = Running::guarded();
+    let mut root = running.root();
+    root.admin(doc! { "createUser": "me", "pwd": "p", "roles": [] });
+    let mut me = running.client();
+    me.login("me", "p");
+    let twice = |name: &str, first: bson::Bson, second: bson::Bson, rest: Document| {
+        let mut bytes = bson::RawDocumentBuf::new();
+        for (name, value) in rest
+            .into_iter()
+            .chain([(name.to_owned(), first), (name.to_owned(), second)])
+        {
+            let name = bson::raw::CString::try_from(name).unwrap();
+            bytes.append(&name, bson::RawBson::try_from(value).unwrap());
+        }
+        bytes
+    };
+    let root_role = doc! { "role": "root", "db": "admin" };
+    let everything = doc! { "$changeStream": { "allChangesForCluster": true } };
+    for body in [
+        twice(
+            "roles",
+            bson::bson!([]),
+            bson::bson!([root_role]),
+            doc! { "grantRolesToUser": "me" },
+        ),
+        twice(
+            "pipeline",
+            bson::bson!([]),
+            bson::bson!([everything]),
+            doc! { "aggregate": 1, "cursor": {} },
+        ),
+    ] {
+        let answer = me.run_raw("admin", &body);
+        assert_eq!(answer.get_i32("code").ok(), Some(40413), "{answer}");
+    }
+    // Where a number says no, it does so for both.
+    let change = doc! { "findAndModify": "orders", "remove": 0.0, "update": { "$set": { "a": 1 } } };
+    root.admin(doc! { "createRole": "remover", "roles": [], "privileges": [
+        { "resource": on("shop", "orders"), "actions": ["find", "remove"] },
+    ] });
+    root.admin(doc! { "grantRolesToUser": "me", "roles": ["remover"] });
+    assert_eq!(me.run_on("shop", change).get_i32("code").ok(), Some(13));
+}

@@ -20,7 +20,7 @@ pub(super) struct HttpArguments {
     /// Serves HTTP at an address that other machines reach, though it is not encrypted.
     #[arg(long, requires = "http")]
     http_allow_plaintext: bool,
-    /// An origin whose pages may read what is served over HTTP, such as https://shop.example; several with commas between.
+    /// An origin whose pages may read what is served over HTTP, such as `https://shop.example`; several with commas between.
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',', requires = "http")]
     http_allow_origin: Vec<String>,
     /// A name by which HTTP clients may ask for the server, besides addresses and localhost; several with commas between.

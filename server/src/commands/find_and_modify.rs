@@ -58,6 +58,9 @@ fn needs<'a>(request: &Request<'a>) -> CommandResult<Vec<Need<'a>>> {
     if says("upsert") {
         needs.push((Action::Insert, collection));
     }
+    if needs::asks_to_bypass(request) {
+        needs.push((Action::BypassDocumentValidation, collection));
+    }
     Ok(needs)
 }
 

@@ -15,6 +15,9 @@ use crate::error::{CommandError, CommandResult, code};
 use crate::topology::TopologyVersion;
 use crate::value::Value;
 
+/// Longest name of an application, as in MongoDB; a longer one is not kept.
+const APP_NAME_BYTES_MAX: usize = 128;
+
 /// Most writes in one command.
 pub(super) const WRITES_MAX: usize = 100_000;
 /// The oldest and the newest version of the protocol that is spoken; the newest is MongoDB 8.0's.
@@ -49,7 +52,7 @@ fn hello(context: &mut Context<'_>) -> CommandResult {
         .arguments()
         .find(|field| field.name == "speculativeAuthenticate");
     let speculated = speculated.map(|start| speculate(context, start)).transpose()?.flatten();
-    if let Some(name) = app_name(context) {
+    if let Some(name) = app_name(context).filter(|name| name.len() <= APP_NAME_BYTES_MAX) {
         // The first one counts, as in MongoDB: a connection belongs to one application.
         let _ = context.peer.app_name.set(name.to_owned());
     }

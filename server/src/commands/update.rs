@@ -30,6 +30,9 @@ fn needs<'a>(request: &Request<'a>) -> CommandResult<Vec<Need<'a>>> {
     if needs::any_is_true(request, "updates", "upsert")? {
         needs.push((Action::Insert, collection));
     }
+    if needs::asks_to_bypass(request) {
+        needs.push((Action::BypassDocumentValidation, collection));
+    }
     Ok(needs)
 }
 

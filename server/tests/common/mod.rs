@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use bson::{Binary, Document, RawDocumentBuf, doc};
+use bson::{Binary, Document, RawDocument, RawDocumentBuf, doc};
 use tailwater::Store;
 use tailwater_auth::{Authentication, Authority};
 use tailwater_server::{Server, ServerHandle, ServerOptions};
@@ -137,14 +137,13 @@ impl Client {
 
     /// Sends a command with flags and sequences; its number.
     pub(crate) fn send(&mut self, body: &Document, flags: MsgFlags, sequences: Vec<Sequence<'_>>) -> i32 {
-        let body = RawDocumentBuf::try_from(body).unwrap();
+        self.send_raw(&RawDocumentBuf::try_from(body).unwrap(), flags, sequences)
+    }
+
+    fn send_raw(&mut self, body: &RawDocument, flags: MsgFlags, sequences: Vec<Sequence<'_>>) -> i32 {
         let id = self.next_id;
         self.next_id += 1;
-        let msg = Msg {
-            flags,
-            body: &body,
-            sequences,
-        };
+        let msg = Msg { flags, body, sequences };
         let bytes = msg.to_bytes(id, 0).unwrap();
         self.send_bytes(&bytes);
         id
@@ -171,6 +170,16 @@ impl Client {
     pub(crate) fn run_on(&mut self, database: &str, mut command: Document) -> Document {
         command.insert("$db", database);
         let id = self.send(&command, MsgFlags::default(), Vec::new());
+        let (answer, _, response_to) = self.receive();
+        assert_eq!(response_to, id);
+        answer
+    }
+
+    /// The same with a body as it is, which no `Document` may be able to hold.
+    pub(crate) fn run_raw(&mut self, database: &str, body: &RawDocument) -> Document {
+        let mut body = body.to_owned();
+        body.append(bson::raw::cstr!("$db"), database);
+        let id = self.send_raw(&body, MsgFlags::default(), Vec::new());
         let (answer, _, response_to) = self.receive();
         assert_eq!(response_to, id);
         answer
