@@ -36,7 +36,7 @@ fn who_takes_a_stream_is_told_again_and_again_until_the_server_stops() {
     let mut running = Running::new();
     let mut client = running.client();
     let known = version(&client.ok(doc! { "hello": 1 }));
-    let mut stream = doc! { "hello": 1, "topologyVersion": known.clone(), "maxAwaitTimeMS": 20_i64, "$db": "admin" };
+    let mut stream = doc! { "hello": 1, "topologyVersion": known.clone(), "maxAwaitTimeMS": 100_i64, "$db": "admin" };
     client.send(&stream, MsgFlags::EXHAUST_ALLOWED, Vec::new());
     for _ in 0..3 {
         let (answer, flags, _) = client.receive();
