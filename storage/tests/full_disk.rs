@@ -121,7 +121,11 @@ fn writes_and_checkpoints_on_a_full_disk_lose_nothing_that_was_acknowledged() {
                     }
                     Err(error) => assert!(matches!(error, Error::StateStorageFull { .. }), "{room}: {error:?}"),
                 }
-                let _ = store.close();
+                let closed = store.close();
+                assert!(
+                    matches!(closed, Ok(()) | Err(Error::StateStorageFull { .. })),
+                    "{room}: {closed:?}"
+                );
             }
             check(&dir, next);
         },
