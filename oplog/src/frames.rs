@@ -11,6 +11,7 @@ use crate::frame::{FrameHeader, HEADER_BYTES};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::role_file::{Role, write_role};
 use crate::segment::{Segment, header_records, read_header};
+use crate::terms::Rank;
 use crate::view::{OplogView, ReadConcern};
 
 /// A segment as it begins: what another member needs to make one that is byte for byte the same.
@@ -180,12 +181,13 @@ pub fn entries_in(frames: &[u8]) -> impl Iterator<Item = FrameEntry<'_>> {
     })
 }
 
-/// Makes a log in `dir`, which must not hold one, that follows another: with one empty segment, whose entries are to come.
+/// Makes a log in `dir`, which must not hold one, that follows another: with one empty segment, whose entries are to come. It
+/// has promised `promised`, and knows of `trimmed`, the last entry of an elected term before that segment.
 ///
 /// # Errors
 ///
 /// [`Error::NotALog`] when there is something in the directory; [`Error::StorageFull`], [`Error::Io`].
-pub fn create_follower(dir: impl AsRef<Path>, start: &SegmentStart, term: Term) -> Result<()> {
+pub fn create_follower(dir: impl AsRef<Path>, start: &SegmentStart, promised: Term, trimmed: Rank) -> Result<()> {
     let dir = dir.as_ref();
     std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
     let disk = OsDisk::new(dir);
@@ -197,6 +199,8 @@ pub fn create_follower(dir: impl AsRef<Path>, start: &SegmentStart, term: Term) 
     let role = Role {
         following: true,
         member: None,
+        promised,
+        trimmed,
     };
     write_role(&disk, start.log_id, role)?;
     let name = format::segment_name(Sequence(start.sequence), start.first);
@@ -209,7 +213,7 @@ pub fn create_follower(dir: impl AsRef<Path>, start: &SegmentStart, term: Term) 
         version: VERSION,
         log_id: start.log_id.to_bytes(),
         created: start.created,
-        term: term.get(),
+        term: promised.max(trimmed.term).get(),
         first_sequence: start.sequence,
         first_op_id: start.first.get(),
     };

@@ -2,6 +2,9 @@
 //!
 //! A log without the file is nobody's replica: it is written to, and each writable open takes the next term.
 //!
+//! Beside the role it holds what a member must not forget with its entries: what it has promised, and, of the entries that were
+//! trimmed, the last one of an elected term. The latter is written before they go.
+//!
 //! # Why recovery must know
 //!
 //! A frame carries what was durable when it was written, which recovery takes for proof. In a log that follows, frames were
@@ -14,9 +17,10 @@ use bincode::{Decode, Encode};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{Checked, VERSION, encode_checked};
-use crate::ids::LogId;
+use crate::ids::{LogId, OpId, Term};
 use crate::member::Member;
 use crate::record_file::read_record;
+use crate::terms::Rank;
 
 pub(crate) const REPLICA: &str = "REPLICA";
 
@@ -27,6 +31,10 @@ pub(crate) struct Role {
     pub(crate) following: bool,
     /// Whose terms this log takes; nothing while it has never been replicated.
     pub(crate) member: Option<Member>,
+    /// Nothing is taken from a primary of an older term.
+    pub(crate) promised: Term,
+    /// The last entry of an elected term among those that are not in the log any more.
+    pub(crate) trimmed: Rank,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
@@ -35,6 +43,9 @@ struct RoleRecord {
     log_id: [u8; 16],
     following: bool,
     member: Option<u8>,
+    promised: u32,
+    trimmed_term: u32,
+    trimmed_op_id: u64,
 }
 
 impl Checked for RoleRecord {
@@ -61,6 +72,11 @@ pub(crate) fn read_role(disk: &dyn Disk, log_id: LogId) -> Result<Role> {
     Ok(Role {
         following: record.following,
         member,
+        promised: Term::new(record.promised),
+        trimmed: Rank {
+            term: Term::new(record.trimmed_term),
+            op_id: OpId::new(record.trimmed_op_id),
+        },
     })
 }
 
@@ -71,6 +87,9 @@ pub(crate) fn write_role(disk: &dyn Disk, log_id: LogId, role: Role) -> Result<(
         log_id: log_id.to_bytes(),
         following: role.following,
         member: role.member.map(Member::get),
+        promised: role.promised.get(),
+        trimmed_term: role.trimmed.term.get(),
+        trimmed_op_id: role.trimmed.op_id.get(),
     };
     disk.replace(REPLICA, &encode_checked(&record, 0))
         .map_err(Error::io("write", disk.path().join(REPLICA)))
@@ -90,11 +109,16 @@ mod tests {
         for role in [
             Role {
                 following: true,
-                member: None,
+                ..Role::default()
             },
             Role {
                 following: false,
                 member: Member::new(63),
+                promised: Term::new(129),
+                trimmed: Rank {
+                    term: Term::new(131),
+                    op_id: OpId::new(9),
+                },
             },
         ] {
             write_role(&disk, log_id, role).unwrap();

@@ -194,6 +194,17 @@ fn reason(refusal: &Refusal) -> String {
         Refusal::OtherLog(_) => "its log is another one; name the right primary, or use another directory".into(),
         Refusal::OtherMembers(members) => format!("its members are {members:?}; name the same, in the same order"),
         Refusal::SameMember => "both have the same name or number; give each member a name of its own".into(),
+        Refusal::OtherNumber => {
+            "its number is not that of its name; use the same release, and the same list of members".into()
+        }
+        Refusal::NumberTaken(name) => {
+            format!("its name has the same number as {name}, which is not listed either; give one of them another name")
+        }
+        Refusal::TermTooFar(term) => {
+            format!(
+                "it has promised term {term}, which nobody can have come to; its directory may be another store's: copy it anew"
+            )
+        }
         Refusal::NotPrimary => "it is no primary; name the one that is".into(),
     }
 }

@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use bincode::{Decode, Encode};
 use tailwater_oplog::{LogId, OpId, SegmentStart, codec};
 
-use crate::decision::{Hello, LogName, Refusal, Report, Run, Status, Welcome};
+use crate::decision::{Hello, LogName, Position, Refusal, Report, Run, Status, Welcome};
 
 /// First bytes of a connection, from both sides.
 pub(crate) const MAGIC: [u8; 8] = *b"TAILWRPL";
@@ -83,6 +83,8 @@ pub(crate) struct CopyOffer {
     pub(crate) applied: OpId,
     /// The newest term that the primary knows.
     pub(crate) promised: tailwater_oplog::Term,
+    /// The last entry of an elected term before the segment.
+    pub(crate) rank: Position,
     /// The segment with which the follower's log begins.
     pub(crate) segment: SegmentMessage,
     /// Its files, with their lengths.
@@ -257,7 +259,7 @@ pub(crate) fn versions(preface: &[u8; PREFACE_BYTES]) -> Option<(u16, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decision::{Course, History, MemberNumber, Position};
+    use crate::decision::{Course, History, MemberNumber};
     use tailwater_oplog::{Term, Timestamp};
 
     fn samples() -> Vec<Message> {

@@ -5,7 +5,7 @@
 //! each other.
 
 use bincode::{Decode, Encode};
-use tailwater_oplog::{OpId, Term, Timestamp};
+use tailwater_oplog::{OpId, Rank, Term, Timestamp};
 
 use super::message::LogName;
 
@@ -32,6 +32,18 @@ pub struct Position {
     pub op_id: OpId,
 }
 
+impl From<Rank> for Position {
+    fn from(Rank { term, op_id }: Rank) -> Position {
+        Position { term, op_id }
+    }
+}
+
+impl From<Position> for Rank {
+    fn from(Position { term, op_id }: Position) -> Rank {
+        Rank { term, op_id }
+    }
+}
+
 /// What a member has to say about its log.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct History {
@@ -41,6 +53,8 @@ pub struct History {
     pub oldest: OpId,
     /// The terms of its entries, oldest first, [`TERMS_MAX`] at most.
     pub terms: Vec<TermStart>,
+    /// The last entry of an elected term before those listed: what the member still knows of what was trimmed.
+    pub before: Position,
     /// The last entry; the one before `oldest` when there is none.
     pub last: OpId,
 }
@@ -77,6 +91,7 @@ impl History {
             log,
             oldest,
             terms: Vec::new(),
+            before: Position::default(),
             last: oldest.previous(),
         }
     }
@@ -90,15 +105,13 @@ impl History {
         }
     }
 
-    /// Place of the last entry that was written in an elected term: what counts when members compare who knows more. Entries
-    /// behind it were written by a primary that had asked nobody.
+    /// Place of the last entry that was written in an elected term, whether the log still has it or not: what counts when
+    /// members compare who knows more. Entries behind it were written by a primary that had asked nobody.
     #[must_use]
     pub fn rank(&self) -> Position {
         let newest = self.terms.iter().rposition(|start| start.term.is_elected());
-        newest.map_or(Position::default(), |at| Position {
-            term: self.terms[at].term,
-            op_id: self.last_of(at),
-        })
+        let listed = newest.map_or(Position::default(), |at| self.end_of(at));
+        listed.max(self.before)
     }
 
     /// Term of an entry, if it is one of those listed.
@@ -113,6 +126,9 @@ impl History {
     pub fn extend(&mut self, term: Term, first: OpId, timestamp: Timestamp, last: OpId) {
         if self.terms.last().is_none_or(|start| start.term < term) {
             if self.terms.len() == TERMS_MAX {
+                if self.terms[0].term.is_elected() {
+                    self.before = self.before.max(self.end_of(0));
+                }
                 self.terms.remove(0);
             }
             self.terms.push(TermStart { term, first, timestamp });
@@ -134,6 +150,13 @@ impl History {
     /// Whether every term is listed that the log has ever had.
     fn is_complete(&self) -> bool {
         self.oldest == OpId::FIRST && self.terms.len() < TERMS_MAX
+    }
+
+    fn end_of(&self, at: usize) -> Position {
+        Position {
+            term: self.terms[at].term,
+            op_id: self.last_of(at),
+        }
     }
 
     /// The last entry of the `at`-th term.

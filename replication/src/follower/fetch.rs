@@ -14,6 +14,7 @@ use tailwater_storage::{log_directory, state_directory};
 
 use super::replica::INCOMING;
 use super::{FollowerEvent, Settings};
+use crate::decision::Position;
 use crate::error::{Error, Result};
 use crate::link;
 use crate::wire::{CHUNK_BYTES_MAX, CopyOffer, CopyRequest, Fetch, Message, SegmentMessage};
@@ -30,6 +31,7 @@ struct CopyRecord {
     copy: [u8; 16],
     applied: OpId,
     promised: Term,
+    rank: Position,
     segment: SegmentMessage,
 }
 
@@ -89,6 +91,7 @@ pub(super) fn run(dir: &Path, settings: &Settings) -> Result<()> {
         copy: offer.copy,
         applied: offer.applied,
         promised: offer.promised,
+        rank: offer.rank,
         segment: offer.segment,
     };
     if begun != Some(record) {
@@ -179,7 +182,7 @@ fn complete(incoming: &Path, record: &CopyRecord) -> Result<()> {
     if log.exists() {
         fs::remove_dir_all(&log).map_err(Error::file("remove", &log))?;
     }
-    create_follower(&log, &record.segment.into(), record.promised)?;
+    create_follower(&log, &record.segment.into(), record.promised, record.rank.into())?;
     for directory in directories(incoming)? {
         sync(&directory)?;
     }

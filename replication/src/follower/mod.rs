@@ -26,7 +26,7 @@ use tailwater_storage::{Store, StoreOptions};
 
 use self::replica::Replica;
 use self::session::Ending;
-use crate::decision::{Apart, Retry};
+use crate::decision::Apart;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::link::Hangup;
@@ -489,7 +489,7 @@ impl Follower {
             },
             None => return Err(Error::Stopped),
         };
-        store.promote(self.settings.identity.member)?;
+        self.settings.identity.promote(&store)?;
         Ok(store)
     }
 }
@@ -574,7 +574,8 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
             resync(dir, settings, apart)?;
             Ok(true)
         }
-        Ok(Ending::Retry(Retry::OutOfOrder | Retry::StalePrimary | Retry::NotElected | Retry::NotPrimary)) => {
+        Ok(Ending::Retry(why)) => {
+            tracing::debug!(?why, "not following for now");
             *held = Some(replica);
             Ok(false)
         }

@@ -326,6 +326,11 @@ impl Hub {
         }
     }
 
+    /// The newest binding term that it knows of.
+    pub(crate) fn promised(&self) -> Term {
+        self.lock().decisions.promised()
+    }
+
     pub(crate) fn term(&self) -> Term {
         self.lock().decisions.term()
     }

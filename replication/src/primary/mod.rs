@@ -124,12 +124,12 @@ impl PrimaryBuilder {
         let listening = |error| Error::network(self.listen.to_string(), "listening")(error);
         let listener = TcpListener::bind(self.listen).map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
-        let term = store.promote(identity.member)?;
+        let term = identity.promote(&store)?;
         let log = store.log();
         let history = history_of(&log, LogName::from(log.log_id()))?;
         let durable = log.newest(ReadConcern::Durable);
         let (member, members) = (identity.member, identity.members.clone());
-        let (decisions, outputs) = Decisions::new(member, members, history, term, durable);
+        let (decisions, outputs) = Decisions::new(member, members, history, store.promised(), term, durable);
         let settings = Arc::new(Settings {
             heartbeat: self.heartbeat,
             chunk_bytes: 1 << 20,

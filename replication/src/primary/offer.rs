@@ -161,6 +161,7 @@ fn make(hub: &Hub, settings: &Settings, request: &CopyRequest, out: &mut Outboun
         copy,
         applied: made.applied,
         promised: hub.store.promised(),
+        rank: log.rank_before(segment.first)?.into(),
         segment: segment.into(),
         files: files(&target)?,
     })

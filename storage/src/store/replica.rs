@@ -53,7 +53,7 @@ impl Store {
         self.core().log.term()
     }
 
-    /// The newest term that it has seen or promised; nothing older will be taken.
+    /// The newest term that it has promised; nothing will be taken from a primary of an older one.
     #[must_use]
     pub fn promised(&self) -> Term {
         self.core().log.promised()
