@@ -90,6 +90,6 @@ pub use slots::{RetentionSlot, SlotOptions, SlotState};
 pub use stat::{Files, LogStat, SegmentStat, stat};
 pub use stats::{Histogram, Stats};
 pub use tail::Watermarks;
-pub use terms::{Rank, TermBegin};
+pub use terms::{Before, Rank, TermBegin};
 pub use verify::{Finding, SegmentReport, SegmentState, VerifyReport, verify};
 pub use view::{Interrupt, OplogView, ReadConcern, WaitOutcome};

@@ -3,7 +3,8 @@
 //! A log without the file is nobody's replica: it is written to, and each writable open takes the next term.
 //!
 //! Beside the role it holds what a member must not forget with its entries: what it has promised, and, of the entries that were
-//! trimmed, the last one of an elected term. The latter is written before they go.
+//! trimmed or that a copy of another member's state covers, the very last one and the last one of an elected term. Those are
+//! written before the entries go.
 //!
 //! # Why recovery must know
 //!
@@ -35,6 +36,15 @@ pub(crate) struct Role {
     pub(crate) promised: Term,
     /// The last entry of an elected term among those that are not in the log any more.
     pub(crate) trimmed: Rank,
+    /// The entry before the first that the log has, or is about to have; nothing when it is not known, or there is none.
+    pub(crate) base: Option<Base>,
+}
+
+/// Place of an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Base {
+    pub(crate) term: Term,
+    pub(crate) op_id: OpId,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
@@ -46,6 +56,9 @@ struct RoleRecord {
     promised: u32,
     trimmed_term: u32,
     trimmed_op_id: u64,
+    /// With the next: zeros for none.
+    base_term: u32,
+    base_op_id: u64,
 }
 
 impl Checked for RoleRecord {
@@ -77,6 +90,10 @@ pub(crate) fn read_role(disk: &dyn Disk, log_id: LogId) -> Result<Role> {
             term: Term::new(record.trimmed_term),
             op_id: OpId::new(record.trimmed_op_id),
         },
+        base: (record.base_op_id > 0).then(|| Base {
+            term: Term::new(record.base_term),
+            op_id: OpId::new(record.base_op_id),
+        }),
     })
 }
 
@@ -90,6 +107,8 @@ pub(crate) fn write_role(disk: &dyn Disk, log_id: LogId, role: Role) -> Result<(
         promised: role.promised.get(),
         trimmed_term: role.trimmed.term.get(),
         trimmed_op_id: role.trimmed.op_id.get(),
+        base_term: role.base.map_or(0, |base| base.term.get()),
+        base_op_id: role.base.map_or(0, |base| base.op_id.get()),
     };
     disk.replace(REPLICA, &encode_checked(&record, 0))
         .map_err(Error::io("write", disk.path().join(REPLICA)))
@@ -119,6 +138,10 @@ mod tests {
                     term: Term::new(131),
                     op_id: OpId::new(9),
                 },
+                base: Some(Base {
+                    term: Term::new(256),
+                    op_id: OpId::new(12),
+                }),
             },
         ] {
             write_role(&disk, log_id, role).unwrap();

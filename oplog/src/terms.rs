@@ -26,6 +26,16 @@ pub struct Rank {
     pub op_id: OpId,
 }
 
+/// What a member knows of the entries before some entry, whether its log still has them or not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Before {
+    /// The last one of an elected term.
+    pub rank: Rank,
+    /// Term of the very last one; zero when there was none. Nothing when that is not known: the log was trimmed before it was
+    /// a member's.
+    pub term: Option<Term>,
+}
+
 impl OplogView {
     /// The newest `count` terms of the entries that the log has, oldest first. Some look-ups for each, whatever the log's size.
     ///
@@ -46,17 +56,30 @@ impl OplogView {
         Ok(terms)
     }
 
-    /// The last entry of an elected term before entry `before`, also when it has been trimmed from the log of a member.
+    /// What is known of the entries before `op_id`, also of those that have been trimmed from the log of a member.
     ///
     /// # Errors
     ///
     /// As [`OplogView::terms`]; [`Error::DamagedMetadata`](crate::Error::DamagedMetadata) of `REPLICA`.
-    pub fn rank_before(&self, before: OpId) -> Result<Rank> {
-        match self.elected_up_to(before.previous())? {
-            Some(rank) => Ok(rank),
-            // After the look at the entries: what a trim takes from now on, it has written there before.
-            None => Ok(read_role(&*self.shared.disk, self.log_id())?.trimmed),
+    pub fn before(&self, op_id: OpId) -> Result<Before> {
+        let last = op_id.previous();
+        let elected = self.elected_up_to(last)?;
+        let oldest = self.watermarks().oldest;
+        let term = match last {
+            OpId::ZERO => Some(Term::default()),
+            last if last >= oldest => Some(self.get(last, ReadConcern::Local)?.term()),
+            _ => None,
+        };
+        if let (Some(rank), Some(term)) = (elected, term) {
+            let term = Some(term);
+            return Ok(Before { rank, term });
         }
+        // After the look at the entries: what a trim takes from now on, it has written there before.
+        let role = read_role(&*self.shared.disk, self.log_id())?;
+        Ok(Before {
+            rank: elected.unwrap_or(role.trimmed),
+            term: term.or(role.base.filter(|base| base.op_id == last).map(|base| base.term)),
+        })
     }
 
     /// The last entry of an elected term up to `last`, of those that the log has.

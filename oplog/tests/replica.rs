@@ -46,8 +46,8 @@ fn write(log: &Oplog, count: usize, bytes: usize) {
 /// A follower that has nothing yet of what `primary` has.
 fn follower_of(primary: &Oplog, dir: &Path) -> Oplog {
     let start = primary.view().segment_of(primary.watermarks().oldest).unwrap();
-    let rank = primary.view().rank_before(start.first).unwrap();
-    create_follower(dir, &start, primary.promised(), rank).unwrap();
+    let before = primary.view().before(start.first).unwrap();
+    create_follower(dir, &start, primary.promised(), before).unwrap();
     open(dir)
 }
 
@@ -198,21 +198,30 @@ fn what_a_member_knows_is_not_forgotten_with_the_entries_that_are_trimmed() {
         term: elected,
         op_id: log.watermarks().durable,
     };
-    assert_eq!(log.view().rank_before(known.op_id.next()).unwrap(), known);
+    assert_eq!(log.view().before(known.op_id.next()).unwrap().rank, known);
     // Much is written in a term that was not elected, and only that is left.
-    log.promote(member(0)).unwrap();
+    let unelected = log.promote(member(0)).unwrap();
     write(&log, 900, 3000);
     let oldest = log.trim(log.watermarks().durable).unwrap();
     assert!(oldest > known.op_id);
     let newest = log.watermarks().durable;
-    assert_eq!(log.view().rank_before(newest.next()).unwrap(), known);
+    assert_eq!(log.view().before(newest.next()).unwrap().rank, known);
     log.close().unwrap();
     let log = open(a.path());
-    assert_eq!(log.view().rank_before(newest.next()).unwrap(), known);
+    assert_eq!(log.view().before(newest.next()).unwrap().rank, known);
+    let base = log.view().before(oldest).unwrap();
+    assert_eq!((base.rank, base.term), (known, Some(unelected)));
+    assert_eq!(log.view().before(OpId::FIRST).unwrap().term, Some(Term::default()));
+    assert_eq!(
+        log.view().before(known.op_id).unwrap().term,
+        None,
+        "nobody knows that any more"
+    );
     // Whoever begins with what is left knows it, too.
     let follower = follower_of(&log, b.path());
     catch_up(&log.view(), &follower, 1 << 20);
-    assert_eq!(follower.view().rank_before(newest.next()).unwrap(), known);
+    assert_eq!(follower.view().before(newest.next()).unwrap().rank, known);
+    assert_eq!(follower.view().before(oldest).unwrap(), base);
 }
 
 /// A copy of a log's directory, as power loss might leave it: what was appended is there, no tail page speaks for it.

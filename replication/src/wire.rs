@@ -7,7 +7,7 @@
 use std::io::{self, Read, Write};
 
 use bincode::{Decode, Encode};
-use tailwater_oplog::{LogId, OpId, SegmentStart, codec};
+use tailwater_oplog::{LogId, OpId, SegmentStart, Term, codec};
 
 use crate::decision::{Hello, LogName, Position, Refusal, Report, Run, Status, Welcome};
 
@@ -82,9 +82,11 @@ pub(crate) struct CopyOffer {
     /// The last entry that the state covers.
     pub(crate) applied: OpId,
     /// The newest term that the primary knows.
-    pub(crate) promised: tailwater_oplog::Term,
+    pub(crate) promised: Term,
     /// The last entry of an elected term before the segment.
     pub(crate) rank: Position,
+    /// Term of the very last entry before it.
+    pub(crate) base: Option<Term>,
     /// The segment with which the follower's log begins.
     pub(crate) segment: SegmentMessage,
     /// Its files, with their lengths.
@@ -260,7 +262,7 @@ pub(crate) fn versions(preface: &[u8; PREFACE_BYTES]) -> Option<(u16, u16)> {
 mod tests {
     use super::*;
     use crate::decision::{Course, History, MemberNumber};
-    use tailwater_oplog::{Term, Timestamp};
+    use tailwater_oplog::Timestamp;
 
     fn samples() -> Vec<Message> {
         let mut history = History::empty(LogName([9; 16]), OpId::new(3));

@@ -4,7 +4,8 @@
 //! What is checked at every step is in `cluster`: logs never differ at an equal term and OpID, nothing that was acknowledged at
 //! majority is lost or shown before it is. At the end the faults stop, and all must come to the same log.
 //!
-//! `TAILWATER_SEED=n` repeats one schedule, `TAILWATER_SCHEDULES=n` runs so many.
+//! `TAILWATER_SEED=n` repeats one schedule, of which `TAILWATER_TRACE=n` shows so many of the last events; `TAILWATER_SCHEDULES=n`
+//! runs so many.
 
 #[allow(dead_code, reason = "the scripts use the rest")]
 mod cluster;
@@ -112,8 +113,10 @@ fn heal(cluster: &mut Cluster, listed: usize) {
     for peer in peers {
         cluster.break_connection(peer);
     }
-    // A promotion that meets a newer promise is taken back, and the next one asks for a newer term.
-    for candidate in (0..listed).cycle().take(3 * listed) {
+    // A promotion that meets a newer promise is taken back, and the next one asks for a newer term. So each has some in a row:
+    // one that is promoted in between, in vain, has others promise what the next but one does not know of.
+    let attempts = listed + 1;
+    for candidate in (0..listed).flat_map(|at| std::iter::repeat_n(at, attempts)) {
         // Who was promoted before is a follower again.
         for at in 0..cluster.nodes.len() {
             cluster.kill(at, 0);

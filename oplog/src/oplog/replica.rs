@@ -17,8 +17,9 @@ use crate::frames::SegmentStart;
 use crate::ids::{OpId, Term, Timestamp};
 use crate::member::Member;
 use crate::options::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
-use crate::role_file::{Role, write_role};
+use crate::role_file::{Base, Role, write_role};
 use crate::segment::{frames_capacity, header_records};
+use crate::view::ReadConcern;
 
 /// Frames that [`Oplog::append_frames`] has taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -255,16 +256,19 @@ impl Core {
         }
     }
 
-    /// Writes down, for the log of a member, the last entry of an elected term before `keep_from`, where the log is about to
-    /// begin: what the member knows must not be forgotten with the entries.
-    pub(super) fn keep_rank(&self, keep_from: OpId) -> Result<()> {
+    /// Writes down, for the log of a member, the last entry before `keep_from`, where the log is about to begin, and the last one
+    /// of an elected term: what the member knows must not be forgotten with the entries.
+    pub(super) fn keep_before(&self, keep_from: OpId) -> Result<()> {
         let role = *self.role.lock().unwrap_or_else(PoisonError::into_inner);
         if !role.following && role.member.is_none() {
             return Ok(());
         }
-        let removed = self.view().elected_up_to(keep_from.previous())?.unwrap_or_default();
+        let (view, last) = (self.view(), keep_from.previous());
+        let removed = view.elected_up_to(last)?.unwrap_or_default();
+        let term = view.get(last, ReadConcern::Local)?.term();
         self.set_role(|role| Role {
             trimmed: role.trimmed.max(removed),
+            base: Some(Base { term, op_id: last }),
             ..role
         })
     }

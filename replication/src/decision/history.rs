@@ -55,6 +55,9 @@ pub struct History {
     pub terms: Vec<TermStart>,
     /// The last entry of an elected term before those listed: what the member still knows of what was trimmed.
     pub before: Position,
+    /// Term of the entry before `oldest`, zero when there was none: what an empty log is compared by. Nothing when that is not
+    /// known.
+    pub base: Option<Term>,
     /// The last entry; the one before `oldest` when there is none.
     pub last: OpId,
 }
@@ -92,6 +95,7 @@ impl History {
             oldest,
             terms: Vec::new(),
             before: Position::default(),
+            base: (oldest == OpId::FIRST).then(Term::default),
             last: oldest.previous(),
         }
     }
@@ -122,6 +126,12 @@ impl History {
         behind.checked_sub(1).filter(|_| listed).map(|at| self.terms[at].term)
     }
 
+    /// Term of an entry, if it is listed or the one before the oldest.
+    fn term_of(&self, op_id: OpId) -> Option<Term> {
+        let is_base = op_id == self.oldest.previous();
+        self.base.filter(|_| is_base).or_else(|| self.term_at(op_id))
+    }
+
     /// Adds the entries from `first` to `last`, which were written in `term`, the first of them at `timestamp`.
     pub fn extend(&mut self, term: Term, first: OpId, timestamp: Timestamp, last: OpId) {
         if self.terms.last().is_none_or(|start| start.term < term) {
@@ -144,6 +154,7 @@ impl History {
 
     /// The oldest entries have been trimmed.
     pub fn trim(&mut self, oldest: OpId) {
+        self.base = self.term_of(oldest.previous());
         self.oldest = oldest;
     }
 
@@ -178,21 +189,30 @@ impl History {
         if follower.last.next() < self.oldest {
             return Meeting::Apart(Apart::HistoryLost(self.oldest));
         }
-        if follower.terms.is_empty() {
-            return match follower.last.next() <= self.last.next() {
-                true => Meeting::Continues(follower.last.next()),
-                false => Meeting::Apart(Apart::Unrelated),
-            };
+        if follower.terms.is_empty() || follower.last.next() == self.oldest {
+            return self.meet_at_end(follower);
         }
         match self.last_shared(follower) {
             Ok(Some(shared)) if shared == follower.last => Meeting::Continues(shared.next()),
             Ok(Some(shared)) => Meeting::Forks(shared),
-            // Everything that the follower has lies before what is left here.
-            Ok(None) if follower.last.next() == self.oldest => Meeting::Apart(Apart::HistoryLost(self.oldest)),
             // Both have all that was ever written, and differ from the first entry on.
             Ok(None) if self.is_complete() && follower.is_complete() => Meeting::Forks(OpId::ZERO),
             Ok(None) => Meeting::Apart(Apart::Unrelated),
             Err(term) => Meeting::Apart(Apart::TermTwice(term)),
+        }
+    }
+
+    /// The same where no entry can be that both have: what the follower has, or its copy covers, lies before what is left here,
+    /// or its log is empty yet. Then its last entry is compared, which one of the two or both know by its term only.
+    fn meet_at_end(&self, follower: &History) -> Meeting {
+        let end = follower.last;
+        match (self.term_of(end), follower.term_of(end)) {
+            _ if end > self.last => Meeting::Apart(Apart::Unrelated),
+            (Some(own), Some(theirs)) if own == theirs => Meeting::Continues(end.next()),
+            (Some(_), Some(_)) => Meeting::Apart(Apart::Unrelated),
+            // Both logs begin where one was trimmed that was nobody's replica: before there was anything to part from.
+            (None, None) => Meeting::Continues(end.next()),
+            _ => Meeting::Apart(Apart::HistoryLost(self.oldest)),
         }
     }
 

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 
 use bincode::{Decode, Encode};
-use tailwater_oplog::{OpId, Term, codec, create_follower};
+use tailwater_oplog::{Before, OpId, Term, codec, create_follower};
 use tailwater_storage::{log_directory, state_directory};
 
 use super::replica::INCOMING;
@@ -32,6 +32,7 @@ struct CopyRecord {
     applied: OpId,
     promised: Term,
     rank: Position,
+    base: Option<Term>,
     segment: SegmentMessage,
 }
 
@@ -92,6 +93,7 @@ pub(super) fn run(dir: &Path, settings: &Settings) -> Result<()> {
         applied: offer.applied,
         promised: offer.promised,
         rank: offer.rank,
+        base: offer.base,
         segment: offer.segment,
     };
     if begun != Some(record) {
@@ -182,7 +184,11 @@ fn complete(incoming: &Path, record: &CopyRecord) -> Result<()> {
     if log.exists() {
         fs::remove_dir_all(&log).map_err(Error::file("remove", &log))?;
     }
-    create_follower(&log, &record.segment.into(), record.promised, record.rank.into())?;
+    let before = Before {
+        rank: record.rank.into(),
+        term: record.base,
+    };
+    create_follower(&log, &record.segment.into(), record.promised, before)?;
     for directory in directories(incoming)? {
         sync(&directory)?;
     }

@@ -157,11 +157,13 @@ fn make(hub: &Hub, settings: &Settings, request: &CopyRequest, out: &mut Outboun
     // Of an empty store the first entry is waited for.
     let log = hub.store.log();
     let segment = log.segment_of(made.applied.max(OpId::FIRST).max(log.watermarks().oldest))?;
+    let before = log.before(segment.first)?;
     Ok(CopyOffer {
         copy,
         applied: made.applied,
         promised: hub.store.promised(),
-        rank: log.rank_before(segment.first)?.into(),
+        rank: before.rank.into(),
+        base: before.term,
         segment: segment.into(),
         files: files(&target)?,
     })

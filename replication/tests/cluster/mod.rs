@@ -50,6 +50,9 @@ impl Disk {
     fn history(&self) -> History {
         let mut history = History::empty(LOG, op_id(self.trimmed + 1));
         history.before = self.before;
+        if let Some(last) = self.trimmed.checked_sub(1) {
+            history.base = Some(self.log[last].term);
+        }
         for (at, entry) in self.log.iter().enumerate().skip(self.trimmed) {
             history.extend(entry.term, op_id(at + 1), entry.timestamp, op_id(at + 1));
         }
@@ -106,6 +109,8 @@ pub(crate) struct Ledger {
     written: BTreeMap<(Term, u64), Entry>,
     /// What a majority held when its primary said so: never lost, never another.
     pub(crate) committed: BTreeMap<u64, Entry>,
+    /// The term whose primary said so first.
+    committed_in: BTreeMap<u64, Term>,
 }
 
 #[derive(Debug)]
@@ -484,6 +489,10 @@ impl Cluster {
     fn begin_term(&mut self, at: usize, term: Term) {
         self.note(at, &format!("elected for term {term}"));
         for (op_id, entry) in &self.ledger.committed {
+            // Agreements to an older term may arrive late. Nobody who holds the entry takes anything from its primary.
+            if self.ledger.committed_in[op_id] > term {
+                continue;
+            }
             let own = self.nodes[at].disk.log.get(*op_id as usize - 1);
             assert_eq!(
                 own,
@@ -498,8 +507,13 @@ impl Cluster {
 
     fn commit(&mut self, at: usize, op_id: OpId) {
         self.note(at, &format!("majority holds {op_id}"));
+        let Role::Primary(primary) = &self.nodes[at].role else {
+            unreachable!("only a primary counts");
+        };
+        let term = primary.term();
         let log = &self.nodes[at].disk.log;
         for (number, entry) in (1..=op_id.get()).zip(log) {
+            self.ledger.committed_in.entry(number).or_insert(term);
             let before = self.ledger.committed.insert(number, *entry);
             assert!(
                 before.is_none_or(|before| before == *entry),
@@ -556,12 +570,9 @@ impl Cluster {
     }
 
     fn cut(&mut self, at: usize, last: OpId) {
-        if self.nodes[at]
-            .disk
-            .copied
-            .is_some_and(|(copied, _)| last < op_id(copied))
-        {
-            // Its state covers what would go.
+        let disk = &self.nodes[at].disk;
+        if disk.copied.is_some_and(|(copied, _)| last < op_id(copied)) || last < op_id(disk.trimmed) {
+            // Its state covers what would go, or the log could not be replayed.
             return self.copy(at);
         }
         self.leave(at);
@@ -626,7 +637,8 @@ impl Drop for Cluster {
     #[expect(clippy::print_stderr, reason = "what led to a failure")]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let last = self.trace.len().saturating_sub(40);
+            let lines = std::env::var("TAILWATER_TRACE").map_or(40, |lines| lines.parse().unwrap_or(usize::MAX));
+            let last = self.trace.len().saturating_sub(lines);
             eprintln!("{}", self.trace[last..].join("\n"));
         }
     }
