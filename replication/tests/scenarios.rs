@@ -118,7 +118,7 @@ fn every_scenario_goes_as_written() {
         .map(|entry| entry.unwrap().path())
         .collect();
     scripts.sort();
-    assert!(scripts.len() >= 14);
+    assert!(scripts.len() >= 15);
     for path in scripts {
         let script = std::fs::read_to_string(&path).unwrap();
         let now = run(&script);

@@ -154,6 +154,12 @@ impl Follower {
         self.durable = self.durable.min(last);
     }
 
+    /// Whether a primary has let it on, and entries come.
+    #[must_use]
+    pub fn is_following(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.next.is_some())
+    }
+
     /// It takes nothing from a term older than this.
     #[must_use]
     pub fn promised(&self) -> Term {
@@ -173,6 +179,8 @@ impl Follower {
     }
 
     fn connected(&mut self, outputs: &mut Vec<FollowerOutput>) {
+        // What another primary said was of its entries.
+        self.released = OpId::ZERO;
         self.session = Some(Session {
             granted: None,
             next: None,

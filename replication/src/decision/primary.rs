@@ -304,23 +304,37 @@ impl Primary {
         if hello.history.log != self.history.log {
             return Some(Refusal::OtherLog(self.history.log));
         }
-        if hello.member == self.member.into() {
-            return Some(Refusal::SameMember);
-        }
-        if hello.members != self.members {
-            return Some(Refusal::OtherMembers(self.members.clone()));
+        if let Some(refusal) = self.refusal_of(&hello.name, &hello.members) {
+            return Some(refusal);
         }
         if hello.member != number_of(&hello.name, &self.members) {
             return Some(Refusal::OtherNumber);
-        }
-        if let Some(other) = self.names.get(&hello.member).filter(|name| **name != hello.name) {
-            return Some(Refusal::NumberTaken(other.clone()));
         }
         if !hello.promised.is_near(self.term) {
             return Some(Refusal::TermTooFar(hello.promised));
         }
         let over = self.is_over(hello.promised) || self.is_replaced(hello.history.rank().term) || self.deposed;
         over.then_some(Refusal::StalePrimary(hello.promised))
+    }
+
+    /// Why a member of that name, with that list, is turned away, whatever it has; if it is.
+    #[must_use]
+    pub fn refusal_of(&self, name: &str, members: &MemberList) -> Option<Refusal> {
+        if *members != self.members {
+            return Some(Refusal::OtherMembers(self.members.clone()));
+        }
+        let number = number_of(name, members);
+        if number == self.member.into() {
+            return Some(Refusal::SameMember);
+        }
+        let other = self.names.get(&number).filter(|other| *other != name);
+        other.cloned().map(Refusal::NumberTaken)
+    }
+
+    /// Whether a connection is one of a follower that was let on.
+    #[must_use]
+    pub fn is_served(&self, peer: PeerId) -> bool {
+        self.peers.contains_key(&peer)
     }
 
     /// Whether this is primary no longer when a member has promised `promised`.

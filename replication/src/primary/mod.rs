@@ -25,6 +25,7 @@ use tailwater_storage::Store;
 
 use self::hub::Hub;
 use self::offer::Copies;
+pub(crate) use self::offer::checksum_of;
 use crate::decision::{LogName, Primary as Decisions, WriteConcern};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
@@ -276,7 +277,9 @@ fn pulse(hub: &Hub, interrupt: &Interrupt) {
             return;
         }
         let seen = log.newest(ReadConcern::Durable);
-        if hub.advance().is_err() {
+        if let Err(error) = hub.advance() {
+            // Nobody would be sent anything any more: better to be seen to have failed.
+            hub.fail(error);
             return;
         }
         // A trim is worth a look now and then.
