@@ -41,7 +41,7 @@ pub use consumer::{
     CONSUMER_NAME_BYTES_MAX, Consumer, ConsumerBuilder, ConsumerGroups, ConsumerOptions, ConsumerStatus, Delivery,
     LostHistory, consumer_drop, consumers,
 };
-pub use dispatch::{Counts, Dispatcher, DispatcherStats};
+pub use dispatch::{Counts, Dispatcher, DispatcherStats, Leader};
 pub use document_store::{
     DocumentOrder, DocumentStore, INTERNAL_DATABASE, Put, StateCollection, StateQuery, StoreDocuments, StoreError,
     StoreState, drop_stale_holds,
