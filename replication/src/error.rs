@@ -12,6 +12,7 @@ use tailwater_storage as storage;
 use tailwater_storage::BackupError;
 
 use crate::decision::{Apart, Refusal};
+use crate::token::CausalToken;
 
 /// The result of something between members.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -111,6 +112,14 @@ pub enum Error {
         /// How many are allowed.
         max: u64,
     },
+    /// A certificate or a key cannot be used.
+    #[error("{} cannot be used: {what}; give a certificate, its key and the members' authority in PEM", .path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
     /// A plaintext connection leaves the machine.
     #[error(
         "{address} is not a loopback address, and the protocol is not encrypted: allow that explicitly where the network itself is protected"
@@ -149,6 +158,14 @@ pub enum Error {
         /// How long was waited.
         waited: Duration,
     },
+    /// Another entry stands where one was waited for.
+    #[error("entry {} is one of term {found} here, not of {}: what was written then was rolled back, or has not come here; ask the primary", .token.op_id, .token.term)]
+    OtherHistory {
+        /// What was waited for.
+        token: CausalToken,
+        /// Term of the entry that is there.
+        found: Term,
+    },
     /// An option is outside its range.
     #[error("{option} is {what}")]
     InvalidOption {
@@ -157,6 +174,11 @@ pub enum Error {
         /// What is wrong.
         what: &'static str,
     },
+    /// A member is to be given a copy in place of what it has, on which others may count.
+    #[error(
+        "this primary has not been elected, or does not know as much as the member that asks for a copy in place of what it has: promote the right one, and have the others follow it"
+    )]
+    NotElected,
     /// A copy of the state is being made for somebody, and there is one at a time.
     #[error("a copy of the state is being made already")]
     Busy,
@@ -171,12 +193,26 @@ impl Error {
     pub fn is_passing(&self) -> bool {
         match self {
             Error::Network { .. } | Error::Protocol { .. } | Error::BadFrames { .. } => true,
+            Error::Log(error) | Error::Store(storage::Error::Log(error)) => {
+                error.kind() == oplog::ErrorKind::Environment || self.needs_reopening()
+            }
+            // The log was free: it is a read of this process that will end.
+            Error::Store(storage::Error::StateLocked { .. }) => true,
+            _ => self.is_storage_full(),
+        }
+    }
+
+    /// Whether it says that a disk is full.
+    #[must_use]
+    pub fn is_storage_full(&self) -> bool {
+        match self {
             Error::File { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
             Error::Log(error) | Error::Store(storage::Error::Log(error)) => {
-                error.kind() == oplog::ErrorKind::Environment || self.needs_reopening()
+                matches!(error, oplog::Error::StorageFull { .. })
             }
+            Error::Store(error) => matches!(error, storage::Error::StateStorageFull { .. }),
             _ => false,
         }
     }
@@ -187,6 +223,7 @@ impl Error {
             Error::Log(error) | Error::Store(storage::Error::Log(error)) => {
                 matches!(error.kind(), oplog::ErrorKind::Poisoned | oplog::ErrorKind::Closed)
             }
+            Error::Store(error) => matches!(error, storage::Error::StateStorageFull { .. }),
             _ => false,
         }
     }

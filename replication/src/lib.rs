@@ -38,6 +38,8 @@ mod identity;
 mod link;
 mod primary;
 mod summary;
+mod tls;
+mod token;
 mod wire;
 
 use tailwater_oplog::Term;
@@ -49,6 +51,8 @@ pub use decision::{Apart, LISTED_MAX, Refusal, WriteConcern};
 pub use error::{Error, Result};
 pub use follower::{Follower, FollowerBuilder, FollowerEvent, FollowerStatus};
 pub use primary::{Primary, PrimaryBuilder};
+pub use tls::TlsOptions;
+pub use token::CausalToken;
 
 /// Makes the store of a follower that is not running take writes, as the member `name` of `members`; returns the term.
 ///

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::decision::Run;
 use crate::error::{Error, Result};
+use crate::tls::{self, Decrypting, Encrypting, Tls, TlsOptions};
 use crate::wire::{self, Message, PREFACE_BYTES, VERSION};
 
 /// How long a connection may take to come about.
@@ -96,10 +97,95 @@ fn is_timeout(error: &std::io::Error) -> bool {
     )
 }
 
+/// How connections are protected.
+#[derive(Clone, Debug)]
+pub(crate) enum Security {
+    /// Not at all: between programs of one machine, or, when that was allowed, also beyond.
+    Plaintext { anywhere: bool },
+    /// Both sides show certificates.
+    Encrypted(Tls),
+}
+
+impl Security {
+    pub(crate) fn new(tls: Option<&TlsOptions>, anywhere: bool) -> Result<Security> {
+        Ok(match tls {
+            Some(options) => Security::Encrypted(Tls::load(options)?),
+            None => Security::Plaintext { anywhere },
+        })
+    }
+
+    /// Refuses an address that a plaintext connection must not reach.
+    pub(crate) fn check(&self, address: SocketAddr) -> Result<()> {
+        let loopback = match address.ip() {
+            IpAddr::V4(ip) => ip.is_loopback(),
+            IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+        };
+        match self {
+            Security::Plaintext { anywhere: false } if !loopback => Err(Error::Plaintext { address }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A connection that has not been opened yet.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    stream: TcpStream,
+    tls: Option<rustls::Connection>,
+}
+
+/// Bytes that come in, decrypted.
+#[derive(Debug)]
+enum Incoming {
+    Plain(Listening),
+    Encrypted(Box<Decrypting<Listening, Patient>>),
+}
+
+impl Incoming {
+    fn listening(&mut self) -> &mut Listening {
+        match self {
+            Incoming::Plain(listening) => listening,
+            Incoming::Encrypted(decrypting) => decrypting.get_mut(),
+        }
+    }
+}
+
+impl Read for Incoming {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Incoming::Plain(listening) => listening.read(buffer),
+            Incoming::Encrypted(decrypting) => decrypting.read(buffer),
+        }
+    }
+}
+
+/// Bytes that go out.
+#[derive(Debug)]
+enum Outgoing {
+    Plain(Patient),
+    Encrypted(Encrypting<Patient>),
+}
+
+impl Write for Outgoing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Outgoing::Plain(patient) => patient.write(bytes),
+            Outgoing::Encrypted(encrypting) => encrypting.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Outgoing::Plain(patient) => patient.flush(),
+            Outgoing::Encrypted(encrypting) => encrypting.flush(),
+        }
+    }
+}
+
 /// The reading half.
 #[derive(Debug)]
 pub(crate) struct Inbound {
-    input: BufReader<Listening>,
+    input: BufReader<Incoming>,
     peer: String,
     frames_max: usize,
 }
@@ -107,7 +193,7 @@ pub(crate) struct Inbound {
 /// The writing half.
 #[derive(Debug)]
 pub(crate) struct Outbound {
-    out: BufWriter<Patient>,
+    out: BufWriter<Outgoing>,
     peer: String,
 }
 
@@ -128,20 +214,8 @@ impl Drop for Hangup {
     }
 }
 
-/// Refuses an address that a plaintext connection must not reach.
-pub(crate) fn check_plaintext(address: SocketAddr, allowed: bool) -> Result<()> {
-    let loopback = match address.ip() {
-        IpAddr::V4(ip) => ip.is_loopback(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
-    };
-    match loopback || allowed {
-        true => Ok(()),
-        false => Err(Error::Plaintext { address }),
-    }
-}
-
 /// Connects to a member at `HOST:PORT`.
-pub(crate) fn connect(address: &str, plaintext: bool) -> Result<TcpStream> {
+pub(crate) fn connect(address: &str, security: &Security) -> Result<Raw> {
     let failed = Error::network(address, "connecting");
     let found = match address.to_socket_addrs() {
         Ok(found) => found,
@@ -149,9 +223,16 @@ pub(crate) fn connect(address: &str, plaintext: bool) -> Result<TcpStream> {
     };
     let mut last = None;
     for candidate in found {
-        check_plaintext(candidate, plaintext)?;
+        security.check(candidate)?;
         match TcpStream::connect_timeout(&candidate, CONNECT_TIMEOUT) {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => {
+                let tls = match security {
+                    Security::Plaintext { .. } => Ok(None),
+                    Security::Encrypted(tls) => tls.connect(address).map(Some),
+                };
+                let tls = tls.map_err(Error::network(address, "encrypting"))?;
+                return Ok(Raw { stream, tls });
+            }
             Err(error) => last = Some(error),
         }
     }
@@ -160,8 +241,19 @@ pub(crate) fn connect(address: &str, plaintext: bool) -> Result<TcpStream> {
     ))
 }
 
+/// A connection that another member has begun.
+pub(crate) fn accepted(stream: TcpStream, security: &Security) -> Result<Raw> {
+    let tls = match security {
+        Security::Plaintext { .. } => Ok(None),
+        Security::Encrypted(tls) => tls.accept().map(Some),
+    };
+    let tls = tls.map_err(Error::network("a member", "encrypting"))?;
+    Ok(Raw { stream, tls })
+}
+
 /// Makes the two halves of a connection whose other side is heard from at every `heartbeat`, and exchanges prefaces.
-pub(crate) fn open(stream: TcpStream, heartbeat: Duration, frames_max: usize) -> Result<(Inbound, Outbound, Hangup)> {
+pub(crate) fn open(raw: Raw, heartbeat: Duration, frames_max: usize) -> Result<(Inbound, Outbound, Hangup)> {
+    let Raw { stream, tls } = raw;
     let peer = stream
         .peer_addr()
         .map_or_else(|_| "a member".to_owned(), |address| address.to_string());
@@ -189,6 +281,13 @@ pub(crate) fn open(stream: TcpStream, heartbeat: Duration, frames_max: usize) ->
         heard,
         patience,
     };
+    let (input, out) = match tls {
+        None => (Incoming::Plain(input), Outgoing::Plain(out)),
+        Some(connection) => {
+            let (input, out) = tls::split(connection, input, out).map_err(Error::network(&peer, "encrypting"))?;
+            (Incoming::Encrypted(Box::new(input)), Outgoing::Encrypted(out))
+        }
+    };
     let mut inbound = Inbound {
         input: BufReader::with_capacity(256 << 10, input),
         peer: peer.clone(),
@@ -206,7 +305,7 @@ pub(crate) fn open(stream: TcpStream, heartbeat: Duration, frames_max: usize) ->
     let mut preface = [0; PREFACE_BYTES];
     let read = inbound.input.read_exact(&mut preface);
     read.map_err(Error::network(&peer, "greeting"))?;
-    inbound.input.get_mut().until = None;
+    inbound.until(None);
     match wire::versions(&preface) {
         None => Err(Error::Protocol {
             peer,
@@ -223,6 +322,10 @@ pub(crate) fn open(stream: TcpStream, heartbeat: Duration, frames_max: usize) ->
 }
 
 impl Inbound {
+    fn until(&mut self, until: Option<Instant>) {
+        self.input.get_mut().listening().until = until;
+    }
+
     /// The next message; an error when none comes for too long.
     pub(crate) fn read(&mut self) -> Result<Message> {
         Message::read(&mut self.input, self.frames_max).map_err(Error::network(&self.peer, "reading"))
@@ -230,9 +333,9 @@ impl Inbound {
 
     /// As [`Inbound::read`], for the first message: a stranger that says it byte by byte does not keep a connection for ever.
     pub(crate) fn read_introduction(&mut self) -> Result<Message> {
-        self.input.get_mut().until = Some(Instant::now() + INTRODUCTION_TIMEOUT);
+        self.until(Some(Instant::now() + INTRODUCTION_TIMEOUT));
         let first = self.read();
-        self.input.get_mut().until = None;
+        self.until(None);
         first
     }
 

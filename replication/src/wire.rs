@@ -77,6 +77,17 @@ pub(crate) struct CopyRequest {
     pub(crate) members: MemberList,
     /// The copy it has a part of; zeros for none.
     pub(crate) copy: [u8; 16],
+    /// What the copy takes the place of; nothing when there is nothing.
+    pub(crate) replaces: Option<Replaced>,
+}
+
+/// What a member has that is to be replaced by a copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub(crate) struct Replaced {
+    /// What it has promised.
+    pub(crate) promised: Term,
+    /// Its last entry of an elected term.
+    pub(crate) rank: Position,
 }
 
 /// A copy that can be fetched.
@@ -311,6 +322,10 @@ mod tests {
                 name: "b".into(),
                 members: vec!["a".into()],
                 copy: [1; 16],
+                replaces: Some(Replaced {
+                    promised: Term::new(3),
+                    rank: Position::default(),
+                }),
             }),
             Message::Fetch(Fetch { file: 2, offset: 9 }),
             Message::CopyDone,

@@ -67,6 +67,22 @@ fn a_slow_link_is_slow_and_nothing_else() {
 }
 
 #[test]
+fn a_kilobyte_a_second_is_enough() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    let serving = primary(&store, "a", &["a", "b"]);
+    let proxy = Proxy::to(serving.address());
+    let following = follower(b.path(), "b", proxy.address, &["a", "b"]).start().unwrap();
+    following.wait_for(write(&store, 0, 10), LONG).unwrap();
+    proxy.weather.pace.store(10, Ordering::SeqCst);
+    // Many heartbeats for each of them.
+    let last = write(&store, 1300, 8);
+    serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+    proxy.weather.pace.store(0, Ordering::SeqCst);
+    assert_same(&following, &store, last);
+}
+
+#[test]
 fn bits_that_flip_on_the_way_cost_a_connection_and_nothing_else() {
     let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let store = open(a.path());

@@ -47,6 +47,9 @@ pub(crate) fn follow(arguments: &FollowArguments) -> Outcome {
     if member.allow_plaintext {
         builder = builder.allow_plaintext();
     }
+    if let Some(options) = member.tls() {
+        builder = builder.tls(options);
+    }
     if arguments.resync {
         builder = builder.resync();
     }

@@ -5,9 +5,10 @@ mod insert;
 mod primary;
 mod promote;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use tailwater::replication::{Error, WriteConcern};
+use tailwater::replication::{Error, TlsOptions, WriteConcern};
 
 use crate::failure::{Exit, Failure, exit_of_log, exit_of_store};
 
@@ -27,12 +28,29 @@ pub(crate) struct MemberArguments {
     /// Allow addresses that are not of this machine. Nothing is encrypted: only in networks that are protected otherwise.
     #[arg(long)]
     allow_plaintext: bool,
+    /// Encrypt connections, and have both sides show certificates: this member's, with those between it and the authority (PEM).
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_ca"], conflicts_with = "allow_plaintext")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// The authority whose certificates members have, and nobody else (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_ca: Option<PathBuf>,
     /// Milliseconds between signs of life; a connection that is silent for four times as long is given up.
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..))]
     heartbeat: u64,
 }
 
 impl MemberArguments {
+    fn tls(&self) -> Option<TlsOptions> {
+        Some(TlsOptions {
+            certificate: self.tls_cert.clone()?,
+            key: self.tls_key.clone()?,
+            authority: self.tls_ca.clone()?,
+        })
+    }
+
     fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.heartbeat)
     }
@@ -56,9 +74,11 @@ impl From<Error> for Failure {
             Error::Log(error) => exit_of_log(error),
             Error::Store(error) => exit_of_store(error),
             Error::ResyncNeeded { .. } | Error::RollbackTooLarge { .. } => Exit::History,
-            Error::Plaintext { .. } | Error::InvalidOption { .. } | Error::NoMembers | Error::NotFollower => {
-                Exit::Usage
-            }
+            Error::Plaintext { .. }
+            | Error::Certificate { .. }
+            | Error::InvalidOption { .. }
+            | Error::NoMembers
+            | Error::NotFollower => Exit::Usage,
             Error::File { .. } | Error::Network { .. } | Error::NotPrimary { .. } | Error::Refused { .. } => {
                 Exit::Environment
             }

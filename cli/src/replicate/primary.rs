@@ -56,6 +56,9 @@ pub(crate) fn replicate(arguments: &PrimaryArguments) -> Outcome {
     if member.allow_plaintext {
         builder = builder.allow_plaintext();
     }
+    if let Some(options) = member.tls() {
+        builder = builder.tls(options);
+    }
     let primary = builder.start()?;
     output::print(&format!(
         "{{\"listening\":\"{}\",\"term\":{}}}\n",

@@ -212,9 +212,9 @@ impl Follower {
             return self.retry(Retry::StalePrimary, outputs);
         }
         // An earlier promise to the same primary is as good as a new one; it may not have heard of it.
-        let grant = welcome.asks.filter(|asked| {
+        let grant = welcome.asks.filter(|_| {
             let listed = usize::from(self.member.get()) < self.members.len();
-            listed && *asked >= self.promised && welcome.rank >= self.history.rank()
+            listed && welcome.rank >= self.history.rank()
         });
         session.granted = grant;
         self.promise(grant.unwrap_or(welcome.term), outputs);

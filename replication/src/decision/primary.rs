@@ -331,6 +331,14 @@ impl Primary {
         other.cloned().map(Refusal::NumberTaken)
     }
 
+    /// Whether a copy may be given to a member in place of what it has, when it has promised `promised` and its rank is `rank`:
+    /// others may count on that, so only an elected primary that knows as much may have it replaced.
+    #[must_use]
+    pub fn may_replace(&self, promised: Term, rank: Position) -> bool {
+        let over = self.deposed || self.is_over(promised) || self.is_replaced(rank.term);
+        self.may_decide() && !over && self.history.rank() >= rank
+    }
+
     /// Whether a connection is one of a follower that was let on.
     #[must_use]
     pub fn is_served(&self, peer: PeerId) -> bool {

@@ -22,7 +22,7 @@ use crate::decision::{Position, Report};
 use crate::error::{Error, Result};
 use crate::link::{self, Inbound};
 use crate::primary::checksum_of;
-use crate::wire::{CHUNK_BYTES_MAX, CopyFile, CopyOffer, CopyRequest, Fetch, Message, SegmentMessage};
+use crate::wire::{CHUNK_BYTES_MAX, CopyFile, CopyOffer, CopyRequest, Fetch, Message, Replaced, SegmentMessage};
 
 const COPY: &str = "COPY";
 const READY: &str = "READY";
@@ -80,13 +80,14 @@ fn fetch(dir: &Path, settings: &Settings, kept: Option<Kept>) -> Result<()> {
     let incoming = dir.join(INCOMING);
     fs::create_dir_all(&incoming).map_err(Error::file("create", &incoming))?;
     let begun = read_record(&incoming);
-    let stream = link::connect(&settings.from, settings.plaintext)?;
+    let stream = link::connect(&settings.from, &settings.security)?;
     let (mut inbound, outbound, hangup) = link::open(stream, settings.heartbeat, settings.batch_bytes_max)?;
     settings.set_hangup(Some(hangup));
     let request = CopyRequest {
         name: settings.identity.name.clone(),
         members: settings.identity.members.clone(),
         copy: begun.map_or([0; 16], |record| record.copy),
+        replaces: kept.map(|Kept { promised, rank }| Replaced { promised, rank }),
     };
     let outbound = Mutex::new(outbound);
     let say = |message: &Message| outbound.lock().unwrap_or_else(PoisonError::into_inner).write(message);

@@ -30,7 +30,9 @@ use self::session::Ending;
 use crate::decision::Apart;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::link::Hangup;
+use crate::link::{Hangup, Security};
+use crate::tls::TlsOptions;
+use crate::token::{CausalToken, Stand};
 
 /// Pauses between attempts: from this …
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -109,7 +111,7 @@ pub struct FollowerStatus {
 pub(crate) struct Settings {
     identity: Identity,
     from: String,
-    plaintext: bool,
+    security: Security,
     heartbeat: Duration,
     window_bytes: u64,
     batch_bytes_max: usize,
@@ -215,6 +217,7 @@ pub struct FollowerBuilder {
     from: String,
     members: Vec<String>,
     plaintext: bool,
+    tls: Option<TlsOptions>,
     heartbeat: Duration,
     window_bytes: u64,
     batch_bytes_max: usize,
@@ -246,6 +249,14 @@ impl FollowerBuilder {
     #[must_use]
     pub fn allow_plaintext(mut self) -> FollowerBuilder {
         self.plaintext = true;
+        self
+    }
+
+    /// Encrypts connections, and has both sides show certificates; then any address is allowed. The same authority everywhere.
+    /// Default not encrypted.
+    #[must_use]
+    pub fn tls(mut self, options: TlsOptions) -> FollowerBuilder {
+        self.tls = Some(options);
         self
     }
 
@@ -304,14 +315,14 @@ impl FollowerBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`], [`Error::File`]; everything else is told later, by [`Follower::join`] and the events.
+    /// [`Error::InvalidOption`], [`Error::Certificate`], [`Error::File`]; everything else is told later, by [`Follower::join`] and the events.
     pub fn start(self) -> Result<Follower> {
         let identity = Identity::new(&self.name, &self.members)?;
         std::fs::create_dir_all(&self.dir).map_err(Error::file("create", &self.dir))?;
         let settings = Arc::new(Settings {
             identity,
             from: self.from,
-            plaintext: self.plaintext,
+            security: Security::new(self.tls.as_ref(), self.plaintext)?,
             heartbeat: self.heartbeat.max(Duration::from_millis(10)),
             window_bytes: self.window_bytes,
             batch_bytes_max: self.batch_bytes_max,
@@ -360,6 +371,7 @@ impl Follower {
             from: from.into(),
             members: Vec::new(),
             plaintext: false,
+            tls: None,
             heartbeat: Duration::from_secs(1),
             window_bytes: 8 << 20,
             batch_bytes_max: 128 << 20,
@@ -417,6 +429,41 @@ impl Follower {
             }
             let waited = self.settings.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits until the store holds the entry that `token` names, durably, and returns it. While another entry stands there, which
+    /// may be rolled back, it waits, too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotYet`] after `timeout`, or [`Error::OtherHistory`] when there is another entry then; what ended the follower.
+    pub fn wait_for_token(&self, token: CausalToken, timeout: Duration) -> Result<Store> {
+        let until = Instant::now() + timeout;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let store = self.wait_for(token.op_id, left).map_err(|error| match error {
+                Error::NotYet { .. } => token.not_yet(timeout),
+                other => other,
+            })?;
+            let stand = match token.stand(&store) {
+                // It has been closed meanwhile, to be cut back.
+                Err(_) if store.log().is_closed() => Stand::NotYet,
+                stand => stand?,
+            };
+            let state = self.settings.lock();
+            let left = until.saturating_duration_since(Instant::now());
+            match stand {
+                Stand::Here => return Ok(store),
+                Stand::Other(found) if left.is_zero() => return Err(token.other(found)),
+                Stand::NotYet if left.is_zero() => return Err(token.not_yet(timeout)),
+                // What may change it is heard of at every heartbeat.
+                _ => drop(
+                    self.settings
+                        .changed
+                        .wait_timeout(state, left.min(self.settings.heartbeat)),
+                ),
+            }
         }
     }
 

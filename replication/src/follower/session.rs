@@ -58,7 +58,7 @@ pub(super) fn run(replica: &Replica, settings: &Settings) -> Result<Ending> {
     );
     // Before it is introduced: what is in the log is on the disk.
     replica.sync()?;
-    let stream = link::connect(&settings.from, settings.plaintext)?;
+    let stream = link::connect(&settings.from, &settings.security)?;
     let (inbound, outbound, hangup) = link::open(stream, settings.heartbeat, settings.batch_bytes_max)?;
     settings.connected(inbound.peer());
     let session = Session {

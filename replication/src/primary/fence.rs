@@ -11,16 +11,16 @@ use super::hub::Hub;
 use crate::decision::{Hello, Refusal};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::link;
+use crate::link::{self, Security};
 use crate::wire::{CHUNK_BYTES_MAX, Message};
 
 /// Between two attempts to reach a member.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Comes to the member at `address`, again and again, until it has been told or this one is primary no longer.
-pub(super) fn run(hub: &Arc<Hub>, identity: &Identity, address: &str, plaintext: bool, heartbeat: Duration) {
+pub(super) fn run(hub: &Arc<Hub>, identity: &Identity, address: &str, security: &Security, heartbeat: Duration) {
     while hub.is_primary() {
-        match tell(hub, identity, address, plaintext, heartbeat) {
+        match tell(hub, identity, address, security, heartbeat) {
             Ok(true) => {
                 tracing::info!(address, "a member that was primary has been told that it is no longer");
                 return;
@@ -34,8 +34,8 @@ pub(super) fn run(hub: &Arc<Hub>, identity: &Identity, address: &str, plaintext:
 }
 
 /// Whether it has been told.
-fn tell(hub: &Hub, identity: &Identity, address: &str, plaintext: bool, heartbeat: Duration) -> Result<bool> {
-    let stream = link::connect(address, plaintext)?;
+fn tell(hub: &Hub, identity: &Identity, address: &str, security: &Security, heartbeat: Duration) -> Result<bool> {
+    let stream = link::connect(address, security)?;
     let (mut inbound, mut outbound, _hangup) = link::open(stream, heartbeat, CHUNK_BYTES_MAX)?;
     outbound.write(&Message::Hello(Hello {
         member: identity.member.into(),

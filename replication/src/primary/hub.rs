@@ -8,8 +8,8 @@ use tailwater_oplog::{OpId, ReadConcern, Term};
 use tailwater_storage::Store;
 
 use crate::decision::{
-    Hello, History, MemberList, PeerId, Primary as Decisions, PrimaryInput, PrimaryOutput, Refusal, Report, Run,
-    Status, WriteConcern,
+    Hello, History, MemberList, PeerId, Position, Primary as Decisions, PrimaryInput, PrimaryOutput, Refusal, Report,
+    Run, Status, WriteConcern,
 };
 use crate::error::{Error, Result};
 use crate::link::Hangup;
@@ -105,6 +105,11 @@ impl Hub {
     /// Why a member of that name and list is turned away, whatever it has.
     pub(crate) fn refusal_of(&self, name: &str, members: &MemberList) -> Option<Refusal> {
         self.lock().decisions.refusal_of(name, members)
+    }
+
+    /// Whether a copy may be given to a member in place of what it has.
+    pub(crate) fn may_replace(&self, promised: Term, rank: Position) -> bool {
+        self.lock().decisions.may_replace(promised, rank)
     }
 
     pub(crate) fn report(&self, peer: PeerId, report: Report) -> Result<()> {

@@ -29,8 +29,9 @@ pub(crate) use self::offer::checksum_of;
 use crate::decision::{LogName, Primary as Decisions, WriteConcern};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::link::check_plaintext;
+use crate::link::Security;
 use crate::summary::history_of;
+use crate::tls::TlsOptions;
 
 /// Connections at most.
 const CONNECTIONS_MAX: usize = 64;
@@ -39,6 +40,7 @@ const CONNECTIONS_MAX: usize = 64;
 #[derive(Debug)]
 struct Settings {
     heartbeat: Duration,
+    security: Security,
     chunk_bytes: usize,
     lag_bytes_max: u64,
     copies: Copies,
@@ -52,6 +54,7 @@ pub struct PrimaryBuilder {
     members: Vec<String>,
     listen: SocketAddr,
     plaintext: bool,
+    tls: Option<TlsOptions>,
     heartbeat: Duration,
     lag_bytes_max: u64,
     fence: Vec<String>,
@@ -77,6 +80,14 @@ impl PrimaryBuilder {
     #[must_use]
     pub fn allow_plaintext(mut self) -> PrimaryBuilder {
         self.plaintext = true;
+        self
+    }
+
+    /// Encrypts connections, and has both sides show certificates; then any address is allowed. The same authority everywhere.
+    /// Default not encrypted.
+    #[must_use]
+    pub fn tls(mut self, options: TlsOptions) -> PrimaryBuilder {
+        self.tls = Some(options);
         self
     }
 
@@ -107,11 +118,12 @@ impl PrimaryBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::NotPrimary`] when the store follows, [`Error::Plaintext`], [`Error::InvalidOption`], [`Error::Network`]; the
-    /// store's.
+    /// [`Error::NotPrimary`] when the store follows, [`Error::Plaintext`], [`Error::Certificate`], [`Error::InvalidOption`],
+    /// [`Error::Network`]; the store's.
     pub fn start(self) -> Result<Primary> {
         let identity = Identity::new(&self.name, &self.members)?;
-        check_plaintext(self.listen, self.plaintext)?;
+        let security = Security::new(self.tls.as_ref(), self.plaintext)?;
+        security.check(self.listen)?;
         if self.heartbeat < Duration::from_millis(10) {
             return Err(Error::InvalidOption {
                 option: "heartbeat",
@@ -133,6 +145,7 @@ impl PrimaryBuilder {
         let (decisions, outputs) = Decisions::new(member, members, history, store.promised(), term, durable);
         let settings = Arc::new(Settings {
             heartbeat: self.heartbeat,
+            security: security.clone(),
             chunk_bytes: 1 << 20,
             lag_bytes_max: self.lag_bytes_max,
             copies: Copies::new(log.path().with_file_name("copies"))?,
@@ -148,9 +161,9 @@ impl PrimaryBuilder {
         ];
         for other in self.fence {
             let (fence_hub, identity) = (Arc::clone(&hub), identity.clone());
-            let (plaintext, heartbeat) = (self.plaintext, self.heartbeat);
+            let (security, heartbeat) = (security.clone(), self.heartbeat);
             threads.push(spawn("tailwater-fence", move || {
-                fence::run(&fence_hub, &identity, &other, plaintext, heartbeat);
+                fence::run(&fence_hub, &identity, &other, &security, heartbeat);
             })?);
         }
         tracing::info!(%address, %term, "serving followers");
@@ -182,6 +195,7 @@ impl Primary {
             members: Vec::new(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             plaintext: false,
+            tls: None,
             heartbeat: Duration::from_secs(1),
             lag_bytes_max: 16 << 30,
             fence: Vec::new(),

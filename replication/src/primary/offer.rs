@@ -21,7 +21,7 @@ use super::hub::Hub;
 use super::serve::slot_name;
 use crate::error::{Error, Result};
 use crate::link::{Hangup, Inbound, Outbound};
-use crate::wire::{CHUNK_BYTES_MAX, CopyFile, CopyOffer, CopyRequest, Fetch, Message, Preparing};
+use crate::wire::{CHUNK_BYTES_MAX, CopyFile, CopyOffer, CopyRequest, Fetch, Message, Preparing, Replaced};
 
 /// Files of a copy at most; an engine makes a few for each gigabyte.
 const FILES_MAX: usize = 2000;
@@ -156,6 +156,11 @@ pub(super) fn serve(
 ) -> Result<()> {
     if let Some(refusal) = hub.refusal_of(&request.name, &request.members) {
         return out.write(&Message::Refuse(refusal));
+    }
+    if let Some(Replaced { promised, rank }) = request.replaces
+        && !hub.may_replace(promised, rank)
+    {
+        return Err(Error::NotElected);
     }
     // What the follower says is read all the while: that it is there, above all.
     let (said, requests) = channel();

@@ -32,7 +32,11 @@ pub(super) fn run(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream) {
 
 fn serve(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream) -> Result<()> {
     // A follower sends nothing that is longer than its introduction.
-    let (mut inbound, outbound, hangup) = link::open(stream, settings.heartbeat, CHUNK_BYTES_MAX)?;
+    let (mut inbound, outbound, hangup) = link::open(
+        link::accepted(stream, &settings.security)?,
+        settings.heartbeat,
+        CHUNK_BYTES_MAX,
+    )?;
     match inbound.read_introduction()? {
         Message::Hello(hello) => {
             let (name, next) = (hello.name.clone(), hello.history.last.next());
