@@ -28,7 +28,6 @@ mod convert;
 mod date;
 mod date_format;
 mod date_parse;
-mod decimal;
 mod error;
 mod math;
 mod numeric;
