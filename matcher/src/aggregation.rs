@@ -22,6 +22,7 @@ mod arithmetic;
 mod array;
 mod boolean;
 mod calendar;
+mod call;
 mod collection;
 mod compare_operators;
 mod convert;
