@@ -28,10 +28,6 @@ mod catalog;
 mod checkpoint;
 mod collection;
 mod digest;
-#[allow(
-    dead_code,
-    reason = "the engine's face is wider than what this version uses: descending scans, batch sizes"
-)]
 mod engine;
 mod error;
 mod expire;
