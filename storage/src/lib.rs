@@ -28,6 +28,7 @@ mod catalog;
 mod checkpoint;
 mod collection;
 mod digest;
+mod document_id;
 mod engine;
 mod error;
 mod expire;
