@@ -97,7 +97,12 @@ pub(crate) fn exit_of_store(error: &tailwater::Error) -> Exit {
         | E::StateBehind { .. } => Exit::Environment,
         E::Inconsistent { .. } => Exit::Damage,
         E::NoSuchCollection { .. } | E::InvalidName { .. } | E::Filter(_) | E::Update(_) => Exit::Usage,
-        E::DuplicateKey { .. } | E::InvalidDocument(_) | E::InvalidId { .. } | E::NoDocuments => Exit::Input,
+        E::DuplicateKey { .. }
+        | E::InvalidDocument(_)
+        | E::InvalidId { .. }
+        | E::NoDocuments
+        | E::DollarPrefixedId { .. }
+        | E::IdTwice => Exit::Input,
         _ => Exit::Failure,
     }
 }

@@ -5,17 +5,23 @@
 //! power of ten, and compared with integers and doubles without rounding. Rounding would make
 //! `compare` contradict itself: two values could both equal a third and differ from each other.
 //!
-//! Nothing here allocates: the widest intermediate number fits a fixed array.
+//! Nothing here allocates: the widest intermediate number fits a fixed array. [`arithmetic`] does.
+
+pub(crate) mod arithmetic;
+mod convert;
+pub(crate) mod rounding;
 
 use std::cmp::Ordering;
 
 use bson::Decimal128;
 
+/// How many digits a coefficient has at most.
+const DIGITS_MAX: i64 = 34;
 /// The largest coefficient: 34 nines. Encodings beyond it stand for zero.
 const COEFFICIENT_MAX: u128 = 10u128.pow(34) - 1;
 const EXPONENT_BIAS: i32 = 6176;
-pub(crate) const EXPONENT_MIN: i32 = -EXPONENT_BIAS;
-pub(crate) const EXPONENT_MAX: i32 = 6111;
+const EXPONENT_MIN: i32 = -EXPONENT_BIAS;
+const EXPONENT_MAX: i32 = 6111;
 
 /// What a Decimal128 means.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,7 +56,7 @@ pub(crate) fn decode(value: Decimal128) -> Decoded {
 
 /// A Decimal128 as it is spelled: `1.0` and `1.00` have other parts.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Parts {
+enum Parts {
     NaN,
     /// Not finite; `true` for minus infinity.
     Infinity(bool),
@@ -62,7 +68,7 @@ pub(crate) enum Parts {
     },
 }
 
-pub(crate) fn split(value: Decimal128) -> Parts {
+fn split(value: Decimal128) -> Parts {
     let bits = u128::from_le_bytes(value.bytes());
     let negative = bits >> 127 == 1;
     // The five bits after the sign tell special values and the two exponent layouts apart.
@@ -84,7 +90,7 @@ pub(crate) fn split(value: Decimal128) -> Parts {
 }
 
 /// The Decimal128 of these parts; `None` when they are out of its range.
-pub(crate) fn join(negative: bool, coefficient: u128, exponent: i32) -> Option<Decimal128> {
+fn join(negative: bool, coefficient: u128, exponent: i32) -> Option<Decimal128> {
     let biased = u128::try_from(exponent.checked_add(EXPONENT_BIAS)?).ok()?;
     if coefficient > COEFFICIENT_MAX || exponent > EXPONENT_MAX {
         return None;

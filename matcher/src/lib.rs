@@ -59,6 +59,7 @@ pub use collation::{Collation, CollationError};
 pub use compare::compare;
 pub use condition::TypeSet;
 pub use conjunct::{Conjunct, RangeOperator, Values};
+pub use decimal::arithmetic::{Decimal, Finite as FiniteDecimal};
 pub use error::{ParseError, type_name};
 pub use evaluate::{EvaluateError, EvaluateErrorKind};
 pub use expression::{EXPRESSION_NODES_MAX, EXPRESSION_REGEXES_MAX, Expression, IN_VALUES_MAX, ParseOptions};

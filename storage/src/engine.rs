@@ -229,6 +229,8 @@ impl Engine {
         let removed = write.len();
         if removed > 0 {
             self.write(write, &changes)?;
+        } else {
+            self.prefixes.forget(collection);
         }
         Ok(removed)
     }

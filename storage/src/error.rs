@@ -328,6 +328,17 @@ pub enum Error {
         /// What it is.
         what: &'static str,
     },
+    /// An `_id` with a field that begins with a dollar sign.
+    #[error(
+        "the _id has a field named {field}: names of its fields cannot begin with a dollar sign, save for those of a reference"
+    )]
+    DollarPrefixedId {
+        /// The field.
+        field: String,
+    },
+    /// A document with several fields named `_id`.
+    #[error("the document has more than one _id: leave one")]
+    IdTwice,
     /// A replacement with operators.
     #[error("invalid replacement: {what}")]
     InvalidReplacement {

@@ -28,10 +28,7 @@ mod catalog;
 mod checkpoint;
 mod collection;
 mod digest;
-#[allow(
-    dead_code,
-    reason = "the engine's face is wider than what this version uses: descending scans, batch sizes"
-)]
+mod document_id;
 mod engine;
 mod error;
 mod expire;

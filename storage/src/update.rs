@@ -49,7 +49,6 @@
 
 mod between;
 mod change;
-mod decimal;
 mod diff;
 mod edit;
 mod element;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bson::raw::{CStr, RawBsonRef};
 use bson::{RawDocument, RawDocumentBuf};
-use tailwater_matcher::{encode_key, validate};
+use tailwater_matcher::validate;
 use tailwater_oplog::OpId;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
@@ -459,28 +459,4 @@ pub(crate) fn with_id_first(document: &RawDocument, id: RawBsonRef<'_>) -> RawDo
         }
     }
     copy
-}
-
-/// The engine's key for an `_id`, if it can be one.
-pub(crate) fn document_key(id: RawBsonRef<'_>) -> Result<Vec<u8>> {
-    let mut key = Vec::new();
-    write_document_key(id, &mut key)?;
-    Ok(key)
-}
-
-/// The same, appended to an empty vector.
-pub(crate) fn write_document_key(id: RawBsonRef<'_>, key: &mut Vec<u8>) -> Result<()> {
-    let what = match id {
-        RawBsonRef::Array(_) => "an array",
-        RawBsonRef::RegularExpression(_) => "a regular expression",
-        RawBsonRef::Undefined => "undefined",
-        _ => {
-            encode_key(id, key);
-            if key.len() <= KEY_BYTES_MAX {
-                return Ok(());
-            }
-            "longer than 64 KiB"
-        }
-    };
-    Err(Error::InvalidId { what })
 }

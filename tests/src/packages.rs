@@ -15,6 +15,15 @@ pub enum Language {
     Python,
 }
 
+impl Language {
+    fn lock_file(self) -> &'static str {
+        match self {
+            Language::Node => "package-lock.json",
+            Language::Python => "requirements.txt",
+        }
+    }
+}
+
 /// A folder with lock files, and scripts that use what these name.
 #[derive(Clone, Copy, Debug)]
 pub struct Packages<'a> {
@@ -82,6 +91,10 @@ impl Packages<'_> {
     }
 
     fn install(&self, dir: &Path) {
+        // A script without a lock file needs no packages.
+        if !self.files.contains(&self.language.lock_file()) {
+            return;
+        }
         let (program, arguments): (_, &[&str]) = match self.language {
             Language::Node => ("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund"]),
             Language::Python => (

@@ -6,12 +6,12 @@
 
 use bson::RawBsonRef;
 
-use super::decimal::Decimal;
 use super::error::AggregationErrorKind as Kind;
 use super::numeric::Number;
 use super::operator::{Operator, any, exactly};
 use super::sum::{Sum, integer};
 use super::value::Value;
+use crate::decimal::arithmetic::Decimal;
 
 pub(crate) const OPERATORS: &[Operator] = &[
     any("$add", add),
@@ -26,7 +26,8 @@ pub(crate) const OPERATORS: &[Operator] = &[
 ];
 
 fn add<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
-    let (mut sum, mut date) = (Sum::default(), None);
+    // In decimals from the first one on, and each number by itself: a double then counts with 15 digits.
+    let (mut sum, mut decimal, mut date) = (Sum::default(), None::<Decimal>, None);
     for value in values {
         if let Value::Raw(RawBsonRef::DateTime(found)) = value {
             if date.replace(found.timestamp_millis()).is_some() {
@@ -36,16 +37,24 @@ fn add<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
                 });
             }
         } else if let Some(number) = Number::of(value) {
-            sum.add(&number);
+            decimal = match (decimal, &number) {
+                (Some(total), number) => Some(total.add(&number.to_decimal())),
+                (None, Number::Decimal(first)) => Some(sum.total_decimal().add(first)),
+                (None, number) => {
+                    sum.add(number);
+                    None
+                }
+            };
         } else if value.is_nullish() {
             return Ok(Value::NULL);
         } else {
             return Err(Kind::wrong(16554, "numbers or a date", value));
         }
     }
+    let total = decimal.map_or_else(|| sum.total(), Number::Decimal);
     match date {
-        Some(date) => shift_date(date, &sum.total(), false),
-        None => Ok(sum.total().into_value()),
+        Some(date) => shift_date(date, &total, false),
+        None => Ok(total.into_value()),
     }
 }
 

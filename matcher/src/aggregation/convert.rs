@@ -7,7 +7,6 @@ use bson::RawBsonRef;
 use bson::oid::ObjectId;
 
 use super::calendar::instant_of;
-use super::decimal::Decimal;
 use super::error::AggregationErrorKind as Kind;
 use super::numeric::{Number, is_number, whole_i64};
 use super::operator::{Operator, exactly, special};
@@ -15,6 +14,7 @@ use super::parse::Parser;
 use super::tree::{Body, Tree};
 use super::value::Value;
 use super::{date_format, date_parse};
+use crate::decimal::arithmetic::Decimal;
 use crate::error::ParseError;
 
 pub(crate) const OPERATORS: &[Operator] = &[

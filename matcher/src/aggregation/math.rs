@@ -3,26 +3,33 @@
 //! Null and missing yield null. Roots, logarithms and trigonometry yield doubles; on decimals only
 //! the square root and whole powers are offered.
 
-use bigdecimal::RoundingMode;
-
-use super::decimal::UNSUPPORTED;
 use super::error::AggregationErrorKind as Kind;
 use super::numeric::{Number, whole_i32};
 use super::operator::{Operator, between, exactly, special};
 use super::sum::integer;
 use super::tree::Body;
 use super::value::Value;
+use crate::decimal::arithmetic::Decimal;
+use crate::decimal::rounding::Rounding;
+
+/// The error of operations that are not offered for decimals.
+const UNSUPPORTED: Kind = Kind::Unsupported {
+    feature: "this operation on a decimal; convert it with $toDouble",
+};
+
+/// The greatest exponent of a decimal's power, which is multiplied out.
+const DECIMAL_POWER_MAX: u64 = 10_000;
 
 pub(crate) const OPERATORS: &[Operator] = &[
     exactly("$abs", 1, |values| unary(values, abs)),
     exactly("$ceil", 1, |values| {
-        unary(values, |n| whole(n, RoundingMode::Ceiling, f64::ceil))
+        unary(values, |n| whole(n, Rounding::Ceiling, f64::ceil))
     }),
     exactly("$floor", 1, |values| {
-        unary(values, |n| whole(n, RoundingMode::Floor, f64::floor))
+        unary(values, |n| whole(n, Rounding::Floor, f64::floor))
     }),
-    between("$round", 1, 2, |values| rounded(values, RoundingMode::HalfEven)),
-    between("$trunc", 1, 2, |values| rounded(values, RoundingMode::Down)),
+    between("$round", 1, 2, |values| rounded(values, Rounding::HalfEven)),
+    between("$trunc", 1, 2, |values| rounded(values, Rounding::Down)),
     exactly("$sqrt", 1, |values| unary(values, sqrt)),
     exactly("$exp", 1, |values| real(values, f64::exp)),
     exactly("$ln", 1, |values| logarithm(values, f64::ln, 28766)),
@@ -100,7 +107,7 @@ fn abs(number: Number) -> Result<Number, Kind> {
     })
 }
 
-fn whole(number: Number, mode: RoundingMode, round: fn(f64) -> f64) -> Result<Number, Kind> {
+fn whole(number: Number, mode: Rounding, round: fn(f64) -> f64) -> Result<Number, Kind> {
     Ok(match number {
         Number::Double(double) => Number::Double(round(double)),
         Number::Decimal(decimal) => Number::Decimal(decimal.round_at(0, mode)),
@@ -108,7 +115,7 @@ fn whole(number: Number, mode: RoundingMode, round: fn(f64) -> f64) -> Result<Nu
     })
 }
 
-fn rounded<'a>(values: &[Value<'a>], mode: RoundingMode) -> Result<Value<'a>, Kind> {
+fn rounded<'a>(values: &[Value<'a>], mode: Rounding) -> Result<Value<'a>, Kind> {
     let place = match values.get(1) {
         None => 0,
         Some(place) if place.is_nullish() => return Ok(Value::NULL),
@@ -120,7 +127,7 @@ fn rounded<'a>(values: &[Value<'a>], mode: RoundingMode) -> Result<Value<'a>, Ki
                 let problem = "the place must be from -20 to 100";
                 return Err(Kind::WrongValue { problem, code: 51083 });
             }
-            i64::from(place)
+            place
         }
     };
     if values[0].is_nullish() {
@@ -129,10 +136,10 @@ fn rounded<'a>(values: &[Value<'a>], mode: RoundingMode) -> Result<Value<'a>, Ki
     let rounded = match number(&values[0], 51081)? {
         Number::Decimal(decimal) => Number::Decimal(decimal.round_at(place, mode)),
         Number::Double(double) if !double.is_finite() => Number::Double(double),
-        Number::Double(double) if place == 0 && mode == RoundingMode::Down => Number::Double(double.trunc()),
+        Number::Double(double) if place == 0 && mode == Rounding::Down => Number::Double(double.trunc()),
         Number::Double(double) if place == 0 => Number::Double(double.round_ties_even()),
         Number::Double(double) => {
-            let decimal = super::decimal::Decimal::exactly(double);
+            let decimal = Decimal::exactly(double);
             Number::Double(decimal.round_at(place, mode).to_f64())
         }
         Number::Int(int) => integer(round_integer(i128::from(int), place, mode)),
@@ -148,15 +155,15 @@ fn rounded<'a>(values: &[Value<'a>], mode: RoundingMode) -> Result<Value<'a>, Ki
 }
 
 /// Rounds before the point: 1234 at -2 is 1200. A place after the point changes nothing.
-fn round_integer(value: i128, place: i64, mode: RoundingMode) -> i128 {
+fn round_integer(value: i128, place: i32, mode: Rounding) -> i128 {
     if place >= 0 {
         return value;
     }
     // At most 10^20, which is ten times what a long can be.
-    let unit = 10i128.pow(place.unsigned_abs().min(20) as u32);
+    let unit = 10i128.pow(place.unsigned_abs().min(20));
     let (quotient, remainder) = (value / unit, value % unit);
     let up = match (remainder.abs() * 2).cmp(&unit) {
-        _ if mode == RoundingMode::Down => false,
+        _ if mode == Rounding::Down => false,
         std::cmp::Ordering::Less => false,
         std::cmp::Ordering::Equal => quotient % 2 != 0,
         std::cmp::Ordering::Greater => true,
@@ -222,8 +229,11 @@ fn pow<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
         return Err(Kind::WrongValue { problem, code: 28764 });
     }
     if base.is_decimal() || exponent.is_decimal() {
-        let whole = exponent.whole().ok_or(UNSUPPORTED)?;
-        return Ok(Number::Decimal(base.to_decimal().power(whole)?).into_value());
+        let whole = exponent
+            .whole()
+            .filter(|whole| whole.unsigned_abs() <= DECIMAL_POWER_MAX);
+        let power = base.to_decimal().power(whole.ok_or(UNSUPPORTED)?);
+        return Ok(Number::Decimal(power).into_value());
     }
     let inexact = Value::double(base.to_f64().powf(exponent.to_f64()));
     let (Some(b), Some(e)) = (base.integer(), exponent.integer()) else {

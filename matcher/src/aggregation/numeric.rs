@@ -2,11 +2,11 @@
 
 use bson::RawBsonRef;
 
-use super::decimal::Decimal;
 use super::value::Value;
+use crate::decimal::arithmetic::Decimal;
 
 /// A number with its type.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Number {
     Int(i32),
     Long(i64),
@@ -38,22 +38,22 @@ impl Number {
     }
 
     /// The nearest double.
-    pub(crate) fn to_f64(&self) -> f64 {
+    pub(crate) fn to_f64(self) -> f64 {
         match self {
-            Number::Int(int) => f64::from(*int),
-            Number::Long(long) => *long as f64,
-            Number::Double(double) => *double,
+            Number::Int(int) => f64::from(int),
+            Number::Long(long) => long as f64,
+            Number::Double(double) => double,
             Number::Decimal(decimal) => decimal.to_f64(),
         }
     }
 
     /// The number as a decimal; a double counts with 15 digits, as in MongoDB.
-    pub(crate) fn to_decimal(&self) -> Decimal {
+    pub(crate) fn to_decimal(self) -> Decimal {
         match self {
-            Number::Int(int) => Decimal::from(i128::from(*int)),
-            Number::Long(long) => Decimal::from(i128::from(*long)),
-            Number::Double(double) => Decimal::from_f64(*double),
-            Number::Decimal(decimal) => decimal.clone(),
+            Number::Int(int) => Decimal::from(i128::from(int)),
+            Number::Long(long) => Decimal::from(i128::from(long)),
+            Number::Double(double) => Decimal::from_f64(double),
+            Number::Decimal(decimal) => decimal,
         }
     }
 

@@ -4,8 +4,8 @@
 //! becomes a long, a long a double. Integers are summed exactly, so the order does not matter;
 //! doubles with the rounding errors carried along, so that it hardly does.
 
-use super::decimal::Decimal;
 use super::numeric::Number;
+use crate::decimal::arithmetic::Decimal;
 
 /// A running sum.
 #[derive(Clone, Debug, Default)]
@@ -41,8 +41,7 @@ impl Sum {
                 Width::Double
             }
             Number::Decimal(decimal) => {
-                let sum = self.decimal.as_ref().map(|sum| sum.add(decimal));
-                self.decimal = Some(sum.unwrap_or_else(|| decimal.clone()));
+                self.decimal = Some(self.decimal.map_or(*decimal, |sum| sum.add(decimal)));
                 Width::Decimal
             }
         };
@@ -72,14 +71,15 @@ impl Sum {
         double.total()
     }
 
-    fn total_decimal(&self) -> Decimal {
+    /// The total as a decimal. What doubles came to is taken as it is, and not to 15 digits as a single one would be: this is
+    /// how MongoDB's `$sum` and `$avg` do it, and `$add` with what stands before the first decimal.
+    pub(crate) fn total_decimal(&self) -> Decimal {
         let mut total = Decimal::from(self.whole);
         if self.double.used {
-            total = total.add(&Decimal::from_f64(self.double.total()));
+            let (sum, lost) = self.double.parts();
+            total = total.add(&Decimal::exactly(sum).add(&Decimal::exactly(lost)));
         }
-        self.decimal
-            .as_ref()
-            .map_or(total.clone(), |decimal| decimal.add(&total))
+        self.decimal.map_or(total, |decimal| decimal.add(&total))
     }
 }
 
@@ -110,8 +110,13 @@ impl Doubles {
     }
 
     fn total(&self) -> f64 {
-        let total = self.sum + self.lost;
+        let (sum, lost) = self.parts();
+        sum + lost
+    }
+
+    /// What the sum is, and what rounding took from it.
+    fn parts(&self) -> (f64, f64) {
         // Where an infinity takes part, what was lost is not a number.
-        if total.is_nan() { self.sum } else { total }
+        (self.sum, if self.lost.is_nan() { 0.0 } else { self.lost })
     }
 }

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use bson::{DateTime, RawBsonRef, RawDocumentBuf};
 
+use super::call;
 use super::error::{AggregationError, AggregationErrorKind as Kind};
 use super::regex::RegexCall;
 use super::sort::SortPattern;
@@ -182,7 +183,7 @@ impl Tree {
                 Some(value) => value.walk(path)?,
                 None => Value::Missing,
             },
-            Tree::Array(items) => Value::array(evaluate_all(items, frame)?)?,
+            Tree::Array(items) => Value::array(call::evaluate_all(items, frame)?)?,
             Tree::Object(fields) => {
                 let mut values = Vec::with_capacity(fields.len());
                 for (name, tree) in fields {
@@ -211,184 +212,11 @@ impl<'a> Frame<'a> {
         }
     }
 
-    fn bind(&mut self, slot: usize, value: Value<'a>) {
+    pub(super) fn bind(&mut self, slot: usize, value: Value<'a>) {
         if self.slots.len() <= slot {
             self.slots.resize(slot + 1, Value::Missing);
         }
         self.slots[slot] = value;
-    }
-}
-
-fn evaluate_all<'a>(trees: &'a [Tree], frame: &mut Frame<'a>) -> Result<Vec<Value<'a>>, AggregationError> {
-    trees.iter().map(|tree| tree.evaluate(frame)).collect()
-}
-
-fn evaluate_optional<'a>(tree: Option<&'a Tree>, frame: &mut Frame<'a>) -> Result<Option<Value<'a>>, AggregationError> {
-    tree.map(|tree| tree.evaluate(frame)).transpose()
-}
-
-impl Call {
-    fn evaluate<'a>(&'a self, frame: &mut Frame<'a>) -> Result<Value<'a>, AggregationError> {
-        match &self.body {
-            Body::Positional { apply, arguments } => Ok(match &arguments[..] {
-                // Most operators take one or two arguments: no list is made for those.
-                [one] => apply(&[one.evaluate(frame)?])?,
-                [one, two] => apply(&[one.evaluate(frame)?, two.evaluate(frame)?])?,
-                all => apply(&evaluate_all(all, frame)?)?,
-            }),
-            Body::Named { apply, arguments } => {
-                let mut values = Vec::with_capacity(arguments.len());
-                for argument in arguments {
-                    values.push(evaluate_optional(argument.as_ref(), frame)?);
-                }
-                Ok(apply(&values)?)
-            }
-            Body::And(parts) => every(parts, frame, true),
-            Body::Or(parts) => every(parts, frame, false),
-            Body::Cond {
-                condition,
-                then,
-                otherwise,
-            } => {
-                if condition.evaluate(frame)?.is_true() {
-                    then.evaluate(frame)
-                } else {
-                    otherwise.evaluate(frame)
-                }
-            }
-            Body::IfNull(parts) => {
-                let mut last = Value::Missing;
-                for part in parts {
-                    last = part.evaluate(frame)?;
-                    if !last.is_nullish() {
-                        break;
-                    }
-                }
-                Ok(last)
-            }
-            Body::Switch { branches, default } => {
-                for (case, then) in branches {
-                    if case.evaluate(frame)?.is_true() {
-                        return then.evaluate(frame);
-                    }
-                }
-                match default {
-                    Some(default) => default.evaluate(frame),
-                    None => Err(Kind::WrongValue {
-                        problem: "no branch holds, and there is no default",
-                        code: 40066,
-                    }
-                    .into()),
-                }
-            }
-            Body::Let { bindings, body } => {
-                let mut values = Vec::with_capacity(bindings.len());
-                for (slot, tree) in bindings {
-                    values.push((*slot, tree.evaluate(frame)?));
-                }
-                for (slot, value) in values {
-                    frame.bind(slot, value);
-                }
-                body.evaluate(frame)
-            }
-            Body::Map { input, slot, body } => {
-                let input = input.evaluate(frame)?;
-                if input.is_nullish() {
-                    return Ok(Value::NULL);
-                }
-                let items = items(&input, 16883)?;
-                let mut mapped = Vec::with_capacity(items.len());
-                // Checked on the way: each item may be small and the whole too large.
-                let mut bytes = 0;
-                for item in items.iter() {
-                    frame.bind(*slot, item.clone());
-                    let value = body.evaluate(frame)?;
-                    bytes += value.bytes();
-                    within_document(bytes)?;
-                    mapped.push(value);
-                }
-                Ok(Value::array(mapped)?)
-            }
-            Body::Filter {
-                input,
-                slot,
-                condition,
-                limit,
-            } => {
-                let input = input.evaluate(frame)?;
-                if input.is_nullish() {
-                    return Ok(Value::NULL);
-                }
-                let limit = filter_limit(evaluate_optional(limit.as_ref(), frame)?)?;
-                let items = items(&input, 28651)?;
-                let mut kept = Vec::new();
-                for item in items.iter() {
-                    if kept.len() == limit {
-                        break;
-                    }
-                    frame.bind(*slot, item.clone());
-                    if condition.evaluate(frame)?.is_true() {
-                        kept.push(item.clone());
-                    }
-                }
-                Ok(Value::array(kept)?)
-            }
-            Body::Reduce {
-                input,
-                initial,
-                value,
-                this,
-                body,
-            } => {
-                let input = input.evaluate(frame)?;
-                if input.is_nullish() {
-                    return Ok(Value::NULL);
-                }
-                let items = items(&input, 40080)?;
-                let mut accumulated = initial.evaluate(frame)?;
-                for item in items.iter() {
-                    frame.bind(*value, accumulated);
-                    frame.bind(*this, item.clone());
-                    accumulated = body.evaluate(frame)?;
-                }
-                Ok(accumulated)
-            }
-            Body::SortArray { input, pattern } => {
-                let input = input.evaluate(frame)?;
-                if input.is_nullish() {
-                    return Ok(Value::NULL);
-                }
-                let mut sorted = items(&input, 2_942_504)?.into_owned();
-                pattern.sort(&mut sorted);
-                Ok(Value::array(sorted)?)
-            }
-            Body::Convert {
-                input,
-                to,
-                on_error,
-                on_null,
-            } => {
-                let input = input.evaluate(frame)?;
-                let to = to.evaluate(frame)?;
-                if input.is_nullish() || to.is_nullish() {
-                    return match on_null {
-                        Some(on_null) if input.is_nullish() => on_null.evaluate(frame),
-                        _ => Ok(Value::NULL),
-                    };
-                }
-                match (super::convert::convert(&input, &to), on_error) {
-                    (Err(Kind::Conversion { .. }), Some(on_error)) => on_error.evaluate(frame),
-                    (result, _) => Ok(result?),
-                }
-            }
-            Body::Regex(call) => {
-                let input = call.input.evaluate(frame)?;
-                let regex = evaluate_optional(call.regex.as_ref(), frame)?;
-                let options = evaluate_optional(call.options.as_ref(), frame)?;
-                Ok(call.apply(&input, regex.as_ref(), options.as_ref())?)
-            }
-            Body::Random => Ok(Value::double(fastrand::f64())),
-        }
     }
 }
 
@@ -446,39 +274,8 @@ impl Body {
     }
 }
 
-/// `$and` when `looked_for` is true, else `$or`; stops at the first part that decides.
-fn every<'a>(parts: &'a [Tree], frame: &mut Frame<'a>, looked_for: bool) -> Result<Value<'a>, AggregationError> {
-    for part in parts {
-        if part.evaluate(frame)?.is_true() != looked_for {
-            return Ok(Value::bool(!looked_for));
-        }
-    }
-    Ok(Value::bool(looked_for))
-}
-
 pub(crate) fn items<'v, 'a>(value: &'v Value<'a>, code: i32) -> Result<Cow<'v, [Value<'a>]>, Kind> {
     value.items().ok_or_else(|| Kind::wrong(code, "an array", value))
-}
-
-fn within_document(bytes: usize) -> Result<(), Kind> {
-    if bytes > crate::validate::DOCUMENT_BYTES_MAX {
-        return Err(Kind::TooLarge { found: bytes });
-    }
-    Ok(())
-}
-
-fn filter_limit(limit: Option<Value<'_>>) -> Result<usize, Kind> {
-    let Some(limit) = limit.filter(|limit| !limit.is_nullish()) else {
-        return Ok(usize::MAX);
-    };
-    match super::numeric::whole_i32(&limit) {
-        Some(limit) if limit > 0 => Ok(limit.unsigned_abs() as usize),
-        Some(_) => Err(Kind::WrongValue {
-            problem: "the limit must be above zero",
-            code: 327_392,
-        }),
-        None => Err(Kind::wrong(327_391, "a 32-bit integer as limit", &limit)),
-    }
 }
 
 impl Kind {

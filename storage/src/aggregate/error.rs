@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use tailwater_matcher::{EvaluateError, EvaluateErrorKind, ParseError};
 
 use super::{STAGES_MAX, SUB_PIPELINES_MAX};
+use crate::error::ErrorCode;
 use crate::limits::DOCUMENT_BYTES_MAX;
 
 /// An error of one stage of a pipeline.
@@ -119,23 +120,11 @@ impl AggregateError {
     /// MongoDB's name for the error: `Location` and the number where it has no other.
     #[must_use]
     pub fn code_name(&self) -> Cow<'static, str> {
-        Cow::Borrowed(match self.code() {
-            2 => "BadValue",
-            9 => "FailedToParse",
-            14 => "TypeMismatch",
-            22 => "InvalidBSON",
-            73 => "InvalidNamespace",
-            232 => "MaxSubPipelineDepthExceeded",
-            238 => "NotImplemented",
-            292 => "QueryExceededMemoryLimitNoDiskUseAllowed",
-            10334 => "BSONObjectTooLarge",
-            code => {
-                return match &self.kind {
-                    AggregateErrorKind::Parse(error) => error.code_name(),
-                    _ => Cow::Owned(format!("Location{code}")),
-                };
-            }
-        })
+        match (ErrorCode::from_number(self.code()), &self.kind) {
+            (Some(code), _) => Cow::Borrowed(code.name()),
+            (None, AggregateErrorKind::Parse(error)) => error.code_name(),
+            (None, _) => Cow::Owned(format!("Location{}", self.code())),
+        }
     }
 }
 

@@ -16,10 +16,11 @@ use super::parse::{Scope, fields};
 use super::stage::{Place, Stream};
 use super::target::{Target, Writing, batch};
 use crate::catalog::{CollectionInfo, Namespace};
+use crate::document_id::document_key;
 use crate::error::{Error, Result};
 use crate::query::Query;
 use crate::update::{Pipeline, UpdateDiff, UpdateError};
-use crate::workspace::{Found, Workspace, document_key, with_id_first};
+use crate::workspace::{Found, Workspace, with_id_first};
 
 /// What to write where.
 #[derive(Debug)]
@@ -212,6 +213,7 @@ impl Merge {
             let Ok(Some(id)) = document.get("_id") else {
                 return Ok(None);
             };
+            let id = matched(id, "_id").map_err(|error| place.error(error))?;
             let found = workspace.find_key(namespace, document_key(id)?)?;
             return Ok(found.map(|(_, found)| found));
         }
@@ -219,16 +221,10 @@ impl Merge {
         for (name, path) in &self.on {
             let value = match path.get(document) {
                 None if name.as_ref() == cstr!("_id") => return Ok(None),
-                None | Some(RawBsonRef::Null | RawBsonRef::Undefined) => {
-                    let problem = format!("a document has no value in {name:?}, which on names");
-                    return Err(place.error(Kind::specification(problem, 51132)));
-                }
-                Some(RawBsonRef::Array(_)) => {
-                    let problem = format!("a document has an array in {name:?}, which on names");
-                    return Err(place.error(Kind::specification(problem, 51185)));
-                }
+                None => RawBsonRef::Null,
                 Some(value) => value,
             };
+            let value = matched(value, name.as_str()).map_err(|error| place.error(error))?;
             let mut equal = RawDocumentBuf::new();
             equal.append(cstr!("$eq"), value);
             filter.append(name, equal);
@@ -377,4 +373,19 @@ fn merged(old: &RawDocument, new: &RawDocument) -> RawDocumentBuf {
         }
     }
     merged
+}
+
+/// A value by which documents can be matched; null stands for what is missing, too.
+fn matched<'v>(value: RawBsonRef<'v>, name: &str) -> std::result::Result<RawBsonRef<'v>, Kind> {
+    match value {
+        RawBsonRef::Null | RawBsonRef::Undefined => {
+            let problem = format!("a document has no value in {name:?}, which on names");
+            Err(Kind::specification(problem, 51132))
+        }
+        RawBsonRef::Array(_) => {
+            let problem = format!("a document has an array in {name:?}, which on names");
+            Err(Kind::specification(problem, 51185))
+        }
+        value => Ok(value),
+    }
 }

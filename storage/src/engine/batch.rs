@@ -36,14 +36,6 @@ impl EngineBatch {
         EngineBatch::default()
     }
 
-    /// An empty batch with room for so many changes.
-    pub(crate) fn with_capacity(changes: usize) -> EngineBatch {
-        EngineBatch {
-            changes: Vec::with_capacity(changes),
-            ..EngineBatch::default()
-        }
-    }
-
     /// Inserts or replaces a document.
     pub(crate) fn put(&mut self, key: StateKey, value: Slice) {
         self.push(Space::Documents, key.0, Some(value.0));
@@ -67,11 +59,6 @@ impl EngineBatch {
     /// Number of changes, repeated keys counted each time.
     pub(crate) fn len(&self) -> usize {
         self.changes.len()
-    }
-
-    /// Whether it holds no change.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.changes.is_empty()
     }
 
     /// Bytes of all keys and values, to decide when a batch is large enough.

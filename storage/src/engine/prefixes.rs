@@ -12,6 +12,8 @@
 //! - A commit says which prefixes it changes before its snapshot can be had: who has that snapshot finds the number.
 //! - For that it must know how long the prefixes are that are asked for. Who is the first to ask for a length registers it, and
 //!   keeps answers only from the next commit on: the one that is on its way may not have seen it.
+//! - An index with prefixes of many lengths (text has them) would cost each commit a hash for each. Beyond so many lengths a
+//!   prefix is watched by its beginning: whatever changes under the one changes under the other, and lengths of beginnings are few.
 //! - Prefixes share places by their hash. Those that meet there make each other's answers useless sooner, never wrong.
 
 #[cfg(test)]
@@ -32,7 +34,8 @@ pub(super) const ANSWER_KEYS_MAX: usize = 8;
 const ANSWER_BYTES_MAX: usize = 2048;
 /// Bytes of a prefix.
 const PREFIX_BYTES_MAX: usize = 512;
-/// Lengths that are registered for one index; each costs every later change of it a hash.
+/// Lengths that are registered for one index as they are; each costs every later change of it a hash. Prefixes of other lengths
+/// are watched by their [`beginning`].
 const LENGTHS_MAX: usize = 16;
 /// Indexes that have lengths registered.
 const INDEXES_MAX: usize = 4096;
@@ -81,6 +84,8 @@ pub(super) struct Packed(Slice);
 #[derive(Clone)]
 struct Kept {
     as_of: CommitNumber,
+    /// So much of the prefix's beginning is watched: all of it, or less.
+    watched: usize,
     answer: Answer,
 }
 
@@ -118,7 +123,8 @@ impl PrefixCache {
     /// What a snapshot made by commit `at` has under a prefix, if it is known.
     pub(super) fn get(&self, prefix: &StateKey, at: CommitNumber) -> Option<Answer> {
         let kept = self.answers.get(prefix)?;
-        (kept.as_of <= at && self.changed.last(&prefix.0) <= kept.as_of).then_some(kept.answer)
+        let watched = prefix.0.get(..kept.watched)?;
+        (kept.as_of <= at && self.changed.last(watched) <= kept.as_of).then_some(kept.answer)
     }
 
     /// Keeps what a snapshot made by commit `at` has under a prefix: all of it, or nothing where that is too much.
@@ -129,30 +135,49 @@ impl PrefixCache {
             None => Answer::Long,
         };
         let is_newer = |kept: Kept| kept.as_of > at;
-        if self.is_registered(prefix, at) && !self.answers.peek(prefix).is_some_and(is_newer) {
-            self.answers.insert(prefix.clone(), Kept { as_of: at, answer });
+        if let Some(watched) = self.watched(prefix, at)
+            && !self.answers.peek(prefix).is_some_and(is_newer)
+        {
+            self.answers.insert(
+                prefix.clone(),
+                Kept {
+                    as_of: at,
+                    watched,
+                    answer,
+                },
+            );
         }
     }
 
-    /// Whether all commits after `at` look at prefixes as long as this one. If none does yet, later ones will.
-    fn is_registered(&self, prefix: &StateKey, at: CommitNumber) -> bool {
+    /// How much of a prefix's beginning all commits after `at` look at. If none does yet, later ones will.
+    fn watched(&self, prefix: &StateKey, at: CommitNumber) -> Option<usize> {
         let length = prefix.len();
-        let Some(index) = index_of(&prefix.0).filter(|_| length <= PREFIX_BYTES_MAX) else {
-            return false;
-        };
+        let index = index_of(&prefix.0).filter(|_| length <= PREFIX_BYTES_MAX)?;
         let mut registered = self.registered.lock().unwrap_or_else(PoisonError::into_inner);
         let lengths = registered.lengths.get(&index).map_or(&[][..], Vec::as_slice);
-        if let Some((_, after)) = lengths.iter().find(|(known, _)| *known == length) {
-            return at >= *after;
+        let known = |length: usize| lengths.iter().find(|(known, _)| *known == length);
+        let length = match known(length) {
+            None if lengths.len() >= LENGTHS_MAX => beginning(length),
+            _ => length,
+        };
+        if let Some((_, after)) = known(length) {
+            return (at >= *after).then_some(length);
         }
-        let is_full = lengths.len() >= LENGTHS_MAX || (lengths.is_empty() && registered.lengths.len() >= INDEXES_MAX);
-        if is_full {
-            return false;
+        if lengths.is_empty() && registered.lengths.len() >= INDEXES_MAX {
+            return None;
         }
         let after = registered.begun;
         let lengths = Arc::make_mut(&mut registered.lengths);
         lengths.entry(index).or_default().push((length, after));
-        at >= after
+        (at >= after).then_some(length)
+    }
+
+    /// Makes room for another index, once nothing is left of this one. Its number is never used again.
+    pub(super) fn forget(&self, index: u32) {
+        let mut registered = self.registered.lock().unwrap_or_else(PoisonError::into_inner);
+        if registered.lengths.contains_key(&index) {
+            Arc::make_mut(&mut registered.lengths).remove(&index);
+        }
     }
 
     /// Begins a commit; it must not be published before every key it changes was named.
@@ -255,6 +280,13 @@ impl quick_cache::Weighter<StateKey, Kept> for Weigher {
         };
         (ANSWER_BYTES + beside(prefix.len()) + beside(packed)) as u64
     }
+}
+
+/// The length by which a prefix is watched that has one of too many: its three leading binary digits, so that three quarters of
+/// the prefix count at least, and there are four lengths for each power of two.
+fn beginning(length: usize) -> usize {
+    let dropped = length.checked_ilog2().unwrap_or(0).saturating_sub(2);
+    length >> dropped << dropped
 }
 
 /// The number before a key.

@@ -99,6 +99,8 @@ codes! {
     InvalidPipelineOperator = 168,
     /// Two fields of an index reach arrays.
     CannotIndexParallelArrays = 171,
+    /// Pipelines within pipelines nest too deep.
+    MaxSubPipelineDepthExceeded = 232,
     /// Something that is not there yet.
     NotImplemented = 238,
     /// A value cannot be converted to the type asked for.
@@ -125,6 +127,8 @@ codes! {
     Location17217 = 17217,
     /// A key in an index is too long.
     KeyTooLong = 17280,
+    /// A document would be too large after an update.
+    Location17419 = 17419,
 }
 
 impl ErrorCode {
@@ -161,17 +165,20 @@ impl Error {
             Error::InsertMany { source, .. } | Error::ChangeMany { source, .. } => return source.code(),
             Error::InvalidName { .. } => ErrorCode::InvalidNamespace,
             Error::InvalidDocument(error) => match error.kind {
-                ValidateErrorKind::TooLarge { .. } => ErrorCode::BSONObjectTooLarge,
+                // Of what is inserted: "object to insert too large" in MongoDB.
+                ValidateErrorKind::TooLarge { .. } => ErrorCode::BadValue,
                 ValidateErrorKind::TooDeep => ErrorCode::Overflow,
                 _ => ErrorCode::InvalidBSON,
             },
             Error::InvalidId { .. } => ErrorCode::InvalidIdField,
+            Error::DollarPrefixedId { .. } => ErrorCode::DollarPrefixedFieldName,
             Error::Filter(error) | Error::Projection(error) => return ErrorCode::from_name(&error.code_name()),
             Error::Evaluate(error) | Error::Project(error) => return of_evaluation(error),
             Error::Update(error) => return ErrorCode::from_number(error.code()),
-            Error::InvalidReplacement { .. } | Error::InvalidField { .. } | Error::CappedTooSmall { .. } => {
-                ErrorCode::BadValue
-            }
+            Error::IdTwice
+            | Error::InvalidReplacement { .. }
+            | Error::InvalidField { .. }
+            | Error::CappedTooSmall { .. } => ErrorCode::BadValue,
             Error::BadHint { .. }
             | Error::InvalidSort { .. }
             | Error::SortParallelArrays { .. }

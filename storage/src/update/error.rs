@@ -1,13 +1,14 @@
 //! Why an update cannot be parsed or applied.
 
 use bson::spec::ElementType;
-use tailwater_matcher::{EvaluateError, ParseError, type_name};
+use tailwater_matcher::{EvaluateError, EvaluateErrorKind, ParseError, type_name};
 use thiserror::Error;
 
 use super::parse;
 use super::path::ARRAY_PADDING_MAX;
 use super::pipeline::STAGES;
 use super::plan::CHANGES_MAX;
+use crate::error::ErrorCode;
 use crate::limits::{DOCUMENT_BYTES_MAX, NESTING_MAX};
 
 /// An error of an update. The document it was meant for is untouched.
@@ -371,9 +372,15 @@ impl UpdateError {
 
     fn code_and_name(&self) -> (i32, &'static str) {
         match self {
+            // What has a number without a name is told as a bad value.
+            UpdateError::Evaluate { source } => match source.kind() {
+                EvaluateErrorKind::Aggregation(error) => {
+                    ErrorCode::from_number(error.code()).map_or((2, "BadValue"), |code| (code.number(), code.name()))
+                }
+                _ => (2, "BadValue"),
+            },
             UpdateError::OperandInvalid { .. }
             | UpdateError::Condition { .. }
-            | UpdateError::Evaluate { .. }
             | UpdateError::RenameInvalid { .. }
             | UpdateError::RenameThroughArray { .. }
             | UpdateError::PositionalMisplaced { .. }
@@ -408,7 +415,7 @@ impl UpdateError {
             UpdateError::EqualityAmbiguous { .. } => (54, "NotSingleValueField"),
             UpdateError::PathComponentEmpty { .. } => (56, "EmptyFieldName"),
             UpdateError::ImmutableField { .. } => (66, "ImmutableField"),
-            UpdateError::DocumentTooLarge { .. } => (10334, "BSONObjectTooLarge"),
+            UpdateError::DocumentTooLarge { .. } => (17419, "Location17419"),
         }
     }
 }

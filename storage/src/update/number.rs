@@ -5,8 +5,8 @@
 
 use bson::Decimal128;
 use bson::spec::ElementType;
+use tailwater_matcher::Decimal as Exact;
 
-use super::decimal;
 use super::element::{Element, Value};
 
 /// A number to calculate with.
@@ -80,8 +80,7 @@ impl Number {
         match (self, operand) {
             (Decimal(_), _) | (_, Decimal(_)) => {
                 let (a, b) = (self.to_decimal(), operand.to_decimal());
-                let calculate = if is_sum { decimal::add } else { decimal::multiply };
-                Ok(Decimal(calculate(a, b)))
+                Ok(Decimal(if is_sum { a.add(&b) } else { a.multiply(&b) }.into()))
             }
             (Double(_), _) | (_, Double(_)) => {
                 let (a, b) = (self.to_f64(), operand.to_f64());
@@ -120,7 +119,7 @@ impl Number {
             Number::Int64(number) => number as f64,
             Number::Double(number) => number,
             // Beside a decimal nothing becomes a double.
-            Number::Decimal(number) => number.to_string().parse().unwrap_or(f64::NAN),
+            Number::Decimal(number) => Exact::from(number).to_f64(),
         }
     }
 
@@ -133,12 +132,12 @@ impl Number {
         }
     }
 
-    fn to_decimal(self) -> Decimal128 {
+    fn to_decimal(self) -> Exact {
         match self {
-            Number::Int32(number) => decimal::from_i64(number.into()),
-            Number::Int64(number) => decimal::from_i64(number),
-            Number::Double(number) => decimal::from_f64(number),
-            Number::Decimal(number) => number,
+            Number::Int32(number) => Exact::from(i64::from(number)),
+            Number::Int64(number) => Exact::from(number),
+            Number::Double(number) => Exact::from_f64(number),
+            Number::Decimal(number) => Exact::from(number),
         }
     }
 }

@@ -15,6 +15,7 @@ use super::element::{Element, elements};
 use super::path::Path;
 use super::tree::Tree;
 use super::{ApplyContext, ID, UpdateError};
+use crate::document_id;
 use crate::limits::NESTING_MAX;
 
 /// A path that the query gives a value.
@@ -89,14 +90,9 @@ pub(super) fn with_id(document: &RawDocument) -> Result<RawDocumentBuf, UpdateEr
             ) {
                 return Err(UpdateError::IdInvalid { found });
             }
-            if let Some(id) = id.as_document() {
-                for field in elements(id) {
-                    let field = field?;
-                    if field.name.starts_with('$') {
-                        let field = format!("{ID}.{}", field.name);
-                        return Err(UpdateError::DollarPrefixedField { field });
-                    }
-                }
+            if let Some(field) = id.as_document().and_then(document_id::dollar_prefixed) {
+                let field = format!("{ID}.{field}");
+                return Err(UpdateError::DollarPrefixedField { field });
             }
             copy.append(cstr!("_id"), id);
         }

@@ -10,8 +10,9 @@ use bson::raw::RawBsonRef;
 use tailwater_matcher::validate;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
-use super::{document_key, with_id_first};
+use super::with_id_first;
 use crate::catalog::{CollectionInfo, Namespace};
+use crate::document_id::{self, document_key};
 use crate::error::Result;
 use crate::store::{Draft, entry_for};
 
@@ -96,9 +97,10 @@ impl<'d> NewDocument<'d> {
 ///
 /// # Errors
 ///
-/// [`Error::InvalidDocument`](crate::Error::InvalidDocument).
+/// [`Error::InvalidDocument`](crate::Error::InvalidDocument), [`Error::IdTwice`](crate::Error::IdTwice).
 pub(crate) fn identified(document: &RawDocument) -> Result<Cow<'_, RawDocument>> {
     validate(document.as_bytes())?;
+    document_id::check_single(document)?;
     if let Some(Ok((name, _))) = document.iter().next()
         && name.as_str() == "_id"
     {

@@ -15,12 +15,13 @@ use tailwater_oplog::entry::StoreEntry;
 
 use super::Inserted;
 use crate::catalog::{CollectionInfo, Namespace};
+use crate::document_id::write_document_key;
 use crate::engine::{Slice, StateKey};
 use crate::error::{Error, Result};
 use crate::overlay::KeyRange;
 use crate::sessions::RetryableWrite;
 use crate::store::{Commit, Core, Inserts, View, entry_for};
-use crate::workspace::{check_validator, identified, write_document_key};
+use crate::workspace::{check_validator, identified};
 
 /// From so many keys on, one look at all that lies between them is cheaper than one at each.
 const RANGE_KEYS_MIN: usize = 8;

@@ -13,11 +13,12 @@ use crate::collection::{
     DeleteOptions, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions, ReplaceOptions,
     ReturnDocument, UpdateModifications, UpdateOptions,
 };
+use crate::document_id::document_key;
 use crate::error::{Error, Result};
 use crate::query::{Candidates, Language, Projection, Query, project};
 use crate::reading::Reading;
 use crate::update::{ApplyContext, Update};
-use crate::workspace::{Found, Workspace, document_key};
+use crate::workspace::{Found, Workspace};
 
 /// How many of the matching documents a write concerns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,13 +10,14 @@ mod durability;
 mod find;
 mod find_and_modify;
 mod insert;
+mod names;
 mod positional;
 mod transaction;
 mod typed;
 mod update;
 
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
-use tailwater_storage::{Collection, Store};
+use tailwater_storage::{Collection, Store, StoreOptions};
 
 /// A store in a new directory, and its collection `town.people`. The directory goes with it.
 struct Town {
@@ -27,8 +28,12 @@ struct Town {
 
 impl Town {
     fn new() -> Town {
+        Town::open(&common::small())
+    }
+
+    fn open(options: &StoreOptions) -> Town {
         let dir = tempfile::tempdir().unwrap();
-        let store = common::small().open(dir.path()).unwrap();
+        let store = options.open(dir.path()).unwrap();
         let people = store.collection("town", "people").unwrap();
         Town {
             store,

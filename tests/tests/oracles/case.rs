@@ -9,7 +9,7 @@ use tailwater::{
 };
 
 /// See the module documentation. As JSON it is an object with its name as `kind` and its fields; numbers are plain, dates,
-/// ObjectIds and numbers that are not finite are wrapped as in Extended JSON.
+/// ObjectIds, decimals and numbers that are not finite are wrapped as in Extended JSON.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Case {
     /// The `_id`s of the documents that match.
@@ -310,6 +310,7 @@ fn value(bson: &Bson) -> Value {
         Bson::Double(number) => {
             json!({ "$numberDouble": if number.is_nan() { "NaN" } else if *number > 0.0 { "Infinity" } else { "-Infinity" } })
         }
+        Bson::Decimal128(number) => json!({ "$numberDecimal": number.to_string() }),
         Bson::ObjectId(id) => json!({ "$oid": id.to_hex() }),
         Bson::String(text) => json!(text),
         Bson::Boolean(truth) => json!(truth),

@@ -10,7 +10,7 @@ use bson::{Bson, Document};
 
 use crate::case::Case;
 use crate::oracle::Oracle;
-use crate::oracle::Oracle::{Mingo, Mongomock};
+use crate::oracle::Oracle::{Decimal, Mingo, Mongomock};
 use crate::{Difference, Suite};
 
 /// A difference that is theirs.
@@ -42,6 +42,8 @@ pub(crate) fn gave_up(oracle: Oracle, message: &str) -> bool {
             "is not a valid $type",
             "unknown operator",
         ],
+        // What is refused there is refused here.
+        Decimal => &[],
     };
     words.iter().any(|words| message.contains(words))
 }
@@ -104,6 +106,7 @@ pub(crate) fn exclusions(suite: Suite) -> &'static [Exclusion] {
         Suite::Upserts => updates::UPSERTS,
         Suite::Expressions => expressions::EXCLUSIONS,
         Suite::Pipelines => pipelines::EXCLUSIONS,
+        Suite::Decimals => &[],
     }
 }
 

@@ -1,8 +1,10 @@
 //! Random cases from a seed. Few names and few values, so that what is asked for is often there.
 //!
 //! Values are those that all implementations have: null, booleans, numbers that a double holds exactly, text, dates, arrays and
-//! documents; in [`typed`] and [`upserts`] ObjectIds as well. What else only BSON has is for the suites that follow the manual.
+//! documents; in [`typed`] and [`upserts`] ObjectIds as well, in [`decimals`] Decimal128. What else only BSON has is for the suites
+//! that follow the manual.
 
+mod decimals;
 mod expressions;
 mod filters;
 mod pipelines;
@@ -129,6 +131,11 @@ pub(crate) fn expression(random: &mut Random) -> Case {
         documents: vec![expressions::document(random)],
         others: Vec::new(),
     }
+}
+
+/// A comparison, an order, an update or an expression on decimals and other numbers.
+pub(crate) fn decimals(random: &mut Random) -> Case {
+    decimals::decimals(random)
 }
 
 /// A pipeline of a few stages.

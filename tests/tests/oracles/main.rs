@@ -1,5 +1,6 @@
 //! Tailwater against two implementations of MongoDB's semantics that know nothing of it: mingo, in JavaScript, and mongomock, in
-//! Python. Random filters, updates, expressions and pipelines are answered by all of them, and the answers compared.
+//! Python. Random filters, updates, expressions and pipelines are answered by all of them, and the answers compared. Neither has
+//! Decimal128; for that there is a third, small one on Python's `decimal`, which has the arithmetic of IEEE 754-2008.
 //!
 //! Neither is MongoDB. Where one differs from MongoDB's manual, the manual is right, and the difference is in `exclusions.rs`, as
 //! narrow as it can be said, with its reason. An exclusion that excuses nothing fails the test, and so does an operator that was
@@ -39,6 +40,8 @@ pub(crate) enum Suite {
     Upserts,
     Expressions,
     Pipelines,
+    /// On Decimal128 among other numbers.
+    Decimals,
 }
 
 /// A case on which there is no agreement.
@@ -117,6 +120,12 @@ fn updates_make_the_same_documents() {
 #[test]
 fn expressions_have_the_same_values() {
     check(Suite::Expressions, 8000, generate::expression, &Oracle::ALL);
+}
+
+#[test]
+fn decimals_compare_and_calculate_as_the_standard_has_it() {
+    // Neither of the others has them.
+    check(Suite::Decimals, 8000, generate::decimals, &[Oracle::Decimal]);
 }
 
 #[test]

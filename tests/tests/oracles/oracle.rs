@@ -16,12 +16,15 @@ pub(crate) enum Oracle {
     Mingo,
     /// A database in Python that stands in for MongoDB in tests.
     Mongomock,
+    /// Numbers of MongoDB's four types, on the arithmetic of IEEE 754-2008 in Python's `decimal`.
+    Decimal,
 }
 
 /// Where the scripts and the lock files are.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/oracles");
 
 impl Oracle {
+    /// Those that answer whatever question.
     pub(crate) const ALL: [Oracle; 2] = [Oracle::Mingo, Oracle::Mongomock];
 
     fn packages(self) -> Packages<'static> {
@@ -36,6 +39,8 @@ impl Oracle {
                 Language::Python,
                 &["requirements.txt", "mongomock_oracle.py"],
             ),
+            // Needs nothing but Python.
+            Oracle::Decimal => ("decimal", Language::Python, &["decimal_oracle.py"]),
         };
         Packages {
             name,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proptest::prelude::*;
 
 use super::super::{Engine, EngineBatch, EngineSnapshot, Slice, StateKey};
-use super::{ANSWER_KEYS_MAX, CommitNumber, LENGTHS_MAX, PrefixCache};
+use super::{ANSWER_KEYS_MAX, CommitNumber, INDEXES_MAX, LENGTHS_MAX, PREFIX_BYTES_MAX, PrefixCache};
 use crate::overlay::after_prefix;
 
 const CACHE_BYTES: u64 = 8 << 20;
@@ -223,15 +223,52 @@ fn a_length_counts_from_the_commit_after_it_is_registered() {
 }
 
 #[test]
+fn answers_of_whatever_length_are_kept_and_are_never_stale() {
+    let cache = PrefixCache::new(CACHE_BYTES);
+    let (first, second) = (CommitNumber::default(), CommitNumber::default().next());
+    let prefixes = |byte: u8| (1..6 * LENGTHS_MAX).map(move |length| StateKey::new(3, &vec![byte; length]));
+    for prefix in prefixes(b'p').chain(prefixes(b'q')) {
+        cache.keep(&prefix, first, Some(&[(prefix.clone(), Slice::new(b""))]));
+        assert!(cache.get(&prefix, first).is_some(), "{}", prefix.len());
+    }
+    let changes = cache.begin(second);
+    changes.key(&StateKey::new(3, &[b'p'; 6 * LENGTHS_MAX]).0);
+    for (changed, other) in prefixes(b'p').zip(prefixes(b'q')) {
+        assert!(cache.get(&changed, second).is_none(), "{}", changed.len());
+        assert!(cache.get(&other, second).is_some(), "{}", other.len());
+    }
+}
+
+#[test]
+fn indexes_that_are_gone_make_room_for_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(dir.path(), CACHE_BYTES).unwrap();
+    let cache = &engine.prefixes;
+    let number = |index: usize| u32::try_from(index).unwrap();
+    let keep = |index: u32| {
+        let prefix = StateKey::new(index, b"p");
+        // Whatever has begun is over.
+        let at = CommitNumber::default().next();
+        cache.keep(&prefix, at, None);
+        cache.get(&prefix, at).is_some()
+    };
+    assert!((0..INDEXES_MAX).all(|index| keep(number(index))));
+    assert!(!keep(number(INDEXES_MAX)));
+    assert_eq!(engine.drop_collection_chunk(7, 100).unwrap(), 0);
+    assert!(keep(number(INDEXES_MAX)));
+}
+
+#[test]
 fn lengths_and_bytes_are_bounded() {
     const BYTES: u64 = 1 << 20;
     let cache = PrefixCache::new(BYTES);
     let at = CommitNumber::default();
-    for length in 1..=2 * LENGTHS_MAX {
-        let prefix = StateKey::new(3, &vec![b'p'; length]);
-        cache.keep(&prefix, at, Some(&[(prefix.clone(), Slice::new(b""))]));
-        assert_eq!(cache.get(&prefix, at).is_some(), length <= LENGTHS_MAX, "{length}");
+    for length in 1..PREFIX_BYTES_MAX {
+        cache.keep(&StateKey::new(3, &vec![b'p'; length]), at, None);
     }
+    // As they are, and four for each power of two.
+    let lengths = cache.registered.lock().unwrap().lengths[&3].len();
+    assert!(lengths <= LENGTHS_MAX + 4 * 10, "{lengths}");
     for i in 0..20_000u32 {
         let prefix = StateKey::new(4, &i.to_be_bytes());
         cache.keep(&prefix, at, Some(&[(prefix.clone(), Slice::new(&[0; 100]))]));
