@@ -134,6 +134,14 @@ pub(crate) struct Raw {
     tls: Option<rustls::Connection>,
 }
 
+impl Raw {
+    /// Ends it, also while it is being opened.
+    pub(crate) fn hangup(&self) -> Result<Hangup> {
+        let stream = self.stream.try_clone().map(Hangup);
+        stream.map_err(Error::network("a member", "opening"))
+    }
+}
+
 /// Bytes that come in, decrypted.
 #[derive(Debug)]
 enum Incoming {
@@ -260,7 +268,7 @@ pub(crate) fn open(raw: Raw, heartbeat: Duration, frames_max: usize) -> Result<(
     let patience = heartbeat * MISSED_MAX;
     let split = || -> std::io::Result<_> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(patience))?;
+        stream.set_read_timeout(Some(patience.min(GREETING_TIMEOUT)))?;
         stream.set_write_timeout(Some(patience))?;
         Ok((stream.try_clone()?, stream.try_clone()?))
     };
@@ -306,6 +314,8 @@ pub(crate) fn open(raw: Raw, heartbeat: Duration, frames_max: usize) -> Result<(
     let read = inbound.input.read_exact(&mut preface);
     read.map_err(Error::network(&peer, "greeting"))?;
     inbound.until(None);
+    let patient = hangup.0.set_read_timeout(Some(patience));
+    patient.map_err(Error::network(&peer, "opening"))?;
     match wire::versions(&preface) {
         None => Err(Error::Protocol {
             peer,

@@ -81,8 +81,8 @@ fn fetch(dir: &Path, settings: &Settings, kept: Option<Kept>) -> Result<()> {
     fs::create_dir_all(&incoming).map_err(Error::file("create", &incoming))?;
     let begun = read_record(&incoming);
     let stream = link::connect(&settings.from, &settings.security)?;
-    let (mut inbound, outbound, hangup) = link::open(stream, settings.heartbeat, settings.batch_bytes_max)?;
-    settings.set_hangup(Some(hangup));
+    settings.set_hangup(Some(stream.hangup()?));
+    let (mut inbound, outbound, _hangup) = link::open(stream, settings.heartbeat, settings.batch_bytes_max)?;
     let request = CopyRequest {
         name: settings.identity.name.clone(),
         members: settings.identity.members.clone(),

@@ -59,7 +59,8 @@ pub(super) fn run(replica: &Replica, settings: &Settings) -> Result<Ending> {
     // Before it is introduced: what is in the log is on the disk.
     replica.sync()?;
     let stream = link::connect(&settings.from, &settings.security)?;
-    let (inbound, outbound, hangup) = link::open(stream, settings.heartbeat, settings.batch_bytes_max)?;
+    settings.set_hangup(Some(stream.hangup()?));
+    let (inbound, outbound, _hangup) = link::open(stream, settings.heartbeat, settings.batch_bytes_max)?;
     settings.connected(inbound.peer());
     let session = Session {
         replica,
@@ -68,7 +69,6 @@ pub(super) fn run(replica: &Replica, settings: &Settings) -> Result<Ending> {
         out: Mutex::new(outbound),
         ended: AtomicBool::new(false),
     };
-    settings.set_hangup(Some(hangup));
     let interrupt = Interrupt::new();
     let ending = std::thread::scope(|scope| {
         let syncing = std::thread::Builder::new().name("tailwater-ack".into());
