@@ -26,12 +26,13 @@
 //! - [`window`]: who may have which event next;
 //! - [`group`]: what members share, the thread that reads, the writing down;
 //! - [`member`]: what a program holds;
-//! - [`record`], [`status`]: what the store keeps; what there is to see of it.
+//! - [`record`], [`slot`], [`status`]: what the store keeps, and what its log; what there is to see of it.
 
 mod group;
 mod member;
 mod options;
 mod record;
+mod slot;
 mod status;
 mod window;
 

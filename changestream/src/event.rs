@@ -11,7 +11,7 @@ use crate::fields::EventFields;
 use crate::options::Images;
 use crate::shape::Shape;
 use crate::split::SplitEvent;
-use crate::token::{ResumeToken, TokenKind};
+use crate::token::ResumeToken;
 
 /// What an event reports.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -220,10 +220,7 @@ impl ChangeEvent {
     /// The token from which a stream goes on behind this event.
     #[must_use]
     pub fn resume_token(&self) -> ResumeToken {
-        let kind = match self.0.operation {
-            OperationType::Invalidate => TokenKind::Invalidate,
-            _ => TokenKind::Event,
-        };
+        let kind = self.0.images.token_kind(self.0.operation);
         let token = ResumeToken::at(self.0.log_id, &self.0.entry.entry(), kind);
         self.0
             .fragment

@@ -15,7 +15,7 @@ use crate::event::OperationType;
 use crate::options::Images;
 use crate::paths::disambiguated;
 use crate::split::EVENT_BYTES_MAX;
-use crate::token::{ResumeToken, TokenKind};
+use crate::token::ResumeToken;
 
 /// The names in the order in which events carry them: MongoDB's, but that `_id` is always the first. There, `txnNumber`,
 /// `lsid` and `to` stand in front of it.
@@ -83,10 +83,7 @@ impl<'a> EventFields<'a> {
 
     /// The token behind the event.
     pub(crate) fn token(&self) -> ResumeToken {
-        let kind = match self.operation {
-            OperationType::Invalidate => TokenKind::Invalidate,
-            _ => TokenKind::Event,
-        };
+        let kind = self.images.token_kind(self.operation);
         ResumeToken::at(self.log_id, &self.entry, kind)
     }
 

@@ -13,7 +13,7 @@ use crate::event::{ChangeEvent, Fragments, OperationType, Operations};
 use crate::fields::log_time;
 use crate::pipeline::Pipeline;
 use crate::plan::{Plan, Verdict};
-use crate::scope::Scope;
+use crate::scope::{Extent, Scope};
 use crate::shape::Oversize;
 use crate::stream::ChangeStream;
 use crate::subscription::{Receiver, WatchHandle};
@@ -55,6 +55,8 @@ pub(crate) struct Images {
     pub(crate) full_document: FullDocument,
     pub(crate) before_change: FullDocumentBeforeChange,
     pub(crate) expanded: bool,
+    /// What is watched: it is part of an event's token whether that is the end of it.
+    pub(crate) extent: Extent,
     /// Whether a delete is matched as if it had the document that it deleted.
     pub(crate) match_deleted: bool,
     /// The types of events that were asked for by name.
@@ -75,6 +77,15 @@ impl Images {
             OperationType::Insert | OperationType::Replace => true,
             OperationType::Update => self.full_document != FullDocument::Default,
             _ => false,
+        }
+    }
+
+    /// The kind of the token behind an event.
+    pub(crate) fn token_kind(self, operation: OperationType) -> TokenKind {
+        match operation {
+            OperationType::Invalidate => TokenKind::Invalidate,
+            _ if self.extent.ends_with(operation) => TokenKind::Ending,
+            _ => TokenKind::Event,
         }
     }
 
@@ -127,6 +138,10 @@ pub struct Watch {
 impl Watch {
     /// A watch over `scope` of the log behind `view`, from now on.
     pub fn new(view: OplogView, scope: Scope) -> Watch {
+        let images = Images {
+            extent: scope.extent(),
+            ..Images::default()
+        };
         Watch {
             view,
             store: None,
@@ -137,7 +152,7 @@ impl Watch {
             collation: None,
             comment: None,
             whole_for: None,
-            images: Images::default(),
+            images,
             concern: ReadConcern::Durable,
             starts: Vec::new(),
             capacity: 10_000,
@@ -399,9 +414,22 @@ impl Watch {
     /// The entry that ends what is watched, when the watch goes on between its event and the `invalidate`.
     fn ending(&self, plan: &Plan, token: &ResumeToken) -> Result<Option<SharedEntry>> {
         let resumed = matches!(self.starts.as_slice(), [Start::Resume(_) | Start::AfterAny(_)]);
-        let behind_event = matches!(token.kind(), TokenKind::Event | TokenKind::Fragment);
-        if !resumed || !behind_event || token.op_id() < self.view.watermarks().oldest {
+        // Older releases did not say whether an event was the end.
+        let may_follow = matches!(token.kind(), TokenKind::Ending | TokenKind::Event | TokenKind::Fragment);
+        if !resumed || !may_follow {
             return Ok(None);
+        }
+        let oldest = self.view.watermarks().oldest;
+        if token.op_id() < oldest {
+            // The entry is gone that an `invalidate` would be made from. Who watches everything gets none.
+            return match token.kind() == TokenKind::Ending && self.scope != Scope::Everything {
+                true => Err(tailwater_oplog::Error::HistoryLost {
+                    requested: token.op_id(),
+                    oldest,
+                }
+                .into()),
+                false => Ok(None),
+            };
         }
         let entry = self.view.get(token.op_id(), ReadConcern::Local)?;
         Ok(plan.ended_by(&entry)?.then_some(entry))

@@ -5,6 +5,7 @@ use std::fmt;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
 use crate::document_store::INTERNAL_DATABASE;
+use crate::event::OperationType;
 
 /// What a stream watches.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -43,10 +44,35 @@ impl Scope {
 
     /// Whether an included entry ends the stream: what it watches is gone, or goes by another name.
     pub(crate) fn ends_with(&self, kind: EntryKind) -> bool {
+        OperationType::of(kind).is_some_and(|operation| self.extent().ends_with(operation))
+    }
+
+    /// How much it takes in.
+    pub(crate) fn extent(&self) -> Extent {
         match self {
-            Scope::Everything => false,
-            Scope::Database(_) => kind == EntryKind::DropDatabase,
-            Scope::Collection { .. } => matches!(kind, EntryKind::Drop | EntryKind::Rename),
+            Scope::Everything => Extent::Everything,
+            Scope::Database(_) => Extent::Database,
+            Scope::Collection { .. } => Extent::Collection,
+        }
+    }
+}
+
+/// A [`Scope`] without its names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) enum Extent {
+    #[default]
+    Everything,
+    Database,
+    Collection,
+}
+
+impl Extent {
+    /// As [`Scope::ends_with`], of what an entry reports.
+    pub(crate) fn ends_with(self, operation: OperationType) -> bool {
+        match self {
+            Extent::Everything => false,
+            Extent::Database => operation == OperationType::DropDatabase,
+            Extent::Collection => matches!(operation, OperationType::Drop | OperationType::Rename),
         }
     }
 }

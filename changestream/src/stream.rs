@@ -192,6 +192,7 @@ impl ChangeStream {
             };
             let shared = (ends || matches!(verdict, Verdict::Event(..))).then(|| entry.share());
             let kind = match shared {
+                Some(_) if ends => TokenKind::Ending,
                 Some(_) => TokenKind::Event,
                 None => TokenKind::Position,
             };

@@ -4,7 +4,8 @@
 //! there because copies of a log that were each written to share log and term. A token is ordered (comparing the bytes of
 //! two tokens of one log and version compares their positions), opaque, and checked: damage is noticed, not followed.
 //!
-//! Version 2 numbers the kinds anew, so that a fragment sorts in front of its event's end. Version 1 is read and not written.
+//! Versions number the kinds anew: 2 so that a fragment sorts in front of its event's end, 3 for events that end what is watched.
+//! Older ones are read and not written.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +17,9 @@ use crate::error::{Error, Result};
 use crate::snapshot::INSIDE_TEXT;
 use crate::split::SplitEvent;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// The version before it was said of an event whether it ends what is watched.
+const VERSION_2: u8 = 2;
 /// The version before there were fragments.
 const VERSION_1: u8 = 1;
 
@@ -26,8 +29,10 @@ const VERSION_1: u8 = 1;
 pub enum TokenKind {
     /// A fragment of the entry's own event, which was too large for one document: the other fragments follow.
     Fragment,
-    /// The entry's own event, which an `invalidate` may still follow.
+    /// The entry's own event. In tokens of older releases an `invalidate` may follow it.
     Event,
+    /// The entry's own event, which has ended what is watched: an `invalidate` follows it, for which the entry is needed.
+    Ending,
     /// The `invalidate` event that the entry brought about.
     Invalidate,
     /// No event, but the entry with all it brought about: where a stream began, or what it passed over.
@@ -74,7 +79,17 @@ type LayoutWithStartTime = (Layout, u64);
 const LAYOUT_BYTES: usize = 1 + 16 + 4 + 8 + 8 + 1;
 
 /// The kinds by their numbers.
-const KINDS: [TokenKind; 5] = [
+const KINDS: [TokenKind; 6] = [
+    TokenKind::Fragment,
+    TokenKind::Event,
+    TokenKind::Ending,
+    TokenKind::Invalidate,
+    TokenKind::Position,
+    TokenKind::StartTime,
+];
+
+/// The kinds by the numbers of version 2. Version 1 had all but the first.
+const KINDS_2: [TokenKind; 5] = [
     TokenKind::Fragment,
     TokenKind::Event,
     TokenKind::Invalidate,
@@ -184,7 +199,9 @@ impl ResumeToken {
                 codec::encode_ordered::<LayoutWithFragment>(&(layout, (self.split.fragment, self.split.of)))
             }
             TokenKind::StartTime => codec::encode_ordered::<LayoutWithStartTime>(&(layout, self.start_time.as_nanos())),
-            TokenKind::Event | TokenKind::Invalidate | TokenKind::Position => codec::encode_ordered(&layout),
+            TokenKind::Event | TokenKind::Ending | TokenKind::Invalidate | TokenKind::Position => {
+                codec::encode_ordered(&layout)
+            }
         };
         let crc = codec::checksum(&bytes);
         bytes.extend_from_slice(&crc.to_be_bytes());
@@ -197,10 +214,10 @@ impl ResumeToken {
         if codec::checksum(body) != u32::from_be_bytes(*crc) {
             return Err(malformed("its checksum is wrong"));
         }
-        // Version 1 had all kinds but the first.
         let kinds = match body.first() {
             Some(&VERSION) => &KINDS[..],
-            Some(&VERSION_1) => &KINDS[1..],
+            Some(&VERSION_2) => &KINDS_2[..],
+            Some(&VERSION_1) => &KINDS_2[1..],
             _ => return Err(malformed("its version is unknown to this release")),
         };
         let cut = malformed("its length is wrong");
@@ -218,7 +235,7 @@ impl ResumeToken {
                 }
             }
             TokenKind::StartTime => start_time = codec::decode_ordered(rest).map_err(|_| cut)?,
-            TokenKind::Event | TokenKind::Invalidate | TokenKind::Position if rest.is_empty() => {}
+            TokenKind::Event | TokenKind::Ending | TokenKind::Invalidate | TokenKind::Position if rest.is_empty() => {}
             _ => return Err(cut),
         }
         Ok(ResumeToken {
@@ -337,13 +354,14 @@ mod tests {
     #[test]
     fn the_text_is_golden() {
         let plain = token(2, 258, 772, TokenKind::Event);
-        let place = "02a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a50000000200000000000001020000000000000304";
+        let place = "03a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a50000000200000000000001020000000000000304";
         for (token, rest) in [
             (fragment(plain, 3, 7), "000000000300000007"),
             (plain, "01"),
-            (token(2, 258, 772, TokenKind::Invalidate), "02"),
-            (token(2, 258, 772, TokenKind::Position), "03"),
-            (begun(plain, 5), "040000000000000005"),
+            (token(2, 258, 772, TokenKind::Ending), "02"),
+            (token(2, 258, 772, TokenKind::Invalidate), "03"),
+            (token(2, 258, 772, TokenKind::Position), "04"),
+            (begun(plain, 5), "050000000000000005"),
         ] {
             let text = token.to_string();
             assert_eq!(text[..text.len() - 8], format!("{place}{rest}"));
@@ -351,23 +369,29 @@ mod tests {
     }
 
     #[test]
-    fn tokens_of_version_1_are_read() {
-        let place = "01a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a50000000200000000000001020000000000000304";
+    fn tokens_of_older_versions_are_read() {
+        let place = "a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a50000000200000000000001020000000000000304";
+        let read = |version: &str, rest: &str| {
+            let body = bytes_of_hex(&format!("{version}{place}{rest}"), 128).unwrap();
+            ResumeToken::from_bytes(&sealed(body))
+        };
         let plain = token(2, 258, 772, TokenKind::Event);
-        for (rest, expected) in [
-            ("00", plain),
-            ("01", token(2, 258, 772, TokenKind::Invalidate)),
-            ("02", token(2, 258, 772, TokenKind::Position)),
-            ("030000000000000005", begun(plain, 5)),
+        for (version, rest, expected) in [
+            ("01", "00", plain),
+            ("01", "01", token(2, 258, 772, TokenKind::Invalidate)),
+            ("01", "02", token(2, 258, 772, TokenKind::Position)),
+            ("01", "030000000000000005", begun(plain, 5)),
+            ("02", "000000000300000007", fragment(plain, 3, 7)),
+            ("02", "01", plain),
+            ("02", "02", token(2, 258, 772, TokenKind::Invalidate)),
+            ("02", "03", token(2, 258, 772, TokenKind::Position)),
+            ("02", "040000000000000005", begun(plain, 5)),
         ] {
-            let body = bytes_of_hex(&format!("{place}{rest}"), 128).unwrap();
-            assert_eq!(ResumeToken::from_bytes(&sealed(body)).unwrap(), expected);
+            assert_eq!(read(version, rest).unwrap(), expected);
         }
-        let body = bytes_of_hex(&format!("{place}04"), 128).unwrap();
-        assert!(
-            ResumeToken::from_bytes(&sealed(body)).is_err(),
-            "there was no such kind"
-        );
+        for (version, rest) in [("01", "04"), ("02", "05")] {
+            assert!(read(version, rest).is_err(), "there was no such kind");
+        }
     }
 
     #[test]
@@ -421,7 +445,7 @@ mod tests {
         ) {
             let make = |(term, op_id, timestamp, kind): (u32, u64, u64, u8)| {
                 let plain = |kind| token(term, op_id, timestamp, kind);
-                let number = u32::from(kind) / 5;
+                let number = u32::from(kind) / 6;
                 match KINDS[usize::from(kind) % KINDS.len()] {
                     TokenKind::Fragment => fragment(plain(TokenKind::Event), 1 + number, 2 + 2 * number),
                     TokenKind::StartTime => begun(plain(TokenKind::Position), u64::from(number)),

@@ -7,8 +7,8 @@ use common::{
     ORDERS, Writer, collection, copy_log, database, decoded, drain, from_oldest, ids, insert_orders, orders, short,
     shorts, temporary,
 };
-use tailwater_changestream::{ChangeStream, Error, ResumeToken, Scope};
-use tailwater_oplog::{self as oplog, Durability, OpId};
+use tailwater_changestream::{ChangeStream, Error, ResumeToken, Scope, TokenKind, cluster_time};
+use tailwater_oplog::{self as oplog, Durability, OpId, ReadConcern};
 
 // Tokens that are not good.
 
@@ -315,4 +315,44 @@ fn a_token_of_a_trimmed_entry_is_good_where_the_entry_is_still_there() {
         resumed.next_if_any().unwrap().unwrap().op_id(),
         begun.resume_token().op_id().next()
     );
+}
+
+#[test]
+fn behind_an_end_whose_entry_is_gone_the_invalidate_is_missed_by_name() {
+    // Nothing but ends, so that whatever a trim begins behind is one.
+    let (dir, writer) = orders(0);
+    let unsynced = Writer {
+        durability: Durability::Memory,
+        ..writer.clone()
+    };
+    while writer.log.watermarks().appended < OpId::new(30_000) {
+        unsynced.drop_collection(ORDERS);
+    }
+    drop(unsynced);
+    writer.log.close().unwrap();
+    let copy = temporary();
+    copy_log(dir.path(), &copy.path().join("log"));
+    let (whole, trimmed) = (Writer::open(dir.path()), Writer::open(&copy.path().join("log")));
+    let last = trimmed.trim().previous();
+    let time = cluster_time(whole.log.view().get(last, ReadConcern::Durable).unwrap().timestamp());
+    let token = |scope| {
+        let mut stream = whole.watch(scope).start_at_operation_time(time).start().unwrap();
+        let event = stream.next_if_any().unwrap().unwrap();
+        assert_eq!((event.op_id(), short(&event)), (last, "drop shop.orders".to_owned()));
+        event.resume_token()
+    };
+    let (ending, plain) = (token(collection(ORDERS)), token(database("shop")));
+    assert_eq!((ending.kind(), plain.kind()), (TokenKind::Ending, TokenKind::Event));
+
+    let mut resumed = whole.watch(collection(ORDERS)).resume_after(ending).start().unwrap();
+    assert_eq!(shorts(&drain(&mut resumed)), ["invalidate shop.orders"]);
+    let watch = || trimmed.watch(collection(ORDERS)).resume_after(ending);
+    for refused in [watch().start().unwrap_err(), watch().subscribe().unwrap_err()] {
+        assert!(
+            matches!(refused, Error::Log(oplog::Error::HistoryLost { .. })),
+            "{refused:?}"
+        );
+    }
+    // A collection is not all of its database: what comes behind it is all there.
+    trimmed.watch(database("shop")).resume_after(plain).start().unwrap();
 }

@@ -181,6 +181,27 @@ fn an_active_slot_holds_what_bytes_age_and_trim_would_remove() {
 }
 
 #[test]
+fn a_slot_is_given_another_cap_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = options(None, None).open(dir.path()).unwrap();
+    let last = fill(&log, 5);
+    log.slot_create("mine", last, cap(5)).unwrap();
+    log.slot_limit("mine", cap(7)).unwrap();
+    log.close().unwrap();
+    let log = options(None, None).open(dir.path()).unwrap();
+    let found = slot(&log, "mine");
+    assert_eq!((found.position, found.max_lag_bytes), (last, 7 * SEGMENT));
+    assert!(matches!(log.slot_limit("other", cap(7)), Err(Error::NoSuchSlot { .. })));
+    // Below what it keeps by now, it is lost at the next look, and then there is nothing to be limited.
+    log.slot_limit("mine", SlotOptions { max_lag_bytes: 0 }).unwrap();
+    wait_until("the loss", || {
+        fill(&log, 5);
+        slot(&log, "mine").state == SlotState::Lost
+    });
+    assert!(matches!(log.slot_limit("mine", cap(7)), Err(Error::SlotLost { .. })));
+}
+
+#[test]
 fn at_its_cap_a_dead_consumer_loses_by_name_and_the_disk_does_not_fill() {
     let dir = tempfile::tempdir().unwrap();
     let log = options(Some(2 * SEGMENT), None).open(dir.path()).unwrap();

@@ -11,11 +11,12 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use bson::{DateTime, RawDocument, rawdoc};
-use tailwater_oplog::{Error as LogError, OpId, OplogView, ReadConcern, SlotState};
+use tailwater_oplog::{Error as LogError, OpId, OplogView};
 
 use super::member::Consumer;
 use super::options::{ConsumerOptions, LostHistory};
 use super::record::{self, CONSUMERS, Record};
+use super::slot;
 use super::status::dead_letter;
 use super::window::{EventId, MemberId, Window};
 use crate::deadline::after;
@@ -23,7 +24,6 @@ use crate::document_store::{DocumentStore, INTERNAL_DATABASE, Put};
 use crate::error::{Error, Result};
 use crate::options::Watch;
 use crate::stream::{ChangeStream, Stopper};
-use crate::token::{ResumeToken, TokenKind};
 
 /// A position that moves because nothing matches is written down after so many entries.
 const QUIET_ENTRIES: u64 = 4096;
@@ -77,11 +77,6 @@ pub(super) struct State {
     closing: bool,
     /// Where a position that was written down by an entry that may not be durable yet has the slot: it follows when it is.
     unsettled: Option<(OpId, OpId)>,
-}
-
-/// The name of a consumer's retention slot.
-pub(super) fn slot_name(name: &str) -> String {
-    format!("consumer.{name}")
 }
 
 /// Joins a consumer, and makes it if need be.
@@ -141,7 +136,8 @@ impl Group {
             closing: false,
             unsettled: None,
         };
-        hold(&**store, &view, name, stream.resume_token(), options.max_lag_bytes)?;
+        let held = slot::hold(&**store, name, stream.resume_token(), options.max_lag_bytes);
+        held.map_err(|error| lost(error, name))?;
         if is_new {
             put(&**store, &mut state, None, None)?;
         }
@@ -205,7 +201,7 @@ impl Group {
         let mut next = None;
         while !state.closing {
             let now = Instant::now();
-            let expired = state.window.expire(now);
+            let expired = state.window.expire(now, None);
             if expired || next.is_some_and(|time| time <= now) {
                 next = None;
                 drop(state);
@@ -286,7 +282,7 @@ impl Group {
     fn settle(&self, state: &mut State) {
         let durable = self.view.watermarks().durable;
         if let Some((_, from)) = state.unsettled.take_if(|(written, _)| *written <= durable)
-            && let Err(error) = move_slot(&*self.store, &self.name, from, self.options.max_lag_bytes)
+            && let Err(error) = slot::advance(&*self.store, &self.name, from, self.options.max_lag_bytes)
         {
             // What it held is gone: the stream says so when it meets the gap.
             tracing::debug!(consumer = self.name, %error, "moving the retention slot of a consumer");
@@ -417,59 +413,6 @@ fn resume(
     Ok((stream, record))
 }
 
-/// Has the log keep what comes behind a position, and no more.
-fn hold(
-    store: &dyn DocumentStore,
-    view: &OplogView,
-    name: &str,
-    position: ResumeToken,
-    max_lag_bytes: u64,
-) -> Result<()> {
-    let slot = slot_name(name);
-    let mut from = needed_from(position);
-    if from < view.watermarks().oldest {
-        // Of an event, the entry is gone, and with it what an `invalidate` would be made from.
-        from = position.op_id().next();
-    }
-    let found = store.slots().into_iter().find(|found| found.name == slot);
-    let held = match found.filter(|found| found.state == SlotState::Active) {
-        None => store.slot_create(&slot, from, max_lag_bytes),
-        Some(found) => {
-            if found.position < from {
-                // A member that acknowledges once and leaves has no later step that would take the slot along. The position is in
-                // the state: when that is durable, no crash takes it back.
-                drop(store.state(ReadConcern::Durable)?);
-                move_slot(store, name, from, max_lag_bytes)?;
-            }
-            match found.max_lag_bytes == max_lag_bytes {
-                true => Ok(()),
-                false => store.slot_limit(&slot, max_lag_bytes),
-            }
-        }
-    };
-    held.map_err(|error| lost(error, name))
-}
-
-/// The first entry that somebody at a position may still need: behind an event an `invalidate` may come that is made from the
-/// same entry.
-fn needed_from(position: ResumeToken) -> OpId {
-    match position.kind() {
-        TokenKind::Event | TokenKind::Fragment => position.op_id(),
-        _ => position.op_id().next(),
-    }
-}
-
-/// Moves the slot of a consumer on, or makes it anew where it is lost, or was dropped by hand: what comes is there to be held.
-fn move_slot(store: &dyn DocumentStore, name: &str, from: OpId, max_lag_bytes: u64) -> Result<()> {
-    let slot = slot_name(name);
-    match store.slot_advance(&slot, from) {
-        Err(Error::Log(LogError::SlotLost { .. } | LogError::NoSuchSlot { .. })) => {
-            store.slot_create(&slot, from, max_lag_bytes)
-        }
-        moved => moved,
-    }
-}
-
 fn put(store: &dyn DocumentStore, state: &mut State, also: Option<EventId>, letter: Option<Put<'_>>) -> Result<()> {
     state.record.note(&state.window, &state.before, also);
     let document = state.record.to_document();
@@ -482,7 +425,7 @@ fn put(store: &dyn DocumentStore, state: &mut State, also: Option<EventId>, lett
         Some(letter) => store.put(&[letter, record])?,
         None => store.put(&[record])?,
     };
-    let from = needed_from(state.record.position);
+    let from = slot::needed_from(state.record.position);
     state.unsettled.get_or_insert((written, from));
     Ok(())
 }

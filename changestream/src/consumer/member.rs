@@ -62,7 +62,7 @@ impl Consumer {
             let now = Instant::now();
             let comes_back = !state.window.has(self.id);
             let tells = state.window.see(self.id, now, false);
-            if comes_back || state.window.expire(now) {
+            if comes_back || state.window.expire(now, Some(self.id)) {
                 drop(state);
                 self.group.notify();
                 state = self.group.lock();

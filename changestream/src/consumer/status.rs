@@ -3,8 +3,8 @@
 use bson::{DateTime, RawDocumentBuf, rawdoc};
 use tailwater_oplog::{Error as LogError, OpId, OplogView, ReadConcern, RetentionSlot};
 
-use super::group::slot_name;
 use super::record::{self, CONSUMERS, Record, beginning};
+use super::slot::slot_name;
 use crate::document_store::DocumentStore;
 use crate::error::{Error, Result};
 use crate::event::ChangeEvent;

@@ -212,13 +212,14 @@ impl Window {
         }
     }
 
-    /// Takes members out that have not been heard of for a lease; whether there were any. The last one keeps its place: there
-    /// is nobody to take over.
-    pub(super) fn expire(&mut self, now: Instant) -> bool {
+    /// Takes members out that have not been heard of for a lease, but not the one that is `asking`; whether there were any. The
+    /// last one keeps its place: there is nobody to take over.
+    pub(super) fn expire(&mut self, now: Instant, asking: Option<MemberId>) -> bool {
         let mut any = false;
         while self.members.len() > 1 {
             let lapsed = |member: &Member| !member.waits && now.saturating_duration_since(member.seen) >= self.lease;
-            let Some(id) = self.members.iter().find(|(_, m)| lapsed(m)).map(|(id, _)| *id) else {
+            let mut others = self.members.iter().filter(|(id, _)| asking != Some(**id));
+            let Some(id) = others.find(|(_, m)| lapsed(m)).map(|(id, _)| *id) else {
                 break;
             };
             tracing::warn!(
@@ -434,8 +435,20 @@ mod tests {
         assert_eq!(window.next_time(begin), Some(begin + lease));
         assert_eq!(window.next_time(begin + lease), None);
         window.see(2, begin, true);
-        assert!(window.expire(begin + lease));
+        assert!(window.expire(begin + lease, None));
         assert_eq!(window.next_time(begin + lease), None);
+    }
+
+    #[test]
+    fn whoever_asks_is_alive_however_short_the_lease_is() {
+        let now = Instant::now();
+        let start = ResumeToken::without_entry(LogId::from_bytes([1; 16]), OpId::ZERO);
+        let mut window = Window::new(start, 8, 8, 8, Duration::ZERO);
+        window.join(1, now);
+        window.join(2, now);
+        assert!(window.expire(now, Some(1)));
+        assert!(window.has(1) && !window.has(2));
+        assert!(!window.expire(now, Some(1)));
     }
 
     #[test]

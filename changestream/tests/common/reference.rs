@@ -387,7 +387,7 @@ impl Reference<'_> {
                 if filtered && question.conditions.iter().all(|condition| condition.holds(&event)) {
                     seen.push(Seen {
                         event,
-                        token: self.token(entry, 1),
+                        token: self.token(entry, 1 + u8::from(ends)),
                     });
                 }
             }
@@ -396,7 +396,7 @@ impl Reference<'_> {
                 if question.conditions.iter().all(|condition| condition.holds(&event)) {
                     seen.push(Seen {
                         event,
-                        token: self.token(entry, 2),
+                        token: self.token(entry, 3),
                     });
                 }
             }
@@ -440,8 +440,10 @@ impl Reference<'_> {
             increment: (nanos % 1_000_000_000) as u32 + 1,
         };
         let is_invalidate = operation == "invalidate";
+        let (_, ends) = Reference::concerns(&question.scope, entry);
+        let kind = 1 + u8::from(ends) + u8::from(is_invalidate);
         let mut event = doc! {
-            "_id": { "_data": self.token(entry, 1 + u8::from(is_invalidate)) },
+            "_id": { "_data": self.token(entry, kind) },
             "operationType": operation,
             "clusterTime": time,
             "wallTime": bson::DateTime::from_millis((nanos / 1_000_000) as i64),
@@ -496,7 +498,7 @@ impl Reference<'_> {
 
     /// A token's bytes by hand: version, log, term, OpID, timestamp, kind, checksum.
     pub(crate) fn token(&self, entry: &Written, kind: u8) -> String {
-        let mut bytes = vec![2];
+        let mut bytes = vec![3];
         bytes.extend(self.log_id.to_bytes());
         bytes.extend(entry.term.get().to_be_bytes());
         bytes.extend(entry.op_id.get().to_be_bytes());

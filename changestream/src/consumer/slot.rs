@@ -1,0 +1,57 @@
+//! The retention slot of a consumer: what the log keeps for it.
+//!
+//! A slot is not behind what is dealt with and durable for longer than until the next step that is written down, and never in
+//! front of it: no crash, also of the machine, has the consumer ask for what was let go.
+
+use tailwater_oplog::{Error as LogError, OpId, ReadConcern, SlotState};
+
+use crate::document_store::DocumentStore;
+use crate::error::{Error, Result};
+use crate::token::{ResumeToken, TokenKind};
+
+/// The name of a consumer's retention slot.
+pub(super) fn slot_name(name: &str) -> String {
+    format!("consumer.{name}")
+}
+
+/// Has the log keep what comes behind a position, and no more.
+pub(super) fn hold(store: &dyn DocumentStore, name: &str, position: ResumeToken, max_lag_bytes: u64) -> Result<()> {
+    let slot = slot_name(name);
+    let from = needed_from(position);
+    let found = store.slots().into_iter().find(|found| found.name == slot);
+    match found.filter(|found| found.state == SlotState::Active) {
+        None => store.slot_create(&slot, from, max_lag_bytes),
+        Some(found) => {
+            if found.position < from {
+                // A member that acknowledges once and leaves has no later step that would take the slot along. The position is in
+                // the state: when that is durable, no crash takes it back.
+                drop(store.state(ReadConcern::Durable)?);
+                advance(store, name, from, max_lag_bytes)?;
+            }
+            match found.max_lag_bytes == max_lag_bytes {
+                true => Ok(()),
+                false => store.slot_limit(&slot, max_lag_bytes),
+            }
+        }
+    }
+}
+
+/// The first entry that somebody at a position still needs: behind an event that ends what is watched comes an `invalidate`,
+/// which is made from the same entry.
+pub(super) fn needed_from(position: ResumeToken) -> OpId {
+    match position.kind() {
+        TokenKind::Ending => position.op_id(),
+        _ => position.op_id().next(),
+    }
+}
+
+/// Moves the slot of a consumer on, or makes it anew where it is lost, or was dropped by hand: what comes is there to be held.
+pub(super) fn advance(store: &dyn DocumentStore, name: &str, from: OpId, max_lag_bytes: u64) -> Result<()> {
+    let slot = slot_name(name);
+    match store.slot_advance(&slot, from) {
+        Err(Error::Log(LogError::SlotLost { .. } | LogError::NoSuchSlot { .. })) => {
+            store.slot_create(&slot, from, max_lag_bytes)
+        }
+        moved => moved,
+    }
+}
