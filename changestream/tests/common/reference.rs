@@ -311,9 +311,10 @@ impl Question {
         let database = dice.pick(&DATABASES).to_owned();
         let collection = dice.pick(&COLLECTIONS).to_owned();
         Question {
-            scope: match dice.roll(4) {
+            scope: match dice.roll(5) {
                 0 => Scope::Everything,
-                1 => Scope::Database(database),
+                1 => Scope::Deployment,
+                2 => Scope::Database(database),
                 _ => Scope::Collection { database, collection },
             },
             filter: dice.once_in(3).then(|| Filter::random(dice)),
@@ -409,6 +410,7 @@ impl Reference<'_> {
         let kind = EntryKind::from_number(entry.kind);
         match scope {
             Scope::Everything => (true, false),
+            Scope::Deployment => (!["admin", "config", "local"].contains(&entry.database), false),
             Scope::Database(database) => {
                 let mine = entry.database == database;
                 (mine, mine && kind == Some(EntryKind::DropDatabase))
