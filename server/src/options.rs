@@ -37,7 +37,7 @@ pub struct ServerOptions {
     /// Most connections at a time from one address, of IPv6 from one network of 64 bits. Default: none for this machine's own
     /// addresses, three quarters of [`ServerOptions::connections_max`] for others.
     pub connections_per_address_max: Option<usize>,
-    /// Most bytes that messages may have together while they are read and answered; a request beyond it is refused. Default 1 GiB.
+    /// Most bytes that messages may have together while they are read and answered; a connection that sends more is closed. Default 1 GiB.
     pub message_memory_max: usize,
     /// How long a cursor may stand that nobody asks for more. Default ten minutes, as MongoDB's.
     pub cursor_timeout: Duration,
