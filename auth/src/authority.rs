@@ -245,8 +245,9 @@ fn read_all<T>(store: &Store, collection: &'static str, of: fn(&RawDocument) -> 
         .collect()
 }
 
-/// The address as throttling sees it: of an IPv6 network the part that one client may have to itself.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
+/// The address as limits for each address see it: of an IPv6 network the part that one client may have to itself.
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let prefix = u128::from(address) & (u128::MAX << 64);

@@ -169,6 +169,14 @@ impl Credential {
         }
     }
 
+    /// A number for a name, which nobody can tell who does not know the secret.
+    pub(crate) fn decoy_number(secret: &[u8], user: &str) -> u64 {
+        let made = Mechanism::ScramSha256.hmac(secret, format!("mechanisms\0{user}").as_bytes());
+        made.iter()
+            .take(8)
+            .fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
     /// Whether the keys are those of this password. Takes as long as making them.
     pub(crate) fn is_of(&self, user: &str, password: &str) -> bool {
         use subtle::ConstantTimeEq;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::credentials::Mechanism;
 use crate::name::{RoleName, UserName};
 use crate::privilege::Privileges;
 use crate::role::{self, Role};
@@ -16,6 +17,8 @@ pub(crate) struct Directory {
     /// Each with what it may do.
     users: BTreeMap<UserName, (Arc<User>, Arc<Privileges>)>,
     roles: BTreeMap<RoleName, Arc<Role>>,
+    /// How many users have each set of mechanisms.
+    mechanisms: BTreeMap<Vec<Mechanism>, u64>,
 }
 
 impl Directory {
@@ -26,6 +29,7 @@ impl Directory {
                 .into_iter()
                 .map(|role| (role.name.clone(), Arc::new(role)))
                 .collect(),
+            mechanisms: BTreeMap::new(),
         };
         // Many users have the same few roles.
         let mut known = HashMap::new();
@@ -34,6 +38,7 @@ impl Directory {
                 .entry(user.roles.clone())
                 .or_insert_with(|| Arc::new(directory.granted_by(&user.roles)));
             let privileges = Arc::clone(privileges);
+            *directory.mechanisms.entry(user.mechanisms().collect()).or_default() += 1;
             directory.users.insert(user.name.clone(), (Arc::new(user), privileges));
         }
         directory
@@ -53,6 +58,21 @@ impl Directory {
 
     pub(crate) fn privileges_of(&self, name: &UserName) -> Option<&Arc<Privileges>> {
         self.users.get(name).map(|(_, privileges)| privileges)
+    }
+
+    /// The mechanisms of a user that is not there, by a number that is its name's: each set as often among all numbers as among
+    /// the users, and all of them as long as there are none.
+    pub(crate) fn mechanisms_of_nobody(&self, number: u64) -> Vec<Mechanism> {
+        let users: u64 = self.mechanisms.values().sum();
+        // Where the number falls when all of them are laid out over the users.
+        let mut place = (u128::from(number) * u128::from(users)) >> 64;
+        for (mechanisms, &count) in &self.mechanisms {
+            match place.checked_sub(u128::from(count)) {
+                Some(behind) => place = behind,
+                None => return mechanisms.clone(),
+            }
+        }
+        Mechanism::ALL.to_vec()
     }
 
     /// A role that users have made.

@@ -62,11 +62,11 @@ mod tls;
 mod user;
 
 pub use action::{Action, Actions};
-pub use authority::{Authentication, Authority, ROLES_MAX, USERS_MAX};
+pub use authority::{Authentication, Authority, ROLES_MAX, USERS_MAX, network};
 pub use credentials::Mechanism;
 pub use error::{Error, LoginError, Result};
 pub use identity::Identity;
-pub use login::Conversation;
+pub use login::{Attempt, Conversation};
 pub use name::{NAME_BYTES_MAX, Name, RoleName, UserName};
 pub use privilege::{Privilege, Privileges};
 pub use records::{pattern_from_document, privileges_to_array, role_names};

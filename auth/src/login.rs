@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::authority::{Authority, network};
 use crate::credentials::{Credential, Mechanism};
@@ -20,6 +20,23 @@ pub struct Conversation {
     /// Nothing when there is no such user, or it has no such keys.
     user: Option<Arc<User>>,
     address: IpAddr,
+}
+
+/// An attempt to log in that has been admitted, and is to be made when its wait is over. Of those that are given up nothing is
+/// counted; the turn that they had passes by.
+#[derive(Debug)]
+pub struct Attempt {
+    name: UserName,
+    address: IpAddr,
+    wait: Duration,
+}
+
+impl Attempt {
+    /// How long whoever makes it waits first: nothing, unless there were failures before.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        self.wait
+    }
 }
 
 impl Authority {
@@ -65,42 +82,73 @@ impl Authority {
             user,
             address,
         } = conversation;
-        self.attempt(name, *address, || {
+        let attempt = self.admit_login(name, *address)?;
+        if !attempt.wait.is_zero() {
+            thread::sleep(attempt.wait);
+        }
+        let verified = {
             let answer = exchange.verify(message).ok();
-            user.as_ref().zip(answer)
+            // Of a password that was changed meanwhile, in the wait before this as well, the old one is good for nothing.
+            let user = user.as_ref().filter(|user| {
+                let now = self.user(name).filter(|now| now.id == user.id);
+                now.is_some_and(|now| now.credential(exchange.mechanism()) == Some(exchange.credential()))
+            });
+            user.zip(answer)
+        };
+        self.settle(&attempt, verified)
+            .map(|(user, answer)| (Identity::user(name.clone(), user.id), answer))
+    }
+
+    /// Admits an attempt to log in, which is made by [`Authority::verify_password`] behind its [wait](Attempt::wait).
+    ///
+    /// # Errors
+    ///
+    /// [`LoginError`] for what cannot be a name, and when so much has failed that nobody should wait for it.
+    pub fn admit_login(&self, name: &UserName, address: IpAddr) -> Result<Attempt, LoginError> {
+        if !name.is_valid() {
+            return Err(LoginError);
+        }
+        let Some(wait) = self.throttle.admit(name, network(address), Instant::now()) else {
+            tracing::warn!(user = %name, %address, "login refused: too many have failed");
+            return Err(LoginError);
+        };
+        Ok(Attempt {
+            name: name.clone(),
+            address,
+            wait,
         })
-        .map(|(user, answer)| (Identity::user(name.clone(), user.id), answer))
     }
 
     /// Logs a user in by its password. Only for connections that keep it secret: encrypted ones, and those of this machine.
-    /// Takes as long as a login by SCRAM takes client and server together, some ten milliseconds, and waits if there were
-    /// failures before.
+    /// Takes as long as a login by SCRAM takes client and server together, some ten milliseconds, and does not wait.
     ///
     /// # Errors
     ///
     /// [`LoginError`], whatever the reason.
-    pub fn verify_password(&self, name: &UserName, password: &str, address: IpAddr) -> Result<Identity, LoginError> {
-        if !name.is_valid() {
-            return Err(LoginError);
-        }
-        let mechanism = match self.user(name) {
-            Some(user) if user.credential(Mechanism::ScramSha256).is_none() => Mechanism::ScramSha1,
-            _ => Mechanism::ScramSha256,
+    #[expect(clippy::needless_pass_by_value, reason = "an attempt is made once")]
+    pub fn verify_password(&self, attempt: Attempt, password: &str) -> Result<Identity, LoginError> {
+        let name = &attempt.name;
+        let mechanisms = self.mechanisms_of(name);
+        let mechanism = match mechanisms.contains(&Mechanism::ScramSha256) {
+            true => Mechanism::ScramSha256,
+            false => Mechanism::ScramSha1,
         };
         let (user, credential) = self.credential(name, mechanism);
-        let user = self.attempt(name, address, || match credential.is_of(&name.name, password) {
-            true => user,
-            false => None,
-        })?;
-        Ok(Identity::user(name.clone(), user.id))
+        let verified = user.filter(|_| credential.is_of(&name.name, password));
+        self.settle(&attempt, verified)
+            .map(|user| Identity::user(name.clone(), user.id))
     }
 
-    /// How a user can log in. One that is not there can as one that was made without a choice.
+    /// How a user can log in. Names of nobody are given the mechanisms of some user, by a keyed hash of the name: so of what
+    /// there is among users all of it can be found among names that are not there, as often, and none of it tells whether there
+    /// is such a user.
     #[must_use]
     pub fn mechanisms_of(&self, name: &UserName) -> Vec<Mechanism> {
-        match self.user(name) {
+        let directory = self.directory();
+        let made_up = directory.mechanisms_of_nobody(Credential::decoy_number(&self.decoys, &name.key()));
+        match directory.user(name) {
             Some(user) => user.mechanisms().collect(),
-            None => Mechanism::ALL.to_vec(),
+            None => made_up,
         }
     }
 
@@ -116,24 +164,13 @@ impl Authority {
         }
     }
 
-    /// Makes an attempt to log in, after the wait that there may be, and counts its outcome.
-    fn attempt<T>(
-        &self,
-        name: &UserName,
-        address: IpAddr,
-        verify: impl FnOnce() -> Option<T>,
-    ) -> Result<T, LoginError> {
-        let from = network(address);
-        let Some(wait) = self.throttle.admit(name, from, Instant::now()) else {
-            tracing::warn!(user = %name, %address, "login refused: too many have failed");
-            return Err(LoginError);
-        };
-        if !wait.is_zero() {
-            thread::sleep(wait);
-        }
-        match verify() {
+    /// Counts what has become of an attempt.
+    fn settle<T>(&self, attempt: &Attempt, verified: Option<T>) -> Result<T, LoginError> {
+        let Attempt { name, address, .. } = attempt;
+        let from = network(*address);
+        match verified {
             Some(verified) => {
-                self.throttle.succeeded(name, from);
+                self.throttle.succeeded(name, from, Instant::now());
                 tracing::info!(user = %name, %address, "logged in");
                 Ok(verified)
             }

@@ -86,6 +86,9 @@ const MONITOR: &[Action] = &[
     InProg,
 ];
 
+/// What says how much there is, and nothing of what stands in it.
+const SIZES: &[Action] = &[CollStats, DbStats, ListCollections, ListIndexes];
+
 const MANAGE_HOST: &[Action] = &[Fsync, KillOp, KillAnyCursor, KillAnySession];
 
 /// What a role of the table allows on what a pattern takes in: lists of actions together.
@@ -160,8 +163,9 @@ static BUILT_IN: [BuiltIn; 15] = [
         privileges: |_| {
             vec![
                 on_cluster(vec![MONITOR]),
-                on_any(vec![&[CollStats, DbStats, ListCollections, ListIndexes]]),
-                (Pattern::database("local"), vec![READ]),
+                on_any(vec![SIZES]),
+                (Pattern::database("config"), vec![SIZES]),
+                (Pattern::database("local"), vec![SIZES]),
             ]
         },
     },
@@ -176,8 +180,9 @@ static BUILT_IN: [BuiltIn; 15] = [
         privileges: |_| {
             vec![
                 on_cluster(vec![MONITOR, MANAGE_HOST]),
-                on_any(vec![&[CollStats, DbStats, DropDatabase, ListCollections, ListIndexes]]),
-                (Pattern::database("local"), vec![READ]),
+                on_any(vec![SIZES, &[DropDatabase]]),
+                (Pattern::database("config"), vec![SIZES]),
+                (Pattern::database("local"), vec![SIZES]),
             ]
         },
     },
@@ -186,9 +191,10 @@ static BUILT_IN: [BuiltIn; 15] = [
         home: Home::Admin,
         privileges: |_| {
             vec![
-                on_any(vec![&[Find, CollStats, DbStats, ListCollections, ListIndexes]]),
+                on_any(vec![SIZES, &[Find]]),
+                (Pattern::database("config"), vec![SIZES, &[Find]]),
+                (Pattern::database("local"), vec![SIZES, &[Find]]),
                 on_cluster(vec![&[ListDatabases, ServerStatus, GetParameter, ReplSetGetStatus]]),
-                (Pattern::database("local"), vec![READ]),
             ]
         },
     },
@@ -196,10 +202,12 @@ static BUILT_IN: [BuiltIn; 15] = [
         name: "replicator",
         home: Home::Admin,
         privileges: |_| {
-            vec![
-                on_cluster(vec![&[Replicate, ReplSetGetStatus, ReplSetGetConfig, ServerStatus]]),
-                (Pattern::database("local"), vec![READ]),
-            ]
+            vec![on_cluster(vec![&[
+                Replicate,
+                ReplSetGetStatus,
+                ReplSetGetConfig,
+                ServerStatus,
+            ]])]
         },
     },
     BuiltIn {
@@ -260,6 +268,35 @@ mod tests {
         assert!(may(&any, Find, "shop") && may(&any, Insert, "blog") && !may(&any, CreateUser, "shop"));
         assert_eq!(built_in(&RoleName::new("shop", "readWriteAnyDatabase")), None);
         assert_eq!(built_in(&RoleName::new("shop", "nothing")), None);
+    }
+
+    /// `local.oplog.rs` has every document of every database.
+    #[test]
+    fn only_roles_that_say_so_read_the_oplog_and_what_belongs_to_the_deployment() {
+        let readers = [
+            ("admin", "backup", "config local"),
+            ("admin", "root", "config local"),
+            ("config", "read", "config"),
+            ("config", "readWrite", "config"),
+            ("config", "dbOwner", "config"),
+            ("local", "read", "local"),
+            ("local", "readWrite", "local"),
+            ("local", "dbOwner", "local"),
+        ];
+        for home in ["admin", "config", "local", "shop"] {
+            for name in built_in_names(home) {
+                let privileges = built_in(&name).unwrap();
+                for (database, collection) in [("config", "settings"), ("local", "oplog.rs")] {
+                    let may = [Find, ChangeStream]
+                        .map(|action| privileges.allow(action, Resource::Collection { database, collection }));
+                    let expected = readers
+                        .iter()
+                        .any(|(of, reader, read)| *of == home && *reader == name.name && read.contains(database));
+                    assert_eq!(may[0], expected, "{name} on {database}");
+                    assert!(expected || !may[1], "{name} watches {database}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use subtle::ConstantTimeEq;
 
-use crate::credentials::Credential;
+use crate::credentials::{Credential, Mechanism};
 use crate::error::LoginError;
 
 /// Most bytes of a client's message.
@@ -85,6 +85,16 @@ impl Exchange {
         (exchange, answer)
     }
 
+    /// The keys that it is about.
+    pub(crate) fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// How it is held.
+    pub(crate) fn mechanism(&self) -> Mechanism {
+        self.credential.mechanism
+    }
+
     /// Looks at the client's proof; the server's own, if it is right.
     pub(crate) fn verify(&self, message: &[u8]) -> Result<String, LoginError> {
         let message = text(message)?;
@@ -141,7 +151,6 @@ fn unescape(name: &str) -> Result<String, LoginError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credentials::Mechanism;
 
     /// The conversation of RFC 7677, section 3.
     #[test]

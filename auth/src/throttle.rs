@@ -5,6 +5,9 @@
 //! one user at one address, wait one after the other, so that many at a time gain nothing either. A user who is attacked from
 //! elsewhere is held up by [`BY_USER`] alone, and a program with an old password by far the most holds up itself.
 //!
+//! Many may share an address: those behind one proxy or one network. So failures of others hold up nobody who has logged in from
+//! there within [`TRUSTED`], and nobody for longer than [`OTHERS_MAX`].
+//!
 //! What is counted is forgotten after [`FORGOTTEN`] without a failure; and there is room for [`RECORDS_MAX`] of each kind, above
 //! which those that have been quiet longest go.
 
@@ -20,6 +23,10 @@ use crate::name::UserName;
 const RECORDS_MAX: usize = 10_000;
 /// How long failures are remembered.
 const FORGOTTEN: Duration = Duration::from_secs(600);
+/// How long a success at an address is remembered.
+const TRUSTED: Duration = Duration::from_secs(24 * 3600);
+/// The longest wait for what others at an address have done.
+const OTHERS_MAX: Duration = Duration::from_secs(2);
 /// An attempt that would have to wait longer than this is refused at once.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -127,19 +134,25 @@ impl<K: Hash + Eq + Clone> Records<K> {
     fn make_room(&mut self, now: Instant) {
         self.records
             .retain(|_, record| now.duration_since(record.last) < FORGOTTEN);
-        let mut times: Vec<Instant> = self.records.values().map(|record| record.last).collect();
-        if times.len() < RECORDS_MAX {
-            return;
+        if self.records.len() >= RECORDS_MAX {
+            forget_quietest(&mut self.records, |record| record.last);
         }
-        let (_, &mut quietest, _) = times.select_nth_unstable(RECORDS_MAX / 4);
-        self.records.retain(|_, record| record.last > quietest);
     }
+}
+
+/// Forgets a quarter of [`RECORDS_MAX`], those that have been quiet longest.
+fn forget_quietest<K: Hash + Eq, V>(records: &mut HashMap<K, V>, last: impl Fn(&V) -> Instant) {
+    let mut times: Vec<Instant> = records.values().map(&last).collect();
+    let (_, &mut quietest, _) = times.select_nth_unstable(RECORDS_MAX / 4);
+    records.retain(|_, record| last(record) > quietest);
 }
 
 struct State {
     pairs: Records<(UserName, IpAddr)>,
     addresses: Records<IpAddr>,
     users: Records<UserName>,
+    /// When a user has last logged in from an address.
+    trusted: HashMap<(UserName, IpAddr), Instant>,
 }
 
 /// What has failed. See the module documentation.
@@ -151,6 +164,7 @@ impl Throttle {
             pairs: Records::new(BY_PAIR),
             addresses: Records::new(BY_ADDRESS),
             users: Records::new(BY_USER),
+            trusted: HashMap::new(),
         }))
     }
 
@@ -164,7 +178,11 @@ impl Throttle {
         let mut state = self.lock();
         let pair = (user.clone(), address);
         let of_pair = state.pairs.begins_at(&pair, now);
-        let of_address = state.addresses.begins_at(&address, now);
+        let is_trusted = (state.trusted.get(&pair)).is_some_and(|at| now.saturating_duration_since(*at) < TRUSTED);
+        let of_address = match is_trusted {
+            true => now,
+            false => state.addresses.begins_at(&address, now).min(now + OTHERS_MAX),
+        };
         let of_user = state.users.begins_at(user, now);
         let wait = of_pair.max(of_address).max(of_user).duration_since(now);
         if wait > WAIT_MAX {
@@ -172,7 +190,9 @@ impl Throttle {
         }
         // Each takes its own turn: whoever waits long for one reason holds up nobody for another.
         state.pairs.reserve(&pair, of_pair);
-        state.addresses.reserve(&address, of_address);
+        if !is_trusted {
+            state.addresses.reserve(&address, of_address);
+        }
         Some(wait)
     }
 
@@ -184,8 +204,14 @@ impl Throttle {
     }
 
     /// Whoever knows the password has not been guessing; the address may have been, for others.
-    pub(crate) fn succeeded(&self, user: &UserName, address: IpAddr) {
-        self.lock().pairs.records.remove(&(user.clone(), address));
+    pub(crate) fn succeeded(&self, user: &UserName, address: IpAddr, now: Instant) {
+        let mut state = self.lock();
+        let pair = (user.clone(), address);
+        state.pairs.records.remove(&pair);
+        if state.trusted.len() >= RECORDS_MAX && !state.trusted.contains_key(&pair) {
+            forget_quietest(&mut state.trusted, |at| *at);
+        }
+        state.trusted.insert(pair, now);
     }
 }
 
@@ -214,7 +240,7 @@ mod tests {
         assert_eq!(waits[..4], [Duration::ZERO; 4]);
         assert!(waits.is_sorted() && waits[4] > Duration::ZERO);
         assert_eq!(*waits.last().unwrap(), BY_PAIR.max);
-        throttle.succeeded(&user("ada"), address(1));
+        throttle.succeeded(&user("ada"), address(1), now);
         assert_eq!(throttle.admit(&user("ada"), address(1), now), Some(Duration::ZERO));
     }
 
@@ -249,14 +275,38 @@ mod tests {
     }
 
     #[test]
+    fn who_shares_an_address_with_somebody_who_guesses_logs_in_all_the_same() {
+        let (throttle, now) = (Throttle::new(), Instant::now());
+        throttle.succeeded(&user("ada"), address(1), now);
+        for n in 0..1000 {
+            throttle.failed(&user(&format!("user{n}")), address(1), now);
+            throttle.admit(&user(&format!("user{n}")), address(1), now);
+        }
+        assert_eq!(throttle.admit(&user("ada"), address(1), now), Some(Duration::ZERO));
+        // Who has not been there before waits, and is not refused.
+        assert_eq!(throttle.admit(&user("bob"), address(1), now), Some(OTHERS_MAX));
+        // The address that ada logged in from before says nothing of another.
+        for n in 0..1000 {
+            throttle.failed(&user(&format!("user{n}")), address(2), now);
+        }
+        assert!(throttle.admit(&user("ada"), address(2), now) > Some(Duration::ZERO));
+        // Her own failures count as ever.
+        for _ in 0..12 {
+            throttle.failed(&user("ada"), address(1), now);
+        }
+        assert_eq!(throttle.admit(&user("ada"), address(1), now), Some(BY_PAIR.max));
+    }
+
+    #[test]
     fn memory_is_bounded_and_what_is_newest_stays() {
         let (throttle, now) = (Throttle::new(), Instant::now());
         for n in 0..3 * RECORDS_MAX as u64 {
             let at = now + Duration::from_micros(n);
             throttle.failed(&user(&n.to_string()), address(1), at);
+            throttle.succeeded(&user(&n.to_string()), address(1), at);
         }
         let state = throttle.lock();
-        assert!(state.users.records.len() <= RECORDS_MAX);
+        assert!(state.users.records.len() <= RECORDS_MAX && state.trusted.len() <= RECORDS_MAX);
         let last = user(&(3 * RECORDS_MAX as u64 - 1).to_string());
         assert!(state.users.records.contains_key(&last));
     }

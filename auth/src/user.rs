@@ -32,9 +32,10 @@ pub struct User {
 }
 
 impl User {
-    /// How it can log in.
+    /// How it can log in, in the order of [`Mechanism::ALL`].
     pub fn mechanisms(&self) -> impl Iterator<Item = Mechanism> {
-        self.credentials.iter().map(|credential| credential.mechanism)
+        let has = |mechanism: &Mechanism| self.credential(*mechanism).is_some();
+        Mechanism::ALL.into_iter().filter(has)
     }
 
     pub(crate) fn credential(&self, mechanism: Mechanism) -> Option<&Credential> {

@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use tailwater::{INTERNAL_DATABASE, Store};
 use tailwater_auth::{
-    Action, Actions, Authentication, Authority, Error, Identity, Mechanism, Pattern, Privilege, Privileges, Resource,
-    Role, RoleName, UserChange, UserName,
+    Action, Actions, Authentication, Authority, Error, Identity, LoginError, Mechanism, Pattern, Privilege, Privileges,
+    Resource, Role, RoleName, UserChange, UserName,
 };
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -48,8 +50,17 @@ impl Fixture {
     }
 
     fn login(&self, name: &UserName) -> Identity {
-        self.authority.verify_password(name, "pencil", HERE).unwrap()
+        log_in(&self.authority, name, "pencil").unwrap()
     }
+}
+
+fn log_in(authority: &Authority, name: &UserName, password: &str) -> Result<Identity, LoginError> {
+    let attempt = authority.admit_login(name, HERE)?;
+    assert!(
+        attempt.wait().is_zero(),
+        "too many have failed for a test that does not wait"
+    );
+    authority.verify_password(attempt, password)
 }
 
 /// A user that is not looked up: changes are made by whoever may, which is for others to ask.
@@ -60,7 +71,7 @@ fn root() -> Identity {
     authority
         .create_user(&Identity::nobody(HERE), &name, &user(&[]))
         .unwrap();
-    authority.verify_password(&name, "pencil", HERE).unwrap()
+    log_in(&authority, &name, "pencil").unwrap()
 }
 
 fn user(roles: &[RoleName]) -> UserChange {
@@ -166,7 +177,7 @@ fn changes_are_in_force_for_whoever_is_logged_in() {
 fn a_password_is_good_until_it_is_changed() {
     let fixture = Fixture::new(Authentication::Required);
     let (authority, ada) = (&fixture.authority, fixture.make("ada", &[]));
-    assert!(authority.verify_password(&ada, "pencils", HERE).is_err());
+    assert!(log_in(authority, &ada, "pencils").is_err());
     fixture.login(&ada);
     let change = UserChange {
         password: Some("chalk".to_owned()),
@@ -174,11 +185,84 @@ fn a_password_is_good_until_it_is_changed() {
         ..UserChange::default()
     };
     authority.update_user(&ada, &change).unwrap();
-    assert!(authority.verify_password(&ada, "pencil", HERE).is_err());
-    authority.verify_password(&ada, "chalk", HERE).unwrap();
+    assert!(log_in(authority, &ada, "pencil").is_err());
+    log_in(authority, &ada, "chalk").unwrap();
     assert_eq!(authority.mechanisms_of(&ada), [Mechanism::ScramSha1]);
-    // Nobody is told that there is no such user.
-    assert_eq!(authority.mechanisms_of(&UserName::new("admin", "eve")), Mechanism::ALL);
+}
+
+#[test]
+fn names_of_nobody_have_the_mechanisms_that_users_have() {
+    let fixture = Fixture::new(Authentication::Required);
+    let authority = &fixture.authority;
+    let strangers = || {
+        let names = (0..400).map(|n| UserName::new("admin", &format!("stranger{n}")));
+        names.map(|name| authority.mechanisms_of(&name)).collect::<Vec<_>>()
+    };
+    let count = |mechanisms: &[Mechanism]| strangers().iter().filter(|of| *of == mechanisms).count();
+    fixture.make("ada", &[]);
+    assert_eq!(count(&Mechanism::ALL), 400);
+    let old = UserChange {
+        mechanisms: Some(vec![Mechanism::ScramSha1]),
+        ..user(&[])
+    };
+    authority
+        .create_user(&root(), &UserName::new("admin", "old"), &old)
+        .unwrap();
+    // Half of the users, so about half of all names; each always the same.
+    let of_one = count(&[Mechanism::ScramSha1]);
+    assert!((100..300).contains(&of_one), "{of_one}");
+    assert_eq!(of_one + count(&Mechanism::ALL), 400);
+    assert_eq!(strangers(), strangers());
+}
+
+#[test]
+fn a_conversation_that_was_begun_with_an_old_password_is_not_ended_with_it() {
+    let fixture = Fixture::new(Authentication::Required);
+    let (authority, ada) = (&fixture.authority, fixture.make("ada", &[]));
+    let prove = |change: &dyn Fn()| {
+        let begun = authority.begin_login(Mechanism::ScramSha256, "admin", b"n,,n=ada,r=abc", HERE);
+        let (conversation, answer) = begun.unwrap();
+        let proof = client_proof("n=ada,r=abc", &answer, "pencil");
+        change();
+        authority.finish_login(&conversation, proof.as_bytes())
+    };
+    prove(&|| {}).unwrap();
+    let chalk = UserChange {
+        password: Some("chalk".to_owned()),
+        ..UserChange::default()
+    };
+    assert!(prove(&|| authority.update_user(&ada, &chalk).unwrap()).is_err());
+    // One of the same name and password is another.
+    authority.drop_user(&ada).unwrap();
+    fixture.make("ada", &[]);
+    assert!(
+        prove(&|| {
+            authority.drop_user(&ada).unwrap();
+            fixture.make("ada", &[]);
+        })
+        .is_err()
+    );
+}
+
+/// The client's side of a conversation (RFC 5802, section 3).
+fn client_proof(first: &str, answer: &str, password: &str) -> String {
+    use hmac::{Hmac, KeyInit, Mac};
+    use sha2::{Digest, Sha256};
+    let hmac = |key: &[u8], data: &[u8]| {
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).unwrap();
+        mac.update(data);
+        mac.finalize().into_bytes()
+    };
+    let parts: Vec<&str> = answer.splitn(3, ',').map(|part| &part[2..]).collect();
+    let mut salted = [0; 32];
+    let salt = BASE64_STANDARD.decode(parts[1]).unwrap();
+    pbkdf2::pbkdf2_hmac::<Sha256>(password.as_bytes(), &salt, parts[2].parse().unwrap(), &mut salted);
+    let key = hmac(&salted, b"Client Key");
+    let without_proof = format!("c=biws,r={}", parts[0]);
+    let signed = format!("{first},{answer},{without_proof}");
+    let signature = hmac(&Sha256::digest(key), signed.as_bytes());
+    let proof: Vec<u8> = key.iter().zip(signature).map(|(key, byte)| key ^ byte).collect();
+    format!("{without_proof},p={}", BASE64_STANDARD.encode(proof))
 }
 
 #[test]

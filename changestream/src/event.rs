@@ -178,8 +178,9 @@ impl ChangeEvent {
         Some(Fragments { event, delivered, of })
     }
 
-    /// Bytes of the entry's payload and of the shape, as a measure of what the event holds on to.
-    pub(crate) fn entry_bytes(&self) -> usize {
+    /// Bytes of the entry's payload and of the shape, as a measure of what the event holds on to, and of what it becomes.
+    #[must_use]
+    pub fn entry_bytes(&self) -> usize {
         let shaped = self.0.shape.as_ref().and_then(|shape| shape.document.as_ref());
         self.0.entry.payload().len() + shaped.map_or(0, |document| document.as_bytes().len())
     }

@@ -7,11 +7,17 @@ use tailwater_oplog::entry::{EntryKind, StoreEntry};
 use crate::document_store::INTERNAL_DATABASE;
 use crate::event::OperationType;
 
+/// Databases that belong to a deployment itself.
+const OF_THE_DEPLOYMENT: [&str; 3] = ["admin", "config", "local"];
+
 /// What a stream watches.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Scope {
     /// Every collection of every database, but [`INTERNAL_DATABASE`].
     Everything,
+    /// As [`Scope::Everything`], without the databases `admin`, `config` and `local`: what MongoDB shows of a deployment to who
+    /// watches all of it (manual: *Change Streams*, *Watch a Collection, Database, or Deployment*).
+    Deployment,
     /// Every collection of one database.
     Database(String),
     /// One collection.
@@ -36,6 +42,7 @@ impl Scope {
     pub(crate) fn includes_name(&self, of_database: &str, name: &str) -> bool {
         match self {
             Scope::Everything => of_database != INTERNAL_DATABASE,
+            Scope::Deployment => of_database != INTERNAL_DATABASE && !OF_THE_DEPLOYMENT.contains(&of_database),
             Scope::Database(database) => of_database == database,
             // The end of the database is the end of each of its collections, and has no collection's name.
             Scope::Collection { database, collection } => of_database == database && name == collection,
@@ -50,7 +57,7 @@ impl Scope {
     /// How much it takes in.
     pub(crate) fn extent(&self) -> Extent {
         match self {
-            Scope::Everything => Extent::Everything,
+            Scope::Everything | Scope::Deployment => Extent::Everything,
             Scope::Database(_) => Extent::Database,
             Scope::Collection { .. } => Extent::Collection,
         }
@@ -88,6 +95,7 @@ impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Scope::Everything => f.write_str("everything"),
+            Scope::Deployment => f.write_str("every database but those of the deployment"),
             Scope::Database(database) => write!(f, "database {database}"),
             Scope::Collection { database, collection } => write!(f, "collection {database}.{collection}"),
         }

@@ -9,6 +9,7 @@ mod export;
 mod failure;
 mod import;
 mod log;
+mod log_lines;
 mod output;
 mod replicate;
 mod serve;
@@ -88,7 +89,8 @@ fn main() -> ExitCode {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_writer(log_lines::Escaped)
         .init();
     let done = parse().and_then(|arguments| arguments.map_or(Ok(()), |arguments| run(arguments.command)));
     match done {

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::Mode;
+use rustix::process::umask;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tailwater::Store;
@@ -113,6 +115,12 @@ struct Limits {
     /// Most connections at a time.
     #[arg(long, value_name = "N", default_value_t = ServerOptions::default().connections_max)]
     connections_max: usize,
+    /// Most connections at a time from one address; if not given, three quarters of them all, and for this machine all.
+    #[arg(long, value_name = "N")]
+    connections_per_address_max: Option<usize>,
+    /// Bytes that may be written while a cursor stands, before it is closed: what was there is kept for it.
+    #[arg(long, value_name = "BYTES", default_value_t = ServerOptions::default().cursor_memory_max)]
+    cursor_memory_max: u64,
     /// Seconds after which a cursor is closed that nobody asks for more.
     #[arg(long, value_name = "SECONDS", default_value_t = ServerOptions::default().cursor_timeout.as_secs())]
     cursor_timeout: u64,
@@ -161,6 +169,8 @@ impl TlsArguments {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    // Whoever can read the store's files needs no login: they are their owner's alone.
+    umask(Mode::RWXG | Mode::RWXO);
     let tls = arguments.tls.load()?;
     let limits = &arguments.limits;
     let options = ServerOptions {
@@ -170,6 +180,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         tls: tls.clone(),
         allow_plaintext: arguments.tls.allow_plaintext,
         connections_max: limits.connections_max,
+        connections_per_address_max: limits.connections_per_address_max,
+        cursor_memory_max: limits.cursor_memory_max,
         handshake_timeout: Duration::from_secs(limits.handshake_timeout),
         message_memory_max: limits.message_memory_max,
         cursors_max: limits.cursors_max,

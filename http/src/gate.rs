@@ -1,9 +1,10 @@
 //! Who a client is, and whether it may: logins by HTTP Basic (RFC 7617), and the questions that are asked of the store's
 //! [`Authority`].
 //!
-//! Checking a password is costly on purpose, and waits after failures. So who was let in is remembered for a minute by a keyed hash of
-//! what it sent (its rights are asked for each time, and a user that was dropped is not let in); and few logins are checked at a time,
-//! so that guesses leave room for everybody else.
+//! Checking a password is costly on purpose. So who was let in is remembered for a minute by a keyed hash of what it sent, as long
+//! as the user is what it was then (its rights are asked for each time); and few logins are checked at a time, so that guesses leave
+//! threads for everybody else. What waits after failures waits in no thread. Of many who come at once with one password the first few
+//! have it checked.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -16,9 +17,10 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use tailwater::Scope;
-use tailwater_auth::{Action, Authority, Identity, Resource, UserName};
+use tailwater_auth::{Action, Authority, Identity, Resource, User, UserName};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use crate::problem::{Answer, Problem};
 
@@ -27,7 +29,7 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// How many are.
 const REMEMBERED_MAX: usize = 4096;
 /// Passwords that are checked at a time.
-const LOGINS_AT_ONCE: usize = 4;
+const LOGINS_AT_ONCE: usize = 2;
 /// The database of users that do not name theirs.
 const ADMIN: &str = "admin";
 
@@ -40,11 +42,19 @@ pub(crate) enum Sight {
     Numbers,
 }
 
+/// Somebody who was let in.
+struct Remembered {
+    identity: Identity,
+    /// As it was then: its keys, too.
+    user: Arc<User>,
+    at: Instant,
+}
+
 /// Asks who may.
 pub(crate) struct Gate {
     authority: Arc<Authority>,
     logins: Semaphore,
-    remembered: Mutex<HashMap<(u64, u64), (Identity, Instant)>>,
+    remembered: Mutex<HashMap<(u64, u64), Remembered>>,
     keys: (RandomState, RandomState),
 }
 
@@ -97,24 +107,37 @@ impl Gate {
             return Ok(identity);
         }
         let (user, password) = credentials(authorization).ok_or_else(login_needed)?;
+        let attempt = self.authority.admit_login(&user, address);
+        let attempt = attempt.map_err(|_| login_needed())?;
+        sleep(attempt.wait()).await;
         // The semaphore is never closed.
         let _turn = self.logins.acquire().await;
+        if let Some(identity) = self.remembered(key) {
+            return Ok(identity);
+        }
         let gate = Arc::clone(self);
-        let checked = spawn_blocking(move || gate.authority.verify_password(&user, &password, address)).await;
+        let checked = spawn_blocking(move || gate.authority.verify_password(attempt, &password)).await;
         let identity = checked.ok().and_then(Result::ok).ok_or_else(login_needed)?;
+        let (user, _) = self.authority.user_of(&identity).ok_or_else(login_needed)?;
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= REMEMBERED_MAX {
             remembered.clear();
         }
-        remembered.insert(key, (identity.clone(), Instant::now()));
+        let entry = Remembered {
+            identity: identity.clone(),
+            user,
+            at: Instant::now(),
+        };
+        remembered.insert(key, entry);
         Ok(identity)
     }
 
     fn remembered(&self, key: (u64, u64)) -> Option<Identity> {
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        let (identity, at) = remembered.get(&key)?;
-        if at.elapsed() < REMEMBERED && self.authority.is_known(identity) {
-            return Some(identity.clone());
+        let entry = remembered.get(&key)?;
+        let now = self.authority.user_of(&entry.identity);
+        if entry.at.elapsed() < REMEMBERED && now.is_some_and(|(user, _)| user == entry.user) {
+            return Some(entry.identity.clone());
         }
         remembered.remove(&key);
         None
@@ -129,7 +152,7 @@ impl Warrant {
             Sight::Numbers => authority.may(&self.identity, Action::ServerStatus, Resource::Cluster),
             Sight::Changes(scope) => {
                 let resource = match scope {
-                    Scope::Everything => Resource::AllCollections,
+                    Scope::Everything | Scope::Deployment => Resource::AllCollections,
                     Scope::Database(database) => Resource::Database(database),
                     Scope::Collection { database, collection } => Resource::Collection { database, collection },
                 };

@@ -41,6 +41,7 @@
 //! only loopback addresses can be bound.
 
 mod body;
+mod budget;
 mod connection;
 mod dashboard;
 mod envelope;

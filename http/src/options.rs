@@ -19,6 +19,9 @@ pub struct HttpOptions {
     pub allowed_hosts: Vec<String>,
     /// Most connections at a time, of which each can be a watch; one more is told so and closed. Default 20,000.
     pub connections_max: usize,
+    /// Most bytes that large events may take together on their way to clients, while they are written and until they are taken; a
+    /// watch whose event has no place waits for it. Default 256 MiB.
+    pub event_memory_max: usize,
     /// How long a client may take to send the head of a request, and how long a connection may lie idle between two. Default 30
     /// seconds.
     pub header_deadline: Duration,
@@ -42,6 +45,7 @@ impl Default for HttpOptions {
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             connections_max: 20_000,
+            event_memory_max: 256 << 20,
             header_deadline: Duration::from_secs(30),
             stall_deadline: Duration::from_secs(300),
             heartbeat: Duration::from_secs(15),

@@ -27,7 +27,8 @@ pub(crate) enum Asking {
 
 /// Refuses requests of strangers' pages.
 pub(crate) fn check(headers: &HeaderMap, options: &HttpOptions, asks_for_login: bool) -> Answer<Asking> {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = headers.get(HOST).map(HeaderValue::to_str).transpose();
+    let host = host.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the header Host is no text"))?;
     if let Some(host) = host
         && !asks_for_login
         && !is_own_name(host, options)
@@ -108,6 +109,17 @@ mod tests {
         }
         let checked = check(&headers, &options, asks_for_login);
         checked.err().map(|problem| problem.status().as_u16())
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_read_is_refused() {
+        for asks_for_login in [false, true] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_bytes(b"localhost\xff").unwrap());
+            let checked = check(&headers, &HttpOptions::default(), asks_for_login);
+            let refused = checked.err().map(|problem| problem.status().as_u16());
+            assert_eq!(refused, Some(400));
+        }
     }
 
     #[test]

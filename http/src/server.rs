@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
+use crate::budget::Budget;
 use crate::connection::{self, Peer};
 use crate::error::{HttpError, HttpResult};
 use crate::gate::Gate;
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) gate: Arc<Gate>,
     pub(crate) counters: Counters,
     pub(crate) monitor: Monitor,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) places: Arc<Semaphore>,
     pub(crate) stop: Stop,
 }
@@ -138,6 +140,7 @@ impl HttpServer {
         let stop = self.stopper.subscribe();
         let grace = self.options.grace;
         let shared = Arc::new(Shared {
+            budget: Arc::new(Budget::new(self.options.event_memory_max)),
             places: Arc::new(Semaphore::new(self.options.connections_max)),
             store: self.store,
             options: self.options,
@@ -150,7 +153,7 @@ impl HttpServer {
         runtime.block_on(async {
             let listener = TcpListener::from_std(listener).map_err(HttpError::Runtime)?;
             let sampled = Arc::clone(&shared);
-            let sampling = tokio::spawn(async move { sampled.monitor.sample(&sampled).await });
+            let sampling = tokio::spawn(async move { Monitor::sample(&sampled).await });
             let all = u32::try_from(shared.options.connections_max).unwrap_or(u32::MAX);
             accept(&shared, listener).await;
             sampling.abort();

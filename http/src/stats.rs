@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::body::Body;
 use crate::problem::{Answer, Problem};
+use crate::router::in_background;
 use crate::server::Shared;
 use history::{History, Totals};
 pub(crate) use snapshot::{Dispatcher, Snapshot};
@@ -83,14 +84,21 @@ impl Monitor {
     }
 
     /// Takes points of the plots until it is dropped.
-    pub(crate) async fn sample(&self, shared: &Shared) {
+    pub(crate) async fn sample(shared: &Arc<Shared>) {
         let mut ticks = interval(INTERVAL);
         // A machine that was asleep has no points to make up for.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let totals = Totals::of(&shared.store);
-            self.lock_history().add(totals, shared.store.listed_watches().len());
+            // It takes locks that others may hold for as long as a disk takes.
+            let done = in_background(shared, |shared| {
+                let totals = Totals::of(&shared.store);
+                let watches = shared.store.listed_watches().len();
+                shared.monitor.lock_history().add(totals, watches);
+                Ok(())
+            });
+            // What has failed is in the log; the next point comes with the next tick.
+            let _ = done.await;
         }
     }
 

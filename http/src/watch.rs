@@ -154,6 +154,7 @@ fn begin(
         writing,
         (heartbeat, shared.options.heartbeat),
         (shared.stop.clone(), warrant),
+        Arc::clone(&shared.budget),
     )))
 }
 

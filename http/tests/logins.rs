@@ -5,7 +5,8 @@ mod common;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use common::Running;
-use std::net::{IpAddr, Ipv4Addr};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use tailwater_auth::{Identity, RoleName, UserChange, UserName};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -19,7 +20,10 @@ fn create(served: &Running, database: &str, name: &str, role: (&str, &str)) {
     };
     let root = UserName::new("admin", "root");
     let by = match served.authority.has_users() {
-        true => served.authority.verify_password(&root, "root:pass", HERE).unwrap(),
+        true => {
+            let attempt = served.authority.admit_login(&root, HERE).unwrap();
+            served.authority.verify_password(attempt, "root:pass").unwrap()
+        }
         false => Identity::nobody(HERE),
     };
     let name = UserName::new(database, name);
@@ -89,4 +93,54 @@ fn a_watch_ends_when_its_user_goes() {
     assert!(events.event().is_none());
     // Also where the login was remembered.
     assert_eq!(served.get("/v1/watch/shop/orders", &[&reader]).status, 401);
+}
+
+#[test]
+fn a_remembered_login_ends_with_its_password() {
+    let served = Running::new();
+    create(&served, "admin", "root", ("admin", "root"));
+    create(&served, "admin", "reader", ("shop", "read"));
+    let old = login("reader", "reader:pass");
+    assert_eq!(served.get("/v1/watch/shop/orders", &[&old]).status, 200);
+    let change = UserChange {
+        password: Some("chalk".to_owned()),
+        ..UserChange::default()
+    };
+    let reader = UserName::new("admin", "reader");
+    served.authority.update_user(&reader, &change).unwrap();
+    assert_eq!(served.get("/v1/watch/shop/orders", &[&old]).status, 401);
+    let new = login("reader", "chalk");
+    assert_eq!(served.get("/v1/watch/shop/orders", &[&new]).status, 200);
+}
+
+/// As many who guess as there are threads, each of whom waits for seconds.
+#[test]
+fn who_waits_after_failures_holds_up_nobody_else() {
+    let served = Running::new();
+    create(&served, "admin", "root", ("admin", "root"));
+    let names: Vec<String> = (0..4).map(|n| format!("user{n}")).collect();
+    for name in &names {
+        let name = UserName::new("admin", name);
+        // One more would be refused at once.
+        for _ in 0..9 {
+            let attempt = served.authority.admit_login(&name, HERE).unwrap();
+            assert!(served.authority.verify_password(attempt, "guess").is_err());
+        }
+    }
+    let ask = |name: &String| {
+        let mut stream = TcpStream::connect(served.address).unwrap();
+        let (host, login) = (served.address, login(name, "guess"));
+        write!(stream, "GET /v1/stats HTTP/1.1\r\nHost: {host}\r\n{login}\r\n\r\n").unwrap();
+        stream
+    };
+    let waiting: Vec<TcpStream> = names.iter().map(ask).collect();
+    assert_eq!(served.get("/readyz", &[]).status, 200);
+    let root = login("root", "root:pass");
+    assert_eq!(served.get("/v1/stats", &[&root]).status, 200);
+    for mut stream in waiting {
+        stream.set_nonblocking(true).unwrap();
+        let answered = stream.read(&mut [0]);
+        let kind = answered.expect_err("a guess was answered first").kind();
+        assert_eq!(kind, std::io::ErrorKind::WouldBlock);
+    }
 }

@@ -1,13 +1,17 @@
 //! What a command has to work with.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use tailwater::{Collection, Transaction, TransactionCollection};
 use tailwater_auth::Identity;
 
+use crate::cursor::{Cursor, Keeping};
 use crate::error::{CommandError, CommandResult, code};
 use crate::login::Login;
+use crate::needs::{Need, Reach};
+use crate::operations::Interrupts;
 use crate::request::Request;
 use crate::server::Shared;
 
@@ -32,6 +36,11 @@ pub(crate) struct Context<'a> {
     pub(crate) login: &'a mut Login,
     /// The transaction that the request is part of.
     pub(crate) transaction: Option<&'a Transaction>,
+    /// What ends it in the middle.
+    pub(crate) interrupts: Interrupts<'a>,
+    /// What it has needed to be allowed, by the table, and by what it has asked for itself.
+    pub(crate) needed: Vec<Need<'a>>,
+    pub(crate) required: RefCell<Reach>,
 }
 
 /// A collection as the request sees it.
@@ -70,6 +79,21 @@ impl<'a> Context<'a> {
     /// `database.collection` of the collection that the request names.
     pub(crate) fn namespace(&self) -> CommandResult<String> {
         Ok(format!("{}.{}", self.request.database, self.request.collection()?))
+    }
+
+    /// Keeps what is left of a cursor for the client; its number, or 0 if nothing is.
+    pub(crate) fn keep(&self, cursor: Cursor, namespace: &str, never_expires: bool) -> CommandResult<i64> {
+        if cursor.is_ended() {
+            return Ok(0);
+        }
+        let keeping = Keeping {
+            namespace: namespace.to_owned(),
+            owner: self.request.owner(),
+            never_expires,
+            reach: self.reach(),
+            written: self.server.bytes_written(),
+        };
+        self.server.cursors.keep(cursor, keeping)
     }
 
     /// Waits until what has been read survives power loss, if the request asks for that.

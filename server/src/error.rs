@@ -70,6 +70,8 @@ pub(crate) mod code {
     pub(crate) const NO_SUCH_TRANSACTION: Code = (251, "NoSuchTransaction");
     pub(crate) const TRANSACTION_COMMITTED: Code = (256, "TransactionCommitted");
     pub(crate) const NOT_IN_TRANSACTION: Code = (263, "OperationNotSupportedInTransaction");
+    pub(crate) const CLIENT_DISCONNECT: Code = (279, "ClientDisconnect");
+    pub(crate) const INTERRUPTED: Code = (11601, "Interrupted");
     pub(crate) const INTERRUPTED_AT_SHUTDOWN: Code = (11600, "InterruptedAtShutdown");
     pub(crate) const CURSOR_IN_USE: Code = (12051, "CursorInUse");
     pub(crate) const MECHANISM_UNAVAILABLE: Code = (334, "MechanismUnavailable");

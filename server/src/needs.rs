@@ -18,6 +18,58 @@ use crate::request::Request;
 /// An action on a resource.
 pub(crate) type Need<'a> = (Action, Resource<'a>);
 
+/// What a command has needed, kept with the cursor that it has made: whoever asks for more must still be allowed it.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Reach(Vec<(Action, Kept)>);
+
+/// A resource that is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Kept {
+    Cluster,
+    AllCollections,
+    Database(String),
+    Collection(String, String),
+}
+
+impl Kept {
+    fn resource(&self) -> Resource<'_> {
+        match self {
+            Kept::Cluster => Resource::Cluster,
+            Kept::AllCollections => Resource::AllCollections,
+            Kept::Database(database) => Resource::Database(database),
+            Kept::Collection(database, collection) => Resource::Collection { database, collection },
+        }
+    }
+}
+
+impl From<Resource<'_>> for Kept {
+    fn from(resource: Resource<'_>) -> Kept {
+        match resource {
+            Resource::Cluster => Kept::Cluster,
+            Resource::AllCollections => Kept::AllCollections,
+            Resource::Database(database) => Kept::Database(database.to_owned()),
+            Resource::Collection { database, collection } => {
+                Kept::Collection(database.to_owned(), collection.to_owned())
+            }
+        }
+    }
+}
+
+impl Reach {
+    fn add(&mut self, (action, resource): Need<'_>) {
+        let need = (action, Kept::from(resource));
+        if !self.0.contains(&need) {
+            self.0.push(need);
+        }
+    }
+
+    /// Refuses a request of a client that is not allowed all of it any more.
+    pub(crate) fn check(&self, context: &Context<'_>) -> CommandResult<()> {
+        let mut needs = self.0.iter();
+        needs.try_for_each(|(action, kept)| context.require(*action, kept.resource()))
+    }
+}
+
 /// What a command needs.
 pub(crate) enum Needs {
     /// Nothing: it belongs to logging in, or tells what everybody may know.
@@ -67,15 +119,15 @@ pub(crate) fn namespace<'a>(name: &'a str) -> CommandResult<Resource<'a>> {
     }
 }
 
-/// Refuses a request that its client is not allowed.
-pub(crate) fn authorize(
+/// Refuses a request that its client is not allowed; what it has needed.
+pub(crate) fn authorize<'a>(
     needs: &Needs,
-    request: &Request<'_>,
+    request: &Request<'a>,
     authority: &Authority,
     identity: &Identity,
-) -> CommandResult<()> {
+) -> CommandResult<Vec<Need<'a>>> {
     if matches!(needs, Needs::Nothing) {
-        return Ok(());
+        return Ok(Vec::new());
     }
     if request.database == INTERNAL_DATABASE {
         return Err(refused(
@@ -91,7 +143,7 @@ pub(crate) fn authorize(
     match may_all {
         Ok(()) if needs.is_empty() && !authority.is_known(identity) => Err(unknown(request)),
         Err(_) if !authority.is_known(identity) => Err(unknown(request)),
-        result => result,
+        result => result.map(|()| needs),
     }
 }
 
@@ -132,12 +184,17 @@ impl Context<'_> {
 
     /// Refuses the request unless the client may do that.
     pub(crate) fn require(&self, action: Action, resource: Resource<'_>) -> CommandResult<()> {
-        check(
-            self.request,
-            &self.server.authority,
-            self.identity(),
-            (action, resource),
-        )
+        let need = (action, resource);
+        check(self.request, &self.server.authority, self.identity(), need)?;
+        self.required.borrow_mut().add(need);
+        Ok(())
+    }
+
+    /// Everything that the request has needed.
+    pub(crate) fn reach(&self) -> Reach {
+        let mut reach = self.required.borrow().clone();
+        self.needed.iter().for_each(|need| reach.add(*need));
+        reach
     }
 }
 

@@ -1,16 +1,23 @@
 //! What is being carried out now, for `currentOp` and `killOp`.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bson::raw::{CString, cstr};
 use bson::{RawDocumentBuf, rawdoc};
+use rustix::net::{RecvFlags, recv};
 
 use crate::context::Peer;
+use crate::error::{CommandError, CommandResult, code};
 use crate::request::Request;
+use crate::server::Shared;
+
+/// How often an operation looks whether its client is still there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A command that is being carried out.
 struct Operation {
@@ -22,6 +29,8 @@ struct Operation {
     /// The cursor that a `getMore` has.
     cursor: Option<i64>,
     started: Instant,
+    /// Whether it is to end.
+    killed: Arc<AtomicBool>,
 }
 
 /// The commands that are being carried out, by their numbers.
@@ -35,6 +44,65 @@ pub(crate) struct Operations {
 pub(crate) struct Running<'a> {
     operations: &'a Operations,
     id: i32,
+    killed: Arc<AtomicBool>,
+}
+
+impl Running<'_> {
+    /// What ends it in the middle; the connection is that of its client.
+    pub(crate) fn interrupts<'a>(&self, server: &'a Shared, stream: &'a TcpStream) -> Interrupts<'a> {
+        Interrupts {
+            killed: Arc::clone(&self.killed),
+            server,
+            stream,
+            looked: Cell::new(Instant::now()),
+        }
+    }
+}
+
+/// What ends an operation in the middle. Operations that may take long ask for it between two documents.
+#[derive(Clone)]
+pub(crate) struct Interrupts<'a> {
+    killed: Arc<AtomicBool>,
+    server: &'a Shared,
+    stream: &'a TcpStream,
+    looked: Cell<Instant>,
+}
+
+impl Interrupts<'_> {
+    /// Refuses to go on when the operation was killed, or its client is gone.
+    pub(crate) fn check(&self) -> CommandResult<()> {
+        if self.killed.load(Ordering::Relaxed) {
+            return Err(CommandError::new(code::INTERRUPTED, "operation was interrupted"));
+        }
+        if self.looked.get().elapsed() >= LOOK_INTERVAL {
+            self.looked.set(Instant::now());
+            // A server that stops ends what comes from its clients itself, and finishes what they have asked for.
+            if !self.server.is_stopping() && self.is_client_gone() {
+                return Err(CommandError::new(code::CLIENT_DISCONNECT, "the client has gone"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same, and when the server stops: for what reads a log without end.
+    pub(crate) fn check_endless(&self) -> CommandResult<()> {
+        if self.server.is_stopping() {
+            return Err(CommandError::new(
+                code::INTERRUPTED_AT_SHUTDOWN,
+                "the server is shutting down",
+            ));
+        }
+        self.check()
+    }
+
+    fn is_client_gone(&self) -> bool {
+        // Of what it has sent nothing is taken.
+        let waits = recv(self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        match waits {
+            Ok((_, received)) => received == 0,
+            Err(error) => error != rustix::io::Errno::AGAIN && error != rustix::io::Errno::INTR,
+        }
+    }
 }
 
 impl Drop for Running<'_> {
@@ -67,9 +135,15 @@ impl Operations {
             app_name: peer.app_name.get().cloned(),
             cursor,
             started: Instant::now(),
+            killed: Arc::default(),
         };
+        let killed = Arc::clone(&operation.killed);
         self.lock().insert(id, operation);
-        Running { operations: self, id }
+        Running {
+            operations: self,
+            id,
+            killed,
+        }
     }
 
     /// A document for each, as `currentOp` shows them.
@@ -78,9 +152,12 @@ impl Operations {
         running.iter().map(|(id, operation)| operation.document(*id)).collect()
     }
 
-    /// The cursor that the operation of that number waits with, if it is a `getMore`.
-    pub(crate) fn cursor(&self, id: i32) -> Option<i64> {
-        self.lock().get(&id)?.cursor
+    /// Has the operation of that number end; the cursor that it waits with, if it is a `getMore`.
+    pub(crate) fn kill(&self, id: i32) -> Option<i64> {
+        let running = self.lock();
+        let operation = running.get(&id)?;
+        operation.killed.store(true, Ordering::Relaxed);
+        operation.cursor
     }
 }
 

@@ -14,14 +14,18 @@ mod diff;
 mod entry;
 mod range;
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use bson::{RawDocument, RawDocumentBuf};
 use tailwater::matcher::{Expression, FindProjection};
 use tailwater::oplog::{Cursor, Interrupt, OplogView, ReverseCursor, SharedEntry};
 use tailwater::{LogError, LogView, ReadConcern};
 
+use crate::cursor::too_slow;
 use crate::error::{CommandError, CommandResult, code};
+use crate::operations::Interrupts;
 use entry::Batch;
 
 /// Database and collection.
@@ -42,6 +46,15 @@ pub(crate) struct OplogFind<'a> {
     pub(crate) concern: ReadConcern,
 }
 
+/// How long a read of the log goes on.
+#[derive(Clone, Copy)]
+pub(crate) enum Patience {
+    /// Until then it waits for an entry, and then there is none.
+    Wait(Instant),
+    /// It waits for nothing, and fails when it is not done by then.
+    Read(Option<Instant>),
+}
+
 enum Direction {
     Forward(Box<Cursor>),
     Backward(Box<ReverseCursor>),
@@ -60,16 +73,19 @@ pub(crate) struct OplogTail {
     tailable: bool,
     awaits_data: bool,
     interrupt: Interrupt,
+    stopped: Arc<AtomicBool>,
 }
 
-/// Ends a tail's waits from another thread.
+/// Ends a tail's reads and waits from another thread.
 pub(crate) struct TailStopper {
     view: OplogView,
     interrupt: Interrupt,
+    stopped: Arc<AtomicBool>,
 }
 
 impl TailStopper {
     pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
         self.view.interrupt(&self.interrupt);
     }
 }
@@ -108,6 +124,7 @@ impl OplogTail {
             tailable: find.tailable,
             awaits_data: find.tailable && find.awaits_data,
             interrupt: Interrupt::new(),
+            stopped: Arc::default(),
         })
     }
 
@@ -115,6 +132,7 @@ impl OplogTail {
         TailStopper {
             view: self.view.clone(),
             interrupt: self.interrupt.clone(),
+            stopped: Arc::clone(&self.stopped),
         }
     }
 
@@ -123,16 +141,30 @@ impl OplogTail {
         self.tailable && self.left > 0
     }
 
-    /// The next entry that matches; of a tail that waits for data as soon as there is one, within `wait`.
-    pub(crate) fn next(&mut self, wait: Duration) -> CommandResult<Option<RawDocumentBuf>> {
-        let until = Instant::now() + wait;
+    /// Whether it waits for what is written next.
+    pub(crate) fn awaits_data(&self) -> bool {
+        self.awaits_data
+    }
+
+    /// The next entry that matches; of a tail that waits for data as soon as there is one.
+    pub(crate) fn next(
+        &mut self,
+        patience: Patience,
+        interrupts: &Interrupts<'_>,
+    ) -> CommandResult<Option<RawDocumentBuf>> {
         let mut looked_at = 0;
-        while self.left > 0 {
+        while self.left > 0 && !self.stopped.load(Ordering::Acquire) {
+            interrupts.check_endless()?;
+            if let Patience::Read(Some(deadline)) = patience
+                && Instant::now() >= deadline
+            {
+                return Err(too_slow());
+            }
             let Some(batch) = self.batch().map_err(failed)? else {
-                if self.awaits_data && self.wait(until) {
-                    continue;
+                match patience {
+                    Patience::Wait(until) if self.wait(until) => continue,
+                    _ => return Ok(None),
                 }
-                return Ok(None);
             };
             looked_at += batch.len();
             let document = batch.to_document().map_err(failed)?;
@@ -147,7 +179,11 @@ impl OplogTail {
                     .map(|projection| projection.apply(&document, None));
                 return Ok(Some(projected.unwrap_or(Ok(document)).map_err(tailwater::Error::from)?));
             }
-            if self.tailable && looked_at >= ENTRIES_MAX && Instant::now() >= until {
+            let is_late = match patience {
+                Patience::Wait(until) => Instant::now() >= until,
+                Patience::Read(_) => true,
+            };
+            if self.tailable && looked_at >= ENTRIES_MAX && is_late {
                 return Ok(None);
             }
         }

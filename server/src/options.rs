@@ -1,6 +1,6 @@
 //! How a server is set up.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,12 @@ pub struct ServerOptions {
     pub cursors_max: usize,
     /// Most cursors at a time of one user; where nobody has to log in, everybody is one. Default 100,000.
     pub cursors_per_user_max: usize,
+    /// Most bytes that may be written while a cursor stands on a state of the past, before it is closed: that state is kept for
+    /// it, so this bounds what all cursors keep together. Default 1 GiB.
+    pub cursor_memory_max: u64,
+    /// Most connections at a time from one address, of IPv6 from one network of 64 bits. Default: none for this machine's own
+    /// addresses, three quarters of [`ServerOptions::connections_max`] for others.
+    pub connections_per_address_max: Option<usize>,
     /// Most bytes that messages may have together while they are read and answered; a connection that sends more is closed. Default 1 GiB.
     pub message_memory_max: usize,
     /// How long a cursor may stand that nobody asks for more. Default ten minutes, as MongoDB's.
@@ -39,6 +45,17 @@ pub struct ServerOptions {
     pub session_timeout: Duration,
     /// Whether it has what only tests of drivers want: `configureFailPoint`. Default no.
     pub test_commands: bool,
+}
+
+impl ServerOptions {
+    /// Most connections at a time from that address.
+    pub(crate) fn connections_max_of(&self, address: IpAddr) -> usize {
+        match self.connections_per_address_max {
+            Some(max) => max,
+            None if address.is_loopback() => self.connections_max,
+            None => self.connections_max - self.connections_max / 4,
+        }
+    }
 }
 
 impl Default for ServerOptions {
@@ -54,6 +71,8 @@ impl Default for ServerOptions {
             message_bytes_before_login: 64 << 10,
             cursors_max: 100_000,
             cursors_per_user_max: 100_000,
+            cursor_memory_max: 1 << 30,
+            connections_per_address_max: None,
             message_memory_max: 1 << 30,
             cursor_timeout: Duration::from_secs(600),
             session_timeout: Duration::from_secs(1800),

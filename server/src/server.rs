@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
@@ -27,6 +27,8 @@ use crate::topology::Topology;
 const GRACE: Duration = Duration::from_secs(10);
 /// How often it is looked for cursors and sessions whose time is over: at least and at most.
 const SWEEP_INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(30));
+/// How often it is looked for cursors that keep too much, while there are cursors.
+const UNPIN_INTERVAL: Duration = Duration::from_millis(500);
 /// How long accepting pauses when the system has no more file descriptors or memory for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -44,7 +46,7 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     pub(crate) commands_run: AtomicU64,
     stopping: AtomicBool,
-    connections: Mutex<HashMap<i32, TcpStream>>,
+    connections: Mutex<HashMap<i32, (TcpStream, IpAddr)>>,
     /// Told when a connection has ended.
     ended: Condvar,
     connections_made: AtomicI32,
@@ -53,7 +55,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn connections(&self) -> MutexGuard<'_, HashMap<i32, TcpStream>> {
+    fn connections(&self) -> MutexGuard<'_, HashMap<i32, (TcpStream, IpAddr)>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -69,6 +71,11 @@ impl Shared {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Bytes that the store has appended to its log since it was opened.
+    pub(crate) fn bytes_written(&self) -> u64 {
+        self.store.log_stats().append_bytes.sum()
     }
 
     /// The cluster time of the newest entry, or of now as long as there is none.
@@ -187,15 +194,25 @@ impl Server {
 fn sweep(shared: &Shared, stopped: &mpsc::Receiver<()>) {
     let shortest = shared.options.cursor_timeout.min(shared.options.session_timeout);
     let interval = (shortest / 4).clamp(SWEEP_INTERVALS.0, SWEEP_INTERVALS.1);
-    let mut forgot = Instant::now();
-    while stopped.recv_timeout(interval) == Err(mpsc::RecvTimeoutError::Timeout) {
+    let (mut forgot, mut swept) = (Instant::now(), Instant::now());
+    let mut written = 0;
+    while stopped.recv_timeout(interval.min(UNPIN_INTERVAL)) == Err(mpsc::RecvTimeoutError::Timeout) {
+        let now_written = shared.bytes_written();
+        if now_written != std::mem::replace(&mut written, now_written) {
+            shared.cursors.unpin(written);
+        }
+        if swept.elapsed() < interval {
+            continue;
+        }
+        swept = Instant::now();
         if forgot.elapsed() >= shared.options.session_timeout / 4 {
             forgot = Instant::now();
             forget_writes(shared);
         }
         shared.cursors.expire();
-        for id in shared.sessions.expired() {
-            shared.end_session(id);
+        let before = Instant::now();
+        for id in shared.sessions.expire() {
+            shared.cursors.kill_idle_of_session(id, before);
         }
     }
 }
@@ -218,7 +235,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(stream) = self.shared.connections().remove(&self.id) {
+        if let Some((stream, _)) = self.shared.connections().remove(&self.id) {
             let _ = stream.shutdown(Shutdown::Both);
         }
         self.shared.ended.notify_all();
@@ -233,6 +250,17 @@ fn accept(shared: &Arc<Shared>, stream: TcpStream) {
             max = shared.options.connections_max,
             "a connection was refused: there are too many"
         );
+        return;
+    }
+    let network = stream.peer_addr().map(|address| tailwater_auth::network(address.ip()));
+    let Ok(network) = network else {
+        // It is gone again.
+        return;
+    };
+    let max = shared.options.connections_max_of(network);
+    // Only looked at where it can be reached.
+    if connections.len() >= max && connections.values().filter(|(_, other)| *other == network).count() >= max {
+        tracing::warn!(%network, max, "a connection was refused: there are too many from its address");
         return;
     }
     let id = shared.connections_made.fetch_add(1, Ordering::Relaxed) + 1;
@@ -250,7 +278,7 @@ fn accept(shared: &Arc<Shared>, stream: TcpStream) {
         // It is gone again.
         return;
     };
-    connections.insert(id, handle);
+    connections.insert(id, (handle, network));
     drop(connections);
     let place = Place {
         shared: Arc::clone(shared),
@@ -273,7 +301,7 @@ fn finish(shared: &Shared) {
     }
     shared.cursors.kill_all();
     // No more requests; what is being answered can still be.
-    for stream in shared.connections().values() {
+    for (stream, _) in shared.connections().values() {
         let _ = stream.shutdown(Shutdown::Read);
     }
     let deadline = Instant::now() + GRACE;
@@ -282,7 +310,7 @@ fn finish(shared: &Shared) {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             tracing::warn!(connections = connections.len(), "connections did not end in time");
-            for stream in connections.values() {
+            for (stream, _) in connections.values() {
                 let _ = stream.shutdown(Shutdown::Both);
             }
             break;

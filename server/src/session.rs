@@ -7,17 +7,36 @@
 //! One session does one thing at a time; a second request under the same `lsid` waits for the first.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bson::rawdoc;
-use tailwater::{Store, Transaction, TransactionOptions, TransactionSession};
+use tailwater::{Durability, Store, Transaction, TransactionOptions, TransactionSession};
 
 use crate::error::{CommandError, CommandResult, TRANSIENT_LABEL, code};
 use crate::request::SessionId;
 
 /// Most sessions at a time, as MongoDB's `maxSessions`.
 const SESSIONS_MAX: usize = 1_000_000;
+
+/// A session's place in the table.
+pub(crate) struct Entry {
+    session: Mutex<Session>,
+    /// It was ended while somebody used it, and goes with the last who does: who comes for it meanwhile waits for what is
+    /// running, so that a write that is sent again finds what it has done.
+    ended: AtomicBool,
+}
+
+impl Entry {
+    /// The session's contents. One whose holder has panicked may have lost its transaction, which the store has aborted then.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Session> {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        session.used = Instant::now();
+        session
+    }
+}
 
 /// What a session holds.
 pub(crate) struct Session {
@@ -39,7 +58,7 @@ enum Stage {
 
 /// The sessions of a server. See the module documentation.
 pub(crate) struct Sessions {
-    sessions: Mutex<HashMap<SessionId, Arc<Mutex<Session>>>>,
+    sessions: Mutex<HashMap<SessionId, Arc<Entry>>>,
     timeout: Duration,
 }
 
@@ -51,7 +70,7 @@ impl Sessions {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Mutex<Session>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Entry>>> {
         // A table whose holder has panicked is as good as it was: every change of it is one step.
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -61,7 +80,7 @@ impl Sessions {
     /// # Errors
     ///
     /// When there are too many.
-    pub(crate) fn get(&self, id: SessionId) -> CommandResult<Arc<Mutex<Session>>> {
+    pub(crate) fn get(&self, id: SessionId) -> CommandResult<Arc<Entry>> {
         let mut sessions = self.lock();
         if sessions.len() >= SESSIONS_MAX && !sessions.contains_key(&id) {
             return Err(CommandError::new(
@@ -70,12 +89,16 @@ impl Sessions {
             ));
         }
         let session = sessions.entry(id).or_insert_with(|| {
-            Arc::new(Mutex::new(Session {
+            let session = Session {
                 id,
                 used: Instant::now(),
                 transaction: None,
                 written: i64::MIN,
-            }))
+            };
+            Arc::new(Entry {
+                session: Mutex::new(session),
+                ended: AtomicBool::new(false),
+            })
         });
         Ok(Arc::clone(session))
     }
@@ -83,27 +106,58 @@ impl Sessions {
     /// Marks the session as used now.
     pub(crate) fn touch(&self, id: SessionId) -> CommandResult<()> {
         // One that is in use by another request now is marked already.
-        if let Ok(mut session) = self.get(id)?.try_lock() {
+        if let Ok(mut session) = self.get(id)?.session.try_lock() {
             session.used = Instant::now();
         }
         Ok(())
     }
 
-    /// The sessions that have gone without a command for too long.
-    pub(crate) fn expired(&self) -> Vec<SessionId> {
-        let sessions = self.lock();
-        let old = sessions.iter().filter(|(_, session)| match session.try_lock() {
-            Ok(session) => session.used.elapsed() >= self.timeout,
-            Err(_) => false,
+    /// Ends the sessions that have gone without a command for too long; which.
+    pub(crate) fn expire(&self) -> Vec<SessionId> {
+        let mut sessions = self.lock();
+        // Nobody can come for one meanwhile: that takes the lock on the table.
+        let old = sessions.extract_if(|_, entry| {
+            Arc::strong_count(entry) == 1
+                && (entry.session.try_lock()).is_ok_and(|session| session.used.elapsed() >= self.timeout)
         });
-        old.map(|(id, _)| *id).collect()
+        let ended: Vec<_> = old.collect();
+        drop(sessions);
+        // Their transactions are aborted outside of the lock.
+        ended.into_iter().map(|(id, _)| id).collect()
     }
 
-    /// Ends a session, and aborts its transaction.
+    /// Ends a session, and aborts its transaction: at once, or when what is running in it is done.
     pub(crate) fn end(&self, id: SessionId) {
+        let mut sessions = self.lock();
+        let ended = match sessions.entry(id) {
+            Occupied(entry) if Arc::strong_count(entry.get()) == 1 => Some(entry.remove()),
+            Occupied(entry) => {
+                entry.get().ended.store(true, Ordering::Relaxed);
+                None
+            }
+            Vacant(_) => None,
+        };
         // Dropped outside of the lock: aborting takes others.
-        let ended = self.lock().remove(&id);
+        drop(sessions);
         drop(ended);
+    }
+
+    /// Somebody is done with a session.
+    pub(crate) fn leave(&self, id: SessionId, entry: Arc<Entry>) {
+        let mut sessions = self.lock();
+        let ended = match sessions.entry(id) {
+            // The table's and this one.
+            Occupied(kept)
+                if Arc::ptr_eq(kept.get(), &entry)
+                    && Arc::strong_count(&entry) == 2
+                    && entry.ended.load(Ordering::Relaxed) =>
+            {
+                Some(kept.remove())
+            }
+            _ => None,
+        };
+        drop(sessions);
+        drop((ended, entry));
     }
 
     pub(crate) fn end_all(&self) {
@@ -114,13 +168,6 @@ impl Sessions {
     pub(crate) fn len(&self) -> usize {
         self.lock().len()
     }
-}
-
-/// The session's contents. One whose holder has panicked may have lost its transaction, which the store has aborted then.
-pub(crate) fn lock(session: &Mutex<Session>) -> MutexGuard<'_, Session> {
-    let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
-    session.used = Instant::now();
-    session
 }
 
 impl Session {
@@ -186,9 +233,23 @@ impl Session {
     }
 
     /// Commits the transaction with that number. Committing it again, when it is, does nothing.
-    pub(crate) fn commit(&mut self, number: i64, store: &Store) -> CommandResult<()> {
+    ///
+    /// What it has written is as durable as asked when it is answered, now or again.
+    pub(crate) fn commit(&mut self, number: i64, store: &Store, durability: Option<Durability>) -> CommandResult<()> {
+        self.commit_once(number, store, durability)?;
+        match durability {
+            Some(Durability::Disk) => Ok(store.sync()?),
+            _ => Ok(()),
+        }
+    }
+
+    fn commit_once(&mut self, number: i64, store: &Store, durability: Option<Durability>) -> CommandResult<()> {
         match self.transaction.take() {
             Some((open, Stage::Open(transaction))) if open == number => {
+                let transaction = match durability {
+                    Some(durability) => transaction.with_durability(durability),
+                    None => *transaction,
+                };
                 let (stage, result) = match transaction.commit() {
                     Ok(_) => (Stage::Committed, Ok(())),
                     Err(error @ tailwater::Error::UnknownCommitResult { .. }) => {
@@ -252,4 +313,47 @@ fn committed(number: i64) -> CommandError {
 fn no_such(number: i64) -> CommandError {
     let message = format!("Given transaction number {number} does not match any in-progress transactions.");
     CommandError::new(code::NO_SUCH_TRANSACTION, message).labelled(TRANSIENT_LABEL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: SessionId = SessionId {
+        id: [7; 16],
+        user: None,
+    };
+
+    #[test]
+    fn who_comes_for_a_session_that_was_ended_in_use_waits_for_what_is_running() {
+        let sessions = Sessions::new(Duration::from_secs(1800));
+        let running = sessions.get(ID).unwrap();
+        let guard = running.lock();
+        sessions.end(ID);
+        // A write that is sent again has the same session, whose lock is taken.
+        let again = sessions.get(ID).unwrap();
+        assert!(Arc::ptr_eq(&running, &again) && again.session.try_lock().is_err());
+        drop(guard);
+        sessions.leave(ID, running);
+        assert_eq!(sessions.len(), 1);
+        // It goes with the last.
+        sessions.leave(ID, again);
+        assert_eq!(sessions.len(), 0);
+        // One that nobody uses goes at once.
+        let entry = sessions.get(ID).unwrap();
+        sessions.leave(ID, entry);
+        assert_eq!(sessions.len(), 1);
+        sessions.end(ID);
+        assert_eq!(sessions.len(), 0);
+    }
+
+    #[test]
+    fn a_session_that_somebody_has_come_for_is_not_too_old() {
+        let sessions = Sessions::new(Duration::ZERO);
+        let entry = sessions.get(ID).unwrap();
+        assert_eq!(sessions.expire(), []);
+        sessions.leave(ID, entry);
+        assert_eq!(sessions.expire(), [ID]);
+        assert_eq!(sessions.len(), 0);
+    }
 }

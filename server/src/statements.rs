@@ -3,6 +3,9 @@
 //!
 //! A write of several statements may have come to its end in the middle when the server died. When it is sent again, what
 //! was carried out is answered from what the store has kept of it, and the rest is carried out.
+//!
+//! A statement that has found nothing to do leaves no record. In an ordered write it is known all the same, by a later statement that
+//! has left one: it was its turn before, and is not carried out behind what it went before.
 
 use bson::raw::cstr;
 use bson::{RawArrayBuf, RawDocumentBuf};
@@ -29,15 +32,17 @@ pub(crate) struct Statements {
     /// The indexes of what is left, when some were carried out before.
     left: Option<Vec<usize>>,
     pub(crate) done: Vec<Done>,
+    /// The indexes of those that have found nothing to do.
+    pub(crate) idle: Vec<usize>,
 }
 
 impl Statements {
-    /// Those of this request, which has so many.
+    /// Those of this request, which has so many; ordered, if each is carried out only when all before it were without a failure.
     ///
     /// # Errors
     ///
     /// When the session has gone on to another write, and the store's.
-    pub(crate) fn of(context: &Context<'_>, count: usize) -> CommandResult<Statements> {
+    pub(crate) fn of(context: &Context<'_>, count: usize, ordered: bool) -> CommandResult<Statements> {
         let Some(mut write) = context.request.retryable(count)? else {
             return Ok(Statements::default());
         };
@@ -56,7 +61,11 @@ impl Statements {
                 });
             }
         };
-        let (mut left, mut done, mut statements) = (Vec::new(), Vec::new(), Vec::new());
+        let last_done = write
+            .statements
+            .iter()
+            .rposition(|statement| known.outcome(*statement).is_some());
+        let (mut left, mut done, mut idle, mut statements) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (index, statement) in write.statements.drain(..).enumerate() {
             match known.outcome(statement) {
                 Some(outcome) => done.push(Done {
@@ -64,6 +73,7 @@ impl Statements {
                     statement,
                     outcome: outcome.clone(),
                 }),
+                None if ordered && last_done.is_some_and(|last| index < last) => idle.push(index),
                 None => {
                     left.push(index);
                     statements.push(statement);
@@ -79,6 +89,7 @@ impl Statements {
             write: Some(write),
             left: Some(left),
             done,
+            idle,
         })
     }
 

@@ -2,10 +2,8 @@
 
 mod common;
 
-use std::time::Duration;
-
 use bson::{Document, doc};
-use common::{Client, Running, batch, cursor_id};
+use common::{Client, Running, batch, cursor_id, under_way};
 
 fn open(client: &mut Client, collection: impl Into<bson::Bson>, options: Document) -> Document {
     client.ok(doc! { "aggregate": collection, "pipeline": [{ "$changeStream": options }], "cursor": {} })
@@ -64,7 +62,7 @@ fn a_wait_ends_with_its_time_and_with_an_event() {
 
     let mut writer = running.client();
     let writing = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(100));
+        under_way(&mut writer, "getmore");
         writer.ok(doc! { "insert": "c", "documents": [{}] });
     });
     let answer = client.ok(doc! { "getMore": id, "collection": "c", "maxTimeMS": 60_000 });
@@ -82,6 +80,18 @@ fn a_database_and_everything_can_be_watched() {
         doc! { "aggregate": 1, "pipeline": [{ "$changeStream": { "allChangesForCluster": true } }], "cursor": {} },
     );
     client.ok(doc! { "insert": "a", "documents": [{}] });
+    // What belongs to the deployment itself is not shown, and cannot be watched alone.
+    for database in ["admin", "config", "local"] {
+        client.run_on(database, doc! { "insert": "a", "documents": [{}] });
+        for subject in [bson::Bson::Int32(1), "a".into()] {
+            let watch = doc! { "aggregate": subject, "pipeline": [{ "$changeStream": {} }], "cursor": {} };
+            assert_eq!(
+                client.run_on(database, watch).get_i32("code").ok(),
+                Some(73),
+                "{database}"
+            );
+        }
+    }
     client.run_on("elsewhere", doc! { "insert": "b", "documents": [{}] });
     let of_database = more(&mut client, cursor_id(&database), "$cmd.aggregate");
     assert_eq!(batch(&of_database).len(), 1);
@@ -170,9 +180,9 @@ fn a_stop_ends_waits_with_an_error_after_which_drivers_resume() {
     let mut running = Running::new();
     let mut client = running.client();
     let id = cursor_id(&open(&mut client, "c", doc! {}));
-    let handle = running.handle.clone();
+    let (handle, mut other) = (running.handle.clone(), running.client());
     let stopping = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(200));
+        under_way(&mut other, "getmore");
         handle.stop();
     });
     let answer = client.run(doc! { "getMore": id, "collection": "c", "maxTimeMS": 60_000 });
@@ -192,7 +202,7 @@ fn a_killed_cursor_ends_the_wait_for_it() {
     let (mut client, mut other) = (running.client(), running.client());
     let id = cursor_id(&open(&mut client, "c", doc! {}));
     let killing = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(200));
+        under_way(&mut other, "getmore");
         other.ok(doc! { "killCursors": "c", "cursors": [id] });
     });
     let answer = client.run(doc! { "getMore": id, "collection": "c", "maxTimeMS": 60_000 });
@@ -228,4 +238,30 @@ fn a_token_stands_behind_what_was_given_and_not_behind_what_waits() {
         id = cursor_id(&client.ok(doc! { "aggregate": "c", "pipeline": stages.to_vec(), "cursor": empty }));
     }
     assert_eq!(seen, [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn who_looks_at_the_server_sees_its_streams() {
+    let running = Running::new();
+    let mut client = running.client();
+    let stages = vec![
+        doc! { "$changeStream": {} },
+        doc! { "$match": { "operationType": "insert" } },
+    ];
+    let opened = client.ok(doc! { "aggregate": "c", "pipeline": stages, "cursor": {} });
+    for _ in 0..2 {
+        client.ok(doc! { "insert": "c", "documents": [{}] });
+    }
+    let last = token(&more(&mut client, cursor_id(&opened), "c"));
+    let listed = running.store.listed_watches().statuses();
+    assert_eq!(listed.len(), 1);
+    let status = &listed[0];
+    assert_eq!(status.description.scope.to_string(), "collection test.c");
+    assert_eq!(status.description.transport, "mongodb");
+    let pipeline = status.description.pipeline.as_deref().unwrap();
+    assert!(pipeline.contains("operationType"), "{pipeline}");
+    assert_eq!(status.delivered, 2);
+    assert_eq!(status.token.to_string(), last.get_str("_data").unwrap());
+    client.ok(doc! { "killCursors": "c", "cursors": [cursor_id(&opened)] });
+    assert!(running.store.listed_watches().is_empty());
 }

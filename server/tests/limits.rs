@@ -43,6 +43,28 @@ fn a_connection_that_says_nothing_or_never_finishes_its_first_message_is_closed(
     patient.ok(doc! { "ping": 1 });
 }
 
+/// Connections whose clients have gone without a word, and those that were never used: as many as there may be.
+#[test]
+fn half_open_connections_make_room_for_others() {
+    let running = Running::with(|options| {
+        options.connections_max = 100;
+        options.handshake_timeout = Duration::from_millis(300);
+    });
+    let silent: Vec<_> = (0..100).map(|_| running.client()).collect();
+    // None of them ever says anything; each is closed, and its place is another's.
+    let mut client = loop {
+        let mut client = running.client();
+        if client.run_if_open(doc! { "ping": 1 }).is_some() {
+            break client;
+        }
+        thread::yield_now();
+    };
+    for mut silent in silent {
+        assert!(silent.is_closed());
+    }
+    client.ok(doc! { "ping": 1 });
+}
+
 /// Whether a command with that much in it is answered.
 fn is_answered(client: &mut common::Client, bytes: usize) -> bool {
     let ping = doc! { "ping": 1, "comment": "x".repeat(bytes), "$db": "admin" };
@@ -92,6 +114,65 @@ fn cursors_are_limited_for_each_user_and_for_all() {
     assert_eq!(bob.refused(find.clone()).0, 146, "of all");
     ada.ok(doc! { "killCursors": "c", "cursors": [first] });
     bob.ok(find);
+}
+
+#[test]
+fn one_address_does_not_take_the_connections_of_others() {
+    let running = Running::with(|options| options.connections_per_address_max = Some(2));
+    let (mut first, mut second) = (running.client(), running.client());
+    first.ok(doc! { "ping": 1 });
+    second.ok(doc! { "ping": 1 });
+    assert!(running.client().is_closed());
+    drop(first);
+    // The place is free as soon as the server has seen the end of the first.
+    while running.client().run_if_open(doc! { "ping": 1 }).is_none() {
+        thread::yield_now();
+    }
+    second.ok(doc! { "ping": 1 });
+}
+
+#[test]
+fn cursors_since_which_too_much_was_written_are_closed_and_streams_are_not() {
+    let running = Running::with(|options| options.cursor_memory_max = 1 << 20);
+    let mut client = running.client();
+    client.ok(doc! { "insert": "c", "documents": [{ "_id": 1 }, { "_id": 2 }, { "_id": 3 }] });
+    let find = doc! { "find": "c", "batchSize": 1, "noCursorTimeout": true };
+    let old = cursor_id(&client.ok(find.clone()));
+    let stream = client.ok(doc! { "aggregate": "c", "pipeline": [{ "$changeStream": {} }], "cursor": {} });
+    let text = "x".repeat(300 << 10);
+    for _ in 0..5 {
+        client.ok(doc! { "insert": "d", "documents": [{ "text": text.as_str() }] });
+    }
+    let more = |id: i64| doc! { "getMore": id, "collection": "c", "batchSize": 1 };
+    let status = doc! { "serverStatus": 1 };
+    while open_cursors(&mut client, &status) > 1 {
+        thread::yield_now();
+    }
+    assert_eq!(client.refused(more(old)).0, 43);
+    client.ok(doc! { "getMore": cursor_id(&stream), "collection": "c", "maxTimeMS": 1 });
+    let young = cursor_id(&client.ok(find));
+    client.ok(more(young));
+}
+
+fn open_cursors(client: &mut common::Client, status: &Document) -> i64 {
+    let answer = client.admin(status.clone());
+    let cursors = answer.get_document("metrics").unwrap().get_document("cursor").unwrap();
+    cursors.get_document("open").unwrap().get_i64("total").unwrap()
+}
+
+#[test]
+fn a_cursor_without_time_out_and_session_ends_when_a_session_would() {
+    let running = Running::with(|options| {
+        options.cursor_timeout = Duration::from_millis(1);
+        options.session_timeout = Duration::from_millis(200);
+    });
+    let mut client = running.client();
+    client.ok(doc! { "insert": "c", "documents": [{ "_id": 1 }, { "_id": 2 }] });
+    client.ok(doc! { "find": "c", "batchSize": 1, "noCursorTimeout": true });
+    let status = doc! { "serverStatus": 1 };
+    while open_cursors(&mut client, &status) > 0 {
+        thread::yield_now();
+    }
 }
 
 /// Whether a server can be bound to that address; with the error if not.

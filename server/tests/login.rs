@@ -104,6 +104,18 @@ fn a_mechanism_that_a_user_does_not_have_is_not_begun_so_that_drivers_take_the_o
 }
 
 #[test]
+fn a_conversation_that_was_begun_with_an_old_password_is_not_ended_with_it() {
+    let running = Running::guarded();
+    let (mut root, mut client) = (running.root(), running.client());
+    root.admin(doc! { "createUser": "ada", "pwd": "old", "roles": [] });
+    let begun = Begun::new("ada", "old");
+    let answer = client.admin(begun.start(true));
+    root.admin(doc! { "updateUser": "ada", "pwd": "new" });
+    assert_eq!(code(&client.run_on("admin", begun.prove(&answer))), Some(18));
+    assert_eq!(who(&mut client), Vec::<String>::new());
+}
+
+#[test]
 fn a_conversation_that_is_out_of_order_is_refused() {
     let running = Running::guarded();
     let mut client = running.client();

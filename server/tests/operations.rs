@@ -2,20 +2,9 @@
 
 mod common;
 
-use bson::{Document, doc};
-use common::{Client, Running, batch, cursor_id};
+use bson::doc;
+use common::{Running, batch, cursor_id, under_way};
 use tailwater_wire::MsgFlags;
-
-/// What is being carried out of a kind, as soon as there is any.
-fn running(client: &mut Client, op: &str) -> Document {
-    loop {
-        let answer = client.run_on("admin", doc! { "currentOp": true, "op": op });
-        if let Some(found) = answer.get_array("inprog").unwrap().first() {
-            return found.as_document().unwrap().clone();
-        }
-        std::thread::yield_now();
-    }
-}
 
 #[test]
 fn a_wait_is_shown_and_can_be_ended() {
@@ -26,7 +15,7 @@ fn a_wait_is_shown_and_can_be_ended() {
     let opened = watcher.ok(doc! { "aggregate": "c", "pipeline": [{ "$changeStream": {} }], "cursor": {} });
     let more = doc! { "getMore": cursor_id(&opened), "collection": "c", "maxTimeMS": 10_000, "$db": "test" };
     watcher.send(&more, MsgFlags::default(), Vec::new());
-    let shown = running(&mut client, "getmore");
+    let shown = under_way(&mut client, "getmore");
     assert_eq!(
         (shown.get_str("ns").ok(), shown.get_str("appName").ok()),
         (Some("test.c"), Some("watcher"))

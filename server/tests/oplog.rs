@@ -4,6 +4,7 @@ mod common;
 
 use bson::{Document, Timestamp, doc};
 use common::{Client, Running, batch, cursor_id, session};
+use tailwater_wire::MsgFlags;
 
 fn oplog(client: &mut Client, filter: Document, options: Document) -> Document {
     let mut find = doc! { "find": "oplog.rs", "filter": filter };
@@ -146,7 +147,7 @@ fn a_tail_waits_for_what_is_written_and_ends_with_the_server() {
     let id = cursor_id(&oplog(&mut client, doc! { "op": "x" }, options));
     let waiting = std::thread::spawn(move || {
         let more = doc! { "getMore": id, "collection": "oplog.rs", "maxTimeMS": 10_000, "$db": "local" };
-        client.send(&more, tailwater_wire::MsgFlags::default(), Vec::new());
+        client.send(&more, MsgFlags::default(), Vec::new());
         client.receive_bytes()
     });
     running.stop();
@@ -203,4 +204,37 @@ fn transactions_and_retryable_writes_name_their_session() {
     assert!(transaction.get_document("prevOpTime").is_ok());
     let members = transaction.get_document("o").unwrap().get_array("applyOps").unwrap();
     assert_eq!(members.len(), 1);
+}
+
+/// A log that takes long to read with a filter that finds nothing.
+fn long_log(client: &mut Client) -> Document {
+    let text = "ab".repeat(100 << 10);
+    for _ in 0..40 {
+        let documents: Vec<Document> = (0..10).map(|_| doc! { "text": text.as_str() }).collect();
+        client.ok(doc! { "insert": "c", "documents": documents });
+    }
+    doc! { "o.applyOps.o.text": { "$regex": "b[^b]b", "$options": "i" } }
+}
+
+#[test]
+fn a_read_of_the_log_ends_when_its_time_is_over_and_when_it_is_killed() {
+    let running = Running::new();
+    let (mut client, mut other) = (running.client(), running.client());
+    let filter = long_log(&mut client);
+    let find = doc! { "find": "oplog.rs", "filter": filter, "$db": "local" };
+    let mut late = find.clone();
+    late.insert("maxTimeMS", 1);
+    assert_eq!(client.run_on("local", late).get_i32("code").ok(), Some(50));
+
+    // It may be done before it is killed; not each time.
+    let killed = (0..100).any(|_| {
+        client.send(&find, MsgFlags::default(), Vec::new());
+        let answer = other.run_on("admin", doc! { "currentOp": true, "op": "query" });
+        for operation in answer.get_array("inprog").unwrap() {
+            let id = operation.as_document().unwrap().get_i32("opid").unwrap();
+            other.run_on("admin", doc! { "killOp": 1, "op": id });
+        }
+        client.receive().0.get_i32("code").ok() == Some(11601)
+    });
+    assert!(killed);
 }

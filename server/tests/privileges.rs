@@ -299,6 +299,13 @@ fn cases() -> Vec<Case> {
             doc! { "revokeRolesFromRole": "x", "roles": [roles] },
             &[("revokeRole", on("blog", ""))],
         ),
+        // Also where they give or take nothing.
+        shop(doc! { "grantRolesToUser": "x", "roles": [] }, "grantRole"),
+        shop(doc! { "revokeRolesFromUser": "x", "roles": [] }, "revokeRole"),
+        shop(doc! { "grantRolesToRole": "x", "roles": [] }, "grantRole"),
+        shop(doc! { "revokeRolesFromRole": "x", "roles": [] }, "revokeRole"),
+        shop(doc! { "grantPrivilegesToRole": "x", "privileges": [] }, "grantRole"),
+        shop(doc! { "revokePrivilegesFromRole": "x", "privileges": [] }, "revokeRole"),
         // Several collections.
         needs(
             "admin",
@@ -427,6 +434,115 @@ fn a_watcher_sees_what_it_may_watch_until_it_may_no_more() {
     root.admin(doc! { "updateRole": "watcher", "privileges": [] });
     let answer = watcher.run_on("shop", more);
     assert_eq!(answer.get_i32("code").ok(), Some(13), "{answer}");
+}
+
+#[test]
+fn what_was_renamed_is_read_by_nobody_who_could_not_read_it_before() {
+    let running = Running::guarded();
+    let (mut root, mut ada) = (running.root(), running.client());
+    root.run_on("shop", doc! { "create": "secret" });
+    root.admin(doc! { "createRole": "renamer", "roles": [], "privileges": [] });
+    root.admin(doc! { "createUser": "ada", "pwd": "p", "roles": ["renamer"] });
+    ada.login("ada", "p");
+    let rename = ("renameCollectionSameDB", on("shop", ""));
+    let find = |collection: &str| ("find", on("shop", collection));
+    for (privileges, may) in [
+        (vec![find("secret"), find("open")], false),
+        (vec![rename.clone(), find("open")], false),
+        (vec![rename.clone(), find("secret"), find("open")], true),
+        (vec![rename.clone(), find("secret")], true),
+        (vec![rename], true),
+    ] {
+        let privileges = privileges
+            .iter()
+            .map(|(action, resource)| doc! { "resource": resource, "actions": [*action] });
+        let privileges: Vec<Document> = privileges.collect();
+        root.admin(doc! { "updateRole": "renamer", "privileges": privileges.clone() });
+        let answer = ada.run_on("admin", doc! { "renameCollection": "shop.secret", "to": "shop.open" });
+        assert_eq!(answer.get_i32("code").ok() != Some(13), may, "{privileges:?}: {answer}");
+        if may {
+            root.admin(doc! { "renameCollection": "shop.open", "to": "shop.secret" });
+        }
+    }
+}
+
+/// The log has every document of every database.
+#[test]
+fn roles_that_see_how_the_server_is_do_not_read_the_oplog() {
+    let running = Running::guarded();
+    let mut root = running.root();
+    let find = doc! { "find": "oplog.rs", "limit": 1 };
+    let cases = [
+        ("clusterMonitor", "admin", false),
+        ("clusterAdmin", "admin", false),
+        ("replicator", "admin", false),
+        ("readWriteAnyDatabase", "admin", false),
+        ("dbOwner", "admin", false),
+        ("backup", "admin", true),
+        ("read", "local", true),
+    ];
+    for (n, (role, database, may)) in cases.into_iter().enumerate() {
+        let user = format!("user{n}");
+        root.admin(doc! { "createUser": user.as_str(), "pwd": "p", "roles": [{ "role": role, "db": database }] });
+        let mut client = running.client();
+        client.login(&user, "p");
+        let answer = client.run_on("local", find.clone());
+        assert_eq!(answer.get_i32("code").ok() != Some(13), may, "{role}: {answer}");
+    }
+}
+
+#[test]
+fn rights_that_were_taken_are_taken_from_every_cursor() {
+    let running = Running::guarded();
+    let (mut root, mut ada) = (running.root(), running.client());
+    for collection in ["orders", "people"] {
+        root.run_on(
+            "shop",
+            doc! { "insert": collection, "documents": [{ "_id": 1 }, { "_id": 2 }] },
+        );
+    }
+    root.admin(doc! { "createRole": "reader", "roles": [], "privileges": [] });
+    root.admin(doc! { "createUser": "ada", "pwd": "p", "roles": ["reader"] });
+    ada.login("ada", "p");
+    let lookup = doc! { "$lookup": { "from": "people", "localField": "a", "foreignField": "a", "as": "b" } };
+    let one = doc! { "batchSize": 1 };
+    let tail = doc! { "find": "oplog.rs", "tailable": true, "awaitData": true, "batchSize": 1 };
+    let find = |collection: &str| ("find", on("shop", collection));
+    for (database, command, collection, taken) in [
+        (
+            "shop",
+            doc! { "find": "orders", "batchSize": 1 },
+            "orders",
+            find("orders"),
+        ),
+        (
+            "shop",
+            doc! { "aggregate": "orders", "pipeline": [lookup], "cursor": one },
+            "orders",
+            find("people"),
+        ),
+        (
+            "local",
+            doc! { "find": "oplog.rs", "batchSize": 1 },
+            "oplog.rs",
+            ("find", on("local", "oplog.rs")),
+        ),
+        ("local", tail, "oplog.rs", ("find", on("local", "oplog.rs"))),
+    ] {
+        let all = [find("orders"), find("people"), ("find", on("local", "oplog.rs"))];
+        let of = |privileges: &[(&str, Document)]| {
+            let privilege = |(action, resource): &(&str, Document)| doc! { "resource": resource, "actions": [*action] };
+            privileges.iter().map(privilege).collect::<Vec<Document>>()
+        };
+        root.admin(doc! { "updateRole": "reader", "privileges": of(&all) });
+        let answer = ada.run_on(database, command.clone());
+        assert_eq!(batch(&answer).len(), 1, "{answer}");
+        let more = doc! { "getMore": cursor_id(&answer), "collection": collection };
+        let left: Vec<_> = all.into_iter().filter(|privilege| *privilege != taken).collect();
+        root.admin(doc! { "updateRole": "reader", "privileges": of(&left) });
+        let answer = ada.run_on(database, more);
+        assert_eq!(answer.get_i32("code").ok(), Some(13), "{command}: {answer}");
+    }
 }
 
 #[test]

@@ -216,11 +216,9 @@ fn what_is_left_of_a_write_that_is_sent_again_is_carried_out() {
     let mut part = with(doc! { "update": "c", "updates": [increment(1)] }, &lsid, 2);
     part.insert("stmtId", 1);
     client.ok(part);
-    let answer = client.ok(with(
-        doc! { "update": "c", "updates": [increment(0), increment(1), increment(2)] },
-        &lsid,
-        2,
-    ));
+    // Of an ordered write nothing would be left before a statement that was carried out.
+    let whole = doc! { "update": "c", "updates": [increment(0), increment(1), increment(2)], "ordered": false };
+    let answer = client.ok(with(whole, &lsid, 2));
     assert_eq!(
         (answer.get_i32("n").ok(), answer.get_i32("nModified").ok()),
         (Some(3), Some(3))
@@ -325,4 +323,56 @@ fn a_session_that_is_not_used_ends_with_what_it_holds() {
             .0,
         43
     );
+}
+
+/// The first update finds nothing, and what the second inserts would be found by it.
+#[test]
+fn a_statement_that_found_nothing_is_not_carried_out_behind_later_ones() {
+    let running = Running::new();
+    let mut client = running.client();
+    let first = doc! { "q": { "a": 1 }, "u": { "$set": { "b": 1 } } };
+    let second = doc! { "q": { "_id": 1 }, "u": { "$set": { "a": 1 } }, "upsert": true };
+    let update = with(doc! { "update": "c", "updates": [first, second] }, &session(), 1);
+    let operations = vec![
+        doc! { "update": 0, "filter": { "a": 1 }, "updateMods": { "$set": { "b": 2 } }, "multi": false },
+        doc! { "delete": 0, "filter": { "a": 7 }, "multi": false },
+        doc! { "update": 0, "filter": { "_id": 2 }, "updateMods": { "$set": { "a": 7 } }, "upsert": true },
+    ];
+    let bulk = with(
+        doc! { "bulkWrite": 1, "ops": operations, "nsInfo": [{ "ns": "test.d" }] },
+        &session(),
+        1,
+    );
+    for _ in 0..2 {
+        let answer = client.ok(update.clone());
+        assert_eq!(
+            (answer.get_i32("n").ok(), answer.get_i32("nModified").ok()),
+            (Some(1), Some(0))
+        );
+        let answer = client.admin(bulk.clone());
+        let count = |name| answer.get_i32(name).ok();
+        assert_eq!(
+            (count("nMatched"), count("nUpserted"), count("nDeleted")),
+            (Some(0), Some(1), Some(0))
+        );
+        let found: Vec<_> = ["c", "d"]
+            .map(|name| common::batch(&client.ok(doc! { "find": name })))
+            .concat();
+        assert_eq!(found, [doc! { "_id": 1, "a": 1 }, doc! { "_id": 2, "a": 7 }]);
+    }
+}
+
+#[test]
+fn that_the_server_ends_is_said_of_the_command_and_not_of_a_write() {
+    let running = Running::new();
+    let mut client = running.client();
+    client.ok(insert(1));
+    running.store.clone().close().unwrap();
+    let update = doc! { "update": "c", "updates": [{ "q": { "_id": 1 }, "u": { "$set": { "n": 1 } } }] };
+    let delete = doc! { "delete": "c", "deletes": [{ "q": {}, "limit": 1 }] };
+    for command in [update, delete, insert(2)] {
+        assert_eq!(client.refused(command.clone()).0, 11600, "{command}");
+        let answer = client.run(with(command, &session(), 1));
+        assert_eq!(labels(&answer), ["RetryableWriteError"], "{answer}");
+    }
 }

@@ -185,6 +185,13 @@ impl Transaction {
         self.snapshot
     }
 
+    /// The same transaction, whose commit is as durable as that when it returns.
+    #[must_use]
+    pub fn with_durability(mut self, durability: Durability) -> Transaction {
+        self.durability = durability;
+        self
+    }
+
     /// Writes everything at once, and returns when it is as durable as asked, with the last entry; nothing when there was
     /// nothing to write. With [`Durability::Disk`] also what it has read is durable then.
     ///

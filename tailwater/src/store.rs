@@ -47,6 +47,11 @@ impl Store {
         watch(&self.0, Scope::Everything)
     }
 
+    /// Watches every collection of every database but `admin`, `config` and `local`, as clients of a server do who watch all of it.
+    pub fn watch_deployment(&self) -> Watch {
+        watch(&self.0, Scope::Deployment)
+    }
+
     /// Watches every collection of one database.
     pub fn watch_database(&self, database: &str) -> Watch {
         watch(&self.0, Scope::Database(database.to_owned()))

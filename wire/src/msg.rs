@@ -212,7 +212,11 @@ fn sequence<'a>(sections: &mut Input<'a>) -> Result<Sequence<'a>> {
 }
 
 fn verify(header: &Header, covered: &[u8], expected: u32) -> Result<()> {
-    debug_assert_eq!(header.body_bytes(), covered.len() + CHECKSUM_BYTES);
+    if header.body_bytes() != covered.len() + CHECKSUM_BYTES {
+        return Err(Error::Malformed {
+            what: "another number of bytes than its header says",
+        });
+    }
     let found = crc32c::crc32c_append(crc32c::crc32c(&header.to_bytes()[..HEADER_BYTES]), covered);
     if found == expected {
         return Ok(());

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use tailwater_oplog as oplog;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
-use crate::document_store::INTERNAL_DATABASE;
 use crate::scope::{Scope, rename_target};
 
 /// Spaces by what they watch. Finding those of an entry takes two look-ups, however many there are; or a comparison, when
@@ -13,6 +12,7 @@ use crate::scope::{Scope, rename_target};
 #[derive(Debug, Default)]
 pub(crate) struct Namespaces {
     everything: Vec<u32>,
+    deployment: Vec<u32>,
     databases: HashMap<Box<str>, Database>,
     last: Last,
 }
@@ -44,7 +44,7 @@ impl Namespaces {
         list.retain(|other| *other != space);
         let emptied = list.is_empty();
         let name = match scope {
-            Scope::Everything => return,
+            Scope::Everything | Scope::Deployment => return,
             Scope::Database(database) | Scope::Collection { database, .. } => database.as_str(),
         };
         if let Some(database) = self.databases.get_mut(name).filter(|_| emptied) {
@@ -60,6 +60,7 @@ impl Namespaces {
         let database = |name: &str| self.databases.get(name);
         let list = match scope {
             Scope::Everything => Some(&self.everything),
+            Scope::Deployment => Some(&self.deployment),
             Scope::Database(name) => database(name).map(|database| &database.whole),
             Scope::Collection {
                 database: name,
@@ -90,8 +91,13 @@ impl Namespaces {
         let StoreEntry {
             database, collection, ..
         } = StoreEntry::decode(payload)?;
-        if database != INTERNAL_DATABASE {
-            found.extend_from_slice(&self.everything);
+        for (scope, spaces) in [
+            (Scope::Everything, &self.everything),
+            (Scope::Deployment, &self.deployment),
+        ] {
+            if scope.includes_name(database, collection) {
+                found.extend_from_slice(spaces);
+            }
         }
         if let Some(database) = self.databases.get(database) {
             found.extend_from_slice(&database.whole);
@@ -128,6 +134,7 @@ impl Namespaces {
     fn list(&mut self, scope: &Scope) -> &mut Vec<u32> {
         match scope {
             Scope::Everything => &mut self.everything,
+            Scope::Deployment => &mut self.deployment,
             Scope::Database(name) => &mut self.database(name).whole,
             Scope::Collection { database, collection } => {
                 let collections = &mut self.database(database).collections;

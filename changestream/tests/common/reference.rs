@@ -311,9 +311,10 @@ impl Question {
         let database = dice.pick(&DATABASES).to_owned();
         let collection = dice.pick(&COLLECTIONS).to_owned();
         Question {
-            scope: match dice.roll(4) {
+            scope: match dice.roll(5) {
                 0 => Scope::Everything,
-                1 => Scope::Database(database),
+                1 => Scope::Deployment,
+                2 => Scope::Database(database),
                 _ => Scope::Collection { database, collection },
             },
             filter: dice.once_in(3).then(|| Filter::random(dice)),
@@ -413,6 +414,7 @@ impl Reference<'_> {
         let is = |name: &Document, field, value: &String| name.get_str(field).is_ok_and(|found| found == value);
         match scope {
             Scope::Everything => (true, false),
+            Scope::Deployment => (!["admin", "config", "local"].contains(&entry.database), false),
             Scope::Database(database) => {
                 let mine = entry.database == database || to.is_some_and(|to| is(to, "db", database));
                 (mine, mine && kind == Some(EntryKind::DropDatabase))

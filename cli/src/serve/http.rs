@@ -29,6 +29,9 @@ pub(super) struct HttpArguments {
     /// Most HTTP connections at a time.
     #[arg(long, value_name = "N", requires = "http", default_value_t = HttpOptions::default().connections_max)]
     http_connections_max: usize,
+    /// Most bytes that large events may take together on their way to HTTP clients.
+    #[arg(long, value_name = "BYTES", requires = "http", default_value_t = HttpOptions::default().event_memory_max)]
+    http_event_memory_max: usize,
 }
 
 /// HTTP that is being served.
@@ -55,6 +58,7 @@ impl HttpArguments {
             allowed_origins: self.http_allow_origin.clone(),
             allowed_hosts: self.http_allow_host.clone(),
             connections_max: self.http_connections_max,
+            event_memory_max: self.http_event_memory_max,
             ..HttpOptions::default()
         };
         let shown = wire.clone();

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use futures::{Stream, StreamExt};
 use tailwater::{ChangeEvent, ListedWatch, Receiver, ResumeToken, WatchError, WatchHandle};
 use tokio::time::{Instant, sleep_until};
 
+use crate::budget::{Budget, Place, is_small};
 use crate::envelope::Writing;
 use crate::gate::Warrant;
 use crate::problem::Problem;
@@ -16,7 +18,8 @@ use crate::stop::Stop;
 
 /// What happens.
 pub(crate) enum Step {
-    Event(ChangeEvent),
+    /// With its place in memory.
+    Event(ChangeEvent, Place),
     /// Nothing has come for a while.
     Quiet,
     /// What was watched has ended, and the event that says so was delivered.
@@ -41,6 +44,7 @@ pub(crate) struct Feed {
     warrant: Warrant,
     /// Comes next: it was met while there was something to be written first.
     met: Option<Step>,
+    budget: Arc<Budget>,
     over: bool,
     /// Ends the watch when it goes.
     _handle: WatchHandle,
@@ -53,6 +57,7 @@ impl Feed {
         writing: Writing,
         (asked, default): (Option<Duration>, Duration),
         (stop, warrant): (Stop, Warrant),
+        budget: Arc<Budget>,
     ) -> Feed {
         let heartbeat = asked.unwrap_or(default);
         Feed {
@@ -65,6 +70,7 @@ impl Feed {
             stop,
             warrant,
             met: None,
+            budget,
             over: false,
             _handle: handle,
         }
@@ -77,29 +83,46 @@ impl Feed {
 
     /// What happens next, waiting for it; nothing behind an end.
     pub(crate) async fn next(&mut self) -> Option<Step> {
-        if let Some(met) = self.met.take() {
-            return Some(met);
-        }
-        if self.over {
-            return None;
-        }
-        // The end of the server comes first: events that wait are still in the log.
-        let step = tokio::select! {
-            biased;
-            () = self.stop.stopped() => Step::Stopping,
-            received = self.receiver.next() => step(received),
-            () = sleep_until(self.quiet_at) => Step::Quiet,
+        let step = match self.met.take() {
+            Some(Step::Event(event, _)) => self.placed(event).await?,
+            Some(met) => return Some(met),
+            None if self.over => return None,
+            // The end of the server comes first: events that wait are still in the log.
+            None => tokio::select! {
+                biased;
+                () = self.stop.stopped() => Step::Stopping,
+                received = self.receiver.next() => match step(received) {
+                    Step::Event(event, _) => self.placed(event).await?,
+                    other => other,
+                },
+                () = sleep_until(self.quiet_at) => Step::Quiet,
+            },
         };
         self.quiet_at = Instant::now() + self.heartbeat;
         // What the client may see can have changed while nothing came.
         let step = match (step, self.warrant.check()) {
-            (Step::Event(_) | Step::Quiet, Err(problem)) => Step::Failed(problem),
+            (Step::Event(..) | Step::Quiet, Err(problem)) => Step::Failed(problem),
             (step, _) => step,
         };
         Some(self.noted(step))
     }
 
-    /// The next event if there is one by now. What else there is comes with [`Feed::next`].
+    /// An event with its place in memory, waiting for it. Nothing when the server ends meanwhile: the client goes on with the token
+    /// that it has, before the event.
+    async fn placed(&mut self, event: ChangeEvent) -> Option<Step> {
+        // Whoever gives up waiting here, to look for what its client says, comes back for it.
+        self.met = Some(Step::Event(event.clone(), Place::default()));
+        let place = tokio::select! {
+            biased;
+            place = self.budget.place(&event) => Some(place),
+            () = self.stop.stopped() => None,
+        };
+        self.met = None;
+        self.over |= place.is_none();
+        place.map(|place| Step::Event(event, place))
+    }
+
+    /// The next event if there is one by now that needs no place of its own. What else there is comes with [`Feed::next`].
     pub(crate) async fn next_if_any(&mut self) -> Option<ChangeEvent> {
         if self.over || self.stop.is_stopped() {
             return None;
@@ -110,10 +133,17 @@ impl Feed {
                 Poll::Pending => None,
             })
         });
-        match received.await.map(|step| self.noted(step))? {
-            Step::Event(event) => Some(event),
+        match received.await? {
+            Step::Event(event, place) if is_small(&event) => match self.noted(Step::Event(event, place)) {
+                Step::Event(event, _) => Some(event),
+                _ => None,
+            },
+            large @ Step::Event(..) => {
+                self.met = Some(large);
+                None
+            }
             other => {
-                self.met = Some(other);
+                self.met = Some(self.noted(other));
                 None
             }
         }
@@ -121,7 +151,7 @@ impl Feed {
 
     fn noted(&mut self, step: Step) -> Step {
         match &step {
-            Step::Event(event) => self.listed.delivered(1, event.resume_token()),
+            Step::Event(event, _) => self.listed.delivered(1, event.resume_token()),
             Step::Quiet => {}
             Step::Ended | Step::Failed(_) | Step::Stopping => self.over = true,
         }
@@ -131,7 +161,7 @@ impl Feed {
 
 fn step(received: Option<Result<ChangeEvent, WatchError>>) -> Step {
     match received {
-        Some(Ok(event)) => Step::Event(event),
+        Some(Ok(event)) => Step::Event(event, Place::default()),
         Some(Err(error)) => Step::Failed(error.into()),
         None => Step::Ended,
     }

@@ -20,13 +20,16 @@ pub(super) fn chunks(feed: Feed) -> impl Stream<Item = Bytes> + Send {
         loop {
             let mut out = Vec::new();
             match feed.next().await? {
-                Step::Event(event) => {
+                Step::Event(event, place) => {
                     line(&feed, &event, &mut out);
-                    while out.len() < CHUNK_BYTES {
+                    while place.is_none() && out.len() < CHUNK_BYTES {
                         match feed.next_if_any().await {
                             Some(event) => line(&feed, &event, &mut out),
                             None => break,
                         }
+                    }
+                    if !out.is_empty() {
+                        return Some((place.keep(out), (feed, false)));
                     }
                 }
                 Step::Quiet | Step::Stopping if feed.tells_place => {

@@ -64,6 +64,7 @@ pub(crate) fn parse(store: &Store, scope: Scope, query: Option<&str>, last_event
     let parameters = Parameters::of(query.unwrap_or_default())?;
     let mut watch = match &scope {
         Scope::Everything => store.watch(),
+        Scope::Deployment => store.watch_deployment(),
         Scope::Database(database) => store.watch_database(database),
         Scope::Collection { database, collection } => store.collection(database, collection)?.watch(),
     };
@@ -175,7 +176,7 @@ pub(crate) fn scope(segments: &[&str]) -> Answer<Option<Scope>> {
         Answer::Ok(name.into_owned())
     };
     Ok(Some(match segments {
-        [] => Scope::Everything,
+        [] => Scope::Deployment,
         [database] => Scope::Database(decoded(database)?),
         [database, collection] => Scope::Collection {
             database: decoded(database)?,

@@ -127,10 +127,12 @@ async fn run(mut socket: Socket, mut feed: Feed) -> Result<(), Error> {
             step = feed.next() => step,
         };
         match step {
-            Some(Step::Event(event)) => {
+            // A large one keeps its place until it is out.
+            Some(Step::Event(event, place)) => {
                 put(&mut socket, &feed, &event).await?;
+                let more = if place.is_none() { EVENTS_AT_ONCE } else { 1 };
                 // What is there goes out together, up to where the client is heard again.
-                for _ in 1..EVENTS_AT_ONCE {
+                for _ in 1..more {
                     let Some(event) = feed.next_if_any().await else { break };
                     put(&mut socket, &feed, &event).await?;
                 }

@@ -30,14 +30,15 @@ pub(super) fn chunks(feed: Feed) -> impl Stream<Item = Bytes> + Send {
             return Some((Bytes::from(out), (feed, false)));
         }
         match feed.next().await? {
-            Step::Event(event) => {
+            Step::Event(event, place) => {
                 event_block(&feed, &event, &mut out);
-                while out.len() < CHUNK_BYTES {
+                while place.is_none() && out.len() < CHUNK_BYTES {
                     match feed.next_if_any().await {
                         Some(event) => event_block(&feed, &event, &mut out),
                         None => break,
                     }
                 }
+                return Some((place.keep(out), (feed, false)));
             }
             Step::Quiet => {
                 let token = feed.token();

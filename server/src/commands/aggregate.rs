@@ -134,12 +134,12 @@ fn answer(context: &Context<'_>, mut cursor: Cursor, collection: &str, batch_siz
         count_max: Some(batch_size.unwrap_or(FIRST_BATCH)),
         time: context.request.max_time,
         awaits: false,
+        interrupts: &context.interrupts,
     })?;
     context.settle_reads()?;
     let token = cursor.resume_token();
     let namespace = format!("{}.{collection}", context.request.database);
-    let owner = context.request.owner();
-    let id = context.server.cursors.keep(cursor, namespace.clone(), owner, false)?;
+    let id = context.keep(cursor, &namespace, false)?;
     Ok(reply::cursor(
         cstr!("firstBatch"),
         batch,

@@ -6,7 +6,7 @@ use tailwater::{BulkWriteOptions, BulkWriteOutcome, Error, InsertManyOptions, Wr
 
 use super::hello::WRITES_MAX;
 use crate::context::{Context, Target};
-use crate::error::{CommandError, CommandResult, code, write_error};
+use crate::error::{CommandError, CommandResult, RETRYABLE, code, write_error};
 use crate::statements::Statements;
 
 /// After so many bytes of errors those that follow have neither text nor keys: the answer must fit into a message.
@@ -25,7 +25,7 @@ pub(super) struct Written {
 impl Written {
     /// Carries out updates or deletions, in the transaction if there is one.
     pub(super) fn of_models(context: &Context<'_>, models: Vec<WriteModel>, ordered: bool) -> CommandResult<Written> {
-        let statements = Statements::of(context, models.len())?;
+        let statements = Statements::of(context, models.len(), ordered)?;
         if statements.is_retryable() && models.iter().any(is_of_many) {
             return Err(CommandError::new(
                 code::INVALID_OPTIONS,
@@ -44,7 +44,10 @@ impl Written {
                 let collection = written.statements.collection(collection);
                 match collection.bulk_write_with(models, &BulkWriteOptions { ordered }) {
                     Ok(outcome) => written.outcome = outcome,
-                    Err(Error::BulkWrite { errors, outcome }) => (written.errors, written.outcome) = (errors, *outcome),
+                    Err(Error::BulkWrite { errors, outcome }) => {
+                        check_server(&errors)?;
+                        (written.errors, written.outcome) = (errors, *outcome);
+                    }
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -85,7 +88,7 @@ impl Written {
         documents: &[&RawDocument],
         ordered: bool,
     ) -> CommandResult<Written> {
-        let statements = Statements::of(context, documents.len())?;
+        let statements = Statements::of(context, documents.len(), ordered)?;
         let mut written = Written {
             statements,
             ..Written::default()
@@ -125,10 +128,13 @@ impl Written {
         match error {
             // It ends with the one that was refused.
             Error::InsertMany { index, source } => {
+                let error = WriteError { index, error: *source };
+                check_server(std::slice::from_ref(&error))?;
                 self.count = index as u64;
-                self.errors.push(WriteError { index, error: *source });
+                self.errors.push(error);
             }
             Error::BulkWrite { errors, outcome } => {
+                check_server(&errors)?;
                 self.count = outcome.inserted;
                 self.errors = errors;
             }
@@ -173,6 +179,16 @@ impl Written {
         }
         self.statements.name_retried(&mut answer);
         answer
+    }
+}
+
+/// Refuses the command for what is no fault of a write: that the server ends, or takes no writes. Clients look for it in the answer
+/// itself, and send what may be sent again elsewhere (driver specification: *Retryable Writes*).
+pub(super) fn check_server(errors: &[WriteError]) -> CommandResult<()> {
+    let mut errors = errors.iter().map(|error| CommandError::from(error.error.clone()));
+    match errors.find(|error| RETRYABLE.contains(&error.code)) {
+        Some(error) => Err(error),
+        None => Ok(()),
     }
 }
 

@@ -6,9 +6,9 @@ mod tally;
 use std::collections::BTreeSet;
 
 use bson::raw::cstr;
-use tailwater::{BulkWriteOptions, Durability, Error, InsertManyOptions, WriteError, WriteModel};
+use tailwater::{BulkWriteOptions, BulkWriteOutcome, Durability, Error, InsertManyOptions, WriteError, WriteModel};
 
-use super::bulk::{check_count, is_of_many};
+use super::bulk::{check_count, check_server, is_of_many};
 use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::cursor::{Cursor, Fill};
@@ -61,7 +61,7 @@ fn bulk_write(context: &mut Context<'_>) -> CommandResult {
     for (action, namespace) in needs {
         context.require(action, namespace.resource())?;
     }
-    let statements = Statements::of(context, operations.len())?;
+    let statements = Statements::of(context, operations.len(), ordered)?;
     if statements.is_retryable() && operations.iter().any(|operation| is_of_many(&operation.model)) {
         return Err(CommandError::new(
             code::INVALID_OPTIONS,
@@ -75,10 +75,10 @@ fn bulk_write(context: &mut Context<'_>) -> CommandResult {
         count_max: batch_size,
         time: None,
         awaits: false,
+        interrupts: &context.interrupts,
     })?;
     let namespace = format!("{}.{CURSOR_COLLECTION}", context.request.database);
-    let owner = context.request.owner();
-    let id = context.server.cursors.keep(cursor, namespace.clone(), owner, false)?;
+    let id = context.keep(cursor, &namespace, false)?;
     let mut answer = reply::cursor(cstr!("firstBatch"), batch, id, &namespace, None);
     tally.finish(&mut answer);
     statements.name_retried(&mut answer);
@@ -106,6 +106,9 @@ fn run(
 ) -> CommandResult<()> {
     for done in &statements.done {
         tally.add_done(done.index, &operations[done.index].model, &done.outcome);
+    }
+    for &index in &statements.idle {
+        tally.add(index, &operations[index].model, &BulkWriteOutcome::default())?;
     }
     operations = statements.select(operations);
     let mut rest = &operations[..];
@@ -158,6 +161,7 @@ fn run_alone(
             Err(Error::BulkWrite { errors, .. }) => errors,
             Err(error) => return Err(error.into()),
         };
+        check_server(&errors)?;
         tally.add_inserts(indexes, errors);
         return Ok(());
     }
@@ -165,6 +169,7 @@ fn run_alone(
     match collection.bulk_write_with([model], &BulkWriteOptions { ordered }) {
         Ok(outcome) => tally.add(indexes[0], &operations[0].model, &outcome)?,
         Err(Error::BulkWrite { mut errors, outcome }) if !errors.is_empty() => {
+            check_server(&errors)?;
             tally.fail(indexes[0], &operations[0].model, errors.swap_remove(0).error, &outcome);
         }
         Err(error) => return Err(error.into()),

@@ -27,7 +27,7 @@ pub(super) const CURRENT_OP: Command = Command {
 pub(super) const KILL_OP: Command = Command {
     name: "killOp",
     aliases: &[],
-    help: "Ends the wait of a getMore, and its cursor",
+    help: "Ends an operation that reads, between two documents; of a getMore its cursor, too",
     kind: Kind::Alone,
     needs: Needs::Cluster(&[Action::KillOp]),
     run: kill,
@@ -94,7 +94,7 @@ fn kill(context: &mut Context<'_>) -> CommandResult {
     }
     let operation = operation.ok_or_else(|| missing("killOp", "op"))?;
     // As MongoDB, it does not say whether there was one.
-    if let Some(cursor) = context.server.operations.cursor(operation) {
+    if let Some(cursor) = context.server.operations.kill(operation) {
         context.server.cursors.kill(cursor);
     }
     Ok(rawdoc! { "info": "attempting to kill op" })

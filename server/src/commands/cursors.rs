@@ -46,21 +46,18 @@ fn get_more(context: &mut Context<'_>) -> CommandResult {
     let collection = collection.ok_or_else(|| missing("getMore", "collection"))?;
     let namespace = format!("{}.{collection}", context.request.database);
     let mut cursor = context.server.cursors.take(id, &namespace, context.request.owner())?;
-    let changes = cursor.watched().is_some();
+    let changes = cursor.is_change_stream();
     let failure = context.server.fail_points.as_ref().and_then(FailPoints::after_checkout);
     if let Some(error) = failure {
         cursor.discard();
         return Err(if changes { error.of_stream() } else { error });
     }
-    if let Some(watched) = cursor.watched() {
-        for action in [Action::Find, Action::ChangeStream] {
-            context.require(action, watched.resource())?;
-        }
-    }
+    cursor.reach.check(context)?;
     let filled = cursor.fill(Fill {
         count_max: batch_size,
         time: context.request.max_time,
         awaits: true,
+        interrupts: &context.interrupts,
     });
     let batch = match filled {
         Err(error) if changes => return Err(error.of_stream()),
@@ -75,6 +72,8 @@ fn get_more(context: &mut Context<'_>) -> CommandResult {
         }
         filled => filled?,
     };
+    // It may have waited for long.
+    cursor.reach.check(context)?;
     let token = cursor.resume_token();
     Ok(reply::cursor(
         cstr!("nextBatch"),

@@ -68,18 +68,13 @@ fn find(context: &mut Context<'_>) -> CommandResult {
         count_max: Some(batch_size.unwrap_or(FIRST_BATCH)),
         time: context.request.max_time,
         awaits: false,
+        interrupts: &context.interrupts,
     })?;
     context.settle_reads()?;
     let namespace = context.namespace()?;
     let id = match single_batch {
         true => 0,
-        false => {
-            let owner = context.request.owner();
-            context
-                .server
-                .cursors
-                .keep(cursor, namespace.clone(), owner, never_expires)?
-        }
+        false => context.keep(cursor, &namespace, never_expires)?,
     };
     Ok(reply::cursor(cstr!("firstBatch"), batch, id, &namespace, None))
 }

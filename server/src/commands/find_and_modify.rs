@@ -100,7 +100,7 @@ fn find_and_modify(context: &mut Context<'_>) -> CommandResult {
     let removes = asked.remove;
     let query = asked.query.unwrap_or(empty());
     let operation = asked.operation();
-    let statements = Statements::of(context, 1)?;
+    let statements = Statements::of(context, 1, true)?;
     let outcome = match (context.target()?, statements.done.first()) {
         (Target::Collection(_), Some(done)) => FindAndModifyOutcome {
             document: done.outcome.document.clone(),

@@ -86,6 +86,7 @@ fn list(context: &mut Context<'_>) -> CommandResult {
         count_max: None,
         time: None,
         awaits: false,
+        interrupts: &context.interrupts,
     })?;
     Ok(reply::cursor(
         cstr!("firstBatch"),

@@ -74,12 +74,10 @@ fn list(context: &mut Context<'_>) -> CommandResult {
         count_max: None,
         time: None,
         awaits: false,
+        interrupts: &context.interrupts,
     })?;
     let namespace = format!("{database}.$cmd.listCollections");
-    let id = context
-        .server
-        .cursors
-        .keep(cursor, namespace.clone(), context.request.owner(), false)?;
+    let id = context.keep(cursor, &namespace, false)?;
     Ok(reply::cursor(cstr!("firstBatch"), batch, id, &namespace, None))
 }
 

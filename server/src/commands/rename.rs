@@ -7,42 +7,43 @@ use tailwater_auth::Action;
 use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
-use crate::needs::{self, Need};
-use crate::request::{Request, missing};
+use crate::needs;
+use crate::request::missing;
 
 pub(super) const RENAME_COLLECTION: Command = Command {
     name: "renameCollection",
     aliases: &[],
     help: "Gives a collection another name",
     kind: Kind::Alone,
-    needs: Needs::Fields(needs),
+    // And what it needs of the two collections, as soon as they are known.
+    needs: Needs::Login,
     run: rename,
 };
 
-/// Within a database, to rename; into another, what moving takes. A target that is dropped is one.
-fn needs<'a>(request: &Request<'a>) -> CommandResult<Vec<Need<'a>>> {
-    let to = request.arguments().find(|field| field.name == "to");
-    let to = to.ok_or_else(|| missing("renameCollection", "to"))?.string()?;
-    let (from, to) = (request.collection()?, to);
-    let drops = request.arguments().find(|field| field.name == "dropTarget");
+/// Refuses whoever may neither rename nor move: what gets another name must not become readable by that (MongoDB manual: *Privilege
+/// Actions*, `renameCollectionSameDB`).
+fn check(context: &Context<'_>, from: &str, to: &str, drop_target: bool) -> CommandResult<()> {
     let (source, target) = (needs::namespace(from)?, needs::namespace(to)?);
-    let mut needs = match namespace(from)?.0 == namespace(to)?.0 {
-        true => vec![
-            (Action::RenameCollectionSameDb, source),
-            (Action::RenameCollectionSameDb, target),
-        ],
-        false => vec![
+    let renames = namespace(from)?.0 == namespace(to)?.0
+        && [source, target]
+            .iter()
+            .all(|&resource| context.may(Action::RenameCollectionSameDb, resource))
+        && (context.may(Action::Find, source) || !context.may(Action::Find, target));
+    if !renames {
+        for (action, resource) in [
             (Action::Find, source),
             (Action::DropCollection, source),
             (Action::CreateCollection, target),
             (Action::Insert, target),
             (Action::CreateIndex, target),
-        ],
-    };
-    if needs::is_true(drops.map(|field| field.value)) {
-        needs.push((Action::DropCollection, target));
+        ] {
+            context.require(action, resource)?;
+        }
     }
-    Ok(needs)
+    match drop_target {
+        true => context.require(Action::DropCollection, target),
+        false => Ok(()),
+    }
 }
 
 fn rename(context: &mut Context<'_>) -> CommandResult {
@@ -60,8 +61,10 @@ fn rename(context: &mut Context<'_>) -> CommandResult {
             "renameCollection may only be run against the admin database.",
         ));
     }
-    let from = namespace(context.request.collection()?)?;
-    let to = namespace(to.ok_or_else(|| missing("renameCollection", "to"))?)?;
+    let from = context.request.collection()?;
+    let to = to.ok_or_else(|| missing("renameCollection", "to"))?;
+    check(context, from, to, drop_target)?;
+    let (from, to) = (namespace(from)?, namespace(to)?);
     context.server.store.rename_collection(from, to, drop_target)?;
     Ok(RawDocumentBuf::new())
 }

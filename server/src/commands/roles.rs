@@ -8,7 +8,7 @@ use tailwater_auth::{
     role_names,
 };
 
-use super::users::{name_of, of_roles, owned, roles_alone, roles_of, subject};
+use super::users::{name_of, of_roles, or_of_home, owned, roles_alone, roles_of, subject};
 use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
@@ -75,7 +75,7 @@ pub(super) const GRANT_PRIVILEGES: Command = Command {
     aliases: &[],
     help: "Gives a role privileges",
     kind: Kind::Alone,
-    needs: Needs::Fields(|request| of_privileges(request, Action::GrantRole)),
+    needs: Needs::Fields(|request| or_of_home(request, of_privileges(request, Action::GrantRole), Action::GrantRole)),
     run: |context| {
         let added = privileges_alone(context)?;
         let name = subject(context)?;
@@ -90,7 +90,7 @@ pub(super) const REVOKE_PRIVILEGES: Command = Command {
     aliases: &[],
     help: "Takes privileges from a role",
     kind: Kind::Alone,
-    needs: Needs::Fields(|request| of_privileges(request, Action::RevokeRole)),
+    needs: Needs::Fields(|request| or_of_home(request, of_privileges(request, Action::RevokeRole), Action::RevokeRole)),
     run: |context| {
         let removed = privileges_alone(context)?;
         let name = subject(context)?;
@@ -108,7 +108,13 @@ pub(super) const GRANT_ROLES: Command = Command {
     aliases: &[],
     help: "Has a role include others",
     kind: Kind::Alone,
-    needs: Needs::Fields(|request| of_roles(request, "roles", Action::GrantRole)),
+    needs: Needs::Fields(|request| {
+        or_of_home(
+            request,
+            of_roles(request, "roles", Action::GrantRole),
+            Action::GrantRole,
+        )
+    }),
     run: |context| {
         let (name, roles) = (subject(context)?, roles_alone(context)?);
         context.server.authority.update_role(&name, |role| {
@@ -127,7 +133,13 @@ pub(super) const REVOKE_ROLES: Command = Command {
     aliases: &[],
     help: "Has a role no longer include others",
     kind: Kind::Alone,
-    needs: Needs::Fields(|request| of_roles(request, "roles", Action::RevokeRole)),
+    needs: Needs::Fields(|request| {
+        or_of_home(
+            request,
+            of_roles(request, "roles", Action::RevokeRole),
+            Action::RevokeRole,
+        )
+    }),
     run: |context| {
         let (name, roles) = (subject(context)?, roles_alone(context)?);
         let authority = &context.server.authority;

@@ -68,7 +68,13 @@ pub(super) const GRANT_ROLES: Command = Command {
     aliases: &[],
     help: "Gives a user roles",
     kind: Kind::Alone,
-    needs: Needs::Fields(|request| of_roles(request, "roles", Action::GrantRole)),
+    needs: Needs::Fields(|request| {
+        or_of_home(
+            request,
+            of_roles(request, "roles", Action::GrantRole),
+            Action::GrantRole,
+        )
+    }),
     run: |context| {
         let (user, roles) = (subject(context)?, roles_alone(context)?);
         context.server.authority.grant_roles(&user, &roles)?;
@@ -81,7 +87,13 @@ pub(super) const REVOKE_ROLES: Command = Command {
     aliases: &[],
     help: "Takes roles from a user",
     kind: Kind::Alone,
-    needs: Needs::Fields(|request| of_roles(request, "roles", Action::RevokeRole)),
+    needs: Needs::Fields(|request| {
+        or_of_home(
+            request,
+            of_roles(request, "roles", Action::RevokeRole),
+            Action::RevokeRole,
+        )
+    }),
     run: |context| {
         let (user, roles) = (subject(context)?, roles_alone(context)?);
         context.server.authority.revoke_roles(&user, &roles)?;
@@ -151,6 +163,20 @@ pub(super) fn of_roles<'a>(request: &Request<'a>, field: &str, action: Action) -
         .into_iter()
         .map(|(database, _)| (action, Resource::Database(database)))
         .collect())
+}
+
+/// The same for a command that does nothing else: with an empty list it needs the action on the database it runs in, as it
+/// tells whether there is such a user or role.
+pub(super) fn or_of_home<'a>(
+    request: &Request<'a>,
+    needs: CommandResult<Vec<Need<'a>>>,
+    action: Action,
+) -> CommandResult<Vec<Need<'a>>> {
+    let mut needs = needs?;
+    if needs.is_empty() {
+        needs.push((action, Resource::Database(request.database)));
+    }
+    Ok(needs)
 }
 
 /// The roles of a command that has nothing else.

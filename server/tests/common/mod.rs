@@ -185,6 +185,15 @@ impl Client {
         answer
     }
 
+    /// Runs a command on `test`; nothing when the server has closed.
+    pub(crate) fn run_if_open(&mut self, mut command: Document) -> Option<Document> {
+        command.insert("$db", "test");
+        self.send(&command, MsgFlags::default(), Vec::new());
+        let (header, rest) = self.receive_bytes()?;
+        let msg = Msg::parse(&header, &rest).unwrap();
+        Document::try_from(msg.body).ok()
+    }
+
     pub(crate) fn run(&mut self, command: Document) -> Document {
         self.run_on("test", command)
     }
@@ -218,6 +227,17 @@ impl Client {
     /// Whether the server has closed the connection.
     pub(crate) fn is_closed(&mut self) -> bool {
         self.receive_bytes().is_none()
+    }
+}
+
+/// What is being carried out of a kind (`getmore`, `query`, …), as soon as there is any.
+pub(crate) fn under_way(client: &mut Client, op: &str) -> Document {
+    loop {
+        let answer = client.run_on("admin", doc! { "currentOp": true, "op": op });
+        if let Some(found) = answer.get_array("inprog").unwrap().first() {
+            return found.as_document().unwrap().clone();
+        }
+        std::thread::yield_now();
     }
 }
 

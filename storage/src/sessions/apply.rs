@@ -40,6 +40,8 @@ pub(crate) fn apply(layers: &Layers, op_id: OpId, detail: &RawDocument) -> Resul
             }
             put(layers, op_id, &statement_key(&record.session, first), detail);
         }
+        // Of a write that the session has gone on from, which two who use one session at the same time can leave behind.
+        (Some(head), _) if head.number > record.number => {}
         (head, _) => {
             if head.is_some_and(|head| head.has_more) {
                 forget(layers, op_id, &record.session)?;

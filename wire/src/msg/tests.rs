@@ -146,3 +146,19 @@ proptest! {
         let _ = parse(&message(flags, &bytes));
     }
 }
+
+#[test]
+fn a_checksum_over_another_number_of_bytes_than_the_header_says_is_refused() {
+    let body = rawdoc! { "ping": 1, "$db": "admin" };
+    let mut msg = Msg::new(&body);
+    msg.flags = MsgFlags::CHECKSUM_PRESENT;
+    let bytes = msg.to_bytes(1, 0).unwrap();
+    let (head, rest) = bytes.split_first_chunk::<HEADER_BYTES>().unwrap();
+    let header = Header::parse(head).unwrap();
+    assert!(Msg::parse(&header, rest).is_ok());
+    let longer = Header {
+        length: header.length + 1,
+        ..header
+    };
+    assert!(matches!(Msg::parse(&longer, rest), Err(Error::Malformed { .. })));
+}

@@ -1,17 +1,20 @@
 //! `$changeStream`, the first stage of a pipeline that watches (MongoDB manual: *$changeStream*).
 
-use bson::{RawBsonRef, RawDocument};
-use tailwater::{FullDocument, FullDocumentBeforeChange, ReadConcern, ResumeToken, Watch};
+use bson::{Document, RawBsonRef, RawDocument};
+use tailwater::{FullDocument, FullDocumentBeforeChange, ReadConcern, ResumeToken, Scope, Watch, WatchDescription};
 use tailwater_auth::Resource;
 
 use crate::context::Context;
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Source};
 use crate::error::{CommandError, CommandResult, code};
 use crate::needs;
 use crate::request::Request;
 use crate::value::{Value, fields};
 
 pub(super) const STAGE: &str = "$changeStream";
+
+/// What is shown of a pipeline in the list of streams.
+const SHOWN_BYTES_MAX: usize = 4 << 10;
 
 /// What a stream watches.
 pub(super) fn watched<'a>(request: &Request<'a>, options: &RawDocument) -> CommandResult<Resource<'a>> {
@@ -75,7 +78,39 @@ pub(super) fn open(
     let watch = watch.raw_pipeline(stages.iter().map(|stage| (*stage).to_owned()));
     let watch = modes.into_iter().chain(starts).fold(watch, |watch, set| set(watch));
     let stream = watch.start()?;
-    Ok((Cursor::of_changes(stream, watched(context.request, options)?), name))
+    let description = describe(context, options, stages)?;
+    let listed = context
+        .server
+        .store
+        .listed_watches()
+        .enter(description, stream.resume_token());
+    Ok((Cursor::new(Source::Changes(Box::new((stream, listed)))), name))
+}
+
+/// What whoever looks at the server is shown of a stream.
+fn describe(context: &Context<'_>, options: &RawDocument, stages: &[&RawDocument]) -> CommandResult<WatchDescription> {
+    let scope = match watched(context.request, options)? {
+        Resource::Collection { database, collection } => Scope::Collection {
+            database: database.to_owned(),
+            collection: collection.to_owned(),
+        },
+        Resource::Database(database) => Scope::Database(database.to_owned()),
+        Resource::Cluster | Resource::AllCollections => Scope::Deployment,
+    };
+    let stages = stages.iter().filter_map(|stage| Document::try_from(*stage).ok());
+    let stages: Vec<String> = stages.map(|stage| stage.to_string()).collect();
+    let mut pipeline = format!("[{}]", stages.join(", "));
+    if pipeline.len() > SHOWN_BYTES_MAX {
+        pipeline.truncate(pipeline.floor_char_boundary(SHOWN_BYTES_MAX));
+        pipeline.push('…');
+    }
+    Ok(WatchDescription {
+        scope,
+        transport: "mongodb",
+        client: context.peer.address.to_string(),
+        filter: None,
+        pipeline: (!stages.is_empty()).then_some(pipeline),
+    })
 }
 
 /// A collection, a database (`aggregate: 1`), or everything (on `admin` with `allChangesForCluster`).
@@ -91,12 +126,12 @@ fn scope(context: &Context<'_>, all_changes: bool) -> CommandResult<(Watch, Stri
             code::INVALID_OPTIONS,
             "A $changeStream with 'allChangesForCluster:true' may only be opened with 'aggregate: 1'",
         )),
-        RawBsonRef::String(name) => Ok((store.collection(database, name)?.watch(), name.to_owned())),
-        _ if all_changes => Ok((store.watch(), "$cmd.aggregate".to_owned())),
-        _ if database == "admin" => Err(CommandError::new(
+        _ if !all_changes && matches!(database, "admin" | "config" | "local") => Err(CommandError::new(
             code::INVALID_NAMESPACE,
-            "$changeStream may not be opened on the internal admin database",
+            format!("$changeStream may not be opened on the internal {database} database"),
         )),
+        RawBsonRef::String(name) => Ok((store.collection(database, name)?.watch(), name.to_owned())),
+        _ if all_changes => Ok((store.watch_deployment(), "$cmd.aggregate".to_owned())),
         _ => Ok((store.watch_database(database), "$cmd.aggregate".to_owned())),
     }
 }
