@@ -64,15 +64,15 @@ shop.orders.drop();
 next(plain, 2);
 const last = plain.next();
 assert.equal(last.operationType, 'invalidate');
-assert.equal(code(() => shop.orders.watch([], { resumeAfter: last._id })), 260);
+assert.equal(code(() => shop.orders.watch([], { resumeAfter: last._id }).tryNext()), 260);
 const again = shop.orders.watch([], { startAfter: last._id });
 shop.orders.insertOne({ _id: 2 });
 same(again.next().documentKey, { _id: 2 });
 same(kinds(ofDatabase, 3), ['insert', 'drop', 'insert']);
 same(kinds(ofEverything, 5).slice(0, 3), ['insert', 'update', 'update']);
 
-assert.equal(code(() => shop.orders.watch([{ $group: { _id: 1 } }])), 20);
-assert.equal(code(() => shop.orders.watch([], { resumeAfter: { _data: '00' } })), 260);
+assert.equal(code(() => shop.orders.watch([{ $group: { _id: 1 } }]).tryNext()), 20);
+assert.equal(code(() => shop.orders.watch([], { resumeAfter: { _data: '00' } }).tryNext()), 260);
 assert.equal(code(() => shop.runCommand({ nope: 1 })), 59);
 assert.equal(code(() => shop.orders.insertOne({ _id: 2 })), 11000);
 const outcome = shop.orders.bulkWrite([

@@ -1,5 +1,7 @@
 //! What can go wrong, and what a server says then.
 
+use std::error::Error as _;
+
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 
 /// The outcome of anything here. What differs from what was expected panics instead.
@@ -13,8 +15,11 @@ pub(crate) fn code_of(error: &Error) -> Option<i32> {
         ErrorKind::Write(WriteFailure::WriteConcernError(error)) => Some(error.code),
         ErrorKind::InsertMany(error) => error.write_errors.as_ref()?.first().map(|error| error.code),
         ErrorKind::BulkWrite(error) => error.write_errors.values().next().map(|error| error.code),
-        // The driver tells of a refused login in words, and keeps the answer behind them.
-        _ => error.server_response().and_then(|answer| answer.get_i32("code").ok()),
+        // The driver tells of a refused login in words, and keeps the answer behind them, in a box.
+        _ => error
+            .source()?
+            .downcast_ref::<Box<Error>>()
+            .and_then(|answer| code_of(answer)),
     }
 }
 
