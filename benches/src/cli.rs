@@ -50,6 +50,8 @@ pub enum Suite {
     Store,
     /// Change streams: many watches on one log.
     Streams,
+    /// Official drivers and a server, over the network.
+    Wire,
     /// For this program's own use: a process that appends until it is killed.
     #[value(hide = true)]
     Fill,

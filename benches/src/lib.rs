@@ -2,7 +2,7 @@
 //! taken in the same run on the same machine.
 //!
 //! ```text
-//! cargo run --release -p tailwater-benches -- log|match|replication|store|streams [--json] [--quick] [--dir DIR] [WORKLOAD…]
+//! cargo run --release -p tailwater-benches -- log|match|replication|store|streams|wire [--json] [--quick] [--dir DIR] [WORKLOAD…]
 //! ```
 //!
 //! `docs/performance.md` says what the workloads and their limits are. Numbers from two machines, or from two runs with
@@ -23,6 +23,7 @@ pub mod report;
 mod store;
 mod streams;
 mod suite;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ pub fn main(guests: &dyn Guests) -> ExitCode {
         Suite::Replication => replication::run(&arguments),
         Suite::Store => store::run(&arguments),
         Suite::Streams => streams::run(&arguments),
+        Suite::Wire => wire::run(&arguments),
         Suite::Fill => log::fill(&arguments, guests),
         Suite::Follow => log::follow(&arguments),
         Suite::Listen => log::listen(&arguments),

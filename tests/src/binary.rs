@@ -16,7 +16,7 @@ pub fn tailwater() -> &'static Path {
         let tests = std::env::current_exe().unwrap();
         let profile = tests.ancestors().nth(2).unwrap();
         // With the whole workspace's features, so that what the tests have built is used.
-        let mut build = Command::new(env!("CARGO"));
+        let mut build = cargo();
         build.args(["build", "--quiet", "--workspace", "--bin", "tailwater"]);
         build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
         if profile.ends_with("release") {
@@ -25,4 +25,18 @@ pub fn tailwater() -> &'static Path {
         assert!(build.status().unwrap().success(), "the command does not build");
         profile.join("tailwater")
     })
+}
+
+/// Cargo, as if nobody had run this program by it. What it tells a test of the test's own package would have some dependencies
+/// compiled again, as `ring`, which looks at that, and with it whatever needs them.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }

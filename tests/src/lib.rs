@@ -2,5 +2,6 @@
 
 pub mod binary;
 pub mod certificates;
+pub mod driver;
 pub mod packages;
 pub mod served;

@@ -34,7 +34,13 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("tailwater-tests", &["tailwater", "tailwater-oplog"]),
     (
         "tailwater-benches",
-        &["tailwater", "tailwater-matcher", "tailwater-oplog"],
+        &[
+            "tailwater",
+            "tailwater-matcher",
+            "tailwater-oplog",
+            "tailwater-tests",
+            "tailwater-wire",
+        ],
     ),
 ];
 

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use tailwater_tests::binary::cargo;
+
 #[test]
 fn every_example_holds_its_promise() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -15,7 +17,7 @@ fn every_example_holds_its_promise() {
     // Of the whole workspace, so that the dependencies have the features, and are the builds, that the tests have.
     let binaries = std::env::current_exe().unwrap();
     let profile = binaries.ancestors().nth(2).unwrap();
-    let mut build = Command::new(env!("CARGO"));
+    let mut build = cargo();
     build
         .args(["build", "--quiet", "--workspace", "--examples"])
         .current_dir(&root);

@@ -70,6 +70,7 @@ fn check_reach(context: &Context<'_>, pipeline: &Pipeline) -> CommandResult<()> 
 
 fn aggregate(context: &mut Context<'_>) -> CommandResult {
     let (mut pipeline, mut batch_size, mut has_cursor, mut explain) = (None, None, false, false);
+    let mut collation = None;
     for field in context.request.arguments() {
         match field.name {
             "pipeline" => pipeline = Some(field.documents()?),
@@ -79,7 +80,7 @@ fn aggregate(context: &mut Context<'_>) -> CommandResult {
             }
             "explain" => explain = field.boolean()?,
             "bypassDocumentValidation" => field.unsupported(!field.boolean()?)?,
-            "collation" => field.simple_collation()?,
+            "collation" => collation = Some(field),
             "let" => field.no_variables()?,
             "hint" => field.unsupported(field.hint()?.is_none())?,
             // No stage writes to the disk.
@@ -97,9 +98,14 @@ fn aggregate(context: &mut Context<'_>) -> CommandResult {
             "The 'cursor' option is required, except for aggregate with the explain argument",
         ));
     }
-    let (cursor, collection) = if let Some(options) = stage_options(&pipeline, change_stream::STAGE) {
+    let changes = stage_options(&pipeline, change_stream::STAGE);
+    if let (None, Some(collation)) = (&changes, collation) {
+        collation.simple_collation()?;
+    }
+    let (cursor, collection) = if let Some(options) = changes {
         context.outside_transaction("$changeStream")?;
-        change_stream::open(context, options?, &pipeline[1..])?
+        let collation = collation.map(Value::document).transpose()?;
+        change_stream::open(context, options?, &pipeline[1..], collation)?
     } else if let Some(options) = stage_options(&pipeline, coll_stats::STAGE) {
         let document = coll_stats::document(context, options?)?;
         let source = rawdoc! { "$documents": [document] };

@@ -114,50 +114,6 @@ async function transactions() {
   assert.equal((await accounts.findOne({ _id: 'a' })).balance, 9);
 }
 
-async function changeStreams() {
-  const orders = await fresh('orders');
-  await database.createCollection('orders', { changeStreamPreAndPostImages: { enabled: true } });
-  const stream = orders.watch([{ $match: { 'fullDocument.total': { $gt: 10 } } }], {
-    fullDocument: 'updateLookup',
-    fullDocumentBeforeChange: 'whenAvailable',
-  });
-  await stream.tryNext();
-  await orders.insertMany([{ _id: 1, total: 5 }, { _id: 2, total: 15 }]);
-  await orders.updateOne({ _id: 1 }, { $set: { total: 20 } });
-  const first = await stream.next();
-  assert.deepEqual([first.operationType, first.documentKey], ['insert', { _id: 2 }]);
-  const second = await stream.next();
-  assert.deepEqual(second.updateDescription, { updatedFields: { total: 20 }, removedFields: [], truncatedArrays: [] });
-  assert.deepEqual([second.fullDocument, second.fullDocumentBeforeChange], [{ _id: 1, total: 20 }, { _id: 1, total: 5 }]);
-  await stream.close();
-
-  const resumed = orders.watch([], { resumeAfter: first._id });
-  assert.equal((await resumed.next()).operationType, 'update');
-  const dropping = (async () => {
-    const seen = [];
-    for await (const change of resumed) {
-      seen.push(change.operationType);
-      if (change.operationType === 'invalidate') break;
-    }
-    return seen;
-  })();
-  await orders.drop();
-  assert.deepEqual(await dropping, ['drop', 'invalidate']);
-
-  const everything = client.watch();
-  const events = [];
-  everything.on('change', (change) => events.push(change.ns.db));
-  await new Promise((resolve) => everything.once('init', resolve).on('resumeTokenChanged', resolve));
-  await client.db('other').collection('x').insertOne({});
-  await database.collection('x').insertOne({});
-  while (events.length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
-  assert.deepEqual(events, ['other', 'node']);
-  await everything.close();
-
-  assert.equal((await refused(orders.watch([{ $group: { _id: 1 } }]).next())).code, 20);
-  assert.equal((await refused(orders.watch([], { resumeAfter: { _data: '00' } }).next())).code, 260);
-}
-
 async function bulkWrites() {
   await fresh('bulk');
   const namespace = 'node.bulk';
@@ -177,7 +133,7 @@ async function bulkWrites() {
 }
 
 await client.connect();
-for (const part of [documents, bulkWrites, largeResults, indexes, collections, transactions, changeStreams]) {
+for (const part of [documents, bulkWrites, largeResults, indexes, collections, transactions]) {
   await part();
   console.log(part.name);
 }

@@ -49,5 +49,68 @@ assert.deepEqual(inserts.sort(), ['Ada', 'Bo', 'Cy', 'Di']);
 assert.deepEqual(statuses, ['known', 'seen']);
 await insertStream.close();
 await statusStream.close();
+
+// Indexes by the schema, in bulk, and what is refused.
+assert.deepEqual(Object.keys(await User.collection.indexInformation()).sort(), ['_id_', 'name_1']);
+const bulk = await User.bulkWrite([
+  { insertOne: { document: { name: 'Ed', status: 'new' } } },
+  { updateOne: { filter: { name: 'Ed' }, update: { $set: { status: 'old' } } } },
+  { replaceOne: { filter: { name: 'Fi' }, replacement: { name: 'Fi' }, upsert: true } },
+  { deleteOne: { filter: { name: 'Ed' } } },
+]);
+assert.deepEqual([bulk.insertedCount, bulk.modifiedCount, bulk.upsertedCount, bulk.deletedCount], [1, 1, 1, 1]);
+await assert.rejects(User.bulkWrite([{ insertOne: { document: { name: 'Fi' } } }]), { code: 11000 });
+await assert.rejects(User.collection.updateOne({}, { $nope: { a: 1 } }), { code: 9 });
+await assert.rejects(User.create({ name: 'Gi', tags: { no: 'list' }, address: 'no document' }), { name: 'ValidationError' });
+
+// Every option of a stream, on documents that keep their images; and how one ends.
+const itemSchema = new mongoose.Schema({ n: Number }, { versionKey: false, changeStreamPreAndPostImages: { enabled: true } });
+itemSchema.set('autoCreate', false);
+const Item = mongoose.model('Item', itemSchema);
+await Item.createCollection({ changeStreamPreAndPostImages: { enabled: true } });
+
+/** A stream that watches from now on, and what comes of it. */
+async function watching(pipeline, options) {
+  const stream = Item.watch(pipeline, { maxAwaitTimeMS: 50, ...options });
+  const events = [];
+  stream.on('change', (change) => events.push(change)).on('error', failed);
+  await new Promise((resolve) => stream.once('resumeTokenChanged', resolve));
+  const take = async (count) => {
+    while (events.length < count) await new Promise((resolve) => setTimeout(resolve, 10));
+    return events.splice(0, count);
+  };
+  return { stream, take };
+}
+
+const imaged = await watching([], {
+  fullDocument: 'required',
+  fullDocumentBeforeChange: 'required',
+  showExpandedEvents: true,
+  batchSize: 3,
+  comment: 'of a test',
+});
+const item = await Item.create({ n: 1 });
+item.n = 2;
+await item.save();
+const [inserted, updated] = await imaged.take(2);
+assert.deepEqual([inserted.operationType, inserted.fullDocument.n], ['insert', 1]);
+assert.deepEqual([updated.fullDocumentBeforeChange.n, updated.fullDocument.n], [1, 2]);
+for (const options of [
+  { resumeAfter: inserted._id },
+  { startAfter: inserted._id },
+  { startAtOperationTime: updated.clusterTime, fullDocument: 'updateLookup', hydrate: true },
+]) {
+  const resumed = Item.watch([], options);
+  const change = await resumed.next();
+  assert.deepEqual(change._id, updated._id);
+  assert.equal(change.fullDocument instanceof Item, options.hydrate === true);
+  await resumed.close();
+}
+const closed = new Promise((resolve) => imaged.stream.once('close', resolve));
+await Item.collection.drop();
+assert.deepEqual((await imaged.take(2)).map((event) => event.operationType), ['drop', 'invalidate']);
+await closed;
+await assert.rejects(Item.watch([{ $group: { _id: 1 } }]).next(), { code: 20 });
+await assert.rejects(Item.watch([], { resumeAfter: { _data: '00' } }).next(), { code: 260 });
 await mongoose.disconnect();
 console.log('mongoose');

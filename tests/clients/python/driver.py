@@ -1,10 +1,19 @@
 """The official driver for Python, as its users use it, against the server at the address given."""
 
 import sys
-import threading
 
 from bson import Decimal128, ObjectId
-from pymongo import ASCENDING, DeleteOne, InsertOne, MongoClient, ReturnDocument, UpdateOne, WriteConcern
+from pymongo import (
+    ASCENDING,
+    DESCENDING,
+    DeleteOne,
+    IndexModel,
+    InsertOne,
+    MongoClient,
+    ReturnDocument,
+    UpdateOne,
+    WriteConcern,
+)
 from pymongo.errors import BulkWriteError, ClientBulkWriteException, CollectionInvalid, DuplicateKeyError, OperationFailure
 
 client = MongoClient(sys.argv[1], serverSelectionTimeoutMS=10_000)
@@ -40,6 +49,34 @@ def documents():
     unacknowledged = people.with_options(write_concern=WriteConcern(w=0))
     unacknowledged.insert_one({"_id": "unacknowledged"})
     assert people.find_one({"_id": "unacknowledged"}) is not None
+
+
+def indexes():
+    users = database.users
+    users.drop()
+    assert users.create_index("email", unique=True) == "email_1"
+    names = users.create_indexes([IndexModel([("city", ASCENDING), ("age", DESCENDING)]), IndexModel("tags")])
+    assert names == ["city_1_age_-1", "tags_1"]
+    users.insert_one({"email": "a@b.c", "tags": ["x", "y"]})
+    assert sorted(users.index_information()) == ["_id_", "city_1_age_-1", "email_1", "tags_1"]
+    assert users.find({"tags": "x"}).explain()["queryPlanner"]["winningPlan"]["inputStage"]["indexName"] == "tags_1"
+    users.drop_index("email_1")
+    users.insert_one({"email": "a@b.c"})
+    users.drop_indexes()
+    assert list(users.index_information()) == ["_id_"]
+
+
+def aggregation():
+    orders = database.totals
+    orders.drop()
+    orders.insert_many([{"_id": n, "city": city, "total": n} for n, city in enumerate(["Oslo", "Bergen", "Oslo"])])
+    sums = [{"$group": {"_id": "$city", "total": {"$sum": "$total"}}}, {"$sort": {"_id": 1}}]
+    assert list(orders.aggregate(sums)) == [{"_id": "Bergen", "total": 1}, {"_id": "Oslo", "total": 2}]
+    same = {"from": "totals", "localField": "city", "foreignField": "city", "as": "same"}
+    joined = [{"$match": {"_id": 0}}, {"$lookup": same}, {"$project": {"count": {"$size": "$same"}}}]
+    assert list(orders.aggregate(joined)) == [{"_id": 0, "count": 2}]
+    orders.aggregate([{"$match": {"city": "Oslo"}}, {"$out": "oslo"}])
+    assert database.oslo.count_documents({}) == 2
 
 
 def failures():
@@ -88,33 +125,6 @@ def transactions():
     assert [account["balance"] for account in accounts.find()] == [5, 5]
 
 
-def change_streams():
-    orders = database.orders
-    orders.drop()
-    database.create_collection("orders", changeStreamPreAndPostImages={"enabled": True})
-    with orders.watch(full_document_before_change="whenAvailable", max_await_time_ms=200) as stream:
-        assert stream.try_next() is None
-        before = stream.resume_token
-        database.elsewhere.insert_one({})
-        assert stream.try_next() is None
-        assert stream.resume_token != before
-        orders.insert_one({"_id": 1, "n": 1})
-        orders.delete_one({"_id": 1})
-        inserted, deleted = next(stream), next(stream)
-        assert (inserted["operationType"], inserted["fullDocument"]) == ("insert", {"_id": 1, "n": 1})
-        assert (deleted["operationType"], deleted["fullDocumentBeforeChange"]) == ("delete", {"_id": 1, "n": 1})
-    with orders.watch(resume_after=inserted["_id"]) as stream:
-        assert next(stream)["operationType"] == "delete"
-    with orders.watch(start_at_operation_time=inserted["clusterTime"]) as stream:
-        assert next(stream)["_id"] == inserted["_id"]
-    with database.watch([{"$match": {"operationType": {"$in": ["insert", "drop"]}}}, {"$project": {"ns": 1, "operationType": 1}}]) as stream:
-        writer = threading.Timer(0.2, lambda: (orders.insert_one({"_id": 2}), orders.drop()))
-        writer.start()
-        assert [next(stream)["operationType"] for _ in range(2)] == ["insert", "drop"]
-        writer.join()
-    assert refused(lambda: orders.watch([{"$project": {"_id": 0}}]).try_next()) == 280
-
-
 def bulk_writes():
     target = "python.bulk"
     database.bulk.drop()
@@ -138,7 +148,7 @@ def bulk_writes():
         assert (error.write_errors[0]["code"], error.partial_result.inserted_count) == (11000, 1)
 
 
-for part in [documents, bulk_writes, failures, transactions, change_streams]:
+for part in [documents, bulk_writes, indexes, aggregation, failures, transactions]:
     part()
     print(part.__name__)
 client.close()

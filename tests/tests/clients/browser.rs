@@ -8,7 +8,7 @@ use std::process::Command;
 use tailwater_tests::packages::{Language, Packages};
 use tailwater_tests::served::Served;
 
-use super::{Watcher, client, run, uris};
+use crate::client::{Watcher, run, write_numbers};
 
 fn script(name: &str) -> Command {
     let packages = Packages {
@@ -19,12 +19,6 @@ fn script(name: &str) -> Command {
         below: Path::new(env!("CARGO_TARGET_TMPDIR")),
     };
     packages.script(name)
-}
-
-/// Writes documents `{n: …}` to `numbers.numbers`.
-fn write(served: &Served, from: u64, to: u64, last: &str) {
-    let mut writer = client(Language::Python, "write.py");
-    run(writer.args([&uris(served)[0], &from.to_string(), &to.to_string(), last]));
 }
 
 #[test]
@@ -40,7 +34,7 @@ fn an_event_source_gets_every_event_once_and_in_order_while_the_server_is_killed
     let watcher = Watcher::start(command);
     for round in 0..ROUNDS {
         let last = if round + 1 == ROUNDS { "last" } else { "more" };
-        write(&served, COUNT / ROUNDS * round, COUNT / ROUNDS * (round + 1), last);
+        write_numbers(&served, COUNT / ROUNDS * round, COUNT / ROUNDS * (round + 1), last);
         if round + 1 < ROUNDS {
             // Wherever the client is by now.
             served.kill();
@@ -69,7 +63,7 @@ fn chromium() -> PathBuf {
 #[test]
 fn the_dashboard_works_in_chromium() {
     let served = Served::start();
-    write(&served, 0, 1000, "last");
+    write_numbers(&served, 0, 1000, "last");
     let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboard");
     fs::create_dir_all(&pictures).unwrap();
     let mut dashboard = script("dashboard.mjs");

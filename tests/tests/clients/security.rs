@@ -1,18 +1,18 @@
 //! Logins, what users may watch, and encrypted connections, by the official drivers.
 
+use std::path::Path;
 use std::process::Command;
 
 use tailwater_tests::certificates::{Certificates, Signed};
-use tailwater_tests::packages::Language;
-
-use crate::{Watcher, client, run};
 use tailwater_tests::served::Served;
+
+use crate::client::{Driver, Watcher, run};
 
 #[test]
 fn drivers_log_in_by_each_mechanism_and_do_what_they_may() {
-    for (language, script) in [(Language::Python, "login.py"), (Language::Node, "login.mjs")] {
+    for driver in Driver::ALL {
         let served = Served::start_with(&["--auth"]);
-        run(client(language, script).arg(served.address().to_string()));
+        run(driver.task("login").arg(served.address().to_string()));
         served.stop();
     }
 }
@@ -21,15 +21,14 @@ fn drivers_log_in_by_each_mechanism_and_do_what_they_may() {
 fn watchers_with_a_login_get_the_changes_of_their_collection_and_kinds() {
     let served = Served::start_with(&["--auth"]);
     let address = served.address();
-    run(client(Language::Python, "login.py").arg(address.to_string()));
+    run(Driver::Python.task("login").arg(address.to_string()));
     let uri = |user: &str| format!("mongodb://{user}:w@{address}/?directConnection=true&authSource=admin");
-    let watchers =
-        [(Language::Python, "operations.py"), (Language::Node, "operations.mjs")].map(|(language, script)| {
-            let mut command = client(language, script);
-            command.args([&uri("watcher"), "insert,delete", "4"]);
-            Watcher::start(command)
-        });
-    run(client(Language::Python, "change.py").arg(uri("writer")));
+    let watchers = Driver::ALL.map(|driver| {
+        let mut command = driver.task("operations");
+        command.args([&uri("watcher"), "insert,delete", "4"]);
+        Watcher::start(command)
+    });
+    run(Driver::Python.task("change").arg(uri("writer")));
     for watcher in watchers {
         assert_eq!(watcher.lines(), ["insert 1", "insert 2", "delete 1", "insert 3"]);
     }
@@ -37,12 +36,9 @@ fn watchers_with_a_login_get_the_changes_of_their_collection_and_kinds() {
 }
 
 /// What a client says of whether it can use a server: with an authority, and perhaps a certificate of its own.
-fn can(language: Language, served: &Served, files: &[&std::path::Path]) -> bool {
-    let script = match language {
-        Language::Python => "encrypted.py",
-        Language::Node => "encrypted.mjs",
-    };
-    let answer = run(client(language, script).arg(served.address().to_string()).args(files));
+fn can(driver: Driver, served: &Served, files: &[&Path]) -> bool {
+    let mut client = driver.task("encrypted");
+    let answer = run(client.arg(served.address().to_string()).args(files));
     match answer.trim() {
         "yes" => true,
         "no" => false,
@@ -65,13 +61,10 @@ fn drivers_connect_over_tls_to_a_server_whose_authority_they_know_and_to_no_othe
     );
     let signed = ours.sign(dir.path(), "server");
     let served = serve(&signed, &[]);
-    for language in [Language::Python, Language::Node] {
-        assert!(can(language, &served, &[&ours.ca]), "{language:?}");
-        assert!(
-            !can(language, &served, &[&other.ca]),
-            "{language:?}: of another authority"
-        );
-        assert!(!can(language, &served, &[]), "{language:?}: not encrypted");
+    for driver in Driver::ALL {
+        assert!(can(driver, &served, &[&ours.ca]), "{driver:?}");
+        assert!(!can(driver, &served, &[&other.ca]), "{driver:?}: of another authority");
+        assert!(!can(driver, &served, &[]), "{driver:?}: not encrypted");
     }
     // A new certificate is taken up without a restart.
     let renewed = other.sign(dir.path(), "renewed");
@@ -79,7 +72,7 @@ fn drivers_connect_over_tls_to_a_server_whose_authority_they_know_and_to_no_othe
     std::fs::copy(&renewed.key, &signed.key).unwrap();
     served.signal("HUP");
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !can(Language::Python, &served, &[&other.ca]) {
+    while !can(Driver::Python, &served, &[&other.ca]) {
         assert!(
             std::time::Instant::now() < deadline,
             "the certificate was not read again"
@@ -103,17 +96,17 @@ fn a_server_that_wants_certificates_of_its_clients_lets_nobody_in_without() {
     let ca = ours.ca.to_str().unwrap();
     let mutual = serve(&server, &["--tls-ca", ca]);
     let optional = serve(&server, &["--tls-ca", ca, "--tls-mode", "optional"]);
-    for language in [Language::Python, Language::Node] {
-        assert!(can(language, &mutual, &[&ours.ca, &known.both]), "{language:?}");
-        assert!(!can(language, &mutual, &[&ours.ca]), "{language:?}: without one");
+    for driver in Driver::ALL {
+        assert!(can(driver, &mutual, &[&ours.ca, &known.both]), "{driver:?}");
+        assert!(!can(driver, &mutual, &[&ours.ca]), "{driver:?}: without one");
         assert!(
-            !can(language, &mutual, &[&ours.ca, &stranger.both]),
-            "{language:?}: of another authority"
+            !can(driver, &mutual, &[&ours.ca, &stranger.both]),
+            "{driver:?}: of another authority"
         );
-        assert!(can(language, &optional, &[&ours.ca]), "{language:?}");
+        assert!(can(driver, &optional, &[&ours.ca]), "{driver:?}");
         assert!(
-            !can(language, &optional, &[&ours.ca, &stranger.both]),
-            "{language:?}: of another authority"
+            !can(driver, &optional, &[&ours.ca, &stranger.both]),
+            "{driver:?}: of another authority"
         );
     }
     mutual.stop();

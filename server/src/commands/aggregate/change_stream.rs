@@ -34,6 +34,7 @@ pub(super) fn open(
     context: &Context<'_>,
     options: &RawDocument,
     stages: &[&RawDocument],
+    collation: Option<&RawDocument>,
 ) -> CommandResult<(Cursor, String)> {
     let mut all_changes = false;
     let mut starts: Vec<Box<dyn FnOnce(Watch) -> Watch>> = Vec::new();
@@ -76,6 +77,10 @@ pub(super) fn open(
     };
     let watch = watch.read_concern(concern);
     let watch = watch.raw_pipeline(stages.iter().map(|stage| (*stage).to_owned()));
+    let watch = match collation.filter(|collation| !collation.is_empty()) {
+        Some(collation) => watch.collation(collation.to_owned()),
+        None => watch,
+    };
     let watch = modes.into_iter().chain(starts).fold(watch, |watch, set| set(watch));
     let stream = watch.start()?;
     let description = describe(context, options, stages)?;
