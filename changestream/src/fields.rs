@@ -18,8 +18,8 @@ use crate::split::EVENT_BYTES_MAX;
 use crate::token::ResumeToken;
 
 /// The names in the order in which events carry them: MongoDB's, but that `_id` is always the first. There, `txnNumber`,
-/// `lsid` and `to` stand in front of it.
-const NAMES: [&CStr; 16] = [
+/// `lsid` and `to` stand in front of it. Where `commitTimestamp` stands there, no page says.
+const NAMES: [&CStr; 17] = [
     bson::raw::cstr!("_id"),
     bson::raw::cstr!("operationType"),
     bson::raw::cstr!("clusterTime"),
@@ -27,6 +27,7 @@ const NAMES: [&CStr; 16] = [
     bson::raw::cstr!("wallTime"),
     bson::raw::cstr!("txnNumber"),
     bson::raw::cstr!("lsid"),
+    bson::raw::cstr!("commitTimestamp"),
     bson::raw::cstr!("fullDocument"),
     bson::raw::cstr!("ns"),
     bson::raw::cstr!("to"),
@@ -148,6 +149,10 @@ impl<'a> EventFields<'a> {
         })
     }
 
+    fn cluster_time(&self) -> RawBsonRef<'_> {
+        RawBsonRef::Timestamp(cluster_time(self.entry.timestamp()))
+    }
+
     fn session(&self, name: &str) -> Option<RawBsonRef<'_>> {
         self.store.session?.get(name).ok()?
     }
@@ -188,7 +193,7 @@ impl Fields for EventFields<'_> {
         match name {
             "_id" => Some(self.id()),
             "operationType" => Some(RawBsonRef::String(self.operation.name())),
-            "clusterTime" => Some(RawBsonRef::Timestamp(cluster_time(self.entry.timestamp()))),
+            "clusterTime" => Some(self.cluster_time()),
             "wallTime" => Some(RawBsonRef::DateTime(bson::DateTime::from_millis(
                 self.entry.timestamp().as_millis(),
             ))),
@@ -205,6 +210,9 @@ impl Fields for EventFields<'_> {
                     bytes: &self.store.collection_id,
                 }))
             }
+            // The driver specification's tests (`change-streams-commitTimestamp`) want it of every write of a transaction. The
+            // entries of a transaction share the time at which it was committed.
+            "commitTimestamp" if self.images.expanded => self.session("txnNumber").map(|_| self.cluster_time()),
             "operationDescription" if self.images.expanded => self.description(),
             "stateBeforeChange" if self.images.expanded && self.operation == OperationType::Modify => {
                 Some(RawBsonRef::Document(self.state_before.get_or_init(|| {

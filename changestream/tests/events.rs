@@ -11,7 +11,7 @@ use common::{
 use futures::StreamExt;
 use futures::stream::FusedStream;
 use tailwater_changestream::{
-    ChangeStream, Error, FullDocument, FullDocumentBeforeChange, ResumeToken, Scope, TokenKind, Watch,
+    ChangeEvent, ChangeStream, Error, FullDocument, FullDocumentBeforeChange, ResumeToken, Scope, TokenKind, Watch,
 };
 use tailwater_oplog::OpId;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
@@ -312,7 +312,8 @@ fn fields_come_in_mongodbs_order() {
     let names = |event: Document| event.keys().cloned().collect::<Vec<_>>().join(" ");
     let events: Vec<_> = drain(&mut stream).iter().map(|event| names(decoded(event))).collect();
     let begin = "_id operationType clusterTime collectionUUID wallTime";
-    let update = "txnNumber lsid fullDocument ns documentKey updateDescription fullDocumentBeforeChange";
+    let update =
+        "txnNumber lsid commitTimestamp fullDocument ns documentKey updateDescription fullDocumentBeforeChange";
     assert_eq!(
         events,
         [
@@ -340,6 +341,33 @@ fn events_of_a_session_name_it() {
         "txnNumber": 3i64,
     };
     check_event(|w| w, write, ("delete", expected));
+}
+
+#[test]
+fn expanded_events_of_a_transaction_tell_when_it_was_committed() {
+    let (_dir, writer) = orders(0);
+    let watch = || writer.watch(Scope::Everything).start_at_oldest();
+    let (key, session) = (rawdoc! { "_id": 1 }, rawdoc! { "lsid": { "id": 9 }, "txnNumber": 3i64 });
+    for session in [Some(&*session), None] {
+        let entry = StoreEntry {
+            key: Some(&key),
+            session,
+            ..of(ORDERS)
+        };
+        writer.write(EntryKind::Delete, &entry);
+    }
+    let told = |expanded| -> Vec<bool> {
+        let events = drain(&mut watch().show_expanded_events(expanded).start().unwrap());
+        let told = |event: &ChangeEvent| {
+            let event = decoded(event);
+            event
+                .get("commitTimestamp")
+                .inspect(|time| assert_eq!(Some(*time), event.get("clusterTime")))
+                .is_some()
+        };
+        events.iter().map(told).collect()
+    };
+    assert_eq!((told(true), told(false)), (vec![true, false], vec![false, false]));
 }
 
 #[test]

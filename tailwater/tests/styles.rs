@@ -1,4 +1,33 @@
 //! The ways in which users of other databases write change streams, with ours: what each of their examples does, asserted.
+//!
+//! Every example of a change stream in their documentation, and the test that does the same. Without a file's name it is
+//! here; `practices` is beside this file, `examples` are programs that a test runs, `clients` is what the clients of
+//! `tests/clients` do over the network.
+//!
+//! | whose | example | test |
+//! |---|---|---|
+//! | jasonisnthappy | `watch().filter(…).subscribe()`, channel | [`a_handle_and_a_receiver`] |
+//! | | a filter of two conditions, `unsubscribe` | `practices`: `a_filter_of_several_conditions_and_a_handle_that_ends_it` |
+//! | LauraDB | basic stream, audit log, closing | [`next_in_a_loop_until_the_stream_is_closed`] |
+//! | | one collection, `TryNext` | [`a_look_without_waiting`] |
+//! | | `range` over the event channel | [`a_channel_of_events_that_ends_with_what_it_watches`] |
+//! | | resume, current token | [`a_token_kept_as_text_goes_on_where_it_stood`] |
+//! | | the six filters and pipelines | [`filters_by_operation_and_by_document`] |
+//! | | cache invalidation | [`a_cache_that_is_told_what_is_stale`] |
+//! | | synchronising another database | [`a_mirror_kept_by_events_alone`] |
+//! | | the six best practices | `practices`; filtering early: [`filters_by_operation_and_by_document`] |
+//! | MongoDB, Node.js | `on("change")` | `practices`: `functions_that_are_called_for_each_kind_of_event`; `clients`: `node/driver.mjs` |
+//! | | `for await`, `next`, `tryNext` | [`a_stream_that_is_awaited_and_resumed_from_a_token`], [`a_look_without_waiting`]; `clients` |
+//! | | a pipeline with `$match` and `$addFields` | [`a_pipeline_that_adds_a_field`] |
+//! | | `updateLookup`, pre- and post-images | [`a_mirror_kept_by_events_alone`]; `examples`: `filtered_deletes`, `large_events` |
+//! | | `resumeAfter`, `startAfter` | [`a_token_kept_as_text_goes_on_where_it_stood`], [`a_stream_that_is_awaited_and_resumed_from_a_token`] |
+//! | | `$changeStreamSplitLargeEvent` | `examples`: `large_events` |
+//! | Mongoose | `Model.watch().on("change")` | `clients`: `node/mongoose.mjs` |
+//! | | a function that is called again, `next` with a timeout | `practices`: `a_function_that_goes_on_where_its_last_call_stood` |
+//! | HeliosDB | `watch`, `stream.next().await`, from a token | [`a_stream_that_is_awaited_and_resumed_from_a_token`]; `examples`: `await_from_token` |
+//! | NexaDB | `for change in client.watch("orders")` | `practices`: `a_loop_that_tells_apart_what_happened` |
+//! | | `watch` with operations | [`filters_by_operation_and_by_document`]; `examples`: `operations` |
+//! | | listeners by operation | `practices`: `functions_that_are_called_for_each_kind_of_event` |
 
 use std::collections::BTreeMap;
 use std::thread;

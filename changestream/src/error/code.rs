@@ -157,6 +157,44 @@ mod tests {
                 &unlabelled,
             ),
             (Error::TokenDropped, 280, "ChangeStreamFatalError", &[NOT_RESUMABLE]),
+            (
+                Error::TokenModified { op_id: oldest },
+                280,
+                "ChangeStreamFatalError",
+                &[NOT_RESUMABLE],
+            ),
+            (
+                oplog::Error::Diverged {
+                    op_id: oldest,
+                    requested: Default::default(),
+                    found: Default::default(),
+                }
+                .into(),
+                280,
+                "ChangeStreamFatalError",
+                &[NOT_RESUMABLE],
+            ),
+            (
+                Error::TimeTrimmed {
+                    requested: oplog::Timestamp::default(),
+                    oldest,
+                },
+                286,
+                "ChangeStreamHistoryLost",
+                &[NOT_RESUMABLE],
+            ),
+            (
+                Error::NoPreImage { op_id: oldest },
+                47,
+                "NoMatchingDocument",
+                &unlabelled,
+            ),
+            (
+                Error::NoPostImage { op_id: oldest },
+                47,
+                "NoMatchingDocument",
+                &unlabelled,
+            ),
             (Error::ConflictingStart, 40674, "Location40674", &unlabelled),
             (Error::Match { stage: 0, source }, 2, "BadValue", &unlabelled),
             (oplog::Error::Closed.into(), 11600, "InterruptedAtShutdown", &unlabelled),

@@ -17,11 +17,9 @@ use crate::deadline::after;
 use crate::document_store::{DocumentOrder, StoreDocuments};
 use crate::error::Result;
 use crate::event::{ChangeEvent, OperationType};
+use crate::step::{self, STEPS_PER_POLL, Step};
 use crate::stream::{ChangeStream, Stopper};
 use crate::subscription::Subscribed;
-
-/// How many steps are made before other tasks run, and a stop or the time is noticed.
-const STEPS_PER_POLL: u32 = 256;
 
 /// A live query that runs: first the documents of the result, in order, each [`LiveEvent::Added`]; then the changes.
 ///
@@ -51,13 +49,6 @@ impl fmt::Debug for LiveStream {
             .field("loading", &self.loading.is_some())
             .finish_non_exhaustive()
     }
-}
-
-/// What one step came to.
-enum Step {
-    Event(LiveEvent),
-    More,
-    Nothing,
 }
 
 impl LiveStream {
@@ -106,13 +97,7 @@ impl LiveStream {
     ///
     /// [`Error::LiveTooLarge`](crate::Error::LiveTooLarge), [`Error::Evaluate`](crate::Error::Evaluate), [`Error::Store`](crate::Error::Store), the log's. Nothing comes after.
     pub fn next_if_any(&mut self) -> Result<Option<LiveEvent>> {
-        loop {
-            match self.step()? {
-                Step::Event(event) => return Ok(Some(event)),
-                Step::More => {}
-                Step::Nothing => return Ok(None),
-            }
-        }
+        step::until_event(|| self.step())
     }
 
     /// The next change of the result, waiting for it: nothing when the time is up or it was stopped.
@@ -149,7 +134,7 @@ impl LiveStream {
         }
     }
 
-    fn step(&mut self) -> Result<Step> {
+    fn step(&mut self) -> Result<Step<LiveEvent>> {
         if self.failed {
             return Ok(Step::Nothing);
         }
@@ -158,7 +143,7 @@ impl LiveStream {
         step
     }
 
-    fn try_step(&mut self) -> Result<Step> {
+    fn try_step(&mut self) -> Result<Step<LiveEvent>> {
         if let Some(event) = self.pending.pop_front() {
             return Ok(Step::Event(event));
         }

@@ -18,12 +18,10 @@ use crate::deadline::after;
 use crate::document_store::{Hold, StateCollection, StoreDocuments, StoreState};
 use crate::error::Result;
 use crate::event::ChangeEvent;
+use crate::step::{self, STEPS_PER_POLL, Step};
 use crate::stream::{ChangeStream, Stopper};
 use crate::subscription::Subscribed;
 
-/// How many steps are made before other tasks run, and a stop or the time is noticed: documents that are read, or changes that
-/// are found.
-const STEPS_PER_POLL: u32 = 256;
 /// Changes are looked for in so many entries in a step.
 const ENTRIES_PER_STEP: u64 = 64;
 
@@ -72,15 +70,6 @@ impl fmt::Debug for SnapshotStream {
             .field("token", &self.token)
             .finish_non_exhaustive()
     }
-}
-
-/// What one step came to.
-enum Step {
-    Event(SnapshotEvent),
-    /// Nothing for the reader, but there is more to look at.
-    More,
-    /// There is nothing now.
-    Nothing,
 }
 
 impl SnapshotStream {
@@ -135,13 +124,7 @@ impl SnapshotStream {
     ///
     /// As [`ChangeStream::next_if_any`]; [`Error::Store`](crate::Error::Store).
     pub fn next_if_any(&mut self) -> Result<Option<SnapshotEvent>> {
-        loop {
-            match self.step()? {
-                Step::Event(event) => return Ok(Some(event)),
-                Step::More => {}
-                Step::Nothing => return Ok(None),
-            }
-        }
+        step::until_event(|| self.step())
     }
 
     /// The next event, waiting for it: nothing when the time is up, the stream was stopped, or it has ended.
@@ -169,7 +152,7 @@ impl SnapshotStream {
         Ok(event?.map(|event| self.plain(event)))
     }
 
-    fn step(&mut self) -> Result<Step> {
+    fn step(&mut self) -> Result<Step<SnapshotEvent>> {
         match &self.phase {
             Phase::CatchingUp(state) => {
                 let until = state.as_of();
@@ -189,7 +172,7 @@ impl SnapshotStream {
     }
 
     /// Changes up to `until` to documents that have been delivered. The others are in the state as they are by then.
-    fn catch_up(&mut self, until: OpId) -> Result<Step> {
+    fn catch_up(&mut self, until: OpId) -> Result<Step<SnapshotEvent>> {
         let step = OpId::new(self.changes.position().get().saturating_add(ENTRIES_PER_STEP - 1));
         let event = self.changes.next_through(until.min(step))?;
         self.token = SnapshotToken::inside(self.changes.resume_token(), Arc::clone(&self.place));
@@ -241,7 +224,7 @@ impl SnapshotStream {
         place <= *self.place
     }
 
-    fn read(&mut self) -> Result<Step> {
+    fn read(&mut self) -> Result<Step<SnapshotEvent>> {
         let Phase::Reading(reading) = &mut self.phase else {
             return Ok(Step::More);
         };
@@ -271,7 +254,7 @@ impl SnapshotStream {
         selected
     }
 
-    fn select(&mut self, collection: &Arc<StateCollection>, document: RawDocumentBuf) -> Result<Step> {
+    fn select(&mut self, collection: &Arc<StateCollection>, document: RawDocumentBuf) -> Result<Step<SnapshotEvent>> {
         let key = document.get("_id").ok().flatten().map(key_bytes).unwrap_or_default();
         let place = Arc::new(Place {
             collection: collection.uuid,
