@@ -80,7 +80,7 @@ use crate::primitives::Mutex;
 use crate::scope::Scope;
 
 pub(crate) use channel::Channel;
-pub use stats::{Counts, DispatcherStats};
+pub use stats::{Counts, DispatcherStats, Leader};
 pub(crate) use tail::Tail;
 
 /// Reads a log once for all watches that are made from it. See the [crate's documentation](crate) for what a watch may rely
@@ -113,10 +113,12 @@ impl Dispatcher {
     #[must_use]
     pub fn stats(&self, concern: ReadConcern) -> DispatcherStats {
         let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
-        let tail = tails[place(concern)].as_ref();
-        tail.map_or_else(DispatcherStats::default, |tail| {
-            *tail.shared.stats.lock().unwrap_or_else(PoisonError::into_inner)
-        })
+        let Some(tail) = &tails[place(concern)] else {
+            return DispatcherStats::default();
+        };
+        let leader = tail.shared.lock().helm.leader();
+        let stats = *tail.shared.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        DispatcherStats { leader, ..stats }
     }
 
     pub(crate) fn view(&self) -> &OplogView {

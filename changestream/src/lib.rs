@@ -15,6 +15,7 @@
 //!   write survives power loss.
 
 mod consumer;
+mod deadline;
 mod dispatch;
 mod document_store;
 mod error;
@@ -22,6 +23,7 @@ mod event;
 mod fields;
 mod listing;
 mod live;
+mod missing;
 mod options;
 mod paths;
 mod pipeline;
@@ -39,7 +41,7 @@ pub use consumer::{
     CONSUMER_NAME_BYTES_MAX, Consumer, ConsumerBuilder, ConsumerGroups, ConsumerOptions, ConsumerStatus, Delivery,
     LostHistory, consumer_drop, consumers,
 };
-pub use dispatch::{Counts, Dispatcher, DispatcherStats};
+pub use dispatch::{Counts, Dispatcher, DispatcherStats, Leader};
 pub use document_store::{
     DocumentOrder, DocumentStore, INTERNAL_DATABASE, Put, StateCollection, StateQuery, StoreDocuments, StoreError,
     StoreState, drop_stale_holds,

@@ -8,32 +8,63 @@ use std::thread;
 use std::time::Duration;
 
 use common::{ORDERS, PATIENCE, Writer, collection, eventually, ids, insert_orders, orders};
-use tailwater_changestream::{Dispatcher, Error, Receiver, RecvError, WatchHandle};
+use tailwater_changestream::{Dispatcher, DispatcherStats, Error, Leader, Receiver, RecvError, Watch, WatchHandle};
 use tailwater_oplog::{self as oplog, Durability, ReadConcern};
 
-/// Long enough for a thread to have blocked.
-const MOMENT: Duration = Duration::from_millis(20);
-
-fn watch(dispatcher: &Dispatcher) -> (WatchHandle, Receiver) {
-    let watch = dispatcher.watch(collection(ORDERS)).read_concern(ReadConcern::Local);
-    watch.subscribe().unwrap()
+/// A log and its dispatcher.
+struct Setup {
+    _dir: tempfile::TempDir,
+    writer: Writer,
+    dispatcher: Dispatcher,
 }
 
-fn begin() -> (tempfile::TempDir, Writer, Dispatcher) {
-    let (dir, writer) = orders(0);
-    let writer = Writer {
-        durability: Durability::Memory,
-        ..writer
-    };
-    let dispatcher = Dispatcher::new(writer.log.view());
-    (dir, writer, dispatcher)
-}
+impl Setup {
+    fn new() -> Setup {
+        let (_dir, writer) = orders(0);
+        let durability = Durability::Memory;
+        let writer = Writer { durability, ..writer };
+        let dispatcher = Dispatcher::new(writer.log.view());
+        Setup {
+            _dir,
+            writer,
+            dispatcher,
+        }
+    }
 
-fn is_behind(dispatcher: &Dispatcher, writer: &Writer) {
-    let newest = writer.log.view().newest(ReadConcern::Local);
-    eventually("the tail is behind", || {
-        dispatcher.stats(ReadConcern::Local).position == newest
-    });
+    fn watch(&self) -> Watch {
+        self.dispatcher
+            .watch(collection(ORDERS))
+            .read_concern(ReadConcern::Local)
+    }
+
+    fn stats(&self) -> DispatcherStats {
+        self.dispatcher.stats(ReadConcern::Local)
+    }
+
+    /// A watch that has come to be the only one at the tail, so that its receiver may lead.
+    fn alone(&self, watch: Watch) -> (WatchHandle, Receiver) {
+        let subscribed = watch.subscribe().unwrap();
+        self.is_alone();
+        subscribed
+    }
+
+    fn is_alone(&self) {
+        eventually("the others are still there", || self.stats().live == 1);
+    }
+
+    /// Waits until the receiver, which is blocked, reads the log.
+    fn receiver_leads(&self) {
+        eventually("the receiver does not lead", || self.stats().leader == Leader::Receiver);
+    }
+
+    fn is_behind(&self) {
+        let newest = self.writer.log.view().newest(ReadConcern::Local);
+        eventually("the tail is behind", || self.stats().position == newest);
+    }
+
+    fn insert(&self, ids: std::ops::RangeInclusive<i32>) {
+        insert_orders(&self.writer, ids);
+    }
 }
 
 fn next(receiver: &Receiver) -> i32 {
@@ -42,8 +73,8 @@ fn next(receiver: &Receiver) -> i32 {
 
 #[test]
 fn a_blocked_receiver_gets_each_event_as_it_comes() {
-    let (_dir, writer, dispatcher) = begin();
-    let (_handle, receiver) = watch(&dispatcher);
+    let setup = Setup::new();
+    let (_handle, receiver) = setup.alone(setup.watch());
     let got = AtomicI32::new(0);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -52,33 +83,35 @@ fn a_blocked_receiver_gets_each_event_as_it_comes() {
                 got.store(n, Ordering::SeqCst);
                 // Now and then it is away for longer than the helm may be left alone.
                 if n % 50 == 0 {
-                    thread::sleep(2 * MOMENT);
+                    eventually("the thread does not take over", || {
+                        setup.stats().leader == Leader::Thread
+                    });
                 }
             }
         });
         for n in 1..=200 {
-            insert_orders(&writer, n..=n);
+            setup.insert(n..=n);
             if n % 3 == 0 {
                 eventually("the event is not received", || got.load(Ordering::SeqCst) == n);
             }
         }
     });
-    is_behind(&dispatcher, &writer);
+    setup.is_behind();
 }
 
 #[test]
 fn the_channel_fills_while_the_receiver_stays_away() {
-    let (_dir, writer, dispatcher) = begin();
-    let (_handle, receiver) = watch(&dispatcher);
+    let setup = Setup::new();
+    let (_handle, receiver) = setup.alone(setup.watch());
     thread::scope(|scope| {
         let first = scope.spawn(|| next(&receiver));
-        thread::sleep(MOMENT);
-        insert_orders(&writer, 1..=1);
+        setup.receiver_leads();
+        setup.insert(1..=1);
         assert_eq!(first.join().unwrap(), 1);
     });
-    insert_orders(&writer, 2..=100);
+    setup.insert(2..=100);
     eventually("nobody dispatches", || receiver.len() == 99);
-    insert_orders(&writer, 101..=101);
+    setup.insert(101..=101);
     eventually("nobody dispatches", || receiver.len() == 100);
     for n in 2..=101 {
         assert_eq!(next(&receiver), n);
@@ -87,11 +120,12 @@ fn the_channel_fills_while_the_receiver_stays_away() {
 
 #[test]
 fn who_asks_without_waiting_finds_what_there_is() {
-    let (_dir, writer, dispatcher) = begin();
-    let (_handle, receiver) = watch(&dispatcher);
-    assert!(matches!(receiver.recv_timeout(MOMENT), Err(RecvError::Timeout)));
+    let setup = Setup::new();
+    let (_handle, receiver) = setup.alone(setup.watch());
+    let nothing = receiver.recv_timeout(Duration::from_millis(1));
+    assert!(matches!(nothing, Err(RecvError::Timeout)));
     assert!(receiver.try_recv().unwrap().is_none());
-    insert_orders(&writer, 1..=300);
+    setup.insert(1..=300);
     let mut found = Vec::new();
     eventually("an event is missing", || {
         found.extend(receiver.try_recv().unwrap());
@@ -102,20 +136,22 @@ fn who_asks_without_waiting_finds_what_there_is() {
 
 #[test]
 fn others_join_and_leave_while_the_receiver_leads() {
-    let (_dir, writer, dispatcher) = begin();
-    let (_handle, receiver) = watch(&dispatcher);
+    let setup = Setup::new();
+    let (_handle, receiver) = setup.alone(setup.watch());
     for round in 0..20 {
         let (one, two) = (2 * round + 1, 2 * round + 2);
+        setup.is_alone();
         thread::scope(|scope| {
             let leading = scope.spawn(|| (next(&receiver), next(&receiver)));
+            // Before it leads, or meanwhile.
             if round % 2 == 0 {
-                thread::sleep(MOMENT / 4);
+                setup.receiver_leads();
             }
-            let (handle, other) = watch(&dispatcher);
-            insert_orders(&writer, one..=one);
+            let (handle, other) = setup.watch().subscribe().unwrap();
+            setup.insert(one..=one);
             assert_eq!(next(&other), one);
             drop(handle);
-            insert_orders(&writer, two..=two);
+            setup.insert(two..=two);
             assert!(matches!(other.recv_timeout(PATIENCE), Err(RecvError::Ended)));
             assert_eq!(leading.join().unwrap(), (one, two));
         });
@@ -123,22 +159,27 @@ fn others_join_and_leave_while_the_receiver_leads() {
 }
 
 #[test]
-fn a_receiver_that_leads_learns_of_the_end() {
-    let (_dir, writer, dispatcher) = begin();
-    let (handle, receiver) = watch(&dispatcher);
+fn a_receiver_that_leads_learns_that_its_handle_was_dropped() {
+    let setup = Setup::new();
+    let (handle, receiver) = setup.alone(setup.watch());
     thread::scope(|scope| {
         let leading = scope.spawn(|| receiver.recv());
-        thread::sleep(MOMENT);
-        drop(dispatcher);
+        setup.receiver_leads();
+        // Also the last of all clones.
+        drop(setup.dispatcher);
         drop(handle);
         assert!(matches!(leading.join().unwrap(), Err(RecvError::Ended)));
     });
-    let dispatcher = Dispatcher::new(writer.log.view());
-    let (_handle, receiver) = watch(&dispatcher);
+}
+
+#[test]
+fn a_receiver_that_leads_learns_that_the_log_was_closed() {
+    let setup = Setup::new();
+    let (_handle, receiver) = setup.alone(setup.watch());
     thread::scope(|scope| {
         let leading = scope.spawn(|| receiver.recv());
-        thread::sleep(MOMENT);
-        writer.log.close().unwrap();
+        setup.receiver_leads();
+        setup.writer.log.close().unwrap();
         let end = leading.join().unwrap();
         assert!(
             matches!(end, Err(RecvError::Failed(Error::Log(oplog::Error::Closed)))),
@@ -149,29 +190,24 @@ fn a_receiver_that_leads_learns_of_the_end() {
 
 #[test]
 fn threads_that_share_a_receiver_get_each_event_once() {
-    let (_dir, writer, dispatcher) = begin();
-    let (handle, receiver) = watch(&dispatcher);
+    let setup = Setup::new();
+    let (handle, receiver) = setup.alone(setup.watch());
     let mut got: Vec<i32> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..3)
-            .map(|_| {
-                scope.spawn(|| {
-                    receiver
-                        .iter()
-                        .map(|event| ids(&[event.unwrap()])[0])
-                        .collect::<Vec<_>>()
-                })
-            })
-            .collect();
+        let receive = || receiver.iter().map(|event| ids(&[event.unwrap()])[0]).collect();
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(receive)).collect();
         for n in 1..=300 {
-            insert_orders(&writer, n..=n);
+            setup.insert(n..=n);
+            // Now and then they have all they can get, and wait.
             if n % 20 == 0 {
-                thread::sleep(MOMENT / 10);
+                setup.is_behind();
+                eventually("nobody takes it", || receiver.is_empty());
             }
         }
-        is_behind(&dispatcher, &writer);
-        eventually("nobody takes it", || receiver.is_empty());
         drop(handle);
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .flat_map(|thread: thread::ScopedJoinHandle<'_, Vec<i32>>| thread.join().unwrap())
+            .collect()
     });
     got.sort_unstable();
     assert_eq!(got, (1..=300).collect::<Vec<_>>());
@@ -179,14 +215,13 @@ fn threads_that_share_a_receiver_get_each_event_once() {
 
 #[test]
 fn a_full_channel_is_parked_also_when_its_receiver_led() {
-    let (_dir, writer, dispatcher) = begin();
-    let watch = dispatcher.watch(collection(ORDERS)).read_concern(ReadConcern::Local);
-    let (_handle, receiver) = watch.channel_capacity(3, usize::MAX).subscribe().unwrap();
+    let setup = Setup::new();
+    let (_handle, receiver) = setup.alone(setup.watch().channel_capacity(3, usize::MAX));
     thread::scope(|scope| {
         let leading = scope.spawn(|| (1..=500).all(|n| next(&receiver) == n));
-        thread::sleep(MOMENT);
+        setup.receiver_leads();
         for from in (1..=500).step_by(50) {
-            insert_orders(&writer, from..=from + 49);
+            setup.insert(from..=from + 49);
         }
         assert!(leading.join().unwrap());
     });

@@ -30,7 +30,7 @@ pub(crate) enum Condition {
         collation: Option<Collation>,
     },
     /// It equals one of these.
-    In(List),
+    In(Box<List>),
     /// It is there.
     Exists,
     /// It is a string in which the pattern is found.
@@ -40,7 +40,7 @@ pub(crate) enum Condition {
     /// It is a number that leaves this remainder.
     Modulo(Modulo),
     /// Its bits are so.
-    Bits(BitTest, BitMask),
+    Bits(BitTest, Box<BitMask>),
     /// It is an array of so many elements.
     Size(i64),
     /// It is an array with an element that satisfies all of the node's conditions, which are about
@@ -61,7 +61,7 @@ pub(crate) struct List {
 
 impl List {
     /// Sorts the values and drops those equal to an earlier one, and patterns listed before.
-    pub(crate) fn new(mut values: Vec<Constant>, patterns: Vec<Pattern>, collation: Option<Collation>) -> List {
+    fn new(mut values: Vec<Constant>, patterns: Vec<Pattern>, collation: Option<Collation>) -> List {
         let compare = |a: &Constant, b: &Constant| leaf::order(a.get(), b.get(), collation.as_ref());
         values.sort_by(compare);
         values.dedup_by(|later, earlier| compare(later, earlier).is_eq());
@@ -80,6 +80,11 @@ impl List {
 }
 
 impl Condition {
+    /// Being equal to one of the values, or a string in which one of the patterns is found.
+    pub(crate) fn one_of(values: Vec<Constant>, patterns: Vec<Pattern>, collation: Option<Collation>) -> Condition {
+        Condition::In(Box::new(List::new(values, patterns, collation)))
+    }
+
     /// Says whether the condition is about whole arrays, not about their elements.
     pub(crate) fn wants_arrays(&self) -> bool {
         matches!(

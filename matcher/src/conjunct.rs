@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use bson::{RawBson, RawBsonRef};
 
-use crate::condition::{Condition, List, TypeSet};
+use crate::condition::{Condition, TypeSet};
 use crate::expression::Expression;
 use crate::node::{Comparison, Constant, Node};
 use crate::path::Path;
@@ -138,13 +138,13 @@ impl Conjunct<'_> {
         };
         let condition = match self {
             Conjunct::Equal { value, .. } => compare(Comparison::Eq, value),
-            Conjunct::In { values, .. } => Condition::In(List::new(values.0.to_vec(), Vec::new(), None)),
+            Conjunct::In { values, .. } => Condition::one_of(values.0.to_vec(), Vec::new(), None),
             Conjunct::Range { operator, bound, .. } => compare((*operator).into(), bound),
             Conjunct::Prefix { prefix, regex, .. } => {
                 // An escaped literal, no longer than the pattern it came from allows, compiles.
                 let pattern = Pattern::new(&format!("^{}", fancy_regex::escape(prefix)), "");
                 let values = vec![Constant::from(regex.clone())];
-                Condition::In(List::new(values, pattern.into_iter().collect(), None))
+                Condition::one_of(values, pattern.into_iter().collect(), None)
             }
             Conjunct::Type { types, .. } => Condition::Type(*types),
             Conjunct::Exists { .. } => Condition::Exists,

@@ -19,7 +19,7 @@ use bson::{RawArray, RawDocument};
 
 use crate::aggregation::ValueExpression;
 use crate::collation::Collation;
-use crate::condition::{Condition, List};
+use crate::condition::Condition;
 use crate::error::{ParseError, type_name};
 use crate::expression::{EXPRESSION_NODES_MAX, EXPRESSION_REGEXES_MAX, Expression, IN_VALUES_MAX, ParseOptions};
 use crate::node::{Comparison, Constant, Node};
@@ -179,7 +179,7 @@ impl Parser<'_> {
         self.count()?;
         let (values, patterns) = self.listed(operator, array)?;
         let texts = values.iter().find_map(|value| self.collation_for(value.get()));
-        Ok(Node::leaf(path, Condition::In(List::new(values, patterns, texts))))
+        Ok(Node::leaf(path, Condition::one_of(values, patterns, texts)))
     }
 
     fn listed(&mut self, operator: &str, array: &RawArray) -> Result<(Vec<Constant>, Vec<Pattern>), ParseError> {

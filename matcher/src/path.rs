@@ -31,14 +31,17 @@ pub const PATH_COMPONENTS_MAX: usize = 128;
 /// How many components of a path may be positions.
 pub const PATH_POSITIONS_MAX: usize = 10;
 
-/// A dotted path, split once. A clone shares it.
+/// A dotted path, split once. A clone shares it and takes eight bytes: a predicate holds one for each of its conditions.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Path {
-    dotted: Arc<str>,
-    components: Arc<[Component]>,
+pub struct Path(Arc<Split>);
+
+#[derive(PartialEq, Eq, Hash)]
+struct Split {
+    dotted: Box<str>,
+    components: Box<[Component]>,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq, Hash)]
 struct Component {
     name: Box<str>,
     /// The component as a position in an array, if it can be one.
@@ -73,11 +76,11 @@ impl Path {
             return Err(PathError::ZeroByte);
         }
         let path = Path::split(dotted);
-        let found = path.components.len();
+        let found = path.0.components.len();
         if found > PATH_COMPONENTS_MAX {
             return Err(PathError::TooLong { found });
         }
-        let found = path.components.iter().filter(|part| part.position.is_some()).count();
+        let found = path.0.components.iter().filter(|part| part.position.is_some()).count();
         if found > PATH_POSITIONS_MAX {
             return Err(PathError::TooManyPositions { found });
         }
@@ -89,25 +92,25 @@ impl Path {
             name: name.into(),
             position: position(name),
         };
-        Path {
+        Path(Arc::new(Split {
             dotted: dotted.into(),
             components: dotted.split('.').map(component).collect(),
-        }
+        }))
     }
 
     /// The path with `prefix.` in front. Bytes that no name can hold are left out.
     pub(crate) fn prefixed(&self, prefix: &str) -> Path {
-        Path::split(&format!("{}.{}", prefix.replace('\0', ""), self.dotted))
+        Path::split(&format!("{}.{}", prefix.replace('\0', ""), self.0.dotted))
     }
 
     /// The path as it was written.
     pub fn as_str(&self) -> &str {
-        &self.dotted
+        &self.0.dotted
     }
 
     /// The path's components, in order; there is at least one.
     pub fn components(&self) -> impl Iterator<Item = &str> {
-        self.components.iter().map(|component| &*component.name)
+        self.0.components.iter().map(|component| &*component.name)
     }
 
     /// Visits the values the path reaches in `root` until `visit` says `true`, and says whether it
@@ -142,7 +145,7 @@ impl Path {
 
     #[inline]
     fn visit<F: Fields + ?Sized>(&self, root: &F, expand: bool, visit: &mut Visit<'_>) -> bool {
-        match &*self.components {
+        match &*self.0.components {
             [first, rest @ ..] => match root.field(&first.name) {
                 Some(value) => reach(value, rest, expand, visit),
                 None => visit(None),
@@ -159,7 +162,7 @@ impl Path {
         value: Option<RawBsonRef<'_>>,
         visit: &mut dyn FnMut(Option<RawBsonRef<'_>>),
     ) {
-        let rest = self.components.get(depth..).unwrap_or(&[]);
+        let rest = self.0.components.get(depth..).unwrap_or(&[]);
         match value {
             None => visit(None),
             Some(plain) if rest.is_empty() && !matches!(plain, RawBsonRef::Array(_)) => visit(value),
@@ -174,32 +177,32 @@ impl Path {
 
     /// The path of a condition on a value itself; it reaches nothing.
     pub(crate) fn this() -> Path {
-        Path {
+        Path(Arc::new(Split {
             dotted: "".into(),
-            components: Arc::default(),
-        }
+            components: Box::default(),
+        }))
     }
 
     /// Says whether the last component can be a position in an array.
     pub(crate) fn ends_in_position(&self) -> bool {
-        self.components.last().is_some_and(|last| last.position.is_some())
+        self.0.components.last().is_some_and(|last| last.position.is_some())
     }
 
     /// Says whether the first component can be a position in an array.
     pub(crate) fn begins_with_position(&self) -> bool {
-        self.components.first().is_some_and(|first| first.position.is_some())
+        self.0.components.first().is_some_and(|first| first.position.is_some())
     }
 }
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.dotted)
+        f.write_str(&self.0.dotted)
     }
 }
 
 impl fmt::Debug for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Path({:?})", self.dotted)
+        write!(f, "Path({:?})", self.0.dotted)
     }
 }
 

@@ -65,31 +65,36 @@ fn span(plan: &Plan) -> Duration {
 }
 
 /// The unavoidable work: one write and one sync for each record, in a file whose blocks are all there.
-struct PreparedFile {
+pub(crate) struct PreparedFile {
     file: File,
-    records: u64,
+    length: u64,
 }
 
 impl PreparedFile {
-    fn new(path: &Path) -> Result<PreparedFile> {
+    pub(crate) fn new(path: &Path) -> Result<PreparedFile> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
         rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, FILE_BYTES)?;
         for offset in (0..FILE_BYTES).step_by(PREPARE_BYTES) {
             file.write_all_at(&[0; PREPARE_BYTES], offset)?;
         }
         file.sync_all()?;
-        Ok(PreparedFile { file, records: 0 })
+        Ok(PreparedFile { file, length: 0 })
     }
 
     fn round(&mut self, plan: &Plan) -> Result<Latencies> {
         let payload = payload();
         let mut frame = [0; FRAME_BYTES];
         repeat(span(plan), || {
-            write_frame(&mut frame, self.records + 1, &payload);
-            self.file.write_all_at(&frame, self.records * FRAME_BYTES as u64)?;
-            self.records += 1;
-            Ok(self.file.sync_data()?)
+            write_frame(&mut frame, self.length / FRAME_BYTES as u64 + 1, &payload);
+            self.append(&frame)
         })
+    }
+
+    /// Writes one record behind the others and syncs.
+    pub(crate) fn append(&mut self, record: &[u8]) -> Result<()> {
+        self.file.write_all_at(record, self.length)?;
+        self.length += record.len() as u64;
+        Ok(self.file.sync_data()?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Suite `log`: the oplog by itself, entries of 256 bytes.
 
-mod append_disk;
+pub(crate) mod append_disk;
 mod append_memory;
 mod frames;
 mod killed;

@@ -47,6 +47,11 @@ pub(crate) fn latency(origin: Instant, sent: u64) -> Duration {
 
 /// The unavoidable work: a thread parked on a futex, and one value.
 pub(crate) fn unparked(plan: &Plan) -> Result<Latencies> {
+    unparked_behind(plan, || Ok(()))
+}
+
+/// As [`unparked`], with some work between the moment that counts and the unparking.
+pub(crate) fn unparked_behind(plan: &Plan, mut work: impl FnMut() -> Result<()>) -> Result<Latencies> {
     let (entries, origin) = (entries(plan), Instant::now());
     let sent = AtomicU64::new(0);
     thread::scope(|scope| {
@@ -69,7 +74,10 @@ pub(crate) fn unparked(plan: &Plan) -> Result<Latencies> {
             reader.thread().unpark();
             Ok(())
         };
-        pace(entries, origin, send)?;
+        pace(entries, origin, |stamp| {
+            work()?;
+            send(stamp)
+        })?;
         thread::sleep(INTERVAL);
         send(u64::MAX)?;
         Ok(reader.join().expect("the reader does not panic"))

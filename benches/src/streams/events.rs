@@ -94,10 +94,12 @@ impl Bench {
     }
 
     pub(super) fn append(&self, payload: &[u8]) -> Result<()> {
-        Ok(self
-            .log
-            .append(EntryKind::Insert.number(), payload, Durability::Memory)
-            .map(drop)?)
+        self.append_with(payload, Durability::Memory)
+    }
+
+    pub(super) fn append_with(&self, payload: &[u8], durability: Durability) -> Result<()> {
+        let kind = EntryKind::Insert.number();
+        Ok(self.log.append(kind, payload, durability).map(drop)?)
     }
 
     /// Appends in batches.

@@ -18,7 +18,7 @@ use crate::suite::{self, Workload};
 
 pub(crate) use idle::idle;
 
-const WORKLOADS: [Workload; 10] = [
+const WORKLOADS: [Workload; 11] = [
     Workload {
         names: &["watch-unfiltered"],
         limit: "a change stream with a cursor of its own, read in the same thread",
@@ -30,6 +30,12 @@ const WORKLOADS: [Workload; 10] = [
         limit: "a parked thread unparked, p50 and p99",
         long: false,
         run: latency::write_to_hand,
+    },
+    Workload {
+        names: &["watch-latency-durable", "watch-latency-durable-p99"],
+        limit: "pwrite + fdatasync of the same bytes in a prepared file, then a parked thread unparked",
+        long: false,
+        run: latency::durable_write_to_hand,
     },
     Workload {
         names: &["watchers-10k"],
@@ -83,6 +89,7 @@ const WORKLOADS: [Workload; 10] = [
 
 /// Runs the suite, or those of its workloads that are named.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let remark = "events are appended with durability Memory and seen with read concern Local";
+    let remark =
+        "events are appended with durability Memory and seen with read concern Local, unless a name says durable";
     suite::run("streams", &WORKLOADS, &[remark], arguments, &Nobody)
 }

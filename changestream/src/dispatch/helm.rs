@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use crate::dispatch::channel::Channel;
 use crate::dispatch::runner::Runner;
+use crate::dispatch::stats::Leader;
 use crate::dispatch::tail::{Inbox, Shared};
 use crate::primitives::MutexGuard;
 
@@ -48,6 +49,16 @@ pub(crate) enum Helm {
     Thread,
     /// A receiver, which leads just now or has left the helm alone.
     Lent { leading: bool },
+}
+
+impl Helm {
+    pub(crate) fn leader(self) -> Leader {
+        match self {
+            Helm::Thread => Leader::Thread,
+            Helm::Lent { leading: true } => Leader::Receiver,
+            Helm::Lent { leading: false } => Leader::Nobody,
+        }
+    }
 }
 
 impl Inbox {

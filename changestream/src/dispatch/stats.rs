@@ -8,6 +8,8 @@ use tailwater_oplog::OpId;
 pub struct DispatcherStats {
     /// The last entry that the shared tail has dispatched.
     pub position: OpId,
+    /// Who reads the log there.
+    pub leader: Leader,
     /// Watches on the shared tail.
     pub live: usize,
     /// Distinct watches on the shared tail: those that ask for the same are one.
@@ -18,6 +20,19 @@ pub struct DispatcherStats {
     pub tail: Counts,
     /// What was done for watches that caught up.
     pub behind: Counts,
+}
+
+/// Who reads the log at the shared tail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Leader {
+    /// The dispatcher's thread.
+    #[default]
+    Thread,
+    /// The receiver of the only watch, in the thread that waits for the next event.
+    Receiver,
+    /// Nobody just now: that receiver has gone away with an event. If it does not come back soon, the thread goes on.
+    Nobody,
 }
 
 /// Work of one kind of reader.

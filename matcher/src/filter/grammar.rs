@@ -24,7 +24,7 @@ use super::cursor::Cursor;
 use super::error::{FilterError, FilterErrorKind as Kind};
 use super::literal;
 use super::token::{self, TokenKind};
-use crate::condition::{Condition, List};
+use crate::condition::Condition;
 use crate::expression::{EXPRESSION_NODES_MAX, EXPRESSION_REGEXES_MAX, Expression};
 use crate::node::{Comparison, Constant, Node};
 use crate::path::Path;
@@ -214,7 +214,7 @@ impl Parser<'_> {
     /// The value equals one of a list, or a text matches one.
     fn list(&mut self, path: &Path) -> Result<Node, FilterError> {
         let (values, patterns) = self.items()?;
-        Ok(Node::leaf(path, Condition::In(List::new(values, patterns, None))))
+        Ok(Node::leaf(path, Condition::one_of(values, patterns, None)))
     }
 
     /// Each of a list is found; as with `$all`, none of an empty one.
@@ -235,7 +235,7 @@ impl Parser<'_> {
             return Err(self.cursor.error(Kind::TooManyConditions));
         }
         Ok(match parts.is_empty() {
-            true => Node::leaf(path, Condition::In(List::new(Vec::new(), Vec::new(), None))),
+            true => Node::leaf(path, Condition::one_of(Vec::new(), Vec::new(), None)),
             false => Node::and(parts),
         })
     }

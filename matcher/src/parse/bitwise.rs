@@ -38,6 +38,6 @@ impl Parser<'_> {
                 }
             }
         };
-        Ok(Condition::Bits(test, mask))
+        Ok(Condition::Bits(test, Box::new(mask)))
     }
 }
