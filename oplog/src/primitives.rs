@@ -47,8 +47,10 @@ pub(crate) fn futex_wake(word: &AtomicU32, flags: FutexFlags, threads: u32) {
 
 /// Has this thread yield to all others. Without the right to, it competes as an equal.
 pub(crate) fn yield_to_others(nice: i32) {
-    // On Linux it is of this thread only.
-    let _ = rustix::process::nice(nice);
+    // On Linux it is of this thread only. Miri knows no priorities.
+    if !cfg!(miri) {
+        let _ = rustix::process::nice(nice);
+    }
 }
 
 /// Says that bytes of a region at these addresses are read from here on, by plain loads. For models only.

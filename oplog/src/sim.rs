@@ -32,6 +32,8 @@ mod rng;
 mod schedules;
 #[path = "sim/slots.rs"]
 mod slots;
+#[path = "sim/unasked.rs"]
+mod unasked;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -219,6 +221,15 @@ impl SimDisk {
     /// Has reads of those bytes of a file fail.
     pub(crate) fn fail_reads(&self, name: &str, range: Range<usize>) {
         self.state().faults.unreadable = Some((name.to_owned(), range));
+    }
+
+    /// Changes what a file has, in memory and on the disk.
+    pub(crate) fn edit(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state();
+        let file = state.file(name).unwrap();
+        let mut bytes = file.bytes();
+        change(&mut bytes);
+        *file = File::new(bytes.clone(), bytes);
     }
 
     /// Has `act` done in the middle of the next sync, or not at all after [`SimDisk::nothing_meanwhile`].

@@ -54,6 +54,8 @@ struct Slots {
     sequence: u64,
     durable: OpId,
     end: usize,
+    /// Whether a sync has covered it.
+    synced: bool,
 }
 
 impl Syncer {
@@ -65,6 +67,8 @@ impl Syncer {
             sequence: newest.sequence.0,
             durable: OpId::new(slot.map_or(0, |slot| slot.durable)),
             end: slot.map_or(0, |slot| slot.end as usize),
+            // A killed writer may have written it after its last sync.
+            synced: slot.is_none(),
         };
         Syncer {
             group: Group::default(),
@@ -150,12 +154,12 @@ impl Syncer {
     }
 
     /// Writes a slot for the newest durable entry, if the end of its frame is at hand.
-    fn note_end(&self, core: &Core, _: &Leader<'_>) -> Result<bool> {
+    fn note_end(&self, core: &Core, _: &Leader<'_>) -> Result<()> {
         let mut slots = self.lock_slots();
         let (segment, last, end) = core.end();
         let durable = core.tail().durable();
         if durable < segment.first || slots.durable == durable {
-            return Ok(false);
+            return Ok(());
         }
         let end = if durable == last {
             end
@@ -163,7 +167,7 @@ impl Syncer {
             // More was appended meanwhile; the entry after the durable one begins where that ends.
             match segment.locate(durable.next()) {
                 Ok(end) => end,
-                Err(_) => return Ok(false),
+                Err(_) => return Ok(()),
             }
         };
         segment.write_slot(durable, end).map_err(|e| self.poison(core, e))?;
@@ -171,8 +175,9 @@ impl Syncer {
             sequence: segment.sequence.0,
             durable,
             end,
+            synced: false,
         };
-        Ok(true)
+        Ok(())
     }
 
     fn lock_slots(&self) -> MutexGuard<'_, Slots> {
@@ -291,8 +296,11 @@ impl Syncer {
             return Ok(());
         }
         self.settled.store(durable.get(), Ordering::SeqCst);
-        if self.note_end(core, &leader)? {
+        self.note_end(core, &leader)?;
+        // It may have been written before, behind the last sync.
+        if !self.lock_slots().synced {
             self.sync_newest(core)?;
+            self.lock_slots().synced = true;
         }
         Ok(())
     }

@@ -221,6 +221,25 @@ fn what_does_not_fit_is_refused_and_the_log_goes_on() {
     assert_eq!(log.watermarks().durable, OpId::new(2));
 }
 
+/// The log buffer has 256 KiB here. Three times as much leaves no gap before the next segment's first frame, which is too large
+/// for the buffer.
+#[test]
+fn an_entry_past_the_buffer_begins_the_next_segment_where_the_buffer_goes_round() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = small().open(dir.path()).unwrap();
+    let lengths = [[(128 << 10) - 40; 6].as_slice(), &[300_000, 8]].concat();
+    for (n, &bytes) in (1..).zip(&lengths) {
+        log.append(KIND, &payload(n, bytes), Durability::Memory).unwrap();
+    }
+    assert_eq!(log.stats().segments, 2);
+    log.close().unwrap();
+    let view = OplogView::open(dir.path()).unwrap();
+    for (n, &bytes) in (1..).zip(&lengths) {
+        let entry = view.get(OpId::new(n), ReadConcern::Durable).unwrap();
+        assert_eq!(entry.payload(), payload(n, bytes), "entry {n}");
+    }
+}
+
 #[test]
 fn the_stats_say_what_the_writer_has_done() {
     let dir = tempfile::tempdir().unwrap();

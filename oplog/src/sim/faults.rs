@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use super::{File, Rng, SimDisk};
+use super::{Rng, SimDisk};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{
@@ -167,7 +167,7 @@ fn a_damaged_buffer_is_corruption_as_long_as_what_was_in_it_is_missed() {
     for entry in 2..=4u64 {
         let disk = killed_with_entries_in_the_buffer();
         let frame = FRAMES_START + FRAMES_START % 8192 + (entry as usize - 1) * frame_bytes(500);
-        edit(&disk, BUFFER, |bytes| bytes[frame + 100] ^= 1);
+        disk.edit(BUFFER, |bytes| bytes[frame + 100] ^= 1);
         let refused = open(&disk).unwrap_err();
         assert!(
             matches!(&refused, Error::Corrupt { expected, durable, .. } if expected.get() == entry && durable.get() == 4),
@@ -348,7 +348,7 @@ fn timestamps_grow_across_a_reopening_whatever_the_clock_says() {
 
     // As if the entry had been written ten years from now.
     let future = Timestamp::now().as_nanos() + 10 * 365 * 86_400 * 1_000_000_000;
-    edit(&disk, "0000000001-00000000000000000001.seg", |bytes| {
+    disk.edit("0000000001-00000000000000000001.seg", |bytes| {
         let seed = u32::from_le_bytes(bytes[44..48].try_into().unwrap());
         bytes[FRAMES_START + 24..FRAMES_START + 32].copy_from_slice(&future.to_le_bytes());
         let crc = crc32(seed, &bytes[FRAMES_START + 4..FRAMES_START + frame_bytes(500)]);
@@ -378,7 +378,7 @@ fn timestamps_grow_across_a_reopening_whatever_the_clock_says() {
     append(&log, Durability::Disk).unwrap();
     log.close().unwrap();
     let name = format!("0000000002-{:020}.seg", last.next().get());
-    edit(&disk, &name, |bytes| {
+    disk.edit(&name, |bytes| {
         bytes[SLOT_OFFSETS[0]..SLOT_OFFSETS[0] + RECORD_BYTES].fill(0);
         bytes[SLOT_OFFSETS[1]..SLOT_OFFSETS[1] + RECORD_BYTES].fill(0);
         bytes[FRAMES_START..].fill(0);
@@ -509,12 +509,4 @@ fn a_place_that_cannot_be_read_is_an_error_of_the_open_that_looks_at_it() {
     log.close().unwrap();
     disk.heal();
     check(&open(&disk).unwrap(), last);
-}
-
-fn edit(disk: &SimDisk, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
-    let mut state = disk.state();
-    let file = state.file(name).unwrap();
-    let mut bytes = file.bytes();
-    change(&mut bytes);
-    *file = File::new(bytes.clone(), bytes);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{File, Rng, SimDisk};
+use super::{Rng, SimDisk};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{MANIFEST, Manifest, encode_checked};
@@ -74,14 +74,6 @@ fn check_from(log: &Oplog, from: OpId) {
         next = next.next();
     }
     assert_eq!(next, log.watermarks().durable.next());
-}
-
-fn edit(disk: &SimDisk, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
-    let mut state = disk.state();
-    let file = state.file(name).unwrap();
-    let mut bytes = file.bytes();
-    change(&mut bytes);
-    *file = File::new(bytes.clone(), bytes);
 }
 
 /// What a consumer knows of its slot: between which positions it may be found, and whether it may be missing.
@@ -330,13 +322,13 @@ fn every_flipped_bit_of_the_slots_is_refused_and_without_them_the_log_opens() {
     let good = disk.read(RETENTION).unwrap().unwrap();
     let body = u32::from_le_bytes(good[12..16].try_into().unwrap()) as usize;
     for bit in 0..(16 + body) * 8 {
-        edit(&disk, RETENTION, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
+        disk.edit(RETENTION, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
         let refused = open(&disk, Retention::default()).unwrap_err();
         assert!(
             matches!(&refused, Error::DamagedMetadata { path, .. } if path.ends_with(RETENTION)),
             "bit {bit}: {refused:?}"
         );
-        edit(&disk, RETENTION, |bytes| bytes.clone_from(&good));
+        disk.edit(RETENTION, |bytes| bytes.clone_from(&good));
     }
     assert_eq!(open(&disk, Retention::default()).unwrap().slots().len(), 2);
     disk.remove(RETENTION).unwrap();
@@ -351,7 +343,7 @@ fn slots_of_another_log_or_of_a_newer_release_are_refused() {
     log.close().unwrap();
     let good = disk.read(RETENTION).unwrap().unwrap();
     let change = |at: usize| {
-        edit(&disk, RETENTION, |bytes| {
+        disk.edit(RETENTION, |bytes| {
             bytes.clone_from(&good);
             bytes[at] ^= 2;
             let body = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
@@ -388,7 +380,7 @@ fn slots_are_fitted_to_the_log_that_is_found() {
     assert_eq!(slot(&log, "overtaken").unwrap().state, SlotState::Lost);
     assert_eq!(slot(&log, "ahead").unwrap().position, last.next());
     log.close().unwrap();
-    edit(&disk, RETENTION, |bytes| {
+    disk.edit(RETENTION, |bytes| {
         bytes[44..52].copy_from_slice(&(last.get() + 100).to_le_bytes());
         let body = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
         let crc = crc32(0, &bytes[12..16 + body]);
