@@ -63,6 +63,13 @@ pub trait DocumentStore: fmt::Debug + Send + Sync {
     /// The log's.
     fn slot_advance(&self, name: &str, to: OpId) -> Result<()>;
 
+    /// Sets the cap of a retention slot.
+    ///
+    /// # Errors
+    ///
+    /// The log's.
+    fn slot_limit(&self, name: &str, max_lag_bytes: u64) -> Result<()>;
+
     /// Drops a retention slot.
     ///
     /// # Errors
@@ -208,12 +215,12 @@ impl Drop for Hold {
     }
 }
 
-/// Drops the slots of snapshots whose readers died with their process. To be called when a store has been opened, before
-/// anybody reads it.
-pub fn drop_stale_holds(store: &dyn DocumentStore) {
-    for slot in store.slots() {
+/// Drops those of a store's slots, by `slot_drop`, that belong to snapshots whose readers died with their process. To be called
+/// once when a store has been opened, before anybody reads it.
+pub fn drop_stale_holds(slots: Vec<RetentionSlot>, slot_drop: impl Fn(&str) -> Result<()>) {
+    for slot in slots {
         if slot.name.starts_with(HOLD_PREFIX)
-            && let Err(error) = store.slot_drop(&slot.name)
+            && let Err(error) = slot_drop(&slot.name)
         {
             tracing::warn!(slot = slot.name, %error, "dropping the retention slot of a snapshot whose reader is gone");
         }

@@ -30,9 +30,11 @@ pub enum Error {
     /// The token is an `invalidate` event's, after which nothing can be resumed. Start after it instead.
     #[error("the resume token is an invalidate event's, which ends a stream: use start_after with it, or start anew")]
     Invalidated,
-    /// The token is ahead of this log: the log has lost its tail, or the token is of a later copy. Start from the log's end
-    /// or from a snapshot.
-    #[error("the resume token is at entry {requested}, ahead of this log, whose newest is {newest}")]
+    /// The token is ahead of this log. A follower may not have received that entry yet: try again. Otherwise the log has lost its
+    /// tail, or the token is of a later copy: start from the log's end or from a snapshot.
+    #[error(
+        "the resume token is at entry {requested}, ahead of this log, whose newest is {newest}: on a follower that lags, wait and try again"
+    )]
     TokenAheadOfLog {
         /// The token's entry.
         requested: OpId,

@@ -15,6 +15,7 @@
 //!   write survives power loss.
 
 mod consumer;
+mod deadline;
 mod dispatch;
 mod document_store;
 mod error;
@@ -22,6 +23,7 @@ mod event;
 mod fields;
 mod listing;
 mod live;
+mod missing;
 mod options;
 mod paths;
 mod pipeline;

@@ -17,12 +17,14 @@ extern crate tailwater_oplog as log;
 extern crate self as tailwater_oplog;
 
 mod consumer;
+mod deadline;
 mod dispatch;
 mod document_store;
 mod error;
 mod event;
 mod fields;
 mod live;
+mod missing;
 #[path = "../tests/models/log.rs"]
 mod model_log;
 mod options;

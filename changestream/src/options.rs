@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bson::{Bson, Document, RawDocumentBuf};
 use tailwater_matcher::{Collation, parse_filter};
-use tailwater_oplog::{OpId, OplogView, ReadConcern, SharedEntry};
+use tailwater_oplog::{OpId, OplogView, ReadConcern, SharedEntry, Term};
 
 use crate::dispatch::{Channel, Dispatcher};
 use crate::document_store::DocumentStore;
@@ -31,7 +31,8 @@ pub enum FullDocument {
     UpdateLookup,
     /// Updates carry it, or null where it was not recorded.
     WhenAvailable,
-    /// Updates carry it; where it was not recorded the stream fails with [`Error::NoPostImage`].
+    /// Updates carry it; where it was not recorded the stream fails with [`Error::NoPostImage`], unless the rest of the event
+    /// shows that a `$match` at the beginning of the pipeline does not hold.
     Required,
 }
 
@@ -43,7 +44,8 @@ pub enum FullDocumentBeforeChange {
     Off,
     /// Update, replace and delete carry it, or null where it was not recorded.
     WhenAvailable,
-    /// They carry it; where it was not recorded the stream fails with [`Error::NoPreImage`].
+    /// They carry it; where it was not recorded the stream fails with [`Error::NoPreImage`], unless the rest of the event shows
+    /// that the filter, or a `$match` at the beginning of the pipeline, does not hold.
     Required,
 }
 
@@ -227,7 +229,8 @@ impl Watch {
 
     /// Whether a delete is matched by what it deleted: the text filter, and `$match` stages at the beginning of the pipeline that
     /// ask for `fullDocument`, see the document before the change there. Needs pre-images of the collection
-    /// (`changeStreamPreAndPostImages`); a delete without one cannot be judged by a filter, and is delivered.
+    /// (`changeStreamPreAndPostImages`); of a delete without one what asks for the document cannot judge, and it is delivered
+    /// unless other fields rule it out.
     ///
     /// What is delivered does not change: a delete has no `fullDocument`, and `fullDocumentBeforeChange` only as asked for.
     pub fn match_deletes_by_pre_image(mut self, by_pre_image: bool) -> Watch {
@@ -453,11 +456,11 @@ impl Watch {
         &self.scope
     }
 
-    /// Everything that decides which events there are and what they show, for comparison.
+    /// Everything that decides which events there are, what they show and when they come, for comparison.
     pub(crate) fn selection(&self) -> String {
         format!(
-            "{:?} {:?} {:?} {:?} {:?}",
-            self.scope, self.filter, self.pipeline, self.collation, self.images
+            "{:?} {:?} {:?} {:?} {:?} {:?}",
+            self.scope, self.filter, self.pipeline, self.collation, self.images, self.concern
         )
     }
 
@@ -507,8 +510,10 @@ impl Watch {
             });
         }
         let cursor = self.view.cursor(token.op_id().next(), self.concern)?;
-        // The entry right before the oldest is gone, and with it what could be compared, but nothing is missing after it.
-        if token.op_id() >= self.view.watermarks().oldest {
+        // The entry right before the oldest is gone, and with it what could be compared, but nothing is missing after it. It may
+        // be gone where the token is from, and there here.
+        let has_entry = token.term() != Term::default();
+        if has_entry && token.op_id() >= self.view.watermarks().oldest {
             self.view
                 .check_position(token.op_id(), token.term(), token.timestamp())?;
         }

@@ -12,7 +12,8 @@ use tailwater_oplog::{Entry, LogId, OpId, SharedEntry};
 use crate::error::{Error, Result};
 use crate::event::OperationType;
 use crate::fields::{Deleted, EventFields};
-use crate::options::{FullDocument, FullDocumentBeforeChange, Images};
+use crate::missing::Missing;
+use crate::options::Images;
 use crate::pipeline::Pipeline;
 use crate::scope::Scope;
 use crate::shape::{Oversize, Shape};
@@ -72,19 +73,39 @@ impl Plan {
         store: &StoreEntry<'_>,
         fields: &EventFields<'_>,
     ) -> Result<Verdict> {
-        if lacks_document(self.images, operation, store) {
-            return Err(Error::NoPostImage { op_id });
+        let by_deleted = self.images.match_deleted && operation == OperationType::Delete;
+        let missing = Missing::required(self.images, operation, store);
+        if missing.is_any() {
+            return self.judge_without((op_id, fields), missing, by_deleted);
         }
-        if lacks_pre_image(self.images, operation, store) {
-            return Err(Error::NoPreImage { op_id });
-        }
-        if self.images.match_deleted && operation == OperationType::Delete {
+        if by_deleted {
             return self.judge_deleted(op_id, fields);
         }
         if !self.satisfies_filter(fields)? {
             return Ok(Verdict::Passed);
         }
         self.deliver(op_id, operation, fields)
+    }
+
+    /// An event without an image that the stream requires: refused, unless the rest of it says that it is not wanted.
+    fn judge_without(
+        &self,
+        (op_id, fields): (OpId, &EventFields<'_>),
+        missing: Missing,
+        by_deleted: bool,
+    ) -> Result<Verdict> {
+        let unknown = match by_deleted {
+            true => Missing::DELETED,
+            false => missing,
+        };
+        let filtered = !unknown.document && !self.satisfies_filter(fields)?;
+        if filtered || unknown.rules_out(&self.pipeline.condition, fields)? {
+            return Ok(Verdict::Passed);
+        }
+        Err(match missing.document {
+            true => Error::NoPostImage { op_id },
+            false => Error::NoPreImage { op_id },
+        })
     }
 
     /// A delete, matched by what it deleted.
@@ -94,8 +115,8 @@ impl Plan {
             let by_filter = self.filter.as_ref().map(|filter| filter.matches(&deleted));
             by_filter.transpose()?.unwrap_or(true) && self.pipeline.condition.matches(&deleted)?
         } else {
-            // A filter cannot judge what is not known. Nothing may be lost for that.
-            self.filter.is_some() || self.pipeline.condition.matches(fields)?
+            // Who asks for the document cannot judge what is not known. Nothing may be lost for that.
+            !Missing::DELETED.rules_out(&self.pipeline.condition, fields)?
         };
         match matches {
             true => self.shape(op_id, OperationType::Delete, fields),
@@ -151,18 +172,4 @@ impl Plan {
         let fields = EventFields::new(*entry, store, operation, self.log_id, self.images);
         self.deliver(entry.op_id(), operation, &fields)
     }
-}
-
-/// Whether a stream that requires post-images must refuse the entry.
-pub(crate) fn lacks_document(images: Images, operation: OperationType, store: &StoreEntry<'_>) -> bool {
-    operation == OperationType::Update && images.full_document == FullDocument::Required && store.document.is_none()
-}
-
-/// Whether a stream that requires pre-images must refuse the entry.
-pub(crate) fn lacks_pre_image(images: Images, operation: OperationType, store: &StoreEntry<'_>) -> bool {
-    let changes = matches!(
-        operation,
-        OperationType::Update | OperationType::Replace | OperationType::Delete
-    );
-    changes && images.before_change == FullDocumentBeforeChange::Required && store.pre_image.is_none()
 }

@@ -23,11 +23,11 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Whether an entry belongs to the scope. A rename belongs to both collections: to the one that goes by another name from
-    /// here on, and to the one whose name it takes, be there one or not. So it does with MongoDB.
+    /// Whether an entry belongs to the scope. A rename belongs to both collections, to the one that goes by another name from
+    /// here on, and to the one whose name it takes, be there one or not; and to the databases of both. So it does with MongoDB.
     pub(crate) fn includes(&self, kind: EntryKind, entry: &StoreEntry<'_>) -> bool {
         self.includes_name(entry.database, entry.collection)
-            || matches!(self, Scope::Collection { .. })
+            || !matches!(self, Scope::Everything)
                 && rename_target(kind, entry).is_some_and(|(database, name)| self.includes_name(database, name))
     }
 

@@ -71,7 +71,8 @@ impl Watch {
 }
 
 impl SnapshotWatch {
-    /// Goes on behind the event that carried this token, or where a stream was that had it.
+    /// Goes on behind the event that carried this token, or where a stream was that had it. An `invalidate` event's token is taken,
+    /// too, as by [`Watch::start_after`].
     pub fn resume_after(mut self, token: impl Into<SnapshotToken>) -> SnapshotWatch {
         self.resume = Some(token.into());
         self

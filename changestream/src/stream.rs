@@ -9,6 +9,7 @@ use futures::Stream;
 use futures::stream::FusedStream;
 use tailwater_oplog::{Cursor, Interrupt, OpId, OplogView, SharedEntry, Timestamp, WaitOutcome};
 
+use crate::deadline::after;
 use crate::error::Result;
 use crate::event::{ChangeEvent, Fragments, OperationType};
 use crate::plan::{Plan, Verdict};
@@ -223,7 +224,7 @@ impl ChangeStream {
     ///
     /// As [`ChangeStream::next_if_any`]; [`Closed`](tailwater_oplog::Error::Closed).
     pub fn wait_next(&mut self, timeout: Option<Duration>) -> Result<Option<ChangeEvent>> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout.map(after);
         loop {
             match self.advance(ENTRIES_PER_POLL)? {
                 Some(event) if event.is_some() || self.is_ended() => return Ok(event),
@@ -250,7 +251,7 @@ impl ChangeStream {
     /// Blocks until the log has more to look at, which need not be an event for this stream; whether it has.
     #[must_use]
     pub fn wait_ready(&self, timeout: Option<Duration>) -> bool {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout.map(after);
         self.cursor.wait(deadline, &self.interrupt) == WaitOutcome::Ready
     }
 

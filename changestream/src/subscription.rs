@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use futures::Stream;
 use futures::stream::FusedStream;
 
+use crate::deadline::after;
 use crate::dispatch::{Channel, Tail};
 use crate::error::{Error, Result};
 use crate::event::ChangeEvent;
@@ -99,7 +100,7 @@ impl Receiver {
     ///
     /// As [`Receiver::recv`]; [`RecvError::Timeout`].
     pub fn recv_timeout(&self, timeout: Duration) -> Result<ChangeEvent, RecvError> {
-        self.channel.receive(Some(Instant::now() + timeout))
+        self.channel.receive(Some(after(timeout)))
     }
 
     /// The next event if there is one by now.

@@ -8,15 +8,29 @@
 mod common;
 
 use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
 
 use bson::Bson;
+use common::PATIENCE;
 use common::reference::{Dice, Named, Question, Reference, Seen, Written};
-use common::{PATIENCE, open};
-use tailwater_changestream::{Dispatcher, Error, Receiver, RecvError, ResumeToken, TokenKind, Watch, WatchHandle};
+use tailwater_changestream::{
+    Dispatcher, Error, Receiver, RecvError, ResumeToken, Scope, TokenKind, Watch, WatchHandle,
+};
 use tailwater_oplog::{self as oplog, Oplog, ReadConcern};
 
 /// Rounds on one log.
 const ROUNDS: u64 = 100;
+
+/// A log on which nothing is released that nobody has synced.
+fn open(dir: &Path) -> Oplog {
+    let options = oplog::Options {
+        segment_bytes: 1 << 20,
+        sync_interval: Duration::from_secs(24 * 3600),
+        ..oplog::Options::default()
+    };
+    options.open(dir).unwrap()
+}
 
 struct Watcher {
     question: Question,
@@ -37,7 +51,7 @@ enum Outcome {
 
 struct Round<'a> {
     dice: Dice,
-    dir: &'a std::path::Path,
+    dir: &'a Path,
     log: &'a mut Oplog,
     dispatcher: &'a mut Dispatcher,
     entries: Vec<Written>,
@@ -107,6 +121,12 @@ impl Round<'_> {
         self.log.sync(self.log.watermarks().appended).unwrap();
     }
 
+    /// The token of a watch that sees entries at once.
+    fn newest(&self) -> ResumeToken {
+        let watch = Watch::new(self.log.view(), Scope::Everything).read_concern(ReadConcern::Local);
+        watch.start().unwrap().resume_token()
+    }
+
     fn watch(&self, question: &Question) -> Watch {
         question.watch(|scope| self.dispatcher.watch(scope))
     }
@@ -128,18 +148,17 @@ impl Round<'_> {
             others => others[self.dice.roll(others.len())].question.clone(),
         };
         let watch = self.watch(&question);
-        let (watch, from) = match self.dice.roll(3) {
-            0 => (watch.resume_after(self.start), 0),
-            _ => {
-                // Now is behind what has been released.
-                if question.concern == ReadConcern::Durable {
-                    self.sync();
-                }
-                (watch, self.entries.len())
-            }
+        let (watch, from) = match self.dice.roll(4) {
+            0 => (watch.resume_after(self.start), Some(0)),
+            // With a token of somebody who has seen everything, also what has not been released.
+            1 => (watch.resume_after(self.newest()), Some(self.entries.len())),
+            _ => (watch, None),
         };
         let subscription = self.subscribe(watch);
         let token = subscription.1.resume_token();
+        // Now is behind what can be seen.
+        let passed = |entry: &Written| entry.op_id <= token.op_id();
+        let from = from.unwrap_or_else(|| self.entries.partition_point(passed));
         let seen = Vec::new();
         self.watchers.push(Watcher {
             question,
@@ -264,7 +283,7 @@ fn every_watcher_of_a_dispatcher_gets_what_the_reference_says() {
             log.sync(log.watermarks().appended).unwrap();
             // Nobody needs what was before.
             log.trim(log.watermarks().durable).unwrap();
-            let start = Watch::new(log.view(), tailwater_changestream::Scope::Everything);
+            let start = Watch::new(log.view(), Scope::Everything);
             let start = start.start().unwrap().resume_token();
             Round {
                 dice: Dice(seed),

@@ -2,8 +2,10 @@
 
 mod common;
 
+use std::time::Duration;
+
 use bson::{Document, doc, rawdoc};
-use common::{ORDERS, PATIENCE, Writer, collection, drain, eventually, ids, insert_orders, orders, short};
+use common::{ORDERS, PATIENCE, Writer, collection, drain, eventually, ids, insert_orders, orders, short, temporary};
 use futures::StreamExt;
 use tailwater_changestream::{Dispatcher, Error, Receiver, RecvError, Scope, Watch, WatchHandle};
 use tailwater_oplog::entry::EntryKind;
@@ -109,6 +111,48 @@ fn a_watch_joins_between_any_two_entries_while_others_flow() {
         );
         assert!(receiver.is_empty());
     }
+}
+
+#[test]
+fn a_token_from_in_front_of_an_idle_tail_takes_nothing_from_who_begins_now() {
+    // A watch that sees entries at once has a token that one which waits for them to be durable can resume with.
+    let dir = temporary();
+    let options = oplog::Options {
+        segment_bytes: 1 << 20,
+        // Nothing is made durable that nobody asks for.
+        sync_interval: Duration::from_secs(24 * 3600),
+        ..oplog::Options::default()
+    };
+    let writer = Writer {
+        log: options.open(dir.path()).unwrap(),
+        durability: Durability::Disk,
+    };
+    let dispatcher = dispatcher(&writer);
+    insert_orders(&writer, 1..=5);
+    let unsynced = Writer {
+        durability: Durability::Memory,
+        ..writer.clone()
+    };
+    insert_orders(&unsynced, 6..=10);
+    let mut local = writer
+        .watch(collection(ORDERS))
+        .read_concern(ReadConcern::Local)
+        .start_at_oldest()
+        .start()
+        .unwrap();
+    assert_eq!(drain(&mut local).len(), 10);
+    assert_eq!(writer.newest(), OpId::new(5));
+    let watch = || dispatcher.watch(collection(ORDERS));
+    let (_ahead, ahead) = watch().resume_after(local.resume_token()).subscribe().unwrap();
+    eventually("the tail has taken the watch", || {
+        dispatcher.stats(ReadConcern::Durable).live == 1
+    });
+    let (_now, now) = watch().subscribe().unwrap();
+    assert_eq!(now.resume_token().op_id(), OpId::new(5));
+    insert_orders(&writer, 11..=11);
+    assert_eq!(received(&now, 6), (6..=11).collect::<Vec<_>>());
+    assert_eq!(received(&ahead, 1), [11]);
+    assert!(ahead.is_empty());
 }
 
 #[test]

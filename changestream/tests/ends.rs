@@ -2,8 +2,8 @@
 
 mod common;
 
-use bson::doc;
-use common::{ORDERS, collection, database, drain, insert_orders, orders, short, shorts};
+use bson::{doc, rawdoc};
+use common::{ORDERS, PATIENCE, collection, database, drain, insert_orders, orders, short, shorts};
 use futures::stream::FusedStream;
 use tailwater_changestream::{Dispatcher, Error, Scope, Watch};
 use tailwater_oplog::{self as oplog};
@@ -105,4 +105,19 @@ fn a_log_that_closes_ends_the_stream_after_what_was_released() {
         "{results:?}"
     );
     assert!(stream.is_ended());
+}
+
+#[test]
+fn a_collection_that_is_renamed_into_a_database_is_told_to_its_watches() {
+    let (_dir, writer) = orders(1);
+    let dispatcher = Dispatcher::new(writer.log.view());
+    let mut stream = writer.watch(database("town")).start().unwrap();
+    let (_handle, receiver) = dispatcher.watch(database("town")).subscribe().unwrap();
+    writer.rename(ORDERS, "town.orders");
+    writer.insert("town.orders", &rawdoc! { "_id": 2 });
+    let expected = ["rename shop.orders", "insert town.orders 2"];
+    assert_eq!(shorts(&drain(&mut stream)), expected);
+    let received = expected.map(|_| short(&receiver.recv_timeout(PATIENCE).unwrap()));
+    assert_eq!(received, expected);
+    assert!(!stream.is_ended(), "it goes on");
 }

@@ -293,3 +293,26 @@ fn a_streams_token_is_that_of_its_last_event() {
         assert_eq!(stream.resume_token(), event.resume_token());
     }
 }
+
+#[test]
+fn a_token_of_a_trimmed_entry_is_good_where_the_entry_is_still_there() {
+    let (dir, writer) = orders(0);
+    writer.fill(ORDERS, 3000);
+    let (copy, whole) = (temporary(), temporary());
+    writer.log.clone().close().unwrap();
+    copy_log(dir.path(), &copy.path().join("log"));
+    copy_log(dir.path(), &whole.path().join("log"));
+    let trimmed = Writer::open(&copy.path().join("log"));
+    trimmed.trim();
+    let begun = trimmed.watch(Scope::Everything).start_at_oldest().start().unwrap();
+    let whole = Writer::open(&whole.path().join("log"));
+    let mut resumed = whole
+        .watch(Scope::Everything)
+        .resume_after(begun.resume_token())
+        .start()
+        .unwrap();
+    assert_eq!(
+        resumed.next_if_any().unwrap().unwrap().op_id(),
+        begun.resume_token().op_id().next()
+    );
+}

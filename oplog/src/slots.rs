@@ -198,6 +198,17 @@ fn write(core: &Core, written: &mut Written, mut slots: Named) -> Result<()> {
     Ok(())
 }
 
+impl Slot {
+    /// The error of who relies on it, after it was lost.
+    fn gone(&self, name: &str) -> Error {
+        Error::SlotLost {
+            name: name.to_owned(),
+            position: self.position,
+            max_lag_bytes: self.cap,
+        }
+    }
+}
+
 fn no_such(name: &str) -> Error {
     Error::NoSuchSlot { name: name.to_owned() }
 }
@@ -288,11 +299,7 @@ impl Oplog {
             let holding = state.holding;
             let slot = state.slots.get_mut(name).ok_or_else(|| no_such(name))?;
             if slot.lost {
-                return Err(Error::SlotLost {
-                    name: name.to_owned(),
-                    position: slot.position,
-                    max_lag_bytes: slot.cap,
-                });
+                return Err(slot.gone(name));
             }
             let before = slot.position;
             slot.position = before.max(op_id);
@@ -308,6 +315,32 @@ impl Oplog {
             core.keeper.retain();
         }
         Ok(position)
+    }
+
+    /// Gives the slot `name` other options, and returns when that survives power loss. Its position stays.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SlotLost`], [`Error::NoSuchSlot`], [`Error::InvalidSlotName`]; [`Error::Io`], [`Error::Poisoned`],
+    /// [`Error::Closed`]: the slot is as it was, but after [`Error::Io`] it may have the new options when the log is opened
+    /// again.
+    pub fn slot_limit(&self, name: &str, options: SlotOptions) -> Result<()> {
+        check_given_name(name)?;
+        let core = self.core();
+        core.check_open()?;
+        let mut written = core.slots.lock_written();
+        let mut slots = core.slots.lock_state().slots.clone();
+        let slot = slots.get_mut(name).ok_or_else(|| no_such(name))?;
+        if slot.lost {
+            return Err(slot.gone(name));
+        }
+        slot.cap = options.max_lag_bytes;
+        write(core, &mut written, slots)?;
+        // It may have moved or been lost meanwhile.
+        if let Some(slot) = core.slots.lock_state().slots.get_mut(name) {
+            slot.cap = options.max_lag_bytes;
+        }
+        Ok(())
     }
 
     /// Drops the slot `name`, lost or not, and returns when that survives power loss.

@@ -31,7 +31,7 @@ pub struct ServerOptions {
     pub cursors_max: usize,
     /// Most cursors at a time of one user; where nobody has to log in, everybody is one. Default 100,000.
     pub cursors_per_user_max: usize,
-    /// Most bytes that messages may have together while they are read and answered; a request beyond it is refused. Default 1 GiB.
+    /// Most bytes that messages may have together while they are read and answered; a connection that sends more is closed. Default 1 GiB.
     pub message_memory_max: usize,
     /// How long a cursor may stand that nobody asks for more. Default ten minutes, as MongoDB's.
     pub cursor_timeout: Duration,

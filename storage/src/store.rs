@@ -11,6 +11,7 @@
 //! - [`slots`]: what the log keeps for others.
 
 mod apply;
+mod attached;
 mod background;
 mod build;
 mod commit;
@@ -31,6 +32,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tailwater_oplog::{OpId, OplogView};
+
+use attached::Attached;
 
 use crate::applier;
 use crate::catalog::Namespace;
@@ -89,6 +92,7 @@ struct Handle {
     background: Mutex<Vec<JoinHandle<()>>>,
     /// Whether one of them deletes expired documents.
     expiring: AtomicBool,
+    attached: Attached,
 }
 
 impl Store {
@@ -129,6 +133,7 @@ impl Store {
                 applier: Mutex::new(Some(applier)),
                 background: Mutex::default(),
                 expiring: AtomicBool::new(false),
+                attached: Attached::default(),
             }),
         };
         store.begin_writing()?;

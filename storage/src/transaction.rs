@@ -218,7 +218,8 @@ impl Transaction {
             let mut commit = core.lock_commit()?;
             conflict::check(workspace, &core.view_locked(&commit)?)?;
             if let Some(session) = self.remembered_by {
-                workspace.record(commit_record(session, self.session.txn_number));
+                // In front: the last entry of the batch is the transaction's last write, which its event tells.
+                workspace.record_first(commit_record(session, self.session.txn_number));
             }
             let outcome = core.commit(&mut commit, workspace.drafts());
             Ok(Some(outcome.map_err(too_large)?.last))

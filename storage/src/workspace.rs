@@ -319,6 +319,12 @@ impl Workspace {
         self.push(record);
     }
 
+    /// As [`Workspace::record`], in front of everything else.
+    pub(crate) fn record_first(&mut self, record: Draft) {
+        self.bytes += record.bytes();
+        self.drafts.insert(0, record);
+    }
+
     fn push(&mut self, draft: Draft) {
         self.bytes += draft.bytes();
         self.drafts.push(draft);

@@ -4,6 +4,8 @@ mod common;
 
 use bson::{DateTime, RawDocumentBuf, rawdoc};
 use common::{copy_open_store, small};
+use tailwater_oplog::ReadConcern;
+use tailwater_oplog::entry::EntryKind;
 use tailwater_storage::{
     BulkWriteOptions, FindAndModify, FindOneAndUpdateOptions, InsertManyOptions, RetryableWrite, SessionWrites, Store,
     StoreOptions, TransactionOptions, TransactionSession, WriteModel,
@@ -154,6 +156,36 @@ fn a_committed_transaction_of_a_session_is_remembered() {
     let store = open(&dir);
     let writes = writes(&store, 2);
     assert_eq!((writes.number, writes.is_committed), (1, true));
+}
+
+#[test]
+fn the_last_entry_of_a_transaction_that_is_remembered_is_its_last_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    store.create_collection("db", "c").unwrap();
+    let from = store.log().watermarks().appended.next();
+    let options = TransactionOptions {
+        session: Some(TransactionSession {
+            lsid: rawdoc! { "id": "s" },
+            txn_number: 1,
+        }),
+        remembered_by: Some(SESSION),
+        ..TransactionOptions::default()
+    };
+    let transaction = store.transaction_with(&options).unwrap();
+    let c = transaction.collection("db", "c").unwrap();
+    c.insert_one(&rawdoc! { "_id": 1 }).unwrap();
+    c.insert_one(&rawdoc! { "_id": 2 }).unwrap();
+    let last = transaction.commit().unwrap();
+
+    let mut cursor = store.log().cursor(from, ReadConcern::Local).unwrap();
+    let mut entries = Vec::new();
+    while let Some(entry) = cursor.try_next().unwrap() {
+        assert_eq!(entry.ends_batch(), Some(entry.op_id()) == last);
+        entries.push(EntryKind::from_number(entry.kind()).unwrap());
+    }
+    assert_eq!(entries, [EntryKind::SessionWrite, EntryKind::Insert, EntryKind::Insert]);
+    assert!(writes(&store, 1).is_committed);
 }
 
 #[test]

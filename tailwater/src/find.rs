@@ -35,7 +35,12 @@ impl Find {
             Some(sort) => query.sort(sort),
             None => query,
         };
-        let refused = [("skip", options.skip > 0), ("projection", options.projection.is_some())];
+        let refused = [
+            ("skip", options.skip > 0),
+            ("projection", options.projection.is_some()),
+            ("hint", options.hint.is_some()),
+            ("collation", options.collation.is_some()),
+        ];
         let refused = refused.into_iter().find_map(|(name, given)| given.then_some(name));
         Find {
             documents,
@@ -48,7 +53,7 @@ impl Find {
     ///
     /// # Errors
     ///
-    /// [`Error::LiveUnsupported`] for a query with a projection or that skips documents; as [`LiveQuery::start`].
+    /// [`Error::LiveUnsupported`] for a query with a projection, a hint or a collation, or that skips documents; as [`LiveQuery::start`].
     pub fn live(self) -> tailwater_changestream::Result<LiveStream> {
         self.live_query()?.start()
     }

@@ -23,8 +23,8 @@ impl Store {
         Follower::builder(dir, name, from)
     }
 
-    /// The store that a follower keeps, to be read and watched; nothing while there is none, as during the first copy. Each call
-    /// makes handles with a reader of the log of their own: keep the one that it returns.
+    /// The store that a follower keeps, to be read and watched; nothing while there is none, as during the first copy. What
+    /// each call returns is a handle of the same store.
     #[must_use]
     pub fn of_follower(follower: &Follower) -> Option<Store> {
         follower.store().map(Store::from)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bson::RawDocument;
 use tailwater_changestream::{
-    ConsumerStatus, DispatcherStats, DocumentStore, Scope, Watch, WatchList, consumer_drop, consumers, drop_stale_holds,
+    ConsumerStatus, DispatcherStats, DocumentStore, Scope, Watch, WatchList, consumer_drop, consumers,
 };
 use tailwater_oplog::ReadConcern;
 use tailwater_storage as storage;
@@ -55,13 +55,13 @@ impl Store {
     /// What the reader that subscriptions with that read concern share has done.
     #[must_use]
     pub fn watch_stats(&self, concern: ReadConcern) -> DispatcherStats {
-        self.0.dispatcher.stats(concern)
+        self.0.shared.dispatcher.stats(concern)
     }
 
     /// The watches of this store that are served to others, and listed by those who serve them.
     #[must_use]
     pub fn listed_watches(&self) -> &WatchList {
-        &self.0.watches
+        &self.0.shared.watches
     }
 
     /// The durable consumers, by name, whether or not they have members now. See [`Watch::consumer`].
@@ -104,12 +104,11 @@ impl Store {
     }
 }
 
-/// A store that was opened by other means, such as a follower's.
+/// A store that was opened by other means, such as a follower's. However often that is done, all are handles of the same store, with
+/// the same reader of the log and the same consumers.
 impl From<storage::Store> for Store {
     fn from(store: storage::Store) -> Store {
-        let wiring = Wiring::new(store);
-        drop_stale_holds(&wiring);
-        Store(Arc::new(wiring))
+        Store(Arc::new(Wiring::new(store)))
     }
 }
 
@@ -184,5 +183,5 @@ impl Deref for Collection {
 
 fn watch(wiring: &Arc<Wiring>, scope: Scope) -> Watch {
     let store: Arc<dyn DocumentStore> = Arc::clone(wiring) as Arc<dyn DocumentStore>;
-    wiring.dispatcher.watch(scope).with_store(store)
+    wiring.shared.dispatcher.watch(scope).with_store(store)
 }

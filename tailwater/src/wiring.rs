@@ -1,18 +1,26 @@
 //! The store, as change streams know it.
 
+use std::sync::Arc;
+
 use tailwater_changestream::{
     ConsumerGroups, Dispatcher, DocumentOrder, DocumentStore, Error, INTERNAL_DATABASE, Put, Result, StateCollection,
-    StateQuery, StoreDocuments, StoreError, StoreState, WatchList,
+    StateQuery, StoreDocuments, StoreError, StoreState, WatchList, drop_stale_holds,
 };
 use tailwater_oplog::{Durability, OpId, ReadConcern, RetentionSlot, SlotOptions};
 use tailwater_storage as storage;
 
 use storage::{FindOptions, ReplaceOptions, Snapshot, SortOrder, TransactionOptions};
 
-/// A store and the consumers that its handles share.
+/// A store, and what all that is wired to it shares.
 #[derive(Debug)]
 pub(crate) struct Wiring {
     pub(crate) store: storage::Store,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What there is once for a store, however often it is wired.
+#[derive(Debug)]
+pub(crate) struct Shared {
     /// Reads the log once for all subscriptions.
     pub(crate) dispatcher: Dispatcher,
     /// Those that are served to others.
@@ -22,14 +30,16 @@ pub(crate) struct Wiring {
 
 impl Wiring {
     pub(crate) fn new(store: storage::Store) -> Wiring {
-        let dispatcher = Dispatcher::new(store.log());
-        let groups = ConsumerGroups::default();
-        Wiring {
-            store,
-            dispatcher,
-            watches: WatchList::default(),
-            groups,
-        }
+        let shared = store.attached(|| {
+            // Before anybody can read a snapshot of it.
+            drop_stale_holds(store.slots(), |name| store.slot_drop(name).map_err(failed));
+            Shared {
+                dispatcher: Dispatcher::new(store.log()),
+                watches: WatchList::default(),
+                groups: ConsumerGroups::default(),
+            }
+        });
+        Wiring { store, shared }
     }
 }
 
@@ -90,6 +100,11 @@ impl DocumentStore for Wiring {
         self.store.slot_advance(name, to).map(drop).map_err(failed)
     }
 
+    fn slot_limit(&self, name: &str, max_lag_bytes: u64) -> Result<()> {
+        let options = SlotOptions { max_lag_bytes };
+        self.store.slot_limit(name, options).map_err(failed)
+    }
+
     fn slot_drop(&self, name: &str) -> Result<()> {
         self.store.slot_drop(name).map_err(failed)
     }
@@ -99,7 +114,7 @@ impl DocumentStore for Wiring {
     }
 
     fn groups(&self) -> &ConsumerGroups {
-        &self.groups
+        &self.shared.groups
     }
 }
 

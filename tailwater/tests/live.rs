@@ -8,7 +8,7 @@ mod common;
 use common::{Dice, Home, Named, PATIENCE, seeds};
 use futures::StreamExt;
 use tailwater::bson::{RawDocument, RawDocumentBuf, rawdoc};
-use tailwater::{Collection, FindOptions, LiveEvent, LiveStream, WatchError};
+use tailwater::{Collection, FindOptions, Hint, LiveEvent, LiveStream, WatchError};
 
 /// A result that follows events.
 #[derive(Default, Debug)]
@@ -172,11 +172,37 @@ fn what_cannot_be_live_is_refused() {
     let home = Home::new();
     let scores = scores(&home);
     let refused = |options: FindOptions| scores.find_with(&rawdoc! {}, &options).unwrap().live().unwrap_err();
-    let skip = FindOptions {
-        skip: 1,
-        ..FindOptions::default()
-    };
-    assert!(matches!(refused(skip), WatchError::LiveUnsupported { option: "skip" }));
+    let plain = FindOptions::default;
+    let cases = [
+        ("skip", FindOptions { skip: 1, ..plain() }),
+        (
+            "projection",
+            FindOptions {
+                projection: Some(rawdoc! { "points": 1 }),
+                ..plain()
+            },
+        ),
+        (
+            "hint",
+            FindOptions {
+                hint: Some(Hint::Name("_id_".into())),
+                ..plain()
+            },
+        ),
+        (
+            "collation",
+            FindOptions {
+                collation: Some(rawdoc! { "locale": "en", "strength": 2 }),
+                ..plain()
+            },
+        ),
+    ];
+    for (name, options) in cases {
+        assert!(
+            matches!(refused(options), WatchError::LiveUnsupported { option } if option == name),
+            "{name}"
+        );
+    }
     let large = FindOptions {
         limit: Some(100_001),
         ..FindOptions::default()

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Home, PATIENCE, id};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tailwater::bson::{RawDocumentBuf, doc, rawdoc};
 use tailwater::oplog::SlotState;
 use tailwater::{LogError, LogView, Scope, SnapshotEvent, SnapshotStream, SnapshotToken, Store, Watch, WatchError};
@@ -313,4 +313,26 @@ async fn it_is_a_futures_stream() {
     home.store.sync().unwrap();
     events.push(stream.next().await.unwrap().unwrap());
     assert_eq!(told(&events), [("snapshot", 599), ("snapshot", 600), ("insert", 601)]);
+}
+
+#[test]
+fn a_task_that_resumes_a_snapshot_lets_others_run() {
+    let home = Home::new();
+    insert(&home.store, "orders", 1..=3);
+    let mut stream = orders(&home.store).with_snapshot().start().unwrap();
+    stream.next_if_any().unwrap().unwrap();
+    let token = stream.resume_token().clone();
+    drop(stream);
+    // All of it is to be looked at, and nothing of it is for this stream.
+    let noise = home.store.collection("shop", "noise").unwrap();
+    let documents: Vec<RawDocumentBuf> = (0..40_000).map(|id| rawdoc! { "_id": id }).collect();
+    for some in documents.chunks(10_000) {
+        noise.insert_many(some.iter().map(|document| &**document)).unwrap();
+    }
+    let mut stream = orders(&home.store).with_snapshot().resume_after(token).start().unwrap();
+    assert!(
+        stream.next().now_or_never().is_none(),
+        "it has looked at everything in one go"
+    );
+    assert_eq!(told(&drain(&mut stream)), [("snapshot", 2), ("snapshot", 3)]);
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tailwater::bson::{RawDocument, RawDocumentBuf, rawdoc};
 use tailwater::{
     ChangeEvent, ChangeStream, Collection, Durability, FullDocument, LogError, LogView, OpId, OperationType,
-    ReadConcern, RecvError, ResumeToken, Scope, Store, StoreOptions, Watch, WatchError, log_directory,
+    ReadConcern, RecvError, ResumeToken, Scope, Store, StoreOptions, TransactionOptions, TransactionSession, Watch,
+    WatchError, log_directory,
 };
 
 /// Long enough that only a hang reaches it.
@@ -383,5 +384,30 @@ fn slow_watchers_hold_up_neither_the_store_nor_each_other() {
     assert_eq!(received(&quick), all);
     for (_handle, receiver) in &slow {
         assert_eq!(received(receiver), all);
+    }
+}
+
+#[test]
+fn the_last_event_of_a_transaction_says_so_also_when_it_is_remembered() {
+    let dir = temporary();
+    let (store, orders) = orders(dir.path());
+    let mut stream = orders.watch().start().unwrap();
+    for remembered_by in [None, Some([7; 16])] {
+        let options = TransactionOptions {
+            session: Some(TransactionSession {
+                lsid: rawdoc! { "id": "mine" },
+                txn_number: 1,
+            }),
+            remembered_by,
+            ..TransactionOptions::default()
+        };
+        let transaction = store.transaction_with(&options).unwrap();
+        let orders = transaction.collection("shop", "orders").unwrap();
+        for n in 0..3 {
+            orders.insert_one(&rawdoc! { "n": n }).unwrap();
+        }
+        transaction.commit().unwrap();
+        let ends: Vec<_> = drain(&mut stream).iter().map(ChangeEvent::ends_transaction).collect();
+        assert_eq!(ends, [false, false, true], "{remembered_by:?}");
     }
 }

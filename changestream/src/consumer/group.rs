@@ -11,17 +11,19 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use bson::{DateTime, RawDocument, rawdoc};
-use tailwater_oplog::{Error as LogError, OpId, OplogView, SlotState};
+use tailwater_oplog::{Error as LogError, OpId, OplogView, ReadConcern, SlotState};
 
 use super::member::Consumer;
 use super::options::{ConsumerOptions, LostHistory};
 use super::record::{self, CONSUMERS, Record};
 use super::status::dead_letter;
 use super::window::{EventId, MemberId, Window};
+use crate::deadline::after;
 use crate::document_store::{DocumentStore, INTERNAL_DATABASE, Put};
 use crate::error::{Error, Result};
 use crate::options::Watch;
 use crate::stream::{ChangeStream, Stopper};
+use crate::token::{ResumeToken, TokenKind};
 
 /// A position that moves because nothing matches is written down after so many entries.
 const QUIET_ENTRIES: u64 = 4096;
@@ -73,7 +75,7 @@ pub(super) struct State {
     /// Whether the stream has ended by itself.
     pub(super) ended: bool,
     closing: bool,
-    /// A position that was written down by an entry that may not be durable yet: the slot follows when it is.
+    /// Where a position that was written down by an entry that may not be durable yet has the slot: it follows when it is.
     unsettled: Option<(OpId, OpId)>,
 }
 
@@ -92,7 +94,11 @@ pub(super) fn join(watch: Watch, name: &str, options: ConsumerOptions) -> Result
             let name = name.to_owned();
             return Err(Error::ConsumerMismatch { name, what });
         }
-        return Ok(group.enter());
+        let (group, member) = (Arc::clone(group), group.enter());
+        drop(groups);
+        // The work is divided anew. Not under the registry's lock: who is woken may ask it.
+        group.notify();
+        return Ok(member);
     }
     let group = Group::open(&store, watch, name, options)?;
     groups.insert(name.to_owned(), Arc::clone(&group));
@@ -135,7 +141,7 @@ impl Group {
             closing: false,
             unsettled: None,
         };
-        hold(&**store, name, &stream, options.max_lag_bytes)?;
+        hold(&**store, &view, name, stream.resume_token(), options.max_lag_bytes)?;
         if is_new {
             put(&**store, &mut state, None, None)?;
         }
@@ -229,14 +235,19 @@ impl Group {
         state.window.leave(member);
         state.held -= 1;
         let last = state.held == 0;
-        state.closing |= last;
+        if last {
+            self.settle(&mut state);
+            // Nothing is written down from here on: who joins now finds all of it.
+            state.closing = true;
+            groups.remove(&self.name);
+        }
         drop(state);
+        // Wakers and threads go on without it: they may ask the registry.
+        drop(groups);
         self.notify();
         if !last {
             return;
         }
-        // Under the registry's lock to the end: who joins now finds what this one has written down.
-        groups.remove(&self.name);
         self.stopper.stop();
         for thread in [&self.thread, &self.clock] {
             let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -266,24 +277,30 @@ impl Group {
             collection,
             document,
         });
-        // The slot moves on only over what a crash, also of the machine, will not ask for again.
+        self.settle(state);
+        put(&*self.store, state, also, letter)
+    }
+
+    /// Has the slot follow a position that has become durable: it moves on only over what a crash, also of the machine, will not
+    /// ask for again.
+    fn settle(&self, state: &mut State) {
         let durable = self.view.watermarks().durable;
-        if let Some((_, position)) = state.unsettled.take_if(|(written, _)| *written <= durable)
-            && let Err(error) = self.store.slot_advance(&slot_name(&self.name), position.next())
+        if let Some((_, from)) = state.unsettled.take_if(|(written, _)| *written <= durable)
+            && let Err(error) = move_slot(&*self.store, &self.name, from, self.options.max_lag_bytes)
         {
-            // Lost, or dropped by hand: the stream says so when it meets the gap.
+            // What it held is gone: the stream says so when it meets the gap.
             tracing::debug!(consumer = self.name, %error, "moving the retention slot of a consumer");
         }
-        put(&*self.store, state, also, letter)
     }
 
     /// Counts a failure. The event is delivered again later, or goes to the dead letters.
     pub(super) fn fail(&self, state: &mut State, id: EventId, error: &str) -> Result<()> {
         state.record.last_activity = DateTime::now();
-        let Some((failures, event)) = state.window.count_failure(id, error) else {
+        let Some((failures, event)) = state.window.count_failure(id) else {
             return Ok(());
         };
-        let retry_at = Some(Instant::now() + self.options.retry_delay);
+        state.record.note_error(error);
+        let retry_at = Some(after(self.options.retry_delay));
         if self.options.max_failures.is_none_or(|max| failures < max) {
             state.window.retry(id, retry_at);
             return self.save(state, None, None);
@@ -400,15 +417,57 @@ fn resume(
     Ok((stream, record))
 }
 
-/// Has the log keep what the stream will read, if it does not already.
-fn hold(store: &dyn DocumentStore, name: &str, stream: &ChangeStream, max_lag_bytes: u64) -> Result<()> {
+/// Has the log keep what comes behind a position, and no more.
+fn hold(
+    store: &dyn DocumentStore,
+    view: &OplogView,
+    name: &str,
+    position: ResumeToken,
+    max_lag_bytes: u64,
+) -> Result<()> {
     let slot = slot_name(name);
-    let active = |found: &tailwater_oplog::RetentionSlot| found.name == slot && found.state == SlotState::Active;
-    if store.slots().iter().any(active) {
-        return Ok(());
+    let mut from = needed_from(position);
+    if from < view.watermarks().oldest {
+        // Of an event, the entry is gone, and with it what an `invalidate` would be made from.
+        from = position.op_id().next();
     }
-    let created = store.slot_create(&slot, stream.position(), max_lag_bytes);
-    created.map_err(|error| lost(error, name))
+    let found = store.slots().into_iter().find(|found| found.name == slot);
+    let held = match found.filter(|found| found.state == SlotState::Active) {
+        None => store.slot_create(&slot, from, max_lag_bytes),
+        Some(found) => {
+            if found.position < from {
+                // A member that acknowledges once and leaves has no later step that would take the slot along. The position is in
+                // the state: when that is durable, no crash takes it back.
+                drop(store.state(ReadConcern::Durable)?);
+                move_slot(store, name, from, max_lag_bytes)?;
+            }
+            match found.max_lag_bytes == max_lag_bytes {
+                true => Ok(()),
+                false => store.slot_limit(&slot, max_lag_bytes),
+            }
+        }
+    };
+    held.map_err(|error| lost(error, name))
+}
+
+/// The first entry that somebody at a position may still need: behind an event an `invalidate` may come that is made from the
+/// same entry.
+fn needed_from(position: ResumeToken) -> OpId {
+    match position.kind() {
+        TokenKind::Event | TokenKind::Fragment => position.op_id(),
+        _ => position.op_id().next(),
+    }
+}
+
+/// Moves the slot of a consumer on, or makes it anew where it is lost, or was dropped by hand: what comes is there to be held.
+fn move_slot(store: &dyn DocumentStore, name: &str, from: OpId, max_lag_bytes: u64) -> Result<()> {
+    let slot = slot_name(name);
+    match store.slot_advance(&slot, from) {
+        Err(Error::Log(LogError::SlotLost { .. } | LogError::NoSuchSlot { .. })) => {
+            store.slot_create(&slot, from, max_lag_bytes)
+        }
+        moved => moved,
+    }
 }
 
 fn put(store: &dyn DocumentStore, state: &mut State, also: Option<EventId>, letter: Option<Put<'_>>) -> Result<()> {
@@ -423,8 +482,8 @@ fn put(store: &dyn DocumentStore, state: &mut State, also: Option<EventId>, lett
         Some(letter) => store.put(&[letter, record])?,
         None => store.put(&[record])?,
     };
-    let position = state.record.position.op_id();
-    state.unsettled.get_or_insert((written, position));
+    let from = needed_from(state.record.position);
+    state.unsettled.get_or_insert((written, from));
     Ok(())
 }
 

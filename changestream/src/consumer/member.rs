@@ -10,6 +10,7 @@ use futures::Stream;
 
 use super::group::{Group, State};
 use super::window::{EventId, Handed, MemberId};
+use crate::deadline::after;
 use crate::error::{Error, Result};
 use crate::event::ChangeEvent;
 use crate::subscription::{Stop, Subscribed};
@@ -55,27 +56,32 @@ impl Consumer {
     ///
     /// [`Error::ConsumerLostHistory`], and what ends a [`ChangeStream`](crate::ChangeStream).
     pub fn wait_next(&mut self, timeout: Option<Duration>) -> Result<Option<Delivery>> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout.map(after);
         let mut state = self.group.lock();
-        let outcome = loop {
+        let (outcome, tells) = loop {
             let now = Instant::now();
-            state.window.see(self.id, now, true);
-            if state.window.expire(now) {
+            let comes_back = !state.window.has(self.id);
+            let tells = state.window.see(self.id, now, false);
+            if comes_back || state.window.expire(now) {
                 drop(state);
                 self.group.notify();
                 state = self.group.lock();
                 continue;
             }
             if let Some(outcome) = self.look(&mut state, now) {
-                break outcome;
+                break (outcome, tells);
             }
             if deadline.is_some_and(|deadline| now >= deadline) {
-                break Ok(None);
+                break (Ok(None), tells);
             }
+            state.window.see(self.id, now, true);
             let wake = [deadline, state.window.next_time(now)].into_iter().flatten().min();
             state = self.group.wait(state, wake);
         };
-        state.window.see(self.id, Instant::now(), false);
+        drop(state);
+        if tells {
+            self.group.notify();
+        }
         Ok(outcome?.map(|handed| self.delivery(handed)))
     }
 
@@ -121,7 +127,10 @@ impl Consumer {
 
     /// Says that the member is alive, though it takes its time: its lease begins anew.
     pub fn renew(&mut self) {
-        self.group.lock().window.see(self.id, Instant::now(), false);
+        let tells = self.group.lock().window.see(self.id, Instant::now(), false);
+        if tells {
+            self.group.notify();
+        }
     }
 
     /// Whether the stream has ended, and everything of it is dealt with.
@@ -155,12 +164,21 @@ impl Stream for Consumer {
         let asked = member.group.wake_later(context.waker());
         let now = Instant::now();
         let mut state = member.group.lock();
+        // Before the look: one that has lost its place has nothing to look for.
+        let comes_back = !state.window.has(member.id);
+        let mut tells = state.window.see(member.id, now, false);
         let outcome = match asked {
             Ok(()) => member.look(&mut state, now),
             Err(error) => Some(Err(error)),
         };
-        state.window.see(member.id, now, outcome.is_none());
+        if outcome.is_none() {
+            state.window.see(member.id, now, true);
+            tells = comes_back;
+        }
         drop(state);
+        if tells {
+            member.group.notify();
+        }
         let Some(outcome) = outcome else { return Poll::Pending };
         member.failed = outcome.is_err();
         let delivery = outcome.map(|handed| handed.map(|handed| member.delivery(handed)));

@@ -1,10 +1,13 @@
 //! What the store keeps of a consumer: a document in [`INTERNAL_DATABASE`].
+//!
+//! It is written whole with every acknowledgement and every failure, so it is kept short: what is done and what has failed are
+//! stretches of events, and of errors there is the last one's beginning.
 
-use bson::raw::{RawArrayBuf, RawBsonRef};
+use bson::raw::{RawArrayBuf, cstr};
 use bson::{DateTime, RawDocument, RawDocumentBuf, rawdoc};
 use tailwater_oplog::{OpId, ReadConcern};
 
-use super::window::{EventId, Failures, Window};
+use super::window::{EventId, Window};
 use crate::document_store::{DocumentStore, INTERNAL_DATABASE, StateQuery};
 use crate::error::{Error, Result};
 use crate::token::ResumeToken;
@@ -13,6 +16,9 @@ use crate::token::ResumeToken;
 pub(super) const CONSUMERS: &str = "consumers";
 /// The collection of the events that have failed too often, unless a consumer names another.
 pub(super) const DEAD_LETTERS: &str = "dead_letters";
+
+/// Most bytes of an error that are kept here; a dead letter has more of it.
+const ERROR_BYTES_MAX: usize = 256;
 
 /// See the module documentation.
 #[derive(Clone, Debug)]
@@ -24,7 +30,10 @@ pub(super) struct Record {
     pub(super) position: ResumeToken,
     /// And these stretches behind it.
     pub(super) done: Vec<(EventId, EventId)>,
-    pub(super) failing: Vec<(EventId, Failures)>,
+    /// First and last event of stretches in which those that are not done have failed so often.
+    pub(super) failing: Vec<(EventId, EventId, u32)>,
+    /// The beginning of why an event has failed the last time.
+    pub(super) last_error: Option<String>,
     pub(super) acknowledged: u64,
     pub(super) dead_lettered: u64,
     pub(super) created: DateTime,
@@ -34,7 +43,7 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new(name: &str, scope: &str, position: ResumeToken) -> Record {
-        let (done, failing, acknowledged, dead_lettered) = Default::default();
+        let (done, failing, last_error, acknowledged, dead_lettered) = Default::default();
         let created = DateTime::now();
         Record {
             name: name.to_owned(),
@@ -42,6 +51,7 @@ impl Record {
             position,
             done,
             failing,
+            last_error,
             acknowledged,
             dead_lettered,
             created,
@@ -56,13 +66,19 @@ impl Record {
         self.position = window.low(also);
         self.done = window.done_stretches(also);
         self.done.extend(before.done.iter().filter(|(_, last)| unread(*last)));
-        let failing = window.failing().filter(|(id, _)| also != Some(*id));
-        let later = before.failing.iter().filter(|(id, _)| unread(*id));
-        let later = later.map(|(id, failures)| (*id, failures));
-        self.failing = failing
-            .chain(later)
-            .map(|(id, failures)| (id, failures.clone()))
-            .collect();
+        self.failing = window.failing_stretches(also);
+        let later = before.failing.iter().filter(|(_, last, _)| unread(*last));
+        let next = EventId {
+            op_id: window.read().next(),
+            invalidate: false,
+        };
+        let later = later.map(|(first, last, failures)| (next.max(*first), *last, *failures));
+        self.failing.extend(later);
+    }
+
+    /// Notes why an event has failed.
+    pub(super) fn note_error(&mut self, error: &str) {
+        self.last_error = Some(beginning(error, ERROR_BYTES_MAX).to_owned());
     }
 
     /// Whether an event was done before a restart.
@@ -70,18 +86,20 @@ impl Record {
         self.done.iter().any(|(first, last)| (*first..=*last).contains(&id))
     }
 
-    pub(super) fn failures_of(&self, id: EventId) -> Failures {
-        let found = self.failing.iter().find(|(failing, _)| *failing == id);
-        found.map(|(_, failures)| failures.clone()).unwrap_or_default()
+    /// How often an event had failed before a restart.
+    pub(super) fn failures_of(&self, id: EventId) -> u32 {
+        let mut stretches = self.failing.iter();
+        let found = stretches.find(|(first, last, _)| (*first..=*last).contains(&id));
+        found.map_or(0, |(_, _, failures)| *failures)
     }
 
     pub(super) fn to_document(&self) -> RawDocumentBuf {
         let done: RawArrayBuf = self.done.iter().flat_map(|(a, b)| [number(*a), number(*b)]).collect();
-        let failing = self.failing.iter().map(|(id, failures)| {
-            rawdoc! { "event": number(*id), "failures": i64::from(failures.count), "error": failures.error.as_str() }
-        });
-        let failing: RawArrayBuf = failing.collect();
-        rawdoc! {
+        let failing = self.failing.iter();
+        let failing: RawArrayBuf = failing
+            .flat_map(|(a, b, failures)| [number(*a), number(*b), i64::from(*failures)])
+            .collect();
+        let mut document = rawdoc! {
             "_id": self.name.as_str(),
             "scope": self.scope.as_str(),
             "position": self.position.to_string(),
@@ -92,7 +110,11 @@ impl Record {
             "deadLettered": signed(self.dead_lettered),
             "created": self.created,
             "lastActivity": self.last_activity,
+        };
+        if let Some(error) = &self.last_error {
+            document.append(cstr!("lastError"), error.as_str());
         }
+        document
     }
 
     pub(super) fn from_document(document: &RawDocument) -> Result<Record> {
@@ -103,27 +125,28 @@ impl Record {
     fn read(document: &RawDocument) -> Option<Record> {
         let text = |name: &str| document.get_str(name).ok();
         let unsigned = |name: &str| u64::try_from(document.get_i64(name).ok()?).ok();
-        let numbers: Option<Vec<EventId>> = document
-            .get_array("done")
-            .ok()?
-            .into_iter()
-            .map(|value| event_id(value.ok()?))
-            .collect();
-        let (pairs, rest) = numbers.as_deref()?.as_chunks::<2>();
-        let failing = document.get_array("failing").ok()?.into_iter().map(|value| {
-            let failing = value.ok()?.as_document()?;
-            let failures = Failures {
-                count: u32::try_from(failing.get_i64("failures").ok()?).ok()?,
-                error: failing.get_str("error").ok()?.to_owned(),
-            };
-            Some((event_id(failing.get("event").ok()??)?, failures))
+        let numbers = |name: &str| -> Option<Vec<u64>> {
+            let array = document.get_array(name).ok()?.into_iter();
+            array.map(|value| u64::try_from(value.ok()?.as_i64()?).ok()).collect()
+        };
+        let (done, failing) = (numbers("done")?, numbers("failing")?);
+        let (pairs, rest) = done.as_chunks::<2>();
+        let (triples, more) = failing.as_chunks::<3>();
+        if !rest.is_empty() || !more.is_empty() {
+            return None;
+        }
+        let done = pairs.iter().map(|[a, b]| (event_id(*a), event_id(*b)));
+        let failing = triples.iter().map(|[a, b, failures]| {
+            let failures = u32::try_from(*failures).ok()?;
+            Some((event_id(*a), event_id(*b), failures))
         });
         Some(Record {
             name: text("_id")?.to_owned(),
             scope: text("scope")?.to_owned(),
             position: text("position")?.parse().ok()?,
-            done: rest.is_empty().then(|| pairs.iter().map(|[a, b]| (*a, *b)).collect())?,
+            done: done.collect(),
             failing: failing.collect::<Option<_>>()?,
+            last_error: text("lastError").map(str::to_owned),
             acknowledged: unsigned("acknowledged")?,
             dead_lettered: unsigned("deadLettered")?,
             created: document.get_datetime("created").ok()?,
@@ -153,12 +176,20 @@ fn number(id: EventId) -> i64 {
     signed(id.op_id.get() << 1 | u64::from(id.invalidate))
 }
 
-fn event_id(value: RawBsonRef<'_>) -> Option<EventId> {
-    let number = u64::try_from(value.as_i64()?).ok()?;
-    Some(EventId {
+fn event_id(number: u64) -> EventId {
+    EventId {
         op_id: OpId::new(number >> 1),
         invalidate: number & 1 == 1,
-    })
+    }
+}
+
+/// As much of a text as so many bytes take.
+pub(super) fn beginning(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// BSON has no unsigned integers. OpIDs and counts do not come near their end.
@@ -181,15 +212,16 @@ mod tests {
         let token = ResumeToken::without_entry(LogId::from_bytes([1; 16]), OpId::new(5));
         let mut record = Record::new("billing", "collection shop.orders", token);
         record.done = vec![(id(7, false), id(9, true)), (id(12, false), id(12, false))];
-        let error = "no".to_owned();
-        record.failing = vec![(id(11, false), Failures { count: 2, error })];
+        record.failing = vec![(id(10, false), id(11, false), 2), (id(11, true), id(13, false), 1)];
+        record.note_error(&"é".repeat(1000));
         record.acknowledged = 4;
         let document = record.to_document();
         let read = Record::from_document(&document).unwrap();
         assert_eq!(read.to_document(), document);
         assert!(read.has_done(id(8, false)) && !read.has_done(id(10, false)));
-        assert_eq!(read.failures_of(id(11, false)).count, 2);
-        assert_eq!(read.failures_of(id(13, false)).count, 0);
+        let failures = [id(11, false), id(12, true), id(14, false)].map(|id| read.failures_of(id));
+        assert_eq!(failures, [2, 1, 0]);
+        assert_eq!(read.last_error.unwrap(), "é".repeat(128));
 
         let bad = Record::from_document(&rawdoc! { "_id": "billing" }).unwrap_err();
         assert!(matches!(bad, Error::MalformedConsumer { name } if name == "billing"));

@@ -4,13 +4,13 @@ use bson::{DateTime, RawDocumentBuf, rawdoc};
 use tailwater_oplog::{Error as LogError, OpId, OplogView, ReadConcern, RetentionSlot};
 
 use super::group::slot_name;
-use super::record::{self, CONSUMERS, Record};
+use super::record::{self, CONSUMERS, Record, beginning};
 use crate::document_store::DocumentStore;
 use crate::error::{Error, Result};
 use crate::event::ChangeEvent;
 use crate::token::ResumeToken;
 
-/// Most bytes of an error's text that are kept.
+/// Most bytes of an error's text that a dead letter has.
 const ERROR_BYTES_MAX: usize = 4096;
 
 /// A durable consumer as it stands.
@@ -38,6 +38,8 @@ pub struct ConsumerStatus {
     pub acknowledged: u64,
     /// Events that have become dead letters.
     pub dead_lettered: u64,
+    /// Why an event has failed the last time: the first 256 bytes of what it said.
+    pub last_error: Option<String>,
     /// When it was made.
     pub created: DateTime,
     /// When an event was last acknowledged, or has failed.
@@ -73,6 +75,7 @@ pub fn consumers(store: &dyn DocumentStore, view: &OplogView) -> Result<Vec<Cons
             position: record.position,
             acknowledged: record.acknowledged,
             dead_lettered: record.dead_lettered,
+            last_error: record.last_error,
             created: record.created,
             last_activity: record.last_activity,
         }
@@ -114,10 +117,6 @@ pub(super) fn dead_letter(
     whole: bool,
 ) -> RawDocumentBuf {
     let token = event.resume_token().to_string();
-    let mut end = error.len().min(ERROR_BYTES_MAX);
-    while !error.is_char_boundary(end) {
-        end -= 1;
-    }
     let shown = match whole {
         true => event.to_document(),
         false => rawdoc! {
@@ -130,7 +129,7 @@ pub(super) fn dead_letter(
     rawdoc! {
         "_id": { "consumer": consumer, "token": token },
         "event": shown,
-        "error": &error[..end],
+        "error": beginning(error, ERROR_BYTES_MAX),
         "failures": i64::from(failures),
         "at": DateTime::now(),
     }

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use tailwater_matcher::encode_key;
 use tailwater_oplog::OpId;
 
+use crate::deadline::FAR;
 use crate::event::{ChangeEvent, OperationType};
 use crate::token::ResumeToken;
 
@@ -47,13 +48,6 @@ impl EventId {
     }
 }
 
-/// A failure of an event: how often, and why the last time.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Failures {
-    pub(super) count: u32,
-    pub(super) error: String,
-}
-
 #[derive(Debug)]
 enum Progress {
     /// For its member to ask for it; after a failure not before a time.
@@ -71,7 +65,8 @@ struct Slot {
     /// The document it concerns; nothing for a barrier.
     key: Option<u64>,
     progress: Progress,
-    failures: Failures,
+    /// How often it has failed.
+    failures: u32,
     bytes: usize,
 }
 
@@ -135,7 +130,7 @@ impl Window {
             bytes: 0,
             events_max: events_max.max(1),
             bytes_max,
-            lease,
+            lease: lease.min(FAR),
             low: start,
             read: start,
         }
@@ -147,7 +142,7 @@ impl Window {
     }
 
     /// Takes in the next event of the stream: one that has failed so far, or one that was done before a restart.
-    pub(super) fn push(&mut self, event: ChangeEvent, failures: Failures, done: bool) {
+    pub(super) fn push(&mut self, event: ChangeEvent, failures: u32, done: bool) {
         let (id, token) = (EventId::of(&event), event.resume_token());
         let key = document_of(&event);
         let bytes = event.entry_bytes();
@@ -188,9 +183,18 @@ impl Window {
         );
     }
 
+    /// Whether a member has a place, and has not lost it by being silent.
+    pub(super) fn has(&self, member: MemberId) -> bool {
+        self.members.contains_key(&member)
+    }
+
     /// Notes that a member is alive, and whether it waits. One that had lost its place gets a new one.
-    pub(super) fn see(&mut self, member: MemberId, now: Instant, waits: bool) {
-        self.members.insert(member, Member { seen: now, waits });
+    ///
+    /// Whether the others have to look again: the work is divided anew, or a lease has begun to run, which whoever sleeps does not
+    /// know of.
+    pub(super) fn see(&mut self, member: MemberId, now: Instant, waits: bool) -> bool {
+        let before = self.members.insert(member, Member { seen: now, waits });
+        self.members.len() > 1 && before.is_none_or(|before| before.waits && !waits)
     }
 
     /// Takes back what a member has, for the others.
@@ -249,7 +253,7 @@ impl Window {
             id,
             delivery: self.deliveries,
             event: slot.event.clone()?,
-            failures: slot.failures.count,
+            failures: slot.failures,
         };
         if let Some(key) = slot.key {
             self.waiting_of(key).remove(&id);
@@ -328,11 +332,10 @@ impl Window {
     }
 
     /// Counts a failure of a delivered event; returns how many it has had by now, and the event.
-    pub(super) fn count_failure(&mut self, id: EventId, error: &str) -> Option<(u32, ChangeEvent)> {
+    pub(super) fn count_failure(&mut self, id: EventId) -> Option<(u32, ChangeEvent)> {
         let slot = self.slots.get_mut(&id)?;
-        slot.failures.count = slot.failures.count.saturating_add(1);
-        error.clone_into(&mut slot.failures.error);
-        Some((slot.failures.count, slot.event.clone()?))
+        slot.failures = slot.failures.saturating_add(1);
+        Some((slot.failures, slot.event.clone()?))
     }
 
     /// Has an event delivered again at or after a time, and then the later ones of its document.
@@ -433,5 +436,24 @@ mod tests {
         window.see(2, begin, true);
         assert!(window.expire(begin + lease));
         assert_eq!(window.next_time(begin + lease), None);
+    }
+
+    #[test]
+    fn a_lease_that_begins_to_run_is_told_and_one_may_be_as_long_as_can_be() {
+        let begin = Instant::now();
+        let start = ResumeToken::without_entry(LogId::from_bytes([1; 16]), OpId::ZERO);
+        let mut window = Window::new(start, 8, 8, 8, Duration::MAX);
+        window.join(1, begin);
+        assert!(
+            !window.see(1, begin, true) && !window.see(1, begin, false),
+            "it is alone"
+        );
+        window.join(2, begin);
+        assert!(!window.see(1, begin, false), "its lease runs as it did");
+        assert!(!window.see(1, begin, true), "no lease runs while it waits");
+        assert!(!window.see(1, begin, true));
+        assert!(window.see(1, begin, false));
+        assert!(window.see(3, begin, true), "one that had lost its place");
+        assert!(window.next_time(begin).is_some());
     }
 }

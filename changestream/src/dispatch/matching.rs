@@ -20,7 +20,8 @@ use crate::dispatch::stats::Counts;
 use crate::error::{Error, Result};
 use crate::event::{ChangeEvent, OperationType};
 use crate::fields::EventFields;
-use crate::plan::{Plan, Verdict, lacks_document, lacks_pre_image};
+use crate::missing::Missing;
+use crate::plan::{Plan, Verdict};
 
 /// A group that was looked at in vain so many times more often than not is indexed anew.
 const IN_VAIN_MAX: u16 = 512;
@@ -250,8 +251,7 @@ impl Matching {
             return Ok(());
         };
         let fields = EventFields::new(*entry, store, operation, first.plan.log_id, images);
-        if ends || by_deleted || lacks_document(images, operation, &store) || lacks_pre_image(images, operation, &store)
-        {
+        if ends || by_deleted || Missing::required(images, operation, &store).is_any() {
             candidates.extend_from_slice(&space.groups);
         } else if !in_document {
             let document = store.document.filter(|_| images.shows_document(operation));

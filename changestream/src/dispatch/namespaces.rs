@@ -108,14 +108,16 @@ impl Namespaces {
         Ok(())
     }
 
-    /// Appends to `found` the spaces of the collection whose name a rename takes.
+    /// Appends to `found` the spaces of the collection whose name a rename takes, and of its database.
     pub(crate) fn find_target(&self, payload: &[u8], found: &mut Vec<u32>) -> oplog::Result<()> {
         let Some((database, collection)) = rename_target(EntryKind::Rename, &StoreEntry::decode(payload)?) else {
             return Ok(());
         };
-        let database = self.databases.get(database);
-        let spaces = database.and_then(|database| database.collections.get(collection));
-        for space in spaces.into_iter().flatten() {
+        let Some(database) = self.databases.get(database) else {
+            return Ok(());
+        };
+        let of_collection = database.collections.get(collection).into_iter().flatten();
+        for space in database.whole.iter().chain(of_collection) {
             if !found.contains(space) {
                 found.push(*space);
             }

@@ -73,17 +73,18 @@ impl Runner {
     ) -> (Vec<Command>, OpId) {
         let commands = std::mem::take(&mut inbox.commands);
         let mut skipped_to = None;
+        let newest = shared.view.newest(shared.concern);
         if self.matching.is_empty() {
-            // Nobody misses anything in front of where the first watcher begins.
+            // Nobody misses anything in front of where the first watcher begins. If that is further on than what can be read,
+            // the entries in between are passed over for it one by one: others may begin with them.
             let begins = commands.iter().filter_map(|command| match command {
                 Command::Join(_, from) => Some(*from),
                 Command::Leave(_) => None,
             });
-            self.next = begins.min().unwrap_or(self.next);
+            self.next = begins.min().unwrap_or(self.next).min(newest.next());
             skipped_to = Some(self.next);
         }
         let run_end = OpId::new(self.next.get().saturating_add(entries_max - 1));
-        let newest = shared.view.newest(shared.concern);
         // No run goes back behind what an earlier one has promised.
         inbox.limit = newest.min(run_end).max(self.next.previous());
         let limit = inbox.limit;

@@ -8,8 +8,9 @@
 //! before any entry behind the present one is dispatched: the first entry that concerns it is still to come. Entries in front of that
 //! are passed over for it.
 //!
-//! Whoever begins now begins behind the newest entry, and no limit is beyond that. Who begins further back reads on a lap
-//! of its own (`laps.rs`) until it is behind the limit.
+//! Whoever begins now begins behind the newest entry, and no limit is beyond that: also when a watcher brings a token from
+//! in front of it, such as of a watch with the other read concern. Who begins further back reads on a lap of its own
+//! (`laps.rs`) until it is behind the limit.
 //!
 //! With no watchers the tail's thread sleeps and its limit means nothing: the next watcher says where it goes on.
 
@@ -62,10 +63,11 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Lets a watcher join that begins behind the limit; while there is none, it decides where that is.
-    fn join(&mut self, channel: Arc<Channel>, from: OpId) {
+    /// Lets a watcher join that begins behind the limit; while there is none, it decides where that is, up to the newest
+    /// entry.
+    fn join(&mut self, channel: Arc<Channel>, from: OpId, newest: OpId) {
         if std::mem::take(&mut self.idle) {
-            self.limit = from.previous();
+            self.limit = from.previous().min(newest);
         }
         self.commands.push(Command::Join(channel, from));
     }
@@ -183,7 +185,7 @@ impl Shared {
         let mut inbox = self.lock();
         let newest = self.view.newest(self.concern);
         channel.attach(&self.position);
-        inbox.join(Arc::clone(channel), newest.next());
+        inbox.join(Arc::clone(channel), newest.next(), newest);
         self.wake(inbox, false);
         newest
     }
@@ -191,17 +193,15 @@ impl Shared {
     /// Lets a watcher begin with the entry `from`.
     pub(crate) fn join_from(self: &Arc<Shared>, channel: Arc<Channel>, from: OpId) {
         let mut inbox = self.lock();
+        let newest = self.view.newest(self.concern);
         let joins = match inbox.idle {
             // Not behind what was published: positions do not go back.
-            true => {
-                from > self.position.token().op_id()
-                    && from.get().saturating_add(NEAR) >= self.view.newest(self.concern).get()
-            }
+            true => from > self.position.token().op_id() && from.get().saturating_add(NEAR) >= newest.get(),
             false => from > inbox.limit,
         };
         if joins {
             channel.attach(&self.position);
-            inbox.join(channel, from);
+            inbox.join(channel, from, newest);
             self.wake(inbox, false);
         } else {
             drop(inbox);
@@ -227,9 +227,10 @@ impl Shared {
         if self.frontier_of(&inbox) >= next {
             return false;
         }
+        let newest = self.view.newest(self.concern);
         for member in matching.take() {
             member.channel.attach(&self.position);
-            inbox.join(member.channel, member.from.max(next));
+            inbox.join(member.channel, member.from.max(next), newest);
         }
         self.wake(inbox, false);
         true

@@ -63,6 +63,8 @@ impl Error {
     #[must_use]
     pub fn labels(&self) -> &'static [&'static str] {
         match self.own_code() {
+            // On a follower that lags it is only a matter of time.
+            _ if matches!(self, Error::TokenAheadOfLog { .. }) => &[],
             Some(CHANGE_STREAM_FATAL | CHANGE_STREAM_HISTORY_LOST) => &[NOT_RESUMABLE],
             _ => &[],
         }
@@ -152,7 +154,7 @@ mod tests {
                 },
                 280,
                 "ChangeStreamFatalError",
-                &[NOT_RESUMABLE],
+                &unlabelled,
             ),
             (Error::TokenDropped, 280, "ChangeStreamFatalError", &[NOT_RESUMABLE]),
             (

@@ -13,6 +13,7 @@ use tailwater_matcher::Expression;
 
 use super::window::{Item, Rank, Window};
 use super::{LIVE_DOCUMENTS_MAX, LiveEvent, LiveQuery, too_large};
+use crate::deadline::after;
 use crate::document_store::{DocumentOrder, StoreDocuments};
 use crate::error::Result;
 use crate::event::{ChangeEvent, OperationType};
@@ -23,6 +24,11 @@ use crate::subscription::Subscribed;
 /// A live query that runs: first the documents of the result, in order, each [`LiveEvent::Added`]; then the changes.
 ///
 /// It is read as a [`ChangeStream`] is. An error ends it; begin a new one.
+///
+/// The query is asked at the beginning, when a result with a limit has lost so many documents that it must be filled up, and when
+/// the collection is dropped or renamed. Then it reads the state, and with [`ReadConcern::Durable`](tailwater_oplog::ReadConcern::Durable)
+/// has it made durable first, unless it is: it waits for the disk, also as a [`futures::Stream`]. A task that shares its thread with
+/// others reads it in one that may block.
 pub struct LiveStream {
     query: LiveQuery,
     filter: Expression,
@@ -100,7 +106,7 @@ impl LiveStream {
     ///
     /// As [`LiveStream::next_if_any`]; [`Closed`](tailwater_oplog::Error::Closed).
     pub fn wait_next(&mut self, timeout: Option<Duration>) -> Result<Option<LiveEvent>> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout.map(after);
         let mut steps = 0;
         loop {
             match self.step()? {

@@ -14,12 +14,16 @@ use tailwater_oplog::OpId;
 
 use super::event::{SnapshotDocument, SnapshotEvent};
 use super::token::{Place, SnapshotToken};
+use crate::deadline::after;
 use crate::document_store::{Hold, StateCollection, StoreDocuments, StoreState};
 use crate::error::Result;
 use crate::event::ChangeEvent;
 use crate::step::{self, STEPS_PER_POLL, Step};
 use crate::stream::{ChangeStream, Stopper};
 use crate::subscription::Subscribed;
+
+/// Changes are looked for in so many entries in a step.
+const ENTRIES_PER_STEP: u64 = 64;
 
 /// How far a stream has got. The variants are in the order in which they happen.
 enum Phase {
@@ -129,7 +133,7 @@ impl SnapshotStream {
     ///
     /// As [`SnapshotStream::next_if_any`], and [`Closed`](tailwater_oplog::Error::Closed).
     pub fn wait_next(&mut self, timeout: Option<Duration>) -> Result<Option<SnapshotEvent>> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout.map(after);
         while !self.is_snapshot_delivered() {
             for _ in 0..STEPS_PER_POLL {
                 match self.step()? {
@@ -169,7 +173,8 @@ impl SnapshotStream {
 
     /// Changes up to `until` to documents that have been delivered. The others are in the state as they are by then.
     fn catch_up(&mut self, until: OpId) -> Result<Step<SnapshotEvent>> {
-        let event = self.changes.next_through(until)?;
+        let step = OpId::new(self.changes.position().get().saturating_add(ENTRIES_PER_STEP - 1));
+        let event = self.changes.next_through(until.min(step))?;
         self.token = SnapshotToken::inside(self.changes.resume_token(), Arc::clone(&self.place));
         if self.changes.is_ended() {
             // What was watched is gone, and with it the rest of the snapshot.

@@ -13,6 +13,7 @@ use futures::Stream;
 use futures::stream::FusedStream;
 
 use super::RecvError;
+use crate::deadline::after;
 use crate::error::Result;
 use crate::stream::Stopper;
 
@@ -113,7 +114,7 @@ impl<S: Subscribed> StreamReceiver<S> {
     ///
     /// As [`StreamReceiver::recv`]; [`RecvError::Timeout`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<S::Event, RecvError> {
-        self.receive(Some(Instant::now() + timeout))
+        self.receive(Some(after(timeout)))
     }
 
     /// The next event if there is one by now.

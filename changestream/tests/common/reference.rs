@@ -407,20 +407,18 @@ impl Reference<'_> {
     /// Whether an entry belongs to a scope, and whether it is its end.
     pub(crate) fn concerns(scope: &Scope, entry: &Written) -> (bool, bool) {
         let kind = EntryKind::from_number(entry.kind);
+        let is_rename = kind == Some(EntryKind::Rename);
+        let detail = entry.detail.as_ref().filter(|_| is_rename);
+        let to = detail.and_then(|detail| detail.get_document("to").ok());
+        let is = |name: &Document, field, value: &String| name.get_str(field).is_ok_and(|found| found == value);
         match scope {
             Scope::Everything => (true, false),
             Scope::Database(database) => {
-                let mine = entry.database == database;
+                let mine = entry.database == database || to.is_some_and(|to| is(to, "db", database));
                 (mine, mine && kind == Some(EntryKind::DropDatabase))
             }
             Scope::Collection { database, collection } => {
-                let named = |name: &Document| {
-                    let is = |field, value: &String| name.get_str(field).is_ok_and(|found| found == value);
-                    is("db", database) && is("coll", collection)
-                };
-                let is_rename = kind == Some(EntryKind::Rename);
-                let detail = entry.detail.as_ref().filter(|_| is_rename);
-                let to = detail.and_then(|detail| detail.get_document("to").ok());
+                let named = |name: &Document| is(name, "db", database) && is(name, "coll", collection);
                 let mine = entry.database == database && entry.collection == collection || to.is_some_and(named);
                 (mine, mine && matches!(kind, Some(EntryKind::Drop | EntryKind::Rename)))
             }

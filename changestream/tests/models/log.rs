@@ -15,8 +15,18 @@ use crate::primitives::{Condvar, Mutex};
 
 #[derive(Debug, Default)]
 struct Visible {
-    newest: OpId,
+    appended: OpId,
+    released: OpId,
     closed: bool,
+}
+
+impl Visible {
+    fn newest(&self, concern: ReadConcern) -> OpId {
+        match concern {
+            ReadConcern::Local => self.appended,
+            ReadConcern::Durable => self.released,
+        }
+    }
 }
 
 /// As the log's of that name. The crate's unit tests, which are compiled with it and not run, write with it.
@@ -78,9 +88,17 @@ impl OplogView {
         OplogView { real, visible }
     }
 
-    /// What an append does: one more entry can be seen.
+    /// What an append that waits for the disk does: one more entry can be seen.
     pub fn append(&self) {
-        self.change(|visible| visible.newest = visible.newest.next());
+        self.change(|visible| {
+            visible.appended = visible.appended.next();
+            visible.released = visible.appended;
+        });
+    }
+
+    /// What an append that does not wait does: one more entry can be seen by who does not wait either.
+    pub fn append_unsynced(&self) {
+        self.change(|visible| visible.appended = visible.appended.next());
     }
 
     pub fn close(&self) {
@@ -100,8 +118,8 @@ impl OplogView {
         self.real.log_id()
     }
 
-    pub fn newest(&self, _: ReadConcern) -> OpId {
-        self.visible.0.lock().unwrap().newest
+    pub fn newest(&self, concern: ReadConcern) -> OpId {
+        self.visible.0.lock().unwrap().newest(concern)
     }
 
     pub fn watermarks(&self) -> Watermarks {
@@ -135,7 +153,7 @@ impl OplogView {
     }
 
     /// Until the entry can be seen. Time stands still here: who sleeps is woken, or the model stands still too.
-    pub fn wait(&self, op_id: OpId, _: ReadConcern, _: Option<Instant>, interrupt: &Interrupt) -> WaitOutcome {
+    pub fn wait(&self, op_id: OpId, concern: ReadConcern, _: Option<Instant>, interrupt: &Interrupt) -> WaitOutcome {
         let (visible, changed) = &*self.visible;
         let mut visible = visible.lock().unwrap();
         loop {
@@ -143,7 +161,7 @@ impl OplogView {
             if visible.closed {
                 return WaitOutcome::Closed;
             }
-            if visible.newest >= op_id {
+            if visible.newest(concern) >= op_id {
                 return WaitOutcome::Ready;
             }
             if interrupt.is_raised() {

@@ -19,7 +19,7 @@ use crate::primitives::thread::{self, JoinHandle};
 use crate::runner::{self, Model};
 use crate::scope::Scope;
 use crate::subscription::{Receiver, RecvError, WatchHandle};
-use crate::token::ResumeToken;
+use crate::token::{ResumeToken, TokenKind};
 use crate::{OpId, OplogView, ReadConcern};
 
 /// Entries of the log; each is an insert with its OpID as `_id`.
@@ -36,6 +36,9 @@ pub(crate) const MODELS: &[Model] = &[
     }),
     ("a_watch_that_resumes_in_the_past_catches_up", || {
         check(2000, a_watch_that_resumes_in_the_past_catches_up);
+    }),
+    ("a_watch_that_resumes_ahead_takes_nothing_from_who_begins_now", || {
+        check(2000, a_watch_that_resumes_ahead_takes_nothing_from_who_begins_now);
     }),
     ("a_task_is_woken", || check(2000, a_task_is_woken)),
     ("a_close_ends_every_receiver_behind_its_events", || {
@@ -177,6 +180,32 @@ fn a_watch_that_resumes_in_the_past_catches_up() {
     let more = write(&view, 3);
     receive(&live, 2..=5);
     for thread in [late, writer, more] {
+        thread.join().unwrap();
+    }
+}
+
+fn a_watch_that_resumes_ahead_takes_nothing_from_who_begins_now() {
+    let view = view();
+    let dispatcher = Dispatcher::new(view.clone());
+    for _ in 0..2 {
+        view.append_unsynced();
+    }
+    // As a watch that does not wait for the disk has it.
+    let entry = view.get(OpId::new(2), ReadConcern::Local).unwrap();
+    let token = ResumeToken::at(view.log_id(), &entry.entry(), TokenKind::Event);
+    let ahead = {
+        let dispatcher = dispatcher.clone();
+        thread::spawn(move || {
+            let watch = orders(&dispatcher).resume_after(token).channel_capacity(1, usize::MAX);
+            let (_handle, receiver) = watch.subscribe().unwrap();
+            receive(&receiver, 3..=4);
+        })
+    };
+    let (_handle, now) = orders(&dispatcher).subscribe().unwrap();
+    // The first of them releases what was appended before.
+    let writer = write(&view, 2);
+    receive(&now, 1..=4);
+    for thread in [ahead, writer] {
         thread.join().unwrap();
     }
 }

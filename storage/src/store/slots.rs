@@ -28,6 +28,15 @@ impl Store {
         Ok(self.core().log.slot_advance(name, op_id, Durability::Memory)?)
     }
 
+    /// Gives a slot other options. See [`Oplog::slot_limit`](tailwater_oplog::Oplog::slot_limit).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn slot_limit(&self, name: &str, options: SlotOptions) -> Result<()> {
+        Ok(self.core().log.slot_limit(name, options)?)
+    }
+
     /// Drops a slot. See [`Oplog::slot_drop`](tailwater_oplog::Oplog::slot_drop).
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use tailwater_oplog::OpId;
 
-use super::{EventId, Failures, Progress, Slot, Window};
+use super::{EventId, Progress, Slot, Window};
 use crate::token::ResumeToken;
 
 impl Window {
@@ -40,14 +40,20 @@ impl Window {
         stretches
     }
 
-    /// The events that have failed and are not done.
-    pub(in crate::consumer) fn failing(&self) -> impl Iterator<Item = (EventId, &Failures)> {
-        let open = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| !matches!(slot.progress, Progress::Done));
-        open.filter(|(_, slot)| slot.failures.count > 0)
-            .map(|(id, slot)| (*id, &slot.failures))
+    /// The events that have failed and are not done, as if `also` were: first and last of each stretch in which all have done so
+    /// equally often, and how often.
+    pub(in crate::consumer) fn failing_stretches(&self, also: Option<EventId>) -> Vec<(EventId, EventId, u32)> {
+        let mut stretches: Vec<(EventId, EventId, u32)> = Vec::new();
+        let mut goes_on = false;
+        for (id, slot) in self.slots.iter().filter(|(id, slot)| !is_done(**id, slot, also)) {
+            match stretches.last_mut() {
+                Some(stretch) if goes_on && stretch.2 == slot.failures => stretch.1 = *id,
+                _ if slot.failures > 0 => stretches.push((*id, *id, slot.failures)),
+                _ => {}
+            }
+            goes_on = slot.failures > 0;
+        }
+        stretches
     }
 
     /// How many events are with members, and how many wait for them.
