@@ -9,8 +9,9 @@ use crate::error::{Error, Result};
 use crate::format::{self, FRAMES_START, MANIFEST, Manifest, SegmentHeader, VERSION, encode_checked};
 use crate::frame::{FrameHeader, HEADER_BYTES};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
-use crate::role_file::{Role, write_role};
+use crate::role_file::{Base, Role, write_role};
 use crate::segment::{Segment, header_records, read_header};
+use crate::terms::Before;
 use crate::view::{OplogView, ReadConcern};
 
 /// A segment as it begins: what another member needs to make one that is byte for byte the same.
@@ -180,12 +181,13 @@ pub fn entries_in(frames: &[u8]) -> impl Iterator<Item = FrameEntry<'_>> {
     })
 }
 
-/// Makes a log in `dir`, which must not hold one, that follows another: with one empty segment, whose entries are to come.
+/// Makes a log in `dir`, which must not hold one, that follows another: with one empty segment, whose entries are to come. It
+/// has promised `promised`, and knows `before` of the entries before that segment.
 ///
 /// # Errors
 ///
 /// [`Error::NotALog`] when there is something in the directory; [`Error::StorageFull`], [`Error::Io`].
-pub fn create_follower(dir: impl AsRef<Path>, start: &SegmentStart, term: Term) -> Result<()> {
+pub fn create_follower(dir: impl AsRef<Path>, start: &SegmentStart, promised: Term, before: Before) -> Result<()> {
     let dir = dir.as_ref();
     std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
     let disk = OsDisk::new(dir);
@@ -197,6 +199,12 @@ pub fn create_follower(dir: impl AsRef<Path>, start: &SegmentStart, term: Term) 
     let role = Role {
         following: true,
         member: None,
+        promised,
+        trimmed: before.rank,
+        base: before.term.filter(|_| start.first > OpId::FIRST).map(|term| Base {
+            term,
+            op_id: start.first.previous(),
+        }),
     };
     write_role(&disk, start.log_id, role)?;
     let name = format::segment_name(Sequence(start.sequence), start.first);
@@ -209,7 +217,10 @@ pub fn create_follower(dir: impl AsRef<Path>, start: &SegmentStart, term: Term) 
         version: VERSION,
         log_id: start.log_id.to_bytes(),
         created: start.created,
-        term: term.get(),
+        term: promised
+            .max(before.rank.term)
+            .max(before.term.unwrap_or_default())
+            .get(),
         first_sequence: start.sequence,
         first_op_id: start.first.get(),
     };

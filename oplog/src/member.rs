@@ -18,6 +18,9 @@ use crate::ids::Term;
 pub const MEMBERS_MAX: u8 = 64;
 /// Numbers of terms in one round.
 const ROUND: u32 = 2 * MEMBERS_MAX as u32;
+/// How far ahead of the newest term known another may be that is believed: over a hundred thousand promotions, each of which
+/// takes a round. So a number that somebody made up uses up little of what there is.
+pub const TERM_JUMP_MAX: u32 = 1 << 24;
 
 /// Number of a member of a replicated log, below [`MEMBERS_MAX`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -59,6 +62,18 @@ impl Term {
     pub const fn is_elected(self) -> bool {
         !self.get().is_multiple_of(2)
     }
+
+    /// Whose term it is. Of terms from before a log was replicated this says nothing.
+    #[must_use]
+    pub const fn member(self) -> Member {
+        Member((self.get() % ROUND / 2) as u8)
+    }
+
+    /// Whether a log that knows `known` believes that there is this term: it is older, or not impossibly much newer.
+    #[must_use]
+    pub const fn is_near(self, known: Term) -> bool {
+        self.get() <= known.get().saturating_add(TERM_JUMP_MAX) && self.get() < u32::MAX
+    }
 }
 
 #[cfg(test)]
@@ -73,7 +88,7 @@ mod tests {
             let mut term = Term::new(0);
             for elected in [false, true, true, false] {
                 let next = member.term_after(term, elected).unwrap();
-                assert!(next > term && next.is_elected() == elected);
+                assert!(next > term && next.is_elected() == elected && next.member() == member);
                 assert_eq!(seen.insert(next, number), None, "{next} of {number}");
                 term = next;
             }
@@ -95,5 +110,20 @@ mod tests {
         assert_eq!(member.term_after(Term::new(u32::MAX - 1), true), None);
         assert_eq!(member.term_after(Term::new(u32::MAX), true), None);
         assert_eq!(Member::new(64), None);
+    }
+
+    #[test]
+    fn a_term_that_is_impossibly_far_ahead_is_not_believed() {
+        let known = Term::new(131);
+        for (term, near) in [
+            (5, true),
+            (131, true),
+            (131 + TERM_JUMP_MAX, true),
+            (132 + TERM_JUMP_MAX, false),
+            (u32::MAX, false),
+        ] {
+            assert_eq!(Term::new(term).is_near(known), near, "{term}");
+        }
+        assert!(!Term::new(u32::MAX).is_near(Term::new(u32::MAX - 1)), "no manifest's");
     }
 }

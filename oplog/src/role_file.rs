@@ -2,6 +2,10 @@
 //!
 //! A log without the file is nobody's replica: it is written to, and each writable open takes the next term.
 //!
+//! Beside the role it holds what a member must not forget with its entries: what it has promised, and, of the entries that were
+//! trimmed or that a copy of another member's state covers, the very last one and the last one of an elected term. Those are
+//! written before the entries go.
+//!
 //! # Why recovery must know
 //!
 //! A frame carries what was durable when it was written, which recovery takes for proof. In a log that follows, frames were
@@ -14,9 +18,10 @@ use bincode::{Decode, Encode};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{Checked, VERSION, encode_checked};
-use crate::ids::LogId;
+use crate::ids::{LogId, OpId, Term};
 use crate::member::Member;
 use crate::record_file::read_record;
+use crate::terms::Rank;
 
 pub(crate) const REPLICA: &str = "REPLICA";
 
@@ -27,6 +32,19 @@ pub(crate) struct Role {
     pub(crate) following: bool,
     /// Whose terms this log takes; nothing while it has never been replicated.
     pub(crate) member: Option<Member>,
+    /// Nothing is taken from a primary of an older term.
+    pub(crate) promised: Term,
+    /// The last entry of an elected term among those that are not in the log any more.
+    pub(crate) trimmed: Rank,
+    /// The entry before the first that the log has, or is about to have; nothing when it is not known, or there is none.
+    pub(crate) base: Option<Base>,
+}
+
+/// Place of an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Base {
+    pub(crate) term: Term,
+    pub(crate) op_id: OpId,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
@@ -35,6 +53,12 @@ struct RoleRecord {
     log_id: [u8; 16],
     following: bool,
     member: Option<u8>,
+    promised: u32,
+    trimmed_term: u32,
+    trimmed_op_id: u64,
+    /// With the next: zeros for none.
+    base_term: u32,
+    base_op_id: u64,
 }
 
 impl Checked for RoleRecord {
@@ -61,6 +85,15 @@ pub(crate) fn read_role(disk: &dyn Disk, log_id: LogId) -> Result<Role> {
     Ok(Role {
         following: record.following,
         member,
+        promised: Term::new(record.promised),
+        trimmed: Rank {
+            term: Term::new(record.trimmed_term),
+            op_id: OpId::new(record.trimmed_op_id),
+        },
+        base: (record.base_op_id > 0).then(|| Base {
+            term: Term::new(record.base_term),
+            op_id: OpId::new(record.base_op_id),
+        }),
     })
 }
 
@@ -71,6 +104,11 @@ pub(crate) fn write_role(disk: &dyn Disk, log_id: LogId, role: Role) -> Result<(
         log_id: log_id.to_bytes(),
         following: role.following,
         member: role.member.map(Member::get),
+        promised: role.promised.get(),
+        trimmed_term: role.trimmed.term.get(),
+        trimmed_op_id: role.trimmed.op_id.get(),
+        base_term: role.base.map_or(0, |base| base.term.get()),
+        base_op_id: role.base.map_or(0, |base| base.op_id.get()),
     };
     disk.replace(REPLICA, &encode_checked(&record, 0))
         .map_err(Error::io("write", disk.path().join(REPLICA)))
@@ -90,11 +128,20 @@ mod tests {
         for role in [
             Role {
                 following: true,
-                member: None,
+                ..Role::default()
             },
             Role {
                 following: false,
                 member: Member::new(63),
+                promised: Term::new(129),
+                trimmed: Rank {
+                    term: Term::new(131),
+                    op_id: OpId::new(9),
+                },
+                base: Some(Base {
+                    term: Term::new(256),
+                    op_id: OpId::new(12),
+                }),
             },
         ] {
             write_role(&disk, log_id, role).unwrap();

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use common::temporary;
 use tailwater_oplog::{
-    Durability, Error, Member, OpId, Oplog, OplogView, Options, ReadConcern, Record, Term, create_follower, verify,
+    Durability, Error, Member, OpId, Oplog, OplogView, Options, Rank, ReadConcern, Record, Term, create_follower,
+    verify,
 };
 
 const SEGMENT: u64 = 1 << 20;
@@ -45,7 +46,8 @@ fn write(log: &Oplog, count: usize, bytes: usize) {
 /// A follower that has nothing yet of what `primary` has.
 fn follower_of(primary: &Oplog, dir: &Path) -> Oplog {
     let start = primary.view().segment_of(primary.watermarks().oldest).unwrap();
-    create_follower(dir, &start, primary.promised()).unwrap();
+    let before = primary.view().before(start.first).unwrap();
+    create_follower(dir, &start, primary.promised(), before).unwrap();
     open(dir)
 }
 
@@ -56,7 +58,6 @@ fn catch_up(primary: &OplogView, follower: &Oplog, chunk: usize) {
         let Some(run) = primary.frames(next, chunk, ReadConcern::Durable).unwrap() else {
             return;
         };
-        follower.promise(run.term).unwrap();
         if run.begins_segment() && follower.view().segment_of(next).unwrap().first != next {
             follower.begin_segment(&run.segment_start().unwrap()).unwrap();
         }
@@ -143,15 +144,6 @@ fn a_follower_takes_nothing_of_its_own_and_nothing_that_does_not_follow() {
         bytes[bit / 8] ^= 1 << (bit % 8);
         refuse(&bytes);
     }
-    // Nobody agreed to a term as new as that.
-    let other = temporary();
-    let start = primary.view().segment_of(OpId::FIRST).unwrap();
-    create_follower(other.path(), &start, Term::new(0)).unwrap();
-    let unasked = open(other.path());
-    assert!(matches!(
-        unasked.append_frames(run.bytes()),
-        Err(Error::ForeignFrames { .. })
-    ));
     follower.append_frames(run.bytes()).unwrap();
 }
 
@@ -173,6 +165,63 @@ fn a_follower_stays_one_across_a_restart_and_keeps_its_promises() {
     write(&primary, 3, 100);
     catch_up(&primary.view(), &follower, 1 << 20);
     assert_eq!(follower.watermarks().appended, primary.watermarks().appended);
+}
+
+#[test]
+fn a_term_that_nobody_can_have_come_to_is_not_promised() {
+    let a = temporary();
+    let log = open(a.path());
+    log.promise(Term::new(131)).unwrap();
+    for term in [u32::MAX, u32::MAX - 1, 1 << 25] {
+        let refused = log.promise(Term::new(term));
+        assert!(
+            matches!(refused, Err(Error::InvalidOption { option: "term", .. })),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(log.promised(), Term::new(131));
+    assert!(
+        log.promote(member(1)).unwrap() < Term::new(1000),
+        "there are as many terms left as before"
+    );
+}
+
+#[test]
+fn what_a_member_knows_is_not_forgotten_with_the_entries_that_are_trimmed() {
+    let (a, b) = (temporary(), temporary());
+    let log = open(a.path());
+    let term = log.promote(member(0)).unwrap();
+    let elected = member(0).term_after(term, true).unwrap();
+    log.begin_term(elected).unwrap();
+    write(&log, 6, 3000);
+    let known = Rank {
+        term: elected,
+        op_id: log.watermarks().durable,
+    };
+    assert_eq!(log.view().before(known.op_id.next()).unwrap().rank, known);
+    // Much is written in a term that was not elected, and only that is left.
+    let unelected = log.promote(member(0)).unwrap();
+    write(&log, 900, 3000);
+    let oldest = log.trim(log.watermarks().durable).unwrap();
+    assert!(oldest > known.op_id);
+    let newest = log.watermarks().durable;
+    assert_eq!(log.view().before(newest.next()).unwrap().rank, known);
+    log.close().unwrap();
+    let log = open(a.path());
+    assert_eq!(log.view().before(newest.next()).unwrap().rank, known);
+    let base = log.view().before(oldest).unwrap();
+    assert_eq!((base.rank, base.term), (known, Some(unelected)));
+    assert_eq!(log.view().before(OpId::FIRST).unwrap().term, Some(Term::default()));
+    assert_eq!(
+        log.view().before(known.op_id).unwrap().term,
+        None,
+        "nobody knows that any more"
+    );
+    // Whoever begins with what is left knows it, too.
+    let follower = follower_of(&log, b.path());
+    catch_up(&log.view(), &follower, 1 << 20);
+    assert_eq!(follower.view().before(newest.next()).unwrap().rank, known);
+    assert_eq!(follower.view().before(oldest).unwrap(), base);
 }
 
 /// A copy of a log's directory, as power loss might leave it: what was appended is there, no tail page speaks for it.

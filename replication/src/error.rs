@@ -57,6 +57,19 @@ pub enum Error {
         /// What is wrong.
         what: &'static str,
     },
+    /// Frames that came were not taken: they are damaged, or not those that follow. They are asked for again; when it happens
+    /// again and again at the same entry, the follower ends with this.
+    #[error(
+        "what {from} sends at entry {expected} is not taken: {what}; if it stays so, check the machines' memory and network, and verify the primary's log"
+    )]
+    BadFrames {
+        /// The primary.
+        from: String,
+        /// The entry that was to come.
+        expected: OpId,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// The other side speaks versions that this release does not.
     #[error(
         "{peer} speaks versions {oldest} to {newest} of the protocol, this release {own}: use releases that have one in common"
@@ -157,12 +170,23 @@ impl Error {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            Error::Network { .. } | Error::Protocol { .. } => true,
+            Error::Network { .. } | Error::Protocol { .. } | Error::BadFrames { .. } => true,
             Error::File { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
-            Error::Log(error) => error.kind() == oplog::ErrorKind::Environment,
-            Error::Store(storage::Error::Log(error)) => error.kind() == oplog::ErrorKind::Environment,
+            Error::Log(error) | Error::Store(storage::Error::Log(error)) => {
+                error.kind() == oplog::ErrorKind::Environment || self.needs_reopening()
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether what is open here is of no use after it, and may be when it is opened again.
+    pub(crate) fn needs_reopening(&self) -> bool {
+        match self {
+            Error::Log(error) | Error::Store(storage::Error::Log(error)) => {
+                matches!(error.kind(), oplog::ErrorKind::Poisoned | oplog::ErrorKind::Closed)
+            }
             _ => false,
         }
     }
@@ -194,6 +218,17 @@ fn reason(refusal: &Refusal) -> String {
         Refusal::OtherLog(_) => "its log is another one; name the right primary, or use another directory".into(),
         Refusal::OtherMembers(members) => format!("its members are {members:?}; name the same, in the same order"),
         Refusal::SameMember => "both have the same name or number; give each member a name of its own".into(),
+        Refusal::OtherNumber => {
+            "its number is not that of its name; use the same release, and the same list of members".into()
+        }
+        Refusal::NumberTaken(name) => {
+            format!("its name has the same number as {name}, which is not listed either; give one of them another name")
+        }
+        Refusal::TermTooFar(term) => {
+            format!(
+                "it has promised term {term}, which nobody can have come to; its directory may be another store's: copy it anew"
+            )
+        }
         Refusal::NotPrimary => "it is no primary; name the one that is".into(),
     }
 }

@@ -1,12 +1,11 @@
 //! Who a member is: its name, and the number that its terms are told by.
 
-use tailwater_oplog::{MEMBERS_MAX, Member, codec};
+use tailwater_oplog::{Member, Term};
+use tailwater_storage::Store;
 
-use crate::decision::MemberList;
+use crate::decision::{LISTED_MAX, MemberList, number_of};
 use crate::error::{Error, Result};
 
-/// Members on the list at most; the other numbers are for those that are on none.
-pub const LISTED_MAX: usize = MEMBERS_MAX as usize / 2;
 /// Longest name in bytes.
 const NAME_BYTES_MAX: usize = 100;
 
@@ -19,8 +18,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// A listed member's number is its place on the list. One that is not listed has a number from its name, in the upper half:
-    /// two may have the same, which the primary notices when both follow it, and refuses by name.
+    /// The member `name` of `members`, or one that is not listed; see [`number_of`].
     pub(crate) fn new(name: &str, members: &[String]) -> Result<Identity> {
         let invalid = |option, what| Err(Error::InvalidOption { option, what });
         if members.len() > LISTED_MAX {
@@ -33,11 +31,7 @@ impl Identity {
             }
         }
         check_name(name)?;
-        let number = match members.iter().position(|member| member == name) {
-            Some(place) => place as u32,
-            None => LISTED_MAX as u32 + codec::checksum(name.as_bytes()) % LISTED_MAX as u32,
-        };
-        let member = u8::try_from(number).ok().and_then(Member::new);
+        let member = Member::new(number_of(name, members).0);
         Ok(Identity {
             name: name.to_owned(),
             member: member.ok_or(Error::InvalidOption {
@@ -46,6 +40,16 @@ impl Identity {
             })?,
             members: members.to_vec(),
         })
+    }
+
+    /// Makes the store take writes as this member; returns the term.
+    pub(crate) fn promote(&self, store: &Store) -> Result<Term> {
+        let term = store.promote(self.member)?;
+        if self.members.is_empty() {
+            // The operator's word is enough: nothing older will be taken from anybody.
+            store.promise(term)?;
+        }
+        Ok(term)
     }
 }
 

@@ -45,10 +45,9 @@ use tailwater_storage::Store;
 
 use crate::identity::Identity;
 
-pub use decision::{Apart, Refusal, WriteConcern};
+pub use decision::{Apart, LISTED_MAX, Refusal, WriteConcern};
 pub use error::{Error, Result};
 pub use follower::{Follower, FollowerBuilder, FollowerEvent, FollowerStatus};
-pub use identity::LISTED_MAX;
 pub use primary::{Primary, PrimaryBuilder};
 
 /// Makes the store of a follower that is not running take writes, as the member `name` of `members`; returns the term.
@@ -59,7 +58,7 @@ pub use primary::{Primary, PrimaryBuilder};
 pub fn promote(store: &Store, name: &str, members: &[String]) -> Result<Term> {
     let identity = Identity::new(name, members)?;
     match store.is_following() {
-        true => Ok(store.promote(identity.member)?),
+        true => identity.promote(store),
         false => Err(Error::NotFollower),
     }
 }

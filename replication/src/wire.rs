@@ -1,15 +1,16 @@
 //! Messages as bytes. `docs/replication.md` is the authority.
 //!
-//! Each is a head of eight bytes (kind, three zeros, length of the body) and a body: one value in bincode's fixed-integer
-//! encoding, through the log's codec module, which limits what a length may claim; behind it, in two kinds, bytes as they lie
-//! on disk. Every kind has a limit, checked before the body is read, and a body is allocated as it arrives.
+//! Each is a head of twelve bytes (kind, three zeros, length of the body, CRC-32) and a body: one value in bincode's
+//! fixed-integer encoding, through the log's codec module, which limits what a length may claim; behind it, in two kinds, bytes
+//! as they lie on disk. The checksum is of what stands before it in the head and of the body, but for frames, which have their
+//! own. Every kind has a limit, checked before the body is read, and a body is allocated as it arrives.
 
 use std::io::{self, Read, Write};
 
 use bincode::{Decode, Encode};
-use tailwater_oplog::{LogId, OpId, SegmentStart, codec};
+use tailwater_oplog::{LogId, OpId, SegmentStart, Term, codec};
 
-use crate::decision::{Hello, LogName, Refusal, Report, Run, Status, Welcome};
+use crate::decision::{Hello, LogName, MemberList, Position, Refusal, Report, Run, Status, Welcome};
 
 /// First bytes of a connection, from both sides.
 pub(crate) const MAGIC: [u8; 8] = *b"TAILWRPL";
@@ -23,6 +24,8 @@ pub(crate) const CHUNK_BYTES_MAX: usize = 256 << 10;
 const CONTROL_BYTES_MAX: usize = 256 << 10;
 /// Most bytes of frames in one message: a batch travels whole, and fits a segment.
 pub(crate) const FRAMES_BYTES_MAX: usize = 2 << 30;
+/// Bytes in front of a body.
+const HEAD_BYTES: usize = 12;
 /// Bytes of an encoded [`Run`].
 const RUN_BYTES: usize = 28;
 /// A body is read in steps of so many bytes, so that a length that lies costs no memory.
@@ -70,6 +73,8 @@ impl From<SegmentMessage> for SegmentStart {
 pub(crate) struct CopyRequest {
     /// The follower's name.
     pub(crate) name: String,
+    /// The members that it knows.
+    pub(crate) members: MemberList,
     /// The copy it has a part of; zeros for none.
     pub(crate) copy: [u8; 16],
 }
@@ -82,11 +87,26 @@ pub(crate) struct CopyOffer {
     /// The last entry that the state covers.
     pub(crate) applied: OpId,
     /// The newest term that the primary knows.
-    pub(crate) promised: tailwater_oplog::Term,
+    pub(crate) promised: Term,
+    /// The last entry of an elected term before the segment.
+    pub(crate) rank: Position,
+    /// Term of the very last entry before it.
+    pub(crate) base: Option<Term>,
     /// The segment with which the follower's log begins.
     pub(crate) segment: SegmentMessage,
-    /// Its files, with their lengths.
-    pub(crate) files: Vec<(String, u64)>,
+    /// Its files.
+    pub(crate) files: Vec<CopyFile>,
+}
+
+/// A file of a copy.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub(crate) struct CopyFile {
+    /// Its path below the copy.
+    pub(crate) name: String,
+    /// Bytes.
+    pub(crate) length: u64,
+    /// See `checksum_of`.
+    pub(crate) checksum: u32,
 }
 
 /// A follower asks for a file of the copy, from an offset on.
@@ -161,8 +181,13 @@ fn write_body(out: &mut impl Write, kind: u8, parts: &[&[u8]]) -> io::Result<()>
     if limit(kind).is_none_or(|limit| length > limit) {
         return Err(malformed("a message longer than its kind may be"));
     }
-    let mut head = [kind, 0, 0, 0, 0, 0, 0, 0];
-    head[4..].copy_from_slice(&u32::try_from(length).map_err(|_| malformed("too long"))?.to_le_bytes());
+    let mut head = [0; HEAD_BYTES];
+    head[0] = kind;
+    head[4..8].copy_from_slice(&u32::try_from(length).map_err(|_| malformed("too long"))?.to_le_bytes());
+    // Frames have checksums of their own.
+    let checked = if kind == RUN { 1 } else { parts.len() };
+    let covered = [&head[..8], &parts[..checked.min(parts.len())].concat()].concat();
+    head[8..].copy_from_slice(&codec::checksum(&covered).to_le_bytes());
     out.write_all(&head)?;
     parts.iter().try_for_each(|part| out.write_all(part))
 }
@@ -193,12 +218,18 @@ impl Message {
 
     /// Reads one message; `frames_max` is how many bytes of frames are taken at once.
     pub(crate) fn read(input: &mut impl Read, frames_max: usize) -> io::Result<Message> {
-        let mut head = [0; 8];
+        let mut head = [0; HEAD_BYTES];
         input.read_exact(&mut head)?;
-        let [kind, 0, 0, 0, length @ ..] = head else {
+        let [kind, 0, 0, 0, l0, l1, l2, l3, sum @ ..] = head else {
             return Err(malformed("a head with other bytes than zeros"));
         };
-        let length = u32::from_le_bytes(length) as usize;
+        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        let check = |body: &[u8]| match codec::checksum(&[&head[..8], body].concat()) == u32::from_le_bytes(sum) {
+            true => Ok(()),
+            false => Err(malformed(
+                "a message whose checksum does not match: it was damaged on the way",
+            )),
+        };
         let limit = limit(kind).ok_or_else(|| malformed("a message of unknown kind"))?;
         if length > limit.min(frames_max.saturating_add(CONTROL_BYTES_MAX)) {
             return Err(malformed("a message longer than its kind may be"));
@@ -207,10 +238,13 @@ impl Message {
             let frames = length
                 .checked_sub(RUN_BYTES)
                 .ok_or_else(|| malformed("a run without its head"))?;
-            let run = decode(&read_body(input, RUN_BYTES)?)?;
+            let run = read_body(input, RUN_BYTES)?;
+            check(&run)?;
+            let run = decode(&run)?;
             return Ok(Message::Run(run, read_body(input, frames)?));
         }
         let body = read_body(input, length)?;
+        check(&body)?;
         Ok(match kind {
             HELLO => Message::Hello(decode(&body)?),
             REPORT => Message::Report(decode(&body)?),
@@ -257,8 +291,8 @@ pub(crate) fn versions(preface: &[u8; PREFACE_BYTES]) -> Option<(u16, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decision::{Course, History, MemberNumber, Position};
-    use tailwater_oplog::{Term, Timestamp};
+    use crate::decision::{Course, History, MemberNumber};
+    use tailwater_oplog::Timestamp;
 
     fn samples() -> Vec<Message> {
         let mut history = History::empty(LogName([9; 16]), OpId::new(3));
@@ -275,6 +309,7 @@ mod tests {
             Message::Report(Report::Credit(77)),
             Message::CopyRequest(CopyRequest {
                 name: "b".into(),
+                members: vec!["a".into()],
                 copy: [1; 16],
             }),
             Message::Fetch(Fetch { file: 2, offset: 9 }),
@@ -327,7 +362,11 @@ mod tests {
         };
         let mut bytes = Vec::new();
         write_run(&mut bytes, &run, &[0xaa, 0xbb]).unwrap();
-        let mut expected = vec![19, 0, 0, 0, 30, 0, 0, 0, 4, 3, 2, 1];
+        let mut expected = vec![19, 0, 0, 0, 30, 0, 0, 0];
+        let mut checked = expected.clone();
+        checked.extend_from_slice(&bytes[12..40]);
+        expected.extend_from_slice(&codec::checksum(&checked).to_le_bytes());
+        expected.extend_from_slice(&[4, 3, 2, 1]);
         for number in [5u64, 6, 7] {
             expected.extend_from_slice(&number.to_le_bytes());
         }
@@ -346,12 +385,36 @@ mod tests {
         ] {
             let mut bytes = vec![kind, 0, 0, 0];
             bytes.extend_from_slice(&length.to_le_bytes());
+            let sum = codec::checksum(&bytes);
+            bytes.extend_from_slice(&sum.to_le_bytes());
             let error = Message::read(&mut bytes.as_slice(), 1 << 20).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{kind}");
         }
         // A name that claims a tebibyte.
-        let mut bytes = vec![COPY_REQUEST, 0, 0, 0, 8, 0, 0, 0];
-        bytes.extend_from_slice(&(1u64 << 40).to_le_bytes());
+        let mut bytes = Vec::new();
+        write_body(&mut bytes, COPY_REQUEST, &[&(1u64 << 40).to_le_bytes()]).unwrap();
         assert!(Message::read(&mut bytes.as_slice(), 1 << 20).is_err());
+    }
+
+    #[test]
+    fn a_bit_that_flips_on_the_way_is_noticed() {
+        for message in samples() {
+            let mut bytes = Vec::new();
+            message.write(&mut bytes).unwrap();
+            // Frames are checked by the log.
+            let covered = if bytes[0] == RUN {
+                HEAD_BYTES + RUN_BYTES
+            } else {
+                bytes.len()
+            };
+            for bit in (0..covered * 8).step_by(1 + covered / 40) {
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                assert!(
+                    Message::read(&mut bytes.as_slice(), 1 << 20).is_err(),
+                    "bit {bit} of {message:?}"
+                );
+                bytes[bit / 8] ^= 1 << (bit % 8);
+            }
+        }
     }
 }

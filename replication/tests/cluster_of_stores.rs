@@ -1,89 +1,21 @@
-//! Real stores over loopback, in one process: copies, failovers, rollbacks, broken and silent connections.
+//! Real stores over loopback, in one process: copies, failovers, rollbacks, refusals.
+
+#[allow(dead_code, reason = "other tests use the rest")]
+mod stores;
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bson::rawdoc;
-use tailwater_oplog::{Durability, OpId};
-use tailwater_replication::{Error, Follower, FollowerBuilder, FollowerEvent, Primary, WriteConcern};
-use tailwater_storage::{ErrorCode, IndexModel, Store, StoreOptions};
+use stores::{HEARTBEAT, LONG, MEMBERS, assert_same, assert_same_segments, follower, open, primary, write};
+use tailwater_oplog::OpId;
+use tailwater_replication::decision::number_of;
+use tailwater_replication::{Error, FollowerEvent, Primary, Refusal, WriteConcern};
+use tailwater_storage::{ErrorCode, IndexModel};
 use tempfile::TempDir;
-
-const LONG: Duration = Duration::from_secs(60);
-const HEARTBEAT: Duration = Duration::from_millis(100);
-const MEMBERS: [&str; 3] = ["a", "b", "c"];
-
-fn options() -> StoreOptions {
-    let mut options = StoreOptions::default();
-    options.oplog.segment_bytes = 1 << 20;
-    options
-}
-
-fn open(dir: &Path) -> Store {
-    options().open(dir).unwrap()
-}
-
-/// Writes `count` documents of some hundred bytes, with updates and deletions between them; returns the last entry.
-fn write(store: &Store, from: i32, count: i32) -> OpId {
-    let things = store
-        .collection("shop", "things")
-        .unwrap()
-        .with_durability(Durability::Memory);
-    for number in from..from + count {
-        let text = "x".repeat(usize::try_from(number % 700).unwrap());
-        things
-            .insert_one(&rawdoc! { "_id": number, "group": number % 7, "text": text })
-            .unwrap();
-        if number % 3 == 0 {
-            let id = rawdoc! { "_id": number - number % 2 };
-            things.update_one(&id, &rawdoc! { "$inc": { "group": 1 } }).unwrap();
-        }
-        if number % 11 == 0 {
-            things.delete_one(&rawdoc! { "_id": number }).unwrap();
-        }
-    }
-    store.sync().unwrap();
-    store.log().watermarks().durable
-}
-
-fn primary(store: &Store, name: &str, members: &[&str]) -> Primary {
-    let builder = Primary::builder(store.clone(), name).members(members.iter().copied());
-    builder.heartbeat(HEARTBEAT).start().unwrap()
-}
-
-fn follower(dir: &Path, name: &str, from: SocketAddr, members: &[&str]) -> FollowerBuilder {
-    let builder = Follower::builder(dir, name, from.to_string()).members(members.iter().copied());
-    builder.heartbeat(HEARTBEAT).store_options(options())
-}
-
-/// Both have the same state at the same entry, which is the one given.
-fn assert_same(follower: &Follower, store: &Store, last: OpId) {
-    let copy = follower.wait_for(last, LONG).unwrap();
-    assert_eq!(copy.digest().unwrap(), store.digest().unwrap());
-}
-
-/// Every segment that both have whole is the same, but for the slots in which each notes what its own disk has.
-fn assert_same_segments(a: &TempDir, b: &TempDir) {
-    let mut compared = 0;
-    for entry in std::fs::read_dir(b.path().join("oplog")).unwrap() {
-        let name = entry.unwrap().file_name();
-        let name = name.to_str().unwrap();
-        if name.ends_with(".seg") && !name.starts_with("torn") {
-            let read = |dir: &TempDir| {
-                let mut bytes = std::fs::read(dir.path().join("oplog").join(name)).unwrap();
-                bytes[512..1536].fill(0);
-                bytes
-            };
-            assert!(read(a) == read(b), "{name} differs");
-            compared += 1;
-        }
-    }
-    assert!(compared > 0);
-}
 
 #[test]
 fn a_follower_copies_the_state_while_writes_go_on_and_then_follows() {
@@ -288,100 +220,40 @@ fn a_follower_that_was_away_too_long_says_so_and_copies_again_if_it_may() {
 }
 
 #[test]
-fn a_listed_member_is_not_replaced_by_a_copy() {
-    let dir = TempDir::new().unwrap();
-    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
-    let refused = follower(dir.path(), "b", nobody, &["a", "b"]).resync().start();
-    assert!(
-        matches!(refused, Err(Error::InvalidOption { option: "resync", .. })),
-        "{refused:?}"
-    );
-}
-
-/// A connection in between that can be cut, or made silent without being closed.
-struct Proxy {
-    address: SocketAddr,
-    silent: Arc<AtomicBool>,
-    open: Arc<Mutex<Vec<TcpStream>>>,
-}
-
-impl Proxy {
-    fn to(target: SocketAddr) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let silent = Arc::new(AtomicBool::new(false));
-        let open: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
-        let (silent_now, open_now) = (Arc::clone(&silent), Arc::clone(&open));
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (Ok(near), Ok(far)) = (stream, TcpStream::connect(target)) else {
-                    continue;
-                };
-                open_now
-                    .lock()
-                    .unwrap()
-                    .extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
-                for (mut from, mut to) in [
-                    (near.try_clone().unwrap(), far.try_clone().unwrap()),
-                    (far.try_clone().unwrap(), near.try_clone().unwrap()),
-                ] {
-                    let silent = Arc::clone(&silent_now);
-                    std::thread::spawn(move || {
-                        let mut bytes = vec![0; 64 << 10];
-                        while let Ok(count @ 1..) = from.read(&mut bytes) {
-                            while silent.load(Ordering::SeqCst) {
-                                std::thread::sleep(Duration::from_millis(5));
-                            }
-                            if to.write_all(&bytes[..count]).is_err() {
-                                break;
-                            }
-                        }
-                        let _ = to.shutdown(Shutdown::Both);
-                    });
-                }
-            }
-        });
-        Proxy { address, silent, open }
-    }
-
-    fn cut(&self) {
-        for stream in self.open.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
-}
-
-#[test]
-fn connections_that_break_or_fall_silent_are_made_anew() {
+fn a_listed_member_that_is_replaced_by_a_copy_keeps_its_promise_and_what_it_is_known_to_have_had() {
     let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let store = open(a.path());
-    write(&store, 0, 3000);
-    let serving = primary(&store, "a", &["a", "b"]);
-    let proxy = Proxy::to(serving.address());
-    let following = follower(b.path(), "b", proxy.address, &["a", "b"]).start().unwrap();
-    // Also while the copy is fetched.
-    for round in 0..6 {
-        std::thread::sleep(Duration::from_millis(20 * round));
-        proxy.cut();
-    }
-    let mut from = 10_000;
-    for round in 0..4 {
-        let last = write(&store, from, 100);
-        from += 100;
-        match round % 2 {
-            0 => proxy.cut(),
-            _ => {
-                // Both sides give it up by themselves.
-                proxy.silent.store(true, Ordering::SeqCst);
-                while serving.followers() > 0 {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                proxy.silent.store(false, Ordering::SeqCst);
-            }
-        }
-        serving.wait(last, WriteConcern::Majority, LONG).unwrap();
-        assert_same(&following, &store, last);
-    }
+    let builder = Primary::builder(store.clone(), "a")
+        .members(MEMBERS)
+        .heartbeat(HEARTBEAT);
+    let serving = builder.lag_bytes_max(1).start().unwrap();
+    let following = follower(b.path(), "b", serving.address(), &MEMBERS).start().unwrap();
+    let first = write(&store, 0, 20);
+    serving.wait(first, WriteConcern::Majority, LONG).unwrap();
+    let elected = serving.term();
+    following.stop();
+    drop(following);
+
+    write(&store, 1000, 6000);
+    store.trim_log(store.log().watermarks().durable).unwrap();
+    assert!(store.log().watermarks().oldest > first.next());
+    let following = follower(b.path(), "b", serving.address(), &MEMBERS).start().unwrap();
+    assert!(matches!(following.join(), Err(Error::ResyncNeeded { .. })));
+    drop(following);
+    // What it had is still there, and opens.
+    assert!(open(b.path()).log().watermarks().durable >= first);
+
+    let following = follower(b.path(), "b", serving.address(), &MEMBERS)
+        .resync()
+        .start()
+        .unwrap();
+    let last = write(&store, 20_000, 10);
+    serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+    assert_same(&following, &store, last);
+    let copy = following.store().unwrap();
+    assert_eq!(copy.promised(), elected);
+    let known = copy.log().before(copy.log().watermarks().oldest).unwrap().rank;
+    assert!(known.term == elected && known.op_id >= first, "{known:?}");
 }
 
 #[test]
@@ -422,4 +294,34 @@ fn strangers_are_refused_by_name() {
         unlisted.wait(OpId::FIRST, WriteConcern::Majority, LONG),
         Err(Error::NoMembers)
     ));
+}
+
+#[test]
+fn two_names_with_one_number_are_told_apart() {
+    let (a, b, c) = (
+        TempDir::new().unwrap(),
+        TempDir::new().unwrap(),
+        TempDir::new().unwrap(),
+    );
+    let store = open(a.path());
+    let last = write(&store, 0, 5);
+    let serving = primary(&store, "a", &[]);
+    let number = |name: &str| number_of(name, &[]);
+    let other = (0..)
+        .map(|i| format!("b{i}"))
+        .find(|name| number(name) == number("b"))
+        .unwrap();
+    let following = follower(b.path(), "b", serving.address(), &[]).start().unwrap();
+    assert_same(&following, &store, last);
+    let refused = follower(c.path(), &other, serving.address(), &[])
+        .start()
+        .unwrap()
+        .join();
+    let named = |refusal: &Refusal| matches!(refusal, Refusal::NumberTaken(name) if name == "b");
+    assert!(
+        matches!(&refused, Err(Error::Refused { refusal }) if named(refusal)),
+        "{refused:?}"
+    );
+    let last = write(&store, 100, 5);
+    assert_same(&following, &store, last);
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use bson::{RawDocumentBuf, rawdoc};
 use common::small;
 use proptest::prelude::*;
-use tailwater_oplog::{OpId, ReadConcern, create_follower};
+use tailwater_oplog::{Before, OpId, ReadConcern, create_follower};
 use tailwater_storage::{
     Collection, Error, FindOptions, IndexModel, ReplaceOptions, Snapshot, Store, StoreOptions, Transaction,
     log_directory, state_directory,
@@ -160,7 +160,7 @@ fn options() -> StoreOptions {
 
 fn follower_of(store: &Store, dir: &Path) -> Store {
     let start = store.log().segment_of(OpId::FIRST).unwrap();
-    create_follower(log_directory(dir), &start, store.promised()).unwrap();
+    create_follower(log_directory(dir), &start, store.promised(), Before::default()).unwrap();
     options().open(dir).unwrap()
 }
 

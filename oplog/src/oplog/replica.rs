@@ -17,8 +17,9 @@ use crate::frames::SegmentStart;
 use crate::ids::{OpId, Term, Timestamp};
 use crate::member::Member;
 use crate::options::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
-use crate::role_file::{Role, write_role};
+use crate::role_file::{Base, Role, write_role};
 use crate::segment::{frames_capacity, header_records};
+use crate::view::ReadConcern;
 
 /// Frames that [`Oplog::append_frames`] has taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,11 +46,10 @@ impl Oplog {
         self.core().following.load(Ordering::SeqCst)
     }
 
-    /// The newest term that this log has seen or [promised](Oplog::promise).
+    /// The newest term that was [promised](Oplog::promise).
     #[must_use]
     pub fn promised(&self) -> Term {
-        let manifest = self.core().manifest.lock().unwrap_or_else(PoisonError::into_inner);
-        Term::new(manifest.term)
+        self.core().role.lock().unwrap_or_else(PoisonError::into_inner).promised
     }
 
     /// Which member it is, if it has ever been one.
@@ -58,12 +58,13 @@ impl Oplog {
         self.core().role.lock().unwrap_or_else(PoisonError::into_inner).member
     }
 
-    /// Writes durably that `term` is the newest one known, and that nothing of an older term will be taken. An older one
-    /// than is known changes nothing.
+    /// Writes durably that nothing will be taken from a primary of an older term than this, and that this log will not begin
+    /// one that is older. A term older than the one promised changes nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]; [`Error::InvalidOption`] for a term that no log can have.
+    /// [`Error::Io`]; [`Error::InvalidOption`] for a term that no log can have, or [so far ahead](Term::is_near) that nobody
+    /// can have come to it.
     pub fn promise(&self, term: Term) -> Result<()> {
         self.core().promise(term)
     }
@@ -109,9 +110,10 @@ impl Oplog {
             core.raise_term(&mut manifest, term)?;
             term
         };
-        core.set_role(|_| Role {
+        core.set_role(|role| Role {
             following: false,
             member: Some(member),
+            ..role
         })?;
         let _appender = core.lock_appender();
         core.term.store(term.get(), Ordering::SeqCst);
@@ -177,14 +179,14 @@ impl Oplog {
     /// # Errors
     ///
     /// [`Error::NotFollowing`]; [`Error::ForeignFrames`] when a frame is damaged, not the next one, of an older term than its
-    /// predecessor or of one that was not [promised](Oplog::promise), or when the last batch is not complete;
+    /// predecessor or of one [impossibly far ahead](Term::is_near), or when the last batch is not complete;
     /// [`Error::TooLarge`], [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`].
     pub fn append_frames(&self, frames: &[u8]) -> Result<FramesOutcome> {
         let core = self.core();
         let mut appender = core.lock_appender();
         core.check_following()?;
-        let promised = self.promised();
-        let checked = core.check_frames(&appender, frames, promised)?;
+        let checked = core.check_frames(&appender, frames)?;
+        core.know(checked.term)?;
         core.write_frames(&mut appender, frames, &checked)?;
         core.meters.batch_entries.add_alone(checked.frames.len() as u64);
         core.meters.append_bytes.add_alone(frames.len() as u64);
@@ -233,8 +235,42 @@ impl Core {
     }
 
     fn promise(&self, term: Term) -> Result<()> {
+        // First that it is known: whoever has promised a term never begins an older one.
+        self.know(term)?;
+        self.set_role(|role| Role {
+            promised: role.promised.max(term),
+            ..role
+        })
+    }
+
+    /// Writes durably that there is this term.
+    fn know(&self, term: Term) -> Result<()> {
         let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
-        self.raise_term(&mut manifest, term)
+        match term.is_near(Term::new(manifest.term)) {
+            true => self.raise_term(&mut manifest, term),
+            false => Err(Error::InvalidOption {
+                option: "term",
+                range: "at most 2^24 above the newest one known, which over a hundred thousand promotions do not reach",
+                got: term.get().into(),
+            }),
+        }
+    }
+
+    /// Writes down, for the log of a member, the last entry before `keep_from`, where the log is about to begin, and the last one
+    /// of an elected term: what the member knows must not be forgotten with the entries.
+    pub(super) fn keep_before(&self, keep_from: OpId) -> Result<()> {
+        let role = *self.role.lock().unwrap_or_else(PoisonError::into_inner);
+        if !role.following && role.member.is_none() {
+            return Ok(());
+        }
+        let (view, last) = (self.view(), keep_from.previous());
+        let removed = view.elected_up_to(last)?.unwrap_or_default();
+        let term = view.get(last, ReadConcern::Local)?.term();
+        self.set_role(|role| Role {
+            trimmed: role.trimmed.max(removed),
+            base: Some(Base { term, op_id: last }),
+            ..role
+        })
     }
 
     fn raise_term(&self, manifest: &mut format::Manifest, term: Term) -> Result<()> {
@@ -262,7 +298,8 @@ impl Core {
         Ok(())
     }
 
-    fn check_frames(&self, appender: &Appender, bytes: &[u8], promised: Term) -> Result<Checked> {
+    fn check_frames(&self, appender: &Appender, bytes: &[u8]) -> Result<Checked> {
+        let known = Term::new(self.manifest.lock().unwrap_or_else(PoisonError::into_inner).term);
         let mut checked = Checked {
             frames: Vec::new(),
             term: Term::new(self.term.load(Ordering::SeqCst)),
@@ -278,9 +315,9 @@ impl Core {
             if header.op_id != next || header.watermark >= header.op_id {
                 return Err(foreign("the frame is of another entry"));
             }
-            if header.term < checked.term || header.term > promised {
+            if header.term < checked.term || !header.term.is_near(known) {
                 return Err(foreign(
-                    "its term is older than its predecessor's, or newer than was agreed to",
+                    "its term is older than its predecessor's, or impossibly much newer than any known",
                 ));
             }
             checked.frames.push((next, header.frame_bytes()));

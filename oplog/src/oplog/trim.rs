@@ -30,6 +30,7 @@ impl Core {
             first_op_id: keep_from.first.get(),
             ..manifest.clone()
         };
+        self.keep_before(keep_from.first)?;
         // The new beginning may be a segment whose name is not durable yet.
         self.disk()
             .sync_directory()

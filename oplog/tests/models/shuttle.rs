@@ -86,6 +86,8 @@ mod stats;
 mod sync;
 #[path = "../../src/tail.rs"]
 mod tail;
+#[path = "../../src/terms.rs"]
+mod terms;
 #[path = "../../src/verify.rs"]
 mod verify;
 #[path = "../../src/view.rs"]

@@ -63,6 +63,8 @@ pub enum Retry {
     NotPrimary,
     /// What came does not follow what was there.
     OutOfOrder,
+    /// The primary claims a term so far ahead that nobody can have come to it.
+    TermTooFar,
 }
 
 /// What is known of the connection.
@@ -152,6 +154,12 @@ impl Follower {
         self.durable = self.durable.min(last);
     }
 
+    /// Whether a primary has let it on, and entries come.
+    #[must_use]
+    pub fn is_following(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.next.is_some())
+    }
+
     /// It takes nothing from a term older than this.
     #[must_use]
     pub fn promised(&self) -> Term {
@@ -171,6 +179,8 @@ impl Follower {
     }
 
     fn connected(&mut self, outputs: &mut Vec<FollowerOutput>) {
+        // What another primary said was of its entries.
+        self.released = OpId::ZERO;
         self.session = Some(Session {
             granted: None,
             next: None,
@@ -194,7 +204,11 @@ impl Follower {
         let Some(session) = &mut self.session else {
             return;
         };
-        if welcome.asks.unwrap_or(welcome.term) < self.promised {
+        let offered = welcome.asks.unwrap_or(welcome.term);
+        if !offered.is_near(self.promised.max(self.history.end().term)) {
+            return self.retry(Retry::TermTooFar, outputs);
+        }
+        if offered < self.promised {
             return self.retry(Retry::StalePrimary, outputs);
         }
         // An earlier promise to the same primary is as good as a new one; it may not have heard of it.
@@ -203,11 +217,7 @@ impl Follower {
             listed && *asked >= self.promised && welcome.rank >= self.history.rank()
         });
         session.granted = grant;
-        let promise = grant.unwrap_or(welcome.term);
-        if promise > self.promised {
-            self.promised = promise;
-            outputs.push(FollowerOutput::Promise(promise));
-        }
+        self.promise(grant.unwrap_or(welcome.term), outputs);
         if let Some(term) = grant {
             outputs.push(FollowerOutput::Report(Report::Grant(term)));
         }
@@ -238,6 +248,16 @@ impl Follower {
         }
     }
 
+    /// Promises a term that binds: one that was elected, or, without a list of members, any. A primary that nobody has agreed
+    /// to may be followed all the same, but nobody is turned away because of it.
+    fn promise(&mut self, term: Term, outputs: &mut Vec<FollowerOutput>) {
+        let binds = self.members.is_empty() || term.is_elected();
+        if binds && term > self.promised {
+            self.promised = term;
+            outputs.push(FollowerOutput::Promise(term));
+        }
+    }
+
     fn refused(&mut self, refusal: Refusal, outputs: &mut Vec<FollowerOutput>) {
         match refusal {
             Refusal::StalePrimary(_) => self.retry(Retry::StalePrimary, outputs),
@@ -259,11 +279,12 @@ impl Follower {
             self.retry(Retry::StalePrimary, outputs);
             return false;
         }
-        if term > self.promised {
-            // Others have elected it.
-            self.promised = term;
-            outputs.push(FollowerOutput::Promise(term));
+        if !term.is_near(self.promised.max(self.history.end().term)) {
+            self.retry(Retry::TermTooFar, outputs);
+            return false;
         }
+        // Others have elected it.
+        self.promise(term, outputs);
         true
     }
 

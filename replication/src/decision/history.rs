@@ -5,7 +5,7 @@
 //! each other.
 
 use bincode::{Decode, Encode};
-use tailwater_oplog::{OpId, Term, Timestamp};
+use tailwater_oplog::{OpId, Rank, Term, Timestamp};
 
 use super::message::LogName;
 
@@ -32,6 +32,18 @@ pub struct Position {
     pub op_id: OpId,
 }
 
+impl From<Rank> for Position {
+    fn from(Rank { term, op_id }: Rank) -> Position {
+        Position { term, op_id }
+    }
+}
+
+impl From<Position> for Rank {
+    fn from(Position { term, op_id }: Position) -> Rank {
+        Rank { term, op_id }
+    }
+}
+
 /// What a member has to say about its log.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct History {
@@ -41,6 +53,11 @@ pub struct History {
     pub oldest: OpId,
     /// The terms of its entries, oldest first, [`TERMS_MAX`] at most.
     pub terms: Vec<TermStart>,
+    /// The last entry of an elected term before those listed: what the member still knows of what was trimmed.
+    pub before: Position,
+    /// Term of the entry before `oldest`, zero when there was none: what an empty log is compared by. Nothing when that is not
+    /// known.
+    pub base: Option<Term>,
     /// The last entry; the one before `oldest` when there is none.
     pub last: OpId,
 }
@@ -77,6 +94,8 @@ impl History {
             log,
             oldest,
             terms: Vec::new(),
+            before: Position::default(),
+            base: (oldest == OpId::FIRST).then(Term::default),
             last: oldest.previous(),
         }
     }
@@ -90,15 +109,13 @@ impl History {
         }
     }
 
-    /// Place of the last entry that was written in an elected term: what counts when members compare who knows more. Entries
-    /// behind it were written by a primary that had asked nobody.
+    /// Place of the last entry that was written in an elected term, whether the log still has it or not: what counts when
+    /// members compare who knows more. Entries behind it were written by a primary that had asked nobody.
     #[must_use]
     pub fn rank(&self) -> Position {
         let newest = self.terms.iter().rposition(|start| start.term.is_elected());
-        newest.map_or(Position::default(), |at| Position {
-            term: self.terms[at].term,
-            op_id: self.last_of(at),
-        })
+        let listed = newest.map_or(Position::default(), |at| self.end_of(at));
+        listed.max(self.before)
     }
 
     /// Term of an entry, if it is one of those listed.
@@ -109,10 +126,19 @@ impl History {
         behind.checked_sub(1).filter(|_| listed).map(|at| self.terms[at].term)
     }
 
+    /// Term of an entry, if it is listed or the one before the oldest.
+    fn term_of(&self, op_id: OpId) -> Option<Term> {
+        let is_base = op_id == self.oldest.previous();
+        self.base.filter(|_| is_base).or_else(|| self.term_at(op_id))
+    }
+
     /// Adds the entries from `first` to `last`, which were written in `term`, the first of them at `timestamp`.
     pub fn extend(&mut self, term: Term, first: OpId, timestamp: Timestamp, last: OpId) {
         if self.terms.last().is_none_or(|start| start.term < term) {
             if self.terms.len() == TERMS_MAX {
+                if self.terms[0].term.is_elected() {
+                    self.before = self.before.max(self.end_of(0));
+                }
                 self.terms.remove(0);
             }
             self.terms.push(TermStart { term, first, timestamp });
@@ -128,12 +154,20 @@ impl History {
 
     /// The oldest entries have been trimmed.
     pub fn trim(&mut self, oldest: OpId) {
+        self.base = self.term_of(oldest.previous());
         self.oldest = oldest;
     }
 
     /// Whether every term is listed that the log has ever had.
     fn is_complete(&self) -> bool {
         self.oldest == OpId::FIRST && self.terms.len() < TERMS_MAX
+    }
+
+    fn end_of(&self, at: usize) -> Position {
+        Position {
+            term: self.terms[at].term,
+            op_id: self.last_of(at),
+        }
     }
 
     /// The last entry of the `at`-th term.
@@ -155,21 +189,30 @@ impl History {
         if follower.last.next() < self.oldest {
             return Meeting::Apart(Apart::HistoryLost(self.oldest));
         }
-        if follower.terms.is_empty() {
-            return match follower.last.next() <= self.last.next() {
-                true => Meeting::Continues(follower.last.next()),
-                false => Meeting::Apart(Apart::Unrelated),
-            };
+        if follower.terms.is_empty() || follower.last.next() == self.oldest {
+            return self.meet_at_end(follower);
         }
         match self.last_shared(follower) {
             Ok(Some(shared)) if shared == follower.last => Meeting::Continues(shared.next()),
             Ok(Some(shared)) => Meeting::Forks(shared),
-            // Everything that the follower has lies before what is left here.
-            Ok(None) if follower.last.next() == self.oldest => Meeting::Apart(Apart::HistoryLost(self.oldest)),
             // Both have all that was ever written, and differ from the first entry on.
             Ok(None) if self.is_complete() && follower.is_complete() => Meeting::Forks(OpId::ZERO),
             Ok(None) => Meeting::Apart(Apart::Unrelated),
             Err(term) => Meeting::Apart(Apart::TermTwice(term)),
+        }
+    }
+
+    /// The same where no entry can be that both have: what the follower has, or its copy covers, lies before what is left here,
+    /// or its log is empty yet. Then its last entry is compared, which one of the two or both know by its term only.
+    fn meet_at_end(&self, follower: &History) -> Meeting {
+        let end = follower.last;
+        match (self.term_of(end), follower.term_of(end)) {
+            _ if end > self.last => Meeting::Apart(Apart::Unrelated),
+            (Some(own), Some(theirs)) if own == theirs => Meeting::Continues(end.next()),
+            (Some(_), Some(_)) => Meeting::Apart(Apart::Unrelated),
+            // Both logs begin where one was trimmed that was nobody's replica: before there was anything to part from.
+            (None, None) => Meeting::Continues(end.next()),
+            _ => Meeting::Apart(Apart::HistoryLost(self.oldest)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What members say to each other. `docs/replication.md` specifies it; `wire` puts it into bytes.
 
 use bincode::{Decode, Encode};
-use tailwater_oplog::{LogId, Member, OpId, Term};
+use tailwater_oplog::{LogId, MEMBERS_MAX, Member, OpId, Term, codec};
 
 use super::history::{Apart, History, Position};
 
@@ -34,6 +34,20 @@ impl From<Member> for MemberNumber {
     }
 }
 
+/// Members on a list at most; the other numbers are for those that are on none.
+pub const LISTED_MAX: usize = MEMBERS_MAX as usize / 2;
+
+/// The number of the member `name`: its place on the list, or, when it is not on it, one of the upper half by its name. Two that
+/// are not listed may come to have the same; the second one is refused by name then.
+#[must_use]
+pub fn number_of(name: &str, members: &[String]) -> MemberNumber {
+    let number = match members.iter().position(|member| member == name) {
+        Some(place) => place,
+        None => LISTED_MAX + codec::checksum(name.as_bytes()) as usize % LISTED_MAX,
+    };
+    MemberNumber(u8::try_from(number).unwrap_or(u8::MAX))
+}
+
 /// A follower introduces itself, and says what it has.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Hello {
@@ -43,7 +57,7 @@ pub struct Hello {
     pub name: String,
     /// The members that it knows.
     pub members: MemberList,
-    /// It takes nothing from a primary of an older term.
+    /// It takes nothing from a primary of an older term. With a list of members, an elected one.
     pub promised: Term,
     /// Its log.
     pub history: History,
@@ -89,6 +103,12 @@ pub enum Refusal {
     OtherMembers(MemberList),
     /// The follower calls itself by the primary's number.
     SameMember,
+    /// The follower's number is not that of its name.
+    OtherNumber,
+    /// The follower is not listed, and another one that is not has the number that its name has.
+    NumberTaken(String),
+    /// The follower has promised a term so far ahead that nobody can have come to it.
+    TermTooFar(Term),
     /// Not a primary, and the follower's log is not simply the beginning of this one.
     NotPrimary,
 }

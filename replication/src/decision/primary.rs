@@ -8,6 +8,9 @@
 //! acknowledged by as many members as were asked for, but none at majority. With a list of members it asks every follower on
 //! it to agree to its next, elected term. With as many, itself included, as no majority can do without, it begins that term,
 //! and from its first entry on counts majorities. The argument why that loses nothing is in `docs/replication.md`.
+//!
+//! With a list only elected terms bind anybody: nobody steps down for another one, whatever its number. So a primary of the
+//! past that is started again deposes nobody by that, and promises its own elected term only when enough others have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +18,7 @@ use tailwater_oplog::{Member, OpId, Term, Timestamp};
 
 use super::concern::{WriteConcern, electors_of, held_by, majority_of};
 use super::history::{History, Meeting, Position};
-use super::message::{Course, Hello, MemberList, MemberNumber, Refusal, Report, Run, Status, Welcome};
+use super::message::{Course, Hello, MemberList, MemberNumber, Refusal, Report, Run, Status, Welcome, number_of};
 
 /// A connection, as the driver counts them: never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -87,6 +90,8 @@ pub struct Primary {
     member: Member,
     members: MemberList,
     history: History,
+    /// The newest binding term that it knows of, its own or another's.
+    promised: Term,
     /// The term that is written in.
     term: Term,
     /// The term that others are asked to agree to; nothing when it has begun, or nobody is to be asked.
@@ -99,16 +104,19 @@ pub struct Primary {
     peers: BTreeMap<PeerId, Peer>,
     /// What each member has last said it holds, whether connected or not.
     held: BTreeMap<MemberNumber, OpId>,
+    /// Whose numbers those are.
+    names: BTreeMap<MemberNumber, String>,
     deposed: bool,
 }
 
 impl Primary {
-    /// The primary of a log that writes in `term`, with what is to be done first.
+    /// The primary of a log that has promised `promised` and now writes in `term`, with what is to be done first.
     #[must_use]
     pub fn new(
         member: Member,
         members: MemberList,
         history: History,
+        promised: Term,
         term: Term,
         durable: OpId,
     ) -> (Primary, Vec<PrimaryOutput>) {
@@ -118,6 +126,7 @@ impl Primary {
             member,
             members,
             history,
+            promised,
             term,
             asks,
             granted: BTreeSet::from([member.into()]),
@@ -126,10 +135,14 @@ impl Primary {
             majority: OpId::ZERO,
             peers: BTreeMap::new(),
             held: BTreeMap::new(),
+            names: BTreeMap::new(),
             deposed: false,
         };
-        // Its own promise comes before anybody else's.
-        let mut outputs: Vec<_> = asks.map(PrimaryOutput::Promise).into_iter().collect();
+        let mut outputs = Vec::new();
+        if primary.members.is_empty() {
+            // The operator's word is enough.
+            primary.promise(term, &mut outputs);
+        }
         primary.count_grants(&mut outputs);
         (primary, outputs)
     }
@@ -152,7 +165,11 @@ impl Primary {
                 self.count_majority(&mut outputs);
             }
             PrimaryInput::Trimmed(oldest) => self.history.trim(oldest),
-            PrimaryInput::Heard(term) => self.step_down(term, &mut outputs),
+            PrimaryInput::Heard(term) => {
+                if term.is_near(self.term) && (self.is_over(term) || self.is_replaced(term)) {
+                    self.step_down(term, &mut outputs);
+                }
+            }
             PrimaryInput::Sent(peer, last, bytes) => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
                     peer.next = Some(last.next());
@@ -254,6 +271,7 @@ impl Primary {
         };
         // What it said before may be of a disk that it no longer has.
         self.held.insert(hello.member, held);
+        self.names.insert(hello.member, hello.name.clone());
         let next = match course {
             Course::Continue(next) => Some(next),
             _ => None,
@@ -286,15 +304,53 @@ impl Primary {
         if hello.history.log != self.history.log {
             return Some(Refusal::OtherLog(self.history.log));
         }
-        if hello.member == self.member.into() {
-            return Some(Refusal::SameMember);
+        if let Some(refusal) = self.refusal_of(&hello.name, &hello.members) {
+            return Some(refusal);
         }
-        if hello.members != self.members {
+        if hello.member != number_of(&hello.name, &self.members) {
+            return Some(Refusal::OtherNumber);
+        }
+        if !hello.promised.is_near(self.term) {
+            return Some(Refusal::TermTooFar(hello.promised));
+        }
+        let over = self.is_over(hello.promised) || self.is_replaced(hello.history.rank().term) || self.deposed;
+        over.then_some(Refusal::StalePrimary(hello.promised))
+    }
+
+    /// Why a member of that name, with that list, is turned away, whatever it has; if it is.
+    #[must_use]
+    pub fn refusal_of(&self, name: &str, members: &MemberList) -> Option<Refusal> {
+        if *members != self.members {
             return Some(Refusal::OtherMembers(self.members.clone()));
         }
+        let number = number_of(name, members);
+        if number == self.member.into() {
+            return Some(Refusal::SameMember);
+        }
+        let other = self.names.get(&number).filter(|other| *other != name);
+        other.cloned().map(Refusal::NumberTaken)
+    }
+
+    /// Whether a connection is one of a follower that was let on.
+    #[must_use]
+    pub fn is_served(&self, peer: PeerId) -> bool {
+        self.peers.contains_key(&peer)
+    }
+
+    /// Whether this is primary no longer when a member has promised `promised`.
+    fn is_over(&self, promised: Term) -> bool {
+        if self.members.is_empty() {
+            return promised > self.term;
+        }
         // What it has promised to this primary is no reason.
-        let own = self.asks.unwrap_or(self.term);
-        (hello.promised > own || self.deposed).then_some(Refusal::StalePrimary(hello.promised))
+        promised.is_elected() && promised > self.asks.unwrap_or(self.term)
+    }
+
+    /// Whether another was elected since, of whose term, `elected`, there are entries, while here it has not been heard of: then
+    /// this is a primary of the past that has been started again, and its own term has a larger number for that reason only.
+    fn is_replaced(&self, elected: Term) -> bool {
+        let known = self.promised.max(self.history.rank().term);
+        !self.members.is_empty() && elected.is_elected() && elected > known
     }
 
     /// Whether this primary's word is enough to take entries from a follower. Without a list of members the operator's is; with
@@ -343,6 +399,8 @@ impl Primary {
             self.asks = None;
             // Entries of the old term are behind it from now on.
             self.term = term;
+            // Not before the others: alone it would bind nobody but itself, which would then be lost to everybody else.
+            self.promise(term, outputs);
             outputs.push(PrimaryOutput::BeginTerm(term));
             // Who was told to wait comes again, and is told what to cut.
             let waiting: Vec<PeerId> = self
@@ -383,16 +441,30 @@ impl Primary {
         }
     }
 
+    fn promise(&mut self, term: Term, outputs: &mut Vec<PrimaryOutput>) {
+        if term > self.promised {
+            self.promised = term;
+            outputs.push(PrimaryOutput::Promise(term));
+        }
+    }
+
     fn step_down(&mut self, term: Term, outputs: &mut Vec<PrimaryOutput>) {
-        if self.deposed || term <= self.term {
+        if self.deposed {
             return;
         }
         self.deposed = true;
         self.asks = None;
-        outputs.push(PrimaryOutput::StepDown(term));
+        self.promised = self.promised.max(term);
+        outputs.push(PrimaryOutput::StepDown(self.promised));
         for (peer, _) in std::mem::take(&mut self.peers) {
             outputs.push(PrimaryOutput::Close(peer));
         }
+    }
+
+    /// The newest binding term that it knows of: with a list of members an elected one.
+    #[must_use]
+    pub fn promised(&self) -> Term {
+        self.promised
     }
 
     /// Its last entry of an elected term.

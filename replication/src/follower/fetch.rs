@@ -2,21 +2,27 @@
 //!
 //! Everything is put together in `incoming`. Its file `COPY` says which copy the parts belong to, so a fetch that was interrupted
 //! goes on where it stopped, as long as the primary has that copy. When all of it is there and durable, the log is made, then
-//! `READY`; and only then the parts get their names. A crash in between is made up for by the next start.
+//! `READY`; and only then the parts get their names, in place of what was there before. A crash in between is made up for by the
+//! next start. The new log keeps what the member has promised, and what it is known to have had.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Component, Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 
 use bincode::{Decode, Encode};
-use tailwater_oplog::{OpId, Term, codec, create_follower};
+use tailwater_oplog::{Before, OpId, Term, codec, create_follower};
 use tailwater_storage::{log_directory, state_directory};
 
-use super::replica::INCOMING;
+use super::discard::{discard_directory, finish_discarding};
+use super::replica::{INCOMING, Kept};
 use super::{FollowerEvent, Settings};
+use crate::decision::{Position, Report};
 use crate::error::{Error, Result};
-use crate::link;
-use crate::wire::{CHUNK_BYTES_MAX, CopyOffer, CopyRequest, Fetch, Message, SegmentMessage};
+use crate::link::{self, Inbound};
+use crate::primary::checksum_of;
+use crate::wire::{CHUNK_BYTES_MAX, CopyFile, CopyOffer, CopyRequest, Fetch, Message, SegmentMessage};
 
 const COPY: &str = "COPY";
 const READY: &str = "READY";
@@ -30,19 +36,19 @@ struct CopyRecord {
     copy: [u8; 16],
     applied: OpId,
     promised: Term,
+    rank: Position,
+    base: Option<Term>,
     segment: SegmentMessage,
 }
 
 /// Ends a copy that was complete when it was interrupted.
 pub(super) fn finish(dir: &Path) -> Result<()> {
     let incoming = dir.join(INCOMING);
+    for directory in [&incoming, &state_directory(dir), &log_directory(dir)] {
+        finish_discarding(directory).map_err(Error::file("remove what is left of", directory))?;
+    }
     if !incoming.join(READY).exists() {
         return Ok(());
-    }
-    // What is left of an earlier one, whose log has been removed.
-    let (state, old) = (incoming.join(STATE), state_directory(dir));
-    if state.exists() && old.exists() {
-        fs::remove_dir_all(&old).map_err(Error::file("remove", &old))?;
     }
     // The state first: a log without its state would be replayed, from an entry that is not there.
     for (from, to) in [
@@ -50,29 +56,71 @@ pub(super) fn finish(dir: &Path) -> Result<()> {
         (incoming.join(LOG), log_directory(dir)),
     ] {
         if from.exists() {
+            // What the copy replaces.
+            discard_directory(&to).map_err(Error::file("remove", &to))?;
             fs::rename(&from, &to).map_err(Error::file("move into its place", &to))?;
             sync(dir)?;
         }
     }
-    fs::remove_dir_all(&incoming).map_err(Error::file("remove", &incoming))
+    discard_directory(&incoming).map_err(Error::file("remove", &incoming))
 }
 
-/// Fetches a copy into `dir`, where there is no store.
-pub(super) fn run(dir: &Path, settings: &Settings) -> Result<()> {
+/// Fetches a copy into `dir`. What is there, closed, is replaced when all of it has come; the member it was has `kept`.
+pub(super) fn run(dir: &Path, settings: &Settings, kept: Option<Kept>) -> Result<()> {
+    let fetched = fetch(dir, settings, kept);
+    settings.set_hangup(None);
+    fetched
+}
+
+fn fetch(dir: &Path, settings: &Settings, kept: Option<Kept>) -> Result<()> {
     finish(dir)?;
-    if super::replica::is_there(dir) {
+    if kept.is_none() && super::replica::is_there(dir) {
         return Ok(());
     }
     let incoming = dir.join(INCOMING);
     fs::create_dir_all(&incoming).map_err(Error::file("create", &incoming))?;
     let begun = read_record(&incoming);
     let stream = link::connect(&settings.from, settings.plaintext)?;
-    let (mut inbound, mut outbound, _hangup) = link::open(stream, settings.heartbeat, settings.batch_bytes_max)?;
+    let (mut inbound, outbound, hangup) = link::open(stream, settings.heartbeat, settings.batch_bytes_max)?;
+    settings.set_hangup(Some(hangup));
     let request = CopyRequest {
         name: settings.identity.name.clone(),
+        members: settings.identity.members.clone(),
         copy: begun.map_or([0; 16], |record| record.copy),
     };
-    outbound.write(&Message::CopyRequest(request))?;
+    let outbound = Mutex::new(outbound);
+    let say = |message: &Message| outbound.lock().unwrap_or_else(PoisonError::into_inner).write(message);
+    say(&Message::CopyRequest(request))?;
+    std::thread::scope(|scope| {
+        let (_over, ended) = channel::<()>();
+        let alive = std::thread::Builder::new().name("tailwater-alive".into());
+        let alive = alive.spawn_scoped(scope, || {
+            let ended = ended;
+            // The primary waits for a slow link as long as it hears something.
+            while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(settings.heartbeat) {
+                if say(&Message::Report(Report::Alive)).is_err() {
+                    return;
+                }
+            }
+        });
+        alive.map_err(Error::network("this member", "starting a thread"))?;
+        let (incoming, record) = (incoming.as_path(), begun);
+        receive(incoming, settings, record, kept, &mut inbound, &say)
+    })?;
+    // If this does not arrive, the primary keeps the copy for some time.
+    let _ = say(&Message::CopyDone);
+    finish(dir)
+}
+
+/// Takes what the primary offers, and makes it complete.
+fn receive(
+    incoming: &Path,
+    settings: &Settings,
+    begun: Option<CopyRecord>,
+    kept: Option<Kept>,
+    inbound: &mut Inbound,
+    say: &dyn Fn(&Message) -> Result<()>,
+) -> Result<()> {
     let offer = loop {
         match inbound.read()? {
             Message::Offer(offer) => break offer,
@@ -89,20 +137,22 @@ pub(super) fn run(dir: &Path, settings: &Settings) -> Result<()> {
         copy: offer.copy,
         applied: offer.applied,
         promised: offer.promised,
+        rank: offer.rank,
+        base: offer.base,
         segment: offer.segment,
     };
     if begun != Some(record) {
-        begin(&incoming, &record)?;
+        begin(incoming, &record)?;
     }
-    let total = offer.files.iter().map(|(_, length)| length).sum();
+    let total = offer.files.iter().map(|file| file.length).sum();
     let mut fetched = 0;
-    for (number, (name, length)) in (0..).zip(&offer.files) {
+    for (number, CopyFile { name, length, checksum }) in (0..).zip(&offer.files) {
         let path = incoming.join(name);
         let mut part = Part::open(&path)?;
         let mut offset = part.length.min(*length);
         fetched += offset;
         if offset < *length {
-            outbound.write(&Message::Fetch(Fetch { file: number, offset }))?;
+            say(&Message::Fetch(Fetch { file: number, offset }))?;
         }
         while offset < *length {
             let Message::Chunk(bytes) = inbound.read()? else {
@@ -117,11 +167,16 @@ pub(super) fn run(dir: &Path, settings: &Settings) -> Result<()> {
             settings.tell(&FollowerEvent::Copying { bytes: fetched, total });
         }
         part.file.sync_all().map_err(Error::file("sync", &path))?;
+        if checksum_of(&path)? != *checksum {
+            // Most likely of what a crash here has left; it is fetched again.
+            fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+            return Err(Error::Protocol {
+                peer: inbound.peer().to_owned(),
+                what: "the checksum of a file of the copy does not match what is here",
+            });
+        }
     }
-    complete(&incoming, &record)?;
-    // If this does not arrive, the primary keeps the copy until it stops.
-    let _ = outbound.write(&Message::CopyDone);
-    finish(dir)
+    complete(incoming, &record, kept)
 }
 
 /// A file on its way.
@@ -153,7 +208,7 @@ fn check_names(offer: &CopyOffer, peer: &str) -> Result<()> {
         components.next() == Some(Component::Normal(STATE.as_ref()))
             && components.all(|component| matches!(component, Component::Normal(_)))
     };
-    match offer.files.iter().all(|(name, _)| plain(name)) {
+    match offer.files.iter().all(|file| plain(&file.name)) {
         true => Ok(()),
         false => Err(Error::Protocol {
             peer: peer.to_owned(),
@@ -168,18 +223,23 @@ fn read_record(incoming: &Path) -> Option<CopyRecord> {
 
 /// Removes the parts of another copy, and notes which one is fetched.
 fn begin(incoming: &Path, record: &CopyRecord) -> Result<()> {
-    fs::remove_dir_all(incoming)
+    discard_directory(incoming)
         .and_then(|()| fs::create_dir(incoming))
         .map_err(Error::file("empty", incoming))?;
     write_whole(&incoming.join(COPY), &codec::encode(record))
 }
 
-fn complete(incoming: &Path, record: &CopyRecord) -> Result<()> {
+fn complete(incoming: &Path, record: &CopyRecord, kept: Option<Kept>) -> Result<()> {
     let log = incoming.join(LOG);
     if log.exists() {
         fs::remove_dir_all(&log).map_err(Error::file("remove", &log))?;
     }
-    create_follower(&log, &record.segment.into(), record.promised)?;
+    let promised = kept.map_or(record.promised, |kept| kept.promised.max(record.promised));
+    let before = Before {
+        rank: kept.map_or(record.rank, |kept| kept.rank.max(record.rank)).into(),
+        term: record.base,
+    };
+    create_follower(&log, &record.segment.into(), promised, before)?;
     for directory in directories(incoming)? {
         sync(&directory)?;
     }

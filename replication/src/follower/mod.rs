@@ -10,6 +10,7 @@
 //! Every step resumes where it stopped. What only passes (the network, a full disk, a primary that is not one at the moment) is
 //! tried again, with pauses that grow; what does not is an error, and the follower stops.
 
+mod discard;
 mod fetch;
 mod replica;
 mod rollback;
@@ -22,11 +23,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tailwater_oplog::{OpId, Term, Timestamp};
-use tailwater_storage::{Store, StoreOptions};
+use tailwater_storage::{Error as StoreError, Store, StoreOptions};
 
-use self::replica::Replica;
+use self::replica::{Kept, Replica};
 use self::session::Ending;
-use crate::decision::{Apart, Retry};
+use crate::decision::Apart;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::link::Hangup;
@@ -35,6 +36,9 @@ use crate::link::Hangup;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// … to this, each twice as long as the one before.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How often frames at one entry may be refused before the follower gives up.
+const BAD_FRAMES_MAX: u32 = 5;
 
 /// What a follower does, as it happens.
 #[derive(Clone, Debug)]
@@ -246,8 +250,8 @@ impl FollowerBuilder {
     }
 
     /// Allows what is here to be replaced by a copy when it is of no use any more: because the primary's log has been trimmed
-    /// beyond its end, or because what would have to be cut cannot be. Default not allowed: the follower stops, and says so. It
-    /// cannot be allowed to a listed member, which would forget what it has promised.
+    /// beyond its end, or because what would have to be cut cannot be. What is here stays until the copy has come; what the member
+    /// has promised, and what it is known to have had, it keeps. Default not allowed: the follower stops, and says so.
     #[must_use]
     pub fn resync(mut self) -> FollowerBuilder {
         self.resync = true;
@@ -303,13 +307,6 @@ impl FollowerBuilder {
     /// [`Error::InvalidOption`], [`Error::File`]; everything else is told later, by [`Follower::join`] and the events.
     pub fn start(self) -> Result<Follower> {
         let identity = Identity::new(&self.name, &self.members)?;
-        if self.resync && self.members.contains(&self.name) {
-            // With its log it would lose what it has promised and what it holds for a majority, and keep its vote.
-            return Err(Error::InvalidOption {
-                option: "resync",
-                what: "not for a listed member, whose log others count on: have it come back under another name",
-            });
-        }
         std::fs::create_dir_all(&self.dir).map_err(Error::file("create", &self.dir))?;
         let settings = Arc::new(Settings {
             identity,
@@ -489,7 +486,7 @@ impl Follower {
             },
             None => return Err(Error::Stopped),
         };
-        store.promote(self.settings.identity.member)?;
+        self.settings.identity.promote(&store)?;
         Ok(store)
     }
 }
@@ -504,6 +501,7 @@ impl Drop for Follower {
 fn follow(dir: &Path, settings: &Settings) -> Result<()> {
     let mut pause = PAUSE_MIN;
     let mut replica = None;
+    let mut bad = (OpId::ZERO, 0);
     loop {
         let before = settings.lock().status.durable;
         let attempt = attempt(dir, settings, &mut replica);
@@ -518,7 +516,15 @@ fn follow(dir: &Path, settings: &Settings) -> Result<()> {
                 continue;
             }
             Ok(false) => None,
-            Err(error) if error.is_passing() => Some(error),
+            Err(error) if error.is_passing() => {
+                if let Error::BadFrames { expected, .. } = error {
+                    bad = (expected, if bad.0 == expected { bad.1 + 1 } else { 1 });
+                    if bad.1 >= BAD_FRAMES_MAX {
+                        return Err(error);
+                    }
+                }
+                Some(error)
+            }
             Err(error) => return Err(error),
         };
         if settings.lock().status.durable > before {
@@ -540,9 +546,17 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
         None => {
             fetch::finish(dir)?;
             if !replica::is_there(dir) {
-                fetch::run(dir, settings)?;
+                fetch::run(dir, settings, None)?;
             }
-            Replica::open(dir, &settings.store)?
+            match Replica::open(dir, &settings.store) {
+                // The copy that it was made from covered entries that were rolled back everywhere.
+                Err(Error::Store(StoreError::StateDiverged { .. })) => {
+                    let log = Replica::open_log(dir, &settings.store)?;
+                    resync(dir, settings, log, Apart::Unrelated)?;
+                    return Ok(true);
+                }
+                opened => opened?,
+            }
         }
     };
     if settings.lock().store.is_none()
@@ -557,24 +571,30 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
             replica.close()?;
             Ok(true)
         }
+        Ok(Ending::Aside) => {
+            settings.show(None);
+            replica.set_newest_segment_aside(dir, &settings.store)?;
+            Ok(true)
+        }
         Ok(Ending::Cut(last)) => {
             settings.show(None);
+            let kept = replica.kept()?;
             match replica.cut_back(dir, last, settings.rollback_bytes_max)? {
                 Some(file) => {
                     settings.tell(&FollowerEvent::RolledBack { last, file });
                     settings.durable(last);
                 }
-                None => resync(dir, settings, Apart::Unrelated)?,
+                None => replace(dir, settings, kept, Apart::Unrelated)?,
             }
             Ok(true)
         }
         Ok(Ending::Resync(apart)) => {
             settings.show(None);
-            replica.close()?;
-            resync(dir, settings, apart)?;
+            resync(dir, settings, replica, apart)?;
             Ok(true)
         }
-        Ok(Ending::Retry(Retry::OutOfOrder | Retry::StalePrimary | Retry::NotElected | Retry::NotPrimary)) => {
+        Ok(Ending::Retry(why)) => {
+            tracing::debug!(?why, "not following for now");
             *held = Some(replica);
             Ok(false)
         }
@@ -583,7 +603,11 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
             Ok(false)
         }
         Err(error) => {
-            if error.is_passing() {
+            if error.needs_reopening() {
+                settings.show(None);
+                // What it says about that is what has just been said.
+                let _ = replica.close();
+            } else if error.is_passing() {
                 *held = Some(replica);
             }
             Err(error)
@@ -591,12 +615,20 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
     }
 }
 
-fn resync(dir: &Path, settings: &Settings, apart: Apart) -> Result<()> {
+/// Closes what is here, and replaces it by a copy.
+fn resync(dir: &Path, settings: &Settings, replica: Replica, apart: Apart) -> Result<()> {
+    let kept = replica.kept()?;
+    replica.close()?;
+    replace(dir, settings, kept, apart)
+}
+
+/// Replaces what is here, closed, by a copy, if that is allowed. It stays until all of the copy has come.
+fn replace(dir: &Path, settings: &Settings, kept: Kept, apart: Apart) -> Result<()> {
     if !settings.resync {
         return Err(Error::ResyncNeeded { apart });
     }
     tracing::warn!(?apart, "what is here is replaced by a copy");
     settings.tell(&FollowerEvent::Resyncing { apart });
     settings.durable(OpId::ZERO);
-    replica::clear(dir)
+    fetch::run(dir, settings, Some(kept))
 }

@@ -3,19 +3,38 @@
 //! A new follower has a copy of the state that covers entries its log does not have yet. Until the log has come that far, only
 //! the log is open; then the store is, which applies what arrives.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use tailwater_oplog::{OpId, Oplog, OplogView, SegmentStart, Term};
-use tailwater_storage::{CutBack, Error as StoreError, Store, StoreOptions, log_directory, state_directory};
+use tailwater_storage::{CutBack, Error as StoreError, Store, StoreOptions, log_directory};
 
 use super::rollback;
+use crate::decision::{LogName, Position};
 use crate::error::{Error, Result};
+use crate::summary::history_of;
 
 /// The directory in which a copy is put together; see `fetch`.
 pub(crate) const INCOMING: &str = "incoming";
 /// Where entries that were rolled back are written.
 const ROLLBACK: &str = "rollback";
+
+/// How a segment that the primary announces lies to what is here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fit {
+    /// What comes belongs into the newest segment.
+    Here,
+    /// The newest segment is another primary's, and empty: it has to be set aside.
+    Aside,
+    /// So is the only one.
+    Nowhere,
+}
+
+/// What a member must not forget with what it has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    pub(crate) promised: Term,
+    pub(crate) rank: Position,
+}
 
 /// An open store, or a log on the way to one.
 #[derive(Clone, Debug)]
@@ -67,15 +86,51 @@ impl Replica {
         }
     }
 
-    pub(crate) fn begin_segment(&self, start: &SegmentStart) -> Result<()> {
+    pub(crate) fn begin_segment(&self, start: &SegmentStart) -> Result<Fit> {
+        let view = self.view();
+        let marks = view.watermarks();
+        let newest = view.segment_of(marks.appended.next())?;
         // It is the one that a new follower began with, or one that an interrupted session has begun.
-        if self.view().segment_of(start.first).is_ok_and(|own| own == *start) {
-            return Ok(());
+        if newest == *start {
+            return Ok(Fit::Here);
+        }
+        if newest.first > marks.appended {
+            return Ok(if marks.oldest > marks.appended {
+                Fit::Nowhere
+            } else {
+                Fit::Aside
+            });
         }
         match self {
-            Replica::Store(store) => Ok(store.begin_segment(start)?),
-            Replica::Log(log, _) => Ok(log.begin_segment(start)?),
+            Replica::Store(store) => store.begin_segment(start)?,
+            Replica::Log(log, _) => log.begin_segment(start)?,
         }
+        Ok(Fit::Here)
+    }
+
+    /// Closes what is here and takes the newest segment, which is empty, out of the log: the primary's next entry belongs into
+    /// another one.
+    pub(crate) fn set_newest_segment_aside(self, dir: &Path, options: &StoreOptions) -> Result<()> {
+        self.sync()?;
+        let last = self.view().watermarks().appended;
+        self.close()?;
+        Ok(options.oplog.open(log_directory(dir))?.cut_back(last)?)
+    }
+
+    pub(crate) fn kept(&self) -> Result<Kept> {
+        let log = self.view();
+        Ok(Kept {
+            promised: self.promised(),
+            rank: history_of(&log, LogName::from(log.log_id()))?.rank(),
+        })
+    }
+
+    /// Only the log in `dir`, whose state is not one that it leads to.
+    pub(crate) fn open_log(dir: &Path, options: &StoreOptions) -> Result<Replica> {
+        let mut options = options.oplog.clone();
+        options.follow = true;
+        let log = options.open(log_directory(dir))?;
+        Ok(Replica::Log(log, OpId::new(u64::MAX)))
     }
 
     pub(crate) fn append(&self, frames: &[u8]) -> Result<()> {
@@ -130,18 +185,4 @@ impl Replica {
             }
         }
     }
-}
-
-/// Removes what is in `dir`, but for what was rolled back, to make room for a copy. The log last: without it nothing is taken for
-/// a store.
-pub(crate) fn clear(dir: &Path) -> Result<()> {
-    for path in [dir.join(INCOMING), log_directory(dir), state_directory(dir)] {
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::file("remove", &path)(error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use tailwater_oplog::{Interrupt, OpId, OplogView, ReadConcern, WaitOutcome};
+use tailwater_oplog::{Error as LogError, Interrupt, OpId, OplogView, ReadConcern, WaitOutcome};
+use tailwater_storage::Error as StoreError;
 
-use super::replica::Replica;
+use super::replica::{Fit, Replica};
 use super::{FollowerEvent, Settings};
 use crate::decision::{
     Apart, Course, Follower as Decisions, FollowerInput, FollowerOutput, LogName, Report, Retry, Run,
@@ -21,6 +22,8 @@ use crate::wire::Message;
 pub(super) enum Ending {
     /// Entries behind this one are to be cut.
     Cut(OpId),
+    /// The newest segment, which is empty, is not the primary's.
+    Aside,
     /// What is here has to be replaced.
     Resync(Apart),
     /// The primary is not one to follow now.
@@ -133,9 +136,13 @@ impl Session<'_> {
                     self.carry_out(self.step(FollowerInput::Welcome(welcome)))?
                 }
                 Message::Refuse(refusal) => self.carry_out(self.step(FollowerInput::Refused(refusal)))?,
-                Message::Segment(segment) => {
-                    self.replica.begin_segment(&segment.into())?;
-                    None
+                Message::Segment(segment) if self.follows() => {
+                    let fit = self.replica.begin_segment(&segment.into());
+                    match fit.map_err(|error| self.refused(error))? {
+                        Fit::Here => None,
+                        Fit::Aside => Some(Ending::Aside),
+                        Fit::Nowhere => Some(Ending::Resync(Apart::Unrelated)),
+                    }
                 }
                 Message::Run(run, frames) => self.append(run, &frames)?,
                 Message::Status(status) => {
@@ -153,6 +160,27 @@ impl Session<'_> {
         }
     }
 
+    /// Whether the primary has let this follower on.
+    fn follows(&self) -> bool {
+        self.decisions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_following()
+    }
+
+    /// What the log did not take, because it was damaged on the way or does not belong here, may come right the next time.
+    fn refused(&self, error: Error) -> Error {
+        match error {
+            Error::Log(LogError::ForeignFrames { expected, what })
+            | Error::Store(StoreError::Log(LogError::ForeignFrames { expected, what })) => Error::BadFrames {
+                from: self.settings.from.clone(),
+                expected,
+                what,
+            },
+            other => other,
+        }
+    }
+
     fn append(&self, run: Run, frames: &[u8]) -> Result<Option<Ending>> {
         let outputs = self.step(FollowerInput::Run(run));
         let appends = outputs.contains(&FollowerOutput::Append(run));
@@ -162,7 +190,7 @@ impl Session<'_> {
         if !appends {
             return Ok(None);
         }
-        self.replica.append(frames)?;
+        self.replica.append(frames).map_err(|error| self.refused(error))?;
         self.settings.heard(run.last);
         {
             let log = self.replica.view();
@@ -212,7 +240,7 @@ impl Settings {
         }
     }
 
-    fn set_hangup(&self, hangup: Option<Hangup>) {
+    pub(super) fn set_hangup(&self, hangup: Option<Hangup>) {
         *self.hangup.lock().unwrap_or_else(PoisonError::into_inner) = hangup;
         if self.is_stopped() {
             self.hang_up();

@@ -41,7 +41,7 @@ fn tell(hub: &Hub, identity: &Identity, address: &str, plaintext: bool, heartbea
         member: identity.member.into(),
         name: identity.name.clone(),
         members: identity.members.clone(),
-        promised: hub.term(),
+        promised: hub.promised(),
         history: hub.history(),
         durable: hub.history().last,
     }))?;

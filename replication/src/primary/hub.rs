@@ -8,7 +8,8 @@ use tailwater_oplog::{OpId, ReadConcern, Term};
 use tailwater_storage::Store;
 
 use crate::decision::{
-    Hello, History, PeerId, Primary as Decisions, PrimaryInput, PrimaryOutput, Report, Run, Status, WriteConcern,
+    Hello, History, MemberList, PeerId, Primary as Decisions, PrimaryInput, PrimaryOutput, Refusal, Report, Run,
+    Status, WriteConcern,
 };
 use crate::error::{Error, Result};
 use crate::link::Hangup;
@@ -96,6 +97,16 @@ impl Hub {
         Ok(peer)
     }
 
+    /// Whether the connection was let on.
+    pub(crate) fn is_served(&self, peer: PeerId) -> bool {
+        self.lock().decisions.is_served(peer)
+    }
+
+    /// Why a member of that name and list is turned away, whatever it has.
+    pub(crate) fn refusal_of(&self, name: &str, members: &MemberList) -> Option<Refusal> {
+        self.lock().decisions.refusal_of(name, members)
+    }
+
     pub(crate) fn report(&self, peer: PeerId, report: Report) -> Result<()> {
         let reported = self.step(&mut self.lock(), PrimaryInput::Report(peer, report));
         // There may be room again.
@@ -110,6 +121,15 @@ impl Hub {
         }
         // Nothing is decided when somebody leaves.
         let _ = self.step(&mut state, PrimaryInput::Gone(peer));
+    }
+
+    /// This cannot go on as primary: says so to whoever asks, and ends the connections.
+    pub(crate) fn fail(&self, error: Error) {
+        tracing::error!(%error, "a primary cannot go on");
+        let mut state = self.lock();
+        state.failure.get_or_insert(error);
+        stop(&mut state);
+        self.changed.notify_all();
     }
 
     /// Looks at what the log has by now.
@@ -324,6 +344,11 @@ impl Hub {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+    }
+
+    /// The newest binding term that it knows of.
+    pub(crate) fn promised(&self) -> Term {
+        self.lock().decisions.promised()
     }
 
     pub(crate) fn term(&self) -> Term {

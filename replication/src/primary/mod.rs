@@ -25,6 +25,7 @@ use tailwater_storage::Store;
 
 use self::hub::Hub;
 use self::offer::Copies;
+pub(crate) use self::offer::checksum_of;
 use crate::decision::{LogName, Primary as Decisions, WriteConcern};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
@@ -124,12 +125,12 @@ impl PrimaryBuilder {
         let listening = |error| Error::network(self.listen.to_string(), "listening")(error);
         let listener = TcpListener::bind(self.listen).map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
-        let term = store.promote(identity.member)?;
+        let term = identity.promote(&store)?;
         let log = store.log();
         let history = history_of(&log, LogName::from(log.log_id()))?;
         let durable = log.newest(ReadConcern::Durable);
         let (member, members) = (identity.member, identity.members.clone());
-        let (decisions, outputs) = Decisions::new(member, members, history, term, durable);
+        let (decisions, outputs) = Decisions::new(member, members, history, store.promised(), term, durable);
         let settings = Arc::new(Settings {
             heartbeat: self.heartbeat,
             chunk_bytes: 1 << 20,
@@ -276,7 +277,9 @@ fn pulse(hub: &Hub, interrupt: &Interrupt) {
             return;
         }
         let seen = log.newest(ReadConcern::Durable);
-        if hub.advance().is_err() {
+        if let Err(error) = hub.advance() {
+            // Nobody would be sent anything any more: better to be seen to have failed.
+            hub.fail(error);
             return;
         }
         // A trim is worth a look now and then.

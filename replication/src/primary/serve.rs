@@ -10,7 +10,7 @@ use tailwater_storage::Error as StoreError;
 use super::Settings;
 use super::hub::{Hub, Work};
 use super::offer;
-use crate::decision::{Hello, PeerId, Report};
+use crate::decision::{Course, PeerId, Report};
 use crate::error::{Error, Result};
 use crate::link::{self, Inbound, Outbound};
 use crate::wire::{CHUNK_BYTES_MAX, Message};
@@ -33,11 +33,13 @@ pub(super) fn run(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream) {
 fn serve(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream) -> Result<()> {
     // A follower sends nothing that is longer than its introduction.
     let (mut inbound, outbound, hangup) = link::open(stream, settings.heartbeat, CHUNK_BYTES_MAX)?;
-    match inbound.read()? {
+    match inbound.read_introduction()? {
         Message::Hello(hello) => {
-            let name = hello.name.clone();
-            hold(hub, settings, &hello);
+            let (name, next) = (hello.name.clone(), hello.history.last.next());
             let peer = hub.hello(hello, Arc::new(hangup))?;
+            if hub.is_served(peer) {
+                hold(hub, settings, &name, next);
+            }
             let sender_hub = Arc::clone(hub);
             let (heartbeat, chunk) = (settings.heartbeat, settings.chunk_bytes);
             let sender = std::thread::Builder::new()
@@ -53,7 +55,7 @@ fn serve(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream) -> Result<()> {
             let sent = sender.join().unwrap_or(Ok(()));
             read.and(sent)
         }
-        Message::CopyRequest(request) => offer::serve(hub, settings, &request, &mut inbound, outbound),
+        Message::CopyRequest(request) => offer::serve(hub, settings, &request, inbound, outbound, &hangup),
         _ => Err(inbound.unexpected()),
     }
 }
@@ -64,9 +66,8 @@ pub(super) fn slot_name(follower: &str) -> String {
 }
 
 /// Has the log keep what the follower needs next.
-fn hold(hub: &Hub, settings: &Settings, hello: &Hello) {
-    let next = hello.history.last.next();
-    let name = slot_name(&hello.name);
+fn hold(hub: &Hub, settings: &Settings, follower: &str, next: OpId) {
+    let name = slot_name(follower);
     let options = SlotOptions {
         max_lag_bytes: settings.lag_bytes_max,
     };
@@ -101,13 +102,27 @@ fn receive(hub: &Hub, peer: PeerId, name: &str, inbound: &mut Inbound) -> Result
     }
 }
 
-fn send(hub: &Hub, peer: PeerId, mut out: Outbound, heartbeat: Duration, chunk: usize) -> Result<()> {
+/// Bytes of the first run on a connection, and of each while the link is slow: what is lost when it breaks meanwhile.
+const SLOW_CHUNK_BYTES: usize = 16 << 10;
+
+fn send(hub: &Hub, peer: PeerId, mut out: Outbound, heartbeat: Duration, chunk_max: usize) -> Result<()> {
     let log = hub.store.log();
     let mut told = OpId::ZERO;
+    let mut chunk = SLOW_CHUNK_BYTES.min(chunk_max);
     loop {
         match hub.work(peer, told, heartbeat) {
             Work::End => return Ok(()),
-            Work::Say(messages) => messages.iter().try_for_each(|message| out.write(message))?,
+            Work::Say(messages) => {
+                for message in &messages {
+                    out.write(message)?;
+                    if let Message::Welcome(welcome) = message
+                        && let Course::Continue(next) = welcome.course
+                    {
+                        // The follower may have begun an empty segment of another primary there.
+                        out.write(&Message::Segment(log.segment_of(next)?.into()))?;
+                    }
+                }
+            }
             Work::Tell(status) => {
                 told = status.majority;
                 out.write(&Message::Status(status))?;
@@ -122,7 +137,12 @@ fn send(hub: &Hub, peer: PeerId, mut out: Outbound, heartbeat: Duration, chunk: 
                 }
                 let run = hub.sending(peer, frames.first, frames.last, frames.bytes().len() as u64)?;
                 told = run.majority;
+                let begun = Instant::now();
                 out.write_run(&run, frames.bytes())?;
+                chunk = match begun.elapsed() < heartbeat / 8 {
+                    true => (chunk * 2).min(chunk_max),
+                    false => (chunk / 2).max(SLOW_CHUNK_BYTES.min(chunk_max)),
+                };
             }
         }
     }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tailwater_oplog::{Member, OpId, Term, Timestamp};
 use tailwater_replication::decision::{
-    Follower, FollowerInput, FollowerOutput, Hello, History, LogName, PeerId, Primary, PrimaryInput, PrimaryOutput,
-    Refusal, Report, Run, Status, Welcome,
+    Follower, FollowerInput, FollowerOutput, Hello, History, LogName, PeerId, Position, Primary, PrimaryInput,
+    PrimaryOutput, Refusal, Report, Run, Status, Welcome, number_of,
 };
 
 const LOG: LogName = LogName([7; 16]);
@@ -28,6 +28,40 @@ pub(crate) struct Disk {
     pub(crate) log: Vec<Entry>,
     pub(crate) durable: usize,
     pub(crate) promised: Term,
+    /// The newest term it has heard of: what it begins is newer.
+    known: Term,
+    /// Entries that were trimmed; they stay in `log`, where nobody looks at them but those that check.
+    pub(crate) trimmed: usize,
+    /// The last entry of an elected term among those.
+    before: Position,
+    /// The last entry that its state covers, when that was copied: the log has yet to come to it.
+    copied: Option<(usize, Entry)>,
+}
+
+impl Disk {
+    /// Whether its log has come to its state. It never does when the entries that the copy covered were rolled back everywhere:
+    /// then it needs another copy.
+    fn is_whole(&self) -> bool {
+        self.copied
+            .is_none_or(|(last, entry)| self.log.get(last - 1) == Some(&entry))
+    }
+
+    /// Its log in short, as it is found after a restart.
+    fn history(&self) -> History {
+        let mut history = History::empty(LOG, op_id(self.trimmed + 1));
+        history.before = self.before;
+        if let Some(last) = self.trimmed.checked_sub(1) {
+            history.base = Some(self.log[last].term);
+        }
+        for (at, entry) in self.log.iter().enumerate().skip(self.trimmed) {
+            history.extend(entry.term, op_id(at + 1), entry.timestamp, op_id(at + 1));
+        }
+        history
+    }
+}
+
+fn op_id(number: usize) -> OpId {
+    OpId::new(number as u64)
 }
 
 #[derive(Debug)]
@@ -75,6 +109,8 @@ pub(crate) struct Ledger {
     written: BTreeMap<(Term, u64), Entry>,
     /// What a majority held when its primary said so: never lost, never another.
     pub(crate) committed: BTreeMap<u64, Entry>,
+    /// The term whose primary said so first.
+    committed_in: BTreeMap<u64, Term>,
 }
 
 #[derive(Debug)]
@@ -89,21 +125,13 @@ pub(crate) struct Cluster {
     pub(crate) trace: Vec<String>,
 }
 
-fn history(disk: &Disk) -> History {
-    let mut history = History::empty(LOG, OpId::FIRST);
-    for (op_id, entry) in (1..).map(OpId::new).zip(&disk.log) {
-        history.extend(entry.term, op_id, entry.timestamp, op_id);
-    }
-    history
-}
-
 impl Cluster {
     /// `listed` of `names` are the members whose majority counts.
     pub(crate) fn new(names: &[&str], listed: usize) -> Cluster {
-        let nodes = names.iter().enumerate().map(|(at, name)| Node {
+        let members: Vec<String> = names[..listed].iter().map(|name| (*name).to_owned()).collect();
+        let nodes = names.iter().map(|name| Node {
             name: (*name).to_owned(),
-            // Behind the list are numbers that are on nobody's.
-            number: u8::try_from(if at < listed { at } else { 32 + at }).unwrap(),
+            number: number_of(name, &members).0,
             disk: Disk::default(),
             role: Role::Down,
             was_primary: false,
@@ -112,7 +140,7 @@ impl Cluster {
         });
         Cluster {
             nodes: nodes.collect(),
-            members: names[..listed].iter().map(|name| (*name).to_owned()).collect(),
+            members,
             connections: BTreeMap::new(),
             ledger: Ledger::default(),
             clock: 0,
@@ -138,23 +166,26 @@ impl Cluster {
             member,
             node.name.clone(),
             self.members.clone(),
-            history(&node.disk),
+            node.disk.history(),
             node.disk.promised,
             WINDOW,
         ));
     }
 
-    /// Makes a node primary, as its operator decides.
+    /// Makes a node primary, as its operator decides; one whose log has yet to come to its state cannot be.
     pub(crate) fn promote(&mut self, at: usize) {
+        if !self.nodes[at].disk.is_whole() {
+            return;
+        }
         self.drop_connections_of(at);
         let member = self.member(at);
         let node = &mut self.nodes[at];
         node.disk.durable = node.disk.log.len();
         let newest = node.disk.log.last().map_or(Term::default(), |entry| entry.term);
-        let term = member.term_after(node.disk.promised.max(newest), false).unwrap();
-        node.disk.promised = term;
-        let durable = OpId::new(node.disk.durable as u64);
-        let (primary, outputs) = Primary::new(member, self.members.clone(), history(&node.disk), term, durable);
+        let term = member.term_after(node.disk.known.max(newest), false).unwrap();
+        node.disk.known = term;
+        let (history, promised, durable) = (node.disk.history(), node.disk.promised, op_id(node.disk.durable));
+        let (primary, outputs) = Primary::new(member, self.members.clone(), history, promised, term, durable);
         node.role = Role::Primary(primary);
         self.note(at, &format!("primary of term {term}"));
         self.carry_out_primary(at, outputs);
@@ -250,7 +281,9 @@ impl Cluster {
     }
 
     fn append(&mut self, at: usize, entry: Entry) -> OpId {
-        let log = &mut self.nodes[at].disk.log;
+        let disk = &mut self.nodes[at].disk;
+        disk.known = disk.known.max(entry.term);
+        let log = &mut disk.log;
         assert!(log.last().is_none_or(|last| last.term <= entry.term), "terms go back");
         log.push(entry);
         let op_id = log.len() as u64;
@@ -397,11 +430,69 @@ impl Cluster {
         let disk = &mut self.nodes[at].disk;
         assert!(disk.promised <= term, "a promise is broken");
         disk.promised = term;
+        disk.known = disk.known.max(term);
+    }
+
+    /// Removes the oldest entries of a node, up to `last`, but never its newest durable one.
+    pub(crate) fn trim(&mut self, at: usize, last: usize) {
+        let disk = &mut self.nodes[at].disk;
+        let last = last.min(disk.durable.saturating_sub(1)).max(disk.trimmed);
+        let removed = disk.log[disk.trimmed..last].iter().enumerate();
+        let elected = removed.rev().find(|(_, entry)| entry.term.is_elected());
+        if let Some((behind, entry)) = elected {
+            disk.before = Position {
+                term: entry.term,
+                op_id: op_id(disk.trimmed + behind + 1),
+            };
+        }
+        disk.trimmed = last;
+        match &mut self.nodes[at].role {
+            Role::Primary(_) => self.primary_step(at, PrimaryInput::Trimmed(op_id(last + 1))),
+            Role::Follower(follower) => follower.trimmed(op_id(last + 1)),
+            Role::Down => {}
+        }
+    }
+
+    /// Replaces what a node has by a copy of the primary that it is connected to: its state, and the empty beginning of a log
+    /// from some entry up to the one that the state covers.
+    fn copy(&mut self, at: usize) {
+        let peer = self.nodes[at].connection.expect("a copy is of a primary");
+        let primary = self.connections[&peer].primary;
+        self.leave(at);
+        let theirs = &self.nodes[primary].disk;
+        let copied = theirs.durable;
+        // A segment begins somewhere between; which, is as good as random.
+        let trimmed = theirs.trimmed + (copied - theirs.trimmed).saturating_sub(1) * (self.clock as usize % 3) / 2;
+        let log = theirs.log[..trimmed].to_vec();
+        let elected = log.iter().rposition(|entry| entry.term.is_elected());
+        let before = elected.map_or(Position::default(), |at| Position {
+            term: log[at].term,
+            op_id: op_id(at + 1),
+        });
+        let (promised, known, theirs) = (theirs.promised, theirs.known, theirs.log.clone());
+        let disk = &mut self.nodes[at].disk;
+        let rank = disk.history().rank();
+        *disk = Disk {
+            durable: trimmed,
+            log,
+            promised: disk.promised.max(promised),
+            known: disk.known.max(known),
+            trimmed,
+            // What it was known to have it does not give up knowing of.
+            before: before.max(rank),
+            copied: copied.checked_sub(1).map(|at| (copied, theirs[at])),
+        };
+        self.note(at, &format!("begins anew with a copy of {copied}"));
+        self.start(at);
     }
 
     fn begin_term(&mut self, at: usize, term: Term) {
         self.note(at, &format!("elected for term {term}"));
         for (op_id, entry) in &self.ledger.committed {
+            // Agreements to an older term may arrive late. Nobody who holds the entry takes anything from its primary.
+            if self.ledger.committed_in[op_id] > term {
+                continue;
+            }
             let own = self.nodes[at].disk.log.get(*op_id as usize - 1);
             assert_eq!(
                 own,
@@ -410,12 +501,19 @@ impl Cluster {
             );
         }
         self.append_own(at, term, 0);
+        // Before anybody is told to replace what it has.
+        self.sync(at);
     }
 
     fn commit(&mut self, at: usize, op_id: OpId) {
         self.note(at, &format!("majority holds {op_id}"));
+        let Role::Primary(primary) = &self.nodes[at].role else {
+            unreachable!("only a primary counts");
+        };
+        let term = primary.term();
         let log = &self.nodes[at].disk.log;
         for (number, entry) in (1..=op_id.get()).zip(log) {
+            self.ledger.committed_in.entry(number).or_insert(term);
             let before = self.ledger.committed.insert(number, *entry);
             assert!(
                 before.is_none_or(|before| before == *entry),
@@ -441,7 +539,7 @@ impl Cluster {
                     self.leave(at);
                 }
                 FollowerOutput::Stop(refusal) => panic!("{} gives up: {refusal:?}", self.nodes[at].name),
-                FollowerOutput::Resync(apart) => panic!("{} begins anew: {apart:?}", self.nodes[at].name),
+                FollowerOutput::Resync(_) => self.copy(at),
                 FollowerOutput::Majority(op_id) => self.check_majority(at, op_id),
                 // The caller has the frames.
                 FollowerOutput::Append(_) => {}
@@ -451,7 +549,7 @@ impl Cluster {
 
     /// What a follower shows at majority is what was acknowledged.
     fn check_majority(&self, at: usize, op_id: OpId) {
-        for number in 1..=op_id.get() {
+        for number in self.nodes[at].disk.trimmed as u64 + 1..=op_id.get() {
             let own = self.nodes[at].disk.log.get(number as usize - 1);
             assert_eq!(own, self.ledger.committed.get(&number), "shown at majority: {number}");
         }
@@ -472,6 +570,11 @@ impl Cluster {
     }
 
     fn cut(&mut self, at: usize, last: OpId) {
+        let disk = &self.nodes[at].disk;
+        if disk.copied.is_some_and(|(copied, _)| last < op_id(copied)) || last < op_id(disk.trimmed) {
+            // Its state covers what would go, or the log could not be replayed.
+            return self.copy(at);
+        }
         self.leave(at);
         let node = &mut self.nodes[at];
         for (number, entry) in (last.get() + 1..).zip(&node.disk.log[last.get() as usize..]) {
@@ -534,7 +637,8 @@ impl Drop for Cluster {
     #[expect(clippy::print_stderr, reason = "what led to a failure")]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let last = self.trace.len().saturating_sub(40);
+            let lines = std::env::var("TAILWATER_TRACE").map_or(40, |lines| lines.parse().unwrap_or(usize::MAX));
+            let last = self.trace.len().saturating_sub(lines);
             eprintln!("{}", self.trace[last..].join("\n"));
         }
     }

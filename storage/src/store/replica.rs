@@ -4,6 +4,9 @@
 //! would do by itself, delete expired documents, go on with index builds, it leaves to the primary, whose entries say what came
 //! of it.
 
+use std::fs::File;
+use std::io;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -53,7 +56,7 @@ impl Store {
         self.core().log.term()
     }
 
-    /// The newest term that it has seen or promised; nothing older will be taken.
+    /// The newest term that it has promised; nothing will be taken from a primary of an older one.
     #[must_use]
     pub fn promised(&self) -> Term {
         self.core().log.promised()
@@ -200,13 +203,19 @@ impl Store {
         if oldest > OpId::FIRST {
             return Ok(CutBack::NeedsCopy { oldest });
         }
-        // The state first: without it the log is replayed, however far it was cut.
         let state = path.with_file_name(STATE_DIRECTORY);
-        std::fs::remove_dir_all(&state).map_err(|source| Error::Directory {
-            path: state,
+        let removing = |source| Error::Directory {
+            path: state.clone(),
             source: Arc::new(source),
-        })?;
+        };
+        let gone = state.with_extension("gone");
+        // The state first, and in one step: without it the log is replayed, however far it was cut.
+        remove_if_there(&gone)
+            .and_then(|()| std::fs::rename(&state, &gone))
+            .and_then(|()| File::open(path.parent().unwrap_or(&path))?.sync_all())
+            .map_err(removing)?;
         options.open(&path)?.cut_back(last)?;
+        remove_if_there(&gone).map_err(removing)?;
         Ok(CutBack::Done)
     }
 
@@ -222,5 +231,13 @@ impl Store {
 
     fn receive(&self) -> MutexGuard<'_, ()> {
         self.core().receiving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes a directory, which an earlier removal may have left.
+fn remove_if_there(directory: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }

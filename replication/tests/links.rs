@@ -1,0 +1,113 @@
+//! What bad links do to real stores over loopback: they break, fall silent, are slow, flip bits.
+
+#[allow(dead_code, reason = "other tests use the rest")]
+mod stores;
+
+use std::net::TcpListener;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use stores::{LONG, Proxy, assert_same, follower, open, primary, write};
+use tailwater_oplog::OpId;
+use tailwater_replication::{Error, Primary, WriteConcern};
+use tempfile::TempDir;
+
+#[test]
+fn connections_that_break_or_fall_silent_are_made_anew() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    write(&store, 0, 3000);
+    let serving = primary(&store, "a", &["a", "b"]);
+    let proxy = Proxy::to(serving.address());
+    let following = follower(b.path(), "b", proxy.address, &["a", "b"]).start().unwrap();
+    // Also while the copy is fetched.
+    for round in 0..6 {
+        std::thread::sleep(Duration::from_millis(20 * round));
+        proxy.cut();
+    }
+    let mut from = 10_000;
+    for round in 0..4 {
+        let last = write(&store, from, 100);
+        from += 100;
+        match round % 2 {
+            0 => proxy.cut(),
+            _ => {
+                // Both sides give it up by themselves.
+                proxy.weather.silent.store(true, Ordering::SeqCst);
+                while serving.followers() > 0 {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                proxy.weather.silent.store(false, Ordering::SeqCst);
+            }
+        }
+        serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+        assert_same(&following, &store, last);
+    }
+}
+
+#[test]
+fn a_slow_link_is_slow_and_nothing_else() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    // More than the system takes from a writer before anybody has read it.
+    let last = write(&store, 0, 20_000);
+    let heartbeat = Duration::from_millis(50);
+    let builder = Primary::builder(store.clone(), "a").members(["a", "b"]);
+    let serving = builder.heartbeat(heartbeat).start().unwrap();
+    let proxy = Proxy::to(serving.address());
+    let builder = follower(b.path(), "b", proxy.address, &["a", "b"]).heartbeat(heartbeat);
+    let following = builder.window_bytes(64 << 20).start().unwrap();
+    // The copy comes quickly, what is written now does not: a run takes many heartbeats.
+    following.wait_for(last, LONG).unwrap();
+    proxy.weather.pace.store(20 << 10, Ordering::SeqCst);
+    let last = write(&store, 30_000, 20_000);
+    serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+    proxy.weather.pace.store(0, Ordering::SeqCst);
+    assert_same(&following, &store, last);
+}
+
+#[test]
+fn bits_that_flip_on_the_way_cost_a_connection_and_nothing_else() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    write(&store, 0, 2000);
+    let serving = primary(&store, "a", &["a", "b"]);
+    let proxy = Proxy::to(serving.address());
+    // While the state is copied, and while the log is followed.
+    proxy.weather.damage.store(2, Ordering::SeqCst);
+    let following = follower(b.path(), "b", proxy.address, &["a", "b"]).start().unwrap();
+    for from in [10_000, 20_000] {
+        let last = write(&store, from, 300);
+        serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+        assert_same(&following, &store, last);
+        proxy.weather.damage.store(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn frames_that_are_damaged_each_time_end_the_follower_by_name() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    let last = write(&store, 0, 10);
+    let serving = primary(&store, "a", &[]);
+    let proxy = Proxy::to(serving.address());
+    let following = follower(b.path(), "b", proxy.address, &[]).start().unwrap();
+    following.wait_for(last, LONG).unwrap();
+    proxy.weather.damage.store(usize::MAX, Ordering::SeqCst);
+    write(&store, 1000, 300);
+    let ended = following.join();
+    assert!(matches!(ended, Err(Error::BadFrames { .. })), "{ended:?}");
+}
+
+#[test]
+fn a_follower_is_stopped_while_nothing_comes() {
+    let dir = TempDir::new().unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let builder = follower(dir.path(), "b", address, &[]).heartbeat(Duration::from_secs(3600));
+    let following = builder.start().unwrap();
+    let connection = silent.accept().unwrap();
+    following.stop();
+    assert!(matches!(following.wait_for(OpId::FIRST, LONG), Err(Error::Stopped)));
+    drop(connection);
+}

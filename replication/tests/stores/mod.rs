@@ -1,0 +1,169 @@
+//! What the tests of real stores over loopback share.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bson::rawdoc;
+use tailwater_oplog::{Durability, OpId};
+use tailwater_replication::{Follower, FollowerBuilder, Primary};
+use tailwater_storage::{Store, StoreOptions};
+use tempfile::TempDir;
+
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const HEARTBEAT: Duration = Duration::from_millis(100);
+pub(crate) const MEMBERS: [&str; 3] = ["a", "b", "c"];
+
+pub(crate) fn options() -> StoreOptions {
+    let mut options = StoreOptions::default();
+    options.oplog.segment_bytes = 1 << 20;
+    options
+}
+
+pub(crate) fn open(dir: &Path) -> Store {
+    options().open(dir).unwrap()
+}
+
+/// Writes `count` documents of some hundred bytes, with updates and deletions between them; returns the last entry.
+pub(crate) fn write(store: &Store, from: i32, count: i32) -> OpId {
+    let things = store
+        .collection("shop", "things")
+        .unwrap()
+        .with_durability(Durability::Memory);
+    for number in from..from + count {
+        let text = "x".repeat(usize::try_from(number % 700).unwrap());
+        things
+            .insert_one(&rawdoc! { "_id": number, "group": number % 7, "text": text })
+            .unwrap();
+        if number % 3 == 0 {
+            let id = rawdoc! { "_id": number - number % 2 };
+            things.update_one(&id, &rawdoc! { "$inc": { "group": 1 } }).unwrap();
+        }
+        if number % 11 == 0 {
+            things.delete_one(&rawdoc! { "_id": number }).unwrap();
+        }
+    }
+    store.sync().unwrap();
+    store.log().watermarks().durable
+}
+
+pub(crate) fn primary(store: &Store, name: &str, members: &[&str]) -> Primary {
+    let builder = Primary::builder(store.clone(), name).members(members.iter().copied());
+    builder.heartbeat(HEARTBEAT).start().unwrap()
+}
+
+pub(crate) fn follower(dir: &Path, name: &str, from: SocketAddr, members: &[&str]) -> FollowerBuilder {
+    let builder = Follower::builder(dir, name, from.to_string()).members(members.iter().copied());
+    builder.heartbeat(HEARTBEAT).store_options(options())
+}
+
+/// Both have the same state at the same entry, which is the one given.
+pub(crate) fn assert_same(follower: &Follower, store: &Store, last: OpId) {
+    let copy = follower.wait_for(last, LONG).unwrap();
+    assert_eq!(copy.digest().unwrap(), store.digest().unwrap());
+}
+
+/// Every segment that both have whole is the same, but for the slots in which each notes what its own disk has.
+pub(crate) fn assert_same_segments(a: &TempDir, b: &TempDir) {
+    let mut compared = 0;
+    for entry in std::fs::read_dir(b.path().join("oplog")).unwrap() {
+        let name = entry.unwrap().file_name();
+        let name = name.to_str().unwrap();
+        if name.ends_with(".seg") && !name.starts_with("torn") {
+            let read = |dir: &TempDir| {
+                let mut bytes = std::fs::read(dir.path().join("oplog").join(name)).unwrap();
+                bytes[512..1536].fill(0);
+                bytes
+            };
+            assert!(read(a) == read(b), "{name} differs");
+            compared += 1;
+        }
+    }
+    assert!(compared > 0);
+}
+
+/// A connection in between that can be cut, or made silent without being closed.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    pub(crate) weather: Arc<Weather>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+/// What the connection does to what it carries.
+#[derive(Default)]
+pub(crate) struct Weather {
+    /// Nothing is passed on.
+    pub(crate) silent: AtomicBool,
+    /// In so many of the next large pieces a bit is flipped.
+    pub(crate) damage: AtomicUsize,
+    /// Bytes that are passed on in ten milliseconds; 0 for as many as there are.
+    pub(crate) pace: AtomicUsize,
+}
+
+impl Weather {
+    /// Passes on what `from` sends until one of the two ends.
+    fn carry(&self, from: &mut TcpStream, to: &mut TcpStream) {
+        let mut bytes = vec![0; 64 << 10];
+        while let Ok(count @ 1..) = from.read(&mut bytes) {
+            while self.silent.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let spend = |left: usize| left.checked_sub(1);
+            let (order, large) = (Ordering::SeqCst, count > 2000);
+            if large && self.damage.fetch_update(order, order, spend).is_ok() {
+                // In the first message that is as large.
+                bytes[1000] ^= 4;
+            }
+            let pace = self.pace.load(Ordering::SeqCst);
+            for piece in bytes[..count].chunks(if pace == 0 { count } else { pace }) {
+                if to.write_all(piece).is_err() {
+                    return;
+                }
+                if pace > 0 {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
+        }
+    }
+}
+
+impl Proxy {
+    pub(crate) fn to(target: SocketAddr) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let weather = Arc::<Weather>::default();
+        let open: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        let (weather_now, open_now) = (Arc::clone(&weather), Arc::clone(&open));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (Ok(near), Ok(far)) = (stream, TcpStream::connect(target)) else {
+                    continue;
+                };
+                open_now
+                    .lock()
+                    .unwrap()
+                    .extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
+                for (mut from, mut to) in [
+                    (near.try_clone().unwrap(), far.try_clone().unwrap()),
+                    (far.try_clone().unwrap(), near.try_clone().unwrap()),
+                ] {
+                    let weather = Arc::clone(&weather_now);
+                    std::thread::spawn(move || {
+                        weather.carry(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                }
+            }
+        });
+        Proxy { address, weather, open }
+    }
+
+    pub(crate) fn cut(&self) {
+        for stream in self.open.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
