@@ -85,6 +85,9 @@ fn a_loop_that_tells_apart_what_happened() {
     assert_eq!(lines, expected);
 }
 
+/// What a listener is: a kind of event, and what is called with it.
+type Listener<'a> = (&'static str, &'a (dyn Fn(&ChangeEvent) + Sync));
+
 /// NexaDB's listeners by operation, the `on("change", …)` of Node.js and Mongoose: functions that are called.
 #[test]
 fn functions_that_are_called_for_each_kind_of_event() {
@@ -92,8 +95,7 @@ fn functions_that_are_called_for_each_kind_of_event() {
     let orders = orders(&home);
     let counts = Mutex::new(HashMap::new());
     let count = |name: &'static str| *counts.lock().unwrap().entry(name).or_insert(0) += 1;
-    let listeners: [(&str, &(dyn Fn(&ChangeEvent) + Sync)); 2] =
-        [("insert", &|_| count("inserted")), ("delete", &|_| count("deleted"))];
+    let listeners: [Listener<'_>; 2] = [("insert", &|_| count("inserted")), ("delete", &|_| count("deleted"))];
     let (handle, events) = watch(&orders).subscribe().unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {

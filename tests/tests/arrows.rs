@@ -108,7 +108,10 @@ fn unsafe_code_stands_in_one_module() {
         }
     }
     found.sort();
-    assert_eq!(found, ["oplog/src/region.rs", "oplog/src/region/ring.rs"].map(Path::new));
+    assert_eq!(
+        found,
+        ["oplog/src/region.rs", "oplog/src/region/ring.rs"].map(Path::new)
+    );
 }
 
 fn has_unsafe(path: &Path) -> bool {

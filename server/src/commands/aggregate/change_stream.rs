@@ -106,7 +106,8 @@ fn describe(context: &Context<'_>, options: &RawDocument, stages: &[&RawDocument
     let stages: Vec<String> = stages.map(|stage| stage.to_string()).collect();
     let mut pipeline = format!("[{}]", stages.join(", "));
     if pipeline.len() > SHOWN_BYTES_MAX {
-        pipeline.truncate(pipeline.floor_char_boundary(SHOWN_BYTES_MAX));
+        let end = (0..=SHOWN_BYTES_MAX).rev().find(|at| pipeline.is_char_boundary(*at));
+        pipeline.truncate(end.unwrap_or_default());
         pipeline.push('…');
     }
     Ok(WatchDescription {
