@@ -21,7 +21,10 @@
 //! };
 //! authority.create_user(&Identity::nobody(here), &ada, &first)?;
 //!
-//! let identity = authority.verify_password(&ada, "correct horse", here)?;
+//! // Behind failures it is to wait, in a thread or as a task.
+//! let attempt = authority.admit_login(&ada, here)?;
+//! std::thread::sleep(attempt.wait());
+//! let identity = authority.verify_password(attempt, "correct horse")?;
 //! let orders = Resource::Collection { database: "shop", collection: "orders" };
 //! assert!(authority.may(&identity, Action::Find, orders));
 //! assert!(!authority.may(&identity, Action::Insert, orders));
