@@ -88,11 +88,8 @@ impl Authority {
         }
         let verified = {
             let answer = exchange.verify(message).ok();
-            // Of a password that was changed meanwhile, in the wait before this as well, the old one is good for nothing.
-            let user = user.as_ref().filter(|user| {
-                let now = self.user(name).filter(|now| now.id == user.id);
-                now.is_some_and(|now| now.credential(exchange.mechanism()) == Some(exchange.credential()))
-            });
+            let user = user.as_ref();
+            let user = user.filter(|user| self.is_current(user, name, exchange.mechanism(), exchange.credential()));
             user.zip(answer)
         };
         self.settle(&attempt, verified)
@@ -134,7 +131,9 @@ impl Authority {
             false => Mechanism::ScramSha1,
         };
         let (user, credential) = self.credential(name, mechanism);
-        let verified = user.filter(|_| credential.is_of(&name.name, password));
+        let verified = user
+            .filter(|_| credential.is_of(&name.name, password))
+            .filter(|user| self.is_current(user, name, mechanism, &credential));
         self.settle(&attempt, verified)
             .map(|user| Identity::user(name.clone(), user.id))
     }
@@ -150,6 +149,13 @@ impl Authority {
             Some(user) => user.mechanisms().collect(),
             None => made_up,
         }
+    }
+
+    /// Whether these are still a user's keys. Of a password that was changed while it was checked, or waited to be, the old one
+    /// is good for nothing.
+    fn is_current(&self, user: &User, name: &UserName, mechanism: Mechanism, credential: &Credential) -> bool {
+        let now = self.user(name).filter(|now| now.id == user.id);
+        now.is_some_and(|now| now.credential(mechanism) == Some(credential))
     }
 
     /// The user and its keys; or keys that are made up, and nobody.

@@ -127,17 +127,21 @@ fn pattern_to_document(pattern: &Pattern) -> RawDocumentBuf {
     }
 }
 
-/// A resource document (MongoDB manual: *Resource Document*); nothing for what is none.
+/// A resource document (MongoDB manual: *Resource Document*); nothing for what is none, or names a field twice.
 #[must_use]
 pub fn pattern_from_document(document: &RawDocument) -> Option<Pattern> {
     let (mut database, mut collection, mut whole) = (None, None, None);
     for field in document {
-        match field.ok()? {
-            (name, RawBsonRef::String(value)) if name == "db" => database = Some(value),
-            (name, RawBsonRef::String(value)) if name == "collection" => collection = Some(value),
-            (name, RawBsonRef::Boolean(true)) if name == "cluster" => whole = Some(Pattern::Cluster),
-            (name, RawBsonRef::Boolean(true)) if name == "anyResource" => whole = Some(Pattern::Anything),
-            _ => return None,
+        let is_first = match field.ok()? {
+            (name, RawBsonRef::String(value)) if name == "db" => database.replace(value).is_none(),
+            (name, RawBsonRef::String(value)) if name == "collection" => collection.replace(value).is_none(),
+            (name, RawBsonRef::Boolean(true)) if name == "cluster" => whole.replace(Pattern::Cluster).is_none(),
+            (name, RawBsonRef::Boolean(true)) if name == "anyResource" => whole.replace(Pattern::Anything).is_none(),
+            _ => false,
+        };
+        // Who asks whether a client may change this must not have seen another.
+        if !is_first {
+            return None;
         }
     }
     match (database, collection, whole) {

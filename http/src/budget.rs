@@ -61,7 +61,7 @@ impl Place {
     }
 
     /// Gives back what is more than these bytes take.
-    fn shrink(&mut self, bytes: usize) {
+    pub(crate) fn shrink(&mut self, bytes: usize) {
         if let Some(permit) = &mut self.0 {
             let kept = bytes.div_ceil(UNIT).min(permit.num_permits());
             drop(permit.split(permit.num_permits() - kept));

@@ -106,19 +106,27 @@ impl Gate {
         if let Some(identity) = self.remembered(key) {
             return Ok(identity);
         }
-        let (user, password) = credentials(authorization).ok_or_else(login_needed)?;
-        let attempt = self.authority.admit_login(&user, address);
-        let attempt = attempt.map_err(|_| login_needed())?;
-        sleep(attempt.wait()).await;
+        let (name, password) = credentials(authorization).ok_or_else(login_needed)?;
         // The semaphore is never closed.
-        let _turn = self.logins.acquire().await;
+        let mut turn = self.logins.acquire().await;
         if let Some(identity) = self.remembered(key) {
             return Ok(identity);
         }
+        // Only with a turn: of many that come at once all but a few are then admitted with the failures of those before counted.
+        let attempt = self.authority.admit_login(&name, address);
+        let attempt = attempt.map_err(|_| login_needed())?;
+        if !attempt.wait().is_zero() {
+            drop(turn);
+            sleep(attempt.wait()).await;
+            turn = self.logins.acquire().await;
+        }
+        // What is remembered is forgotten with the password that it was checked against, also if that was changed meanwhile.
+        let user = self.authority.user(&name);
         let gate = Arc::clone(self);
         let checked = spawn_blocking(move || gate.authority.verify_password(attempt, &password)).await;
         let identity = checked.ok().and_then(Result::ok).ok_or_else(login_needed)?;
-        let (user, _) = self.authority.user_of(&identity).ok_or_else(login_needed)?;
+        drop(turn);
+        let user = user.ok_or_else(login_needed)?;
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= REMEMBERED_MAX {
             remembered.clear();

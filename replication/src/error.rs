@@ -93,7 +93,7 @@ pub enum Error {
     },
     /// What is here is of no use any more, and may only be replaced when that is allowed.
     #[error(
-        "what is here cannot go on from the primary's log ({}): allow a new copy (`resync`), which a listed member cannot, or use another directory and name",
+        "what is here cannot go on from the primary's log ({}): allow a new copy (`resync`), or use another directory and name",
         cause(apart)
     )]
     ResyncNeeded {

@@ -52,7 +52,7 @@ impl ServerOptions {
     pub(crate) fn connections_max_of(&self, address: IpAddr) -> usize {
         match self.connections_per_address_max {
             Some(max) => max,
-            None if address.is_loopback() => self.connections_max,
+            None if address.to_canonical().is_loopback() => self.connections_max,
             None => self.connections_max - self.connections_max / 4,
         }
     }

@@ -252,12 +252,12 @@ fn accept(shared: &Arc<Shared>, stream: TcpStream) {
         );
         return;
     }
-    let network = stream.peer_addr().map(|address| tailwater_auth::network(address.ip()));
-    let Ok(network) = network else {
+    let Ok(address) = stream.peer_addr() else {
         // It is gone again.
         return;
     };
-    let max = shared.options.connections_max_of(network);
+    let network = tailwater_auth::network(address.ip());
+    let max = shared.options.connections_max_of(address.ip());
     // Only looked at where it can be reached.
     if connections.len() >= max && connections.values().filter(|(_, other)| *other == network).count() >= max {
         tracing::warn!(%network, max, "a connection was refused: there are too many from its address");

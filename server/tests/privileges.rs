@@ -688,6 +688,21 @@ fn a_name_that_stands_for_two_fields_is_refused() {
         let answer = me.run_raw("admin", &body);
         assert_eq!(answer.get_i32("code").ok(), Some(40413), "{answer}");
     }
+    // The same within what a privilege is about.
+    root.admin(doc! { "createRole": "helper", "roles": [], "privileges": [] });
+    root.admin(doc! { "grantRolesToUser": "me", "roles": [{ "role": "userAdmin", "db": "shop" }] });
+    let resource = twice("db", "shop".into(), "admin".into(), doc! { "collection": "" });
+    let privilege = bson::rawdoc! { "resource": resource, "actions": ["grantRole"] };
+    for command in ["grantPrivilegesToRole", "revokePrivilegesFromRole"] {
+        let mut body = bson::RawDocumentBuf::new();
+        body.append(bson::raw::CString::try_from(command).unwrap(), "helper");
+        body.append(
+            bson::raw::cstr!("privileges"),
+            bson::RawArrayBuf::from_iter([privilege.clone()]),
+        );
+        let answer = me.run_raw("admin", &body);
+        assert_eq!(answer.get_i32("code").ok(), Some(40413), "{answer}");
+    }
     // Where a number says no, it does so for both.
     let change = doc! { "findAndModify": "orders", "remove": 0.0, "update": { "$set": { "a": 1 } } };
     root.admin(doc! { "createRole": "remover", "roles": [], "privileges": [

@@ -20,7 +20,7 @@ use crate::failure::Outcome;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  \
     tailwater follow --from 127.0.0.1:7001 --dir ./b --name b --members a,b,c\n\n\
-    Exit code 6 when what is here cannot go on from the primary's log; with --resync it is replaced instead, of a member that is not on the list.")]
+    Exit code 6 when what is here cannot go on from the primary's log; with --resync it is replaced instead.")]
 pub(crate) struct FollowArguments {
     /// The primary.
     #[arg(long, value_name = "HOST:PORT")]

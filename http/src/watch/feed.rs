@@ -122,6 +122,11 @@ impl Feed {
         place.map(|place| Step::Event(event, place))
     }
 
+    /// Whether the server ends, and with it the watch.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.is_stopped()
+    }
+
     /// The next event if there is one by now that needs no place of its own. What else there is comes with [`Feed::next`].
     pub(crate) async fn next_if_any(&mut self) -> Option<ChangeEvent> {
         if self.over || self.stop.is_stopped() {

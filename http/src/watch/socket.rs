@@ -127,9 +127,10 @@ async fn run(mut socket: Socket, mut feed: Feed) -> Result<(), Error> {
             step = feed.next() => step,
         };
         match step {
-            // A large one keeps its place until it is out.
-            Some(Step::Event(event, place)) => {
-                put(&mut socket, &feed, &event).await?;
+            // A large one keeps the place of its text until it is out.
+            Some(Step::Event(event, mut place)) => {
+                let bytes = put(&mut socket, &feed, &event).await?;
+                place.shrink(bytes);
                 let more = if place.is_none() { EVENTS_AT_ONCE } else { 1 };
                 // What is there goes out together, up to where the client is heard again.
                 for _ in 1..more {
@@ -151,21 +152,24 @@ async fn run(mut socket: Socket, mut feed: Feed) -> Result<(), Error> {
                 }
                 return close(socket, CloseCode::Away, "the server stops").await;
             }
+            // While it waited for a place.
+            None if feed.is_stopping() => return close(socket, CloseCode::Away, "the server stops").await,
             Some(Step::Ended) | None => return close(socket, CloseCode::Normal, "what was watched has ended").await,
         }
     }
 }
 
-/// Sends an event, without waiting until it is out.
-async fn put(socket: &mut Socket, feed: &Feed, event: &tailwater::ChangeEvent) -> Result<(), Error> {
+/// Sends an event, without waiting until it is out; with the length of its text.
+async fn put(socket: &mut Socket, feed: &Feed, event: &tailwater::ChangeEvent) -> Result<usize, Error> {
     let mut text = Vec::new();
     if !feed.writing.write(event, &mut text) {
         // It has no form in the envelope.
-        return Ok(());
+        return Ok(0);
     }
+    let bytes = text.len();
     // JSON is UTF-8.
     let text = String::from_utf8(text).unwrap_or_default();
-    socket.feed(Message::text(text)).await
+    socket.feed(Message::text(text)).await.map(|()| bytes)
 }
 
 /// Closes the socket, and waits until the client has, too.

@@ -121,7 +121,9 @@ impl Primary {
         durable: OpId,
     ) -> (Primary, Vec<PrimaryOutput>) {
         let listed = usize::from(member.get()) < members.len();
-        let asks = listed.then(|| member.term_after(term, true)).flatten();
+        // A log that was copied anew and does not reach yet what its member is remembered to hold must not be chosen for it.
+        let whole = history.before.op_id <= history.last;
+        let asks = (listed && whole).then(|| member.term_after(term, true)).flatten();
         let mut primary = Primary {
             member,
             members,

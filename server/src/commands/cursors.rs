@@ -72,8 +72,11 @@ fn get_more(context: &mut Context<'_>) -> CommandResult {
         }
         filled => filled?,
     };
-    // It may have waited for long.
-    cursor.reach.check(context)?;
+    // It may have waited for long. What it stands behind has not been seen, so it does not go on from there.
+    if let Err(error) = cursor.reach.check(context) {
+        cursor.discard();
+        return Err(error);
+    }
     let token = cursor.resume_token();
     Ok(reply::cursor(
         cstr!("nextBatch"),

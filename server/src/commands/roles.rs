@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 use crate::needs::Need;
 use crate::request::{Request, missing};
-use crate::value::{Value, fields};
+use crate::value::{Value, check_names, fields};
 
 pub(super) const CREATE_ROLE: Command = Command {
     name: "createRole",
@@ -188,7 +188,9 @@ fn privilege(document: &RawDocument) -> CommandResult<Privilege> {
         let field = field?;
         match field.name {
             "resource" => {
-                let pattern = pattern_from_document(field.document()?);
+                let document = field.document()?;
+                check_names("resource", document)?;
+                let pattern = pattern_from_document(document);
                 resource = Some(pattern.ok_or_else(|| {
                     let message = "a resource is {db, collection}, {cluster: true} or {anyResource: true}";
                     CommandError::new(code::FAILED_TO_PARSE, message)
