@@ -1,4 +1,4 @@
-//! The bytes of one file as memory: the only module in Tailwater with `unsafe` code.
+//! The bytes of one file as memory: the only file in Tailwater with `unsafe` code.
 //!
 //! A [`Region`] is a mapped file, or heap memory with the same face: for what one process has to itself, for tests and Miri. Soundness rests on one rule:
 //! **bytes below the published position are never written again.**
@@ -13,8 +13,8 @@
 //! watermark says is written for good ([`Region::publish_foreign`]). What no rule can prevent is a stranger who writes
 //! into the file or truncates it while it is mapped; the crate documentation says so where a log is opened.
 //!
-//! `region/ring.rs` lays the log buffer over a region, with a rule of its own.
-#![allow(unsafe_code, reason = "this module is the workspace's one exception: it maps memory")]
+//! `region/ring.rs` lays the log buffer over a region, with a rule of its own; where the memory is touched for it, that is here.
+#![allow(unsafe_code, reason = "this file is the workspace's one exception: it maps memory")]
 
 use std::cell::UnsafeCell;
 use std::fs::File;
@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU32 as RawU32, AtomicU64 as RawU64, Ordering};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use crate::format::FRAMES_START;
-use crate::primitives::{AtomicBool, AtomicUsize, SharedU32, SharedU64, note_read, shared_u32, shared_u64};
+use crate::primitives::{AtomicBool, AtomicUsize, SharedU32, SharedU64, note_read, note_write, shared_u32, shared_u64};
 
 #[path = "region/ring.rs"]
 mod ring;
@@ -288,6 +288,55 @@ impl Claim {
         assert!(end >= region.published.load(Ordering::Relaxed) && end <= region.len);
         // Release pairs with the Acquire in `Region::published`.
         region.published.store(end, Ordering::Release);
+    }
+}
+
+impl RingWriter {
+    /// The `len` bytes at `position`, to be filled; nothing when the ring goes round inside them.
+    ///
+    /// # Panics
+    ///
+    /// When they are not the writer's: at or behind *head*, with room.
+    #[inline]
+    pub(crate) fn slot(&mut self, position: u64, len: usize) -> Option<&mut [u8]> {
+        assert!(position >= self.head && position + len as u64 <= self.room);
+        let (at, contiguous) = self.ring.place(position);
+        if len <= contiguous {
+            note_write(self.ring.region.addresses(&(at..at + len)));
+        }
+        self.ring.prefetch(position + ring::PREFETCH_AHEAD, len);
+        // SAFETY: in bounds, because it ends before the ring goes round. The bytes lie between *head* and
+        // *drained + capacity*, where only this handle writes and nobody reads; it is borrowed mutably.
+        (len <= contiguous)
+            .then(|| unsafe { std::slice::from_raw_parts_mut(self.ring.region.base.add(at).as_ptr(), len) })
+    }
+}
+
+impl RingReader {
+    /// The bytes in `range`, in two pieces where the ring goes round.
+    ///
+    /// # Panics
+    ///
+    /// When they are not the reader's: between *drained* and *head*.
+    pub(crate) fn bytes(&self, range: Range<u64>) -> [&[u8]; 2] {
+        let ring = &*self.ring;
+        assert!(ring.drained.load(Ordering::Relaxed) <= range.start && range.start <= range.end);
+        assert!(range.end <= ring.head() && range.end - range.start <= ring.capacity);
+        let len = (range.end - range.start) as usize;
+        let (at, contiguous) = ring.place(range.start);
+        let front = len.min(contiguous);
+        for (at, len) in [(at, front), (FRAMES_START, len - front)] {
+            note_read(ring.region.addresses(&(at..at + len)));
+        }
+        // SAFETY: in bounds, because each piece ends where the ring does at the latest. Nobody writes between *drained* and
+        // *head* until this handle, which is borrowed, moves *drained*.
+        unsafe {
+            let base = ring.region.base;
+            [
+                std::slice::from_raw_parts(base.add(at).as_ptr(), front),
+                std::slice::from_raw_parts(base.add(FRAMES_START).as_ptr(), len - front),
+            ]
+        }
     }
 }
 

@@ -1,21 +1,22 @@
 //! A ring of bytes over a region: how frames get from the thread that appends to the thread that moves them.
 //!
 //! One [`RingWriter`] owns the bytes from *head* round to *drained*, one [`RingReader`] those from *drained* to *head*, and
-//! each hands bytes over by moving its own mark. Nobody else has either end, so no byte is written while it is lent out.
+//! each hands bytes over by moving its own mark. Nobody else has either end, so no byte is written while it is lent out:
+//! [`RingWriter::slot`] and [`RingReader::bytes`], which rely on it, stand with all other `unsafe` code in `region.rs`.
+#![deny(unsafe_code)]
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Region;
 use crate::format::FRAMES_START;
-use crate::primitives::{AtomicU64, note_read, note_write};
+use crate::primitives::AtomicU64;
 
 /// Bytes of a cache line; a guess costs no more than a hint that is not needed.
 const LINE_BYTES: usize = 64;
 /// The ring's lines were last read by the thread that drains, most likely on another processor. A store that waits for one
 /// holds up the atomic operations behind it, so lines are asked for so many bytes before they are written.
-const PREFETCH_AHEAD: u64 = 2 << 10;
+pub(super) const PREFETCH_AHEAD: u64 = 2 << 10;
 /// From here on the processor sees by itself where a copy is going.
 const PREFETCH_BYTES: usize = 512;
 
@@ -25,12 +26,12 @@ const PREFETCH_BYTES: usize = 512;
 /// Invariant: `drained ≤ head ≤ drained + capacity`.
 #[derive(Debug)]
 pub(crate) struct Ring {
-    region: Arc<Region>,
-    capacity: u64,
+    pub(super) region: Arc<Region>,
+    pub(super) capacity: u64,
     /// Moved by the writer: bytes before it are the reader's.
     head: AtomicU64,
     /// Moved by the reader: bytes before it are the writer's, for the next round.
-    drained: AtomicU64,
+    pub(super) drained: AtomicU64,
 }
 
 impl Ring {
@@ -74,14 +75,14 @@ impl Ring {
 
     /// Asks the processor for the lines of `len` bytes from `position` on, of the first ones if they are many.
     #[inline(always)]
-    fn prefetch(&self, position: u64, len: usize) {
+    pub(super) fn prefetch(&self, position: u64, len: usize) {
         for line in (0..len.min(PREFETCH_BYTES) as u64).step_by(LINE_BYTES) {
             self.region.prefetch_write(self.place(position + line).0);
         }
     }
 
     /// The place of `position` in the region, and how many bytes follow before the ring goes round.
-    fn place(&self, position: u64) -> (usize, usize) {
+    pub(super) fn place(&self, position: u64) -> (usize, usize) {
         let at = (position & (self.capacity - 1)) as usize;
         (FRAMES_START + at, self.capacity as usize - at)
     }
@@ -90,11 +91,11 @@ impl Ring {
 /// The end of a ring at which bytes go in.
 #[derive(Debug)]
 pub(crate) struct RingWriter {
-    ring: Arc<Ring>,
+    pub(super) ring: Arc<Ring>,
     /// As `ring.head`, which only this handle moves.
-    head: u64,
+    pub(super) head: u64,
     /// Bytes before this position were given back when it was last looked.
-    room: u64,
+    pub(super) room: u64,
 }
 
 impl RingWriter {
@@ -105,25 +106,6 @@ impl RingWriter {
             self.room = self.ring.drained() + self.ring.capacity;
         }
         end <= self.room
-    }
-
-    /// The `len` bytes at `position`, to be filled; nothing when the ring goes round inside them.
-    ///
-    /// # Panics
-    ///
-    /// When they are not the writer's: at or behind *head*, with room.
-    #[inline]
-    pub(crate) fn slot(&mut self, position: u64, len: usize) -> Option<&mut [u8]> {
-        assert!(position >= self.head && position + len as u64 <= self.room);
-        let (at, contiguous) = self.ring.place(position);
-        if len <= contiguous {
-            note_write(self.ring.region.addresses(&(at..at + len)));
-        }
-        self.ring.prefetch(position + PREFETCH_AHEAD, len);
-        // SAFETY: in bounds, because it ends before the ring goes round. The bytes lie between *head* and
-        // *drained + capacity*, where only this handle writes and nobody reads; it is borrowed mutably.
-        (len <= contiguous)
-            .then(|| unsafe { std::slice::from_raw_parts_mut(self.ring.region.base.add(at).as_ptr(), len) })
     }
 
     /// Copies `bytes` to `position`, going round where need be.
@@ -161,36 +143,10 @@ impl RingWriter {
 /// The end of a ring at which bytes come out.
 #[derive(Debug)]
 pub(crate) struct RingReader {
-    ring: Arc<Ring>,
+    pub(super) ring: Arc<Ring>,
 }
 
 impl RingReader {
-    /// The bytes in `range`, in two pieces where the ring goes round.
-    ///
-    /// # Panics
-    ///
-    /// When they are not the reader's: between *drained* and *head*.
-    pub(crate) fn bytes(&self, range: Range<u64>) -> [&[u8]; 2] {
-        let ring = &*self.ring;
-        assert!(ring.drained.load(Ordering::Relaxed) <= range.start && range.start <= range.end);
-        assert!(range.end <= ring.head() && range.end - range.start <= ring.capacity);
-        let len = (range.end - range.start) as usize;
-        let (at, contiguous) = ring.place(range.start);
-        let front = len.min(contiguous);
-        for (at, len) in [(at, front), (FRAMES_START, len - front)] {
-            note_read(ring.region.addresses(&(at..at + len)));
-        }
-        // SAFETY: in bounds, because each piece ends where the ring does at the latest. Nobody writes between *drained* and
-        // *head* until this handle, which is borrowed, moves *drained*.
-        unsafe {
-            let base = ring.region.base;
-            [
-                std::slice::from_raw_parts(base.add(at).as_ptr(), front),
-                std::slice::from_raw_parts(base.add(FRAMES_START).as_ptr(), len - front),
-            ]
-        }
-    }
-
     /// Gives everything before `end` back to the writer.
     pub(crate) fn release(&mut self, end: u64) {
         let ring = &*self.ring;
