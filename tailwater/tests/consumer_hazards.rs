@@ -7,11 +7,11 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use common::{Home, PATIENCE, id};
+use common::{Home, PATIENCE, id, next, orders};
 use futures::StreamExt;
 use tailwater::bson::{RawDocumentBuf, rawdoc};
 use tailwater::oplog::{RetentionSlot, SlotState};
-use tailwater::{Consumer, ConsumerOptions, Delivery, INTERNAL_DATABASE, OpId, ReadConcern, Store, Watch, WatchError};
+use tailwater::{Consumer, ConsumerOptions, Delivery, INTERNAL_DATABASE, OpId, ReadConcern, Store, WatchError};
 
 fn insert(store: &Store, ids: std::ops::RangeInclusive<i32>) {
     let orders = store.collection("shop", "orders").unwrap();
@@ -19,11 +19,6 @@ fn insert(store: &Store, ids: std::ops::RangeInclusive<i32>) {
     orders
         .insert_many(documents.iter().map(|document| &**document))
         .unwrap();
-}
-
-fn orders(store: &Store) -> Watch {
-    let orders = store.collection("shop", "orders").unwrap();
-    orders.watch().read_concern(ReadConcern::Local)
 }
 
 /// Tries again at once, for ever.
@@ -37,10 +32,6 @@ fn eager() -> ConsumerOptions {
 
 fn join(store: &Store, options: ConsumerOptions) -> Consumer {
     orders(store).consumer("billing").options(options).join().unwrap()
-}
-
-fn next(member: &mut Consumer) -> Delivery {
-    member.wait_next(Some(PATIENCE)).unwrap().expect("an event in time")
 }
 
 fn key(delivery: &Delivery) -> i32 {

@@ -5,13 +5,11 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use common::{Home, PATIENCE, documents, id};
+use common::{Home, PATIENCE, documents, id, next, orders};
 use futures::StreamExt;
 use tailwater::bson::{doc, rawdoc};
 use tailwater::oplog::SlotState;
-use tailwater::{
-    Consumer, ConsumerOptions, Delivery, INTERNAL_DATABASE, LostHistory, ReadConcern, Store, Watch, WatchError,
-};
+use tailwater::{Consumer, ConsumerOptions, Delivery, INTERNAL_DATABASE, LostHistory, ReadConcern, Store, WatchError};
 
 fn insert(store: &Store, ids: std::ops::RangeInclusive<i32>) {
     let orders = store.collection("shop", "orders").unwrap();
@@ -27,11 +25,6 @@ fn set(store: &Store, id: i32, n: i32) {
         .unwrap();
 }
 
-fn orders(store: &Store) -> Watch {
-    let orders = store.collection("shop", "orders").unwrap();
-    orders.watch().read_concern(ReadConcern::Local)
-}
-
 /// Tries again at once, and gives up after the third failure.
 fn eager() -> ConsumerOptions {
     ConsumerOptions {
@@ -43,10 +36,6 @@ fn eager() -> ConsumerOptions {
 
 fn join(store: &Store) -> Consumer {
     orders(store).consumer("billing").options(eager()).join().unwrap()
-}
-
-fn next(member: &mut Consumer) -> Delivery {
-    member.wait_next(Some(PATIENCE)).unwrap().expect("an event in time")
 }
 
 fn key(delivery: &Delivery) -> i32 {

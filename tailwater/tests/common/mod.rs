@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tailwater::bson::{RawDocument, RawDocumentBuf};
-use tailwater::{Durability, Store, StoreOptions};
+use tailwater::{Consumer, Delivery, Durability, ReadConcern, Store, StoreOptions, Watch};
 
 /// Long enough that only a hang reaches it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -130,4 +130,15 @@ pub(crate) fn documents(store: &Store, database: &str, collection: &str) -> Vec<
         .unwrap()
         .map(Result::unwrap)
         .collect()
+}
+
+/// A watch of the orders, also of what is not durable yet.
+pub(crate) fn orders(store: &Store) -> Watch {
+    let orders = store.collection("shop", "orders").unwrap();
+    orders.watch().read_concern(ReadConcern::Local)
+}
+
+/// The next delivery, which has to come.
+pub(crate) fn next(member: &mut Consumer) -> Delivery {
+    member.wait_next(Some(PATIENCE)).unwrap().expect("an event in time")
 }
