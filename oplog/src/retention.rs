@@ -185,6 +185,27 @@ impl Core {
         *self.retention.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Finds the slots that lag too much.
+    fn lose_lagging(&self, chain: &Chain) -> Extents {
+        let extents = self.extents(chain);
+        let hard = self.policy().hard_max_bytes;
+        let room = hard.map_or(u64::MAX, |bytes| bytes.saturating_sub(extents.newest_bytes));
+        self.slots.lose(room, |position| extents.lag_bytes(position));
+        extents
+    }
+
+    /// See [`Oplog::trim`]. The slots are looked at first: their caps hold for it too, whether the housekeeping thread has come
+    /// round since the last segment was sealed or not.
+    pub(crate) fn trim(&self, before: OpId) -> Result<OpId> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        if !self.slots.is_empty() {
+            self.lose_lagging(&self.shared.chain.load_full());
+        }
+        self.remove_before(before)
+    }
+
     /// One step of retention: finds slots that lag too much, writes positions, and removes what is too much.
     pub(crate) fn retain(&self) -> Result<Pace> {
         let policy = self.policy();
@@ -196,11 +217,7 @@ impl Core {
         if let Some(oldest) = chain.oldest() {
             self.facts.forget_before(oldest.sequence);
         }
-        let extents = self.extents(&chain);
-        let room = policy
-            .hard_max_bytes
-            .map_or(u64::MAX, |bytes| bytes.saturating_sub(extents.newest_bytes));
-        self.slots.lose(room, |position| extents.lag_bytes(position));
+        let extents = self.lose_lagging(&chain);
         self.slots.save(self)?;
 
         let surplus = policy.bytes().map_or(0, |bytes| extents.surplus(bytes));
@@ -216,7 +233,7 @@ impl Core {
         }
         self.slots.note_wanted(chain.links()[remove].first);
         let step = &chain.links()[remove.min(STEP_SEGMENTS)];
-        let oldest = self.trim(step.first)?;
+        let oldest = self.remove_before(step.first)?;
         // Otherwise a slot holds the rest.
         let again = oldest >= step.first && remove > STEP_SEGMENTS;
         Ok(if again { Pace::Again } else { rest })

@@ -220,7 +220,7 @@ fn no_such(name: &str) -> Error {
 /// lags by more than [`SlotOptions::max_lag_bytes`], or keeps the log above
 /// [`Retention::hard_max_bytes`](crate::Retention::hard_max_bytes), it is lost: it is written down as lost, named in a warning, and holds
 /// nothing any more. So the disk does not fill up because a consumer is dead. Lags are looked at whenever a segment has been
-/// sealed, whether anything is about to be removed or not.
+/// sealed, whether anything is about to be removed or not, and by each [`Oplog::trim`].
 impl Oplog {
     /// Creates the slot `name` with the position `from`, and returns when that survives power loss. A lost slot of that name
     /// is replaced.

@@ -9,7 +9,8 @@ use crate::format::{self, Manifest};
 use crate::ids::OpId;
 
 impl Core {
-    pub(crate) fn trim(&self, before: OpId) -> Result<OpId> {
+    /// Removes whole segments below `before`, but for what slots hold. Those that lag too much are the caller's to find.
+    pub(crate) fn remove_before(&self, before: OpId) -> Result<OpId> {
         if self.is_closed() {
             return Err(Error::Closed);
         }

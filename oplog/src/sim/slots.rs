@@ -172,8 +172,8 @@ fn readers_see_the_slots_as_they_are_written() {
     let last = fill(&log, 4 * FIT);
     let view = || OplogView::on(Box::new(disk.clone())).unwrap();
     assert!(view().slots().unwrap().is_empty());
-    log.slot_create("a", OpId::new(FIT + 2), SlotOptions { max_lag_bytes: 7 })
-        .unwrap();
+    let cap = SlotOptions { max_lag_bytes: 7 << 30 };
+    log.slot_create("a", OpId::new(FIT + 2), cap).unwrap();
     log.slot_create("b", last.next(), WIDE).unwrap();
     assert_eq!(view().slots().unwrap(), log.slots());
     let before = log.slots();
@@ -186,6 +186,21 @@ fn readers_see_the_slots_as_they_are_written() {
     assert_eq!((slots[0].lag_entries, slots[1].lag_bytes), (1, 0));
     log.close().unwrap();
     assert_eq!(view().slots().unwrap(), slots);
+}
+
+/// Also when the housekeeping thread has not been round yet.
+#[test]
+fn a_trim_finds_the_slots_that_lag_too_much() {
+    let disk = SimDisk::new();
+    let log = open(&disk, Retention::default()).unwrap();
+    let last = fill(&log, 4 * FIT);
+    log.slot_create("far", OpId::new(2), SlotOptions { max_lag_bytes: 7 })
+        .unwrap();
+    log.slot_create("near", last, SlotOptions { max_lag_bytes: 7 }).unwrap();
+    let oldest = log.trim(last).unwrap();
+    assert!(oldest > OpId::new(2 * FIT) && oldest == log.watermarks().oldest);
+    assert_eq!(slot(&log, "far").state, SlotState::Lost);
+    assert_eq!(slot(&log, "near").state, SlotState::Active);
 }
 
 #[test]
