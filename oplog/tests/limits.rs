@@ -20,6 +20,8 @@ use common::{names, temporary};
 
 const KIND: u8 = 200;
 const MIB: u64 = 1 << 20;
+/// So many looks, a millisecond apart at least, that only what never comes is missed.
+const LOOKS_MAX: usize = 60_000;
 const ALONE: &str = "TAILWATER_LIMITS_ALONE";
 
 /// Runs `test`, the test of that name, in a process of its own.
@@ -181,9 +183,11 @@ fn without_descriptors_calls_fail_by_name_and_the_log_goes_on() {
             for _ in 0..15 {
                 append(&log, Durability::Disk).unwrap();
             }
-            while !names(&dir).iter().any(|name| name.ends_with(".spare")) {
+            let prepared = |_| {
                 std::thread::sleep(Duration::from_millis(1));
-            }
+                names(&dir).iter().any(|name| name.ends_with(".spare"))
+            };
+            assert!((0..LOOKS_MAX).any(prepared), "no segment was prepared");
             let limit = Limit::set(Resource::Nofile, 200);
             let mut files = exhaust();
             for _ in 0..10 {

@@ -505,10 +505,12 @@ fn run_schedules(base: u64, schedules: u64) {
             states as f64 / seconds
         );
     }
+    // A few schedules say nothing about how often each thing happens.
     assert!(
-        [tally.crashes_while_opening, tally.torn, tally.opened_ahead]
-            .iter()
-            .all(|count| count * 20 > tally.schedules),
+        tally.schedules < 1_000
+            || [tally.crashes_while_opening, tally.torn, tally.opened_ahead]
+                .iter()
+                .all(|count| count * 20 > tally.schedules),
         "{tally:?}"
     );
 }

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::Duration;
 
 use tailwater_oplog::{Durability, Error, ErrorKind, OpId, OplogView, Options, ReadConcern, SegmentState, verify};
+use tempfile::TempDir;
 
 use super::common::{options, temporary};
 use super::{FRAMES_START, SEGMENT, append, both, copy, flip, names, payload, read, seven_segments, with_suffix};
@@ -154,6 +156,25 @@ fn a_sealed_segment_cut_short_is_named() {
     }
 }
 
+/// So many looks, a millisecond apart at least, that only a rest that never comes is missed.
+const LOOKS_MAX: usize = 20_000;
+
+/// A copy of a log that has rested: one in which damage to its newest entry, at that place, is found.
+fn copy_at_rest(origin: &Path, damage: usize, newest: u64) -> TempDir {
+    for _ in 0..LOOKS_MAX {
+        std::thread::sleep(Duration::from_millis(1));
+        let dir = copy(origin);
+        let segment = with_suffix(dir.path(), ".seg").remove(0);
+        flip(&segment, damage, 1);
+        let found = OplogView::open(dir.path()).unwrap().newest(ReadConcern::Durable);
+        flip(&segment, damage, 1);
+        if found.get() == newest {
+            return dir;
+        }
+    }
+    panic!("the log has not come to rest");
+}
+
 /// The newest entries are known to be durable only from a slot, which is made durable once the log has rested; until then
 /// damage to them passes for a torn tail. This is the rest after which it no longer does.
 #[test]
@@ -167,10 +188,10 @@ fn after_a_short_rest_damage_to_the_newest_entry_is_found_too() {
             };
             let log = options.open(origin.path()).unwrap();
             let last = (0..3).fold(0, |_, _| append(&log, 24, durability));
-            std::thread::sleep(Duration::from_millis(60));
-            let dir = copy(origin.path());
+            let frame = FRAMES_START + 2 * 64..FRAMES_START + 3 * 64;
+            let dir = copy_at_rest(origin.path(), frame.start, last);
             let segment = with_suffix(dir.path(), ".seg").remove(0);
-            for at in (FRAMES_START + 2 * 64..FRAMES_START + 3 * 64).step_by(7) {
+            for at in frame.step_by(7) {
                 let what = format!("{durability:?}, round {round}, offset {at}");
                 flip(&segment, at, 1);
                 let view = OplogView::open(dir.path()).unwrap();
