@@ -28,19 +28,74 @@ pub(crate) fn read_manifest(disk: &dyn Disk) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// Reads the manifest and the directory as they belong together, though a trim may come between the two.
+/// Reads the manifest and the directory as they belong together, though a trim, or segments that are made, may come between.
 pub(crate) fn read_log(disk: &dyn Disk) -> Result<(Manifest, Chain)> {
-    let mut manifest = read_manifest(disk)?;
+    read_together(|| read_manifest(disk), |manifest| Chain::read(disk, manifest))
+}
+
+fn read_together(
+    read_manifest: impl Fn() -> Result<Manifest>,
+    mut read_chain: impl FnMut(&Manifest) -> Result<Chain>,
+) -> Result<(Manifest, Chain)> {
+    let mut manifest = read_manifest()?;
+    let mut refused = None;
     loop {
-        match Chain::read(disk, &manifest) {
+        let error = match read_chain(&manifest) {
             Ok(chain) => return Ok((manifest, chain)),
-            Err(error) => {
-                let now = read_manifest(disk)?;
-                if now.first_sequence == manifest.first_sequence {
-                    return Err(error);
-                }
-                manifest = now;
-            }
+            Err(error) => error,
+        };
+        let now = read_manifest()?;
+        // A large directory is listed in pieces: of two segments that come meanwhile the list may have only the second. What is
+        // really missing is missing again.
+        let why = Some(format!("{error:?}"));
+        if now.first_sequence == manifest.first_sequence && refused == why {
+            return Err(error);
+        }
+        (manifest, refused) = (now, why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::OpId;
+
+    #[test]
+    fn a_gap_counts_when_it_is_there_twice() {
+        let manifest = || {
+            Ok(Manifest {
+                version: 1,
+                log_id: [1; 16],
+                created: 0,
+                term: 1,
+                first_sequence: 1,
+                first_op_id: 1,
+            })
+        };
+        let missing = |sequence| Error::MissingSegment {
+            path: "log".into(),
+            sequence,
+            from: OpId::FIRST,
+        };
+        // What each listing misses, and what comes of it after how many.
+        let cases: [(&[u64], Option<u64>, usize); 4] = [
+            (&[], None, 1),
+            (&[5], None, 2),
+            (&[5, 7], None, 3),
+            (&[5, 7, 7], Some(7), 3),
+        ];
+        for (gaps, refused, listings) in cases {
+            let mut listed = 0;
+            let found = read_together(manifest, |_| {
+                listed += 1;
+                gaps.get(listed - 1)
+                    .map_or(Ok(Chain::default()), |gap| Err(missing(*gap)))
+            });
+            let gap = match found {
+                Err(Error::MissingSegment { sequence, .. }) => Some(sequence),
+                other => other.map(|_| None).unwrap(),
+            };
+            assert_eq!((gap, listed), (refused, listings), "{gaps:?}");
         }
     }
 }

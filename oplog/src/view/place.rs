@@ -96,12 +96,14 @@ impl Shared {
     pub(crate) fn refresh(&self) -> Result<()> {
         let (manifest, fresh) = read_log(&*self.disk)?;
         let from = Sequence(manifest.first_sequence);
-        // Links that are known stay, with what they have mapped.
-        let known = self.chain.load().from(from);
-        let newest = known.newest().map_or(Sequence(0), |link| link.sequence);
-        let fresh = fresh.links().iter().filter(|link| link.sequence > newest);
-        let chain = known.extended(fresh.map(|link| Link::new(link.sequence, link.first)));
-        self.chain.store(Arc::new(chain));
+        // Links that are known stay, with what they have mapped. Another thread may have read the directory later than this one,
+        // and have been here before: the chain is only ever extended, or a cursor of its would miss what it has seen.
+        self.chain.rcu(|known| {
+            let known = known.from(from);
+            let newest = known.newest().map_or(Sequence(0), |link| link.sequence);
+            let fresh = fresh.links().iter().filter(|link| link.sequence > newest);
+            known.extended(fresh.map(|link| Link::new(link.sequence, link.first)))
+        });
         self.recent.forget_before(from);
         Ok(())
     }
