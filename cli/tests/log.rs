@@ -203,6 +203,86 @@ fn trim_removes_whole_segments_and_says_so() {
     check(&log("trim", dir.path(), &["--before", "soon"]), 2, &["soon", "an OpID"]);
 }
 
+/// A cap that stands in a file of slots nowhere but as one.
+const CAP: u64 = 0x0123_4567_89ab_cdef;
+
+/// Sets the cap of the slot `behind` to one byte; no writer sees it happen.
+fn lower_the_cap_of_the_slot_behind(dir: &Path) {
+    let path = dir.join("RETENTION");
+    let mut bytes = fs::read(&path).unwrap();
+    let name = bytes.windows(6).position(|part| part == b"behind").unwrap();
+    // It stands before the name.
+    let at = bytes[..name]
+        .windows(8)
+        .rposition(|part| part == CAP.to_le_bytes())
+        .unwrap();
+    bytes[at..at + 8].copy_from_slice(&1u64.to_le_bytes());
+    let crc = crc32(&bytes[12..]);
+    bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+    fs::write(path, bytes).unwrap();
+}
+
+/// The checksum of the log's small files.
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+    !bytes
+        .iter()
+        .fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
+}
+
+/// What a dry run says is what the trim does, also with consumers that hold something or lag too much.
+#[test]
+fn a_dry_run_of_a_trim_knows_what_slots_hold_and_which_are_lost_by_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = Log::open(dir.path());
+    writer.fill(45);
+    let capped = SlotOptions { max_lag_bytes: CAP };
+    writer.0.slot_create("ahead", OpId::new(24), capped).unwrap();
+    writer.0.slot_create("behind", OpId::new(13), capped).unwrap();
+    writer.0.close().unwrap();
+    let trim = |dry: &[&str]| {
+        json(&log(
+            "trim",
+            dir.path(),
+            &[&["--before", "1000", "--json"], dry].concat(),
+        ))
+    };
+    let compare = |lost: &[&str]| {
+        let planned = trim(&["--dry-run"]);
+        let done = trim(&[]);
+        for part in ["removed", "left"] {
+            assert_eq!(planned[part], done[part], "{part}");
+        }
+        assert_eq!(
+            (&planned["lostSlots"], &done["lostSlots"]),
+            (&lost.into(), &lost.into())
+        );
+        (planned["removed"]["last"].as_i64(), planned["heldBy"].clone())
+    };
+    let (last, held_by) = compare(&[]);
+    assert!(last.is_some_and(|last| last < 13), "{last:?}");
+    assert_eq!(held_by, "behind");
+    check(
+        &log("trim", dir.path(), &["--before", "1000", "--dry-run"]),
+        0,
+        &[
+            "would remove nothing\n",
+            "held back by retention slot \"behind\"",
+            "OpID 13",
+        ],
+    );
+    // A slot that came to lag too much, and whose writer died before it came to look.
+    lower_the_cap_of_the_slot_behind(dir.path());
+    check(
+        &log("trim", dir.path(), &["--before", "1000", "--dry-run"]),
+        0,
+        &["retention slot \"behind\" would be lost", "its cap is 1"],
+    );
+    let (last, held_by) = compare(&["behind"]);
+    assert!(last.is_some_and(|last| (13..24).contains(&last)), "{last:?}");
+    assert_eq!(held_by, "ahead");
+}
+
 #[test]
 fn trimming_a_store_keeps_what_its_state_needs() {
     let dir = tempfile::tempdir().unwrap();
