@@ -1,6 +1,6 @@
 //! One wake-up for all who wait on a watermark: blocked threads of any process, and async tasks of this one.
 //!
-//! A bell is a futex word and a *waiting* flag, and a list of wakers in this process. The protocol is the classic one of two
+//! A bell is a futex word and a *waiting* flag, and a list of tasks of the process that rings. The protocol is the classic one of two
 //! flags: a waiter raises *waiting* and then looks at the watermark once more; the ringer moves the watermark and then looks
 //! at *waiting*. Between the two steps both sides have a sequentially consistent fence, so at least one sees the other, and
 //! no wake-up is lost. A ringer that nobody waits for pays one fence and a few loads.
@@ -11,13 +11,14 @@
 //!
 //! A waiter killed while *waiting* is raised costs the next ring one system call, which clears the flag.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::primitives::{AtomicBool, FutexFlags, Instant, Mutex, SharedU32, fence, futex_wait, futex_wake};
+use crate::primitives::{AtomicBool, FutexFlags, Instant, SharedU32, fence, futex_wait, futex_wake};
 use crate::region::Region;
+use crate::wakers::{Registration, Wakers};
 
 /// How often a reader looks that may not write to the tail page, and so cannot raise its flag.
 const UNANNOUNCED_WAIT: Duration = Duration::from_millis(10);
@@ -72,11 +73,9 @@ pub(crate) struct Bell {
     shared: Place,
     /// Where this process's threads sleep, if it is the one that rings.
     own: Option<Place>,
-    wakers: Mutex<Vec<Waker>>,
-    /// Whether `wakers` may hold any; a copy that the ringer reads without the lock.
-    wakers_waiting: AtomicBool,
-    /// Whether a thread carries rings from another process over to `wakers`.
-    courier: AtomicBool,
+    tasks: Wakers,
+    /// Whether `tasks` may hold any; a copy that the ringer reads without the lock.
+    tasks_waiting: AtomicBool,
 }
 
 impl Bell {
@@ -90,9 +89,8 @@ impl Bell {
         Bell {
             shared,
             own: rings.then(Place::private),
-            wakers: Mutex::default(),
-            wakers_waiting: AtomicBool::new(false),
-            courier: AtomicBool::new(false),
+            tasks: Wakers::default(),
+            tasks_waiting: AtomicBool::new(false),
         }
     }
 
@@ -102,7 +100,7 @@ impl Bell {
         // Partner: the fence in `wait_until` and in `register`.
         let threads = |place: &Place| place.waiting().load(Ordering::SeqCst) != 0;
         Awaited {
-            here: self.own.as_ref().is_some_and(threads) || self.wakers_waiting.load(Ordering::SeqCst),
+            here: self.own.as_ref().is_some_and(threads) || self.tasks_waiting.load(Ordering::SeqCst),
             elsewhere: threads(&self.shared),
         }
     }
@@ -126,21 +124,14 @@ impl Bell {
         {
             own.wake();
         }
-        if self.wakers_waiting.load(Ordering::Relaxed) {
+        if self.tasks_waiting.load(Ordering::Relaxed) {
             self.wake_tasks();
         }
     }
 
     #[cold]
     fn wake_tasks(&self) {
-        let wakers = {
-            let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-            self.wakers_waiting.store(false, Ordering::SeqCst);
-            std::mem::take(&mut *wakers)
-        };
-        for waker in wakers {
-            waker.wake();
-        }
+        self.tasks.wake(|| self.tasks_waiting.store(false, Ordering::SeqCst));
     }
 
     /// Blocks until `ready` says so or the deadline passes; returns what `ready` said last.
@@ -170,39 +161,14 @@ impl Bell {
         }
     }
 
-    /// Has `waker` woken at the next ring. The caller looks at the watermark once more afterwards.
-    pub(crate) fn register(&self, waker: &Waker) {
-        {
-            let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-            if !wakers.iter().any(|w| w.will_wake(waker)) {
-                wakers.push(waker.clone());
-            }
-            self.wakers_waiting.store(true, Ordering::SeqCst);
-        }
+    /// Has `waker` woken at the next ring, unless `registration` is dropped before. The caller looks at the watermark once more
+    /// afterwards.
+    pub(crate) fn register(&self, waker: &Waker, registration: &mut Option<Registration>) {
+        self.tasks.register(waker, registration, || {
+            self.tasks_waiting.store(true, Ordering::SeqCst);
+        });
         // Partner: the fence in `ring`.
         fence(Ordering::SeqCst);
-    }
-
-    /// Wakes the async tasks of this process only.
-    pub(crate) fn ring_tasks(&self) {
-        if self.wakers_waiting.load(Ordering::SeqCst) {
-            self.wake_tasks();
-        }
-    }
-
-    /// Whether the caller is to start the thread that carries rings over; it runs at most once.
-    pub(crate) fn start_courier(&self) -> bool {
-        !self.courier.swap(true, Ordering::SeqCst)
-    }
-
-    /// Lets the carrying thread end when no task waits. A task that registers afterwards starts another.
-    pub(crate) fn end_courier_if_idle(&self) -> bool {
-        let wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = wakers.is_empty();
-        if idle {
-            self.courier.store(false, Ordering::SeqCst);
-        }
-        idle
     }
 }
 

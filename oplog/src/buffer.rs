@@ -25,6 +25,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, PoisonError};
 
+use crate::boot::boot_id;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{self, BUFFER, BufferIdentity, FRAMES_START, RECORD_BYTES};
@@ -33,7 +34,7 @@ use crate::ids::LogId;
 use crate::primitives::{Mutex, RwLock, RwLockWriteGuard};
 use crate::region::{Claim, Region, Ring, RingReader, RingWriter};
 use crate::segment::Segment;
-use crate::tail::{Tail, boot_id};
+use crate::tail::Tail;
 
 /// The ring's capacity is a quarter of a segment's length, within these bounds. At the upper one, half of it outlasts the
 /// milliseconds for which the draining thread may be off its processor while an appender goes at full speed.
@@ -104,9 +105,10 @@ impl Buffer {
         let (medium, identity) = disk
             .open_shared(BUFFER, FRAMES_START + capacity, true)
             .map_err(Error::preparing(disk.path(), &path, (FRAMES_START + capacity) as u64))?;
+        let boot_id = boot_id().ok();
         let expected = BufferIdentity {
             log_id: log_id.to_bytes(),
-            boot_id: boot_id(),
+            boot_id: boot_id.unwrap_or_default(),
             device: identity.device,
             inode: identity.inode,
             capacity: capacity as u64,
@@ -114,7 +116,7 @@ impl Buffer {
         // A buffer that this boot of the machine has left keeps its bytes: recovery has moved what was good for anything, and
         // to who looks at the rest after a later death it is what any round of the ring leaves behind it. In one from before,
         // frames may stand that power loss has taken from the segments.
-        if read_identity(&medium.region) != Some(expected.clone()) {
+        if boot_id.is_none() || read_identity(&medium.region) != Some(expected.clone()) {
             // The identity first: from here on until it is written anew nobody takes what is in the file for frames.
             medium
                 .file
@@ -296,7 +298,7 @@ impl LeftOver {
         let (head, identity) = disk.open_shared(BUFFER, FRAMES_START, false).ok()?;
         let found = read_identity(&head.region)?;
         let live = found.log_id == log_id.to_bytes()
-            && found.boot_id == boot_id()
+            && boot_id().is_ok_and(|boot_id| boot_id == found.boot_id)
             && (found.device, found.inode) == (identity.device, identity.inode);
         if !live || !found.capacity.is_power_of_two() || found.capacity > CAPACITY_CREDIBLE {
             return None;

@@ -4,63 +4,77 @@
 //! the log, the first task that waits starts one thread for its view and read concern, which waits like any other thread
 //! and passes each movement on. It ends when nobody waits any more, or when the view is gone.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::bell::Bell;
-use crate::primitives::{Instant, thread};
-use crate::tail::Tail;
+use crate::primitives::{AtomicBool, Instant, thread};
 use crate::view::{Interrupt, ReadConcern, Shared};
+use crate::wakers::{Registration, Wakers};
 
-/// How often the thread checks whether its view is still there.
+/// How often the thread checks whether its view is still there, and whether anybody waits.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-fn bell(tail: &Tail, concern: ReadConcern) -> &Bell {
-    match concern {
-        ReadConcern::Local => &tail.appended_bell,
-        ReadConcern::Durable => &tail.released_bell,
+/// The tasks of a view that wait for what a reader with one concern sees.
+#[derive(Debug, Default)]
+pub(crate) struct Courier {
+    tasks: Wakers,
+    /// Whether the thread runs. Changed under the lock of `tasks`.
+    runs: AtomicBool,
+}
+
+impl Courier {
+    /// Wakes them all.
+    pub(crate) fn wake(&self) {
+        self.tasks.wake(|| ());
     }
 }
 
-/// Has `waker` woken when the watermark of `concern` moves.
-pub(crate) fn register(shared: &Arc<Shared>, concern: ReadConcern, waker: &Waker) {
-    let Some(tail) = shared.find_tail() else {
-        // No tail file at all: nobody will ring, so a thread looks after it for this one wait.
-        let (shared, waker) = (Arc::clone(shared), waker.clone());
-        thread::spawn(move || {
-            let next = shared.limit(concern).next();
-            let _ = shared.wait(next, concern, Some(Instant::now() + LOOK_INTERVAL), &Interrupt::new());
-            waker.wake();
-        });
-        return;
-    };
-    let bell = bell(tail, concern);
-    bell.register(waker);
-    if !shared.writer && bell.start_courier() {
+/// Has `waker` woken when the watermark of `concern` moves, unless `registration` is dropped before.
+pub(crate) fn register(
+    shared: &Arc<Shared>,
+    concern: ReadConcern,
+    waker: &Waker,
+    registration: &mut Option<Registration>,
+) {
+    if shared.writer
+        && let Some(tail) = shared.any_tail()
+    {
+        return concern.bell(tail).register(waker, registration);
+    }
+    let courier = shared.courier(concern);
+    let mut start = false;
+    courier.tasks.register(waker, registration, || {
+        start = !courier.runs.swap(true, Ordering::SeqCst);
+    });
+    if start {
         let weak = Arc::downgrade(shared);
-        thread::spawn(move || run(&weak, concern));
+        let thread = thread::Builder::new().name("tailwater-carry".to_owned());
+        if let Err(error) = thread.spawn(move || run(&weak, concern)) {
+            tracing::warn!(%error, "no thread for tasks that wait for the log: they look for themselves");
+            courier.tasks.wake(|| courier.runs.store(false, Ordering::SeqCst));
+        }
     }
 }
 
 fn run(weak: &Weak<Shared>, concern: ReadConcern) {
     let mut seen = None;
     while let Some(shared) = weak.upgrade() {
-        let Some(tail) = shared.any_tail() else { return };
-        let bell = bell(tail, concern);
+        let courier = shared.courier(concern);
         let limit = shared.limit(concern);
         if seen != Some(limit) {
             seen = Some(limit);
-            bell.ring_tasks();
+            courier.wake();
         }
-        if bell.end_courier_if_idle() {
+        // A task that registers afterwards starts another thread.
+        if courier
+            .tasks
+            .is_empty_and(|| courier.runs.store(false, Ordering::SeqCst))
+        {
             return;
         }
-        let _ = shared.wait(
-            limit.next(),
-            concern,
-            Some(Instant::now() + LOOK_INTERVAL),
-            &Interrupt::new(),
-        );
+        let until = Some(Instant::now() + LOOK_INTERVAL);
+        let _ = shared.wait(limit.next(), concern, until, &Interrupt::new());
     }
 }

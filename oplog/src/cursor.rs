@@ -1,16 +1,18 @@
 //! Reading forward: a cursor over entries that lie where the writer put them.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
+use crate::courier;
 use crate::error::{Error, Result};
 use crate::format::FRAMES_START;
 use crate::frame::FrameHeader;
 use crate::fresh::{Chunk, Fresh};
 use crate::ids::{OpId, Term, Timestamp};
-use crate::primitives::Instant;
+use crate::primitives::{Instant, Mutex};
 use crate::segment::{InvalidFrame, Segment};
 use crate::view::{Interrupt, OplogView, ReadConcern, Shared, WaitOutcome};
+use crate::wakers::Registration;
 
 /// Each frame tells where the next one begins, so a processor cannot run ahead by itself. A cursor asks for the header so many
 /// frames ahead, as if they were all as long as this one.
@@ -203,6 +205,8 @@ pub struct Cursor {
     lines_ahead: usize,
     /// Entries that were not in their segment yet.
     fresh: Fresh,
+    /// The task that was told to wait.
+    task: Mutex<Option<Registration>>,
 }
 
 /// Where entry `next` was found: its offset, its header, and whether it is in `fresh` and not in its segment.
@@ -218,6 +222,7 @@ impl Cursor {
             place: None,
             lines_ahead: 1,
             fresh: Fresh::default(),
+            task: Mutex::default(),
         }
     }
 
@@ -318,7 +323,8 @@ impl Cursor {
         self.shared.wait(self.next, self.concern, deadline, interrupt)
     }
 
-    /// Whether the next entry is there, for async callers: when it is not, the task is woken at the next change.
+    /// Whether the next entry is there, for async callers: when it is not, the task that asked last is woken at the next change,
+    /// as long as the cursor lives.
     ///
     /// # Errors
     ///
@@ -328,7 +334,12 @@ impl Cursor {
         if ready() {
             return Poll::Ready(Ok(()));
         }
-        self.view().wake_on_change(self.concern, context.waker());
+        courier::register(
+            &self.shared,
+            self.concern,
+            context.waker(),
+            &mut self.task.lock().unwrap_or_else(PoisonError::into_inner),
+        );
         if ready() {
             return Poll::Ready(Ok(()));
         }

@@ -49,6 +49,15 @@ pub enum Error {
         /// What the system said.
         source: Arc<io::Error>,
     },
+    /// The machine's boot id cannot be read. Without it, what is left of a dead writer's memory cannot be told from what a power
+    /// loss has left of it.
+    #[error("cannot read the machine's boot id from {}: mount /proc, or open the log read-only", path.display())]
+    NoBootId {
+        /// Where the kernel has it.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
     /// A new segment could not be allocated. Appends work again as soon as there is space; reads go on.
     #[error("no space for a new segment of {bytes} bytes in {}: free some and append again", path.display())]
     StorageFull {
@@ -303,9 +312,11 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::Io { .. } | Error::StorageFull { .. } | Error::NotALog { .. } | Error::NotFound { .. } => {
-                ErrorKind::Environment
-            }
+            Error::Io { .. }
+            | Error::NoBootId { .. }
+            | Error::StorageFull { .. }
+            | Error::NotALog { .. }
+            | Error::NotFound { .. } => ErrorKind::Environment,
             Error::Locked { .. } => ErrorKind::Locked,
             Error::NewerFormat { .. } => ErrorKind::NewerFormat,
             Error::DamagedMetadata { .. }

@@ -24,6 +24,7 @@
 //! ```
 
 mod bell;
+mod boot;
 mod buffer;
 mod chain;
 pub mod codec;
@@ -74,6 +75,7 @@ mod tail;
 mod terms;
 mod verify;
 mod view;
+mod wakers;
 
 pub use copy::{CopyOptions, CopyOutcome};
 pub use cursor::{Cursor, Entry, SharedEntry};
@@ -93,3 +95,4 @@ pub use tail::Watermarks;
 pub use terms::{Before, Rank, TermBegin};
 pub use verify::{Finding, SegmentReport, SegmentState, VerifyReport, verify};
 pub use view::{Interrupt, OplogView, ReadConcern, WaitOutcome};
+pub use wakers::Registration;

@@ -15,10 +15,11 @@ mod trim;
 
 use std::any::Any;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use crate::boot::{BOOT_ID, boot_id};
 use crate::buffer;
 use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
@@ -136,6 +137,10 @@ impl Oplog {
 
     pub(crate) fn open_with(dir: &Path, options: &Options) -> Result<Oplog> {
         options.check()?;
+        boot_id().map_err(|source| Error::NoBootId {
+            path: PathBuf::from(BOOT_ID),
+            source: Arc::new(source),
+        })?;
         if options.create {
             std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
         }
@@ -189,10 +194,7 @@ impl Oplog {
     /// A future that is ready when entry `op_id` is durable. The sync runs on the log's own thread.
     #[must_use]
     pub fn durable(&self, op_id: OpId) -> Durable {
-        Durable {
-            core: Arc::clone(self.core()),
-            op_id,
-        }
+        Durable::new(Arc::clone(self.core()), op_id)
     }
 
     /// Removes whole segments that hold only entries below `before`, oldest first, and returns the oldest entry that is

@@ -12,6 +12,9 @@ pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// Largest segment: offsets divided by eight fit the index, and a frame's length its field, with room to spare.
 pub const SEGMENT_BYTES_MAX: u64 = 2 << 30;
 
+/// A leader looks for its group all the while, and those it waits for may be gone.
+const GROUP_DELAY_MAX: Duration = Duration::from_secs(1);
+
 /// When an append returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Durability {
@@ -39,11 +42,12 @@ pub struct Options {
     /// Length of segments made from now on, in bytes: 1 MiB to 2 GiB, rounded up to a multiple of 4096. It bounds the
     /// largest entry and batch, and trimming removes whole segments. Default 64 MiB.
     pub segment_bytes: u64,
-    /// How long an entry appended with [`Durability::Memory`] waits for a sync at the longest. Default 50 ms.
+    /// How long an entry appended with [`Durability::Memory`] waits for a sync at the longest. [`Duration::MAX`] has none synced
+    /// before somebody waits for it, or the log is closed. Default 50 ms.
     pub sync_interval: Duration,
     /// How long a sync is held back, at most, for writers that are likely to take part in it: where several took part in the
     /// last ones, it waits until most of them are there again, or `group_size` writers. A single writer never waits. Zero
-    /// begins each sync at once. Default 50 µs.
+    /// begins each sync at once; one second is the most. Default 50 µs.
     pub group_delay: Duration,
     /// No sync is held back once so many writers wait for it. Default 1024.
     pub group_size: u64,
@@ -77,7 +81,7 @@ impl Options {
     ///
     /// [`Error::Locked`] when another writer has it, [`Error::NotALog`] and [`Error::NotFound`] for a wrong directory,
     /// [`Error::Corrupt`] and its kin when entries that were durable are not there, [`Error::NewerFormat`],
-    /// [`Error::StorageFull`], [`Error::Io`].
+    /// [`Error::StorageFull`], [`Error::InvalidOption`], [`Error::NoBootId`], [`Error::Io`].
     pub fn open(&self, dir: impl AsRef<Path>) -> Result<Oplog> {
         Oplog::open_with(dir.as_ref(), self)
     }
@@ -90,6 +94,13 @@ impl Options {
                 option: "segment_bytes",
                 range: "between 1 MiB and 2 GiB",
                 got: self.segment_bytes,
+            });
+        }
+        if self.group_delay > GROUP_DELAY_MAX {
+            return Err(Error::InvalidOption {
+                option: "group_delay",
+                range: "one second at most, in microseconds",
+                got: u64::try_from(self.group_delay.as_micros()).unwrap_or(u64::MAX),
             });
         }
         Ok(self.segment_bytes.next_multiple_of(4096))

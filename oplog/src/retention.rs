@@ -55,6 +55,15 @@ pub(crate) enum Pace {
     Rest,
 }
 
+/// With a clock that was set back, the next segment comes of age when the clock has caught up. Until then it is looked at after
+/// the time a new entry would take, and not more often than this.
+const AGE_LOOK_MIN: u64 = 1_000_000_000;
+
+/// When to look for a segment that comes of age in so many nanoseconds, by the wall clock.
+fn look_again(left: u64, max_age: u64) -> Duration {
+    Duration::from_nanos(left.min(max_age.max(AGE_LOOK_MIN)))
+}
+
 /// So many segments are removed in one step: an append that needs the next segment before it is prepared waits for one step
 /// at most.
 const STEP_SEGMENTS: usize = 1;
@@ -173,8 +182,7 @@ impl Core {
                 }
             };
             if due > now {
-                // With a clock that was set back, not longer than it would take a new entry.
-                return (aged, Some(Duration::from_nanos((due - now).min(max_age))));
+                return (aged, Some(look_again(due - now, max_age)));
             }
             aged = i + 1;
         }
@@ -246,5 +254,29 @@ impl Oplog {
         let core = self.core();
         *core.retention.lock().unwrap_or_else(PoisonError::into_inner) = retention;
         core.keeper.retain();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_keep_the_housekeeping_thread_busy() {
+        let (hour, second) = (3_600_000_000_000, 1_000_000_000);
+        for (left, max_age, wait) in [
+            (hour, 0, second),
+            (hour, 1, second),
+            (hour, 60 * second, 60 * second),
+            (5, 0, 5),
+            (second / 2, 2 * hour, second / 2),
+            (hour, u64::MAX, hour),
+        ] {
+            assert_eq!(
+                look_again(left, max_age),
+                Duration::from_nanos(wait),
+                "{left} of {max_age}"
+            );
+        }
     }
 }

@@ -32,6 +32,8 @@ mod rng;
 mod schedules;
 #[path = "sim/slots.rs"]
 mod slots;
+#[path = "sim/told.rs"]
+mod told;
 #[path = "sim/unasked.rs"]
 mod unasked;
 

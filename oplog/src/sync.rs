@@ -126,8 +126,9 @@ impl Syncer {
             core.disk().sync_directory().map_err(|e| self.poison(core, e))?;
         }
         newest.sync().map_err(|e| self.poison(core, e))?;
-        core.tail().set_durable(target);
+        // Before anybody is told: whoever has been served finds it in the statistics.
         self.measured(core, begun.elapsed(), target.get() - before.get());
+        core.tail().set_durable(target);
         if !full.is_empty() {
             self.lock_dirty().full.drain(..full.len());
             core.keeper.seal(full);
@@ -142,7 +143,8 @@ impl Syncer {
         Ok(())
     }
 
-    fn measured(&self, core: &Core, took: Duration, entries: u64) {
+    /// Counts a sync that has worked, and warns if it was slow.
+    pub(crate) fn measured(&self, core: &Core, took: Duration, entries: u64) {
         core.meters
             .sync_micros
             .add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
@@ -268,18 +270,22 @@ impl Syncer {
 
     /// Waits out the sync interval, unless an async waiter comes or the log closes.
     fn rest(&self, core: &Core) {
-        let deadline = Instant::now() + core.options.sync_interval;
+        // One that cannot be named does not come.
+        let deadline = Instant::now().checked_add(core.options.sync_interval);
         let mut guard = self.pause.0.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if core.is_closed() || self.wanted() > core.tail().durable() || left == Duration::ZERO {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if core.is_closed() || self.wanted() > core.tail().durable() || left == Some(Duration::ZERO) {
                 return;
             }
-            (guard, _) = self
-                .pause
-                .1
-                .wait_timeout(guard, left)
-                .unwrap_or_else(PoisonError::into_inner);
+            let changed = &self.pause.1;
+            guard = match left {
+                Some(left) => {
+                    let waited = changed.wait_timeout(guard, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
+            };
         }
     }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::bell::{Awaited, Bell};
+use crate::boot::boot_id;
 use crate::disk::{Disk, FileIdentity};
 use crate::format::{self, RECORD_BYTES, TAIL, TailIdentity};
 use crate::ids::{LogId, OpId};
@@ -54,7 +55,7 @@ pub struct Watermarks {
 #[derive(Debug)]
 pub(crate) struct Tail {
     region: Arc<Region>,
-    identity: FileIdentity,
+    file: FileIdentity,
     /// Rung when *appended* moves.
     pub(crate) appended_bell: Bell,
     /// Rung when *durable* and *released* move.
@@ -66,18 +67,18 @@ pub(crate) struct Tail {
 impl Tail {
     /// Opens the page, for the log's writer or for one who only reads.
     pub(crate) fn open(disk: &dyn Disk, writer: bool) -> io::Result<Tail> {
-        let (medium, identity) = disk.open_shared(TAIL, TAIL_BYTES, writer)?;
-        Ok(Tail::on(medium.region, identity, writer))
+        let (medium, file) = disk.open_shared(TAIL, TAIL_BYTES, writer)?;
+        Ok(Tail::on(medium.region, file, writer))
     }
 
-    pub(crate) fn on(region: Arc<Region>, identity: FileIdentity, writer: bool) -> Tail {
+    pub(crate) fn on(region: Arc<Region>, file: FileIdentity, writer: bool) -> Tail {
         let appended_bell = Bell::new(Arc::clone(&region), APPENDED_BELL, writer);
         let released_bell = Bell::new(Arc::clone(&region), RELEASED_BELL, writer);
         // Readers of other processes ring it, too.
         let drain_bell = Bell::new(Arc::clone(&region), DRAIN_BELL, false);
         Tail {
             region,
-            identity,
+            file,
             appended_bell,
             released_bell,
             drain_bell,
@@ -88,7 +89,10 @@ impl Tail {
     pub(crate) fn is_live(&self, log_id: LogId) -> bool {
         let mut bytes = [0; RECORD_BYTES];
         self.region.load(0, &mut bytes);
-        format::decode_checked::<TailIdentity>(&bytes, 0) == Some(self.expected(log_id))
+        // Without a boot id nothing says that it is not from before a power loss.
+        boot_id().is_ok_and(|boot_id| {
+            format::decode_checked::<TailIdentity>(&bytes, 0) == Some(self.identity(log_id, boot_id))
+        })
     }
 
     /// Takes the page over for a writer that has just recovered the log up to `last`, and knows it to be durable up to
@@ -103,16 +107,18 @@ impl Tail {
         }
         self.cell(WANTED).store(0, Ordering::Release);
         self.cell(POISONED).store(0, Ordering::Release);
-        self.region.store(0, &format::encode_checked(&self.expected(log_id), 0));
+        // A log is opened for writing only where there is a boot id; should it be gone since, nobody takes the page for live.
+        let identity = self.identity(log_id, boot_id().unwrap_or_default());
+        self.region.store(0, &format::encode_checked(&identity, 0));
         self.ring_all();
     }
 
-    fn expected(&self, log_id: LogId) -> TailIdentity {
+    fn identity(&self, log_id: LogId, boot_id: [u8; 16]) -> TailIdentity {
         TailIdentity {
             log_id: log_id.to_bytes(),
-            boot_id: boot_id(),
-            device: self.identity.device,
-            inode: self.identity.inode,
+            boot_id,
+            device: self.file.device,
+            inode: self.file.inode,
         }
     }
 
@@ -218,12 +224,4 @@ impl Tail {
             appended: self.appended(),
         }
     }
-}
-
-/// The running kernel's boot id; zero where there is none to be had, which still tells copies by device and inode.
-pub(crate) fn boot_id() -> [u8; 16] {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .ok()
-        .and_then(|text| uuid::Uuid::try_parse(text.trim()).ok())
-        .map_or([0; 16], uuid::Uuid::into_bytes)
 }

@@ -18,6 +18,7 @@ use std::task::Waker;
 use arc_swap::ArcSwap;
 
 use crate::chain::Recent;
+use crate::courier;
 use crate::cursor::{Cursor, SharedEntry};
 use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
@@ -26,6 +27,7 @@ use crate::poison::Poison;
 use crate::primitives::{AtomicBool, AtomicU8, AtomicU64, Instant};
 use crate::recovery;
 use crate::tail::{Tail, Watermarks};
+use crate::wakers::Registration;
 
 pub(crate) use manifest::{read_log, read_manifest};
 pub(crate) use shared::Shared;
@@ -94,6 +96,7 @@ impl OplogView {
             poison: Poison::default(),
             state: AtomicU8::new(if live { LIVE } else { UNKNOWN }),
             still: AtomicU64::new(still.get()),
+            couriers: Default::default(),
         };
         Ok(OplogView {
             shared: Arc::new(shared),
@@ -221,12 +224,15 @@ impl OplogView {
         self.shared.wait(next, concern, deadline, interrupt)
     }
 
-    /// Has `waker` woken at the next movement of the watermark that decides what a reader with that concern sees. Look at
-    /// [`OplogView::newest`] once more after the call.
+    /// Has `waker` woken at the next movement of the watermark that decides what a reader with that concern sees, unless what
+    /// is returned is dropped before. Look at [`OplogView::newest`] once more after the call.
     ///
     /// In a process that does not write the log, a thread of this view carries the rings over.
-    pub fn wake_on_change(&self, concern: ReadConcern, waker: &Waker) {
-        crate::courier::register(&self.shared, concern, waker);
+    #[must_use = "dropped, it has the task forgotten"]
+    pub fn wake_on_change(&self, concern: ReadConcern, waker: &Waker) -> Registration {
+        let mut registration = None;
+        courier::register(&self.shared, concern, waker, &mut registration);
+        registration.expect("registering makes a registration")
     }
 
     /// Raises `interrupt` and wakes everyone who waits, so that its waits end now.
@@ -238,6 +244,7 @@ impl OplogView {
         {
             tail.ring_all();
         }
+        self.shared.wake_tasks();
     }
 
     /// Whether the log was closed by its writer in this process.

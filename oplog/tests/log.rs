@@ -1,10 +1,13 @@
 //! What users of a log rely on, through its public face and real files.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use tailwater_oplog::{
-    Cursor, Durability, Error, Interrupt, OpId, Oplog, OplogView, Options, ReadConcern, Record, WaitOutcome, verify,
+    Cursor, Durability, Error, Interrupt, OpId, Oplog, OplogView, Options, ReadConcern, Record, SEGMENT_BYTES_MAX,
+    SEGMENT_BYTES_MIN, WaitOutcome, verify,
 };
 
 const KIND: u8 = 200;
@@ -263,6 +266,105 @@ fn the_stats_say_what_the_writer_has_done() {
     let stats = log.stats();
     assert!(stats.rolls >= 3);
     assert_eq!(stats.segments, stats.rolls + 1);
+}
+
+/// `Duration::MAX` is never: nothing is synced before somebody waits for it, in a thread or in a task, or the log is closed.
+#[tokio::test]
+async fn a_sync_interval_without_end_syncs_for_those_who_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        sync_interval: Duration::MAX,
+        ..small()
+    };
+    let log = options.open(dir.path()).unwrap();
+    let append = || log.append(KIND, b"x", Durability::Memory).unwrap().last;
+    for _ in 0..3 {
+        let last = append();
+        log.durable(last).await.unwrap();
+        assert!(log.watermarks().durable >= last);
+        let last = append();
+        log.sync(last).unwrap();
+    }
+    let last = append();
+    let view = log.view();
+    log.close().unwrap();
+    assert_eq!(view.newest(ReadConcern::Durable), last);
+}
+
+#[test]
+fn options_that_cannot_be_are_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let second = Duration::from_secs(1);
+    let cases = [
+        (small().group_delay, SEGMENT_BYTES_MIN - 1, Some("segment_bytes")),
+        (small().group_delay, SEGMENT_BYTES_MAX + 1, Some("segment_bytes")),
+        (small().group_delay, u64::MAX, Some("segment_bytes")),
+        (second + Duration::from_nanos(1), SEGMENT_BYTES_MIN, Some("group_delay")),
+        (Duration::MAX, SEGMENT_BYTES_MIN, Some("group_delay")),
+        (second, SEGMENT_BYTES_MIN, None),
+        (Duration::ZERO, SEGMENT_BYTES_MIN + 1, None),
+    ];
+    for (group_delay, segment_bytes, refused) in cases {
+        let options = Options {
+            group_delay,
+            segment_bytes,
+            ..small()
+        };
+        let opened = options.open(dir.path());
+        let option = match &opened {
+            Err(Error::InvalidOption { option, .. }) => Some(*option),
+            other => {
+                assert!(other.is_ok(), "{other:?}");
+                None
+            }
+        };
+        assert_eq!(option, refused, "{group_delay:?}, {segment_bytes}");
+    }
+}
+
+/// As a request does that has waited long enough; on a log where nothing happens nobody else clears up after it.
+#[test]
+fn a_task_that_gives_up_is_forgotten() {
+    /// Those that are held are counted.
+    struct Task(#[expect(dead_code, reason = "held")] Arc<()>);
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            drop(self);
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let log = small().open(dir.path()).unwrap();
+    fill(&log, 1, 50);
+    log.sync(OpId::FIRST).unwrap();
+    // One that nobody has written since the machine was started.
+    let still = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap) {
+        if file.file_name() != "TAIL" {
+            std::fs::copy(file.path(), still.path().join(file.file_name())).unwrap();
+        }
+    }
+    let [elsewhere, still] = [dir.path(), still.path()].map(|dir| OplogView::open(dir).unwrap());
+    let held = Arc::new(());
+    let waker = || Waker::from(Arc::new(Task(Arc::clone(&held))));
+    for view in [log.view(), elsewhere, still] {
+        for concern in [ReadConcern::Local, ReadConcern::Durable] {
+            for _ in 0..100 {
+                let cursor = view.cursor_from_now(concern);
+                for _ in 0..3 {
+                    let waker = waker();
+                    assert!(cursor.poll_ready(&mut Context::from_waker(&waker)).is_pending());
+                }
+                drop(view.wake_on_change(concern, &waker()));
+                // The cursor's, and those that a thread is about to wake.
+                assert!(Arc::strong_count(&held) < 8, "{}", Arc::strong_count(&held));
+            }
+        }
+    }
+    let all_forgotten = |_| {
+        std::thread::sleep(Duration::from_millis(1));
+        Arc::strong_count(&held) == 1
+    };
+    assert!((0..20_000).any(all_forgotten), "{} are held", Arc::strong_count(&held));
 }
 
 #[test]

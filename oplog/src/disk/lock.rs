@@ -19,6 +19,8 @@ use crate::ids::Timestamp;
 
 /// How often, and after which pause, a lock that is held is tried again before its holder counts as a writer.
 const LOOKS: usize = 10;
+/// As [`LOOKS`], while those who hold it share it, which no writer does: ten seconds.
+const LOOKS_AT_LOOKERS: usize = 5_000;
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// The lock, until it is dropped or the process dies.
@@ -39,8 +41,9 @@ impl WriterLock {
         loop {
             match file.try_lock() {
                 Ok(()) => break,
-                // It may be one who only looks, see `holder`.
-                Err(TryLockError::WouldBlock) if looks < LOOKS => {
+                // It may be one who only looks, see `holder`, however long a busy machine lets it; or a child of this process
+                // that has yet to execute its program.
+                Err(TryLockError::WouldBlock) if looks < LOOKS || is_looked_at(&file) && looks < LOOKS_AT_LOOKERS => {
                     looks += 1;
                     std::thread::sleep(PAUSE);
                 }
@@ -78,6 +81,15 @@ impl WriterLock {
     }
 }
 
+/// Whether those who hold the lock only look. Like them, this holds it shared for an instant.
+fn is_looked_at(file: &File) -> bool {
+    let shared = file.try_lock_shared().is_ok();
+    if shared {
+        let _ = file.unlock();
+    }
+    shared
+}
+
 impl Drop for WriterLock {
     fn drop(&mut self) {
         if self.pid == std::process::id() {
@@ -111,6 +123,7 @@ fn has_ended(holder: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::process::{Child, Command, Stdio};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
@@ -120,6 +133,44 @@ mod tests {
     fn waiting() -> Child {
         let mut command = Command::new("cat");
         command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    /// The lock, as soon as nobody holds it. Other tests of this process start programs all the time: until such a child has
+    /// executed its program, it has every descriptor of this process, and with them the lock.
+    fn take_when_free(path: &Path) -> WriterLock {
+        for _ in 0..10_000 {
+            match WriterLock::take(path) {
+                Err(LockError::Held { .. }) => {}
+                taken => return taken.unwrap(),
+            }
+        }
+        panic!("somebody holds it")
+    }
+
+    /// Somebody who looks whether there is a writer, and is held up meanwhile, is no writer.
+    #[test]
+    fn who_looks_at_the_lock_holds_no_writer_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        drop(WriterLock::take(&path).unwrap());
+        let looker = File::open(&path).unwrap();
+        looker.lock_shared().unwrap();
+        let (asked, taken) = (AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                asked.store(true, Ordering::SeqCst);
+                drop(WriterLock::take(&path).unwrap());
+                taken.store(true, Ordering::SeqCst);
+            });
+            while !asked.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            // Far longer than a writer is waited for.
+            std::thread::sleep(PAUSE * (4 * LOOKS as u32));
+            assert!(!taken.load(Ordering::SeqCst));
+            drop(looker);
+        });
+        assert!(taken.load(Ordering::SeqCst));
     }
 
     fn end(mut child: Child) {
@@ -136,7 +187,7 @@ mod tests {
         let child = waiting();
         assert!(WriterLock::holder(&path).unwrap().is_some());
         lock.close_only();
-        WriterLock::take(&path).unwrap();
+        take_when_free(&path);
         end(child);
     }
 
@@ -164,7 +215,7 @@ mod tests {
         assert!(holder.contains("4194305") && holder.contains("forked"), "{holder}");
         assert_eq!(WriterLock::holder(&path).unwrap(), Some(holder));
         end(child);
-        WriterLock::take(&path).unwrap();
+        take_when_free(&path);
     }
 
     impl WriterLock {

@@ -1,7 +1,6 @@
 //! Single faults on the simulated disk: what a failed sync, a full disk and a failed rename do to a log.
 
-use std::io;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use super::{Rng, SimDisk};
@@ -15,7 +14,6 @@ use crate::ids::{OpId, Sequence, Timestamp};
 use crate::oplog::Oplog;
 use crate::options::{Durability, Options};
 use crate::segment::Segment;
-use crate::stats::SLOW_SYNC;
 use crate::view::{OplogView, ReadConcern, read_manifest};
 
 const KIND: u8 = 200;
@@ -431,39 +429,6 @@ fn a_sync_that_does_not_end_holds_durable_appends_and_bounds_the_others() {
     let stats = log.stats();
     let counted = (stats.sync_entries.sum(), stats.sync_micros.count());
     assert_eq!(counted, (marks.durable.get(), 2));
-}
-
-/// What is logged, for a test to read.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn a_sync_of_a_second_is_warned_about_and_a_short_one_is_not() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
-    let dispatch = tracing::Dispatch::new(subscriber);
-    let warned = |disk: &SimDisk, log: &Oplog, pause: Duration| {
-        disk.meanwhile(move || std::thread::sleep(pause));
-        // The waiting thread syncs.
-        tracing::dispatcher::with_default(&dispatch, || append(log, Durability::Disk).unwrap());
-        let text = String::from_utf8(std::mem::take(&mut *lines.0.lock().unwrap())).unwrap();
-        text.contains("WARN") && text.contains("slow sync: writers wait for the disk")
-    };
-    let disk = SimDisk::new();
-    let log = open(&disk).unwrap();
-    assert!(!warned(&disk, &log, Duration::ZERO));
-    assert!(warned(&disk, &log, SLOW_SYNC));
 }
 
 /// In a map, where the search looks for the end, each of these would be a SIGBUS.

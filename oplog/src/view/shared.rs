@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use super::ReadConcern;
 use crate::buffer::Buffer;
 use crate::chain::{Chain, Recent};
+use crate::courier::Courier;
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::frame::FrameHeader;
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(super) state: AtomicU8,
     /// What there is to read while the tail page says nothing.
     pub(super) still: AtomicU64,
+    /// Where another process writes: this one's tasks, by what they see.
+    pub(super) couriers: [Courier; 2],
 }
 
 /// No writer has been seen since the machine started: `still` is all there is, and the tail page is looked at again.
@@ -62,7 +65,20 @@ impl Shared {
             poison: Poison::default(),
             state: AtomicU8::new(LIVE),
             still: AtomicU64::new(0),
+            couriers: Default::default(),
         }
+    }
+
+    pub(crate) fn courier(&self, concern: ReadConcern) -> &Courier {
+        match concern {
+            ReadConcern::Local => &self.couriers[0],
+            ReadConcern::Durable => &self.couriers[1],
+        }
+    }
+
+    /// Wakes the tasks that no bell of this process wakes.
+    pub(crate) fn wake_tasks(&self) {
+        self.couriers.iter().for_each(Courier::wake);
     }
 
     /// The live tail, looked up again while there has been none.

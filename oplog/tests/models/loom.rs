@@ -9,6 +9,8 @@
 
 #[path = "../../src/bell.rs"]
 mod bell;
+#[path = "../../src/boot.rs"]
+mod boot;
 #[path = "../../src/codec.rs"]
 mod codec;
 #[path = "../../src/disk.rs"]
@@ -33,6 +35,8 @@ mod region;
 mod runner;
 #[path = "../../src/tail.rs"]
 mod tail;
+#[path = "../../src/wakers.rs"]
+mod wakers;
 
 fn main() -> std::process::ExitCode {
     runner::run(protocols::MODELS)

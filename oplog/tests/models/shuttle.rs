@@ -12,6 +12,8 @@
 
 #[path = "../../src/bell.rs"]
 mod bell;
+#[path = "../../src/boot.rs"]
+mod boot;
 #[path = "../../src/buffer.rs"]
 mod buffer;
 #[path = "../../src/chain.rs"]
@@ -92,6 +94,8 @@ mod terms;
 mod verify;
 #[path = "../../src/view.rs"]
 mod view;
+#[path = "../../src/wakers.rs"]
+mod wakers;
 #[path = "shuttle/words.rs"]
 mod words;
 

@@ -119,7 +119,9 @@ fn await_mark(tail: &Arc<Tail>, mark: fn(&Tail) -> OpId) -> thread::JoinHandle<(
             woken: Mutex::new(false),
             changed: Condvar::new(),
         });
-        tail.appended_bell.register(&Waker::from(Arc::clone(&task)));
+        let mut registration = None;
+        tail.appended_bell
+            .register(&Waker::from(Arc::clone(&task)), &mut registration);
         if mark(&tail) < FIRST {
             let mut woken = task.woken.lock().unwrap();
             while !*woken {

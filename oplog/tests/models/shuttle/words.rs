@@ -57,8 +57,9 @@ fn a_ring_wakes_every_task() {
             let tail = Arc::clone(&tail);
             thread::spawn(move || {
                 for wanted in 1..=LAST {
+                    let mut registration = None;
                     block_on(poll_fn(|context| {
-                        tail.appended_bell.register(context.waker());
+                        tail.appended_bell.register(context.waker(), &mut registration);
                         match tail.appended().get() >= wanted {
                             true => Poll::Ready(()),
                             false => Poll::Pending,

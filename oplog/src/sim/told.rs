@@ -1,0 +1,97 @@
+//! What a log tells while it works: through `tracing`, and in its statistics.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::SimDisk;
+use crate::ids::OpId;
+use crate::oplog::Oplog;
+use crate::options::{Durability, Options};
+use crate::stats::SLOW_SYNC;
+use crate::view::{OplogView, ReadConcern};
+
+const KIND: u8 = 200;
+
+fn open(disk: &SimDisk) -> Oplog {
+    let options = Options {
+        segment_bytes: 16 << 10,
+        sync_interval: Duration::from_secs(3600),
+        ..Options::default()
+    };
+    Oplog::on(Box::new(disk.clone()), &options).unwrap()
+}
+
+/// What is logged, for a test to read.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What `act` logs in this thread.
+fn logged(act: impl FnOnce()) -> String {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, act);
+    String::from_utf8(std::mem::take(&mut *lines.0.lock().unwrap())).unwrap()
+}
+
+#[test]
+fn a_sync_of_a_second_is_warned_about_and_a_short_one_is_not() {
+    let disk = SimDisk::new();
+    let log = open(&disk);
+    let said = |took: Duration| logged(|| log.core().syncer.measured(log.core(), took, 1));
+    for (took, warned) in [(SLOW_SYNC - Duration::from_nanos(1), false), (SLOW_SYNC, true)] {
+        let said = said(took);
+        let warning = said.contains("WARN") && said.contains("slow sync: writers wait for the disk");
+        assert_eq!(warning, warned, "{took:?}: {said}");
+    }
+}
+
+/// Writes down how far the log was durable whenever something is logged.
+struct Watching(Arc<Mutex<Vec<OpId>>>, OplogView);
+
+impl io::Write for Watching {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if String::from_utf8_lossy(bytes).contains("synced") {
+            let durable = self.1.newest(ReadConcern::Durable);
+            self.0.lock().unwrap().push(durable);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Or an append that the log's own thread has served would not find its sync in the statistics.
+#[test]
+fn a_sync_is_counted_before_anybody_is_told_of_it() {
+    let disk = SimDisk::new();
+    let log = open(&disk);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (sink, view) = (Arc::clone(&seen), log.view());
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || Watching(Arc::clone(&sink), view.clone()))
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        for _ in 0..3 {
+            log.append(KIND, &[7; 500], Durability::Disk).unwrap();
+        }
+    });
+    assert_eq!(*seen.lock().unwrap(), [0, 1, 2].map(OpId::new));
+}
