@@ -217,7 +217,8 @@ fn lower_the_cap_of_the_slot_behind(dir: &Path) {
         .rposition(|part| part == CAP.to_le_bytes())
         .unwrap();
     bytes[at..at + 8].copy_from_slice(&1u64.to_le_bytes());
-    let crc = crc32(&bytes[12..]);
+    let length = u32::from_le_bytes(bytes[12..16].try_into().unwrap());
+    let crc = crc32(&bytes[12..16 + length as usize]);
     bytes[8..12].copy_from_slice(&crc.to_le_bytes());
     fs::write(path, bytes).unwrap();
 }
