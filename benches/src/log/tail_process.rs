@@ -3,11 +3,11 @@
 //! The reader is a child that opens the log for reading only. Times come from the monotonic clock of the system, which
 //! all processes share, where an [`Instant`](std::time::Instant) means nothing to another process.
 
-use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
+use tailwater_oplog::measuring::SharedValue;
 use tailwater_oplog::{Durability, Interrupt, Oplog, OplogView, ReadConcern, WaitOutcome};
 
 use super::frames::{KIND, payload};
@@ -17,11 +17,13 @@ use crate::cli::Arguments;
 use crate::harness::{Latencies, Plan, Result, quantiles};
 use crate::report::{Comparison, Unit};
 
+/// Name of the file that is the shared memory.
+const SHARED: &str = "shared";
 /// How long the child waits for an entry before it takes its parent for dead.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn wake_ups(plan: &Plan) -> Result<Vec<Comparison>> {
-    let (limits, tails) = plan.alternate(|| through_pipe(plan), || through_log(plan))?;
+    let (limits, tails) = plan.alternate(|| through_futex(plan), || through_log(plan))?;
     let latency = |name, q| Comparison::new(name, Unit::Microseconds, quantiles(&limits, q), quantiles(&tails, q));
     Ok(vec![latency("tail-process", 0.5), latency("tail-process-p99", 0.99)])
 }
@@ -33,13 +35,19 @@ fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// The limit: a process blocked in a read of a pipe, and one value. A futex in shared memory would have been the thing
-/// itself, but mapping a file is unsafe.
-fn through_pipe(plan: &Plan) -> Result<Latencies> {
-    let mut child = Child::start(reader("listen", plan)?.stdin(Stdio::piped()))?;
-    let mut pipe = child.input().ok_or("a child without input")?;
+/// The limit: a process that sleeps on a futex in memory that both have mapped, and one value beside it.
+fn through_futex(plan: &Plan) -> Result<Latencies> {
+    let dir = plan.scratch()?;
+    let shared = SharedValue::open(&dir.path().join(SHARED))?;
+    let child = Child::start(
+        reader("listen", plan)?
+            .arg("--dir")
+            .arg(dir.path())
+            .stdin(Stdio::null()),
+    )?;
     pace(entries(plan), Instant::now(), |_| {
-        Ok(pipe.write_all(&now().to_le_bytes())?)
+        shared.put(now());
+        Ok(())
     })?;
     latencies(child)
 }
@@ -98,15 +106,17 @@ pub(crate) fn follow(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The child that reads the pipe.
+/// The child that sleeps on the futex.
 pub(crate) fn listen(arguments: &Arguments) -> Result<()> {
+    let dir = arguments.dir.as_deref().ok_or("listen needs --dir")?;
+    let shared = SharedValue::open(&dir.join(SHARED))?;
     let mut latencies = Vec::with_capacity(arguments.entries as usize);
-    let mut pipe = std::io::stdin().lock();
-    let mut stamp = [0; 8];
+    let first = shared.count();
     Child::say_ready();
-    while latencies.len() < latencies.capacity() {
-        pipe.read_exact(&mut stamp)?;
-        latencies.push(now().saturating_sub(u64::from_le_bytes(stamp)));
+    // Who comes late finds a newer value: too good for the limit, if anything.
+    for seen in (0..arguments.entries as u32).map(|n| first.wrapping_add(n)) {
+        let stamp = shared.wait(seen, Instant::now() + PATIENCE);
+        latencies.push(now().saturating_sub(stamp.ok_or("nothing more comes through shared memory")?));
     }
     report(&latencies);
     Ok(())
