@@ -176,6 +176,8 @@ impl Buffer {
             return;
         }
         let mut copy = |from: u64, to: u64| {
+            // In pieces it would take up to twice as much.
+            out.reserve_exact((to - from) as usize);
             for piece in drain.reader.bytes(from..to) {
                 out.extend_from_slice(piece);
             }

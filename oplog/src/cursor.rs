@@ -261,6 +261,7 @@ impl Cursor {
                 None => self.shared.moved_limit(self.concern),
             };
             if self.next > self.limit {
+                self.fresh.rest();
                 return Ok(None);
             }
         }

@@ -75,6 +75,17 @@ impl Fresh {
         }
     }
 
+    /// For a cursor that has nothing to read: a long entry is not kept until there is more.
+    pub(crate) fn rest(&mut self) {
+        if self
+            .chunk
+            .as_ref()
+            .is_some_and(|chunk| chunk.bytes.capacity() > COPY_BYTES)
+        {
+            self.chunk = None;
+        }
+    }
+
     /// The frame found last: what it lies in, and where it begins there.
     pub(crate) fn place(&self) -> Option<(&Arc<Chunk>, usize)> {
         self.chunk.as_ref().map(|chunk| (chunk, self.at))

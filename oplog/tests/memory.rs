@@ -1,6 +1,8 @@
 //! What readers and logs that do nothing cost in memory of their own, in bytes counted by the allocator. Their maps are the
 //! file cache's, shared by all who map the same file, and not counted.
 
+use std::time::Duration;
+
 use allocation_counter::measure;
 use tailwater_oplog::{Cursor, Durability, OpId, Oplog, OplogView, Options, ReadConcern};
 use tempfile::TempDir;
@@ -64,6 +66,46 @@ fn a_thousand_readers_of_one_log_cost_less_than_ten_mebibytes() {
             }
         });
         assert!(more < READERS_BYTES_MAX - bytes, "{more} bytes more in {whose}");
+    }
+}
+
+/// They follow the log, and what they read last is still in its buffer: a short entry, one of some pages, a long one.
+#[test]
+fn a_thousand_readers_at_the_tail_cost_less_than_ten_mebibytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        segment_bytes: 64 << 20,
+        sync_interval: Duration::from_secs(3600),
+        ..Options::default()
+    };
+    let log = options.open(dir.path()).unwrap();
+    log.append(KIND, &[0], Durability::Memory).unwrap();
+    let view = log.view();
+    let mut all = Vec::new();
+    let bytes = kept(|| {
+        all.extend((0..READERS).map(|_| view.cursor(OpId::FIRST, ReadConcern::Local).unwrap()));
+        for length in [300, 5_000, 15_000, 400_000, 300] {
+            let last = log.append(KIND, &vec![7; length], Durability::Memory).unwrap().last;
+            for cursor in &mut all {
+                while cursor.try_next().unwrap().is_some() {}
+                assert_eq!(cursor.position(), last.next());
+            }
+        }
+    });
+    assert!((1..READERS_BYTES_MAX).contains(&bytes), "{bytes} bytes");
+    // Each is as large at rest whatever it has read last.
+    for length in [5_000, 15_000, 400_000] {
+        log.append(KIND, &vec![7; length], Durability::Memory).unwrap();
+        let more = kept(|| {
+            for cursor in &mut all {
+                assert!(cursor.try_next().unwrap().is_some());
+                assert!(cursor.try_next().unwrap().is_none());
+            }
+        });
+        assert!(
+            bytes + more < READERS_BYTES_MAX,
+            "{bytes} bytes and {more} after {length}"
+        );
     }
 }
 
