@@ -141,3 +141,73 @@ impl Word {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// Longer than any test runs: a leader that goes on has what it waits for.
+    const LONG: Duration = Duration::from_secs(3600);
+
+    /// A group of which so many took part in the last sync.
+    fn after_a_sync_of(size: u64) -> Group {
+        let group = Group::default();
+        (0..size).for_each(|_| group.arrive());
+        group.begin(OpId::FIRST);
+        group
+    }
+
+    /// Syncs until everybody is served, where one comes at first and `others` while the leader gathers.
+    fn syncs(group: &Group, delay: Duration, size_max: u64, others: u64) -> Vec<u64> {
+        let waiting = || group.arrived.load(Ordering::Relaxed) - group.served.load(Ordering::Relaxed);
+        let sync = || {
+            let size = waiting();
+            group.begin(OpId::FIRST);
+            size
+        };
+        group.arrive();
+        let first = thread::scope(|scope| {
+            let leader = scope.spawn(|| {
+                group.gather(delay, size_max);
+                sync()
+            });
+            if delay.is_zero() {
+                // It waits for nobody, so nobody comes in time.
+                let first = leader.join().unwrap();
+                (0..others).for_each(|_| group.arrive());
+                return first;
+            }
+            (0..others).for_each(|_| group.arrive());
+            leader.join().unwrap()
+        });
+        let rest = std::iter::from_fn(|| (waiting() > 0).then(sync));
+        std::iter::once(first).chain(rest).collect()
+    }
+
+    #[test]
+    fn a_delay_has_those_who_shared_the_last_sync_share_the_next() {
+        assert_eq!(syncs(&after_a_sync_of(5), LONG, 1024, 4), [5]);
+        assert_eq!(syncs(&after_a_sync_of(5), Duration::ZERO, 1024, 4), [1, 4]);
+    }
+
+    #[test]
+    fn a_full_group_is_not_held_back() {
+        // Of nine, eight are waited for; with a bound of three the third is enough, and of one nobody is waited for.
+        assert_eq!(syncs(&after_a_sync_of(9), LONG, 1024, 7), [8]);
+        assert_eq!(syncs(&after_a_sync_of(9), LONG, 3, 2), [3]);
+        assert_eq!(syncs(&after_a_sync_of(9), LONG, 1, 0), [1]);
+    }
+
+    #[test]
+    fn who_syncs_alone_waits_for_nobody() {
+        assert_eq!(syncs(&after_a_sync_of(1), LONG, 1024, 0), [1]);
+    }
+
+    /// Gone for good, or late: it is waited for no longer than the delay.
+    #[test]
+    fn a_delay_ends() {
+        assert_eq!(syncs(&after_a_sync_of(5), Duration::from_millis(1), 1024, 0), [1]);
+    }
+}

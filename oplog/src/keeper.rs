@@ -321,6 +321,7 @@ fn retain(core: &Core) -> Option<Instant> {
 }
 
 fn seal(core: &Core, segment: &Segment) -> Result<()> {
+    let _span = tracing::debug_span!("seal", segment = %segment.path.display()).entered();
     let invalid = |e: crate::segment::InvalidFrame| core.shared.corrupt(segment, e.offset, e.expected);
     let (offset, footer) = segment.footer().map_err(invalid)?;
     let written = segment.file().write_at(offset, &footer);

@@ -136,6 +136,7 @@ impl Oplog {
     }
 
     pub(crate) fn open_with(dir: &Path, options: &Options) -> Result<Oplog> {
+        let _span = tracing::debug_span!("open", path = %dir.display()).entered();
         options.check()?;
         boot_id().map_err(|source| Error::NoBootId {
             path: PathBuf::from(BOOT_ID),

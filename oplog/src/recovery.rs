@@ -105,6 +105,7 @@ pub(crate) struct Recovered {
 /// Recovers the log for its writer: finds the end, keeps a copy of what lies beyond and cuts it off, and makes the rest
 /// durable, or leaves that to the next sync of all the segments returned.
 pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: Evidence) -> Result<Recovered> {
+    let _span = tracing::debug_span!("recover", durable = evidence.durable.get()).entered();
     let (segments, sealed) = unsealed(disk, log_id, chain, true)?;
     if !evidence.new {
         segments.iter().try_for_each(|segment| probe(segment))?;

@@ -205,6 +205,7 @@ impl Core {
     /// See [`Oplog::trim`]. The slots are looked at first: their caps hold for it too, whether the housekeeping thread has come
     /// round since the last segment was sealed or not.
     pub(crate) fn trim(&self, before: OpId) -> Result<OpId> {
+        let _span = tracing::debug_span!("trim", before = before.get()).entered();
         if self.is_closed() {
             return Err(Error::Closed);
         }
@@ -220,6 +221,7 @@ impl Core {
         if policy == Retention::default() && self.slots.is_empty() {
             return Ok(Pace::Rest);
         }
+        let _span = tracing::debug_span!("retain").entered();
         self.syncer.check(self)?;
         let chain = self.shared.chain.load_full();
         if let Some(oldest) = chain.oldest() {

@@ -28,6 +28,8 @@ mod repair;
 mod retention;
 #[path = "sim/rng.rs"]
 mod rng;
+#[path = "sim/rounds.rs"]
+mod rounds;
 #[path = "sim/schedules.rs"]
 mod schedules;
 #[path = "sim/slots.rs"]

@@ -104,6 +104,7 @@ impl Core {
                     max: capacity as u64,
                 });
             }
+            let _span = tracing::debug_span!("roll", next = appender.next.get()).entered();
             self.roll(&mut appender)?;
         }
         let outcome = match bytes as u64 <= self.shared.buffer().capacity() / 2 {

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tracing_subscriber::fmt::format::FmtSpan;
+
 use super::SimDisk;
 use crate::ids::OpId;
 use crate::oplog::Oplog;
@@ -42,6 +44,8 @@ fn logged(act: impl FnOnce()) -> String {
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
+        .with_span_events(FmtSpan::CLOSE)
+        .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
     tracing::subscriber::with_default(subscriber, act);
@@ -94,4 +98,33 @@ fn a_sync_is_counted_before_anybody_is_told_of_it() {
         }
     });
     assert_eq!(*seen.lock().unwrap(), [0, 1, 2].map(OpId::new));
+}
+
+/// Each in the thread that does it, so that what a caller waits for is within its own span.
+#[test]
+fn what_takes_time_has_a_span() {
+    let check = |spans: &[&str], said: &str| {
+        for span in spans {
+            let ended = |line: &str| line.contains(&format!(" {span}{{")) && line.contains("time.busy");
+            assert!(said.lines().any(ended), "{span}: {said}");
+        }
+    };
+    let disk = SimDisk::new();
+    let mut log = None;
+    let said = logged(|| {
+        let log = log.insert(open(&disk));
+        // Some segments. Nothing is synced yet, so nothing is sealed.
+        for _ in 0..80 {
+            log.append(KIND, &[7; 500], Durability::Memory).unwrap();
+        }
+    });
+    check(&["recover", "roll"], &said);
+    let log = log.unwrap();
+    // The last sync has them all sealed, and the housekeeping thread has ended by then.
+    check(&["sync", "seal"], &logged(|| log.close().unwrap()));
+    let log = open(&disk);
+    let said = logged(|| {
+        assert!(log.trim(OpId::new(80)).unwrap() > OpId::FIRST);
+    });
+    check(&["trim"], &said);
 }

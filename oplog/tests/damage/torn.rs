@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tailwater_oplog::{Durability, Error, OpId, OplogView, ReadConcern, Record, verify};
 use tempfile::TempDir;
 
-use super::common::{options, temporary};
+use super::common::{self, options, temporary};
 use super::{FRAMES_START, HEADER, KIND, SEGMENT, append, copy, payload, read, with_suffix};
 
 /// A log of eight entries, five of them durable, as power loss could leave it; and where each frame ends.
@@ -196,5 +196,66 @@ fn half_a_batch_is_no_batch() {
         file.write_all_at(&vec![0; 1024], at as u64).unwrap();
         let log = options().open(cut.path()).unwrap();
         assert_eq!(log.watermarks().durable.get(), 1, "cut at {at}");
+    }
+}
+
+/// As reused space would hold: whole frames of the entries that come next, under the seed of another segment, or whole frames
+/// of this segment that are not the next, as an earlier round of the log buffer leaves behind its end.
+#[test]
+fn old_frames_behind_the_end_are_never_read() {
+    fn reseeded(segment: &Path, count: usize, seed: u32) {
+        let mut bytes = fs::read(segment).unwrap();
+        let frames = common::frames(&bytes);
+        for frame in &frames[frames.len() - count..] {
+            let mut hasher = crc32fast::Hasher::new_with_initial(seed);
+            hasher.update(&bytes[frame.start + 4..frame.end]);
+            let crc = hasher.finalize();
+            bytes[frame.start..frame.start + 4].copy_from_slice(&crc.to_le_bytes());
+        }
+        fs::write(segment, bytes).unwrap();
+    }
+    type Old = fn(&Path, &Path);
+    let cases: [(&str, u64, Old); 5] = [
+        // What shows that the others are refused for what they say they are.
+        ("its own seed", 2, |dir, segment| {
+            common::append_frames(dir, 2, |_| {});
+            reseeded(segment, 2, common::seed(segment));
+        }),
+        ("a neighbour's seed", 0, |dir, segment| {
+            common::append_frames(dir, 2, |_| {});
+            reseeded(segment, 2, common::seed(&common::segments(dir)[0]));
+        }),
+        ("no seed", 0, |dir, segment| {
+            common::append_frames(dir, 2, |_| {});
+            reseeded(segment, 2, 0);
+        }),
+        ("an earlier entry", 0, |dir, _| {
+            common::append_frames(dir, 1, |header| {
+                header[8..16].copy_from_slice(&(common::LAST - 3).to_le_bytes());
+            });
+        }),
+        ("the last entry again", 0, |dir, _| {
+            common::append_frames(dir, 1, |header| {
+                header[8..16].copy_from_slice(&common::LAST.to_le_bytes());
+            });
+        }),
+    ];
+    for (what, found, put) in cases {
+        let dir = common::closed(common::LAST);
+        let newest = common::segments(dir.path()).pop().unwrap();
+        put(dir.path(), &newest);
+        let last = common::LAST + found;
+        let view = OplogView::open(dir.path()).unwrap();
+        assert_eq!(view.newest(ReadConcern::Durable).get(), last, "{what}");
+        let log = options().open(dir.path()).unwrap();
+        assert_eq!(log.watermarks().appended.get(), last, "{what}");
+        for n in 1..=last {
+            let entry = log.view().get(OpId::new(n), ReadConcern::Durable).unwrap();
+            assert!(entry.payload() == common::payload(n), "{what}: entry {n}");
+        }
+        // What comes now stands in their place.
+        common::append_to(&log, last + 3);
+        log.close().unwrap();
+        assert!(verify(dir.path()).unwrap().is_sound(), "{what}");
     }
 }
