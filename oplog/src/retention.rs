@@ -206,9 +206,7 @@ impl Core {
     /// round since the last segment was sealed or not.
     pub(crate) fn trim(&self, before: OpId) -> Result<OpId> {
         let _span = tracing::debug_span!("trim", before = before.get()).entered();
-        if self.is_closed() {
-            return Err(Error::Closed);
-        }
+        self.check_not_closed()?;
         if !self.slots.is_empty() {
             self.lose_lagging(&self.shared.chain.load_full());
         }
