@@ -8,7 +8,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use tailwater_oplog::{
@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const TEST: &str = "acknowledged_entries_survive_every_kill";
 const ROLE: &str = "TAILWATER_KILL_ROLE";
 const DIRECTORY: &str = "TAILWATER_KILL_DIRECTORY";
+/// What the readers are told, and what they see.
+const READERS: [(&str, ReadConcern); 2] = [("reader", ReadConcern::Durable), ("local", ReadConcern::Local)];
 /// A child's lines begin so; everything else on its standard output is the test harness's.
 const MARK: &str = "oplog:";
 
@@ -58,7 +60,10 @@ fn payload(op_id: OpId) -> Vec<u8> {
 fn acknowledged_entries_survive_every_kill() {
     match std::env::var(ROLE).as_deref() {
         Ok("writer") => write(Path::new(&std::env::var_os(DIRECTORY).unwrap())),
-        Ok("reader") => follow(Path::new(&std::env::var_os(DIRECTORY).unwrap())),
+        Ok(role) => {
+            let (_, concern) = READERS.into_iter().find(|(reader, _)| *reader == role).unwrap();
+            follow(Path::new(&std::env::var_os(DIRECTORY).unwrap()), concern);
+        }
         _ => check(),
     }
 }
@@ -135,10 +140,11 @@ fn append(log: &Oplog, order: &Mutex<()>, read: OpId, chance: u64) -> (OpId, boo
     (last, durable)
 }
 
-/// The reader: follows the log from its first entry on, and says how far it has come. It never stops by itself.
-fn follow(dir: &Path) {
+/// A reader: follows the log from its first entry on, and says how far it has come. It never stops by itself. What it has seen
+/// is never taken back, with either concern: these are deaths of a process, not of the machine.
+fn follow(dir: &Path, concern: ReadConcern) {
     let view = OplogView::open(dir).unwrap();
-    let mut cursor = view.cursor(OpId::FIRST, ReadConcern::Durable).unwrap();
+    let mut cursor = view.cursor(OpId::FIRST, concern).unwrap();
     let mut next = OpId::FIRST;
     loop {
         assert_eq!(cursor.wait(None, &Interrupt::new()), WaitOutcome::Ready);
@@ -149,6 +155,43 @@ fn follow(dir: &Path) {
         }
         say(&next.previous().to_string());
         let _ = std::io::stdout().flush();
+    }
+}
+
+/// A reader's process, and what it says.
+struct Reader {
+    process: Killed,
+    progress: mpsc::Receiver<u64>,
+    /// How far it has come.
+    read: u64,
+}
+
+impl Reader {
+    fn start(role: &str, dir: &Path) -> Reader {
+        let mut process = Killed(spawn(role, dir));
+        let followed = lines(&mut process.0);
+        let (sender, progress) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in followed {
+                let _ = sender.send(line.parse().unwrap());
+            }
+        });
+        Reader {
+            process,
+            progress,
+            read: 0,
+        }
+    }
+
+    /// Returns when it has read the last entry there is.
+    fn await_end(&mut self, last: u64, what: &str) {
+        let patience = Instant::now() + PATIENCE;
+        while self.read < last {
+            let left = patience.saturating_duration_since(Instant::now());
+            let said = self.progress.recv_timeout(left);
+            self.read = said.unwrap_or_else(|e| panic!("{what}: a reader has stopped at {}: {e}", self.read));
+            assert!(self.read <= last, "{what}: a reader saw {} of {last}", self.read);
+        }
     }
 }
 
@@ -165,18 +208,9 @@ fn check() {
     let temporary = tempfile::tempdir().unwrap();
     let dir: PathBuf = temporary.path().join("log");
     options().open(&dir).unwrap().close().unwrap();
-    let mut reader = Killed(spawn("reader", &dir));
-    let followed = lines(&mut reader.0);
-    let (sender, progress) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        for line in followed {
-            let _ = sender.send(line.parse::<u64>().unwrap());
-        }
-    });
-
+    let mut readers = READERS.map(|(role, _)| Reader::start(role, &dir));
     let seed = u64::from(std::process::id());
     let (mut acknowledged, mut recovered, mut term) = (0, 0, 1);
-    let mut read = 0;
     let mut oldest = OpId::FIRST;
     for cycle in 0..CYCLES_MAX {
         // Until something has been written, and trimmed.
@@ -224,14 +258,9 @@ fn check() {
         assert_eq!(in_batch, 0, "{what}: half a batch");
         assert_eq!(cursor.position(), marks.appended.next(), "{what}");
         (recovered, term) = (marks.appended.get(), log.term().get());
-        // The reader has to come along before the next trim can overtake it.
-        let patience = Instant::now() + PATIENCE;
-        while read < recovered {
-            let left = patience.saturating_duration_since(Instant::now());
-            read = progress
-                .recv_timeout(left)
-                .unwrap_or_else(|e| panic!("{what}: the reader has stopped: {e}"));
-            assert!(read <= recovered, "{what}: the reader saw {read} of {recovered}");
+        // The readers have to come along before the next trim can overtake them.
+        for reader in &mut readers {
+            reader.await_end(recovered, &what);
         }
         // Now and then the parent trims, which a writer may not live long enough to do, and closes the log, as no writer does.
         if cycle % 5 == 0 {
@@ -242,5 +271,7 @@ fn check() {
     let marks = OplogView::open(&dir).unwrap().watermarks();
     assert!(marks.oldest > OpId::FIRST, "nothing was trimmed: {marks:?}");
     assert!(recovered > CYCLES, "the writers wrote next to nothing: {recovered}");
-    assert!(reader.0.try_wait().unwrap().is_none(), "the reader lives");
+    for reader in &mut readers {
+        assert!(reader.process.0.try_wait().unwrap().is_none(), "the readers live");
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use tailwater_oplog::{Error, OpId, OplogView, ReadConcern, verify};
+use tailwater_oplog::{Durability, Error, OpId, OplogView, ReadConcern, verify};
 
 use super::common::{options, temporary};
-use super::{both, copy, read, seven_segments};
+use super::{append, both, copy, read, seven_segments};
 
 #[test]
 fn a_missing_segment_is_named_wherever_it_was() {
@@ -133,4 +133,39 @@ fn two_segments_with_one_sequence_number_are_refused() {
         }
         fs::remove_file(dir.path().join(&double)).unwrap();
     }
+}
+
+/// By a stranger: an error for its entries by name, and for nothing else; a trim behind it makes the log whole again.
+#[test]
+fn a_segment_that_vanishes_under_a_live_log_costs_its_own_entries() {
+    let (dir, names) = seven_segments();
+    let log = options().open(dir.path()).unwrap();
+    let elsewhere = OplogView::open(dir.path()).unwrap();
+    fs::remove_file(dir.path().join(&names[2])).unwrap();
+    let get = |view: &OplogView, n| view.get(OpId::new(n), ReadConcern::Durable).map(drop);
+    let error = get(&log.view(), 5).unwrap_err();
+    assert!(
+        matches!(&error, Error::Io { path, .. } if path.ends_with(&names[2])),
+        "{error:?}"
+    );
+    let error = get(&elsewhere, 5).unwrap_err();
+    assert!(matches!(error, Error::MissingSegment { sequence: 3, .. }), "{error:?}");
+    for view in [log.view(), elsewhere] {
+        for n in [4, 7, 13] {
+            get(&view, n).unwrap();
+        }
+        // A cursor stays in front of what is missing.
+        let mut cursor = view.cursor(OpId::new(4), ReadConcern::Durable).unwrap();
+        assert!(cursor.try_next().unwrap().is_some());
+        for _ in 0..2 {
+            assert!(cursor.try_next().is_err());
+            assert_eq!(cursor.position(), OpId::new(5));
+        }
+    }
+    assert_eq!(append(&log, 350_000, Durability::Disk), 14);
+    assert!(log.trim(OpId::new(7)).unwrap() >= OpId::new(6));
+    assert!(matches!(get(&log.view(), 5), Err(Error::HistoryLost { .. })));
+    log.close().unwrap();
+    assert!(verify(dir.path()).unwrap().is_sound());
+    options().open(dir.path()).unwrap();
 }
