@@ -123,7 +123,8 @@ impl SnapshotWatch {
         };
         if let Some((position, place)) = inside {
             // The token is checked first, so that one of another log is refused as such.
-            let changes = self.watch.resume_after(position).start()?;
+            // Nor may the state be older than the token: it has not what came between the two.
+            let changes = self.watch.resume_after(position).at_once().start()?;
             let hold = Hold::new(&store, position.op_id().next(), self.max_lag_bytes)?;
             let state = store.state(concern)?;
             return Ok(SnapshotStream::new(changes, Some(state), place, Some(hold)));

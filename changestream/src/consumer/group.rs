@@ -103,6 +103,8 @@ pub(super) fn join(watch: Watch, name: &str, options: ConsumerOptions) -> Result
 impl Group {
     /// Finds or makes what the store keeps of the consumer, and starts the thread.
     fn open(store: &Arc<dyn DocumentStore>, watch: Watch, name: &str, options: ConsumerOptions) -> Result<Arc<Group>> {
+        // A position that this log has not come to is nothing to write down.
+        let watch = watch.at_once();
         let (selection, scope, view) = (watch.selection(), watch.scope().to_string(), watch.view().clone());
         let found = record::find(&**store, &rawdoc! { "_id": name })?.pop();
         let is_new = found.is_none();
