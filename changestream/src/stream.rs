@@ -277,6 +277,11 @@ impl ChangeStream {
         self.cursor.wait(deadline, &self.interrupt) == WaitOutcome::Ready
     }
 
+    /// Waits for the entry at which another cursor stands, until the deadline, or until this stream is stopped.
+    pub(crate) fn wait_with(&self, cursor: &Cursor, deadline: Option<Instant>) -> WaitOutcome {
+        cursor.wait(deadline, &self.interrupt)
+    }
+
     /// An iterator that blocks for each event and ends with the stream, or behind its first error, which ends the stream.
     pub fn blocking_iter(&mut self) -> BlockingIter<'_> {
         BlockingIter { stream: self }
