@@ -110,7 +110,13 @@ fn at_time(view: &OplogView, concern: ReadConcern, time: bson::Timestamp) -> Res
     let cursor = view.cursor_from_time(requested, concern)?;
     let oldest = view.watermarks().oldest;
     if cursor.position() == oldest && oldest > OpId::FIRST {
-        return Err(Error::TimeTrimmed { requested, oldest });
+        // No two batches share a time, and a trim splits none: of the oldest entry's own time nothing is missing.
+        let reached = view
+            .get(oldest, concern)
+            .is_ok_and(|entry| entry.timestamp() == requested);
+        if !reached {
+            return Err(Error::TimeTrimmed { requested, oldest });
+        }
     }
     // The first entry there is may not be of that time yet, so the token keeps it.
     let token = token_at(view, cursor.position().previous())?.starting_at(requested);

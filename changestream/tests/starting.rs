@@ -3,7 +3,9 @@
 mod common;
 
 use bson::rawdoc;
-use common::{ORDERS, Writer, collection, database, decoded, drain, from_oldest, ids, insert_orders, orders, shorts};
+use common::{
+    ORDERS, PATIENCE, Writer, collection, database, decoded, drain, from_oldest, ids, insert_orders, orders, shorts,
+};
 use tailwater_changestream::{Error, ResumeToken, Scope, TokenKind};
 use tailwater_oplog::{Durability, ReadConcern};
 
@@ -157,31 +159,65 @@ fn a_token_from_before_the_first_event_keeps_the_start_time() {
 fn a_start_time_that_was_reached_is_forgotten() {
     let (_dir, writer) = orders(0);
     insert_orders(&writer, 1..=1);
-    let time = decoded(&from_oldest(&writer)[0]).get_timestamp("clusterTime").unwrap();
-    let soon = bson::Timestamp {
-        time: time.time + 1,
-        ..time
+    // Three that are not durable yet: a time to start at can be the second one's.
+    let unsynced = Writer {
+        durability: Durability::Memory,
+        ..writer.clone()
     };
-    let watch = writer.watch(collection(ORDERS)).start_at_operation_time(soon);
-    let mut stream = watch.start().unwrap();
-    insert_orders(&writer, 2..=2);
+    let watch = || writer.watch(collection(ORDERS));
+    insert_orders(&unsynced, 2..=4);
+    let mut local = watch()
+        .read_concern(ReadConcern::Local)
+        .start_at_oldest()
+        .start()
+        .unwrap();
+    let times: Vec<_> = drain(&mut local)
+        .iter()
+        .map(|event| decoded(event).get_timestamp("clusterTime").unwrap())
+        .collect();
+    let mut stream = watch().start_at_operation_time(times[2]).start().unwrap();
     assert_eq!(shorts(&drain(&mut stream)), [""; 0]);
     assert_eq!(stream.resume_token().kind(), TokenKind::StartTime);
-    let mut id = 3;
-    let first = loop {
-        insert_orders(&writer, id..=id);
-        if let Some(event) = stream.next_if_any().unwrap() {
-            break event;
-        }
-        id += 1;
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    };
-    assert!(decoded(&first).get_timestamp("clusterTime").unwrap() >= soon);
+    writer.log.sync(writer.log.watermarks().appended).unwrap();
+    let first = stream.next_if_any().unwrap().unwrap();
+    assert_eq!(decoded(&first).get_timestamp("clusterTime").unwrap(), times[2]);
     assert_eq!(first.resume_token().kind(), TokenKind::Event);
+    assert_eq!(ids(&drain(&mut stream)), [4]);
     // An entry of others moves the token on as in any stream.
     writer.insert("town.people", &rawdoc! { "_id": 9 });
     assert!(stream.next_if_any().unwrap().is_none());
     assert_eq!(stream.resume_token().kind(), TokenKind::Position);
+}
+
+#[test]
+fn of_the_time_of_the_oldest_entry_nothing_is_missing_and_of_an_earlier_one_something_is() {
+    let (_dir, writer) = orders(0);
+    writer.fill(ORDERS, 3000);
+    let before = from_oldest(&writer);
+    let oldest = writer.trim();
+    let first = from_oldest(&writer).remove(0);
+    assert_eq!(first.op_id(), oldest);
+    let at = |time| writer.watch(collection(ORDERS)).start_at_operation_time(time);
+    let time = decoded(&first).get_timestamp("clusterTime").unwrap();
+    let mut stream = at(time).start().unwrap();
+    assert_eq!(
+        stream.next_if_any().unwrap().unwrap().resume_token(),
+        first.resume_token()
+    );
+    let (_handle, receiver) = at(time).subscribe().unwrap();
+    assert_eq!(
+        receiver.recv_timeout(PATIENCE).unwrap().resume_token(),
+        first.resume_token()
+    );
+    let earlier = bson::Timestamp {
+        increment: time.increment - 1,
+        ..time
+    };
+    let gone = &before[oldest.get() as usize - 2];
+    for time in [earlier, decoded(gone).get_timestamp("clusterTime").unwrap()] {
+        let refused = at(time).start().unwrap_err();
+        assert!(matches!(refused, Error::TimeTrimmed { .. }), "{refused:?}");
+    }
 }
 
 #[test]
