@@ -161,6 +161,7 @@ fn a_token_saved_beside_the_loop_loses_nothing() {
             thread::yield_now();
         }
     });
+    saved.push((events.resume_token(), EVENTS as usize));
     drop(handle);
     assert!(dealt_with.lock().unwrap().iter().copied().eq(1..=EVENTS));
     let distinct = saved.iter().step_by(saved.len().div_ceil(20));
