@@ -71,7 +71,6 @@ fn of_many_distinct_watches_only_the_interested_ones_are_evaluated() {
         assert_eq!(received(receiver, 1), [n as i32]);
     }
     let concern = ReadConcern::Durable;
-    // What has been done is published behind the events.
     eventually("the tail is behind", || {
         dispatcher.stats(concern).position == writer.newest()
     });

@@ -5,7 +5,7 @@ mod common;
 use std::ops::Deref;
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Home, PATIENCE, id, next, orders};
 use futures::StreamExt;
@@ -73,17 +73,22 @@ fn a_member_that_falls_silent_after_it_waited_loses_its_place_though_nothing_is_
     begun.recv().unwrap();
     let (told, hears) = mpsc::channel();
     let store = home.store.clone();
-    // It stays until the end: what it has is not for the silent one again.
-    let other = std::thread::spawn(move || {
+    let taking_over = std::thread::spawn(move || {
         let mut other = join(&store, options);
-        let delivery = other.wait_next(None).unwrap().unwrap();
-        let _ = told.send(key(&delivery));
-        (other, delivery)
+        let taken = other.wait_next(None).unwrap().unwrap();
+        let _ = told.send(key(&taken));
+        taken.ack().unwrap();
+        // It stays, and waits on, until the collection is gone.
+        while let Some(delivery) = other.wait_next(None).unwrap() {
+            delivery.ack().unwrap();
+        }
     });
     let silent = waiting.join().unwrap();
     assert_eq!(hears.recv_timeout(PATIENCE), Ok(1), "nobody takes over");
     assert!(held.is_revoked());
-    drop((silent, other.join().unwrap()));
+    drop(silent);
+    home.store.drop_collection("shop", "orders").unwrap();
+    taking_over.join().unwrap();
 }
 
 #[test]
@@ -292,12 +297,15 @@ fn the_longest_times_there_are_can_be_named() {
     assert!(snapshot.wait_next(Some(Duration::MAX)).unwrap().is_some());
     assert!(receiver.recv_timeout(Duration::MAX).is_ok());
     drop(handle);
+    let deadline = Instant::now() + PATIENCE;
     let delivery = loop {
-        let mut looked = members.iter_mut().map(|member| member.next_if_any().unwrap());
-        match looked.find_map(|found| found) {
-            Some(delivery) => break delivery,
-            None => std::thread::yield_now(),
+        // One of the two is given it.
+        let mut given = members.iter_mut().filter_map(|member| member.next_if_any().unwrap());
+        if let Some(delivery) = given.next() {
+            break delivery;
         }
+        assert!(Instant::now() < deadline, "nobody is given the event");
+        std::thread::yield_now();
     };
     delivery.fail("never again").unwrap();
     for member in &mut members {

@@ -61,7 +61,6 @@ impl Home {
     }
 }
 
-/// Copies a directory of a store, which may be in use.
 pub(crate) fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
