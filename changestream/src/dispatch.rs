@@ -23,7 +23,8 @@
 //!
 //! # Costs
 //!
-//! One thread for each read concern that is used, and one more once a watch has to catch up; a watch that is alone is served
+//! One thread for each read concern that is used, one more once a watch has to catch up, and one once a watch is resumed in
+//! front of what a follower has; a watch that is alone is served
 //! in its receiver's thread (`helm.rs`). An entry costs a comparison of its namespace with the last one's, or two look-ups;
 //! one walk over its document for all paths that filters of that namespace are indexed by or checked for, and one look-up
 //! for each value there; then a check for each distinct watch that shares the value, an evaluation for each that passes, and
@@ -42,6 +43,7 @@
 //! |---|---|
 //! | `tail.rs`, `runner.rs`, `helm.rs` | the shared tail: who joins it where, what is done there, by which thread |
 //! | `laps.rs`, `worker.rs` | catching up behind it; a thread |
+//! | `arrivals.rs` | waiting for an entry that has not come here yet |
 //! | `matching.rs` | from one entry to the channels |
 //! | `namespaces.rs`, `space.rs`, `index.rs`, `access.rs` | which filters could hold |
 //! | `facts.rs`, `postings.rs`, `intervals.rs`, `sketch.rs` | what the index is made of |
@@ -49,6 +51,7 @@
 //! | `channel.rs` | the queue of one watch |
 
 mod access;
+mod arrivals;
 mod channel;
 mod facts;
 mod groups;

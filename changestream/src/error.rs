@@ -30,10 +30,11 @@ pub enum Error {
     /// The token is an `invalidate` event's, after which nothing can be resumed. Start after it instead.
     #[error("the resume token is an invalidate event's, which ends a stream: use start_after with it, or start anew")]
     Invalidated,
-    /// The token is ahead of this log. A follower may not have received that entry yet: try again. Otherwise the log has lost its
-    /// tail, or the token is of a later copy: start from the log's end or from a snapshot.
+    /// The token is ahead of this log, and that entry does not come by itself: the log follows no other member, has lost its tail,
+    /// or the token is of a later copy. Start from the log's end or from a snapshot. Of a member that has just changed its part, try
+    /// again. On one that follows, a stream waits for the entry; durable consumers, and streams inside a snapshot, do not.
     #[error(
-        "the resume token is at entry {requested}, ahead of this log, whose newest is {newest}: on a follower that lags, wait and try again"
+        "the resume token is at entry {requested}, ahead of this log, whose newest is {newest}: resume it where it is from, or start anew"
     )]
     TokenAheadOfLog {
         /// The token's entry.

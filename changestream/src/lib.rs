@@ -33,6 +33,7 @@ mod scope;
 mod shape;
 mod snapshot;
 mod split;
+mod start;
 mod step;
 mod stream;
 mod subscription;

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use bson::{Bson, Document, RawDocumentBuf};
 use tailwater_matcher::{Collation, parse_filter};
-use tailwater_oplog::{OpId, OplogView, ReadConcern, SharedEntry, Term};
+use tailwater_oplog::{OpId, OplogView, ReadConcern};
 
 use crate::dispatch::{Channel, Dispatcher};
 use crate::document_store::DocumentStore;
 use crate::error::{Error, Result};
-use crate::event::{ChangeEvent, Fragments, OperationType, Operations};
-use crate::fields::log_time;
+use crate::event::{OperationType, Operations};
 use crate::pipeline::Pipeline;
-use crate::plan::{Plan, Verdict};
+use crate::plan::Plan;
 use crate::scope::{Extent, Scope};
 use crate::shape::Oversize;
+use crate::start::{Beginning, Begins, Start, token_at};
 use crate::stream::ChangeStream;
 use crate::subscription::{Receiver, WatchHandle};
 use crate::token::{ResumeToken, TokenKind};
@@ -99,17 +99,6 @@ impl Images {
     }
 }
 
-/// Where a stream begins.
-#[derive(Clone, Copy, Debug)]
-enum Start {
-    Resume(ResumeToken),
-    /// As `Resume`, also behind an `invalidate`.
-    AfterAny(ResumeToken),
-    AtOperationTime(bson::Timestamp),
-    /// With the oldest entry the log has.
-    Oldest,
-}
-
 /// Builds a change stream. Errors in its parts come from [`Watch::start`] and [`Watch::subscribe`].
 #[derive(Clone, Debug)]
 #[must_use = "a watch does nothing before it is started"]
@@ -129,6 +118,8 @@ pub struct Watch {
     images: Images,
     concern: ReadConcern,
     starts: Vec<Start>,
+    /// It is refused while a token's entry has not come here.
+    at_once: bool,
     /// Events in a subscription's channel.
     capacity: usize,
     /// Bytes of entries in a subscription's channel.
@@ -155,6 +146,7 @@ impl Watch {
             images,
             concern: ReadConcern::Durable,
             starts: Vec::new(),
+            at_once: false,
             capacity: 10_000,
             capacity_bytes: 16 << 20,
         }
@@ -199,7 +191,7 @@ impl Watch {
     /// the resume token and must stay as it is.
     ///
     /// With `$changeStreamSplitLargeEvent` as the last stage, an event above [`EVENT_BYTES_MAX`](crate::EVENT_BYTES_MAX) comes in
-    /// fragments, each an event with a token of its own and a [`split_event`](ChangeEvent::split_event). Without it, such an
+    /// fragments, each an event with a token of its own and a [`split_event`](crate::ChangeEvent::split_event). Without it, such an
     /// event fails the stream.
     pub fn pipeline(mut self, stages: impl IntoIterator<Item = Document>) -> Watch {
         // A `Document` that cannot be written as BSON (a key with a NUL) becomes an empty stage, which `start` refuses.
@@ -267,6 +259,11 @@ impl Watch {
     }
 
     /// Goes on behind the event that carried this token. An `invalidate` event's token is refused.
+    ///
+    /// The token may be of an entry that a log which follows another member has not received yet. The watch then waits for it.
+    /// If it turns out that the entry cannot come, because the members' histories have parted or this one is written to now, the
+    /// stream fails, at the latest with the next entry: with [`Diverged`](tailwater_oplog::Error::Diverged) or
+    /// [`Error::TokenAheadOfLog`].
     pub fn resume_after(mut self, token: ResumeToken) -> Watch {
         self.starts.push(Start::Resume(token));
         self
@@ -309,17 +306,16 @@ impl Watch {
     /// [`Diverged`](tailwater_oplog::Error::Diverged).
     pub fn start(self) -> Result<ChangeStream> {
         let plan = Arc::new(self.compile()?);
-        let (cursor, token) = match self.begins()? {
-            Some(place) => place,
+        let begins = match self.begins(&plan)? {
+            Some(begins) => begins,
             None => {
                 let newest = self.view.newest(self.concern);
-                (self.view.cursor(newest.next(), self.concern)?, self.token_at(newest)?)
+                let cursor = self.view.cursor(newest.next(), self.concern)?;
+                Begins::Here(Beginning::plain(cursor, token_at(&self.view, newest)?))
             }
         };
-        let fragments = self.fragments(&plan, &token)?;
-        let ending = self.ending(&plan, &token)?;
-        self.trace_beginning("stream", &token);
-        Ok(ChangeStream::new(self.view, cursor, plan, token, fragments, ending))
+        self.trace_beginning("stream", begins.token());
+        ChangeStream::new(self.view, self.concern, plan, begins)
     }
 
     /// Has the events delivered into a bounded channel, from now on or from where the watch begins. Dropping the handle ends
@@ -341,27 +337,24 @@ impl Watch {
         let collation = self.collation.as_ref().map(|collation| collation.as_bytes());
         let question = (&self.scope, &self.filter, stages, collation, self.images);
         let plan = tail.shared.plans.intern(&question, || self.compile())?;
-        let begins = self.begins()?;
+        let begins = self.begins(&plan)?;
         let token = match &begins {
-            Some((_, token)) => *token,
+            Some(begins) => begins.token(),
             None => ResumeToken::without_entry(self.view.log_id(), OpId::ZERO),
         };
-        let fragments = self.fragments(&plan, &token)?;
-        let ending = self.ending(&plan, &token)?;
-        self.trace_beginning("subscription", &token);
+        self.trace_beginning("subscription", token);
         let capacity = (self.capacity, self.capacity_bytes);
-        let channel = Channel::new(Arc::clone(&tail.shared), plan, token, capacity);
-        let channel = Arc::new(channel.with_fragments(fragments));
+        let channel = Arc::new(Channel::new(Arc::clone(&tail.shared), plan, token, capacity));
         let subscription = (
             WatchHandle::new(Arc::clone(&channel), Arc::clone(&tail)),
             Receiver::new(Arc::clone(&channel)),
         );
-        match (ending, begins) {
-            (Some(entry), _) => channel.end_with(&entry.entry())?,
-            (None, Some((cursor, _))) => tail.shared.join_from(channel, cursor.position()),
-            (None, None) => {
+        match begins {
+            Some(Begins::Here(beginning)) => tail.shared.begin(channel, beginning)?,
+            Some(Begins::Later(resumption)) => tail.shared.begin_later(channel, resumption)?,
+            None => {
                 let newest = tail.shared.join_now(&channel);
-                channel.begin_at(self.token_at(newest)?);
+                channel.begin_at(token_at(&self.view, newest)?);
             }
         }
         Ok(subscription)
@@ -403,67 +396,19 @@ impl Watch {
     }
 
     /// Where the watch begins, unless that is now.
-    fn begins(&self) -> Result<Option<(tailwater_oplog::Cursor, ResumeToken)>> {
-        match self.starts.as_slice() {
-            [] => Ok(None),
-            [start] => self.position(*start).map(Some),
-            _ => Err(Error::ConflictingStart),
-        }
-    }
-
-    /// The entry that ends what is watched, when the watch goes on between its event and the `invalidate`.
-    fn ending(&self, plan: &Plan, token: &ResumeToken) -> Result<Option<SharedEntry>> {
-        let resumed = matches!(self.starts.as_slice(), [Start::Resume(_) | Start::AfterAny(_)]);
-        // Older releases did not say whether an event was the end.
-        let may_follow = matches!(token.kind(), TokenKind::Ending | TokenKind::Event | TokenKind::Fragment);
-        if !resumed || !may_follow {
-            return Ok(None);
-        }
-        let oldest = self.view.watermarks().oldest;
-        if token.op_id() < oldest {
-            // The entry is gone that an `invalidate` would be made from. Who watches everything gets none.
-            return match token.kind() == TokenKind::Ending && self.scope != Scope::Everything {
-                true => Err(tailwater_oplog::Error::HistoryLost {
-                    requested: token.op_id(),
-                    oldest,
-                }
-                .into()),
-                false => Ok(None),
-            };
-        }
-        let entry = self.view.get(token.op_id(), ReadConcern::Local)?;
-        Ok(plan.ended_by(&entry)?.then_some(entry))
-    }
-
-    /// What is still to come of an event, when the watch goes on between its fragments. The event is made again, and must fall
-    /// into the same ones.
-    fn fragments(&self, plan: &Plan, token: &ResumeToken) -> Result<Option<Fragments>> {
-        let Some(split) = token.split_event() else {
-            return Ok(None);
+    fn begins(&self, plan: &Arc<Plan>) -> Result<Option<Begins>> {
+        let begins = match self.starts.as_slice() {
+            [] => return Ok(None),
+            [start] => start.find(&self.view, self.concern, plan)?,
+            _ => return Err(Error::ConflictingStart),
         };
-        if plan.oversize != Oversize::Split {
-            return Err(Error::SplitMissing);
-        }
-        let op_id = token.op_id();
-        if split.fragment == split.of && op_id < self.view.watermarks().oldest {
-            // Nothing is missing.
-            return Ok(None);
-        }
-        let entry = self.view.get(op_id, ReadConcern::Local)?;
-        let fragments = match plan.judge(&entry.entry())? {
-            (Verdict::Event(operation, shape), _) => {
-                let event = ChangeEvent::new(entry, operation, plan.log_id, plan.images).shaped(shape);
-                event.fragments_behind(split.fragment)
-            }
-            (Verdict::Passed, _) => None,
-        };
-        match fragments {
-            Some(fragments) if fragments.of() == split.of => Ok(Some(fragments)),
-            _ => Err(Error::SplitChanged { op_id, split }),
+        match begins {
+            Begins::Later(resumption) if self.at_once => Err(resumption.ahead(self.view.newest(ReadConcern::Local))),
+            begins => Ok(Some(begins)),
         }
     }
 
-    fn trace_beginning(&self, what: &str, token: &ResumeToken) {
+    fn trace_beginning(&self, what: &str, token: ResumeToken) {
         let comment = self.comment.as_ref().map(tracing::field::display);
         tracing::debug!(scope = %self.scope, behind = %token.op_id(), comment, "{what} begins");
     }
@@ -476,8 +421,14 @@ impl Watch {
 
     /// Starts the stream behind `op_id`, which is there or has just been trimmed.
     pub(crate) fn start_behind(self, op_id: OpId) -> Result<ChangeStream> {
-        let token = self.token_at(op_id)?;
+        let token = token_at(&self.view, op_id)?;
         self.resume_after(token).start()
+    }
+
+    /// The same watch, which does not wait for a token's entry to come here, but is refused.
+    pub(crate) fn at_once(mut self) -> Watch {
+        self.at_once = true;
+        self
     }
 
     pub(crate) fn scope(&self) -> &Scope {
@@ -512,64 +463,5 @@ impl Watch {
 
     pub(crate) fn concern(&self) -> ReadConcern {
         self.concern
-    }
-
-    fn position(&self, start: Start) -> Result<(tailwater_oplog::Cursor, ResumeToken)> {
-        let token = match start {
-            Start::Resume(token) if token.kind() == TokenKind::Invalidate => return Err(Error::Invalidated),
-            Start::Resume(token) | Start::AfterAny(token) => token,
-            Start::AtOperationTime(time) => return self.position_at(time),
-            Start::Oldest => {
-                let cursor = self.view.cursor_from_oldest(self.concern);
-                let token = self.token_at(cursor.position().previous())?;
-                return Ok((cursor, token));
-            }
-        };
-        let (expected, got) = (self.view.log_id(), token.log_id());
-        if expected != got {
-            return Err(tailwater_oplog::Error::OtherLog { expected, got }.into());
-        }
-        // The newest mark of all, so that a token from a reader with the other concern is good as well.
-        let newest = self.view.newest(ReadConcern::Local);
-        if token.op_id() > newest {
-            return Err(Error::TokenAheadOfLog {
-                requested: token.op_id(),
-                newest,
-            });
-        }
-        let cursor = self.view.cursor(token.op_id().next(), self.concern)?;
-        // The entry right before the oldest is gone, and with it what could be compared, but nothing is missing after it. It may
-        // be gone where the token is from, and there here.
-        let has_entry = token.term() != Term::default();
-        if has_entry && token.op_id() >= self.view.watermarks().oldest {
-            self.view
-                .check_position(token.op_id(), token.term(), token.timestamp())?;
-        }
-        Ok((cursor, token))
-    }
-
-    fn position_at(&self, time: bson::Timestamp) -> Result<(tailwater_oplog::Cursor, ResumeToken)> {
-        let requested = log_time(time);
-        let cursor = self.view.cursor_from_time(requested, self.concern)?;
-        let oldest = self.view.watermarks().oldest;
-        if cursor.position() == oldest && oldest > OpId::FIRST {
-            return Err(Error::TimeTrimmed { requested, oldest });
-        }
-        // The first entry there is may not be of that time yet, so the token keeps it.
-        let token = self.token_at(cursor.position().previous())?.starting_at(requested);
-        Ok((cursor, token))
-    }
-
-    /// The token that stands behind all that `op_id` brought about, whether or not that entry is still there.
-    fn token_at(&self, op_id: OpId) -> Result<ResumeToken> {
-        let log_id = self.view.log_id();
-        if op_id == OpId::ZERO {
-            return Ok(ResumeToken::without_entry(log_id, op_id));
-        }
-        match self.view.get(op_id, ReadConcern::Local) {
-            Ok(entry) => Ok(ResumeToken::at(log_id, &entry.entry(), TokenKind::Position)),
-            Err(tailwater_oplog::Error::HistoryLost { .. }) => Ok(ResumeToken::without_entry(log_id, op_id)),
-            Err(e) => Err(e.into()),
-        }
     }
 }

@@ -21,7 +21,7 @@
 //! document (`drop`, `rename`, …) are all delivered in step 1.
 //!
 //! It needs the log from *s* on. If that has been trimmed, resuming fails with
-//! [`HistoryLost`](tailwater_oplog::Error::HistoryLost); start anew. While the stream lives, a retention slot keeps it, up to a
+//! [`HistoryLost`](tailwater_oplog::Error::HistoryLost); start anew. Until the stream has caught up, a retention slot keeps it, up to a
 //! cap ([`SnapshotWatch::max_lag_bytes`]).
 //!
 //! # What it costs
@@ -60,7 +60,8 @@ impl Watch {
     /// Begins with the documents that are there: they come first, each as an event with the `operationType` `snapshot`, put
     /// through filter and pipeline as every other event, and behind them every change.
     ///
-    /// A filter or `$match` that asks for other operation types leaves the snapshot's documents out.
+    /// A filter or `$match` that asks for other operation types leaves the snapshot's documents out. [`Watch::operations`] speaks
+    /// of the changes alone.
     pub fn with_snapshot(self) -> SnapshotWatch {
         SnapshotWatch {
             watch: self.whole_for("a stream with a snapshot"),
@@ -78,8 +79,8 @@ impl SnapshotWatch {
         self
     }
 
-    /// How many bytes the log may keep for the stream while it reads the snapshot, against the log's retention. When it is too
-    /// slow for that, the stream fails with [`HistoryLost`](tailwater_oplog::Error::HistoryLost) behind the snapshot. Default
+    /// How many bytes the log may keep for the stream while it reads the snapshot and until it has caught up with the log
+    /// behind it, against the log's retention. When it is too slow for that, the stream fails with [`HistoryLost`](tailwater_oplog::Error::HistoryLost) behind the snapshot. Default
     /// 1 GiB.
     pub fn max_lag_bytes(mut self, bytes: u64) -> SnapshotWatch {
         self.max_lag_bytes = bytes;
@@ -123,7 +124,8 @@ impl SnapshotWatch {
         };
         if let Some((position, place)) = inside {
             // The token is checked first, so that one of another log is refused as such.
-            let changes = self.watch.resume_after(position).start()?;
+            // Nor may the state be older than the token: it has not what came between the two.
+            let changes = self.watch.resume_after(position).at_once().start()?;
             let hold = Hold::new(&store, position.op_id().next(), self.max_lag_bytes)?;
             let state = store.state(concern)?;
             return Ok(SnapshotStream::new(changes, Some(state), place, Some(hold)));

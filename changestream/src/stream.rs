@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use futures::Stream;
 use futures::stream::FusedStream;
-use tailwater_oplog::{Cursor, Interrupt, OpId, OplogView, SharedEntry, Timestamp, WaitOutcome};
+use tailwater_oplog::{Cursor, Interrupt, OpId, OplogView, ReadConcern, SharedEntry, Timestamp, WaitOutcome};
 
 use crate::deadline::after;
 use crate::error::Result;
 use crate::event::{ChangeEvent, Fragments, OperationType};
 use crate::plan::{Plan, Verdict};
+use crate::start::{Beginning, Begins, Resumption};
 use crate::token::{ResumeToken, TokenKind};
 
 /// How many entries a stream looks at before it lets other tasks run, and notices that it was stopped or the time is up.
@@ -21,12 +22,22 @@ const ENTRIES_PER_POLL: u32 = 4096;
 /// How far a stream has got.
 #[derive(Debug)]
 enum State {
+    /// The entry that it goes on behind has not come to this log yet. The cursor waits for whatever comes next.
+    Awaiting(Box<Resumption>),
     /// It follows the log.
     Running,
     /// What it watched ended with this entry; the `invalidate` event comes next.
     Ending(SharedEntry),
     /// Nothing more comes.
     Ended,
+}
+
+impl State {
+    /// How a stream begins.
+    fn of(beginning: Beginning) -> (Cursor, Option<Fragments>, State) {
+        let state = beginning.ending.map_or(State::Running, State::Ending);
+        (beginning.cursor, beginning.fragments, state)
+    }
 }
 
 /// A change stream: every event of its scope that passes its filter, in the order of the log, from its starting point on.
@@ -61,26 +72,25 @@ pub struct ChangeStream {
 }
 
 impl ChangeStream {
-    /// `ending` is the entry that ended what is watched, when the stream goes on between its event and the `invalidate`;
-    /// `fragments` are left of the event when it goes on between those.
-    pub(crate) fn new(
-        view: OplogView,
-        cursor: Cursor,
-        plan: Arc<Plan>,
-        token: ResumeToken,
-        fragments: Option<Fragments>,
-        ending: Option<SharedEntry>,
-    ) -> ChangeStream {
-        ChangeStream {
+    pub(crate) fn new(view: OplogView, concern: ReadConcern, plan: Arc<Plan>, begins: Begins) -> Result<ChangeStream> {
+        let token = begins.token();
+        let (cursor, fragments, state) = match begins {
+            Begins::Here(beginning) => State::of(beginning),
+            Begins::Later(resumption) => {
+                let cursor = view.cursor(view.newest(concern).next(), concern)?;
+                (cursor, None, State::Awaiting(Box::new(resumption)))
+            }
+        };
+        Ok(ChangeStream {
             view,
             cursor,
             plan,
             not_before: token.start_time().unwrap_or_default(),
             token,
             fragments,
-            state: ending.map_or(State::Running, State::Ending),
+            state,
             interrupt: Interrupt::new(),
-        }
+        })
     }
 
     /// The token to go on from later. It stands behind the last event delivered, or behind what was passed over since
@@ -157,6 +167,17 @@ impl ChangeStream {
             }
             match &self.state {
                 State::Running => {}
+                State::Awaiting(resumption) => {
+                    // Whatever comes behind what is looked at here ends the wait.
+                    let (concern, next) = (self.cursor.concern(), self.view.newest(self.cursor.concern()).next());
+                    let begun = resumption.look(self.view.newest(ReadConcern::Local))?;
+                    let Some(beginning) = begun else {
+                        self.cursor = self.view.cursor(next, concern)?;
+                        return Ok(Some(None));
+                    };
+                    (self.cursor, self.fragments, self.state) = State::of(beginning);
+                    continue;
+                }
                 State::Ended => return Ok(Some(None)),
                 State::Ending(entry) => {
                     let entry = entry.clone();
@@ -254,6 +275,11 @@ impl ChangeStream {
     pub fn wait_ready(&self, timeout: Option<Duration>) -> bool {
         let deadline = timeout.map(after);
         self.cursor.wait(deadline, &self.interrupt) == WaitOutcome::Ready
+    }
+
+    /// Waits for the entry at which another cursor stands, until the deadline, or until this stream is stopped.
+    pub(crate) fn wait_with(&self, cursor: &Cursor, deadline: Option<Instant>) -> WaitOutcome {
+        cursor.wait(deadline, &self.interrupt)
     }
 
     /// An iterator that blocks for each event and ends with the stream, or behind its first error, which ends the stream.

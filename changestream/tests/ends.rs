@@ -121,3 +121,18 @@ fn a_collection_that_is_renamed_into_a_database_is_told_to_its_watches() {
     assert_eq!(received, expected);
     assert!(!stream.is_ended(), "it goes on");
 }
+
+#[test]
+fn a_collection_that_is_renamed_out_of_the_deployments_own_databases_is_told_to_who_watches_the_others() {
+    let (_dir, writer) = orders(0);
+    let watch = || writer.watch(Scope::Deployment);
+    let (_handle, receiver) = watch().subscribe().unwrap();
+    let mut stream = watch().start().unwrap();
+    writer.rename("config.jobs", "shop.jobs");
+    writer.rename("config.jobs", "local.jobs");
+    insert_orders(&writer, 1..=1);
+    let expected = ["rename config.jobs", "insert shop.orders 1"];
+    assert_eq!(shorts(&drain(&mut stream)), expected);
+    let received = [(); 2].map(|()| receiver.recv_timeout(PATIENCE).unwrap());
+    assert_eq!(shorts(&received), expected);
+}

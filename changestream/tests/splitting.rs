@@ -5,6 +5,7 @@ mod common;
 use std::path::Path;
 
 use bson::{Document, RawDocument, RawDocumentBuf, doc, rawdoc};
+use common::member::{bring, follower};
 use common::reference::Dice;
 use common::{ORDERS, PATIENCE, Writer, collection, common_fields, copy_log, decoded, drain, of, temporary};
 use tailwater_changestream::{
@@ -293,6 +294,28 @@ fn a_token_inside_an_event_needs_the_same_split() {
             }
         }
     }
+}
+
+#[test]
+fn on_a_member_that_lags_the_rest_of_an_event_comes_with_its_entry() {
+    let (dir, two) = (temporary(), temporary());
+    let writer = writer(dir.path());
+    let begin = orders(&writer).start().unwrap().resume_token();
+    update(&writer, 1, [9 * MIB, 15 * MIB, 10 * MIB]);
+    let events = drain(&mut splitting(orders(&writer)).resume_after(begin).start().unwrap());
+    let first = events[0].resume_token();
+    let member = follower(&writer, two.path());
+    let watch = || splitting(Watch::new(member.view(), collection(ORDERS))).resume_after(first);
+    let mut stream = watch().start().unwrap();
+    assert!(stream.next_if_any().unwrap().is_none());
+    let (_handle, receiver) = watch().subscribe().unwrap();
+    let unsplit = Watch::new(member.view(), collection(ORDERS)).resume_after(first);
+    assert!(matches!(unsplit.start(), Err(Error::SplitMissing)));
+    bring(&writer, &member, 1);
+    let rest = told(&events[1..]);
+    assert_eq!(told(&drain(&mut stream)), rest);
+    let received: Vec<_> = rest.iter().map(|_| receiver.recv_timeout(PATIENCE).unwrap()).collect();
+    assert_eq!(told(&received), rest);
 }
 
 #[test]

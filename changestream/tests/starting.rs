@@ -3,7 +3,9 @@
 mod common;
 
 use bson::rawdoc;
-use common::{ORDERS, Writer, collection, database, decoded, drain, from_oldest, ids, insert_orders, orders, shorts};
+use common::{
+    ORDERS, PATIENCE, Writer, collection, database, decoded, drain, from_oldest, ids, insert_orders, orders, shorts,
+};
 use tailwater_changestream::{Error, ResumeToken, Scope, TokenKind};
 use tailwater_oplog::{Durability, ReadConcern};
 
@@ -191,6 +193,37 @@ fn a_start_time_that_was_reached_is_forgotten() {
     writer.insert("town.people", &rawdoc! { "_id": 9 });
     assert!(stream.next_if_any().unwrap().is_none());
     assert_eq!(stream.resume_token().kind(), TokenKind::Position);
+}
+
+#[test]
+fn of_the_time_of_the_oldest_entry_nothing_is_missing_and_of_an_earlier_one_something_is() {
+    let (_dir, writer) = orders(0);
+    writer.fill(ORDERS, 3000);
+    let before = from_oldest(&writer);
+    let oldest = writer.trim();
+    let first = from_oldest(&writer).remove(0);
+    assert_eq!(first.op_id(), oldest);
+    let at = |time| writer.watch(collection(ORDERS)).start_at_operation_time(time);
+    let time = decoded(&first).get_timestamp("clusterTime").unwrap();
+    let mut stream = at(time).start().unwrap();
+    assert_eq!(
+        stream.next_if_any().unwrap().unwrap().resume_token(),
+        first.resume_token()
+    );
+    let (_handle, receiver) = at(time).subscribe().unwrap();
+    assert_eq!(
+        receiver.recv_timeout(PATIENCE).unwrap().resume_token(),
+        first.resume_token()
+    );
+    let earlier = bson::Timestamp {
+        increment: time.increment - 1,
+        ..time
+    };
+    let gone = &before[oldest.get() as usize - 2];
+    for time in [earlier, decoded(gone).get_timestamp("clusterTime").unwrap()] {
+        let refused = at(time).start().unwrap_err();
+        assert!(matches!(refused, Error::TimeTrimmed { .. }), "{refused:?}");
+    }
 }
 
 #[test]

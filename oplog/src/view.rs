@@ -26,6 +26,7 @@ use crate::ids::{LogId, OpId, Term, Timestamp};
 use crate::poison::Poison;
 use crate::primitives::{AtomicBool, AtomicU8, AtomicU64, Instant};
 use crate::recovery;
+use crate::role_file::read_role;
 use crate::tail::{Tail, Watermarks};
 use crate::wakers::Registration;
 
@@ -245,6 +246,16 @@ impl OplogView {
             tail.ring_all();
         }
         self.shared.wake_tasks();
+    }
+
+    /// Whether the log follows another member, and its entries come from there. Read from the log's directory, so that it is
+    /// known in every process.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DamagedMetadata`] of `REPLICA`, [`Error::Io`].
+    pub fn is_following(&self) -> Result<bool> {
+        Ok(read_role(&*self.shared.disk, self.log_id())?.following)
     }
 
     /// Whether the log was closed by its writer in this process.

@@ -63,12 +63,14 @@ fn a_member_that_falls_silent_after_it_waited_loses_its_place_though_nothing_is_
     let mut silent = join(&home.store, options.clone());
     insert(&home.store, 1..=1);
     let held = next(&mut silent);
+    let (begins, begun) = mpsc::channel();
     // While both wait, neither has a time to wake up at.
     let waiting = std::thread::spawn(move || {
+        begins.send(()).unwrap();
         assert!(silent.wait_next(Some(Duration::from_millis(300))).unwrap().is_none());
         silent
     });
-    std::thread::sleep(Duration::from_millis(50));
+    begun.recv().unwrap();
     let (told, hears) = mpsc::channel();
     let store = home.store.clone();
     let taking_over = std::thread::spawn(move || {
@@ -143,6 +145,56 @@ fn the_slot_of_a_job_that_acknowledges_once_in_each_run_moves_on() {
             "round {round}: {held} is held, and {acknowledged} acknowledged"
         );
     }
+}
+
+/// Writes what the consumer does not ask for, until something holds.
+fn fill_until(store: &Store, what: &str, mut holds: impl FnMut() -> bool) {
+    let filler = store.collection("shop", "filler").unwrap();
+    for _ in 0..2_000 {
+        if holds() {
+            return;
+        }
+        filler.insert_one(&rawdoc! { "text": "x".repeat(100_000) }).unwrap();
+        store.sync().unwrap();
+    }
+    panic!("{what}");
+}
+
+#[test]
+fn a_quiet_consumer_keeps_its_slot_among_few_large_entries() {
+    let home = Home::new();
+    let options = ConsumerOptions {
+        max_lag_bytes: 8 << 20,
+        ..eager()
+    };
+    let member = join(&home.store, options);
+    let mut moved = 0;
+    let mut last = slot(&home.store).unwrap().position;
+    // Far less than what is written down by number.
+    fill_until(&home.store, "the slot stands still", || {
+        let now = slot(&home.store).unwrap();
+        assert_eq!(now.state, SlotState::Active);
+        moved += usize::from(now.position > last);
+        last = now.position;
+        moved == 10
+    });
+    drop(member);
+}
+
+#[test]
+fn whoever_leaves_has_written_down_what_was_passed_over() {
+    let home = Home::new();
+    drop(join(&home.store, eager()));
+    let filler = home.store.collection("shop", "filler").unwrap();
+    let written = filler.insert_one(&rawdoc! { "_id": 1 }).unwrap().op_id;
+    // Who leaves at once may not have looked at anything.
+    let looked = (0..10_000).any(|_| {
+        let mut member = join(&home.store, eager());
+        assert!(member.wait_next(Some(Duration::from_millis(1))).unwrap().is_none());
+        drop(member);
+        position(&home.store) >= written
+    });
+    assert!(looked, "the position stands still");
 }
 
 #[test]

@@ -5,7 +5,10 @@
 
 mod common;
 
-use common::{Dice, Home, Named, PATIENCE, seeds};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use common::{Dice, Home, Named, PATIENCE, seeds, small};
 use futures::StreamExt;
 use tailwater::bson::{RawDocument, RawDocumentBuf, rawdoc};
 use tailwater::{Collection, FindOptions, Hint, LiveEvent, LiveStream, WatchError};
@@ -291,4 +294,42 @@ fn applying_the_events_gives_what_the_query_finds() {
         let _named = Named(seed);
         run(seed);
     }
+}
+
+#[test]
+fn a_task_does_not_wait_for_the_disk_when_the_query_is_asked_again() {
+    let mut options = small();
+    // Nothing is synced but by the test.
+    options.oplog.sync_interval = Duration::from_secs(3600);
+    let home = Home::with(&options);
+    let scores = scores(&home);
+    for id in 1..=9 {
+        scores.insert_one(&rawdoc! { "_id": id }).unwrap();
+    }
+    let first = FindOptions {
+        limit: Some(1),
+        ..FindOptions::default()
+    };
+    let mut live = scores.find_with(&rawdoc! {}, &first).unwrap().live().unwrap();
+    let (mut screen, mut context) = (Screen::default(), Context::from_waker(Waker::noop()));
+    screen.follow(&mut live, 1);
+    // More goes than is kept, and this is durable; what the query finds then is not.
+    for id in 1..=5 {
+        scores.delete_one(&rawdoc! { "_id": id }).unwrap();
+    }
+    home.store.sync().unwrap();
+    scores.delete_one(&rawdoc! { "_id": 6 }).unwrap();
+    let durable = || home.store.log().watermarks().durable;
+    let before = durable();
+    let mut follow = |screen: &mut Screen| {
+        while let Poll::Ready(event) = live.poll_next_unpin(&mut context) {
+            screen.apply(event.unwrap().unwrap(), 1);
+        }
+    };
+    follow(&mut screen);
+    assert_eq!(durable(), before, "nobody has synced");
+    assert_ne!(screen.0, [rawdoc! { "_id": 7 }]);
+    home.store.sync().unwrap();
+    follow(&mut screen);
+    assert_eq!(screen.0, [rawdoc! { "_id": 7 }]);
 }

@@ -263,6 +263,45 @@ fn the_log_is_held_while_the_snapshot_is_read_and_not_longer() {
 }
 
 #[test]
+fn the_log_is_held_until_the_stream_has_caught_up_behind_the_snapshot() {
+    let home = Home::new();
+    insert(&home.store, "orders", 1..=2);
+    let mut stream = orders(&home.store)
+        .with_snapshot()
+        .max_lag_bytes(64 << 20)
+        .start()
+        .unwrap();
+    let mut taken = vec![next_id(&mut stream)];
+    // More than a segment, half of it for the stream.
+    let filler = home.store.collection("shop", "filler").unwrap();
+    for id in 3..2_500 {
+        insert(&home.store, "orders", id..=id);
+        filler.insert_one(&rawdoc! { "text": "x".repeat(1_000) }).unwrap();
+    }
+    home.store.sync().unwrap();
+    taken.push(next_id(&mut stream));
+    let trim = || {
+        let newest = home.store.log().newest(tailwater::ReadConcern::Durable);
+        home.store.trim_log(newest)
+    };
+    let begun = home.store.log().watermarks().oldest;
+    while taken.len() < 2_499 {
+        let _ = trim();
+        taken.push(next_id(&mut stream));
+    }
+    assert!(taken.iter().copied().eq(1..2_500));
+    assert!(home.store.log().watermarks().oldest > begun, "what was read is let go");
+    assert!(stream.next_if_any().unwrap().is_none());
+    let mut slots = home.store.slots().into_iter();
+    assert!(slots.all(|slot| !slot.name.starts_with("snapshot.")));
+}
+
+fn next_id(stream: &mut SnapshotStream) -> i32 {
+    let event = stream.next_if_any().unwrap().unwrap();
+    id(&event.document_key().unwrap())
+}
+
+#[test]
 fn a_snapshot_whose_history_is_gone_is_refused_by_name() {
     let home = Home::new();
     insert(&home.store, "orders", 1..=2);

@@ -4,6 +4,11 @@
 //! here; `practices` is beside this file, `examples` are programs that a test runs, `clients` is what the clients of
 //! `tests/clients` do over the network.
 //!
+//! They are in LauraDB's and Mongoose's `docs/change-streams.md`; in the documentation of jasonisnthappy's crate, whose readme and
+//! examples have none; in the manual of MongoDB's Node.js driver, *Monitor Data Changes*; in the notes of NexaDB's Python client
+//! 2.3.0 and its `change_streams_example.py`. Not found: a guide of HeliosDB's to change streams, and the guide that NexaDB's notes
+//! name, `CHANGE_STREAMS_NETWORK.md`. Of those two there is what their users are known to write.
+//!
 //! | whose | example | test |
 //! |---|---|---|
 //! | jasonisnthappy | `watch().filter(…).subscribe()`, channel | [`a_handle_and_a_receiver`] |
@@ -11,6 +16,7 @@
 //! | LauraDB | basic stream, audit log, closing | [`next_in_a_loop_until_the_stream_is_closed`] |
 //! | | one collection, `TryNext` | [`a_look_without_waiting`] |
 //! | | `range` over the event channel | [`a_channel_of_events_that_ends_with_what_it_watches`] |
+//! | | what an insert, an update and a delete look like | `changestream/tests/events` |
 //! | | resume, current token | [`a_token_kept_as_text_goes_on_where_it_stood`] |
 //! | | the six filters and pipelines | [`filters_by_operation_and_by_document`] |
 //! | | cache invalidation | [`a_cache_that_is_told_what_is_stale`] |
@@ -26,6 +32,7 @@
 //! | | a function that is called again, `next` with a timeout | `practices`: `a_function_that_goes_on_where_its_last_call_stood` |
 //! | HeliosDB | `watch`, `stream.next().await`, from a token | [`a_stream_that_is_awaited_and_resumed_from_a_token`]; `examples`: `await_from_token` |
 //! | NexaDB | `for change in client.watch("orders")` | `practices`: `a_loop_that_tells_apart_what_happened` |
+//! | | `watch()` of every collection | [`a_stream_that_is_awaited_and_resumed_from_a_token`] |
 //! | | `watch` with operations | [`filters_by_operation_and_by_document`]; `examples`: `operations` |
 //! | | listeners by operation | `practices`: `functions_that_are_called_for_each_kind_of_event` |
 

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use bson::{DateTime, RawDocument, rawdoc};
-use tailwater_oplog::{Error as LogError, OpId, OplogView};
+use tailwater_oplog::{Error as LogError, OpId, OplogView, ReadConcern};
 
 use super::member::Consumer;
 use super::options::{ConsumerOptions, LostHistory};
@@ -103,6 +103,8 @@ pub(super) fn join(watch: Watch, name: &str, options: ConsumerOptions) -> Result
 impl Group {
     /// Finds or makes what the store keeps of the consumer, and starts the thread.
     fn open(store: &Arc<dyn DocumentStore>, watch: Watch, name: &str, options: ConsumerOptions) -> Result<Arc<Group>> {
+        // A position that this log has not come to is nothing to write down.
+        let watch = watch.at_once();
         let (selection, scope, view) = (watch.selection(), watch.scope().to_string(), watch.view().clone());
         let found = record::find(&**store, &rawdoc! { "_id": name })?.pop();
         let is_new = found.is_none();
@@ -233,6 +235,13 @@ impl Group {
         let last = state.held == 0;
         if last {
             self.settle(&mut state);
+            // Who comes again finds what was passed over because it did not match, though there was too little of it to be
+            // written down as it went by.
+            if state.window.low(None).op_id() > state.record.position.op_id()
+                && let Err(error) = put(&*self.store, &mut state, None, None)
+            {
+                tracing::debug!(consumer = self.name, %error, "writing down where a consumer is that its last member leaves");
+            }
             // Nothing is written down from here on: who joins now finds all of it.
             state.closing = true;
             groups.remove(&self.name);
@@ -331,6 +340,7 @@ impl Group {
     }
 
     fn read_on(&self, stream: &mut ChangeStream) -> Result<()> {
+        let mut failing = false;
         loop {
             let mut state = self.lock();
             while !state.window.has_room() && !state.closing {
@@ -350,12 +360,7 @@ impl Group {
                 state.window.push(event, failures, done);
             }
             state.window.note_read(stream.resume_token());
-            let (low, saved) = (state.window.low(None).op_id(), state.record.position.op_id());
-            let quiet = low.get().saturating_sub(saved.get());
-            if quiet >= QUIET_ENTRIES {
-                self.save(&mut state, None, None)?;
-            }
-            drop(state);
+            self.keep_up(state, &mut failing);
             if found {
                 self.notify();
             }
@@ -369,6 +374,31 @@ impl Group {
                 };
             }
         }
+    }
+
+    /// Writes a position down that has moved because nothing matched, when it has moved far, or the slot comes near its cap. If that
+    /// fails the next entry is another occasion: the members' own steps say what is wrong with the store.
+    fn keep_up(&self, mut state: MutexGuard<'_, State>, failing: &mut bool) {
+        let (low, saved) = (state.window.low(None).op_id(), state.record.position.op_id());
+        let quiet = low.get().saturating_sub(saved.get());
+        // What is written down is an entry itself.
+        let near = quiet > 1 && slot::is_near_cap(&*self.store, &self.name);
+        if state.closing || !(near || quiet >= QUIET_ENTRIES) {
+            return;
+        }
+        let mut kept_up = self.save(&mut state, None, None);
+        drop(state);
+        if near && kept_up.is_ok() {
+            // The slot follows what is durable, and must not wait for that.
+            kept_up = self.store.state(ReadConcern::Durable).map(drop);
+            self.settle(&mut self.lock());
+        }
+        if let Err(error) = &kept_up
+            && !*failing
+        {
+            tracing::warn!(consumer = self.name, %error, "writing down where a quiet consumer is");
+        }
+        *failing = kept_up.is_err();
     }
 }
 

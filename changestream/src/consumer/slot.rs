@@ -55,3 +55,10 @@ pub(super) fn advance(store: &dyn DocumentStore, name: &str, from: OpId, max_lag
         moved => moved,
     }
 }
+
+/// Whether the slot of a consumer lags by a quarter of its cap.
+pub(super) fn is_near_cap(store: &dyn DocumentStore, name: &str) -> bool {
+    let slot = slot_name(name);
+    let mut slots = store.slots().into_iter();
+    slots.any(|found| found.name == slot && found.lag_bytes >= found.max_lag_bytes / 4)
+}

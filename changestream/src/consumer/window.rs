@@ -101,6 +101,12 @@ pub(super) struct Window {
     partitions: Vec<Partition>,
     /// Those that are not done.
     barriers: BTreeSet<EventId>,
+    /// First and last of each stretch of slots that are done.
+    done: BTreeMap<EventId, EventId>,
+    /// Those that have failed and are not done.
+    failing: BTreeSet<EventId>,
+    /// Those that may not be tried again before a time.
+    delayed: BTreeSet<EventId>,
     members: BTreeMap<MemberId, Member>,
     deliveries: u64,
     bytes: usize,
@@ -125,6 +131,9 @@ impl Window {
             waiting: vec![BTreeSet::new(); partitions],
             partitions: vec![Partition::default(); partitions],
             barriers: BTreeSet::new(),
+            done: BTreeMap::new(),
+            failing: BTreeSet::new(),
+            delayed: BTreeSet::new(),
             members: BTreeMap::new(),
             deliveries: 0,
             bytes: 0,
@@ -161,6 +170,9 @@ impl Window {
         match key {
             Some(key) => drop(self.waiting_of(key).insert(id)),
             None => drop(self.barriers.insert(id)),
+        }
+        if failures > 0 {
+            self.failing.insert(id);
         }
         if done {
             self.finish(id);
@@ -237,7 +249,8 @@ impl Window {
     pub(super) fn next_time(&self, now: Instant) -> Option<Instant> {
         let leases = self.members.values().filter(|m| !m.waits).map(|m| m.seen + self.lease);
         let leases = leases.filter(|_| self.members.len() > 1);
-        let retries = self.slots.values().filter_map(|slot| match slot.progress {
+        let delayed = self.delayed.iter().filter_map(|id| self.slots.get(id));
+        let retries = delayed.filter_map(|slot| match slot.progress {
             Progress::Waiting(not_before) => not_before,
             _ => None,
         });
@@ -250,6 +263,7 @@ impl Window {
         let slot = self.slots.get_mut(&id)?;
         self.deliveries += 1;
         slot.progress = Progress::Delivered(member, self.deliveries);
+        self.delayed.remove(&id);
         let handed = Handed {
             id,
             delivery: self.deliveries,
@@ -320,6 +334,9 @@ impl Window {
             (Some(key), Progress::Waiting(_)) => drop(self.waiting_of(key).remove(&id)),
             (Some(key), Progress::Delivered(..)) => self.return_one(key),
         }
+        self.failing.remove(&id);
+        self.delayed.remove(&id);
+        add_done(&self.slots, &mut self.done, id);
         self.settle();
         1
     }
@@ -335,8 +352,10 @@ impl Window {
     /// Counts a failure of a delivered event; returns how many it has had by now, and the event.
     pub(super) fn count_failure(&mut self, id: EventId) -> Option<(u32, ChangeEvent)> {
         let slot = self.slots.get_mut(&id)?;
+        let event = slot.event.clone()?;
         slot.failures = slot.failures.saturating_add(1);
-        Some((slot.failures, slot.event.clone()?))
+        self.failing.insert(id);
+        Some((slot.failures, event))
     }
 
     /// Has an event delivered again at or after a time, and then the later ones of its document.
@@ -362,6 +381,9 @@ impl Window {
             return;
         }
         slot.progress = Progress::Waiting(not_before);
+        if not_before.is_some() {
+            self.delayed.insert(id);
+        }
         if let Some(key) = slot.key {
             self.waiting_of(key).insert(id);
             self.return_one(key);
@@ -392,12 +414,27 @@ impl Window {
         while let Some(first) = self.slots.first_entry()
             && matches!(first.get().progress, Progress::Done)
         {
+            self.done.remove(first.key());
             self.low = first.remove().token;
         }
         if self.slots.is_empty() {
             self.low = self.low.max(self.read);
         }
     }
+}
+
+/// Takes a slot into the stretches of those that are done: it may go on one, begin one, or join two.
+fn add_done(slots: &BTreeMap<EventId, Slot>, done: &mut BTreeMap<EventId, EventId>, id: EventId) {
+    let is_done = |id: &EventId| {
+        slots
+            .get(id)
+            .is_some_and(|slot| matches!(slot.progress, Progress::Done))
+    };
+    let before = slots.range(..id).next_back().map(|(id, _)| *id).filter(is_done);
+    let after = slots.range(id..).nth(1).map(|(id, _)| *id).filter(is_done);
+    let first = before.and_then(|before| done.range(..=before).next_back().map(|(first, _)| *first));
+    let last = after.and_then(|after| done.remove(&after));
+    done.insert(first.unwrap_or(id), last.unwrap_or(id));
 }
 
 fn is_ready(slot: &Slot, now: Instant) -> bool {

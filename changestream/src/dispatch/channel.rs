@@ -171,16 +171,19 @@ impl Channel {
         }
     }
 
-    /// The same channel, with what is left of the event that its watcher goes on inside of.
-    pub(crate) fn with_fragments(mut self, fragments: Option<Fragments>) -> Channel {
-        let queue = self.queue.get_mut().unwrap_or_else(PoisonError::into_inner);
-        queue.fragments = fragments.filter(|fragments| fragments.left() > 0).map(Box::new);
-        queue.bytes = queue.fragments.as_ref().map_or(0, |fragments| fragments.entry_bytes());
-        self
-    }
-
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts in what is left of the event that the watcher goes on inside of, before anything else.
+    pub(crate) fn go_on_inside(&self, fragments: Option<Fragments>) {
+        let Some(fragments) = fragments.filter(|fragments| fragments.left() > 0) else {
+            return;
+        };
+        let mut queue = self.lock();
+        queue.bytes = fragments.entry_bytes();
+        queue.fragments = Some(Box::new(fragments));
+        self.wake(queue);
     }
 
     /// Whether the watcher has to do with the entry: it was not written before the time it begins with.

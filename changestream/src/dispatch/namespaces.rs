@@ -48,7 +48,10 @@ impl Namespaces {
             Scope::Database(database) | Scope::Collection { database, .. } => database.as_str(),
         };
         if let Some(database) = self.databases.get_mut(name).filter(|_| emptied) {
-            database.collections.retain(|_, list| !list.is_empty());
+            // That one only: there may be many others, and the tail waits meanwhile.
+            if let Scope::Collection { collection, .. } = scope {
+                database.collections.remove(collection.as_str());
+            }
             if database.whole.is_empty() && database.collections.is_empty() {
                 self.databases.remove(name);
             }
@@ -114,16 +117,17 @@ impl Namespaces {
         Ok(())
     }
 
-    /// Appends to `found` the spaces of the collection whose name a rename takes, and of its database.
+    /// Appends to `found` the spaces of the collection whose name a rename takes, of its database and of the deployment.
     pub(crate) fn find_target(&self, payload: &[u8], found: &mut Vec<u32>) -> oplog::Result<()> {
         let Some((database, collection)) = rename_target(EntryKind::Rename, &StoreEntry::decode(payload)?) else {
             return Ok(());
         };
-        let Some(database) = self.databases.get(database) else {
-            return Ok(());
-        };
-        let of_collection = database.collections.get(collection).into_iter().flatten();
-        for space in database.whole.iter().chain(of_collection) {
+        let of_deployment = Scope::Deployment.includes_name(database, collection);
+        let deployment = self.deployment.iter().filter(|_| of_deployment);
+        let database = self.databases.get(database);
+        let whole = database.into_iter().flat_map(|database| &database.whole);
+        let of_collection = database.and_then(|database| database.collections.get(collection));
+        for space in deployment.chain(whole).chain(of_collection.into_iter().flatten()) {
             if !found.contains(space) {
                 found.push(*space);
             }

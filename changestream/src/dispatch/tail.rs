@@ -19,6 +19,7 @@ use std::sync::{Arc, PoisonError};
 
 use tailwater_oplog::{Interrupt, OpId, OplogView, ReadConcern};
 
+use crate::dispatch::arrivals::Arrivals;
 use crate::dispatch::channel::{Channel, Position};
 use crate::dispatch::helm::{self, Helm};
 use crate::dispatch::laps::Laps;
@@ -84,6 +85,7 @@ pub(crate) struct Shared {
     pub(crate) position: Arc<Position>,
     pub(crate) plans: Plans,
     pub(crate) laps: Laps,
+    pub(crate) arrivals: Arrivals,
     inbox: Mutex<Inbox>,
     /// Told the thread.
     pub(crate) changed: Condvar,
@@ -124,6 +126,7 @@ impl Tail {
             position: Arc::new(Position::new(token)),
             plans: Plans::default(),
             laps: Laps::default(),
+            arrivals: Arrivals::default(),
             inbox: Mutex::new(inbox),
             changed: Condvar::new(),
             runner: Mutex::new(Runner::new(newest.next())),
@@ -146,6 +149,7 @@ impl Drop for Tail {
         inbox.stop = true;
         self.shared.wake(inbox, true);
         self.worker.join();
+        self.shared.arrivals.stop(&self.shared);
         self.shared.laps.stop();
     }
 }
@@ -244,6 +248,7 @@ impl Shared {
             // The receiver that leads may be the one to learn that its watch has ended.
             let urgent = matches!(inbox.helm, Helm::Lent { leading: true });
             self.wake(inbox, urgent);
+            self.arrivals.leave(self);
         }
     }
 

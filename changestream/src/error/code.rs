@@ -63,7 +63,7 @@ impl Error {
     #[must_use]
     pub fn labels(&self) -> &'static [&'static str] {
         match self.own_code() {
-            // On a follower that lags it is only a matter of time.
+            // Of a member that begins to follow, or lags, it is only a matter of time.
             _ if matches!(self, Error::TokenAheadOfLog { .. }) => &[],
             Some(CHANGE_STREAM_FATAL | CHANGE_STREAM_HISTORY_LOST) => &[NOT_RESUMABLE],
             _ => &[],

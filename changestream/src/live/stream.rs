@@ -10,25 +10,35 @@ use bson::raw::cstr;
 use bson::{RawDocumentBuf, rawdoc};
 use futures::Stream;
 use tailwater_matcher::Expression;
+use tailwater_oplog::{Cursor, ReadConcern, WaitOutcome};
 
 use super::window::{Item, Rank, Window};
 use super::{LIVE_DOCUMENTS_MAX, LiveEvent, LiveQuery, too_large};
 use crate::deadline::after;
-use crate::document_store::{DocumentOrder, StoreDocuments};
+use crate::document_store::{DocumentOrder, StoreDocuments, StoreState};
 use crate::error::Result;
 use crate::event::{ChangeEvent, OperationType};
 use crate::step::{self, STEPS_PER_POLL, Step};
 use crate::stream::{ChangeStream, Stopper};
 use crate::subscription::Subscribed;
 
+/// See [`LiveStream::ask_again`].
+struct Awaited {
+    state: Box<dyn StoreState>,
+    /// Stands at the last entry of the state.
+    until: Cursor,
+    /// Whether what was is told as removed, and what is from the beginning.
+    anew: bool,
+}
+
 /// A live query that runs: first the documents of the result, in order, each [`LiveEvent::Added`]; then the changes.
 ///
 /// It is read as a [`ChangeStream`] is. An error ends it; begin a new one.
 ///
 /// The query is asked at the beginning, when a result with a limit has lost so many documents that it must be filled up, and when
-/// the collection is dropped or renamed. Then it reads the state, and with [`ReadConcern::Durable`](tailwater_oplog::ReadConcern::Durable)
-/// has it made durable first, unless it is: it waits for the disk, also as a [`futures::Stream`]. A task that shares its thread with
-/// others reads it in one that may block.
+/// the collection is dropped or renamed. Then it reads a state of the store. With
+/// [`ReadConcern::Durable`](tailwater_oplog::ReadConcern::Durable) that is told when it is durable, as every change is; the stream waits
+/// for that as for the next change, and blocks nobody who polls it. Looking up the documents takes as long as the query takes.
 pub struct LiveStream {
     query: LiveQuery,
     filter: Expression,
@@ -37,6 +47,8 @@ pub struct LiveStream {
     changes: ChangeStream,
     /// The result of a state, as far as it has not been taken in.
     loading: Option<StoreDocuments>,
+    /// A state that is read when readers of this concern may see it.
+    awaited: Option<Awaited>,
     /// What is to be told.
     pending: VecDeque<LiveEvent>,
     failed: bool,
@@ -68,6 +80,7 @@ impl LiveStream {
             window: Window::new(limit),
             changes,
             loading: Some(loading),
+            awaited: None,
             pending: VecDeque::new(),
             failed: false,
         }
@@ -76,7 +89,7 @@ impl LiveStream {
     /// Whether the first result has been told, and what comes are its changes.
     #[must_use]
     pub fn is_loaded(&self) -> bool {
-        self.loading.is_none() && self.pending.is_empty()
+        self.loading.is_none() && self.awaited.is_none() && self.pending.is_empty()
     }
 
     /// Whether an error has ended it.
@@ -124,6 +137,17 @@ impl LiveStream {
             if self.loading.is_some() {
                 continue;
             }
+            if let Some(awaited) = &self.awaited {
+                match self.changes.wait_with(&awaited.until, deadline) {
+                    WaitOutcome::Ready => continue,
+                    WaitOutcome::TimedOut | WaitOutcome::Interrupted => return Ok(None),
+                    WaitOutcome::Closed if self.can_be_seen(awaited) => continue,
+                    WaitOutcome::Closed => {
+                        self.failed = true;
+                        return Err(tailwater_oplog::Error::Closed.into());
+                    }
+                }
+            }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let waited = self.changes.wait_next(left);
             let followed = waited.and_then(|event| event.map(|event| self.follow(&event)).transpose());
@@ -146,6 +170,14 @@ impl LiveStream {
     fn try_step(&mut self) -> Result<Step<LiveEvent>> {
         if let Some(event) = self.pending.pop_front() {
             return Ok(Step::Event(event));
+        }
+        if let Some(awaited) = self.awaited.take() {
+            if !self.can_be_seen(&awaited) {
+                self.awaited = Some(awaited);
+                return Ok(Step::Nothing);
+            }
+            self.read_again(&*awaited.state, awaited.anew)?;
+            return Ok(Step::More);
         }
         if let Some(loading) = &mut self.loading {
             match loading.next().transpose()? {
@@ -187,8 +219,8 @@ impl LiveStream {
     fn follow(&mut self, event: &ChangeEvent) -> Result<()> {
         let ours = self.query.is_for(event.database(), event.collection());
         match event.operation_type() {
-            OperationType::Drop if ours => self.restart(),
-            OperationType::Rename if ours || self.takes_name(event) => self.restart(),
+            OperationType::Drop if ours => self.ask_again(true),
+            OperationType::Rename if ours || self.takes_name(event) => self.ask_again(true),
             OperationType::Insert | OperationType::Update | OperationType::Replace | OperationType::Delete if ours => {
                 self.apply(event)
             }
@@ -213,29 +245,37 @@ impl LiveStream {
         self.window.put(&key, matching, &mut self.pending);
         self.check_size()?;
         if self.window.is_short() {
-            self.refill()?;
+            self.ask_again(false)?;
         }
         Ok(())
     }
 
-    /// Asks the query again, and tells the difference.
-    fn refill(&mut self) -> Result<()> {
-        let state = self.query.store.state(self.query.concern)?;
-        let mut found = Vec::new();
-        for document in self.query.find(&*state)? {
-            found.push(self.place(document?)?);
-        }
-        self.changes = self.query.changes_behind(state.as_of())?.stopped_with(&self.changes);
-        self.window.replace(found, &mut self.pending);
+    /// Asks the query again on the state of now, as soon as that may be seen: it is not made durable for this, because a task must
+    /// not wait for the disk. What changes meanwhile is in it.
+    fn ask_again(&mut self, anew: bool) -> Result<()> {
+        let state = self.query.store.state(ReadConcern::Local)?;
+        let until = self.query.view.cursor(state.as_of(), self.query.concern)?;
+        self.awaited = Some(Awaited { state, until, anew });
         Ok(())
     }
 
-    /// The collection is another one now: what was is removed, and what is is told from the beginning.
-    fn restart(&mut self) -> Result<()> {
-        let state = self.query.store.state(self.query.concern)?;
+    fn can_be_seen(&self, awaited: &Awaited) -> bool {
+        self.query.view.newest(self.query.concern) >= awaited.state.as_of()
+    }
+
+    /// Goes on behind a state: tells the difference between what was and what is there, or, `anew`, that all of what was is gone, and
+    /// then what is from the beginning.
+    fn read_again(&mut self, state: &dyn StoreState, anew: bool) -> Result<()> {
+        let found = self.query.find(state)?;
         self.changes = self.query.changes_behind(state.as_of())?.stopped_with(&self.changes);
-        self.window.clear(&mut self.pending);
-        self.loading = Some(self.query.find(&*state)?);
+        if anew {
+            self.window.clear(&mut self.pending);
+            self.loading = Some(found);
+            return Ok(());
+        }
+        let placed = found.map(|document| self.place(document?));
+        let placed = placed.collect::<Result<Vec<_>>>()?;
+        self.window.replace(placed, &mut self.pending);
         Ok(())
     }
 }
@@ -257,7 +297,20 @@ impl Stream for LiveStream {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         for _ in 0..STEPS_PER_POLL {
-            match self.step() {
+            let step = self.step();
+            if let (Ok(Step::Nothing), Some(awaited)) = (&step, &self.awaited)
+                && !self.changes.is_interrupted()
+            {
+                match awaited.until.poll_ready(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(())) => continue,
+                    Poll::Ready(Err(error)) => {
+                        self.failed = true;
+                        return Poll::Ready(Some(Err(error.into())));
+                    }
+                }
+            }
+            match step {
                 Err(error) => return Poll::Ready(Some(Err(error))),
                 Ok(Step::Event(event)) => return Poll::Ready(Some(Ok(event))),
                 Ok(Step::More) => {}

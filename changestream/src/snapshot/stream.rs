@@ -25,6 +25,9 @@ use crate::subscription::Subscribed;
 /// Changes are looked for in so many entries in a step.
 const ENTRIES_PER_STEP: u64 = 64;
 
+/// What is held moves on after so many entries.
+const ENTRIES_PER_HOLD: u64 = 1024;
+
 /// How far a stream has got. The variants are in the order in which they happen.
 enum Phase {
     /// Resumed: what has been delivered is brought up to the state that is read next.
@@ -53,8 +56,11 @@ pub struct SnapshotStream {
     /// Up to where the snapshot has been delivered.
     place: Arc<Place>,
     token: SnapshotToken,
-    /// Keeps the changes in the log until they are followed as they come.
+    /// Keeps the changes in the log until the stream has come to its end once: when the last document is read, it is as far
+    /// behind as it will ever be.
     hold: Option<Hold>,
+    /// Where that begins.
+    held_from: OpId,
     failed: bool,
 }
 
@@ -84,12 +90,14 @@ impl SnapshotStream {
             Some(_) => SnapshotToken::inside(changes.resume_token(), Arc::clone(&place)),
             None => changes.resume_token().into(),
         };
+        let held_from = changes.position();
         SnapshotStream {
             changes,
             phase: state.map_or(Phase::Following, Phase::CatchingUp),
             place,
             token,
             hold,
+            held_from,
             failed: false,
         }
     }
@@ -147,8 +155,11 @@ impl SnapshotStream {
             }
         }
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // What comes next is there already, or the log has been read to its end.
+        self.let_go();
         let event = self.changes.wait_next(left);
         self.token = self.changes.resume_token().into();
+        self.let_go();
         Ok(event?.map(|event| self.plain(event)))
     }
 
@@ -162,6 +173,7 @@ impl SnapshotStream {
             Phase::Following => {
                 let event = self.changes.next_if_any();
                 self.token = self.changes.resume_token().into();
+                self.let_go();
                 Ok(event?.map_or(Step::Nothing, |event| Step::Event(self.plain(event))))
             }
         }
@@ -196,9 +208,7 @@ impl SnapshotStream {
                 false => Step::Nothing,
             });
         }
-        if let Some(hold) = &self.hold {
-            hold.advance(until.next())?;
-        }
+        self.move_hold();
         let Phase::CatchingUp(state) = std::mem::replace(&mut self.phase, Phase::Following) else {
             return Ok(Step::More);
         };
@@ -267,11 +277,35 @@ impl SnapshotStream {
         Ok(event.map_or(Step::More, |event| Step::Event(SnapshotEvent::Document(event))))
     }
 
-    /// Lets go of the state. From here on the stream keeps its place in the log as every other does.
+    /// Lets go of the state.
     fn finish(&mut self) {
         self.phase = Phase::Following;
-        self.hold = None;
         self.token = self.changes.resume_token().into();
+        self.let_go();
+    }
+
+    /// Lets go of the log up to where the changes are read, and of all of it once there is nothing more to read, or nobody to
+    /// read it: from there on the stream keeps its place in the log as every other does.
+    fn let_go(&mut self) {
+        if self.hold.is_none() {
+            return;
+        }
+        if self.changes.is_ended() || !self.changes.is_readable() {
+            self.hold = None;
+        } else if self.changes.position().get() >= self.held_from.get().saturating_add(ENTRIES_PER_HOLD) {
+            self.move_hold();
+        }
+    }
+
+    fn move_hold(&mut self) {
+        self.held_from = self.changes.position();
+        if let Some(hold) = &self.hold
+            && let Err(error) = hold.advance(self.held_from)
+        {
+            // Lost by its cap, or dropped by hand. If history is gone with it, the changes say so.
+            tracing::debug!(%error, "moving the retention slot of a snapshot");
+            self.hold = None;
+        }
     }
 }
 
@@ -319,6 +353,7 @@ impl Stream for SnapshotStream {
         }
         let polled = Pin::new(&mut self.changes).poll_next(context);
         self.token = self.changes.resume_token().into();
+        self.let_go();
         polled.map_ok(|event| self.plain(event))
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod member;
 pub(crate) mod reference;
 
 use std::path::Path;

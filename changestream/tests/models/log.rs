@@ -122,6 +122,11 @@ impl OplogView {
         self.visible.0.lock().unwrap().newest(concern)
     }
 
+    /// Who brings an entry is as good as another member.
+    pub fn is_following(&self) -> Result<bool> {
+        Ok(true)
+    }
+
     pub fn watermarks(&self) -> Watermarks {
         self.real.watermarks()
     }
@@ -169,6 +174,10 @@ impl OplogView {
             }
             visible = changed.wait(visible).unwrap();
         }
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.visible.0.lock().unwrap().closed
     }
 
     pub fn interrupt(&self, interrupt: &Interrupt) {

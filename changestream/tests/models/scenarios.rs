@@ -40,6 +40,9 @@ pub(crate) const MODELS: &[Model] = &[
     ("a_watch_that_resumes_ahead_takes_nothing_from_who_begins_now", || {
         check(2000, a_watch_that_resumes_ahead_takes_nothing_from_who_begins_now);
     }),
+    ("a_watch_that_resumes_in_front_of_the_log_waits_for_its_entry", || {
+        check(2000, a_watch_that_resumes_in_front_of_the_log_waits_for_its_entry);
+    }),
     ("a_task_is_woken", || check(2000, a_task_is_woken)),
     ("a_close_ends_every_receiver_behind_its_events", || {
         check(2000, a_close_ends_every_receiver_behind_its_events);
@@ -207,6 +210,36 @@ fn a_watch_that_resumes_ahead_takes_nothing_from_who_begins_now() {
     receive(&now, 1..=4);
     for thread in [ahead, writer] {
         thread.join().unwrap();
+    }
+}
+
+fn a_watch_that_resumes_in_front_of_the_log_waits_for_its_entry() {
+    let view = view();
+    let dispatcher = Dispatcher::new(view.clone());
+    let watch = |entry| {
+        let entry = view.get(OpId::new(entry), ReadConcern::Local).unwrap();
+        let token = ResumeToken::at(view.log_id(), &entry.entry(), TokenKind::Event);
+        orders(&dispatcher).resume_after(token).channel_capacity(1, usize::MAX)
+    };
+    // One goes while it waits.
+    let (left, waiting) = watch(5).subscribe().unwrap();
+    let (_handle, first) = watch(1).subscribe().unwrap();
+    let (_other, second) = watch(2).subscribe().unwrap();
+    let writer = write(&view, 4);
+    let leaving = thread::spawn(move || {
+        left.stop();
+        assert!(matches!(waiting.recv(), Err(RecvError::Ended)));
+    });
+    let later = thread::spawn(move || receive(&second, 3..=4));
+    receive(&first, 2..=4);
+    for thread in [writer, leaving, later] {
+        thread.join().unwrap();
+    }
+    let (_last, never) = watch(5).subscribe().unwrap();
+    view.close();
+    match never.recv() {
+        Err(RecvError::Failed(crate::error::Error::Log(log::Error::Closed))) => {}
+        other => panic!("{other:?}"),
     }
 }
 

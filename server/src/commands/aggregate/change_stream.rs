@@ -1,6 +1,6 @@
 //! `$changeStream`, the first stage of a pipeline that watches (MongoDB manual: *$changeStream*).
 
-use bson::{Document, RawBsonRef, RawDocument};
+use bson::{Bson, Document, RawBsonRef, RawDocument};
 use tailwater::{FullDocument, FullDocumentBeforeChange, ReadConcern, ResumeToken, Scope, Watch, WatchDescription};
 use tailwater_auth::Resource;
 
@@ -80,6 +80,10 @@ pub(super) fn open(
     let watch = match collation.filter(|collation| !collation.is_empty()) {
         Some(collation) => watch.collation(collation.to_owned()),
         None => watch,
+    };
+    let watch = match context.request.body.get("comment").ok().flatten().map(Bson::try_from) {
+        Some(Ok(comment)) => watch.comment(comment),
+        _ => watch,
     };
     let watch = modes.into_iter().chain(starts).fold(watch, |watch, set| set(watch));
     let stream = watch.start()?;
