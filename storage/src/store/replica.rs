@@ -62,6 +62,12 @@ impl Store {
         self.core().log.promised()
     }
 
+    /// The newest term that it knows of; see [`Oplog::known`](tailwater_oplog::Oplog::known).
+    #[must_use]
+    pub fn known(&self) -> Term {
+        self.core().log.known()
+    }
+
     /// Promises a term; see [`Oplog::promise`](tailwater_oplog::Oplog::promise).
     ///
     /// # Errors
