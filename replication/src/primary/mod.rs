@@ -10,12 +10,14 @@
 //! has a credit of bytes, beyond which nothing is read for it; what it has yet to get waits in the log, held by a slot with a
 //! cap.
 
+mod accept;
 mod fence;
 mod hub;
 mod offer;
 mod serve;
+mod slots;
 
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -23,6 +25,7 @@ use std::time::{Duration, Instant};
 use tailwater_oplog::{Interrupt, OpId, ReadConcern, Term, WaitOutcome};
 use tailwater_storage::Store;
 
+use self::accept::accept;
 use self::hub::Hub;
 use self::offer::Copies;
 pub(crate) use self::offer::checksum_of;
@@ -33,9 +36,6 @@ use crate::link::Security;
 use crate::summary::history_of;
 use crate::tls::TlsOptions;
 
-/// Connections at most.
-const CONNECTIONS_MAX: usize = 64;
-
 /// What the connections of a primary go by.
 #[derive(Debug)]
 struct Settings {
@@ -43,6 +43,8 @@ struct Settings {
     security: Security,
     chunk_bytes: usize,
     lag_bytes_max: u64,
+    /// Not below the other.
+    copy_lag_bytes_max: u64,
     copies: Copies,
 }
 
@@ -57,6 +59,7 @@ pub struct PrimaryBuilder {
     tls: Option<TlsOptions>,
     heartbeat: Duration,
     lag_bytes_max: u64,
+    copy_lag_bytes_max: u64,
     fence: Vec<String>,
 }
 
@@ -106,6 +109,15 @@ impl PrimaryBuilder {
         self
     }
 
+    /// How much may be written, in bytes of the log, from the moment a copy of the state is begun for a follower until it has
+    /// caught up: the log is held for it so long. When it is more, the copy is given up, and both sides say so. At least
+    /// [`PrimaryBuilder::lag_bytes_max`]. Default 64 GiB.
+    #[must_use]
+    pub fn copy_lag_bytes_max(mut self, bytes: u64) -> PrimaryBuilder {
+        self.copy_lag_bytes_max = bytes;
+        self
+    }
+
     /// Where other members serve followers, or may do so again: each is told, as soon as it can be reached, that it is primary no
     /// longer. Default none: then a primary of the past learns that from the first follower of this one that comes to it.
     #[must_use]
@@ -148,6 +160,7 @@ impl PrimaryBuilder {
             security: security.clone(),
             chunk_bytes: 1 << 20,
             lag_bytes_max: self.lag_bytes_max,
+            copy_lag_bytes_max: self.copy_lag_bytes_max.max(self.lag_bytes_max),
             copies: Copies::new(log.path().with_file_name("copies"))?,
         });
         let hub = Arc::new(Hub::new(store, decisions));
@@ -198,6 +211,7 @@ impl Primary {
             tls: None,
             heartbeat: Duration::from_secs(1),
             lag_bytes_max: 16 << 30,
+            copy_lag_bytes_max: 64 << 30,
             fence: Vec::new(),
         }
     }
@@ -306,43 +320,5 @@ fn pulse(hub: &Hub, interrupt: &Interrupt) {
                 return;
             }
         }
-    }
-}
-
-/// A connection that is being served.
-struct Served {
-    stream: TcpStream,
-    thread: JoinHandle<()>,
-}
-
-fn accept(listener: &TcpListener, hub: &Arc<Hub>, settings: &Arc<Settings>) {
-    let mut served: Vec<Served> = Vec::new();
-    for stream in listener.incoming() {
-        if hub.is_stopped() {
-            break;
-        }
-        served.retain(|connection| !connection.thread.is_finished());
-        let Ok((stream, other)) = stream.and_then(|stream| Ok((stream.try_clone()?, stream))) else {
-            // Too many files, most likely: some will be closed.
-            std::thread::sleep(Duration::from_millis(50));
-            continue;
-        };
-        if served.len() >= CONNECTIONS_MAX {
-            tracing::warn!("too many connections: turning one away");
-            continue;
-        }
-        let (served_hub, served_settings) = (Arc::clone(hub), Arc::clone(settings));
-        match spawn("tailwater-serve", move || {
-            serve::run(&served_hub, &served_settings, other);
-        }) {
-            Ok(thread) => served.push(Served { stream, thread }),
-            Err(error) => tracing::warn!(%error, "turning a connection away"),
-        }
-    }
-    for connection in served {
-        // It may have ended by itself.
-        let _ = connection.stream.shutdown(Shutdown::Both);
-        // A panic over there has been reported by the panic hook.
-        let _ = connection.thread.join();
     }
 }
