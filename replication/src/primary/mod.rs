@@ -10,14 +10,13 @@
 //! has a credit of bytes, beyond which nothing is read for it; what it has yet to get waits in the log, held by a slot with a
 //! cap.
 
-mod accept;
 mod fence;
 mod hub;
 mod offer;
 mod serve;
 mod slots;
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -25,7 +24,6 @@ use std::time::{Duration, Instant};
 use tailwater_oplog::{Interrupt, OpId, ReadConcern, Term, WaitOutcome};
 use tailwater_storage::Store;
 
-use self::accept::accept;
 use self::hub::Hub;
 use self::offer::Copies;
 pub(crate) use self::offer::checksum_of;
@@ -35,6 +33,9 @@ use crate::identity::Identity;
 use crate::link::Security;
 use crate::summary::history_of;
 use crate::tls::TlsOptions;
+
+/// Connections at most.
+const CONNECTIONS_MAX: usize = 64;
 
 /// What the connections of a primary go by.
 #[derive(Debug)]
@@ -320,5 +321,43 @@ fn pulse(hub: &Hub, interrupt: &Interrupt) {
                 return;
             }
         }
+    }
+}
+
+/// A connection that is being served.
+struct Served {
+    stream: TcpStream,
+    thread: JoinHandle<()>,
+}
+
+fn accept(listener: &TcpListener, hub: &Arc<Hub>, settings: &Arc<Settings>) {
+    let mut served: Vec<Served> = Vec::new();
+    for stream in listener.incoming() {
+        if hub.is_stopped() {
+            break;
+        }
+        served.retain(|connection| !connection.thread.is_finished());
+        let Ok((stream, other)) = stream.and_then(|stream| Ok((stream.try_clone()?, stream))) else {
+            // Too many files, most likely: some will be closed.
+            std::thread::sleep(Duration::from_millis(50));
+            continue;
+        };
+        if served.len() >= CONNECTIONS_MAX {
+            tracing::warn!("too many connections: turning one away");
+            continue;
+        }
+        let (served_hub, served_settings) = (Arc::clone(hub), Arc::clone(settings));
+        match spawn("tailwater-serve", move || {
+            serve::run(&served_hub, &served_settings, other);
+        }) {
+            Ok(thread) => served.push(Served { stream, thread }),
+            Err(error) => tracing::warn!(%error, "turning a connection away"),
+        }
+    }
+    for connection in served {
+        // It may have ended by itself.
+        let _ = connection.stream.shutdown(Shutdown::Both);
+        // A panic over there has been reported by the panic hook.
+        let _ = connection.thread.join();
     }
 }

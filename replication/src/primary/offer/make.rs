@@ -47,11 +47,12 @@ pub(super) fn make(hub: &Hub, settings: &Settings, follower: &str, say: &dyn Fn(
         is_offered: false,
     };
     let (made, files) = copy_state(hub, settings, follower, &target.path, say)?;
-    check_copy(&hub.store, settings, follower, made.applied)?;
     // Of an empty store the first entry is waited for.
     let log = hub.store.log();
     let segment = log.segment_of(made.applied.max(OpId::FIRST).max(log.watermarks().oldest))?;
     let before = log.before(segment.first)?;
+    // What is held now was held all the while.
+    check_copy(&hub.store, settings, follower, made.applied)?;
     target.is_offered = true;
     Ok(CopyOffer {
         copy,
