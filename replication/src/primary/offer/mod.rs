@@ -64,8 +64,10 @@ pub(super) fn serve(
             if let Err(error) = &given
                 && let Some(refusal) = refusal_for(error)
             {
-                // If it does not arrive, the follower asks again, and is told again.
-                let _ = giving.say(&Message::Refuse(refusal));
+                // It may be far behind with reading, and would never read this if the connection were ended now; it ends it itself.
+                if giving.say(&Message::Refuse(refusal)).is_ok() {
+                    requests.iter().for_each(drop);
+                }
             }
             given
         });
