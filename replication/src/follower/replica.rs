@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use tailwater_oplog::{OpId, Oplog, OplogView, SegmentStart, Term};
 use tailwater_storage::{CutBack, Error as StoreError, Store, StoreOptions, log_directory};
 
+use super::attempt::closed_for;
 use super::rollback;
 use crate::decision::{LogName, Position};
 use crate::error::{Error, Result};
 use crate::summary::history_of;
 
-/// The directory in which a copy is put together; see `fetch`.
-pub(crate) const INCOMING: &str = "incoming";
 /// Where entries that were rolled back are written.
 const ROLLBACK: &str = "rollback";
 
@@ -33,6 +32,8 @@ pub(crate) enum Fit {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kept {
     pub(crate) promised: Term,
+    /// The newest term it knows of: it must not write in that again, whether an entry of it is left or not.
+    pub(crate) known: Term,
     pub(crate) rank: Position,
 }
 
@@ -42,11 +43,6 @@ pub(crate) enum Replica {
     Store(Store),
     /// With the last entry that the state covers.
     Log(Oplog, OpId),
-}
-
-/// Whether there is a log in `dir`, and so something to go on from.
-pub(crate) fn is_there(dir: &Path) -> bool {
-    log_directory(dir).join("MANIFEST").exists()
 }
 
 impl Replica {
@@ -111,7 +107,9 @@ impl Replica {
     /// Closes what is here and takes the newest segment, which is empty, out of the log: the primary's next entry belongs into
     /// another one.
     pub(crate) fn set_newest_segment_aside(self, dir: &Path, options: &StoreOptions) -> Result<()> {
-        self.sync()?;
+        if let Err(error) = self.sync() {
+            return Err(closed_for(self, error));
+        }
         let last = self.view().watermarks().appended;
         self.close()?;
         Ok(options.oplog.open(log_directory(dir))?.cut_back(last)?)
@@ -121,6 +119,10 @@ impl Replica {
         let log = self.view();
         Ok(Kept {
             promised: self.promised(),
+            known: match self {
+                Replica::Store(store) => store.known(),
+                Replica::Log(log, _) => log.known(),
+            },
             rank: history_of(&log, LogName::from(log.log_id()))?.rank(),
         })
     }
@@ -169,19 +171,20 @@ impl Replica {
         }
     }
 
-    /// Writes what lies behind `last` into a file that people can read, and cuts it off. Whether that was possible; if not, what
-    /// is here needs to be replaced by a copy.
-    pub(crate) fn cut_back(self, dir: &Path, last: OpId, bytes_max: u64) -> Result<Option<PathBuf>> {
-        let kept = rollback::write(&self.view(), &dir.join(ROLLBACK), last, bytes_max)?;
+    /// Writes what lies behind `last` into a file that people can read; returns that.
+    pub(crate) fn keep_behind(&self, dir: &Path, last: OpId, bytes_max: u64) -> Result<PathBuf> {
+        rollback::write(&self.view(), &dir.join(ROLLBACK), last, bytes_max)
+    }
+
+    /// Closes what is here, and cuts off what lies behind `last`. Whether that was possible; if not, what is here needs to be
+    /// replaced by a copy.
+    pub(crate) fn cut_back(self, last: OpId) -> Result<bool> {
         match self {
-            Replica::Store(store) => match store.cut_back(last)? {
-                CutBack::Done => Ok(Some(kept)),
-                CutBack::NeedsCopy { .. } => Ok(None),
-            },
+            Replica::Store(store) => Ok(store.cut_back(last)? == CutBack::Done),
             // The state covers entries that go, most likely.
             Replica::Log(log, _) => {
                 log.close()?;
-                Ok(None)
+                Ok(false)
             }
         }
     }

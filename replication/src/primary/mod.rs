@@ -14,6 +14,7 @@ mod fence;
 mod hub;
 mod offer;
 mod serve;
+mod slots;
 
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,6 +44,8 @@ struct Settings {
     security: Security,
     chunk_bytes: usize,
     lag_bytes_max: u64,
+    /// Not below the other.
+    copy_lag_bytes_max: u64,
     copies: Copies,
 }
 
@@ -57,6 +60,7 @@ pub struct PrimaryBuilder {
     tls: Option<TlsOptions>,
     heartbeat: Duration,
     lag_bytes_max: u64,
+    copy_lag_bytes_max: u64,
     fence: Vec<String>,
 }
 
@@ -106,6 +110,15 @@ impl PrimaryBuilder {
         self
     }
 
+    /// How much may be written, in bytes of the log, from the moment a copy of the state is begun for a follower until it has
+    /// caught up: the log is held for it so long. When it is more, the copy is given up, and both sides say so. At least
+    /// [`PrimaryBuilder::lag_bytes_max`]. Default 64 GiB.
+    #[must_use]
+    pub fn copy_lag_bytes_max(mut self, bytes: u64) -> PrimaryBuilder {
+        self.copy_lag_bytes_max = bytes;
+        self
+    }
+
     /// Where other members serve followers, or may do so again: each is told, as soon as it can be reached, that it is primary no
     /// longer. Default none: then a primary of the past learns that from the first follower of this one that comes to it.
     #[must_use]
@@ -148,6 +161,7 @@ impl PrimaryBuilder {
             security: security.clone(),
             chunk_bytes: 1 << 20,
             lag_bytes_max: self.lag_bytes_max,
+            copy_lag_bytes_max: self.copy_lag_bytes_max.max(self.lag_bytes_max),
             copies: Copies::new(log.path().with_file_name("copies"))?,
         });
         let hub = Arc::new(Hub::new(store, decisions));
@@ -198,6 +212,7 @@ impl Primary {
             tls: None,
             heartbeat: Duration::from_secs(1),
             lag_bytes_max: 16 << 30,
+            copy_lag_bytes_max: 64 << 30,
             fence: Vec::new(),
         }
     }

@@ -62,6 +62,12 @@ impl Store {
         self.core().log.promised()
     }
 
+    /// The newest term that it knows of; see [`Oplog::known`](tailwater_oplog::Oplog::known).
+    #[must_use]
+    pub fn known(&self) -> Term {
+        self.core().log.known()
+    }
+
     /// Promises a term; see [`Oplog::promise`](tailwater_oplog::Oplog::promise).
     ///
     /// # Errors
@@ -217,6 +223,13 @@ impl Store {
         options.open(&path)?.cut_back(last)?;
         remove_if_there(&gone).map_err(removing)?;
         Ok(CutBack::Done)
+    }
+
+    /// Waits for the writes that are being applied: what was in the log before the call is in the state when this returns, unless
+    /// applying it has failed.
+    pub fn finish_applying(&self) {
+        let _received = self.receive();
+        drop(self.core().lock());
     }
 
     /// What a store does that takes writes, beside taking them. Nothing while it follows.
