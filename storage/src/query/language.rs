@@ -3,10 +3,11 @@
 //! What an index has in order are bytes. So under a collation the matcher says of a comparison with a string only that there
 //! must be a value, no bounds come of it, and an order is made in memory; comparisons with other values use indexes as ever.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
-use bson::RawDocument;
-use tailwater_matcher::{Collation, Expression, ParseOptions};
+use bson::{RawBsonRef, RawDocument};
+use tailwater_matcher::{Collation, Expression, ParseOptions, compare, encode_key};
 
 use super::Query;
 use crate::error::{Error, Result};
@@ -30,6 +31,27 @@ impl Language {
 
     pub(crate) fn collation(&self) -> Option<&Collation> {
         self.0.collation.as_ref()
+    }
+
+    /// What expressions of this language are parsed with, which may use variables.
+    pub(crate) fn options(&self, variables: &[&str]) -> ParseOptions {
+        self.0.clone().with_variables(variables)
+    }
+
+    /// The order of two values.
+    pub(crate) fn compare(&self, a: RawBsonRef<'_>, b: RawBsonRef<'_>) -> Ordering {
+        match self.collation() {
+            Some(collation) => collation.compare_values(a, b),
+            None => compare(a, b),
+        }
+    }
+
+    /// Appends bytes that are in the order of [`Language::compare`].
+    pub(crate) fn encode_key(&self, value: RawBsonRef<'_>, out: &mut Vec<u8>) {
+        match self.collation() {
+            Some(collation) => collation.encode_key(value, out),
+            None => encode_key(value, out),
+        }
     }
 
     /// A filter in this language.

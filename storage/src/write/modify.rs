@@ -86,8 +86,8 @@ impl Modification {
         update: &UpdateModifications,
         options: &UpdateOptions,
     ) -> Result<Modification> {
-        let update = update.parse(&options.array_filters)?;
         let language = Language::new(options.collation.as_deref())?;
+        let update = update.parse(&options.array_filters, &language)?;
         let positions = update.is_positional().then(|| Positions::parse(filter, &language));
         let positions = positions.transpose()?;
         let change = Change::Update(update);
