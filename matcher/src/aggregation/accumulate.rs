@@ -242,22 +242,7 @@ impl Accumulator {
                 }
             }
             (Gathered::One(kept), method) => {
-                let wanted = match (method, &kept) {
-                    (Method::First, Some(_)) => false,
-                    (Method::First | Method::Last, _) => true,
-                    (_, None) => !value.is_nullish(),
-                    (method, Some(kept)) => {
-                        let kept = Value::Raw(kept.as_raw_bson_ref());
-                        let order = comparer.order(&value, &kept);
-                        let better = if *method == Method::Min {
-                            order.is_lt()
-                        } else {
-                            order.is_gt()
-                        };
-                        better && !value.is_nullish()
-                    }
-                };
-                if wanted {
+                if replaces(kept.as_ref(), &value, method, comparer) {
                     *bytes = value.bytes() + VALUE_OVERHEAD;
                     *kept = Some(owned(&value)?);
                 }
@@ -305,23 +290,10 @@ impl Accumulator {
             ) => {
                 let root = variables.root.document();
                 let key = pattern.key(&Value::Raw(RawBsonRef::Document(&root)), comparer);
-                let mut owned_key = Vec::with_capacity(key.len());
-                for part in &key {
-                    *bytes += part.bytes() + VALUE_OVERHEAD;
-                    owned_key.push(owned(part)?);
-                }
-                *bytes += value.bytes() + VALUE_OVERHEAD;
-                // Kept in order; among equals the earlier stays in front.
-                let above =
-                    |(other, _): &(Vec<RawBson>, RawBson)| pattern.compare(&views(other), &key, comparer).is_le();
-                let at = kept.partition_point(above);
-                kept.insert(at, (owned_key, owned(&value)?));
+                keep_ordered(kept, (&key, &value), pattern, comparer, bytes)?;
                 if kept.len() > *count {
-                    let (key, value) = if *last {
-                        kept.remove(0)
-                    } else {
-                        kept.remove(kept.len() - 1)
-                    };
+                    let at = if *last { 0 } else { kept.len() - 1 };
+                    let (key, value) = kept.remove(at);
                     let freed: usize = key.iter().chain([&value]).map(cost).sum();
                     *bytes = bytes.saturating_sub(freed);
                 }
@@ -361,6 +333,39 @@ impl AccumulatorState {
     pub fn bytes(&self) -> usize {
         size_of::<AccumulatorState>() + self.bytes
     }
+}
+
+/// Whether a value takes the place of the one that is kept.
+fn replaces(kept: Option<&RawBson>, value: &Value<'_>, method: &Method, comparer: Comparer<'_>) -> bool {
+    let order = |kept: &RawBson| comparer.order(value, &Value::Raw(kept.as_raw_bson_ref()));
+    match (method, kept) {
+        (Method::First, Some(_)) => false,
+        (Method::First | Method::Last, _) => true,
+        _ if value.is_nullish() => false,
+        (_, None) => true,
+        (Method::Min, Some(kept)) => order(kept).is_lt(),
+        (_, Some(kept)) => order(kept).is_gt(),
+    }
+}
+
+/// Puts a value where its key belongs; among equals the earlier stays in front.
+fn keep_ordered(
+    kept: &mut Vec<(Vec<RawBson>, RawBson)>,
+    (key, value): (&[Value<'_>], &Value<'_>),
+    pattern: &SortPattern,
+    comparer: Comparer<'_>,
+    bytes: &mut usize,
+) -> Result<(), AggregationError> {
+    let mut owned_key = Vec::with_capacity(key.len());
+    for part in key {
+        *bytes += part.bytes() + VALUE_OVERHEAD;
+        owned_key.push(owned(part)?);
+    }
+    *bytes += value.bytes() + VALUE_OVERHEAD;
+    let above = |(other, _): &(Vec<RawBson>, RawBson)| pattern.compare(&views(other), key, comparer).is_le();
+    let at = kept.partition_point(above);
+    kept.insert(at, (owned_key, owned(value)?));
+    Ok(())
 }
 
 /// Puts a value where the method wants it and lets go of what is then too much.

@@ -14,7 +14,7 @@ use crate::collation::Collation;
 use crate::elements::Elements;
 use crate::error::{ParseError, type_name};
 use crate::expression::ParseOptions;
-use crate::path::PATH_COMPONENTS_MAX;
+use crate::path::{PATH_COMPONENTS_MAX, is_reference_field};
 use crate::validate::DEPTH_MAX;
 
 /// How many levels an expression may nest; as deep as a document may.
@@ -254,7 +254,8 @@ impl Parser {
         if path.split('.').any(str::is_empty) {
             return refuse("a field path cannot hold an empty name", 15998);
         }
-        if path.split('.').any(|name| name.starts_with('$')) {
+        let mut names = path.split('.').enumerate();
+        if names.any(|(at, name)| name.starts_with('$') && !is_reference_field(at, name)) {
             return refuse("a name in a field path cannot begin with `$`; use $getField", 16410);
         }
         if path.split('.').count() > PATH_COMPONENTS_MAX {

@@ -36,20 +36,20 @@ impl SortPattern {
         Ok(SortPattern::Fields(keys))
     }
 
-    /// Sorts; equal values keep their order.
+    /// Sorts as `$push` with `$sort` does: an array is a value as others. Equal values keep their order.
     pub(crate) fn sort(&self, values: &mut [Value<'_>], comparer: Comparer<'_>) {
         match self {
             SortPattern::Whole { descending } => values.sort_by(|a, b| turned(comparer.order(a, b), *descending)),
             // The keys are computed once for each value, not once for each comparison.
-            SortPattern::Fields(_) => values.sort_by_cached_key(|value| SortKey {
-                parts: self.key(value, comparer),
+            SortPattern::Fields(keys) => values.sort_by_cached_key(|value| SortKey {
+                parts: keys.iter().map(|(path, _)| at_path(value, path)).collect(),
                 pattern: self,
                 comparer,
             }),
         }
     }
 
-    /// What a document is ordered by; nothing counts as null.
+    /// What a document is ordered by among others, as in `$sort`; nothing counts as null.
     pub(crate) fn key<'a>(&self, value: &Value<'a>, comparer: Comparer<'_>) -> Vec<Value<'a>> {
         match self {
             SortPattern::Whole { .. } => vec![value.clone()],
@@ -97,6 +97,19 @@ impl Ord for SortKey<'_, '_> {
     fn cmp(&self, other: &Self) -> Ordering {
         self.pattern.compare(&self.parts, &other.parts, self.comparer)
     }
+}
+
+/// What lies at a path, a number being a position where there is an array. Nothing counts as null.
+fn at_path<'a>(value: &Value<'a>, path: &[Box<str>]) -> Value<'a> {
+    let mut found = value.clone();
+    for name in path {
+        let item = |items: &[Value<'a>]| items.get(name.parse::<usize>().ok()?).cloned();
+        found = match found.items() {
+            Some(items) => item(&items).unwrap_or(Value::Missing),
+            None => found.field(name),
+        };
+    }
+    if found.is_missing() { Value::NULL } else { found }
 }
 
 /// An array is ordered by its least element, or by its greatest when descending; an empty one

@@ -61,6 +61,13 @@ impl FindProjection {
             };
             let mut components = parser.components(path)?.into_vec();
             if path.len() < name.len() {
+                if let RawBsonRef::Document(_) = value {
+                    let problem = "the positional operator takes no expression and no document";
+                    return Err(parser.wrong_value(name, problem, 31271));
+                }
+                if !is_switch(value) {
+                    return Err(parser.wrong_value(name, "the positional operator takes no literal", 31308));
+                }
                 if !crate::aggregation::is_true(value) {
                     return Err(parser.wrong_value(name, "the positional operator cannot exclude", 31395));
                 }
@@ -138,6 +145,12 @@ fn operator(
         ("$elemMatch", other) => Err(parser.wrong_type(operator, "a document", other, 31274)),
         _ => Ok(None),
     }
+}
+
+/// Whether a value says that a field is in or out.
+fn is_switch(value: RawBsonRef<'_>) -> bool {
+    let is_number = crate::number::Number::from_bson(value).is_some();
+    is_number || matches!(value, RawBsonRef::Boolean(_))
 }
 
 fn integer(value: RawBsonRef<'_>) -> Option<i32> {

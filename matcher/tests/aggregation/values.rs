@@ -24,6 +24,8 @@ fn paths_reach_through_arrays_and_tell_missing_from_null() {
         (r#""$a..b""#, "{}", "error 15998"),
         (r#""$a.""#, "{}", "error 40353"),
         (r#""$a.$b""#, "{}", "error 16410"),
+        (r#""$a.$id""#, r#"{"a": {"$ref": "c", "$id": 7}}"#, "7"),
+        (r#""$$ROOT.$id""#, "{}", "error 16410"),
         (r#""$$nope""#, "{}", "error 17276"),
         (r#"{"$nope": 1}"#, "{}", "error 168"),
         (r#"{"$add": [1], "$sum": 2}"#, "{}", "error 15983"),

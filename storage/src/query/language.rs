@@ -6,8 +6,8 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use bson::{RawBsonRef, RawDocument};
-use tailwater_matcher::{Collation, Expression, ParseOptions, compare, encode_key};
+use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf};
+use tailwater_matcher::{Collation, Expression, ParseOptions, Variables, compare, encode_key};
 
 use super::Query;
 use crate::error::{Error, Result};
@@ -73,13 +73,18 @@ impl Language {
         Ok(sort.map(|sort| sort.with_collation(self.collation().cloned())))
     }
 
-    /// All documents that match a filter, in an order.
+    /// All documents that match a filter, in an order. `$$NOW` is the moment of this call for all of them.
     ///
     /// # Errors
     ///
     /// Those of [`Language::filter`] and [`Language::sort`].
     pub(crate) fn query(&self, filter: &RawDocument, sort: Option<&RawDocument>) -> Result<Query> {
-        let mut query = Query::new(Arc::new(self.filter(filter)?));
+        let mut filter = self.filter(filter)?;
+        if filter.computes() {
+            let root = RawDocumentBuf::new();
+            filter = filter.bind(&Variables::new(&root).now(DateTime::now()));
+        }
+        let mut query = Query::new(Arc::new(filter));
         query.sort = self.sort(sort)?;
         Ok(query)
     }

@@ -1,6 +1,6 @@
 //! What a collation reaches beside filters and sorts: the stages of pipelines, and what updates compare.
 
-use bson::{RawDocumentBuf, rawdoc};
+use bson::{RawDocument, RawDocumentBuf, rawdoc};
 use tailwater_storage::{AggregateErrorKind, Collection, Error, Pipeline, UpdateModifications, UpdateOptions};
 
 use crate::Town;
@@ -27,9 +27,9 @@ fn town() -> Town {
 fn aggregated(
     people: &Collection,
     stages: &[RawDocumentBuf],
-    collation: Option<RawDocumentBuf>,
+    collation: Option<&RawDocument>,
 ) -> Result<Vec<RawDocumentBuf>, Error> {
-    let pipeline = Pipeline::parse_with(stages, collation.as_deref())?;
+    let pipeline = Pipeline::parse_with(stages, collation)?;
     people.aggregate(&pipeline)?.collect()
 }
 
@@ -127,7 +127,8 @@ fn every_stage_of_a_pipeline_compares_by_the_collation() {
             ids(&[3]),
         ),
     ] {
-        let found = |collation| aggregated(&town.people, &stages, collation).unwrap();
+        let found =
+            |collation: Option<RawDocumentBuf>| aggregated(&town.people, &stages, collation.as_deref()).unwrap();
         assert_eq!(found(None), by_bytes, "{stages:?}");
         assert_eq!(found(Some(letters())), by_letters, "{stages:?}");
         assert_eq!(found(Some(rawdoc! { "locale": "simple" })), by_bytes, "{stages:?}");
@@ -141,7 +142,9 @@ fn boundaries_ascend_by_the_collation() {
         let [a, b, c] = boundaries;
         [rawdoc! { "$bucket": { "groupBy": "$city", "boundaries": [a, b, c] } }]
     };
-    let found = |boundaries, collation| aggregated(&town.people, &buckets(boundaries), collation);
+    let found = |boundaries, collation: Option<RawDocumentBuf>| {
+        aggregated(&town.people, &buckets(boundaries), collation.as_deref())
+    };
     let two = |first: &str, second: &str, counts: [i32; 2]| {
         vec![
             rawdoc! { "_id": first, "count": counts[0] },
@@ -159,7 +162,7 @@ fn boundaries_ascend_by_the_collation() {
 #[test]
 fn a_merge_under_a_collation_has_no_index_to_go_by() {
     let town = town();
-    let merge = |into: &str| aggregated(&town.people, &[rawdoc! { "$merge": into }], Some(letters()));
+    let merge = |into: &str| aggregated(&town.people, &[rawdoc! { "$merge": into }], Some(&letters()));
     assert_eq!(merge("new").unwrap(), Vec::<RawDocumentBuf>::new());
     let Error::Aggregate(refused) = merge("cities").unwrap_err() else {
         panic!("it is the stage's");
