@@ -145,14 +145,9 @@ pub enum Error {
     /// The collation does not parse.
     #[error("malformed collation: {0}")]
     Collation(#[from] CollationError),
-    /// Something that compares strings by their bytes, whatever the collation says. Leave one of the two out.
-    #[error("{}{what} compares strings by their bytes, not by the collation: leave one of the two out", place(*stage))]
-    CollationUnsupported {
-        /// Index of the stage in the pipeline, from 0, where it is in one.
-        stage: Option<usize>,
-        /// What it is.
-        what: &'static str,
-    },
+    /// A text filter beside a collation: it compares strings by their bytes, whatever the collation says.
+    #[error("a text filter compares strings by their bytes, not by the collation: leave one of the two out")]
+    CollationUnsupported,
     /// A pipeline stage that is no stage.
     #[error("pipeline stage {stage}: {what}")]
     MalformedStage {
@@ -266,11 +261,4 @@ pub enum Error {
     /// The log: history lost, another log, diverged, corrupt, closed, …
     #[error(transparent)]
     Log(#[from] oplog::Error),
-}
-
-/// Where an error is, in its message.
-fn place(stage: Option<usize>) -> String {
-    stage
-        .map(|stage| format!("pipeline stage {stage}: "))
-        .unwrap_or_default()
 }

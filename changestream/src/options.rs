@@ -208,9 +208,9 @@ impl Watch {
         self
     }
 
-    /// How `$match` stages compare strings (MongoDB manual: *Collation*): a document such as `{locale: "en", strength: 2}`.
+    /// How the pipeline compares strings (MongoDB manual: *Collation*): a document such as `{locale: "en", strength: 2}`.
     ///
-    /// Text filters, and expressions that compare values, do not know collations, and are refused beside one.
+    /// Text filters do not know collations, and are refused beside one.
     pub fn collation(mut self, collation: RawDocumentBuf) -> Watch {
         self.collation = Some(collation);
         self
@@ -364,10 +364,7 @@ impl Watch {
         let mut images = self.images;
         let collation = self.collation.as_deref().map(Collation::parse).transpose()?.flatten();
         if collation.is_some() && self.filter.is_some() {
-            return Err(Error::CollationUnsupported {
-                stage: None,
-                what: "a text filter",
-            });
+            return Err(Error::CollationUnsupported);
         }
         let pipeline = Pipeline::compile(&self.pipeline, collation.as_ref())?;
         let oversize = match (pipeline.splits, self.whole_for) {

@@ -3,7 +3,6 @@
 //! The `$match` stages that come first are one condition, which is evaluated on the entry where it lies. From the first other
 //! stage on the pipeline needs the event's document, which is built only for entries that satisfy the condition.
 
-mod collation;
 mod stage;
 
 use bson::{RawDocument, RawDocumentBuf};
@@ -34,9 +33,6 @@ impl Pipeline {
         let mut shaping: Vec<&RawDocument> = Vec::new();
         let mut split_at = None;
         for (stage, document) in stages.iter().enumerate() {
-            if collation.is_some() {
-                collation::check(stage, document)?;
-            }
             match Stage::read(stage, document)? {
                 Stage::Split => split_at = split_at.or(Some(stage)),
                 Stage::Match(predicate) if shaping.is_empty() => {
@@ -46,7 +42,7 @@ impl Pipeline {
                 }
                 Stage::Match(_) | Stage::Shaping => {
                     // By itself, so that the error names it.
-                    Transform::parse_under([&**document], &options).map_err(|source| Error::Match { stage, source })?;
+                    Transform::parse_with([&**document], &options).map_err(|source| Error::Match { stage, source })?;
                     shaping.push(document);
                 }
             }
@@ -57,7 +53,7 @@ impl Pipeline {
             return Err(Error::SplitNotLast { stage });
         }
         let first_shaping = stages.len() - shaping.len() - usize::from(split_at.is_some());
-        let transform = Transform::parse_under(shaping, &options).map_err(|source| Error::Match {
+        let transform = Transform::parse_with(shaping, &options).map_err(|source| Error::Match {
             stage: first_shaping,
             source,
         })?;

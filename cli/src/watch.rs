@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
     /// Only events of these types, such as insert,delete. The invalidate event that ends a watch always comes.
     #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = parse_operation)]
     operations: Option<Vec<OperationType>>,
-    /// How $match compares strings: a collation as JSON, such as '{"locale": "en", "strength": 2}'.
+    /// How the pipeline compares strings: a collation as JSON, such as '{"locale": "en", "strength": 2}'.
     #[arg(long, value_name = "JSON")]
     collation: Option<String>,
     /// Match deletes by what they deleted. Needs pre-images of the collection.

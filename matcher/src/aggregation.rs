@@ -49,8 +49,10 @@ mod value;
 
 use bson::{DateTime, RawBson, RawBsonRef, RawDocumentBuf};
 
+use crate::collation::Collation;
 use crate::error::ParseError;
 use crate::evaluate::EvaluateError;
+use crate::expression::ParseOptions;
 use crate::fields::Fields;
 use crate::validate::validate;
 
@@ -62,6 +64,7 @@ pub use value::{ArrayValue, DocumentValue, Value};
 
 pub(crate) use array::slice_bounds;
 pub(crate) use object::put;
+pub(crate) use order::Comparer;
 pub(crate) use parse::Parser;
 pub(crate) use tree::{Frame, Tree};
 pub(crate) use value::{Field, encode_fields, fields_of};
@@ -84,6 +87,7 @@ pub struct ValueExpression {
     /// The expression as it was written; two expressions are equal when this is.
     source: RawBson,
     variables: Vec<String>,
+    collation: Option<Collation>,
     /// What the variables are, for an expression that is evaluated without being told.
     bound: Option<Box<Bound>>,
     tree: Tree,
@@ -106,37 +110,42 @@ impl PartialEq for ValueExpression {
             document.append(bson::raw::cstr!(""), source.as_raw_bson_ref());
             document.into_bytes()
         };
-        self.variables == other.variables && self.bound == other.bound && bytes(&self.source) == bytes(&other.source)
+        self.variables == other.variables
+            && self.collation == other.collation
+            && self.bound == other.bound
+            && bytes(&self.source) == bytes(&other.source)
     }
 }
 
 impl ValueExpression {
     /// Compiles an expression. The bytes are validated first, so untrusted ones are welcome.
     pub fn parse(source: RawBsonRef<'_>) -> Result<ValueExpression, ParseError> {
-        ValueExpression::parse_with(source, &[])
+        ValueExpression::parse_with(source, &ParseOptions::default())
     }
 
-    /// Compiles an expression that may use `variables`, which [`Variables::bind`] gives values.
-    pub fn parse_with(source: RawBsonRef<'_>, variables: &[&str]) -> Result<ValueExpression, ParseError> {
-        ValueExpression::parse_at("", source, variables)
+    /// As [`parse`](ValueExpression::parse), with options: variables that the expression may use, which
+    /// [`Variables::bind`] gives values, and a collation for all strings that its operators compare.
+    pub fn parse_with(source: RawBsonRef<'_>, options: &ParseOptions) -> Result<ValueExpression, ParseError> {
+        ValueExpression::parse_at("", source, options)
     }
 
     /// As [`parse_with`](ValueExpression::parse_with); errors count their places from `place`.
     pub(crate) fn parse_at(
         place: &str,
         source: RawBsonRef<'_>,
-        variables: &[&str],
+        options: &ParseOptions,
     ) -> Result<ValueExpression, ParseError> {
         match source {
             RawBsonRef::Document(document) => drop(validate(document.as_bytes())?),
             RawBsonRef::Array(array) => drop(validate(array.as_bytes())?),
             _ => {}
         }
-        let mut parser = Parser::new(place, variables);
+        let mut parser = Parser::new(place, options);
         let tree = parser.expression(source)?;
         Ok(ValueExpression {
             source: source.into(),
-            variables: variables.iter().map(|&name| name.to_owned()).collect(),
+            variables: options.variables.clone(),
+            collation: options.collation.clone(),
             bound: None,
             tree,
             slots: parser.slots,
@@ -168,11 +177,17 @@ impl ValueExpression {
         Ok(self.compute(variables)?)
     }
 
+    /// How its operators compare values.
+    pub(crate) fn comparer(&self) -> Comparer<'_> {
+        Comparer::new(self.collation.as_ref())
+    }
+
     pub(crate) fn compute<'a>(&'a self, variables: &Variables<'a>) -> Result<Value<'a>, AggregationError> {
         let mut frame = Frame {
             root: variables.root,
             now: variables.now,
             slots: Vec::new(),
+            comparer: self.comparer(),
         };
         if self.slots > 0 {
             frame.slots.reserve(self.slots);

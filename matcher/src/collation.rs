@@ -2,8 +2,8 @@
 //!
 //! A collation replaces the byte order of strings by that of a language, at a chosen strength: 1
 //! looks at base letters only, 2 at accents as well, 3, the default, also at case. It applies to the
-//! values of fields, also inside documents and arrays; never to field names and, as in MongoDB,
-//! never to regular expressions.
+//! values of fields, also inside documents and arrays, in predicates, expressions and stages; never
+//! to field names and, as in MongoDB, never to regular expressions.
 //!
 //! ICU4X does the comparing, with data compiled in. Its sort keys ([`Collation::encode_key`]) are
 //! good as long as the version of the crate is the same: an index that stores them must be rebuilt

@@ -135,6 +135,12 @@ impl Expression {
         }
     }
 
+    /// Says whether an expression is a part of the predicate (`$expr`), for which [`bind`](Expression::bind) makes a difference.
+    #[must_use]
+    pub fn computes(&self) -> bool {
+        self.root.computes()
+    }
+
     /// The same predicate, in which `$expr` sees the time and the variables of `variables`. Those that
     /// are not bound are missing; so are all of them before this is called.
     #[must_use]

@@ -66,7 +66,7 @@ pub use expression::{EXPRESSION_NODES_MAX, EXPRESSION_REGEXES_MAX, Expression, I
 pub use fields::Fields;
 pub use filter::{FILTER_BYTES_MAX, FILTER_DEPTH_MAX, FilterError, FilterErrorKind, parse_filter};
 pub use keystring::{KeyString, encode_key, encode_key_descending, key_class, key_place};
-pub use path::{PATH_COMPONENTS_MAX, PATH_POSITIONS_MAX, Path, PathError};
+pub use path::{PATH_COMPONENTS_MAX, PATH_POSITIONS_MAX, Path, PathError, is_reference_field};
 pub use path_set::{PathSet, Shape};
 pub use pattern::{PatternError, REGEX_BYTES_MAX, REGEX_STEPS_MAX};
 pub use transform::{FindProjection, IdEffect, STAGES_MAX, Transform};

@@ -155,6 +155,16 @@ impl Node {
         }
     }
 
+    /// Whether a part is computed.
+    pub(crate) fn computes(&self) -> bool {
+        match self {
+            Node::And(parts) | Node::Or(parts) => parts.iter().any(Node::computes),
+            Node::Not(part) => part.computes(),
+            Node::Leaf { .. } | Node::Schema(_) => false,
+            Node::Computed(_) => true,
+        }
+    }
+
     /// Gives the variables of computed parts their values.
     pub(crate) fn bind(&mut self, variables: &Variables<'_>) {
         match self {

@@ -100,8 +100,7 @@ impl Parser<'_> {
             "$expr" => {
                 self.count()?;
                 self.push_place(operator);
-                let variables: Vec<&str> = self.options.variables.iter().map(String::as_str).collect();
-                let expression = ValueExpression::parse_at(&self.place, value, &variables)?;
+                let expression = ValueExpression::parse_at(&self.place, value, self.options)?;
                 Node::Computed(Box::new(expression))
             }
             "$jsonSchema" => {

@@ -31,6 +31,13 @@ pub const PATH_COMPONENTS_MAX: usize = 128;
 /// How many components of a path may be positions.
 pub const PATH_POSITIONS_MAX: usize = 10;
 
+/// Whether a component of a path, the one at `position`, may begin with `$`: it is a field of a database reference, which is
+/// not at the top (MongoDB manual: *Database References*).
+#[must_use]
+pub fn is_reference_field(position: usize, component: &str) -> bool {
+    position > 0 && matches!(component, "$ref" | "$id" | "$db")
+}
+
 /// A dotted path, split once. A clone shares it and takes eight bytes: a predicate holds one for each of its conditions.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Path(Arc<Split>);

@@ -87,25 +87,18 @@ pub enum IdEffect {
 impl Transform {
     /// Compiles the stages. The bytes are validated first, so untrusted ones are welcome.
     pub fn parse<'a>(stages: impl IntoIterator<Item = &'a RawDocument>) -> Result<Transform, ParseError> {
-        Transform::parse_with(stages, &[])
+        Transform::parse_with(stages, &ParseOptions::default())
     }
 
-    /// Compiles stages whose expressions may use `variables`.
+    /// As [`parse`](Transform::parse), with options: variables that expressions may use, and a collation for all strings that
+    /// stages compare.
     pub fn parse_with<'a>(
-        stages: impl IntoIterator<Item = &'a RawDocument>,
-        variables: &[&str],
-    ) -> Result<Transform, ParseError> {
-        Transform::parse_under(stages, &ParseOptions::default().with_variables(variables))
-    }
-
-    /// Compiles stages, of which `$match` compares strings by the options' collation; expressions compare them by their bytes.
-    pub fn parse_under<'a>(
         stages: impl IntoIterator<Item = &'a RawDocument>,
         options: &ParseOptions,
     ) -> Result<Transform, ParseError> {
         let mut parsed = Transform::default();
         for (at, stage) in stages.into_iter().enumerate() {
-            parsed.push_under(at, stage, options)?;
+            parsed.push(at, stage, options)?;
         }
         Ok(parsed)
     }
@@ -118,11 +111,7 @@ impl Transform {
 
     /// Compiles one more stage and puts it behind the others. `at` is its place in the pipeline it is
     /// part of, for errors.
-    pub fn push(&mut self, at: usize, stage: &RawDocument, variables: &[&str]) -> Result<(), ParseError> {
-        self.push_under(at, stage, &ParseOptions::default().with_variables(variables))
-    }
-
-    fn push_under(&mut self, at: usize, stage: &RawDocument, options: &ParseOptions) -> Result<(), ParseError> {
+    pub fn push(&mut self, at: usize, stage: &RawDocument, options: &ParseOptions) -> Result<(), ParseError> {
         if self.stages.len() == STAGES_MAX {
             return Err(ParseError::TooManyNodes);
         }

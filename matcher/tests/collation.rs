@@ -7,7 +7,9 @@ use std::cmp::Ordering;
 use bson::RawBsonRef;
 use common::document;
 use proptest::prelude::*;
-use tailwater_matcher::{Collation, Expression, ParseOptions};
+use tailwater_matcher::{
+    Accumulator, Collation, Expression, FindProjection, ParseOptions, Transform, ValueExpression, Variables, compare,
+};
 
 fn collation(json: &str) -> Collation {
     Collation::parse(&document(json)).unwrap().unwrap()
@@ -80,6 +82,180 @@ fn predicates_use_it_wherever_text_is_compared() {
                 .all(|part| part.to_expression().matches(&document(json)) == Ok(true))
         ));
     }
+}
+
+/// Base letters only: neither case nor accents count.
+fn letters() -> ParseOptions {
+    ParseOptions::default().with_collation(Some(collation(r#"{"locale": "en", "strength": 1}"#)))
+}
+
+#[test]
+fn expressions_use_it_wherever_values_are_compared() {
+    let root = document(
+        r#"{"a": "Zoé", "b": "zoe", "list": ["Z", "é", "a"], "nested": {"x": ["É"]}, "as": [{"n": "É"}, {"n": "d"}]}"#,
+    );
+    for (source, by_bytes, by_letters) in [
+        (r#"{"$eq": ["$a", "$b"]}"#, "false", "true"),
+        (r#"{"$ne": ["$a", "$b"]}"#, "true", "false"),
+        (r#"{"$cmp": ["$a", "$b"]}"#, "-1", "0"),
+        (r#"{"$lt": ["$a", "b"]}"#, "true", "false"),
+        (r#"{"$gte": ["$a", "ZOE"]}"#, "true", "true"),
+        (r#"{"$eq": ["$nested", {"x": ["e"]}]}"#, "false", "true"),
+        // What is computed while parsing, too.
+        (r#"{"$eq": ["X", "x"]}"#, "false", "true"),
+        (r#"{"$in": ["E", "$list"]}"#, "false", "true"),
+        (r#"{"$indexOfArray": ["$list", "E"]}"#, "-1", "1"),
+        (r#"{"$max": "$list"}"#, r#""é""#, r#""Z""#),
+        (r#"{"$min": "$list"}"#, r#""Z""#, r#""a""#),
+        (
+            r#"{"$maxN": {"n": 2, "input": "$list"}}"#,
+            r#"["é", "a"]"#,
+            r#"["Z", "é"]"#,
+        ),
+        (r#"{"$minN": {"n": 1, "input": "$list"}}"#, r#"["Z"]"#, r#"["a"]"#),
+        (
+            r#"{"$sortArray": {"input": "$list", "sortBy": 1}}"#,
+            r#"["Z", "a", "é"]"#,
+            r#"["a", "é", "Z"]"#,
+        ),
+        (
+            r#"{"$first": {"$sortArray": {"input": "$as", "sortBy": {"n": 1}}}}"#,
+            r#"{"n": "d"}"#,
+            r#"{"n": "d"}"#,
+        ),
+        (
+            r#"{"$first": {"$sortArray": {"input": [{"n": "b"}, {"n": "A"}], "sortBy": {"n": -1}}}}"#,
+            r#"{"n": "b"}"#,
+            r#"{"n": "b"}"#,
+        ),
+        (
+            r#"{"$setUnion": ["$list", ["A", "z"]]}"#,
+            r#"["A", "Z", "a", "z", "é"]"#,
+            r#"["a", "é", "Z"]"#,
+        ),
+        (r#"{"$setIntersection": ["$list", ["A", "E"]]}"#, "[]", r#"["a", "é"]"#),
+        (
+            r#"{"$setDifference": ["$list", ["A", "E"]]}"#,
+            r#"["Z", "é", "a"]"#,
+            r#"["Z"]"#,
+        ),
+        (r#"{"$setEquals": ["$list", ["A", "E", "z"]]}"#, "false", "true"),
+        (r#"{"$setIsSubset": [["A"], "$list"]}"#, "false", "true"),
+        (
+            r#"{"$filter": {"input": "$list", "cond": {"$eq": ["$$this", "E"]}}}"#,
+            "[]",
+            r#"["é"]"#,
+        ),
+        // Strings as such are not compared: these know no collation.
+        (r#"{"$strcasecmp": ["é", "E"]}"#, "1", "1"),
+        (r#"{"$indexOfCP": ["$a", "z"]}"#, "-1", "-1"),
+        (r#"{"$regexMatch": {"input": "$a", "regex": "z"}}"#, "false", "false"),
+        (
+            r#"{"$replaceAll": {"input": "$a", "find": "z", "replacement": "y"}}"#,
+            r#""Zoé""#,
+            r#""Zoé""#,
+        ),
+    ] {
+        let source = document(&format!(r#"{{"v": {source}}}"#));
+        let value = source.get("v").unwrap().unwrap();
+        for (options, expected) in [(ParseOptions::default(), by_bytes), (letters(), by_letters)] {
+            let expression = ValueExpression::parse_with(value, &options).unwrap();
+            let computed = expression
+                .evaluate(&Variables::new(&root))
+                .unwrap()
+                .into_bson()
+                .unwrap();
+            let expected = document(&format!(r#"{{"v": {expected}}}"#));
+            let order = compare(
+                computed.as_ref().unwrap().as_raw_bson_ref(),
+                expected.get("v").unwrap().unwrap(),
+            );
+            assert!(order.is_eq(), "{value:?} {options:?}: {computed:?}");
+        }
+    }
+}
+
+#[test]
+fn accumulators_use_it() {
+    let roots = ["b", "É", "B", "a"].map(|text| document(&format!(r#"{{"t": "{text}"}}"#)));
+    for (source, by_bytes, by_letters) in [
+        (r#"{"$max": "$t"}"#, r#""É""#, r#""É""#),
+        (r#"{"$min": "$t"}"#, r#""B""#, r#""a""#),
+        (
+            r#"{"$addToSet": "$t"}"#,
+            r#"["b", "É", "B", "a"]"#,
+            r#"["b", "É", "a"]"#,
+        ),
+        (
+            r#"{"$minN": {"n": 2, "input": "$t"}}"#,
+            r#"["B", "a"]"#,
+            r#"["a", "b"]"#,
+        ),
+        (
+            r#"{"$maxN": {"n": 2, "input": "$t"}}"#,
+            r#"["É", "b"]"#,
+            r#"["É", "b"]"#,
+        ),
+        (r#"{"$top": {"sortBy": {"t": 1}, "output": "$t"}}"#, r#""B""#, r#""a""#),
+        (
+            r#"{"$bottomN": {"n": 2, "sortBy": {"t": 1}, "output": "$t"}}"#,
+            r#"["b", "É"]"#,
+            r#"["B", "É"]"#,
+        ),
+    ] {
+        for (options, expected) in [(ParseOptions::default(), by_bytes), (letters(), by_letters)] {
+            let accumulator = Accumulator::parse_with(&document(source), &options).unwrap();
+            let mut state = accumulator.start();
+            for root in &roots {
+                accumulator.add(&mut state, &Variables::new(root)).unwrap();
+            }
+            let mut found = bson::RawDocumentBuf::new();
+            found.append(bson::raw::cstr!("v"), accumulator.finish(state));
+            assert_eq!(
+                found,
+                document(&format!(r#"{{"v": {expected}}}"#)),
+                "{source} {options:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn stages_and_projections_use_it() {
+    let root = document(r#"{"_id": 1, "t": "É", "list": [{"n": "É"}]}"#);
+    for (stage, kept) in [
+        (r#"{"$match": {"t": "e"}}"#, true),
+        (r#"{"$match": {"$expr": {"$eq": ["$t", "e"]}}}"#, true),
+        (
+            r#"{"$redact": {"$cond": [{"$eq": ["$t", "e"]}, "$$KEEP", "$$PRUNE"]}}"#,
+            true,
+        ),
+        (r#"{"$match": {"t": {"$regex": "e"}}}"#, false),
+    ] {
+        let transform = Transform::parse_with([&*document(stage)], &letters()).unwrap();
+        assert_eq!(transform.apply(&root).unwrap().is_some(), kept, "{stage}");
+    }
+    let projection = document(r#"{"list": {"$elemMatch": {"n": "e"}}, "same": {"$eq": ["$t", "e"]}}"#);
+    let projected = |options: &ParseOptions| {
+        let projection = FindProjection::parse_with(&projection, options).unwrap();
+        projection.apply(&root, None).unwrap()
+    };
+    assert_eq!(
+        projected(&letters()),
+        document(r#"{"_id": 1, "list": [{"n": "É"}], "same": true}"#)
+    );
+    assert_eq!(
+        projected(&ParseOptions::default()),
+        document(r#"{"_id": 1, "same": false}"#)
+    );
+}
+
+#[test]
+fn expressions_with_other_collations_are_others() {
+    let source = document(r#"{"v": {"$eq": ["$a", "b"]}}"#);
+    let parsed = |options| ValueExpression::parse_with(source.get("v").unwrap().unwrap(), &options).unwrap();
+    assert_eq!(parsed(letters()), parsed(letters()));
+    assert_ne!(parsed(letters()), parsed(ParseOptions::default()));
 }
 
 #[test]

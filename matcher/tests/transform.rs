@@ -296,6 +296,9 @@ fn the_positional_operator_needs_the_matched_item() {
         (r#"{"a.b.$": 1}"#, scores, Some(0), r#"{"_id": 1, "a": {"b": [1]}}"#),
         (r#"{"grades.$": 1}"#, scores, None, "error 51246"),
         (r#"{"grades.$": 0}"#, scores, None, "error 31395"),
+        (r#"{"grades.$": {"$slice": 1}}"#, scores, Some(1), "error 31271"),
+        (r#"{"grades.$": "x"}"#, scores, Some(1), "error 31308"),
+        (r#"{"grades.$": [1]}"#, scores, Some(1), "error 31308"),
         (r#"{"grades.$": 1, "a.b.$": 1}"#, scores, None, "error 31276"),
     ]);
 }
@@ -315,6 +318,13 @@ fn elem_match_keeps_the_first_item_that_matches() {
             class,
             None,
             r#"{"_id": 1, "n": [7]}"#,
+        ),
+        // It comes behind the fields that are there as they are, and several in the order of the projection.
+        (
+            r#"{"n": {"$elemMatch": {"$gt": 5}}, "students": {"$elemMatch": {"age": 11}}, "zip": 1}"#,
+            r#"{"_id": 1, "students": [{"age": 11}], "n": [7], "zip": 5}"#,
+            None,
+            r#"{"_id": 1, "zip": 5, "n": [7], "students": [{"age": 11}]}"#,
         ),
         (r#"{"n": {"$elemMatch": {"$gt": 50}}}"#, class, None, r#"{"_id": 1}"#),
         (r#"{"a.b": {"$elemMatch": {"$gt": 50}}}"#, class, None, "error 31275"),

@@ -52,6 +52,7 @@ use tailwater_oplog::Durability;
 
 use crate::catalog::Namespace;
 use crate::error::{Error, Result};
+use crate::query::Language;
 use crate::reading::Reading;
 use crate::store::Store;
 
@@ -119,8 +120,37 @@ impl Pipeline {
     ///
     /// [`Error::Aggregate`], which names the stage.
     pub fn parse<D: AsRef<RawDocument>>(stages: &[D]) -> Result<Pipeline> {
+        Pipeline::parse_with(stages, None)
+    }
+
+    /// As [`Pipeline::parse`], with a collation, `{locale: …, strength: …}` (MongoDB manual: *Collation*), by which all stages
+    /// compare strings, also those of pipelines within them.
+    ///
+    /// ```
+    /// use bson::rawdoc;
+    /// use tailwater_storage::{Pipeline, Store};
+    ///
+    /// # fn main() -> Result<(), tailwater_storage::Error> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = Store::open(dir.path())?;
+    /// let orders = store.collection("shop", "orders")?;
+    /// orders.insert_one(&rawdoc! { "_id": 1, "city": "Zürich", "total": 5 })?;
+    /// orders.insert_one(&rawdoc! { "_id": 2, "city": "ZURICH", "total": 7 })?;
+    /// let by_city = [rawdoc! { "$group": { "_id": "$city", "total": { "$sum": "$total" } } }];
+    /// let letters = rawdoc! { "locale": "de", "strength": 1 };
+    /// let pipeline = Pipeline::parse_with(&by_city, Some(&letters))?;
+    /// let found = orders.aggregate(&pipeline)?.collect::<Result<Vec<_>, _>>()?;
+    /// assert_eq!(found, [rawdoc! { "_id": "Zürich", "total": 12 }]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Pipeline::parse`]; [`Error::Collation`].
+    pub fn parse_with<D: AsRef<RawDocument>>(stages: &[D], collation: Option<&RawDocument>) -> Result<Pipeline> {
         let documents: Vec<&RawDocument> = stages.iter().map(AsRef::as_ref).collect();
-        let stages = Scope::default().stages(&documents);
+        let stages = Scope::new(Language::new(collation)?).stages(&documents);
         Ok(Pipeline {
             stages: stages.map_err(|error| Error::Aggregate(Arc::new(error)))?,
         })

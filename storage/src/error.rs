@@ -147,10 +147,12 @@ pub enum Error {
         key_value: RawDocumentBuf,
     },
     /// A document does not match the collection's validator. MongoDB's code 121.
-    #[error("the document fails the validator of {namespace}")]
+    #[error("the document {} fails the validator of {namespace}", text(id))]
     DocumentFailedValidation {
         /// `database.collection`.
         namespace: String,
+        /// Which document: `{_id: …}`.
+        id: RawDocumentBuf,
     },
     /// A document reaches two arrays through the fields of one index. MongoDB's code 171.
     #[error("the document has arrays in two fields of the index {name:?}: at most one may be an array")]
@@ -176,7 +178,8 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
-    /// There is another index of that name, or with that key. MongoDB's codes 85 and 86.
+    /// There is an index that stands in its way: one of its name with another key, filter, `unique` or `sparse` (MongoDB's code
+    /// 86), or an equivalent one with another name or other options (85).
     #[error(
         "the index {name:?} conflicts with the index {other:?}, which is there already: drop that first, or take another name and key"
     )]
@@ -185,6 +188,8 @@ pub enum Error {
         name: String,
         /// The one that is there.
         other: String,
+        /// Whether both have the same key, filter, `unique` and `sparse`.
+        equivalent: bool,
     },
     /// There is no such index. MongoDB's code 27.
     #[error("there is no index {name:?}")]
@@ -451,13 +456,18 @@ impl Error {
         }
     }
 
-    /// Another document has the same key in a unique index.
-    pub(crate) fn duplicate(info: &CollectionInfo, index: &IndexDefinition, document: &RawDocument) -> Error {
+    /// Another document has one of the document's keys in a unique index, that of `values`.
+    pub(crate) fn duplicate(
+        info: &CollectionInfo,
+        index: &IndexDefinition,
+        document: &RawDocument,
+        values: &[u8],
+    ) -> Error {
         Error::DuplicateKey {
             namespace: info.namespace.to_string(),
             index: index.name.clone(),
             key_pattern: index.key().to_owned(),
-            key_value: keys::values_of(index, document),
+            key_value: keys::values_of(index, document, values),
         }
     }
 }

@@ -6,6 +6,7 @@
 pub(crate) mod definition;
 pub(crate) mod keys;
 pub(crate) mod natural;
+mod partial;
 
 pub use definition::{ID_INDEX, INDEX_FIELDS_MAX, INDEXES_MAX, IndexModel};
 

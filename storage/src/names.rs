@@ -1,8 +1,16 @@
 //! Which names databases and collections may have (MongoDB manual: *Naming Restrictions*).
 
+use tailwater_matcher::is_reference_field;
 use tailwater_oplog::entry::{COLLECTION_NAME_BYTES_MAX, DATABASE_NAME_BYTES_MAX};
 
 use crate::error::{Error, Result};
+
+/// Whether text can be a dotted path to a field: without empty components, and without dollar signs in front of one, other
+/// than those of a reference.
+pub(crate) fn is_field_path(path: &str) -> bool {
+    let mut components = path.split('.').enumerate();
+    components.all(|(at, name)| !name.is_empty() && (!name.starts_with('$') || is_reference_field(at, name)))
+}
 
 /// Checks a database name.
 pub(crate) fn check_database(name: &str) -> Result<()> {

@@ -16,17 +16,18 @@ mod scan;
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_skiplist::SkipMap;
 use crossbeam_skiplist::map::Entry;
+use rustc_hash::FxHashMap;
 use tailwater_oplog::OpId;
 
 use crate::catalog::{CatalogChange, CollectionNumber, Size};
 use crate::engine::{Slice, StateKey};
+use crate::store::Few;
 use run::Run;
 
 pub(crate) use scan::{GenerationScan, KeyRange, after_prefix};
@@ -95,7 +96,7 @@ pub(crate) struct Generation {
 pub(crate) struct Changes {
     pub(crate) catalog: Vec<CatalogChange>,
     /// How much the collections have grown.
-    pub(crate) growth: HashMap<CollectionNumber, Size>,
+    pub(crate) growth: FxHashMap<CollectionNumber, Size>,
 }
 
 impl Generation {
@@ -121,9 +122,9 @@ impl Generation {
 
     /// Puts documents there that were not there before, the first by the entry `first` and so on: as a [`Run`] where they can
     /// be one, else one by one. Keys and documents must be as many.
-    pub(crate) fn put_all(&self, first: OpId, keys: Vec<StateKey>, documents: Vec<Slice>) {
+    pub(crate) fn put_all(&self, first: OpId, keys: Few<StateKey>, documents: Few<Slice>) {
         if keys.len() >= RUN_KEYS_MIN && keys.is_sorted_by(|a, b| a < b) && self.is_apart(&keys) {
-            let run = Run::new(first, keys, documents);
+            let run = Run::new(first, keys.into_vec(), documents.into_vec());
             self.bytes.fetch_add(run.bytes(), Ordering::Relaxed);
             self.runs.insert(run.first_key().clone(), Arc::new(run));
             return;

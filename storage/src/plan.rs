@@ -29,8 +29,8 @@ mod union;
 use std::cmp::Reverse;
 use std::sync::LazyLock;
 
-use bson::RawDocument;
-use tailwater_matcher::{Conjunct, Expression};
+use bson::{RawBsonRef, RawDocument};
+use tailwater_matcher::{Conjunct, Expression, compare};
 
 use crate::catalog::{CollectionInfo, IndexInfo, IndexState};
 use crate::error::{Error, Result};
@@ -59,7 +59,7 @@ pub(crate) struct Plan<'a> {
     /// The index to read; none for the documents themselves, in the order of their `_id`s.
     pub(crate) index: Option<&'a IndexInfo>,
     pub(crate) bounds: Bounds<'a>,
-    /// Whether a document may be found more than once.
+    /// Whether the index may have several keys of one document.
     pub(crate) multikey: bool,
     pub(crate) descending: bool,
     /// Whether documents are found in the order that was asked for.
@@ -123,6 +123,11 @@ impl<'a> Plan<'a> {
         } else {
             points.collect()
         })
+    }
+
+    /// Whether a document may be found more than once. Under one value of all fields it is once at most.
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.multikey && !(0..self.fields().len()).all(|field| self.bounds.is_pinned(field))
     }
 
     /// The ranges of keys to read, in the order in which to read them.
@@ -230,7 +235,8 @@ fn is_usable(index: &IndexInfo) -> bool {
 }
 
 fn hinted<'a>(reading: &Reading, info: &'a CollectionInfo, asked: &Asked<'a, '_>, hint: &Hint) -> Result<Plan<'a>> {
-    let is_id = |key: &RawDocument| *key == *bson::rawdoc! { "_id": 1 };
+    let id_key = bson::rawdoc! { "_id": 1 };
+    let is_id = |key: &RawDocument| compare(RawBsonRef::Document(key), RawBsonRef::Document(&id_key)).is_eq();
     let found = match hint {
         Hint::Natural(direction) => {
             let mut plan = asked.along(None, Bounds::whole(1), false);
@@ -244,7 +250,7 @@ fn hinted<'a>(reading: &Reading, info: &'a CollectionInfo, asked: &Asked<'a, '_>
         Hint::Name(name) if name == ID_INDEX => return Ok(asked.by_id()),
         Hint::Key(key) if is_id(key) => return Ok(asked.by_id()),
         Hint::Name(name) => info.index(name),
-        Hint::Key(key) => info.indexes.iter().find(|index| *index.definition.key() == **key),
+        Hint::Key(key) => info.indexes.iter().find(|index| index.definition.has_key(key)),
     };
     let bad = |what| Error::BadHint {
         hint: hint.to_string(),

@@ -18,6 +18,7 @@ use tailwater_matcher::{Collation, Path};
 
 use crate::error::{Error, Result, text};
 use crate::index::{Direction, INDEX_FIELDS_MAX, IndexField, keys};
+use crate::names::is_field_path;
 use crate::workspace::Found;
 
 /// Most bytes of documents and keys that one query sorts in memory; MongoDB's figure.
@@ -51,7 +52,7 @@ impl SortPattern {
                 bson::RawBsonRef::Double(-1.0) => Direction::Descending,
                 _ => return Err(invalid(format!("the field {name:?} needs 1 or -1"))),
             };
-            if name.split('.').any(|part| part.is_empty() || part.starts_with('$')) {
+            if !is_field_path(name) {
                 return Err(invalid(format!(
                     "the field {name:?} has an empty component or one that begins with $"
                 )));

@@ -65,6 +65,16 @@ impl Stored {
     }
 }
 
+/// The generations with something in them. What is put into an empty one later is above every OpID to read at now.
+fn filled(generations: &[Arc<Generation>]) -> impl Iterator<Item = &Arc<Generation>> {
+    generations.iter().filter(|generation| generation.bytes() > 0)
+}
+
+/// The newest version of a key in generations, the newest of which is the first.
+fn newest<'a>(mut generations: impl Iterator<Item = &'a Arc<Generation>>, sought: &VersionKey) -> Option<Version> {
+    generations.find_map(|generation| generation.get(sought))
+}
+
 impl Layers {
     /// The document under `key` as of `at`.
     pub(crate) fn get(&self, collection: CollectionNumber, key: &[u8], at: OpId) -> Result<Option<Stored>> {
@@ -73,20 +83,31 @@ impl Layers {
 
     /// The same, by the engine's key.
     pub(crate) fn find(&self, key: StateKey, at: OpId) -> Result<Option<Stored>> {
-        let sought = VersionKey::at(key, at);
-        for generation in self.recent() {
-            match generation.get(&sought) {
-                Some(Version::Deleted) => return Ok(None),
-                Some(version) => return Ok(Some(Stored::Overlay(version))),
-                None => {}
-            }
-        }
-        Ok(self.engine.get(sought.key())?.map(Stored::Engine))
+        self.find_below(0, &VersionKey::at(key, at))
     }
 
-    /// The generations with something in them. What is put into an empty one later is above every OpID to read at now.
+    /// The same, of what is below the newest generation.
+    pub(crate) fn find_frozen(&self, key: StateKey, at: OpId) -> Result<Option<Stored>> {
+        self.find_below(1, &VersionKey::at(key, at))
+    }
+
+    fn find_below(&self, generations: usize, sought: &VersionKey) -> Result<Option<Stored>> {
+        match newest(filled(&self.generations[generations..]), sought) {
+            Some(Version::Deleted) => Ok(None),
+            Some(version) => Ok(Some(Stored::Overlay(version))),
+            None => Ok(self.engine.get(sought.key())?.map(Stored::Engine)),
+        }
+    }
+
+    /// Whether the newest `count` generations say that there is something under a key as of `at`.
+    pub(crate) fn has_lately(&self, key: StateKey, at: OpId, count: usize) -> bool {
+        let lately = &self.generations[..count.min(self.generations.len())];
+        let found = newest(filled(lately), &VersionKey::at(key, at));
+        found.is_some_and(|version| !matches!(version, Version::Deleted))
+    }
+
     fn recent(&self) -> impl Iterator<Item = &Arc<Generation>> {
-        self.generations.iter().filter(|generation| generation.bytes() > 0)
+        filled(&self.generations)
     }
 
     /// What a collection or index has in a range of keys as of `at`, in the order of the keys.

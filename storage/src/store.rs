@@ -50,7 +50,7 @@ pub use replica::CutBack;
 
 pub(crate) use apply::indexes_detail;
 pub(crate) use build::{BUILD_AT_ONCE_MAX, Build, definition};
-pub(crate) use commit::{Commit, Draft, Inserts, entry_for};
+pub(crate) use commit::{Commit, Draft, Few, Inserts, entry_for};
 pub(crate) use definitions::existing;
 pub(crate) use shared::{Core, View};
 

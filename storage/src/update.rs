@@ -80,6 +80,7 @@ pub use self::plan::Operators;
 pub use self::replacement::Replacement;
 
 use self::element::elements;
+use crate::query::Language;
 
 /// A checked update.
 ///
@@ -172,7 +173,20 @@ impl Update {
         document: &RawDocument,
         array_filters: &[D],
     ) -> Result<Update, UpdateError> {
-        Operators::parse(document, array_filters).map(Update::Operators)
+        Update::parse_in(&Language::default(), document, array_filters)
+    }
+
+    /// The same in a language, in which all that compares values does so.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Update::parse_filtered`].
+    pub(crate) fn parse_in<D: AsRef<RawDocument>>(
+        language: &Language,
+        document: &RawDocument,
+        array_filters: &[D],
+    ) -> Result<Update, UpdateError> {
+        Operators::parse(document, array_filters, language).map(Update::Operators)
     }
 
     /// Checks a replacement.
@@ -190,7 +204,19 @@ impl Update {
     ///
     /// [`UpdateError::PipelineStage`] and [`UpdateError::Pipeline`].
     pub fn parse_pipeline<D: AsRef<RawDocument>>(stages: &[D]) -> Result<Update, UpdateError> {
-        Pipeline::parse(stages).map(Update::Pipeline)
+        Update::parse_pipeline_in(&Language::default(), stages)
+    }
+
+    /// The same in a language.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Update::parse_pipeline`].
+    pub(crate) fn parse_pipeline_in<D: AsRef<RawDocument>>(
+        language: &Language,
+        stages: &[D],
+    ) -> Result<Update, UpdateError> {
+        Pipeline::parse_with(stages, &language.options(&[])).map(Update::Pipeline)
     }
 
     /// Checks an update as commands carry it: an array is a pipeline, a document whose first field has a dollar sign in

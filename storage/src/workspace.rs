@@ -17,7 +17,7 @@ use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
 use crate::catalog::{CollectionInfo, CollectionNumber, Namespace, Size};
 use crate::engine::KEY_BYTES_MAX;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, text};
 use crate::index::{IndexDefinition, keys, natural};
 use crate::options::{CollectionOptions, ValidationAction, ValidationLevel};
 use crate::overlay::KeyRange;
@@ -358,7 +358,7 @@ impl Workspace {
                     && let Some(after) = after
                     && is_taken(&self.reading, index.number, values, key)?
                 {
-                    return Err(Error::duplicate(info, &index.definition, after));
+                    return Err(Error::duplicate(info, &index.definition, after, values));
                 }
                 moves.push((
                     index.number,
@@ -393,8 +393,11 @@ impl Workspace {
             for (definition, taken) in definitions.iter().zip(&mut taken) {
                 for values in keys::of(definition, document)?.values {
                     check_length(definition, &values, &key)?;
-                    if definition.unique && !taken.insert(values) {
-                        return Err(Error::duplicate(info, definition, document));
+                    if definition.unique && taken.contains(&values) {
+                        return Err(Error::duplicate(info, definition, document, &values));
+                    }
+                    if definition.unique {
+                        taken.insert(values);
                     }
                 }
             }
@@ -440,12 +443,17 @@ pub(crate) fn check_validator(info: &CollectionInfo, before: Option<&RawDocument
     if !seen || validator.matches(after)? {
         return Ok(());
     }
+    let mut id = RawDocumentBuf::new();
+    if let Ok(Some(value)) = after.get("_id") {
+        id.append(ID, value);
+    }
     if options.validation_action == ValidationAction::Warn {
-        tracing::warn!(namespace = %info.namespace, "a document fails the collection's validator, which only warns");
+        tracing::warn!(namespace = %info.namespace, document = text(&id), "a document fails the collection's validator, which only warns");
         return Ok(());
     }
     Err(Error::DocumentFailedValidation {
         namespace: info.namespace.to_string(),
+        id,
     })
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bson::{Document, RawDocumentBuf, doc, rawdoc};
 use common::{copy_open_store, small};
-use tailwater_storage::{Collection, Error, IndexModel, Store};
+use tailwater_storage::{Collection, Error, ErrorCode, ExplainOptions, FindOptions, Hint, IndexModel, Pipeline, Store};
 
 fn raw(document: &Document) -> RawDocumentBuf {
     RawDocumentBuf::try_from(document).unwrap()
@@ -53,7 +53,7 @@ fn a_unique_index_refuses_a_key_that_another_document_has() {
     assert_duplicate(insert(&items, &doc! { "_id": 3, "sku": "a" }), &doc! { "sku": "a" });
     assert_duplicate(
         insert(&items, &doc! { "_id": 3, "sku": ["x", "c"] }),
-        &doc! { "sku": ["x", "c"] },
+        &doc! { "sku": "c" },
     );
     assert_duplicate(
         update(&items, &doc! { "_id": 1 }, &doc! { "$set": { "sku": "b" } }),
@@ -79,6 +79,203 @@ fn a_unique_index_refuses_a_key_that_another_document_has() {
     items.delete_one(&rawdoc! { "_id": 1 }).unwrap();
     insert(&items, &doc! { "_id": 4, "sku": "b" }).unwrap();
     assert_keys(&items, "sku_1", 2);
+}
+
+#[test]
+fn a_duplicate_is_reported_by_the_key_that_is_taken() {
+    for (key, there, new, key_value) in [
+        (
+            doc! { "items.sku": 1 },
+            doc! { "items": [{ "sku": "a" }, { "sku": "b" }] },
+            doc! { "items": [{ "sku": "x" }, { "sku": "b" }] },
+            doc! { "items.sku": "b" },
+        ),
+        (
+            doc! { "tags": -1, "n": 1 },
+            doc! { "tags": ["a", "b"], "n": 1 },
+            doc! { "tags": ["c", "a"], "n": 1 },
+            doc! { "tags": "a", "n": 1 },
+        ),
+        (doc! { "a": 1 }, doc! { "b": 1 }, doc! { "a": null }, doc! { "a": null }),
+        (
+            doc! { "a.0": 1 },
+            doc! { "a": [5, 6] },
+            doc! { "a": [5, 7] },
+            doc! { "a.0": 5 },
+        ),
+    ] {
+        let (_directory, _store, items) = open();
+        items
+            .create_indexes(&[&raw(&doc! { "key": key.clone(), "unique": true })])
+            .unwrap();
+        insert(&items, &there).unwrap();
+        assert_duplicate(insert(&items, &new), &key_value);
+        // The same where the index comes last.
+        let (_directory, _store, items) = open();
+        insert(&items, &there).unwrap();
+        insert(&items, &new).unwrap();
+        assert_duplicate(
+            items.create_indexes(&[&raw(&doc! { "key": key, "unique": true })]),
+            &key_value,
+        );
+    }
+}
+
+#[test]
+fn a_path_with_a_position_has_the_key_of_that_element() {
+    let (_directory, _store, items) = open();
+    for (id, scores) in [(1, vec![3, 9]), (2, vec![1, 10]), (3, vec![2]), (4, vec![])] {
+        insert(&items, &doc! { "_id": id, "scores": scores }).unwrap();
+    }
+    let sorted = |direction: i32| {
+        let options = FindOptions {
+            sort: Some(rawdoc! { "scores.0": direction }),
+            ..FindOptions::default()
+        };
+        let found = items.find_with(&rawdoc! {}, &options).unwrap();
+        found
+            .map(|found| found.unwrap().get_i32("_id").unwrap())
+            .collect::<Vec<_>>()
+    };
+    for with_index in [false, true] {
+        if with_index {
+            items.create_index(&IndexModel::new("scores.0", 1).unique()).unwrap();
+        }
+        assert_eq!(sorted(1), [4, 2, 3, 1], "{with_index}");
+        assert_eq!(sorted(-1), [1, 3, 2, 4], "{with_index}");
+    }
+    insert(&items, &doc! { "_id": 5, "scores": [4, 1] }).unwrap();
+    assert_duplicate(
+        insert(&items, &doc! { "_id": 6, "scores": [4, 2] }),
+        &doc! { "scores.0": 4 },
+    );
+    assert_keys(&items, "scores.0_1", 5);
+
+    // What an element without a field of that name satisfies is not looked for in the index.
+    let (_directory, _store, items) = open();
+    items.create_index(&IndexModel::new("a.0", 1)).unwrap();
+    for document in [
+        doc! { "_id": 1, "a": [{ "x": 1 }] },
+        doc! { "_id": 2, "a": [{ "0": 7 }] },
+        doc! { "_id": 3 },
+    ] {
+        insert(&items, &document).unwrap();
+    }
+    for (filter, expected) in [
+        (rawdoc! { "a.0": null }, vec![1, 3]),
+        (rawdoc! { "a.0": 7 }, vec![2]),
+        (rawdoc! { "a.0": { "x": 1 } }, vec![1]),
+    ] {
+        let by = |hint| {
+            let options = FindOptions {
+                hint: Some(hint),
+                sort: Some(rawdoc! { "_id": 1 }),
+                ..FindOptions::default()
+            };
+            let found = items.find_with(&filter, &options).unwrap();
+            found
+                .map(|found| found.unwrap().get_i32("_id").unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(by(Hint::Name("a.0_1".into())), by(Hint::Natural(1)), "{filter:?}");
+        assert_eq!(by(Hint::Natural(1)), expected, "{filter:?}");
+    }
+}
+
+#[test]
+fn fields_of_a_reference_are_paths_as_others() {
+    let (_directory, _store, books) = open();
+    for (id, author) in [(1, 8), (2, 7)] {
+        let author = doc! { "$ref": "people", "$id": author };
+        insert(&books, &doc! { "_id": id, "author": author }).unwrap();
+    }
+    books.create_index(&IndexModel::new("author.$id", 1).unique()).unwrap();
+    let options = FindOptions {
+        sort: Some(rawdoc! { "author.$id": 1 }),
+        projection: Some(rawdoc! { "author.$id": 1 }),
+        ..FindOptions::default()
+    };
+    let found = books.find_with(&rawdoc! {}, &options).unwrap();
+    assert_eq!(
+        found.map(Result::unwrap).collect::<Vec<_>>(),
+        [
+            rawdoc! { "_id": 2, "author": { "$id": 7 } },
+            rawdoc! { "_id": 1, "author": { "$id": 8 } },
+        ]
+    );
+    let explained = books
+        .explain(&rawdoc! { "author.$id": 7 }, &ExplainOptions::default())
+        .unwrap();
+    assert!(format!("{:?}", Document::try_from(&explained).unwrap()).contains("author.$id_1"));
+    let pipeline = Pipeline::parse(&[
+        rawdoc! { "$match": { "_id": 1 } },
+        rawdoc! { "$set": { "by": "$author.$id" } },
+        rawdoc! { "$lookup": { "from": "items", "localField": "author.$id", "foreignField": "author.$id", "as": "same" } },
+        rawdoc! { "$project": { "by": 1, "same._id": 1 } },
+    ]);
+    let found: Vec<_> = books
+        .aggregate(&pipeline.unwrap())
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(found, [rawdoc! { "_id": 1, "by": 8, "same": [{ "_id": 1 }] }]);
+    // Not at the top, and no other names.
+    for path in ["$id", "author.$name", "a.$id.", "a..$id"] {
+        let refused = books.create_index(&IndexModel::new(path, 1));
+        assert!(
+            matches!(refused, Err(Error::InvalidIndex { .. })),
+            "{path}: {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn the_same_index_may_be_asked_for_in_other_words() {
+    let (_directory, _store, items) = open();
+    let create = |definition: Document| items.create_indexes(&[&raw(&definition)]);
+    create(doc! { "key": { "t": 1 }, "name": "t_1", "unique": true, "expireAfterSeconds": 60 }).unwrap();
+    for same in [
+        doc! { "key": { "t": 1_i64 }, "name": "t_1", "unique": true, "expireAfterSeconds": 60_i64 },
+        doc! { "key": { "t": 1.0 }, "name": "t_1", "expireAfterSeconds": 60.0, "unique": 1 },
+    ] {
+        create(same.clone()).unwrap_or_else(|error| panic!("{same}: {error}"));
+    }
+    for (other, code) in [
+        // Another option of an equivalent one, and another name for it.
+        (
+            doc! { "key": { "t": 1 }, "name": "t_1", "unique": true, "expireAfterSeconds": 61 },
+            ErrorCode::IndexOptionsConflict,
+        ),
+        (
+            doc! { "key": { "t": 1 }, "name": "u", "unique": true, "expireAfterSeconds": 60 },
+            ErrorCode::IndexOptionsConflict,
+        ),
+        // Another index of that name.
+        (
+            doc! { "key": { "t": -1 }, "name": "t_1", "unique": true },
+            ErrorCode::IndexKeySpecsConflict,
+        ),
+        (
+            doc! { "key": { "t": 1 }, "name": "t_1" },
+            ErrorCode::IndexKeySpecsConflict,
+        ),
+        (
+            doc! { "key": { "t": 1 }, "name": "t_1", "unique": true, "partialFilterExpression": { "a": 1 } },
+            ErrorCode::IndexKeySpecsConflict,
+        ),
+    ] {
+        let refused = create(other.clone()).unwrap_err();
+        assert_eq!(refused.code(), Some(code), "{other}: {refused}");
+    }
+    // One that is not unique and one that is sparse are others.
+    create(doc! { "key": { "t": 1 }, "name": "plain" }).unwrap();
+    create(doc! { "key": { "t": 1 }, "name": "sparse", "sparse": true }).unwrap();
+    assert_eq!(items.list_indexes().unwrap().len(), 4);
+    let options = FindOptions {
+        hint: Some(Hint::Key(rawdoc! { "t": 1.0 })),
+        ..FindOptions::default()
+    };
+    assert!(items.find_with(&rawdoc! {}, &options).is_ok());
 }
 
 #[test]

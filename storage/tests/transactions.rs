@@ -621,3 +621,29 @@ fn pipelines_see_what_the_transaction_sees_in_every_collection() {
         "{refused}"
     );
 }
+
+#[test]
+fn an_update_of_many_changes_each_document_once_wherever_it_moves() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = shop(dir.path());
+    let collection = store.collection("shop", "items").unwrap();
+    collection.delete_many(&rawdoc! {}).unwrap();
+    collection.create_index(&IndexModel::new("v", 1)).unwrap();
+    // More than are looked at together, and each moves past others within the index.
+    let documents: Vec<_> = (0..450).map(|n| rawdoc! { "_id": n, "v": n }).collect();
+    collection.insert_many(documents.iter().map(AsRef::as_ref)).unwrap();
+    let transaction = store.transaction().unwrap();
+    let positive = rawdoc! { "v": { "$gte": 0 } };
+    for round in 1..=2 {
+        let outcome = items(&transaction).update_many(&positive, inc(1_000)).unwrap();
+        assert_eq!((outcome.matched, outcome.modified), (450, 450), "{round}");
+    }
+    insert(&items(&transaction), &rawdoc! { "_id": 450, "v": 2_450 });
+    transaction.commit().unwrap();
+    assert_eq!((value(&store, 0), value(&store, 449)), (Some(2_000), Some(2_449)));
+    let transaction = store.transaction().unwrap();
+    assert_eq!(items(&transaction).delete_many(&positive).unwrap().matched, 451);
+    transaction.commit().unwrap();
+    assert_eq!(collection.count(&rawdoc! {}).unwrap(), 0);
+    assert!(collection.validate().unwrap().is_valid());
+}

@@ -103,7 +103,7 @@ impl Error {
             | Error::MalformedConsumer { .. }
             | Error::DeliveryRevoked { .. }
             | Error::SplitUnsupported { .. }
-            | Error::CollationUnsupported { .. }
+            | Error::CollationUnsupported
             | Error::LiveTooLarge { .. }
             | Error::LiveUnsupported { .. } => return None,
             Error::Log(error) => return of_log(error),

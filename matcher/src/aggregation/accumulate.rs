@@ -14,6 +14,7 @@ use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocument};
 use super::array::count_of;
 use super::error::SyntaxErrorKind as Syntax;
 use super::numeric::Number;
+use super::order::Comparer;
 use super::sort::SortPattern;
 use super::statistic::Deviation;
 use super::sum::Sum;
@@ -21,8 +22,8 @@ use super::value::Value;
 use super::{AggregationError, Field, Parser, ValueExpression, Variables, encode_fields};
 use crate::error::ParseError;
 use crate::evaluate::EvaluateError;
-use crate::keystring::encode_key;
-use crate::{compare, validate};
+use crate::expression::ParseOptions;
+use crate::validate::validate;
 
 /// What to gather, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,18 +89,18 @@ const VALUE_OVERHEAD: usize = size_of::<RawBson>();
 impl Accumulator {
     /// Compiles an accumulator: a document whose only field is the operator with its argument.
     pub fn parse(source: &RawDocument) -> Result<Accumulator, ParseError> {
-        Accumulator::parse_with(source, &[])
+        Accumulator::parse_with(source, &ParseOptions::default())
     }
 
-    /// Compiles an accumulator whose expression may use `variables`.
-    pub fn parse_with(source: &RawDocument, variables: &[&str]) -> Result<Accumulator, ParseError> {
+    /// As [`parse`](Accumulator::parse), with options: variables that its expression may use, and how it compares strings.
+    pub fn parse_with(source: &RawDocument, options: &ParseOptions) -> Result<Accumulator, ParseError> {
         validate(source.as_bytes())?;
-        let parser = Parser::new("", &[]);
+        let parser = Parser::at("");
         let fields = parser.fields(source)?;
         let [(operator, argument)] = fields[..] else {
             return Err(parser.wrong_value("accumulator", "an accumulator has exactly one operator", 40238));
         };
-        let mut accumulator = Accumulator::parse_operator(&parser, operator, argument, variables)?;
+        let mut accumulator = Accumulator::parse_operator(&parser, operator, argument, options)?;
         if accumulator.method == Method::Count {
             accumulator.input = ValueExpression::parse(RawBsonRef::Int32(1))?;
         }
@@ -110,7 +111,7 @@ impl Accumulator {
         parser: &Parser,
         operator: &str,
         argument: RawBsonRef<'_>,
-        variables: &[&str],
+        options: &ParseOptions,
     ) -> Result<Accumulator, ParseError> {
         let simple = |method| {
             // In a group an array is one value; only `[x]` with one element stands for its element.
@@ -122,7 +123,7 @@ impl Accumulator {
                 RawBsonRef::Array(array) => array.get(0).ok().flatten().unwrap_or(RawBsonRef::Null),
                 other => other,
             };
-            let input = ValueExpression::parse_at(operator, input, variables)?;
+            let input = ValueExpression::parse_at(operator, input, options)?;
             Ok(Accumulator { method, input })
         };
         match operator {
@@ -142,7 +143,7 @@ impl Accumulator {
                 other => Err(parser.wrong_type(operator, "an empty document", other, 6_507_501)),
             },
             "$firstN" | "$lastN" | "$minN" | "$maxN" | "$top" | "$topN" | "$bottom" | "$bottomN" => {
-                Accumulator::parse_counted(parser, operator, argument, variables)
+                Accumulator::parse_counted(parser, operator, argument, options)
             }
             _ => Err(parser.error(operator, Syntax::UnknownOperator)),
         }
@@ -152,7 +153,7 @@ impl Accumulator {
         parser: &Parser,
         operator: &str,
         argument: RawBsonRef<'_>,
-        variables: &[&str],
+        options: &ParseOptions,
     ) -> Result<Accumulator, ParseError> {
         let (mut n, mut input, mut pattern) = (None, None, None);
         let ordered = operator.starts_with("$top") || operator.starts_with("$bottom");
@@ -160,9 +161,9 @@ impl Accumulator {
         let source = if ordered { "output" } else { "input" };
         for (name, value) in parser.arguments(operator, argument, 5_788_001)? {
             match name {
-                "n" if !alone => n = Some(ValueExpression::parse_at("n", value, &[])?),
+                "n" if !alone => n = Some(ValueExpression::parse_at("n", value, &ParseOptions::default())?),
                 "sortBy" if ordered => pattern = Some(SortPattern::parse(parser, operator, value)?),
-                name if name == source => input = Some(ValueExpression::parse_at(name, value, variables)?),
+                name if name == source => input = Some(ValueExpression::parse_at(name, value, options)?),
                 name => return Err(parser.unknown_argument(operator, name, 5_788_002)),
             }
         }
@@ -226,6 +227,7 @@ impl Accumulator {
 
     fn gather(&self, state: &mut AccumulatorState, variables: &Variables<'_>) -> Result<(), AggregationError> {
         let value = self.input.compute(variables)?;
+        let comparer = self.input.comparer();
         let bytes = &mut state.bytes;
         match (&mut state.gathered, &self.method) {
             (Gathered::Sum { sum, count }, _) => {
@@ -240,22 +242,7 @@ impl Accumulator {
                 }
             }
             (Gathered::One(kept), method) => {
-                let wanted = match (method, &kept) {
-                    (Method::First, Some(_)) => false,
-                    (Method::First | Method::Last, _) => true,
-                    (_, None) => !value.is_nullish(),
-                    (method, Some(kept)) => {
-                        let kept = Value::Raw(kept.as_raw_bson_ref());
-                        let order = super::order::order(&value, &kept);
-                        let better = if *method == Method::Min {
-                            order.is_lt()
-                        } else {
-                            order.is_gt()
-                        };
-                        better && !value.is_nullish()
-                    }
-                };
-                if wanted {
+                if replaces(kept.as_ref(), &value, method, comparer) {
                     *bytes = value.bytes() + VALUE_OVERHEAD;
                     *kept = Some(owned(&value)?);
                 }
@@ -270,13 +257,13 @@ impl Accumulator {
                 };
                 if !skipped {
                     *bytes += value.bytes() + VALUE_OVERHEAD;
-                    keep(kept, owned(&value)?, method, bytes);
+                    keep(kept, owned(&value)?, method, comparer, bytes);
                 }
             }
             (Gathered::Set { seen, values }, _) => {
                 if let Some(value) = value.encode()? {
                     let mut key = Vec::new();
-                    encode_key(value.as_raw_bson_ref(), &mut key);
+                    comparer.encode_key(value.as_raw_bson_ref(), &mut key);
                     let added = key.len() + Value::Raw(value.as_raw_bson_ref()).bytes() + 2 * VALUE_OVERHEAD;
                     if seen.insert(key) {
                         *bytes += added;
@@ -302,22 +289,11 @@ impl Accumulator {
                 },
             ) => {
                 let root = variables.root.document();
-                let key = pattern.key(&Value::Raw(RawBsonRef::Document(&root)));
-                let mut owned_key = Vec::with_capacity(key.len());
-                for part in &key {
-                    *bytes += part.bytes() + VALUE_OVERHEAD;
-                    owned_key.push(owned(part)?);
-                }
-                *bytes += value.bytes() + VALUE_OVERHEAD;
-                // Kept in order; among equals the earlier stays in front.
-                let at = kept.partition_point(|(other, _)| pattern.compare(&views(other), &key).is_le());
-                kept.insert(at, (owned_key, owned(&value)?));
+                let key = pattern.key(&Value::Raw(RawBsonRef::Document(&root)), comparer);
+                keep_ordered(kept, (&key, &value), pattern, comparer, bytes)?;
                 if kept.len() > *count {
-                    let (key, value) = if *last {
-                        kept.remove(0)
-                    } else {
-                        kept.remove(kept.len() - 1)
-                    };
+                    let at = if *last { 0 } else { kept.len() - 1 };
+                    let (key, value) = kept.remove(at);
                     let freed: usize = key.iter().chain([&value]).map(cost).sum();
                     *bytes = bytes.saturating_sub(freed);
                 }
@@ -359,8 +335,47 @@ impl AccumulatorState {
     }
 }
 
+/// Whether a value takes the place of the one that is kept.
+fn replaces(kept: Option<&RawBson>, value: &Value<'_>, method: &Method, comparer: Comparer<'_>) -> bool {
+    let order = |kept: &RawBson| comparer.order(value, &Value::Raw(kept.as_raw_bson_ref()));
+    match (method, kept) {
+        (Method::First, Some(_)) => false,
+        (Method::First | Method::Last, _) => true,
+        _ if value.is_nullish() => false,
+        (_, None) => true,
+        (Method::Min, Some(kept)) => order(kept).is_lt(),
+        (_, Some(kept)) => order(kept).is_gt(),
+    }
+}
+
+/// Puts a value where its key belongs; among equals the earlier stays in front.
+fn keep_ordered(
+    kept: &mut Vec<(Vec<RawBson>, RawBson)>,
+    (key, value): (&[Value<'_>], &Value<'_>),
+    pattern: &SortPattern,
+    comparer: Comparer<'_>,
+    bytes: &mut usize,
+) -> Result<(), AggregationError> {
+    let mut owned_key = Vec::with_capacity(key.len());
+    for part in key {
+        *bytes += part.bytes() + VALUE_OVERHEAD;
+        owned_key.push(owned(part)?);
+    }
+    *bytes += value.bytes() + VALUE_OVERHEAD;
+    let above = |(other, _): &(Vec<RawBson>, RawBson)| pattern.compare(&views(other), key, comparer).is_le();
+    let at = kept.partition_point(above);
+    kept.insert(at, (owned_key, owned(value)?));
+    Ok(())
+}
+
 /// Puts a value where the method wants it and lets go of what is then too much.
-fn keep(kept: &mut std::collections::VecDeque<RawBson>, value: RawBson, method: &Method, bytes: &mut usize) {
+fn keep(
+    kept: &mut std::collections::VecDeque<RawBson>,
+    value: RawBson,
+    method: &Method,
+    comparer: Comparer<'_>,
+    bytes: &mut usize,
+) {
     let too_many = |kept: &std::collections::VecDeque<RawBson>, count: usize| kept.len() > count;
     let dropped = match method {
         Method::LastN(count) => {
@@ -369,8 +384,9 @@ fn keep(kept: &mut std::collections::VecDeque<RawBson>, value: RawBson, method: 
         }
         Method::MinN(count) | Method::MaxN(count) => {
             let smallest = matches!(method, Method::MinN(_));
+            let new = Value::Raw(value.as_raw_bson_ref());
             let at = kept.partition_point(|other| {
-                let order = compare(other.as_raw_bson_ref(), value.as_raw_bson_ref());
+                let order = comparer.order(&Value::Raw(other.as_raw_bson_ref()), &new);
                 if smallest { order.is_le() } else { order.is_ge() }
             });
             kept.insert(at, value);

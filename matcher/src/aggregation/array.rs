@@ -3,8 +3,8 @@
 
 use super::error::AggregationErrorKind as Kind;
 use super::numeric::{is_number, whole_i32};
-use super::operator::{Argument, Operator, any, between, exactly, named, required};
-use super::order::{equal, order};
+use super::operator::{Argument, Operator, any, between, comparing, exactly, named_comparing, required};
+use super::order::Comparer;
 use super::string::search_bounds;
 use super::tree::items;
 use super::value::Value;
@@ -17,22 +17,22 @@ pub(crate) const OPERATORS: &[Operator] = &[
     exactly("$first", 1, |values| end(values, 0)),
     exactly("$last", 1, |values| end(values, -1)),
     between("$slice", 2, 3, slice),
-    named("$firstN", COUNTED, (5_787_801, 5_787_901), |values| {
-        counted(values, Pick::First)
+    named_comparing("$firstN", COUNTED, (5_787_801, 5_787_901), |values, comparer| {
+        counted(values, Pick::First, comparer)
     }),
-    named("$lastN", COUNTED, (5_787_801, 5_787_901), |values| {
-        counted(values, Pick::Last)
+    named_comparing("$lastN", COUNTED, (5_787_801, 5_787_901), |values, comparer| {
+        counted(values, Pick::Last, comparer)
     }),
-    named("$minN", COUNTED, (5_787_900, 5_787_901), |values| {
-        counted(values, Pick::Min)
+    named_comparing("$minN", COUNTED, (5_787_900, 5_787_901), |values, comparer| {
+        counted(values, Pick::Min, comparer)
     }),
-    named("$maxN", COUNTED, (5_787_900, 5_787_901), |values| {
-        counted(values, Pick::Max)
+    named_comparing("$maxN", COUNTED, (5_787_900, 5_787_901), |values, comparer| {
+        counted(values, Pick::Max, comparer)
     }),
-    between("$indexOfArray", 2, 4, index_of),
-    exactly("$in", 2, |values| {
+    comparing("$indexOfArray", (2, 4), index_of),
+    comparing("$in", (2, 2), |values, comparer| {
         let all = items(&values[1], 40081)?;
-        Ok(Value::bool(all.iter().any(|item| equal(item, &values[0]))))
+        Ok(Value::bool(all.iter().any(|item| comparer.equal(item, &values[0]))))
     }),
     exactly("$isArray", 1, |values| Ok(Value::bool(values[0].is_array()))),
     exactly("$size", 1, |values| match values[0].items_len() {
@@ -134,7 +134,7 @@ pub(crate) enum Pick {
     Max,
 }
 
-fn counted<'a>(values: &[Option<Value<'a>>], pick: Pick) -> Result<Value<'a>, Kind> {
+fn counted<'a>(values: &[Option<Value<'a>>], pick: Pick, comparer: Comparer<'_>) -> Result<Value<'a>, Kind> {
     let [Some(n), Some(input)] = values else {
         return Ok(Value::NULL);
     };
@@ -145,7 +145,10 @@ fn counted<'a>(values: &[Option<Value<'a>>], pick: Pick) -> Result<Value<'a>, Ki
         Pick::Last => drop(all.drain(..all.len().saturating_sub(n))),
         Pick::Min | Pick::Max => {
             all.retain(|item| !item.is_nullish());
-            all.sort_by(|a, b| if pick == Pick::Min { order(a, b) } else { order(b, a) });
+            all.sort_by(|a, b| match pick {
+                Pick::Max => comparer.order(b, a),
+                _ => comparer.order(a, b),
+            });
         }
     }
     all.truncate(n);
@@ -171,13 +174,13 @@ pub(crate) fn count_of(n: &Value<'_>) -> Result<usize, Kind> {
     }
 }
 
-fn index_of<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
+fn index_of<'a>(values: &[Value<'a>], comparer: Comparer<'_>) -> Result<Value<'a>, Kind> {
     if values[0].is_nullish() {
         return Ok(Value::NULL);
     }
     let all = items(&values[0], 40090)?;
     let (start, end) = search_bounds(values, all.len())?;
-    let found = (start..end).find(|at| equal(&all[*at], &values[1]));
+    let found = (start..end).find(|at| comparer.equal(&all[*at], &values[1]));
     Ok(Value::integer(found.map_or(-1, |at| at as i64)))
 }
 

@@ -13,15 +13,15 @@ impl Call {
         match &self.body {
             Body::Positional { apply, arguments } => Ok(match &arguments[..] {
                 // Most operators take one or two arguments: no list is made for those.
-                [one] => apply(&[one.evaluate(frame)?])?,
-                [one, two] => apply(&[one.evaluate(frame)?, two.evaluate(frame)?])?,
-                all => apply(&evaluate_all(all, frame)?)?,
+                [one] => apply.apply(&[one.evaluate(frame)?], frame.comparer)?,
+                [one, two] => apply.apply(&[one.evaluate(frame)?, two.evaluate(frame)?], frame.comparer)?,
+                all => apply.apply(&evaluate_all(all, frame)?, frame.comparer)?,
             }),
             Body::Named { apply, arguments } => {
                 let values = arguments
                     .iter()
                     .map(|argument| evaluate_optional(argument.as_ref(), frame));
-                Ok(apply(&values.collect::<Result<Vec<_>>>()?)?)
+                Ok(apply.apply(&values.collect::<Result<Vec<_>>>()?, frame.comparer)?)
             }
             Body::And(parts) => every(parts, frame, true),
             Body::Or(parts) => every(parts, frame, false),
@@ -200,7 +200,7 @@ fn sort_array<'a>(input: &'a Tree, pattern: &SortPattern, frame: &mut Frame<'a>)
         return Ok(Value::NULL);
     }
     let mut sorted = items(&input, 2_942_504)?.into_owned();
-    pattern.sort(&mut sorted);
+    pattern.sort(&mut sorted, frame.comparer);
     Ok(Value::array(sorted)?)
 }
 

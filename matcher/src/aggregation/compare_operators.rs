@@ -5,24 +5,24 @@
 use std::cmp::Ordering;
 
 use super::error::AggregationErrorKind as Kind;
-use super::operator::{Operator, exactly};
-use super::order::order;
+use super::operator::{Operator, comparing};
+use super::order::Comparer;
 use super::value::Value;
 
+const TWO: (usize, usize) = (2, 2);
+
 pub(crate) const OPERATORS: &[Operator] = &[
-    exactly("$cmp", 2, cmp),
-    exactly("$eq", 2, |values| test(values, Ordering::is_eq)),
-    exactly("$ne", 2, |values| test(values, Ordering::is_ne)),
-    exactly("$gt", 2, |values| test(values, Ordering::is_gt)),
-    exactly("$gte", 2, |values| test(values, Ordering::is_ge)),
-    exactly("$lt", 2, |values| test(values, Ordering::is_lt)),
-    exactly("$lte", 2, |values| test(values, Ordering::is_le)),
+    comparing("$cmp", TWO, |values, comparer| {
+        Ok(Value::int(comparer.order(&values[0], &values[1]) as i32))
+    }),
+    comparing("$eq", TWO, |values, comparer| test(values, comparer, Ordering::is_eq)),
+    comparing("$ne", TWO, |values, comparer| test(values, comparer, Ordering::is_ne)),
+    comparing("$gt", TWO, |values, comparer| test(values, comparer, Ordering::is_gt)),
+    comparing("$gte", TWO, |values, comparer| test(values, comparer, Ordering::is_ge)),
+    comparing("$lt", TWO, |values, comparer| test(values, comparer, Ordering::is_lt)),
+    comparing("$lte", TWO, |values, comparer| test(values, comparer, Ordering::is_le)),
 ];
 
-fn cmp<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
-    Ok(Value::int(order(&values[0], &values[1]) as i32))
-}
-
-fn test<'a>(values: &[Value<'a>], accepts: fn(Ordering) -> bool) -> Result<Value<'a>, Kind> {
-    Ok(Value::bool(accepts(order(&values[0], &values[1]))))
+fn test<'a>(values: &[Value<'a>], comparer: Comparer<'_>, accepts: fn(Ordering) -> bool) -> Result<Value<'a>, Kind> {
+    Ok(Value::bool(accepts(comparer.order(&values[0], &values[1]))))
 }

@@ -97,14 +97,14 @@ pub(crate) const OPERATORS: &[Operator] = &[
 ];
 
 /// An operator on a date alone, or on a date and a time zone by name.
-const fn part(name: &'static str, apply: Named) -> Operator {
+const fn part(name: &'static str, apply: for<'a> fn(&[Option<Value<'a>>]) -> Result<Value<'a>, Kind>) -> Operator {
     Operator {
         name,
         form: Form::Named {
             arguments: PART,
             bare: true,
             codes: (40539, 40535),
-            apply,
+            apply: Named::Plain(apply),
         },
     }
 }

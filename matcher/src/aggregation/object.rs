@@ -10,7 +10,7 @@ use bson::RawBsonRef;
 use super::error::AggregationErrorKind as Kind;
 use super::operator::{Operator, any, exactly, special};
 use super::parse::Parser;
-use super::tree::{Body, Tree, items};
+use super::tree::{Body, Positional, Tree, items};
 use super::value::{Field, Value};
 use crate::error::ParseError;
 use crate::validate::DOCUMENT_BYTES_MAX;
@@ -109,20 +109,22 @@ fn get_field(parser: &mut Parser, operator: &'static str, value: RawBsonRef<'_>)
         None => parser.expression(RawBsonRef::String("$$CURRENT"))?,
     };
     Ok(Body::Positional {
-        apply: |values| {
-            let Some(name) = values[0].as_str() else {
-                return Err(Kind::wrong(3_041_704, "a string as field", &values[0]));
-            };
-            if values[1].is_document() || values[1].is_missing() {
-                return Ok(values[1].field(name));
-            }
-            Ok(if values[1].is_nullish() {
-                Value::NULL
-            } else {
-                Value::Missing
-            })
-        },
+        apply: Positional::Plain(field_of),
         arguments: vec![field, input],
+    })
+}
+
+fn field_of<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
+    let Some(name) = values[0].as_str() else {
+        return Err(Kind::wrong(3_041_704, "a string as field", &values[0]));
+    };
+    if values[1].is_document() || values[1].is_missing() {
+        return Ok(values[1].field(name));
+    }
+    Ok(if values[1].is_nullish() {
+        Value::NULL
+    } else {
+        Value::Missing
     })
 }
 
@@ -147,24 +149,26 @@ fn set_field(parser: &mut Parser, operator: &'static str, value: RawBsonRef<'_>)
         return Err(parser.wrong_value(operator, "the field must be a constant string", 4_161_107));
     }
     Ok(Body::Positional {
-        apply: |values| {
-            let (name, input, new) = (&values[0], &values[1], &values[2]);
-            if input.is_nullish() {
-                return Ok(Value::NULL);
-            }
-            let Some(fields) = input.fields() else {
-                return Err(Kind::wrong(4_161_105, "a document as input", input));
-            };
-            let mut fields = fields.into_owned();
-            put(
-                &mut fields,
-                Cow::Owned(name.as_str().unwrap_or_default().to_owned()),
-                new.clone(),
-            );
-            Value::document(fields)
-        },
+        apply: Positional::Plain(with_field),
         arguments: vec![field, input, new],
     })
+}
+
+fn with_field<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
+    let (name, input, new) = (&values[0], &values[1], &values[2]);
+    if input.is_nullish() {
+        return Ok(Value::NULL);
+    }
+    let Some(fields) = input.fields() else {
+        return Err(Kind::wrong(4_161_105, "a document as input", input));
+    };
+    let mut fields = fields.into_owned();
+    put(
+        &mut fields,
+        Cow::Owned(name.as_str().unwrap_or_default().to_owned()),
+        new.clone(),
+    );
+    Value::document(fields)
 }
 
 fn to_array<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {

@@ -5,8 +5,11 @@
 
 use bson::RawBsonRef;
 
+use super::error::AggregationErrorKind as Kind;
+use super::order::Comparer;
 use super::parse::Parser;
 use super::tree::{Body, Named, Positional};
+use super::value::Value;
 use super::{
     arithmetic, array, boolean, collection, compare_operators, convert, date, math, object, regex, set, statistic,
     string, text,
@@ -58,27 +61,58 @@ pub(crate) const fn optional(name: &'static str) -> Argument {
     Argument { name, missing: None }
 }
 
-pub(crate) const fn exactly(name: &'static str, count: usize, apply: Positional) -> Operator {
+/// A function on arguments.
+type Plain = for<'a> fn(&[Value<'a>]) -> Result<Value<'a>, Kind>;
+
+pub(crate) const fn exactly(name: &'static str, count: usize, apply: Plain) -> Operator {
     between(name, count, count, apply)
 }
 
-pub(crate) const fn between(name: &'static str, least: usize, most: usize, apply: Positional) -> Operator {
+pub(crate) const fn between(name: &'static str, least: usize, most: usize, apply: Plain) -> Operator {
+    let apply = Positional::Plain(apply);
     Operator {
         name,
         form: Form::Positional { least, most, apply },
     }
 }
 
-pub(crate) const fn any(name: &'static str, apply: Positional) -> Operator {
+pub(crate) const fn any(name: &'static str, apply: Plain) -> Operator {
     between(name, 0, usize::MAX, apply)
+}
+
+/// One that compares its arguments, or what is in them.
+pub(crate) const fn comparing(
+    name: &'static str,
+    (least, most): (usize, usize),
+    apply: for<'a> fn(&[Value<'a>], Comparer<'_>) -> Result<Value<'a>, Kind>,
+) -> Operator {
+    let apply = Positional::Comparing(apply);
+    Operator {
+        name,
+        form: Form::Positional { least, most, apply },
+    }
 }
 
 pub(crate) const fn named(
     name: &'static str,
     arguments: &'static [Argument],
     codes: (i32, i32),
-    apply: Named,
+    apply: for<'a> fn(&[Option<Value<'a>>]) -> Result<Value<'a>, Kind>,
 ) -> Operator {
+    with_names(name, arguments, codes, Named::Plain(apply))
+}
+
+/// One that compares its arguments, or what is in them.
+pub(crate) const fn named_comparing(
+    name: &'static str,
+    arguments: &'static [Argument],
+    codes: (i32, i32),
+    apply: for<'a> fn(&[Option<Value<'a>>], Comparer<'_>) -> Result<Value<'a>, Kind>,
+) -> Operator {
+    with_names(name, arguments, codes, Named::Comparing(apply))
+}
+
+const fn with_names(name: &'static str, arguments: &'static [Argument], codes: (i32, i32), apply: Named) -> Operator {
     Operator {
         name,
         form: Form::Named {

@@ -5,40 +5,60 @@
 
 use std::cmp::Ordering;
 
+use bson::RawBsonRef;
+
 use super::value::Value;
-use crate::compare::{Class, compare};
+use crate::collation::Collation;
+use crate::compare::Class;
+use crate::keystring::encode_with;
+use crate::leaf;
 
-/// The order of two values; never recurses deeper than computed values nest.
-pub(crate) fn order(a: &Value<'_>, b: &Value<'_>) -> Ordering {
-    if let (Some(a), Some(b)) = (a.as_raw(), b.as_raw()) {
-        return compare(a, b);
-    }
-    let classes = class(a).cmp(&class(b));
-    if classes != Ordering::Equal {
-        return classes;
-    }
-    if let (Some(a), Some(b)) = (a.items(), b.items()) {
-        return sequences(&a, &b, order);
-    }
-    match (a.fields(), b.fields()) {
-        (Some(a), Some(b)) => sequences(&a, &b, |(left_name, left), (right_name, right)| {
-            class(left)
-                .cmp(&class(right))
-                .then_with(|| left_name.as_bytes().cmp(right_name.as_bytes()))
-                .then_with(|| order(left, right))
-        }),
-        _ => Ordering::Equal,
-    }
-}
+/// How values are compared: strings by a collation, or by their bytes if there is none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Comparer<'c>(Option<&'c Collation>);
 
-pub(crate) fn equal(a: &Value<'_>, b: &Value<'_>) -> bool {
-    order(a, b).is_eq()
-}
+impl<'c> Comparer<'c> {
+    pub(crate) fn new(collation: Option<&'c Collation>) -> Comparer<'c> {
+        Comparer(collation)
+    }
 
-/// Sorts the values and drops those equal to an earlier one.
-pub(crate) fn sort_distinct(values: &mut Vec<Value<'_>>) {
-    values.sort_by(order);
-    values.dedup_by(|later, earlier| equal(later, earlier));
+    /// The order of two values; never recurses deeper than computed values nest.
+    pub(crate) fn order(self, a: &Value<'_>, b: &Value<'_>) -> Ordering {
+        if let (Some(a), Some(b)) = (a.as_raw(), b.as_raw()) {
+            return leaf::order(a, b, self.0);
+        }
+        let classes = class(a).cmp(&class(b));
+        if classes != Ordering::Equal {
+            return classes;
+        }
+        if let (Some(a), Some(b)) = (a.items(), b.items()) {
+            return sequences(&a, &b, |left, right| self.order(left, right));
+        }
+        match (a.fields(), b.fields()) {
+            (Some(a), Some(b)) => sequences(&a, &b, |(left_name, left), (right_name, right)| {
+                class(left)
+                    .cmp(&class(right))
+                    .then_with(|| left_name.as_bytes().cmp(right_name.as_bytes()))
+                    .then_with(|| self.order(left, right))
+            }),
+            _ => Ordering::Equal,
+        }
+    }
+
+    pub(crate) fn equal(self, a: &Value<'_>, b: &Value<'_>) -> bool {
+        self.order(a, b).is_eq()
+    }
+
+    /// Sorts the values and drops those equal to an earlier one.
+    pub(crate) fn sort_distinct(self, values: &mut Vec<Value<'_>>) {
+        values.sort_by(|a, b| self.order(a, b));
+        values.dedup_by(|later, earlier| self.equal(later, earlier));
+    }
+
+    /// Appends bytes that are the same for equal values and for no others.
+    pub(crate) fn encode_key(self, value: RawBsonRef<'_>, out: &mut Vec<u8>) {
+        encode_with(value, out, self.0);
+    }
 }
 
 fn class(value: &Value<'_>) -> Class {

@@ -8,10 +8,13 @@ use bson::{RawBsonRef, RawDocument};
 
 use super::error::SyntaxErrorKind as Syntax;
 use super::operator::{self, Form};
+use super::order::Comparer;
 use super::tree::{Body, Call, Tree};
+use crate::collation::Collation;
 use crate::elements::Elements;
 use crate::error::{ParseError, type_name};
-use crate::path::PATH_COMPONENTS_MAX;
+use crate::expression::ParseOptions;
+use crate::path::{PATH_COMPONENTS_MAX, is_reference_field};
 use crate::validate::DEPTH_MAX;
 
 /// How many levels an expression may nest; as deep as a document may.
@@ -31,11 +34,18 @@ pub(crate) struct Parser {
     pub(crate) slots: usize,
     /// Whether the root is used as a whole.
     pub(crate) whole_root: bool,
+    /// For what is computed while parsing.
+    collation: Option<Collation>,
 }
 
 impl Parser {
+    /// A parser at `place`, for the form of arguments: of no variables, and comparing strings by their bytes.
+    pub(crate) fn at(place: &str) -> Parser {
+        Parser::new(place, &ParseOptions::default())
+    }
+
     /// A parser at `place`, with variables that whoever evaluates will bind, in that order.
-    pub(crate) fn new(place: &str, variables: &[&str]) -> Parser {
+    pub(crate) fn new(place: &str, options: &ParseOptions) -> Parser {
         let mut parser = Parser {
             place: place.to_owned(),
             nodes: 0,
@@ -43,8 +53,9 @@ impl Parser {
             scope: Vec::new(),
             slots: 0,
             whole_root: false,
+            collation: options.collation.clone(),
         };
-        for name in variables {
+        for name in &options.variables {
             parser.declare(name);
         }
         parser
@@ -57,7 +68,7 @@ impl Parser {
         self.depth += 1;
         let tree = match value {
             RawBsonRef::String(text) if text.starts_with('$') => self.path(text),
-            RawBsonRef::Array(_) => self.list(value).map(Tree::Array).map(Tree::folded),
+            RawBsonRef::Array(_) => self.list(value).map(|items| self.folded(Tree::Array(items))),
             RawBsonRef::Document(document) => self.document(document),
             value => Ok(Tree::constant(value)),
         };
@@ -111,7 +122,7 @@ impl Parser {
             let tree = self.inside(name, |parser| parser.expression(*value))?;
             trees.push(((*name).into(), tree));
         }
-        Ok(Tree::Object(trees).folded())
+        Ok(self.folded(Tree::Object(trees)))
     }
 
     fn operator(&mut self, name: &str, value: RawBsonRef<'_>) -> Result<Tree, ParseError> {
@@ -166,7 +177,11 @@ impl Parser {
             path,
             body,
         };
-        Ok(Tree::Call(Box::new(call)).folded())
+        Ok(self.folded(Tree::Call(Box::new(call))))
+    }
+
+    fn folded(&self, tree: Tree) -> Tree {
+        tree.folded(Comparer::new(self.collation.as_ref()))
     }
 
     /// The named arguments in the order of `arguments`.
@@ -239,7 +254,8 @@ impl Parser {
         if path.split('.').any(str::is_empty) {
             return refuse("a field path cannot hold an empty name", 15998);
         }
-        if path.split('.').any(|name| name.starts_with('$')) {
+        let mut names = path.split('.').enumerate();
+        if names.any(|(at, name)| name.starts_with('$') && !is_reference_field(at, name)) {
             return refuse("a name in a field path cannot begin with `$`; use $getField", 16410);
         }
         if path.split('.').count() > PATH_COMPONENTS_MAX {

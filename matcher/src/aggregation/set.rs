@@ -5,29 +5,29 @@
 //! come sorted here, differences in the order of the first array.
 
 use super::error::AggregationErrorKind as Kind;
-use super::operator::{Operator, any, between, exactly};
-use super::order::{equal, order, sort_distinct};
+use super::operator::{Operator, comparing, exactly};
+use super::order::Comparer;
 use super::tree::items;
 use super::value::Value;
 use crate::validate::DOCUMENT_BYTES_MAX;
 
 pub(crate) const OPERATORS: &[Operator] = &[
-    any("$setUnion", union),
-    any("$setIntersection", intersection),
-    exactly("$setDifference", 2, difference),
-    between("$setEquals", 2, usize::MAX, |values| {
-        let first = set(&values[0], 17044)?;
+    comparing("$setUnion", (0, usize::MAX), union),
+    comparing("$setIntersection", (0, usize::MAX), intersection),
+    comparing("$setDifference", (2, 2), difference),
+    comparing("$setEquals", (2, usize::MAX), |values, comparer| {
+        let first = set(&values[0], 17044, comparer)?;
         for value in &values[1..] {
-            let other = set(value, 17044)?;
-            if first.len() != other.len() || !first.iter().zip(&other).all(|(a, b)| equal(a, b)) {
+            let other = set(value, 17044, comparer)?;
+            if first.len() != other.len() || !first.iter().zip(&other).all(|(a, b)| comparer.equal(a, b)) {
                 return Ok(Value::bool(false));
             }
         }
         Ok(Value::bool(true))
     }),
-    exactly("$setIsSubset", 2, |values| {
-        let (part, whole) = (set(&values[0], 17046)?, set(&values[1], 17042)?);
-        Ok(Value::bool(part.iter().all(|item| contains(&whole, item))))
+    comparing("$setIsSubset", (2, 2), |values, comparer| {
+        let (part, whole) = (set(&values[0], 17046, comparer)?, set(&values[1], 17042, comparer)?);
+        Ok(Value::bool(part.iter().all(|item| contains(&whole, item, comparer))))
     }),
     exactly("$allElementsTrue", 1, |values| {
         Ok(Value::bool(items(&values[0], 17040)?.iter().all(Value::is_true)))
@@ -38,17 +38,17 @@ pub(crate) const OPERATORS: &[Operator] = &[
 ];
 
 /// The distinct values of an array, sorted.
-fn set<'a>(value: &Value<'a>, code: i32) -> Result<Vec<Value<'a>>, Kind> {
+fn set<'a>(value: &Value<'a>, code: i32, comparer: Comparer<'_>) -> Result<Vec<Value<'a>>, Kind> {
     let mut items = items(value, code)?.into_owned();
-    sort_distinct(&mut items);
+    comparer.sort_distinct(&mut items);
     Ok(items)
 }
 
-fn contains(sorted: &[Value<'_>], item: &Value<'_>) -> bool {
-    sorted.binary_search_by(|other| order(other, item)).is_ok()
+fn contains(sorted: &[Value<'_>], item: &Value<'_>, comparer: Comparer<'_>) -> bool {
+    sorted.binary_search_by(|other| comparer.order(other, item)).is_ok()
 }
 
-fn union<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
+fn union<'a>(values: &[Value<'a>], comparer: Comparer<'_>) -> Result<Value<'a>, Kind> {
     let mut all = Vec::new();
     let mut bytes = 0;
     for value in values {
@@ -57,7 +57,7 @@ fn union<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
         }
         bytes += value.bytes();
         if bytes > DOCUMENT_BYTES_MAX {
-            sort_distinct(&mut all);
+            comparer.sort_distinct(&mut all);
             bytes = all.iter().map(Value::bytes).sum::<usize>() + value.bytes();
             if bytes > 2 * DOCUMENT_BYTES_MAX {
                 return Err(Kind::TooLarge { found: bytes });
@@ -65,33 +65,33 @@ fn union<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
         }
         all.extend_from_slice(&items(value, 17043)?);
     }
-    sort_distinct(&mut all);
+    comparer.sort_distinct(&mut all);
     Value::array(all)
 }
 
-fn intersection<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
+fn intersection<'a>(values: &[Value<'a>], comparer: Comparer<'_>) -> Result<Value<'a>, Kind> {
     if values.iter().any(Value::is_nullish) {
         return Ok(Value::NULL);
     }
     let Some((first, rest)) = values.split_first() else {
         return Value::array(Vec::new());
     };
-    let mut common = set(first, 17047)?;
+    let mut common = set(first, 17047, comparer)?;
     for value in rest {
-        let other = set(value, 17047)?;
-        common.retain(|item| contains(&other, item));
+        let other = set(value, 17047, comparer)?;
+        common.retain(|item| contains(&other, item, comparer));
     }
     Value::array(common)
 }
 
-fn difference<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
+fn difference<'a>(values: &[Value<'a>], comparer: Comparer<'_>) -> Result<Value<'a>, Kind> {
     if values.iter().any(Value::is_nullish) {
         return Ok(Value::NULL);
     }
-    let mut seen = set(&values[1], 17049)?;
+    let mut seen = set(&values[1], 17049, comparer)?;
     let mut left = Vec::new();
     for item in items(&values[0], 17048)?.iter() {
-        if let Err(at) = seen.binary_search_by(|other| order(other, item)) {
+        if let Err(at) = seen.binary_search_by(|other| comparer.order(other, item)) {
             seen.insert(at, item.clone());
             left.push(item.clone());
         }

@@ -6,8 +6,7 @@
 
 use super::error::AggregationErrorKind as Kind;
 use super::numeric::Number;
-use super::operator::{Operator, any};
-use super::order::order;
+use super::operator::{Operator, any, comparing};
 use super::sum::Sum;
 use super::value::Value;
 
@@ -35,8 +34,12 @@ pub(crate) const OPERATORS: &[Operator] = &[
             sum.mean(count).into_value()
         })
     }),
-    any("$min", |values| Ok(best(values, |new, old| order(new, old).is_lt()))),
-    any("$max", |values| Ok(best(values, |new, old| order(new, old).is_gt()))),
+    comparing("$min", (0, usize::MAX), |values, comparer| {
+        Ok(best(values, |new, old| comparer.order(new, old).is_lt()))
+    }),
+    comparing("$max", (0, usize::MAX), |values, comparer| {
+        Ok(best(values, |new, old| comparer.order(new, old).is_gt()))
+    }),
     any("$stdDevPop", |values| deviation(values, Deviation::population)),
     any("$stdDevSamp", |values| deviation(values, Deviation::sample)),
 ];
@@ -51,7 +54,7 @@ fn each<'a>(values: &[Value<'a>], visit: impl FnMut(&Value<'a>)) {
     }
 }
 
-fn best<'a>(values: &[Value<'a>], better: fn(&Value<'_>, &Value<'_>) -> bool) -> Value<'a> {
+fn best<'a>(values: &[Value<'a>], better: impl Fn(&Value<'_>, &Value<'_>) -> bool) -> Value<'a> {
     let mut best: Option<Value<'a>> = None;
     each(values, |value| {
         if !value.is_nullish() && best.as_ref().is_none_or(|best| better(value, best)) {

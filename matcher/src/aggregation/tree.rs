@@ -11,6 +11,7 @@ use bson::{DateTime, RawBsonRef, RawDocumentBuf};
 
 use super::call;
 use super::error::{AggregationError, AggregationErrorKind as Kind};
+use super::order::Comparer;
 use super::regex::RegexCall;
 use super::sort::SortPattern;
 use super::value::Value;
@@ -18,10 +19,38 @@ use crate::fields::Fields;
 use crate::node::Constant;
 
 /// An operator on arguments by position.
-pub(crate) type Positional = for<'a> fn(&[Value<'a>]) -> Result<Value<'a>, Kind>;
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Positional {
+    Plain(for<'a> fn(&[Value<'a>]) -> Result<Value<'a>, Kind>),
+    /// One that compares them, or what is in them.
+    Comparing(for<'a> fn(&[Value<'a>], Comparer<'_>) -> Result<Value<'a>, Kind>),
+}
+
+impl Positional {
+    pub(crate) fn apply<'a>(self, arguments: &[Value<'a>], comparer: Comparer<'_>) -> Result<Value<'a>, Kind> {
+        match self {
+            Positional::Plain(apply) => apply(arguments),
+            Positional::Comparing(apply) => apply(arguments, comparer),
+        }
+    }
+}
 
 /// An operator on arguments by name; `None` is an argument that was not given.
-pub(crate) type Named = for<'a> fn(&[Option<Value<'a>>]) -> Result<Value<'a>, Kind>;
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Named {
+    Plain(for<'a> fn(&[Option<Value<'a>>]) -> Result<Value<'a>, Kind>),
+    /// One that compares them, or what is in them.
+    Comparing(for<'a> fn(&[Option<Value<'a>>], Comparer<'_>) -> Result<Value<'a>, Kind>),
+}
+
+impl Named {
+    pub(crate) fn apply<'a>(self, arguments: &[Option<Value<'a>>], comparer: Comparer<'_>) -> Result<Value<'a>, Kind> {
+        match self {
+            Named::Plain(apply) => apply(arguments),
+            Named::Comparing(apply) => apply(arguments, comparer),
+        }
+    }
+}
 
 /// Constants larger than this are not kept in place of the expression that yields them.
 const FOLDED_BYTES_MAX: usize = 64 * 1024;
@@ -119,6 +148,7 @@ pub(crate) struct Frame<'a> {
     /// `$$NOW`; taken from the clock when it is first used, unless it was given.
     pub(crate) now: Option<DateTime>,
     pub(crate) slots: Vec<Value<'a>>,
+    pub(crate) comparer: Comparer<'a>,
 }
 
 impl Tree {
@@ -142,7 +172,7 @@ impl Tree {
     /// The tree, or its value when that depends on nothing.
     ///
     /// What fails is left as it is: it may stand where it is never evaluated.
-    pub(crate) fn folded(self) -> Tree {
+    pub(crate) fn folded(self, comparer: Comparer<'_>) -> Tree {
         let foldable = match &self {
             Tree::Array(items) => items.iter().all(Tree::is_constant),
             Tree::Object(fields) => fields.iter().all(|(_, value)| value.is_constant()),
@@ -161,6 +191,7 @@ impl Tree {
             root: &nothing,
             now: None,
             slots: Vec::new(),
+            comparer,
         };
         let folded = match self.evaluate(&mut frame) {
             Ok(value) if value.is_missing() => Some(Tree::Missing),

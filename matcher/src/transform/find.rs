@@ -9,7 +9,7 @@ use super::projection::{Projection, Rule};
 use crate::aggregation::{Parser, Variables, whole_i32};
 use crate::error::ParseError;
 use crate::evaluate::EvaluateError;
-use crate::expression::Expression;
+use crate::expression::{Expression, ParseOptions};
 use crate::validate::{DOCUMENT_BYTES_MAX, validate};
 
 /// What `find` returns of each document.
@@ -33,6 +33,11 @@ pub struct FindProjection {
 impl FindProjection {
     /// Compiles a projection. An empty one returns documents as they are.
     pub fn parse(source: &RawDocument) -> Result<FindProjection, ParseError> {
+        FindProjection::parse_with(source, &ParseOptions::default())
+    }
+
+    /// As [`parse`](FindProjection::parse), with options: a collation counts for `$elemMatch` and for expressions.
+    pub fn parse_with(source: &RawDocument, options: &ParseOptions) -> Result<FindProjection, ParseError> {
         validate(source.as_bytes())?;
         if source.is_empty() {
             return Ok(FindProjection {
@@ -40,7 +45,7 @@ impl FindProjection {
                 positional: false,
             });
         }
-        let mut specification = Specification::new("projection".to_owned(), "projection", &[]);
+        let mut specification = Specification::new("projection".to_owned(), "projection", options);
         let parser = specification.parser();
         let mut positional = false;
         for (name, value) in parser.fields(source)? {
@@ -56,13 +61,20 @@ impl FindProjection {
             };
             let mut components = parser.components(path)?.into_vec();
             if path.len() < name.len() {
+                if let RawBsonRef::Document(_) = value {
+                    let problem = "the positional operator takes no expression and no document";
+                    return Err(parser.wrong_value(name, problem, 31271));
+                }
+                if !is_switch(value) {
+                    return Err(parser.wrong_value(name, "the positional operator takes no literal", 31308));
+                }
                 if !crate::aggregation::is_true(value) {
                     return Err(parser.wrong_value(name, "the positional operator cannot exclude", 31395));
                 }
                 specification.leaves.push((components, Leaf::Rule(Rule::Positional)));
                 continue;
             }
-            match operator(&parser, name, value)? {
+            match operator(&parser, name, value, options)? {
                 Some(leaf) => specification.leaves.push((components, leaf)),
                 None => specification.field(name, value, &mut components)?,
             }
@@ -92,7 +104,12 @@ impl FindProjection {
 }
 
 /// The rule of `$slice` or `$elemMatch`; `None` for everything that `$project` knows, too.
-fn operator(parser: &Parser, name: &str, value: RawBsonRef<'_>) -> Result<Option<Leaf>, ParseError> {
+fn operator(
+    parser: &Parser,
+    name: &str,
+    value: RawBsonRef<'_>,
+    options: &ParseOptions,
+) -> Result<Option<Leaf>, ParseError> {
     let RawBsonRef::Document(document) = value else {
         return Ok(None);
     };
@@ -121,12 +138,19 @@ fn operator(parser: &Parser, name: &str, value: RawBsonRef<'_>) -> Result<Option
             if name.contains('.') {
                 return Err(parser.wrong_value(name, "$elemMatch takes a field of the top level", 31275));
             }
-            let predicate = Expression::parse(&rawdoc! { "v": { "$elemMatch": condition.to_owned() } })?;
+            let predicate = rawdoc! { "v": { "$elemMatch": condition.to_owned() } };
+            let predicate = Expression::parse_with(&predicate, options)?;
             Ok(Some(Leaf::Rule(Rule::ElemMatch(predicate))))
         }
         ("$elemMatch", other) => Err(parser.wrong_type(operator, "a document", other, 31274)),
         _ => Ok(None),
     }
+}
+
+/// Whether a value says that a field is in or out.
+fn is_switch(value: RawBsonRef<'_>) -> bool {
+    let is_number = crate::number::Number::from_bson(value).is_some();
+    is_number || matches!(value, RawBsonRef::Boolean(_))
 }
 
 fn integer(value: RawBsonRef<'_>) -> Option<i32> {

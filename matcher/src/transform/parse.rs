@@ -9,15 +9,13 @@ use crate::error::ParseError;
 use crate::expression::{Expression, ParseOptions};
 
 pub(super) fn stage(at: usize, stage: &RawDocument, options: &ParseOptions) -> Result<Stage, ParseError> {
-    let variables: Vec<&str> = options.variables.iter().map(String::as_str).collect();
-    let variables = &variables[..];
-    let parser = Parser::new(&format!("[{at}]"), &[]);
+    let parser = Parser::at(&format!("[{at}]"));
     let fields = parser.fields(stage)?;
     let [(name, value)] = fields[..] else {
         return Err(parser.wrong_value("stage", "a stage has exactly one field, its name", 40323));
     };
     let place = format!("[{at}].{name}");
-    let parser = Parser::new(&place, &[]);
+    let parser = Parser::at(&place);
     Ok(match name {
         "$match" => match value {
             RawBsonRef::Document(document) => Stage::Match(Expression::parse_with(document, options)?),
@@ -30,7 +28,7 @@ pub(super) fn stage(at: usize, stage: &RawDocument, options: &ParseOptions) -> R
             if document.is_empty() {
                 return Err(parser.wrong_value(name, "a projection names at least one field", 51272));
             }
-            let mut specification = Specification::new(place, name, variables);
+            let mut specification = Specification::new(place, name, options);
             specification.document(document, &mut Vec::new())?;
             Stage::Project(specification.project()?)
         }
@@ -41,11 +39,11 @@ pub(super) fn stage(at: usize, stage: &RawDocument, options: &ParseOptions) -> R
             if document.is_empty() {
                 return Err(parser.wrong_value(name, "at least one field must be named", 40177));
             }
-            let mut specification = Specification::new(place, name, variables);
+            let mut specification = Specification::new(place, name, options);
             specification.additions(document, &mut Vec::new())?;
             Stage::Project(specification.into_projection(Mode::Addition, 40176)?)
         }
-        "$unset" => Stage::Project(unset(&parser, place.clone(), name, value)?),
+        "$unset" => Stage::Project(unset(&parser, place.clone(), name, value, options)?),
         "$replaceRoot" => {
             let mut new = None;
             for (argument, value) in parser.arguments(name, value, 40229)? {
@@ -55,16 +53,22 @@ pub(super) fn stage(at: usize, stage: &RawDocument, options: &ParseOptions) -> R
                 }
             }
             let new = new.ok_or_else(|| parser.missing_argument(name, "newRoot", 40231))?;
-            Stage::ReplaceRoot(ValueExpression::parse_at(&format!("{place}.newRoot"), new, variables)?)
+            Stage::ReplaceRoot(ValueExpression::parse_at(&format!("{place}.newRoot"), new, options)?)
         }
-        "$replaceWith" => Stage::ReplaceRoot(ValueExpression::parse_at(&place, value, variables)?),
-        "$redact" => Stage::Redact(redact::parse(&place, value, variables)?),
+        "$replaceWith" => Stage::ReplaceRoot(ValueExpression::parse_at(&place, value, options)?),
+        "$redact" => Stage::Redact(redact::parse(&place, value, options)?),
         _ => return Err(parser.error(name, Syntax::UnknownStage)),
     })
 }
 
-fn unset(parser: &Parser, place: String, name: &str, value: RawBsonRef<'_>) -> Result<Projection, ParseError> {
-    let mut specification = Specification::new(place, name, &[]);
+fn unset(
+    parser: &Parser,
+    place: String,
+    name: &str,
+    value: RawBsonRef<'_>,
+    options: &ParseOptions,
+) -> Result<Projection, ParseError> {
+    let mut specification = Specification::new(place, name, options);
     let mut add = |path: &str| -> Result<(), ParseError> {
         let path = parser.components(path)?.into_vec();
         specification.leaves.push((path, Leaf::Exclude));
@@ -89,10 +93,10 @@ fn unset(parser: &Parser, place: String, name: &str, value: RawBsonRef<'_>) -> R
 }
 
 /// A projection's specification, flattened to its leaves.
-pub(super) struct Specification<'v> {
+pub(super) struct Specification<'o> {
     place: String,
     stage: String,
-    variables: &'v [&'v str],
+    options: &'o ParseOptions,
     pub(super) leaves: Vec<(Vec<Box<str>>, Leaf)>,
 }
 
@@ -105,18 +109,18 @@ pub(super) enum Leaf {
     Either(Rule),
 }
 
-impl<'v> Specification<'v> {
-    pub(super) fn new(place: String, stage: &str, variables: &'v [&'v str]) -> Specification<'v> {
+impl<'o> Specification<'o> {
+    pub(super) fn new(place: String, stage: &str, options: &'o ParseOptions) -> Specification<'o> {
         Specification {
             place,
             stage: stage.to_owned(),
-            variables,
+            options,
             leaves: Vec::new(),
         }
     }
 
     pub(super) fn parser(&self) -> Parser {
-        Parser::new(&self.place, &[])
+        Parser::at(&self.place)
     }
 
     /// Collects the leaves of a `$project`; `prefix` is where the document stands.
@@ -174,7 +178,7 @@ impl<'v> Specification<'v> {
 
     fn computed(&self, path: &[Box<str>], value: RawBsonRef<'_>) -> Result<Rule, ParseError> {
         let place = format!("{}.{}", self.place, path.join("."));
-        Ok(Rule::Compute(ValueExpression::parse_at(&place, value, self.variables)?))
+        Ok(Rule::Compute(ValueExpression::parse_at(&place, value, self.options)?))
     }
 
     /// Decides between inclusion and exclusion, which do not mix except for `_id`.

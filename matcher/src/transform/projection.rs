@@ -119,6 +119,8 @@ impl Level {
         depth: usize,
     ) -> Result<Vec<Field<'a>>, EvaluateError> {
         let mut selected = Vec::with_capacity(fields.len());
+        // They come behind the fields that are in as they are.
+        let mut matching = Vec::new();
         for (name, value) in fields {
             let value = match self.get(&name) {
                 // A field that will be computed keeps its place when it would stay anyway.
@@ -127,13 +129,20 @@ impl Level {
                 None | Some(Rule::Keep | Rule::Compute(_)) => value,
                 Some(Rule::Nested(level)) => level.select_in(value, mode, matched, depth + 1)?,
                 Some(Rule::Slice { first, count }) => slice(value, *first, *count)?,
-                Some(Rule::ElemMatch(expression)) => first_match(&value, expression)?,
+                Some(Rule::ElemMatch(expression)) => {
+                    matching.push((name, first_match(&value, expression)?));
+                    continue;
+                }
                 Some(Rule::Positional) => positional(value, matched)?,
             };
             if !value.is_missing() {
                 selected.push((name, value));
             }
         }
+        // In the order in which they were asked for.
+        matching.sort_by_key(|(name, _)| self.entries.iter().position(|(entry, _)| **entry == **name));
+        matching.retain(|(_, value)| !value.is_missing());
+        selected.append(&mut matching);
         Ok(selected)
     }
 

@@ -12,13 +12,17 @@ use crate::aggregation::{
     AggregationError, AggregationErrorKind as Kind, Value, ValueExpression, Variables, encode_fields, fields_of,
 };
 use crate::error::ParseError;
+use crate::expression::ParseOptions;
 use crate::validate::DEPTH_MAX;
 
 const DECISIONS: [&str; 3] = ["DESCEND", "PRUNE", "KEEP"];
 
-pub(super) fn parse(place: &str, value: RawBsonRef<'_>, variables: &[&str]) -> Result<ValueExpression, ParseError> {
-    let names: Vec<&str> = variables.iter().copied().chain(["CURRENT"]).chain(DECISIONS).collect();
-    ValueExpression::parse_at(place, value, &names)
+pub(super) fn parse(place: &str, value: RawBsonRef<'_>, options: &ParseOptions) -> Result<ValueExpression, ParseError> {
+    let mut options = options.clone();
+    options
+        .variables
+        .extend(["CURRENT"].into_iter().chain(DECISIONS).map(str::to_owned));
+    ValueExpression::parse_at(place, value, &options)
 }
 
 pub(super) fn apply(

@@ -101,6 +101,17 @@ fn arrays_as_a_whole() {
             r#"{"t": [{"name": "p", "age": 30}, {"name": "d", "age": 42}, {"name": "c", "age": 30}]}"#,
             r#"[{"name": "d", "age": 42}, {"name": "c", "age": 30}, {"name": "p", "age": 30}]"#,
         ),
+        // An array is a value, as in `$push` with `$sort`.
+        (
+            r#"{"$sortArray": {"input": "$t", "sortBy": {"b": 1}}}"#,
+            r#"{"t": [{"b": [5, 1]}, {"b": 3}, {}]}"#,
+            r#"[{}, {"b": 3}, {"b": [5, 1]}]"#,
+        ),
+        (
+            r#"{"$sortArray": {"input": "$t", "sortBy": {"b.1": 1}}}"#,
+            r#"{"t": [{"b": [1, 5]}, {"b": [2, 4]}]}"#,
+            r#"[{"b": [2, 4]}, {"b": [1, 5]}]"#,
+        ),
         (r#"{"$sortArray": {"input": [1], "sortBy": 2}}"#, "{}", "error 15975"),
         (
             r#"{"$zip": {"inputs": [["a"], ["b"], ["c"]]}}"#,

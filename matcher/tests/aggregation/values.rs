@@ -1,7 +1,7 @@
 //! Paths, comparison, conditions, types, and what holds for every expression.
 
 use bson::RawBson;
-use tailwater_matcher::{ValueExpression, Variables};
+use tailwater_matcher::{ParseOptions, ValueExpression, Variables};
 
 use crate::common::document;
 use crate::{check, value};
@@ -24,6 +24,8 @@ fn paths_reach_through_arrays_and_tell_missing_from_null() {
         (r#""$a..b""#, "{}", "error 15998"),
         (r#""$a.""#, "{}", "error 40353"),
         (r#""$a.$b""#, "{}", "error 16410"),
+        (r#""$a.$id""#, r#"{"a": {"$ref": "c", "$id": 7}}"#, "7"),
+        (r#""$$ROOT.$id""#, "{}", "error 16410"),
         (r#""$$nope""#, "{}", "error 17276"),
         (r#"{"$nope": 1}"#, "{}", "error 168"),
         (r#"{"$add": [1], "$sum": 2}"#, "{}", "error 15983"),
@@ -226,7 +228,11 @@ fn an_error_names_operator_and_place() {
 #[test]
 fn variables_bound_from_outside() {
     let source = value(r#"{"$add": ["$n", "$$new.n"]}"#);
-    let expression = ValueExpression::parse_with(source.as_raw_bson_ref(), &["new"]).unwrap();
+    let expression = ValueExpression::parse_with(
+        source.as_raw_bson_ref(),
+        &ParseOptions::default().with_variables(&["new"]),
+    )
+    .unwrap();
     let (root, new) = (document(r#"{"n": 1}"#), document(r#"{"n": 2}"#));
     let variables = Variables::new(&root).bind("new", bson::RawBsonRef::Document(&new));
     let sum = expression.evaluate(&variables).unwrap().into_bson().unwrap();

@@ -80,7 +80,7 @@ fn aggregate(context: &mut Context<'_>) -> CommandResult {
             }
             "explain" => explain = field.boolean()?,
             "bypassDocumentValidation" => field.unsupported(!field.boolean()?)?,
-            "collation" => collation = Some(field),
+            "collation" => collation = field.filled()?,
             "let" => field.no_variables()?,
             "hint" => field.unsupported(field.hint()?.is_none())?,
             // No stage writes to the disk.
@@ -99,26 +99,26 @@ fn aggregate(context: &mut Context<'_>) -> CommandResult {
         ));
     }
     let changes = stage_options(&pipeline, change_stream::STAGE);
-    if let (None, Some(collation)) = (&changes, collation) {
-        collation.simple_collation()?;
-    }
+    let collation = collation.as_deref();
     let (cursor, collection) = if let Some(options) = changes {
         context.outside_transaction("$changeStream")?;
-        let collation = collation.map(Value::document).transpose()?;
         change_stream::open(context, options?, &pipeline[1..], collation)?
     } else if let Some(options) = stage_options(&pipeline, coll_stats::STAGE) {
         let document = coll_stats::document(context, options?)?;
         let source = rawdoc! { "$documents": [document] };
         let stages: Vec<&RawDocument> = [&*source].into_iter().chain(pipeline[1..].iter().copied()).collect();
-        (over_none(context, &stages)?, context.request.collection()?.to_owned())
+        (
+            over_none(context, &stages, collation)?,
+            context.request.collection()?.to_owned(),
+        )
     } else if let Some(options) = stage_options(&pipeline, current_op::STAGE) {
         // What more to show it says; there is no more.
         options?;
         let source = rawdoc! { "$documents": RawArrayBuf::from_iter(current_op::documents(context)?) };
         let stages: Vec<&RawDocument> = [&*source].into_iter().chain(pipeline[1..].iter().copied()).collect();
-        (over_none(context, &stages)?, "$cmd.aggregate".to_owned())
+        (over_none(context, &stages, collation)?, "$cmd.aggregate".to_owned())
     } else {
-        run(context, &pipeline)?
+        run(context, &pipeline, collation)?
     };
     answer(context, cursor, &collection, batch_size)
 }
@@ -156,10 +156,14 @@ fn answer(context: &Context<'_>, mut cursor: Cursor, collection: &str, batch_siz
 }
 
 /// A pipeline over a collection, or with `aggregate: 1` over none.
-fn run(context: &Context<'_>, stages: &[&RawDocument]) -> CommandResult<(Cursor, String)> {
+fn run(
+    context: &Context<'_>,
+    stages: &[&RawDocument],
+    collation: Option<&RawDocument>,
+) -> CommandResult<(Cursor, String)> {
     match context.request.subject()?.value {
         RawBsonRef::String(name) => {
-            let pipeline = Pipeline::parse(stages)?;
+            let pipeline = Pipeline::parse_with(stages, collation)?;
             check_reach(context, &pipeline)?;
             let found = match context.target()? {
                 Target::Collection(collection) => collection.aggregate(&pipeline)?,
@@ -167,14 +171,14 @@ fn run(context: &Context<'_>, stages: &[&RawDocument]) -> CommandResult<(Cursor,
             };
             Ok((cursor(found), name.to_owned()))
         }
-        _ => Ok((over_none(context, stages)?, "$cmd.aggregate".to_owned())),
+        _ => Ok((over_none(context, stages, collation)?, "$cmd.aggregate".to_owned())),
     }
 }
 
 /// A pipeline that begins with `$documents`.
-fn over_none(context: &Context<'_>, stages: &[&RawDocument]) -> CommandResult<Cursor> {
+fn over_none(context: &Context<'_>, stages: &[&RawDocument], collation: Option<&RawDocument>) -> CommandResult<Cursor> {
     context.outside_transaction("a pipeline that begins without a collection's documents")?;
-    let pipeline = Pipeline::parse(stages)?;
+    let pipeline = Pipeline::parse_with(stages, collation)?;
     check_reach(context, &pipeline)?;
     Ok(cursor(
         context.server.store.aggregate(context.request.database, &pipeline)?,

@@ -3,6 +3,7 @@
 use bson::raw::cstr;
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use tailwater::Collection;
+use tailwater::matcher::compare;
 use tailwater_auth::Action;
 
 use super::bulk::number;
@@ -124,7 +125,9 @@ fn names(which: Value<'_>, indexes: &[RawDocumentBuf]) -> CommandResult<Vec<Stri
         RawBsonRef::String("*") => Ok(all()),
         RawBsonRef::String(name) => Ok(vec![name.to_owned()]),
         RawBsonRef::Document(key) => {
-            let has_key = |index: &&RawDocumentBuf| index.get_document("key").is_ok_and(|own: &RawDocument| own == key);
+            // Numbers by their values: drivers differ in their types.
+            let is_key = |own: &RawDocument| compare(RawBsonRef::Document(own), RawBsonRef::Document(key)).is_eq();
+            let has_key = |index: &&RawDocumentBuf| index.get_document("key").is_ok_and(is_key);
             let found = indexes
                 .iter()
                 .find(has_key)

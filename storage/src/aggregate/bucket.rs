@@ -1,19 +1,20 @@
 //! `$bucket`: groups between boundaries (MongoDB manual: *$bucket*).
 
 use bson::{RawBson, RawBsonRef, rawdoc};
-use tailwater_matcher::compare;
 
 use super::error::AggregateErrorKind as Kind;
 use super::group::{Group, Output};
 use super::parse::{Scope, fields};
 use super::stage::Place;
 use crate::error::Result;
+use crate::query::Language;
 
 /// Ascending values, and where what is outside of them goes.
 #[derive(Debug)]
 pub(super) struct Boundaries {
     values: Vec<RawBson>,
     default: Option<RawBson>,
+    language: Language,
 }
 
 pub(super) fn parse(scope: &Scope, value: RawBsonRef<'_>) -> Result<Group, Kind> {
@@ -30,19 +31,20 @@ pub(super) fn parse(scope: &Scope, value: RawBsonRef<'_>) -> Result<Group, Kind>
     let (Some(by), Some(values)) = (by, values) else {
         return Err(Kind::specification("groupBy and boundaries are needed", 40198));
     };
-    if let (Some(default), [first, .., last]) = (&default, &values[..]) {
-        let default = default.as_raw_bson_ref();
-        if compare(default, first.as_raw_bson_ref()).is_ge() && compare(default, last.as_raw_bson_ref()).is_lt() {
-            return Err(Kind::specification(
-                "the default must be outside of the boundaries",
-                40199,
-            ));
-        }
+    let boundaries = Boundaries {
+        values,
+        default,
+        language: scope.language.clone(),
+    };
+    // The order of texts is that of the collection's collation, which is not known before the pipeline runs on it.
+    if scope.language.collation().is_some() || !matches!(boundaries.values[..], [RawBson::String(_), ..]) {
+        boundaries.check()?;
     }
     Ok(Group {
         by,
-        boundaries: Some(Boundaries { values, default }),
+        boundaries: Some(boundaries),
         output: output.map_or_else(|| count_only(scope), Ok)?,
+        language: scope.language.clone(),
     })
 }
 
@@ -92,9 +94,6 @@ fn boundaries(scope: &Scope, value: RawBsonRef<'_>) -> Result<Vec<RawBson>, Kind
         if !is_number(low) && low.element_type() != high.element_type() || is_number(low) != is_number(high) {
             return Err(Kind::specification("boundaries must be of one type", 40193));
         }
-        if compare(low, high).is_ge() {
-            return Err(Kind::specification("boundaries must ascend", 40194));
-        }
     }
     Ok(values)
 }
@@ -117,9 +116,25 @@ fn constant(scope: &Scope, value: RawBsonRef<'_>, code: i32) -> Result<RawBson, 
 }
 
 impl Boundaries {
+    /// Checks that they ascend, and that the default is none of what is between them.
+    pub(super) fn check(&self) -> Result<(), Kind> {
+        let compare = |a: &RawBson, b: &RawBson| self.language.compare(a.as_raw_bson_ref(), b.as_raw_bson_ref());
+        if self.values.windows(2).any(|pair| compare(&pair[0], &pair[1]).is_ge()) {
+            return Err(Kind::specification("boundaries must ascend", 40194));
+        }
+        if let (Some(default), [first, .., last]) = (&self.default, &self.values[..])
+            && compare(default, first).is_ge()
+            && compare(default, last).is_lt()
+        {
+            let problem = "the default must be outside of the boundaries";
+            return Err(Kind::specification(problem, 40199));
+        }
+        Ok(())
+    }
+
     /// The lower boundary of the bucket a value falls in, or the default.
     pub(super) fn bucket(&self, value: RawBsonRef<'_>, place: &Place) -> Result<RawBson> {
-        let above = |boundary: &RawBson| compare(boundary.as_raw_bson_ref(), value).is_le();
+        let above = |boundary: &RawBson| self.language.compare(boundary.as_raw_bson_ref(), value).is_le();
         let at = self.values.partition_point(above);
         if at > 0 && at < self.values.len() {
             return Ok(self.values[at - 1].clone());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bson::{RawBson, RawBsonRef, RawDocumentBuf, rawdoc};
-use tailwater_matcher::{ValueExpression, encode_key};
+use tailwater_matcher::ValueExpression;
 
 use super::bucket::{count_only, group_by, parse_output};
 use super::context::Context;
@@ -13,6 +13,7 @@ use super::memory::Memory;
 use super::parse::{Scope, fields, whole};
 use super::stage::{Place, Stream, deferred};
 use crate::error::Result;
+use crate::query::Language;
 
 /// What to group by, and into how many groups at most.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(super) struct BucketAuto {
     by: ValueExpression,
     buckets: usize,
     output: Output,
+    language: Language,
 }
 
 /// A document with the value it is grouped by.
@@ -58,6 +60,7 @@ impl BucketAuto {
             by,
             buckets,
             output: output.map_or_else(|| count_only(scope), Ok)?,
+            language: scope.language.clone(),
         })
     }
 
@@ -101,7 +104,7 @@ pub(super) fn open(input: Stream, buckets: Arc<BucketAuto>, place: Place, contex
             let document = document?;
             let value = value_of(&buckets.by, &document, &place, &context)?;
             let mut key = Vec::new();
-            encode_key(value.as_raw_bson_ref(), &mut key);
+            buckets.language.encode_key(value.as_raw_bson_ref(), &mut key);
             memory.take(2 * key.len() + document.as_bytes().len() + size_of::<Keyed>(), &place)?;
             sorted.push(Keyed { key, value, document });
         }

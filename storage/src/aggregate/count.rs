@@ -65,5 +65,5 @@ pub(super) fn sort_by_count(scope: &Scope, value: RawBsonRef<'_>) -> Result<(Gro
     specification.append(bson::raw::cstr!("count"), rawdoc! { "$sum": 1 });
     let group = Group::parse(scope, RawBsonRef::Document(&specification))?;
     let order = rawdoc! { "count": -1 };
-    Ok((group, sort::parse(RawBsonRef::Document(&order))?))
+    Ok((group, sort::parse(scope, RawBsonRef::Document(&order))?))
 }

@@ -4,6 +4,7 @@ use bson::raw::CString;
 use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 
 use super::error::AggregateErrorKind as Kind;
+use crate::names::is_field_path;
 
 /// A path of field names. It leads through embedded documents, not through arrays.
 #[derive(Clone, Debug)]
@@ -16,10 +17,10 @@ impl FieldPath {
     pub(super) fn parse(path: &str, code: i32) -> Result<FieldPath, Kind> {
         let invalid = |problem: &str| Kind::specification(format!("the path {path:?} {problem}"), code);
         let mut components = Vec::new();
+        if !is_field_path(path) {
+            return Err(invalid("has an empty component or one that begins with $"));
+        }
         for component in path.split('.') {
-            if component.is_empty() || component.starts_with('$') {
-                return Err(invalid("has an empty component or one that begins with $"));
-            }
             components.push(CString::try_from(component).map_err(|_| invalid("holds a zero byte"))?);
         }
         if components.len() > COMPONENTS_MAX {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bson::raw::{CString, cstr};
 use bson::{RawBson, RawBsonRef, RawDocumentBuf};
-use tailwater_matcher::{Accumulator, AccumulatorState, ValueExpression, compare, encode_key};
+use tailwater_matcher::{Accumulator, AccumulatorState, ValueExpression};
 
 use super::bucket::Boundaries;
 use super::context::Context;
@@ -18,6 +18,7 @@ use super::parse::{Scope, fields};
 use super::stage::{Place, Stream, deferred};
 use crate::error::Result;
 use crate::limits::DOCUMENT_BYTES_MAX;
+use crate::query::Language;
 
 /// What to group by, and what to gather.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(super) struct Group {
     /// Of `$bucket`: values between two boundaries are one group, and groups come in their order.
     pub(super) boundaries: Option<Boundaries>,
     pub(super) output: Output,
+    pub(super) language: Language,
 }
 
 /// Fields and their accumulators.
@@ -53,6 +55,7 @@ impl Group {
                 .ok_or_else(|| Kind::specification("an _id to group by is needed, null for one group of all", 15955))?,
             boundaries: None,
             output,
+            language: scope.language.clone(),
         })
     }
 }
@@ -127,6 +130,9 @@ impl Output {
 
 pub(super) fn open(input: Stream, group: Arc<Group>, place: Place, context: Context) -> Stream {
     deferred(move || {
+        if let Some(boundaries) = &group.boundaries {
+            boundaries.check().map_err(|kind| place.error(kind))?;
+        }
         let mut memory = Memory::new(context.options.memory_bytes_max);
         let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
         let mut groups: Vec<Gathered> = Vec::new();
@@ -138,7 +144,7 @@ pub(super) fn open(input: Stream, group: Arc<Group>, place: Place, context: Cont
                 None => id,
             };
             let mut key = Vec::new();
-            encode_key(id.as_raw_bson_ref(), &mut key);
+            group.language.encode_key(id.as_raw_bson_ref(), &mut key);
             let at = match places.get(&key) {
                 Some(&at) => at,
                 None => {
@@ -156,7 +162,8 @@ pub(super) fn open(input: Stream, group: Arc<Group>, place: Place, context: Cont
         }
         drop(places);
         if group.boundaries.is_some() {
-            groups.sort_by(|a, b| compare(a.id.as_raw_bson_ref(), b.id.as_raw_bson_ref()));
+            let language = &group.language;
+            groups.sort_by(|a, b| language.compare(a.id.as_raw_bson_ref(), b.id.as_raw_bson_ref()));
         }
         Ok(Box::new(groups.into_iter().map(move |gathered| {
             group

@@ -17,6 +17,7 @@ use super::{source, union};
 use crate::catalog::Namespace;
 use crate::error::Result;
 use crate::limits::DOCUMENT_BYTES_MAX;
+use crate::query::Language;
 
 /// What to look up, and where to put it.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(super) struct Lookup {
     equality: Option<Equality>,
     variables: Vec<(String, ValueExpression)>,
     stages: Vec<Stage>,
+    language: Language,
 }
 
 #[derive(Debug)]
@@ -87,6 +89,7 @@ impl Lookup {
             equality,
             variables,
             stages,
+            language: scope.language.clone(),
         })
     }
 
@@ -103,7 +106,10 @@ impl Lookup {
             let value = value.and_then(tailwater_matcher::Value::into_bson);
             values.push((name.clone(), value.map_err(|error| place.error(error))?));
         }
-        let filter = self.equality.as_ref().map(|equality| equality.filter(document));
+        let filter = self
+            .equality
+            .as_ref()
+            .map(|equality| equality.filter(document, &self.language));
         let filter = filter.transpose().map_err(|kind| place.error(kind))?;
         let namespace = Namespace::new(&context.database, &self.collection);
         let mut array = RawArrayBuf::new();
@@ -119,7 +125,7 @@ impl Lookup {
 
 impl Equality {
     /// What documents must have to belong to this one: one of its values, or null where it has none.
-    fn filter(&self, document: &RawDocumentBuf) -> Result<Expression, Kind> {
+    fn filter(&self, document: &RawDocumentBuf, language: &Language) -> Result<Expression, Kind> {
         let values = self.local.values(document);
         let mut clauses = RawArrayBuf::new();
         let mut plain = RawArrayBuf::new();
@@ -149,7 +155,7 @@ impl Equality {
             filter = RawDocumentBuf::new();
             filter.append(bson::raw::cstr!("$or"), clauses);
         }
-        Ok(Expression::parse(&filter)?)
+        Ok(Expression::parse_with(&filter, &language.options(&[]))?)
     }
 }
 

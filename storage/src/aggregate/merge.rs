@@ -18,7 +18,7 @@ use super::target::{Target, Writing, batch};
 use crate::catalog::{CollectionInfo, Namespace};
 use crate::document_id::document_key;
 use crate::error::{Error, Result};
-use crate::query::Query;
+use crate::query::{Language, Query};
 use crate::update::{Pipeline, UpdateDiff, UpdateError};
 use crate::workspace::{Found, Workspace, with_id_first};
 
@@ -30,6 +30,7 @@ pub(super) struct Merge {
     variables: Vec<(String, ValueExpression)>,
     matched: Matched,
     not_matched: NotMatched,
+    language: Language,
 }
 
 /// What becomes of a document that is there already.
@@ -58,18 +59,17 @@ impl Merge {
         &self.target
     }
 
-    pub(super) fn parse(value: RawBsonRef<'_>) -> Result<Merge, Kind> {
+    pub(super) fn parse(scope: &Scope, value: RawBsonRef<'_>) -> Result<Merge, Kind> {
         if let RawBsonRef::String(_) = value {
-            return Merge::of(Target::parse(value, 51178)?);
+            return Merge::of(scope, Target::parse(value, 51178)?);
         }
-        let scope = Scope::default();
         let (mut merge, mut matched) = (None, None);
         let (mut on, mut variables, mut not_matched) = (None, Vec::new(), NotMatched::Insert);
         for (name, value) in fields(value, 51182)? {
             match (name, value) {
-                ("into", value) => merge = Some(Merge::of(Target::parse(value, 51178)?)?),
+                ("into", value) => merge = Some(Merge::of(scope, Target::parse(value, 51178)?)?),
                 ("on", value) => on = Some(parse_on(value)?),
-                ("let", value) => variables = parse_let(&scope, value)?,
+                ("let", value) => variables = parse_let(scope, value)?,
                 ("whenMatched", value) => matched = Some(value),
                 ("whenNotMatched", RawBsonRef::String("insert")) => not_matched = NotMatched::Insert,
                 ("whenNotMatched", RawBsonRef::String("discard")) => not_matched = NotMatched::Discard,
@@ -94,7 +94,9 @@ impl Merge {
                 51273,
             ));
         }
-        let matched = matched.map(|matched| parse_matched(matched, &variables)).transpose()?;
+        let matched = matched
+            .map(|matched| parse_matched(scope, matched, &variables))
+            .transpose()?;
         Ok(Merge {
             on: on.unwrap_or(merge.on),
             variables,
@@ -104,13 +106,14 @@ impl Merge {
         })
     }
 
-    fn of(target: Target) -> Result<Merge, Kind> {
+    fn of(scope: &Scope, target: Target) -> Result<Merge, Kind> {
         Ok(Merge {
             target,
             on: vec![(cstr!("_id").to_owned(), FieldPath::parse("_id", 51186)?)],
             variables: Vec::new(),
             matched: Matched::Merge,
             not_matched: NotMatched::Insert,
+            language: scope.language.clone(),
         })
     }
 
@@ -120,6 +123,11 @@ impl Merge {
 
     pub(super) fn run(&self, mut input: Stream, place: &Place, context: &Context, writing: &Writing<'_>) -> Result<()> {
         let namespace = self.target.namespace(&context.database);
+        // By its indexes would be told whether documents are the same; and they compare strings by their bytes.
+        if self.language.collation().is_some() && context.reading.info(&namespace).is_some() {
+            let problem = "there is no unique index with the pipeline's collation: leave the collation out";
+            return Err(place.error(Kind::specification(problem, 51183)));
+        }
         let mut last = None;
         let written = loop {
             let documents = match batch(&mut input) {
@@ -324,7 +332,11 @@ fn parse_on(value: RawBsonRef<'_>) -> Result<Vec<(CString, FieldPath)>, Kind> {
     Ok(on)
 }
 
-fn parse_matched(value: RawBsonRef<'_>, variables: &[(String, ValueExpression)]) -> Result<Matched, Kind> {
+fn parse_matched(
+    scope: &Scope,
+    value: RawBsonRef<'_>,
+    variables: &[(String, ValueExpression)],
+) -> Result<Matched, Kind> {
     match value {
         RawBsonRef::String("replace") => Ok(Matched::Replace),
         RawBsonRef::String("keepExisting") => Ok(Matched::KeepExisting),
@@ -337,7 +349,7 @@ fn parse_matched(value: RawBsonRef<'_>, variables: &[(String, ValueExpression)])
                 .filter_map(RawBsonRef::as_document)
                 .collect();
             let names: Vec<&str> = variables.iter().map(|(name, _)| name.as_str()).chain([NEW]).collect();
-            let pipeline = Pipeline::parse_with(&stages, &names);
+            let pipeline = Pipeline::parse_with(&stages, &scope.language.options(&names));
             Ok(Matched::Pipeline(pipeline.map_err(|error| {
                 Kind::specification(format!("in whenMatched: {error}"), error.code())
             })?))

@@ -11,6 +11,7 @@ use super::{
     STAGES_MAX, SUB_PIPELINES_MAX, bucket, bucket_auto, count, documents, facet, group, lookup, merge, out, sample,
     sort, union, unwind, window,
 };
+use crate::query::Language;
 
 /// What a stage is parsed in.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,8 @@ pub(super) struct Scope {
     /// How many pipelines there are around it.
     depth: usize,
     facet: bool,
+    /// How strings are compared, in the pipeline and in all within it.
+    pub(super) language: Language,
 }
 
 /// Stages of MongoDB that are not here, with the reason.
@@ -70,16 +73,25 @@ impl Scope {
         inner
     }
 
-    fn names(&self) -> Vec<&str> {
-        self.variables.iter().map(String::as_str).collect()
+    /// The scope of a whole pipeline.
+    pub(super) fn new(language: Language) -> Scope {
+        Scope {
+            language,
+            ..Scope::default()
+        }
+    }
+
+    fn options(&self) -> ParseOptions {
+        let names: Vec<&str> = self.variables.iter().map(String::as_str).collect();
+        self.language.options(&names)
     }
 
     pub(super) fn expression(&self, source: RawBsonRef<'_>) -> Result<ValueExpression, Kind> {
-        Ok(ValueExpression::parse_with(source, &self.names())?)
+        Ok(ValueExpression::parse_with(source, &self.options())?)
     }
 
     pub(super) fn accumulator(&self, source: &RawDocument) -> Result<tailwater_matcher::Accumulator, Kind> {
-        Ok(tailwater_matcher::Accumulator::parse_with(source, &self.names())?)
+        Ok(tailwater_matcher::Accumulator::parse_with(source, &self.options())?)
     }
 
     /// A pipeline within a stage.
@@ -144,14 +156,14 @@ impl Scope {
                     ..
                 }) = stages.last_mut()
                 {
-                    Arc::make_mut(transform).push(index, document, &self.names())?;
+                    Arc::make_mut(transform).push(index, document, &self.options())?;
                     return Ok(());
                 }
                 let mut transform = Transform::default();
-                transform.push(index, document, &self.names())?;
+                transform.push(index, document, &self.options())?;
                 StageKind::Transform(Arc::new(transform))
             }
-            "$sort" => StageKind::Sort(sort::parse(value)?),
+            "$sort" => StageKind::Sort(sort::parse(self, value)?),
             "$limit" => StageKind::Limit(window::limit(value)?),
             "$skip" => StageKind::Skip(window::skip(value)?),
             "$count" => StageKind::Count(count::parse(value)?),
@@ -170,7 +182,7 @@ impl Scope {
             "$unionWith" => StageKind::Union(Arc::new(union::Union::parse(self, value)?)),
             "$documents" => StageKind::Documents(Arc::new(documents::parse(self, value)?)),
             "$out" => StageKind::Out(Arc::new(out::Out::parse(value)?)),
-            "$merge" => StageKind::Merge(Arc::new(merge::Merge::parse(value)?)),
+            "$merge" => StageKind::Merge(Arc::new(merge::Merge::parse(self, value)?)),
             name => {
                 let known = NOT_SUPPORTED.iter().find(|(stage, _)| *stage == name);
                 return Err(known.map_or(Kind::UnknownStage, |&(_, reason)| Kind::NotSupported { reason }));
@@ -217,8 +229,7 @@ impl Scope {
         let RawBsonRef::Document(document) = value else {
             return Err(Kind::specification("the filter must be a document", 15959));
         };
-        let options = ParseOptions::default().with_variables(&self.names());
-        Ok(Expression::parse_with(document, &options)?)
+        Ok(Expression::parse_with(document, &self.options())?)
     }
 }
 

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use bson::RawBsonRef;
 
 use super::error::AggregateErrorKind as Kind;
+use super::parse::Scope;
 use super::stage::{Place, Stream, deferred};
 use crate::error::Error;
 use crate::sort::{SortPattern, Sorter};
 use crate::state::Stored;
 use crate::workspace::Found;
 
-pub(super) fn parse(value: RawBsonRef<'_>) -> Result<SortPattern, Kind> {
+pub(super) fn parse(scope: &Scope, value: RawBsonRef<'_>) -> Result<SortPattern, Kind> {
     let RawBsonRef::Document(document) = value else {
         return Err(Kind::specification("the order must be a document", 15973));
     };
-    match SortPattern::parse(document) {
+    match scope.language.sort(Some(document)) {
         Ok(Some(pattern)) => Ok(pattern),
         Ok(None) => Err(Kind::specification("at least one field must be named", 15976)),
         Err(error) => Err(Kind::specification(error.to_string(), 15975)),

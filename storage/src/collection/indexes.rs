@@ -159,6 +159,7 @@ fn wanted(info: &CollectionInfo, definitions: Vec<IndexDefinition>) -> Result<Ve
         let conflict = |other: &IndexDefinition| Error::IndexConflict {
             name: definition.name.clone(),
             other: other.name.clone(),
+            equivalent: other.is_equivalent(&definition),
         };
         let mut there = false;
         for other in present.chain(&wanted) {

@@ -3,6 +3,7 @@
 use bson::{RawDocument, RawDocumentBuf};
 
 use crate::error::Result;
+use crate::query::Language;
 use crate::update::{Update, UpdateError};
 
 /// A document of update operators (`{$set: …}`), or an aggregation pipeline. Made from either by itself, where an update is
@@ -16,14 +17,14 @@ pub enum UpdateModifications {
 }
 
 impl UpdateModifications {
-    pub(crate) fn parse(&self, array_filters: &[RawDocumentBuf]) -> Result<Update> {
+    pub(crate) fn parse(&self, array_filters: &[RawDocumentBuf], language: &Language) -> Result<Update> {
         match self {
-            UpdateModifications::Document(document) => Ok(Update::parse_filtered(document, array_filters)?),
+            UpdateModifications::Document(document) => Ok(Update::parse_in(language, document, array_filters)?),
             UpdateModifications::Pipeline(_) if !array_filters.is_empty() => Err(UpdateError::ArrayFilterUnused {
                 identifier: String::new(),
             }
             .into()),
-            UpdateModifications::Pipeline(stages) => Ok(Update::parse_pipeline(stages)?),
+            UpdateModifications::Pipeline(stages) => Ok(Update::parse_pipeline_in(language, stages)?),
         }
     }
 }

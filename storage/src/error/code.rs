@@ -85,10 +85,12 @@ codes! {
     InvalidOptions = 72,
     /// A name that cannot be.
     InvalidNamespace = 73,
-    /// There is an index with that key under another name, or with other options.
+    /// There is an equivalent index under another name, or with other options.
     IndexOptionsConflict = 85,
-    /// There is an index of that name with another key.
+    /// There is an index of that name with another key, filter, `unique` or `sparse`.
     IndexKeySpecsConflict = 86,
+    /// An upsert's filter gives only a part of what must be given exactly.
+    NotExactValueField = 111,
     /// Another has written first.
     WriteConflict = 112,
     /// A document does not match its collection's validator.
@@ -157,8 +159,8 @@ impl Error {
             Error::DocumentFailedValidation { .. } => ErrorCode::DocumentValidationFailure,
             Error::ParallelArrays { .. } => ErrorCode::CannotIndexParallelArrays,
             Error::InvalidIndex { .. } => ErrorCode::CannotCreateIndex,
-            Error::IndexConflict { name, other } if name == other => ErrorCode::IndexKeySpecsConflict,
-            Error::IndexConflict { .. } => ErrorCode::IndexOptionsConflict,
+            Error::IndexConflict { equivalent: false, .. } => ErrorCode::IndexKeySpecsConflict,
+            Error::IndexConflict { equivalent: true, .. } => ErrorCode::IndexOptionsConflict,
             Error::NoSuchIndex { .. } => ErrorCode::IndexNotFound,
             Error::InvalidOptions { .. } => ErrorCode::InvalidOptions,
             Error::NoDocuments | Error::NoWrites => ErrorCode::InvalidLength,
@@ -213,13 +215,14 @@ mod tests {
 
     #[test]
     fn codes_have_mongodb_s_numbers_and_names() {
-        let conflict = |other: &str| Error::IndexConflict {
+        let conflict = |equivalent| Error::IndexConflict {
             name: "a_1".into(),
-            other: other.into(),
+            other: "b".into(),
+            equivalent,
         };
         for (error, number, name) in [
-            (conflict("a_1"), 86, "IndexKeySpecsConflict"),
-            (conflict("b"), 85, "IndexOptionsConflict"),
+            (conflict(false), 86, "IndexKeySpecsConflict"),
+            (conflict(true), 85, "IndexOptionsConflict"),
             (
                 Error::TransactionAborted {
                     cause: Box::new(Error::NoDocuments),

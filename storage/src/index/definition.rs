@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use bson::raw::{CString, RawBsonRef};
 use bson::{RawDocument, RawDocumentBuf};
-use tailwater_matcher::{Expression, Path};
+use tailwater_matcher::{Expression, Path, compare};
 
+use super::partial;
 use crate::error::{Error, Result};
+use crate::names::is_field_path;
 
 /// Most fields of one index.
 pub const INDEX_FIELDS_MAX: usize = 32;
@@ -87,7 +89,7 @@ impl IndexDefinition {
                 ("sparse", value) => definition.sparse = truth(value).ok_or_else(|| refuse("a boolean"))?,
                 ("hidden", value) => definition.hidden = truth(value).ok_or_else(|| refuse("a boolean"))?,
                 ("partialFilterExpression", RawBsonRef::Document(filter)) => {
-                    definition.partial = Some(Expression::parse(filter)?);
+                    definition.partial = Some(partial::parse(filter)?);
                 }
                 ("partialFilterExpression", _) => return Err(refuse("a document")),
                 ("expireAfterSeconds", value) => {
@@ -169,14 +171,22 @@ impl IndexDefinition {
         self.fields.len() == 1 && self.fields[0].path.as_str() == "_id"
     }
 
-    /// Whether two definitions ask for the same index under the same name.
-    pub(crate) fn is_same(&self, other: &IndexDefinition) -> bool {
-        self.document == other.document
+    /// Whether its `key` pattern is this one, numbers by their values.
+    pub(crate) fn has_key(&self, key: &RawDocument) -> bool {
+        let [own, key] = [self.key(), key].map(RawBsonRef::Document);
+        compare(own, key).is_eq()
     }
 
-    /// Whether two definitions ask for keys that make them one index, whatever their names.
+    /// Whether two definitions ask for the same index under the same name, in whatever words. Whether it is hidden does not
+    /// make it another one.
+    pub(crate) fn is_same(&self, other: &IndexDefinition) -> bool {
+        self.name == other.name && self.is_equivalent(other) && self.expire_after == other.expire_after
+    }
+
+    /// Whether two definitions ask for what makes them one index, whatever their names and other options.
     pub(crate) fn is_equivalent(&self, other: &IndexDefinition) -> bool {
-        self.fields == other.fields && self.partial == other.partial
+        let options = |definition: &IndexDefinition| (definition.unique, definition.sparse);
+        self.has_key(other.key()) && self.partial == other.partial && options(self) == options(other)
     }
 }
 
@@ -190,7 +200,7 @@ fn fields(key: &RawDocument) -> Result<Vec<IndexField>> {
         let (path, direction) = field.map_err(|_| invalid("", "its key is malformed".into()))?;
         let name = path.as_str();
         let refuse = |what: &str| invalid("", format!("the field {name:?} {what}"));
-        if name.split('.').any(|part| part.is_empty() || part.starts_with('$')) {
+        if !is_field_path(name) {
             return Err(refuse("has an empty component or one that begins with $"));
         }
         let direction = match direction {

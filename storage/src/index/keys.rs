@@ -1,9 +1,10 @@
 //! Which keys a document has in an index.
 //!
 //! MongoDB's rules (manual: *Multikey Indexes*): a field that reaches an array has one key for each element; an empty array is
-//! the key `undefined`, a missing field the key `null`; an array within an array is a key as a whole. Of the arrays that the
-//! fields of a compound index reach, only one may be there at each level: the keys are the elements of that array, combined
-//! with the other fields' values.
+//! the key `undefined`, a missing field the key `null`; an array within an array is a key as a whole. Where a path goes on with
+//! a position that the array has, that element alone is the key, unless one of the elements has a field of the same name, which
+//! then is a key as well (MongoDB refuses such a document). Of the arrays that the fields of a compound index reach, only one
+//! may be there at each level: the keys are the elements of that array, combined with the other fields' values.
 //!
 //! A sparse index has no key for a combination in which every field is missing; a partial one has none for a document that
 //! its filter does not match.
@@ -11,8 +12,9 @@
 //! # What a scan may rely on
 //!
 //! Whatever a [`Conjunct`](tailwater_matcher::Conjunct) says of a document at an indexed path, one of its keys satisfies it,
-//! with two exceptions that the planner knows: a conjunct that is satisfied by an array as a whole, and conjuncts on two
-//! fields that go through one array, which may be satisfied by two of its elements.
+//! with three exceptions that the planner knows: a conjunct that is satisfied by an array as a whole; conjuncts on two
+//! fields that go through one array, which may be satisfied by two of its elements; and, at a path with a position, a conjunct
+//! that is satisfied by an element without a field of that name.
 //!
 //! # Layout
 //!
@@ -50,6 +52,16 @@ enum Place<'d, 'p> {
     Array(&'d RawArray, &'p [String]),
 }
 
+impl<'d> Place<'d, '_> {
+    /// The value in a key.
+    fn value(self) -> RawBsonRef<'d> {
+        match self {
+            Place::Value(value) => value,
+            Place::Missing | Place::Array(..) => RawBsonRef::Null,
+        }
+    }
+}
+
 /// A document reaches two arrays through fields whose keys are combined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Parallel;
@@ -65,12 +77,7 @@ pub(crate) fn of(definition: &IndexDefinition, document: &RawDocument) -> Result
     {
         return Ok(IndexKeys::default());
     }
-    let wanted = Wanted {
-        fields: &definition.fields,
-        sparse: definition.sparse,
-        collation: None,
-    };
-    let keys = of_fields(wanted, document).map_err(|Parallel| Error::ParallelArrays {
+    let keys = of_fields(Wanted::by(definition), document).map_err(|Parallel| Error::ParallelArrays {
         name: definition.name.clone(),
     })?;
     let longest = keys.values.iter().map(Vec::len).max().unwrap_or(0);
@@ -95,18 +102,35 @@ pub(crate) struct Wanted<'f> {
     pub(crate) collation: Option<&'f Collation>,
 }
 
+impl<'f> Wanted<'f> {
+    fn by(definition: &'f IndexDefinition) -> Wanted<'f> {
+        Wanted {
+            fields: &definition.fields,
+            sparse: definition.sparse,
+            collation: None,
+        }
+    }
+}
+
 /// The keys of `document`.
 pub(crate) fn of_fields(wanted: Wanted<'_>, document: &RawDocument) -> Result<IndexKeys, Parallel> {
-    let mut keys = IndexKeys::default();
-    let places: Vec<_> = wanted
-        .fields
-        .iter()
+    let mut values = Vec::new();
+    let places = places(wanted.fields, document);
+    let multikey = expand(&places, &mut |places| {
+        if !wanted.sparse || places.iter().any(|place| !matches!(place, Place::Missing)) {
+            values.push(encode(wanted, places));
+        }
+    })?;
+    values.sort_unstable();
+    values.dedup();
+    Ok(IndexKeys { values, multikey })
+}
+
+fn places<'d, 'p>(fields: &'p [IndexField], document: &'d RawDocument) -> Vec<Place<'d, 'p>> {
+    let fields = fields.iter();
+    fields
         .map(|field| walk(RawBsonRef::Document(document), &field.components))
-        .collect();
-    expand(wanted, &places, &mut keys)?;
-    keys.values.sort_unstable();
-    keys.values.dedup();
-    Ok(keys)
+        .collect()
 }
 
 /// Follows a path until it ends or meets an array.
@@ -127,39 +151,41 @@ fn walk<'d, 'p>(mut value: RawBsonRef<'d>, mut rest: &'p [String]) -> Place<'d, 
     }
 }
 
-/// Adds the keys of every combination. It calls itself at most once for each component of the longest path.
-fn expand<'d, 'p>(wanted: Wanted<'_>, places: &[Place<'d, 'p>], keys: &mut IndexKeys) -> Result<(), Parallel> {
+/// Calls `each` with every combination that is a key; says whether a field has reached an array. It calls itself at most once
+/// for each component of the longest path.
+fn expand<'d, 'p>(places: &[Place<'d, 'p>], each: &mut dyn FnMut(&[Place<'d, 'p>])) -> Result<bool, Parallel> {
     let mut arrays = places.iter().filter_map(|place| match place {
         Place::Array(array, _) => Some(*array),
         Place::Missing | Place::Value(_) => None,
     });
     let Some(array) = arrays.next() else {
-        if !wanted.sparse || places.iter().any(|place| !matches!(place, Place::Missing)) {
-            keys.values.push(encode(wanted, places));
-        }
-        return Ok(());
+        each(places);
+        return Ok(false);
     };
     if arrays.any(|other| !std::ptr::eq(other.as_bytes(), array.as_bytes())) {
         return Err(Parallel);
     }
-    keys.multikey = true;
-    let mut elements = array.into_iter().flatten().enumerate().peekable();
+    let mut elements = array.into_iter().flatten().peekable();
     if elements.peek().is_none() {
         let places: Vec<_> = places.iter().map(|place| of_empty(*place)).collect();
-        return expand(wanted, &places, keys);
+        expand(&places, each)?;
     }
-    for (position, element) in elements {
-        let each: Vec<_> = places.iter().map(|place| of_element(*place, element)).collect();
-        expand(wanted, &each, keys)?;
-        let named = |place: &Place<'d, 'p>| at_position(*place, position, element);
-        if places.iter().any(|place| named(place).is_some()) {
-            let places = places
-                .iter()
-                .map(|place| named(place).unwrap_or_else(|| of_element(*place, element)));
-            expand(wanted, &places.collect::<Vec<_>>(), keys)?;
+    let positional: Vec<_> = places.iter().map(|place| at_position(*place)).collect();
+    for element in elements {
+        let of_both = places.iter().zip(&positional);
+        let of_this: Vec<_> = of_both
+            .clone()
+            .map(|(place, positional)| positional.unwrap_or_else(|| of_element(*place, element)))
+            .collect();
+        expand(&of_this, each)?;
+        // The element has a field of the position's name: then the filter finds that one, too.
+        let mut positional = of_both.filter(|(_, positional)| positional.is_some());
+        if positional.any(|(place, _)| !matches!(of_element(*place, element), Place::Missing)) {
+            let named: Vec<_> = places.iter().map(|place| of_element(*place, element)).collect();
+            expand(&named, each)?;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn of_empty<'d, 'p>(place: Place<'d, 'p>) -> Place<'d, 'p> {
@@ -180,27 +206,27 @@ fn of_element<'d, 'p>(place: Place<'d, 'p>, element: RawBsonRef<'d>) -> Place<'d
     }
 }
 
-/// Where the path goes on in an element that it names by its position, which is written without leading zeros.
-fn at_position<'d, 'p>(place: Place<'d, 'p>, position: usize, element: RawBsonRef<'d>) -> Option<Place<'d, 'p>> {
-    let is_plain = |name: &str| name == "0" || !name.starts_with(['0', '+']);
-    match place {
-        Place::Array(_, [name, after @ ..]) if is_plain(name) && name.parse() == Ok(position) => {
-            Some(walk(element, after))
-        }
-        _ => None,
-    }
+/// Where the path goes on in the element that it names by its position, if there is such an element.
+fn at_position<'d, 'p>(place: Place<'d, 'p>) -> Option<Place<'d, 'p>> {
+    let Place::Array(array, [name, after @ ..]) = place else {
+        return None;
+    };
+    let element = array.into_iter().nth(position(name)?)?.ok()?;
+    Some(walk(element, after))
+}
+
+/// The position that a component of a path can be: a number without leading zeros.
+pub(crate) fn position(name: &str) -> Option<usize> {
+    let is_plain = name == "0" || !name.starts_with(['0', '+']);
+    name.parse().ok().filter(|_| is_plain)
 }
 
 fn encode(wanted: Wanted<'_>, places: &[Place<'_, '_>]) -> Vec<u8> {
     let mut key = Vec::with_capacity(24);
     for (field, place) in wanted.fields.iter().zip(places) {
-        let value = match place {
-            Place::Value(value) => *value,
-            Place::Missing | Place::Array(..) => RawBsonRef::Null,
-        };
         match wanted.collation {
-            None => append(field.direction, value, &mut key),
-            Some(collation) => append_collated(collation, field.direction, value, &mut key),
+            None => append(field.direction, place.value(), &mut key),
+            Some(collation) => append_collated(collation, field.direction, place.value(), &mut key),
         }
     }
     key
@@ -227,17 +253,18 @@ pub(crate) fn entry_key(values: &[u8], document_key: &[u8]) -> Vec<u8> {
     [values, document_key].concat()
 }
 
-/// For messages: the values of a document at the fields of an index, as MongoDB's `keyValue` shows them.
-pub(crate) fn values_of(definition: &IndexDefinition, document: &RawDocument) -> RawDocumentBuf {
-    let mut values = RawDocumentBuf::new();
-    for (name, _) in definition.key().iter().flatten() {
-        let components: Vec<String> = name.as_str().split('.').map(str::to_owned).collect();
-        let value = match walk(RawBsonRef::Document(document), &components) {
-            Place::Missing => RawBsonRef::Null,
-            Place::Value(value) => value,
-            Place::Array(array, _) => RawBsonRef::Array(array),
-        };
-        values.append(name, value);
-    }
-    values
+/// For messages: the values of the document's key that is written so, as MongoDB's `keyValue` shows them.
+pub(crate) fn values_of(definition: &IndexDefinition, document: &RawDocument, key: &[u8]) -> RawDocumentBuf {
+    let wanted = Wanted::by(definition);
+    let mut found = RawDocumentBuf::new();
+    let expanded = expand(&places(wanted.fields, document), &mut |places| {
+        if found.is_empty() && encode(wanted, places) == key {
+            for ((name, _), place) in definition.key().iter().flatten().zip(places) {
+                found.append(name, place.value());
+            }
+        }
+    });
+    // What has a key has no parallel arrays.
+    debug_assert!(expanded.is_ok());
+    found
 }

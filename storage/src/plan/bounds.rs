@@ -12,7 +12,9 @@
 use tailwater_matcher::{Conjunct, IN_VALUES_MAX};
 
 use super::interval::{self, Interval, Intervals};
+use super::partial::excludes_missing;
 use crate::index::IndexField;
+use crate::index::keys::position;
 
 /// Most stretches of one scan; where more would be needed, fewer fields are bounded. One `$in` of arrays always fits.
 const STRETCHES_MAX: usize = 2 * IN_VALUES_MAX;
@@ -81,7 +83,13 @@ impl<'a> Bounds<'a> {
 }
 
 fn of_field<'a>(field: &IndexField, multikey: bool, conjuncts: &[Conjunct<'a>]) -> Option<Intervals<'a>> {
-    let here = conjuncts.iter().filter(|conjunct| *conjunct.path() == field.path);
+    // Such a path has the key of one element, and may be missing from another.
+    let may_be_missing = multikey && field.components.iter().skip(1).any(|name| position(name).is_some());
+    let bounds = |conjunct: &&Conjunct<'a>| !may_be_missing || excludes_missing(conjunct);
+    let here = conjuncts
+        .iter()
+        .filter(|conjunct| *conjunct.path() == field.path)
+        .filter(bounds);
     let mut each = here.filter_map(interval::of_conjunct);
     if multikey {
         // Points before ranges, few before many.

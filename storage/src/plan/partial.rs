@@ -58,12 +58,13 @@ fn follows(part: &Conjunct<'_>, given: &Conjunct<'_>) -> bool {
 }
 
 /// Whether the conjunct holds of no document in which there is nothing at its path.
-fn excludes_missing(conjunct: &Conjunct<'_>) -> bool {
+pub(super) fn excludes_missing(conjunct: &Conjunct<'_>) -> bool {
     let is_null = |value: bson::RawBsonRef<'_>| matches!(value, bson::RawBsonRef::Null);
     match conjunct {
         Conjunct::Equal { value, .. } => !is_null(*value),
         Conjunct::In { values, .. } => !values.iter().any(is_null),
-        Conjunct::Range { .. } | Conjunct::Prefix { .. } | Conjunct::Type { .. } | Conjunct::Exists { .. } => true,
+        Conjunct::Range { bound, .. } => !is_null(*bound),
+        Conjunct::Prefix { .. } | Conjunct::Type { .. } | Conjunct::Exists { .. } => true,
         _ => false,
     }
 }

@@ -3,10 +3,11 @@
 //! What an index has in order are bytes. So under a collation the matcher says of a comparison with a string only that there
 //! must be a value, no bounds come of it, and an order is made in memory; comparisons with other values use indexes as ever.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
-use bson::RawDocument;
-use tailwater_matcher::{Collation, Expression, ParseOptions};
+use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf};
+use tailwater_matcher::{Collation, Expression, ParseOptions, Variables, compare, encode_key};
 
 use super::Query;
 use crate::error::{Error, Result};
@@ -32,6 +33,27 @@ impl Language {
         self.0.collation.as_ref()
     }
 
+    /// What expressions of this language are parsed with, which may use variables.
+    pub(crate) fn options(&self, variables: &[&str]) -> ParseOptions {
+        self.0.clone().with_variables(variables)
+    }
+
+    /// The order of two values.
+    pub(crate) fn compare(&self, a: RawBsonRef<'_>, b: RawBsonRef<'_>) -> Ordering {
+        match self.collation() {
+            Some(collation) => collation.compare_values(a, b),
+            None => compare(a, b),
+        }
+    }
+
+    /// Appends bytes that are in the order of [`Language::compare`].
+    pub(crate) fn encode_key(&self, value: RawBsonRef<'_>, out: &mut Vec<u8>) {
+        match self.collation() {
+            Some(collation) => collation.encode_key(value, out),
+            None => encode_key(value, out),
+        }
+    }
+
     /// A filter in this language.
     ///
     /// # Errors
@@ -51,13 +73,18 @@ impl Language {
         Ok(sort.map(|sort| sort.with_collation(self.collation().cloned())))
     }
 
-    /// All documents that match a filter, in an order.
+    /// All documents that match a filter, in an order. `$$NOW` is the moment of this call for all of them.
     ///
     /// # Errors
     ///
     /// Those of [`Language::filter`] and [`Language::sort`].
     pub(crate) fn query(&self, filter: &RawDocument, sort: Option<&RawDocument>) -> Result<Query> {
-        let mut query = Query::new(Arc::new(self.filter(filter)?));
+        let mut filter = self.filter(filter)?;
+        if filter.computes() {
+            let root = RawDocumentBuf::new();
+            filter = filter.bind(&Variables::new(&root).now(DateTime::now()));
+        }
+        let mut query = Query::new(Arc::new(filter));
         query.sort = self.sort(sort)?;
         Ok(query)
     }

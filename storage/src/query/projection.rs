@@ -22,7 +22,7 @@ impl Projection {
     ///
     /// [`Error::Projection`]; [`Error::Filter`].
     pub(crate) fn parse(projection: &RawDocument, filter: &RawDocument, language: &Language) -> Result<Projection> {
-        let projection = FindProjection::parse(projection).map_err(Error::Projection)?;
+        let projection = FindProjection::parse_with(projection, &language.options(&[])).map_err(Error::Projection)?;
         let positions = projection.is_positional().then(|| Positions::parse(filter, language));
         Ok(Projection {
             positions: positions.transpose()?,

@@ -136,7 +136,7 @@ impl Source {
             return Source::nothing();
         };
         let paths: Vec<_> = paths.collect();
-        let may_repeat = !paths.is_empty() || plans().any(|plan| plan.multikey);
+        let may_repeat = !paths.is_empty() || plans().any(Plan::may_repeat);
         Source {
             reading: Some(reading.clone()),
             collection: info.number,

@@ -153,7 +153,7 @@ impl Core {
                 for values in &keys.values {
                     check_length(&index.definition, values, &key)?;
                     if index.definition.unique && is_taken(&reading, index.number, values, &key)? {
-                        return Err(Error::duplicate(&info, &index.definition, document));
+                        return Err(Error::duplicate(&info, &index.definition, document, values));
                     }
                     put_index_entry(generation, index.number, values, &key, view.at);
                 }

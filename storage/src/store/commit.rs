@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, MutexGuard};
 
+use smallvec::SmallVec;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 use tailwater_oplog::{AppendOutcome, Durability, OpId, Record};
 
@@ -122,16 +123,19 @@ impl Drop for Unapplied<'_> {
     }
 }
 
+/// As many things as documents are inserted. Most inserts are of one, and then such a list needs no allocation.
+pub(crate) type Few<T> = SmallVec<[T; 1]>;
+
 /// Inserts into a collection without indexes, of documents that are known not to be there.
 #[derive(Debug)]
 pub(crate) struct Inserts {
     pub(crate) number: CollectionNumber,
     /// The entries' payloads, one behind the other, and where each ends.
     pub(crate) payloads: Vec<u8>,
-    pub(crate) ends: Vec<usize>,
+    pub(crate) ends: Few<usize>,
     /// No two are alike.
-    pub(crate) keys: Vec<StateKey>,
-    pub(crate) documents: Vec<Slice>,
+    pub(crate) keys: Few<StateKey>,
+    pub(crate) documents: Few<Slice>,
     /// What the session keeps of them whose write they are.
     pub(crate) records: Vec<Draft>,
 }
@@ -156,7 +160,7 @@ impl Core {
     /// log, and the store takes no more writes.
     pub(crate) fn commit(&self, commit: &mut Commit<'_>, drafts: &[Draft]) -> Result<AppendOutcome> {
         let layers = self.layers()?;
-        let payloads: Vec<[&[u8]; 1]> = drafts.iter().map(|draft| [&draft.payload[..]]).collect();
+        let payloads: Few<[&[u8]; 1]> = drafts.iter().map(|draft| [&draft.payload[..]]).collect();
         let kinds = drafts.iter().map(|draft| draft.kind);
         let outcome = self.append(kinds, &payloads)?;
         let unapplied = Unapplied::new(self);
@@ -178,7 +182,7 @@ impl Core {
         let layers = self.layers()?;
         let starts = std::iter::once(0).chain(inserts.ends.iter().copied());
         let ranges = starts.zip(&inserts.ends);
-        let mut payloads: Vec<[&[u8]; 1]> = ranges.map(|(start, end)| [&inserts.payloads[start..*end]]).collect();
+        let mut payloads: Few<[&[u8]; 1]> = ranges.map(|(start, end)| [&inserts.payloads[start..*end]]).collect();
         payloads.extend(inserts.records.iter().map(|record| [&record.payload[..]]));
         let of_documents = inserts.documents.iter().map(|_| EntryKind::Insert);
         let kinds = of_documents.chain(inserts.records.iter().map(|record| record.kind));
@@ -204,7 +208,7 @@ impl Core {
             kind: kind.number(),
             payload,
         });
-        let records: Vec<Record<'_>> = records.collect();
+        let records: Few<Record<'_>> = records.collect();
         Ok(self.log.append_batch(&records, Durability::Memory)?)
     }
 }

@@ -255,7 +255,7 @@ fn index_modification(info: &CollectionInfo, change: &RawDocument) -> Result<Raw
                 index = Some(found.ok_or_else(|| Error::NoSuchIndex { name: name.to_owned() })?);
             }
             ("keyPattern", RawBsonRef::Document(key)) => {
-                let found = info.indexes.iter().find(|index| index.definition.key() == key);
+                let found = info.indexes.iter().find(|index| index.definition.has_key(key));
                 index = Some(found.ok_or_else(|| Error::NoSuchIndex { name: text(key) })?);
             }
             (option @ ("hidden" | "expireAfterSeconds"), value) => changes.push((option, value)),

@@ -14,11 +14,12 @@
 //! A [`View`]: the layers, the OpID to read them at, and the catalogue of exactly that OpID. A write becomes visible as a
 //! whole, with everything that was appended in its batch.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use rustc_hash::FxHashMap;
 use tailwater_oplog::{Durability, OpId, Oplog, ReadConcern};
 
 use super::apply::Logged;
@@ -64,7 +65,7 @@ pub(crate) struct Core {
     pub(crate) forgotten: Mutex<Vec<Vec<u8>>>,
     pub(crate) checkpoints: Checkpoints,
     /// How large the collections are, the overlay included.
-    pub(super) sizes: Mutex<HashMap<CollectionNumber, Size>>,
+    pub(super) sizes: Mutex<FxHashMap<CollectionNumber, Size>>,
     /// Indexes under construction that this process has completed; the entry that says so has nothing left to do.
     pub(super) completed: Mutex<HashSet<CollectionNumber>>,
     /// Where the thread sleeps that deletes expired documents.

@@ -7,7 +7,6 @@ use std::collections::HashSet;
 use bson::RawDocumentBuf;
 use bson::raw::RawDocument;
 use bson::spec::ElementType;
-use tailwater_matcher::compare;
 
 use super::element::{Element, Value, elements};
 use super::list::{self, List};
@@ -15,6 +14,7 @@ use super::number::{Arithmetic, Bitwise, Number};
 use super::pull::Pull;
 use super::push::Push;
 use super::{ApplyContext, UpdateError};
+use crate::query::Language;
 
 /// What happens to one value.
 #[derive(Debug)]
@@ -25,11 +25,11 @@ pub(super) enum Change {
     Calculate(Arithmetic, Number),
     /// `$min` and `$max`: a document of the operand alone, and how the operand has to compare with
     /// the value to take its place.
-    Replace(RawDocumentBuf, Ordering),
+    Replace(RawDocumentBuf, Ordering, Language),
     CurrentDate(Clock),
     Bit(Vec<(Bitwise, Number)>),
     Push(Push),
-    AddToSet(List),
+    AddToSet(List, Language),
     Pop(End),
     Pull(&'static str, Pull),
 }
@@ -91,13 +91,13 @@ impl Change {
             Change::Unset => Ok(Outcome::Keep),
             Change::Set(value) => Ok(Outcome::Put(Cow::Borrowed(value))),
             Change::Calculate(operation, operand) => put(calculate(*operation, *operand, old, path)?.to_value()),
-            Change::Replace(operand, wanted) => {
+            Change::Replace(operand, wanted, language) => {
                 let operand = elements(operand).next().transpose()?;
                 let Some(operand) = operand else {
                     return Ok(Outcome::Keep);
                 };
                 match old {
-                    Some(old) if compare(operand.get()?, old.get()?) != *wanted => Ok(Outcome::Keep),
+                    Some(old) if language.compare(operand.get()?, old.get()?) != *wanted => Ok(Outcome::Keep),
                     _ => put(operand.to_value()),
                 }
             }
@@ -110,7 +110,7 @@ impl Change {
                     None => put(pushed.array),
                 }
             }
-            Change::AddToSet(values) => put(add_to_set(values, array("$addToSet", old, path)?)?),
+            Change::AddToSet(values, language) => put(add_to_set(values, array("$addToSet", old, path)?, language)?),
             Change::Pop(end) => match old {
                 None => Ok(Outcome::Keep),
                 Some(old) => put(pop(*end, old, path)?),
@@ -189,14 +189,14 @@ fn bits(
     })
 }
 
-fn add_to_set(values: &List, old: Option<&RawDocument>) -> Result<Value, UpdateError> {
+fn add_to_set(values: &List, old: Option<&RawDocument>, language: &Language) -> Result<Value, UpdateError> {
     let mut items = old.map(list::read).transpose()?.unwrap_or_default();
     let mut keys = HashSet::with_capacity(items.len());
     for item in &items {
-        keys.insert(list::key(item.get()?));
+        keys.insert(list::key(item.get()?, language));
     }
     for value in values.items()? {
-        if keys.insert(list::key(value.get()?)) {
+        if keys.insert(list::key(value.get()?, language)) {
             items.push(value);
         }
     }

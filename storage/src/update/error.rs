@@ -250,6 +250,13 @@ pub enum UpdateError {
         other: String,
     },
 
+    /// A replacement is to be inserted where the query has matched none, and the query says of `_id` only what a part of it is.
+    #[error("query gives only a part of _id, of which a replacement needs the whole path={path}")]
+    IdNotExact {
+        /// The path.
+        path: String,
+    },
+
     /// A path that leads through a value that cannot hold it: a scalar, or an array where the next
     /// component is no index.
     #[error(
@@ -415,6 +422,7 @@ impl UpdateError {
             UpdateError::EqualityAmbiguous { .. } => (54, "NotSingleValueField"),
             UpdateError::PathComponentEmpty { .. } => (56, "EmptyFieldName"),
             UpdateError::ImmutableField { .. } => (66, "ImmutableField"),
+            UpdateError::IdNotExact { .. } => (111, "NotExactValueField"),
             UpdateError::DocumentTooLarge { .. } => (17419, "Location17419"),
         }
     }

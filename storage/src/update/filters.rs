@@ -9,21 +9,27 @@ use super::UpdateError;
 use super::element::elements;
 use super::path::{Path, Positional};
 use super::pull::Named;
+use crate::query::Language;
 
 /// The conditions by identifier.
 #[derive(Debug, Default)]
 pub(super) struct ArrayFilters(HashMap<String, Expression>);
 
 impl ArrayFilters {
-    pub(super) fn parse<D: AsRef<RawDocument>>(filters: &[D]) -> Result<ArrayFilters, UpdateError> {
+    pub(super) fn parse<D: AsRef<RawDocument>>(
+        filters: &[D],
+        language: &Language,
+    ) -> Result<ArrayFilters, UpdateError> {
+        let options = language.options(&[]);
         let mut parsed = HashMap::new();
         for (index, filter) in filters.iter().enumerate() {
             let filter = filter.as_ref();
             // Also bounds how deep the search for names may go.
-            let condition = Expression::parse(filter).map_err(|source| UpdateError::ArrayFilterCondition {
-                index,
-                source: Box::new(source),
-            })?;
+            let condition =
+                Expression::parse_with(filter, &options).map_err(|source| UpdateError::ArrayFilterCondition {
+                    index,
+                    source: Box::new(source),
+                })?;
             let mut names = BTreeSet::new();
             collect_names(filter, &mut names)?;
             if names.len() != 1 {

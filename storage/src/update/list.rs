@@ -2,11 +2,11 @@
 
 use bson::raw::{RawBsonRef, RawDocument, RawDocumentBuf};
 use bson::spec::ElementType;
-use tailwater_matcher::encode_key;
 
 use super::UpdateError;
 use super::element::{Element, Value, elements};
 use super::writer::Writer;
+use crate::query::Language;
 
 /// An array that an operator was given, or a list of one value: BSON's array, which is a document.
 #[derive(Clone, Debug)]
@@ -45,9 +45,9 @@ pub(super) fn write(items: &[Element<'_>]) -> Value {
 }
 
 /// What two values have in common exactly if MongoDB calls them equal: numbers by value whatever
-/// their type, documents with the order of their fields.
-pub(super) fn key(value: RawBsonRef<'_>) -> Vec<u8> {
+/// their type, documents with the order of their fields, strings by the collation.
+pub(super) fn key(value: RawBsonRef<'_>, language: &Language) -> Vec<u8> {
     let mut key = Vec::new();
-    encode_key(value, &mut key);
+    language.encode_key(value, &mut key);
     key
 }

@@ -15,6 +15,7 @@ use super::path::Path;
 use super::plan::Step;
 use super::pull::Pull;
 use super::push::Push;
+use crate::query::Language;
 
 /// The operators, in the order in which messages list them.
 const OPERATORS: [&str; 15] = [
@@ -41,7 +42,7 @@ pub(super) fn supported() -> String {
 }
 
 /// The steps of an update document, as they stand there.
-pub(super) fn parse(document: &RawDocument) -> Result<Vec<Step>, UpdateError> {
+pub(super) fn parse(document: &RawDocument, language: &Language) -> Result<Vec<Step>, UpdateError> {
     let mut steps = Vec::new();
     if elements(document).next().is_none() {
         return Err(UpdateError::Empty);
@@ -66,24 +67,34 @@ pub(super) fn parse(document: &RawDocument) -> Result<Vec<Step>, UpdateError> {
         for field in elements(operand?) {
             let field = field?;
             let path = Path::of_update(field.name)?;
-            steps.push(step(operator, &path, &field)?);
+            steps.push(step(operator, &path, &field, language)?);
         }
     }
     Ok(steps)
 }
 
-fn step(operator: &'static str, path: &Path<'_>, operand: &Element<'_>) -> Result<Step, UpdateError> {
+fn step(
+    operator: &'static str,
+    path: &Path<'_>,
+    operand: &Element<'_>,
+    language: &Language,
+) -> Result<Step, UpdateError> {
     if operator == "$rename" {
         return rename(path, operand);
     }
     Ok(Step::Change {
         path: path.to_string(),
-        change: Arc::new(change(operator, path, operand)?),
+        change: Arc::new(change(operator, path, operand, language)?),
         only_on_insert: operator == "$setOnInsert",
     })
 }
 
-fn change(operator: &'static str, path: &Path<'_>, operand: &Element<'_>) -> Result<Change, UpdateError> {
+fn change(
+    operator: &'static str,
+    path: &Path<'_>,
+    operand: &Element<'_>,
+    language: &Language,
+) -> Result<Change, UpdateError> {
     let invalid = |expected| UpdateError::OperandInvalid {
         operator,
         path: path.to_string(),
@@ -104,7 +115,7 @@ fn change(operator: &'static str, path: &Path<'_>, operand: &Element<'_>) -> Res
             } else {
                 Ordering::Greater
             };
-            Change::Replace(operand.to_value().alone()?, wanted)
+            Change::Replace(operand.to_value().alone()?, wanted, language.clone())
         }
         "$currentDate" => {
             let clock = clock(operand)?;
@@ -116,17 +127,17 @@ fn change(operator: &'static str, path: &Path<'_>, operand: &Element<'_>) -> Res
             let operations = bit_operations(operand)?;
             Change::Bit(operations.ok_or_else(|| invalid("a document of and, or and xor with integers"))?)
         }
-        "$push" => Change::Push(Push::parse(path, operand)?),
-        "$addToSet" => Change::AddToSet(set_values(path, operand)?),
+        "$push" => Change::Push(Push::parse(path, operand, language)?),
+        "$addToSet" => Change::AddToSet(set_values(path, operand)?, language.clone()),
         "$pop" => match Number::read_whole(operand) {
             Some(1) => Change::Pop(End::Last),
             Some(-1) => Change::Pop(End::First),
             _ => return Err(UpdateError::PopInvalid { path: path.to_string() }),
         },
-        "$pull" => Change::Pull(operator, Pull::parse(path, operand)?),
+        "$pull" => Change::Pull(operator, Pull::parse(path, operand, language)?),
         "$pullAll" => {
             operand.check(path, 0)?;
-            let pull = Pull::parse_all(operand).ok_or_else(|| invalid("an array"))?;
+            let pull = Pull::parse_all(operand, language).ok_or_else(|| invalid("an array"))?;
             Change::Pull(operator, pull?)
         }
         _ => {

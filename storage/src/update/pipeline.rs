@@ -8,7 +8,7 @@
 //! gets the new document as a whole.
 
 use bson::raw::{RawBsonRef, RawDocument, RawDocumentBuf, cstr};
-use tailwater_matcher::{ParseError, Transform, Variables, compare};
+use tailwater_matcher::{ParseError, ParseOptions, Transform, Variables, compare};
 
 use super::element::elements;
 use super::{Applied, ApplyContext, ID, UpdateDiff, UpdateError};
@@ -29,16 +29,15 @@ pub(super) const STAGES: [&str; 6] = [
 pub struct Pipeline(Transform);
 
 impl Pipeline {
-    pub(super) fn parse<D: AsRef<RawDocument>>(stages: &[D]) -> Result<Pipeline, UpdateError> {
-        Pipeline::parse_with(stages, &[])
-    }
-
-    /// With variables that its expressions may use.
+    /// Its expressions may use variables, and compare by a collation.
     ///
     /// # Errors
     ///
     /// [`UpdateError::PipelineStage`], [`UpdateError::Pipeline`].
-    pub(crate) fn parse_with<D: AsRef<RawDocument>>(stages: &[D], variables: &[&str]) -> Result<Pipeline, UpdateError> {
+    pub(crate) fn parse_with<D: AsRef<RawDocument>>(
+        stages: &[D],
+        options: &ParseOptions,
+    ) -> Result<Pipeline, UpdateError> {
         let mut transform = Transform::default();
         for (index, stage) in stages.iter().enumerate() {
             let stage = stage.as_ref();
@@ -49,7 +48,7 @@ impl Pipeline {
             if !STAGES.contains(&name.as_str()) {
                 return Err(UpdateError::PipelineStage { index, stage: name });
             }
-            transform.push(index, stage, variables)?;
+            transform.push(index, stage, options)?;
         }
         Ok(Pipeline(transform))
     }

@@ -18,6 +18,7 @@ use super::filters::ArrayFilters;
 use super::path::{Path, Positional, array_index};
 use super::tree::Tree;
 use super::{Applied, ApplyContext, UpdateError, parse};
+use crate::query::Language;
 
 /// Most changes that the paths of one update may come to in one document.
 pub(super) const CHANGES_MAX: usize = 2_000_000;
@@ -49,9 +50,10 @@ impl Operators {
     pub(super) fn parse<D: AsRef<RawDocument>>(
         document: &RawDocument,
         array_filters: &[D],
+        language: &Language,
     ) -> Result<Operators, UpdateError> {
-        let steps = parse::parse(document)?;
-        let filters = ArrayFilters::parse(array_filters)?;
+        let steps = parse::parse(document, language)?;
+        let filters = ArrayFilters::parse(array_filters, language)?;
         let paths = steps.iter().flat_map(Step::paths).map(Path::of_diff);
         let paths = paths.collect::<Result<Vec<_>, _>>()?;
         filters.check(&paths)?;

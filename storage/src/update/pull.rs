@@ -11,12 +11,13 @@ use super::UpdateError;
 use super::element::{Element, Value, elements};
 use super::list::{self, List};
 use super::path::Path;
+use crate::query::Language;
 
 /// Which elements go.
 #[derive(Debug)]
 pub(super) enum Pull {
     /// Those that equal one of these values.
-    Values(HashSet<Vec<u8>>),
+    Values(HashSet<Vec<u8>>, Language),
     /// Those for which a predicate on [`ELEMENT`] holds.
     Condition(Expression),
     /// Documents that satisfy a predicate; others stay.
@@ -45,16 +46,17 @@ const DOCUMENT_OPERATORS: [&str; 12] = [
 
 impl Pull {
     /// The operand of `$pull`: a value, a condition, or a query on documents.
-    pub(super) fn parse(path: &Path<'_>, operand: &Element<'_>) -> Result<Pull, UpdateError> {
+    pub(super) fn parse(path: &Path<'_>, operand: &Element<'_>, language: &Language) -> Result<Pull, UpdateError> {
         operand.check(path, 0)?;
         let condition = |source| UpdateError::Condition {
             path: path.to_string(),
             source: Box::new(source),
         };
+        let parse = |document: &RawDocument| Expression::parse_with(document, &language.options(&[]));
         let on_element = || {
             let mut wrapped = RawDocumentBuf::new();
             wrapped.append(cstr!("element"), operand.get()?);
-            let expression = Expression::parse(&wrapped).map_err(condition)?;
+            let expression = parse(&wrapped).map_err(condition)?;
             Ok(Pull::Condition(expression))
         };
         match operand.document() {
@@ -66,21 +68,25 @@ impl Pull {
                 if is_condition {
                     return on_element();
                 }
-                Expression::parse(document).map(Pull::Documents).map_err(condition)
+                parse(document).map(Pull::Documents).map_err(condition)
             }
             None if operand.kind == ElementType::RegularExpression => on_element(),
-            None => Ok(Pull::Values(HashSet::from([list::key(operand.get()?)]))),
+            None => {
+                let keys = HashSet::from([list::key(operand.get()?, language)]);
+                Ok(Pull::Values(keys, language.clone()))
+            }
         }
     }
 
     /// The operand of `$pullAll`; `None` if it is no array.
-    pub(super) fn parse_all(operand: &Element<'_>) -> Option<Result<Pull, UpdateError>> {
+    pub(super) fn parse_all(operand: &Element<'_>, language: &Language) -> Option<Result<Pull, UpdateError>> {
         let keys = |list: List| {
             let items = list.items()?;
-            let keys = items.iter().map(|item| Ok(list::key(item.get()?)));
+            let keys = items.iter().map(|item| Ok(list::key(item.get()?, language)));
             keys.collect::<Result<_, UpdateError>>()
         };
-        Some(List::of_array(operand)?.and_then(keys).map(Pull::Values))
+        let keys = List::of_array(operand)?.and_then(keys);
+        Some(keys.map(|keys| Pull::Values(keys, language.clone())))
     }
 
     /// The array without them.
@@ -97,7 +103,7 @@ impl Pull {
 
     fn takes(&self, value: RawBsonRef<'_>) -> Result<bool, UpdateError> {
         Ok(match (self, value) {
-            (Pull::Values(keys), _) => keys.contains(&list::key(value)),
+            (Pull::Values(keys, language), _) => keys.contains(&list::key(value, language)),
             (Pull::Condition(condition), _) => condition.matches(&Named { name: ELEMENT, value })?,
             (Pull::Documents(query), RawBsonRef::Document(document)) => query.matches(document)?,
             (Pull::Documents(_), _) => false,

@@ -3,13 +3,13 @@
 use std::cmp::Ordering;
 
 use bson::raw::{RawBsonRef, RawDocument};
-use tailwater_matcher::compare;
 
 use super::UpdateError;
 use super::element::{Element, Value, elements};
 use super::list::{self, List};
 use super::number::Number;
 use super::path::{Path, array_index};
+use crate::query::Language;
 
 /// What `$push` was asked for.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub(super) struct Push {
     /// `$slice`: how many elements are kept, from the front or, negative, from the end.
     slice: Option<i64>,
     sort: Option<Sort>,
+    language: Language,
 }
 
 /// `$sort`: how the array is ordered after the values have come in.
@@ -43,12 +44,13 @@ pub(super) struct Pushed {
 }
 
 impl Push {
-    pub(super) fn parse(path: &Path<'_>, operand: &Element<'_>) -> Result<Push, UpdateError> {
+    pub(super) fn parse(path: &Path<'_>, operand: &Element<'_>, language: &Language) -> Result<Push, UpdateError> {
         let mut push = Push {
             values: List::of_value(operand)?,
             position: None,
             slice: None,
             sort: None,
+            language: language.clone(),
         };
         let clauses = match operand.document() {
             Some(document) => elements(document?).collect::<Result<Vec<_>, _>>()?,
@@ -108,7 +110,7 @@ impl Push {
         };
         items.splice(at..at, self.values.items()?);
         if let Some(sort) = &self.sort {
-            items = sort.apply(items)?;
+            items = sort.apply(items, &self.language)?;
         }
         let length = items.len();
         match self.slice {
@@ -148,7 +150,7 @@ impl Sort {
     }
 
     /// The elements in order; equal ones stay in the order they had.
-    fn apply<'a>(&self, items: Vec<Element<'a>>) -> Result<Vec<Element<'a>>, UpdateError> {
+    fn apply<'a>(&self, items: Vec<Element<'a>>, language: &Language) -> Result<Vec<Element<'a>>, UpdateError> {
         let mut keyed = Vec::with_capacity(items.len());
         for item in items {
             let value = item.get()?;
@@ -158,17 +160,17 @@ impl Sort {
             };
             keyed.push((keys, item));
         }
-        keyed.sort_by(|(a, _), (b, _)| self.compare(a, b));
+        keyed.sort_by(|(a, _), (b, _)| self.compare(a, b, language));
         Ok(keyed.into_iter().map(|(_, item)| item).collect())
     }
 
-    fn compare(&self, a: &[RawBsonRef<'_>], b: &[RawBsonRef<'_>]) -> Ordering {
+    fn compare(&self, a: &[RawBsonRef<'_>], b: &[RawBsonRef<'_>], language: &Language) -> Ordering {
         let mut orders = a.iter().zip(b).enumerate().map(|(place, (a, b))| {
             let descending = match self {
                 Sort::Values { descending } => *descending,
                 Sort::Fields(fields) => fields[place].descending,
             };
-            let order = compare(*a, *b);
+            let order = language.compare(*a, *b);
             if descending { order.reverse() } else { order }
         });
         orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)

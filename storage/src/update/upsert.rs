@@ -63,6 +63,13 @@ pub(super) fn from_query(query: &RawDocument) -> Result<RawDocumentBuf, UpdateEr
 pub(super) fn id_from_query(query: &RawDocument) -> Result<RawDocumentBuf, UpdateError> {
     let mut equalities = Vec::new();
     collect(query, 1, &mut equalities)?;
+    let part_of_id =
+        |equality: &&Equality<'_>| equality.path.strip_prefix(ID).is_some_and(|rest| rest.starts_with('.'));
+    if let Some(part) = equalities.iter().find(part_of_id) {
+        return Err(UpdateError::IdNotExact {
+            path: part.path.to_owned(),
+        });
+    }
     let mut found = RawDocumentBuf::new();
     for equality in equalities.iter().filter(|equality| equality.path == ID) {
         if !found.is_empty() {

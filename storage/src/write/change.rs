@@ -19,8 +19,7 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// Stages the change of one document; says whether it changes anything. `position` is the index of the array element that
-    /// the filter has matched.
+    /// Stages the change of one document; says whether it changes anything.
     ///
     /// # Errors
     ///
@@ -30,16 +29,12 @@ impl Change {
         workspace: &mut Workspace,
         info: &Arc<CollectionInfo>,
         found: Found,
-        position: Option<usize>,
+        context: &ApplyContext,
     ) -> Result<bool> {
         match self {
             Change::Update(update) => {
                 let before = found.document()?;
-                let context = ApplyContext {
-                    matched_position: position,
-                    ..ApplyContext::default()
-                };
-                let Some(applied) = update.apply(before, &context)? else {
+                let Some(applied) = update.apply(before, context)? else {
                     return Ok(false);
                 };
                 if let Some(diff) = &applied.diff {

@@ -24,7 +24,7 @@ use crate::collection::{WriteError, WriteOutcome};
 use crate::error::{Error, Result};
 use crate::reading::Reading;
 use crate::sessions::RetryableWrite;
-use crate::store::{Commit, Core};
+use crate::store::{Commit, Core, Few};
 use crate::workspace::{Found, NewDocument, Workspace};
 
 /// Documents that are appended as one batch: so many at most …
@@ -47,7 +47,7 @@ pub(crate) struct Writer<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Inserted {
     /// Which documents were inserted, by their index, and their `_id`s.
-    pub(crate) ids: Vec<(usize, Bson)>,
+    pub(crate) ids: Few<(usize, Bson)>,
     /// Which were refused, in order. Without an order, every document is either here or inserted.
     pub(crate) errors: Vec<WriteError>,
     /// What has kept a batch as a whole from being written, if anything has.
@@ -126,7 +126,7 @@ impl<'a> Writer<'a> {
             let batch = if ahead.is_empty() {
                 next_batch(&mut documents)
             } else {
-                Vec::new()
+                Few::new()
             };
             if batch.is_empty() && ahead.is_empty() {
                 break;
@@ -182,7 +182,7 @@ impl<'a> Writer<'a> {
         let info = turn.workspace.define(self.namespace);
         // What a capped collection makes room for is counted before it is there, so one at a time.
         let documents_max = if info.natural.is_some() { 1 } else { ahead.len() };
-        let mut ids = Vec::with_capacity(documents_max);
+        let mut ids = Few::with_capacity(documents_max);
         let mut refused = Vec::new();
         for (index, document) in ahead.drain(..documents_max) {
             let staged = document.and_then(|document| self.stage_insert(&mut turn.workspace, &info, document));
@@ -377,8 +377,8 @@ impl<'a> Writer<'a> {
 }
 
 /// As many documents as are appended together.
-fn next_batch<'d>(documents: &mut impl Iterator<Item = (usize, &'d RawDocument)>) -> Vec<(usize, &'d RawDocument)> {
-    let (mut batch, mut bytes) = (Vec::new(), 0);
+fn next_batch<'d>(documents: &mut impl Iterator<Item = (usize, &'d RawDocument)>) -> Few<(usize, &'d RawDocument)> {
+    let (mut batch, mut bytes) = (Few::new(), 0);
     while batch.len() < BATCH_DOCUMENTS_MAX
         && bytes < BATCH_BYTES_MAX
         && let Some((index, document)) = documents.next()

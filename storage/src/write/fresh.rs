@@ -20,13 +20,15 @@ use crate::engine::{Slice, StateKey};
 use crate::error::{Error, Result};
 use crate::overlay::KeyRange;
 use crate::sessions::RetryableWrite;
-use crate::store::{Commit, Core, Inserts, View, entry_for};
+use crate::store::{Commit, Core, Few, Inserts, View, entry_for};
 use crate::workspace::{check_validator, identified};
 
 /// From so many keys on, one look at all that lies between them is cheaper than one at each.
 const RANGE_KEYS_MIN: usize = 8;
 /// Room for the rest of an entry, beside its document.
 const HEAD_BYTES: usize = 64;
+/// Room for a key; most are shorter.
+const KEY_BYTES: usize = 32;
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -34,8 +36,8 @@ pub(super) struct Fresh {
     info: Arc<CollectionInfo>,
     inserts: Inserts,
     /// The documents' `_id`s, each with the index it came with.
-    ids: Vec<(usize, Bson)>,
-    /// The state in which the keys were found to be free.
+    ids: Few<(usize, Bson)>,
+    /// The state in which the keys were found to be free, for few of them but for its newest generation.
     seen: View,
 }
 
@@ -62,22 +64,22 @@ impl Fresh {
             inserts: Inserts {
                 number: info.number,
                 payloads: Vec::with_capacity(bytes + documents.len() * HEAD_BYTES),
-                ends: Vec::with_capacity(documents.len()),
-                keys: Vec::with_capacity(documents.len()),
-                documents: Vec::with_capacity(documents.len()),
+                ends: Few::with_capacity(documents.len()),
+                keys: Few::with_capacity(documents.len()),
+                documents: Few::with_capacity(documents.len()),
                 records: Vec::new(),
             },
-            ids: Vec::with_capacity(documents.len()),
+            ids: Few::with_capacity(documents.len()),
             info,
             seen,
         };
-        let mut key = Vec::new();
+        let mut key = Vec::with_capacity(KEY_BYTES);
         for (index, document) in documents {
             if fresh.add(*index, document, &mut key).is_err() {
                 return Ok(None);
             }
         }
-        let is_free = fresh.keys_differ() && fresh.are_free_in(&fresh.seen)?;
+        let is_free = fresh.keys_differ() && fresh.are_free()?;
         Ok(is_free.then_some(fresh))
     }
 
@@ -121,6 +123,27 @@ impl Fresh {
         }
     }
 
+    /// Whether the prepared keys are few: then the newest generation, in which most of what is written lately lies, is only
+    /// searched under the lock, where that has to be done anyway once somebody else has written.
+    fn are_few(&self) -> bool {
+        self.inserts.keys.len() < RANGE_KEYS_MIN
+    }
+
+    /// Whether the keys are free in the state that was seen, for few of them but for its newest generation.
+    fn are_free(&self) -> Result<bool> {
+        if !self.are_few() {
+            return self.are_free_in(&self.seen);
+        }
+        let View { layers, at, .. } = &self.seen;
+        for key in &self.inserts.keys {
+            // Below a deletion in the newest generation, it may be there and free all the same.
+            if layers.find_frozen(key.clone(), *at)?.is_some() && layers.find(key.clone(), *at)?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn are_free_in(&self, view: &View) -> Result<bool> {
         let keys = &self.inserts.keys;
         if keys.len() >= RANGE_KEYS_MIN
@@ -147,12 +170,18 @@ impl Fresh {
         if !info.is_some_and(|info| Arc::ptr_eq(info, &self.info)) {
             return Ok(false);
         }
-        if now.at == self.seen.at {
+        if now.at == self.seen.at && !self.are_few() {
             return Ok(true);
         }
         // What the engine has taken in since may be what was written since.
         if !Arc::ptr_eq(&now.layers.engine, &self.seen.layers.engine) {
             return self.are_free_in(now);
+        }
+        if self.are_few() {
+            // No generation has gone while the engine is the same.
+            let open = now.layers.generations.len() + 1 - self.seen.layers.generations.len();
+            let mut keys = self.inserts.keys.iter();
+            return Ok(keys.all(|key| !now.layers.has_lately(key.clone(), now.at, open)));
         }
         let mut since = now
             .layers

@@ -47,6 +47,8 @@ pub(crate) struct Modification {
     /// Where the update asks which element the filter has matched.
     positions: Option<Positions>,
     bypass_validation: bool,
+    /// One moment for all that it changes.
+    context: ApplyContext,
     /// Which version of the document is returned, and what of it; nothing when none is.
     returned: Option<Returned>,
 }
@@ -86,8 +88,8 @@ impl Modification {
         update: &UpdateModifications,
         options: &UpdateOptions,
     ) -> Result<Modification> {
-        let update = update.parse(&options.array_filters)?;
         let language = Language::new(options.collation.as_deref())?;
+        let update = update.parse(&options.array_filters, &language)?;
         let positions = update.is_positional().then(|| Positions::parse(filter, &language));
         let positions = positions.transpose()?;
         let change = Change::Update(update);
@@ -142,6 +144,7 @@ impl Modification {
             upsert: None,
             positions: None,
             bypass_validation: false,
+            context: ApplyContext::default(),
             returned: None,
         }
     }
@@ -249,13 +252,17 @@ impl Modification {
         info: &Arc<CollectionInfo>,
         found: Found,
     ) -> Result<Modified> {
-        let position = match &self.positions {
+        let matched_position = match &self.positions {
             Some(positions) => positions.of(found.document()?)?,
             None => None,
         };
         let kept = self.returned.as_ref().map(|returned| (returned, found.clone()));
         workspace.bypass_validation(self.bypass_validation);
-        let changed = self.change.stage(workspace, info, found, position)?;
+        let context = ApplyContext {
+            matched_position,
+            ..self.context
+        };
+        let changed = self.change.stage(workspace, info, found, &context)?;
         // Before anything is committed, so that a projection that fails changes nothing.
         let document = match kept {
             Some((returned, before)) => {
@@ -284,7 +291,7 @@ impl Modification {
     /// [`Error::Update`].
     pub(crate) fn upserted(&self) -> Result<Option<RawDocumentBuf>> {
         match (&self.upsert, &self.change) {
-            (Some(filter), Change::Update(update)) => Ok(Some(update.upsert(filter, &ApplyContext::default())?)),
+            (Some(filter), Change::Update(update)) => Ok(Some(update.upsert(filter, &self.context)?)),
             _ => Ok(None),
         }
     }

@@ -4,6 +4,7 @@
 mod common;
 
 mod bulk;
+mod collated;
 mod collation;
 mod distinct;
 mod durability;

@@ -1,6 +1,6 @@
 use std::sync::Barrier;
 
-use bson::{Bson, rawdoc};
+use bson::{Bson, RawDocumentBuf, rawdoc};
 use tailwater_storage::update::UpdateError;
 use tailwater_storage::{
     CollectionOptions, DeleteOptions, Error, ErrorCode, Hint, IndexModel, ReplaceOptions, UpdateOptions,
@@ -217,4 +217,51 @@ fn hints_concern_writes_too() {
         )
         .unwrap();
     assert_eq!(town.all().pop(), Some(rawdoc! { "_id": 3, "n": 3 }));
+}
+
+#[test]
+fn a_replacement_is_not_inserted_for_a_part_of_an_id() {
+    let town = Town::new();
+    let options = ReplaceOptions {
+        upsert: true,
+        ..ReplaceOptions::default()
+    };
+    let replace = |filter: RawDocumentBuf| town.people.replace_one_with(&filter, &rawdoc! { "n": 1 }, &options);
+    for filter in [
+        rawdoc! { "_id.hash": "x" },
+        rawdoc! { "$and": [{ "a": 1 }, { "_id.hash": { "$eq": "x" } }] },
+    ] {
+        let refused = replace(filter.clone()).unwrap_err();
+        assert_eq!(
+            refused.code(),
+            Some(ErrorCode::NotExactValueField),
+            "{filter:?}: {refused}"
+        );
+    }
+    assert!(town.all().is_empty());
+    replace(rawdoc! { "_id": { "hash": "x" }, "_idle.x": 1 }).unwrap();
+    assert_eq!(town.all(), [rawdoc! { "_id": { "hash": "x" }, "n": 1 }]);
+}
+
+#[test]
+fn now_is_one_moment_for_all_that_an_operation_concerns() {
+    let town = Town::numbered(0..300);
+    town.people
+        .update_many(&rawdoc! {}, vec![rawdoc! { "$set": { "at": "$$NOW" } }])
+        .unwrap();
+    town.people
+        .update_many(&rawdoc! {}, &rawdoc! { "$currentDate": { "date": true } })
+        .unwrap();
+    assert_eq!(town.people.distinct("at", &rawdoc! {}).unwrap().len(), 1);
+    assert_eq!(town.people.distinct("date", &rawdoc! {}).unwrap().len(), 1);
+    // The time is known to a filter.
+    let passed = rawdoc! { "$expr": { "$lte": ["$at", "$$NOW"] } };
+    assert_eq!(town.people.count(&passed).unwrap(), 300);
+    assert_eq!(
+        town.people
+            .update_many(&passed, &rawdoc! { "$unset": { "at": 1 } })
+            .unwrap()
+            .matched,
+        300
+    );
 }

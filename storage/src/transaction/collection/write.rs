@@ -16,6 +16,9 @@ use crate::transaction::conflict;
 use crate::workspace::Workspace;
 use crate::write::{Modification, Modified, Reach, id_key};
 
+/// Documents of a modification of many that are in memory at the same time.
+const DOCUMENTS_AT_ONCE: usize = 100;
+
 impl TransactionCollection<'_> {
     /// Inserts one document; returns its `_id`. Without one it gets an ObjectId, in front. A collection that is not there
     /// comes into being with the transaction.
@@ -225,10 +228,12 @@ impl TransactionCollection<'_> {
         mut each: impl FnMut(Modified),
     ) -> Result<()> {
         let now = self.now()?;
-        let candidates = modification.candidates(workspace.reading(), &self.namespace)?;
-        // All of them before the first is changed: what a change moves within an index is not to be met again.
-        let documents_max = modification.reach.documents_max();
-        let found = candidates.take(documents_max).collect::<Result<Vec<_>>>()?;
+        let mut candidates = modification.candidates(workspace.reading(), &self.namespace)?;
+        let documents_max = modification.reach.documents_max().min(DOCUMENTS_AT_ONCE);
+        let mut found = candidates.by_ref().take(documents_max).collect::<Result<Vec<_>>>()?;
+        // Those that come later show the state before the first change: what it moves within an index is not met again. As
+        // long as they are there, that state is kept beside the new one; so most often they are not.
+        let mut rest = (modification.reach == Reach::All && found.len() == DOCUMENTS_AT_ONCE).then_some(candidates);
         if found.is_empty() {
             if let Some(document) = modification.upserted()? {
                 let info = self.define(workspace, &now)?;
@@ -244,10 +249,15 @@ impl TransactionCollection<'_> {
             return Ok(());
         };
         refuse_capped(&info)?;
-        for found in found {
-            conflict::check_document(workspace.reading(), &info, &found.key, &now)?;
-            each(modification.stage(workspace, &info, found)?);
-            self.transaction.check_size(workspace)?;
+        while !found.is_empty() {
+            for found in std::mem::take(&mut found) {
+                conflict::check_document(workspace.reading(), &info, &found.key, &now)?;
+                each(modification.stage(workspace, &info, found)?);
+                self.transaction.check_size(workspace)?;
+            }
+            if let Some(rest) = &mut rest {
+                found = rest.by_ref().take(DOCUMENTS_AT_ONCE).collect::<Result<Vec<_>>>()?;
+            }
         }
         Ok(())
     }
