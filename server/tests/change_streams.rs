@@ -62,7 +62,12 @@ fn a_comment_may_stand_beside_the_pipeline_and_within_it() {
         client.ok(doc! { "aggregate": "c", "pipeline": [stage], "cursor": {}, "comment": comment });
     }
     let stage = doc! { "$changeStream": { "commment": 1 } };
-    assert_eq!(client.refused(doc! { "aggregate": "c", "pipeline": [stage], "cursor": {} }).0, 40415);
+    assert_eq!(
+        client
+            .refused(doc! { "aggregate": "c", "pipeline": [stage], "cursor": {} })
+            .0,
+        40415
+    );
 }
 
 #[test]

@@ -49,7 +49,13 @@ pub(super) fn one_node_memory(plan: &Plan) -> Result<Vec<Comparison>> {
 
 fn one_by_one(plan: &Plan, name: &'static str, driver: Driver, promise: Promise) -> Result<Vec<Comparison>> {
     let count = plan.pick(20_000, 5_000);
-    compare(plan, name, (driver, "insert-one", promise), || promise.echo(plan), count)
+    compare(
+        plan,
+        name,
+        (driver, "insert-one", promise),
+        || promise.echo(plan),
+        count,
+    )
 }
 
 pub(super) fn many_rust(plan: &Plan) -> Result<Vec<Comparison>> {
