@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::budget::Eviction;
 use crate::patience::Patient;
 use crate::router;
 use crate::server::Shared;
@@ -25,13 +26,19 @@ const HEADERS_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
+    /// Tells it to leave what it takes too little of.
+    pub(crate) eviction: Eviction,
     /// Its place among the connections.
     _place: OwnedSemaphorePermit,
 }
 
 impl Peer {
     pub(crate) fn new(address: SocketAddr, place: OwnedSemaphorePermit) -> Peer {
-        Peer { address, _place: place }
+        Peer {
+            address,
+            eviction: Eviction::default(),
+            _place: place,
+        }
     }
 }
 
@@ -40,6 +47,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: Peer) {
     let (deadline, header_deadline) = (shared.options.stall_deadline, shared.options.header_deadline);
     let mut stop = shared.stop.clone();
     let peer = Arc::new(peer);
+    let eviction = peer.eviction.clone();
     let service = service_fn(move |request| {
         let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
         async move { Ok::<_, Infallible>(router::answer(&shared, &peer, request).await) }
@@ -52,15 +60,20 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: Peer) {
         .serve_connection(TokioIo::new(Patient::new(stream, deadline)), service)
         .with_upgrades();
     let mut connection = pin!(connection);
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = stop.stopped() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let to_the_end = async {
+        tokio::select! {
+            served = connection.as_mut() => served,
+            () = stop.stopped() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     };
-    if let Err(error) = served {
-        // It is gone, or has sent what is no request: its affair.
-        tracing::debug!(%error, "a connection has ended");
+    tokio::select! {
+        served = to_the_end => if let Err(error) = served {
+            // It is gone, or has sent what is no request: its affair.
+            tracing::debug!(%error, "a connection has ended");
+        },
+        () = eviction.told() => tracing::info!("a client was left that has taken too little of a large event"),
     }
 }

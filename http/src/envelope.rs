@@ -2,9 +2,12 @@
 
 mod debezium;
 
-use bson::{Bson, Document, RawDocument};
-use serde_json::{Value, json};
+use std::io::Write;
+
+use serde::Serialize;
 use tailwater::ChangeEvent;
+
+use crate::extjson::{Counter, Extended, Json};
 
 /// What is put around an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -16,28 +19,6 @@ pub(crate) enum Envelope {
     Debezium,
     /// That of CloudEvents 1.0, in its JSON format.
     CloudEvents,
-}
-
-/// How BSON is written as JSON (MongoDB manual: *MongoDB Extended JSON*).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Json {
-    /// Readable; the number types that JSON cannot tell apart look alike.
-    Relaxed,
-    /// Every type exactly.
-    Canonical,
-}
-
-impl Json {
-    fn of(self, value: Bson) -> Value {
-        match self {
-            Json::Relaxed => value.into_relaxed_extjson(),
-            Json::Canonical => value.into_canonical_extjson(),
-        }
-    }
-
-    fn value(self, document: Document) -> Value {
-        self.of(Bson::Document(document))
-    }
 }
 
 /// How the events of a watch are written.
@@ -57,43 +38,64 @@ impl Writing {
         Writing { envelope, json }
     }
 
-    /// Writes an event on one line, without its end; whether it has a form in that envelope.
-    pub(crate) fn write(self, event: &ChangeEvent, out: &mut Vec<u8>) -> bool {
-        let value = match self.envelope {
-            Envelope::Mongodb => Some(self.json.value(decoded(&event.to_document()))),
-            Envelope::CloudEvents => Some(self.cloud_event(event)),
-            Envelope::Debezium => debezium::value(event, self.json),
+    /// Writes an event on one line, without its end; whether it has a form in that envelope. When it has none, a part of it may
+    /// have been written.
+    pub(crate) fn write(self, event: &ChangeEvent, out: impl Write) -> bool {
+        let document = event.to_document();
+        let data = Extended::of(&document, self.json);
+        let written = match self.envelope {
+            Envelope::Mongodb => serde_json::to_writer(out, &data),
+            Envelope::CloudEvents => serde_json::to_writer(out, &CloudEvent::new(event, data)),
+            Envelope::Debezium => match debezium::Record::new(event, &document, self.json) {
+                Some(record) => serde_json::to_writer(out, &record),
+                None => return false,
+            },
         };
-        match value {
-            Some(value) => serde_json::to_writer(out, &value).is_ok(),
-            None => false,
-        }
+        written.is_ok()
     }
 
-    /// `source` and `id` together are the event's alone: the token names its log.
-    fn cloud_event(self, event: &ChangeEvent) -> Value {
-        let token = event.resume_token();
-        let subject = match event.collection() {
-            "" => event.database().to_owned(),
-            collection => format!("{}.{collection}", event.database()),
-        };
-        let time = bson::DateTime::from_millis(millis(event));
-        json!({
-            "specversion": "1.0",
-            "id": token.to_string(),
-            "source": format!("urn:uuid:{}", token.log_id()),
-            "type": format!("tailwater.change.{}", event.operation_type().name()),
-            "subject": subject,
-            "time": time.try_to_rfc3339_string().unwrap_or_default(),
-            "datacontenttype": "application/json",
-            "data": self.json.value(decoded(&event.to_document())),
-        })
+    /// Bytes that writing an event comes to.
+    pub(crate) fn length(self, event: &ChangeEvent) -> usize {
+        let mut counter = Counter::default();
+        match self.write(event, &mut counter) {
+            true => counter.0,
+            false => 0,
+        }
     }
 }
 
-/// What is in the log was valid when it was written there.
-fn decoded(document: &RawDocument) -> Document {
-    Document::try_from(document).unwrap_or_default()
+/// An event as CloudEvents have it (CloudEvents 1.0: *JSON Event Format*). `source` and `id` together are the event's alone: the
+/// token names its log.
+#[derive(Serialize)]
+struct CloudEvent<'a> {
+    specversion: &'static str,
+    id: String,
+    source: String,
+    r#type: String,
+    subject: String,
+    time: String,
+    datacontenttype: &'static str,
+    data: Extended<'a>,
+}
+
+impl<'a> CloudEvent<'a> {
+    fn new(event: &ChangeEvent, data: Extended<'a>) -> CloudEvent<'a> {
+        let token = event.resume_token();
+        let time = bson::DateTime::from_millis(millis(event));
+        CloudEvent {
+            specversion: "1.0",
+            id: token.to_string(),
+            source: format!("urn:uuid:{}", token.log_id()),
+            r#type: format!("tailwater.change.{}", event.operation_type().name()),
+            subject: match event.collection() {
+                "" => event.database().to_owned(),
+                collection => format!("{}.{collection}", event.database()),
+            },
+            time: time.try_to_rfc3339_string().unwrap_or_default(),
+            datacontenttype: "application/json",
+            data,
+        }
+    }
 }
 
 /// When the event was written, in milliseconds since 1970.

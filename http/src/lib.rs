@@ -46,6 +46,7 @@ mod connection;
 mod dashboard;
 mod envelope;
 mod error;
+mod extjson;
 mod gate;
 mod metrics;
 mod options;

@@ -140,7 +140,7 @@ impl HttpServer {
         let stop = self.stopper.subscribe();
         let grace = self.options.grace;
         let shared = Arc::new(Shared {
-            budget: Arc::new(Budget::new(self.options.event_memory_max)),
+            budget: Arc::new(Budget::new(self.options.event_memory_max, self.options.stall_deadline)),
             places: Arc::new(Semaphore::new(self.options.connections_max)),
             store: self.store,
             options: self.options,

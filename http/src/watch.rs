@@ -154,7 +154,7 @@ fn begin(
         writing,
         (heartbeat, shared.options.heartbeat),
         (shared.stop.clone(), warrant),
-        Arc::clone(&shared.budget),
+        (Arc::clone(&shared.budget), peer.eviction.clone()),
     )))
 }
 

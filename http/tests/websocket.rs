@@ -108,3 +108,17 @@ fn what_a_client_says_is_bounded_and_ignored() {
     // Such a client is left, whatever it makes of that.
     while client.0.read().is_ok() {}
 }
+
+#[test]
+fn a_large_event_is_one_message() {
+    let served = Running::new();
+    let mut client = Client::connect(&served, "/v1/watch/shop/orders?from=oldest", None).unwrap();
+    let orders = served.store.collection("shop", "orders").unwrap();
+    let text = "é".repeat(1 << 20);
+    orders
+        .insert_one(&bson::rawdoc! { "_id": 1, "text": text.as_str() })
+        .unwrap();
+    served.insert(2..3);
+    assert_eq!(client.next().unwrap()["fullDocument"]["text"], text);
+    assert_eq!(client.next().unwrap()["fullDocument"]["n"], 2);
+}

@@ -220,10 +220,10 @@ impl Region {
         let _ = offset;
     }
 
-    /// Asks the kernel to map everything for writing now, so that stores do not fault later. A hint.
-    pub(crate) fn prefault(&self) {
+    /// Asks the kernel to map the first bytes for writing now, so that stores do not fault later. A hint.
+    pub(crate) fn prefault(&self, bytes: usize) {
         if let (Memory::Map(map), true) = (&self.memory, self.writable) {
-            let _ = map.advise_range(Advice::PopulateWrite, 0, self.len);
+            let _ = map.advise_range(Advice::PopulateWrite, 0, bytes.min(self.len));
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bson::raw::{CString, cstr};
 use bson::{RawDocumentBuf, rawdoc};
-use rustix::net::{RecvFlags, recv};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::context::Peer;
 use crate::error::{CommandError, CommandResult, code};
@@ -77,7 +77,7 @@ impl Interrupts<'_> {
         if self.looked.get().elapsed() >= LOOK_INTERVAL {
             self.looked.set(Instant::now());
             // A server that stops ends what comes from its clients itself, and finishes what they have asked for.
-            if !self.server.is_stopping() && self.is_client_gone() {
+            if !self.server.is_stopping() && is_gone(self.stream) {
                 return Err(CommandError::new(code::CLIENT_DISCONNECT, "the client has gone"));
             }
         }
@@ -95,13 +95,23 @@ impl Interrupts<'_> {
         self.check()
     }
 
-    fn is_client_gone(&self) -> bool {
-        // Of what it has sent nothing is taken.
-        let waits = recv(self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
-        match waits {
-            Ok((_, received)) => received == 0,
-            Err(error) => error != rustix::io::Errno::AGAIN && error != rustix::io::Errno::INTR,
+    /// The same for what has been carried out and is told now: only the end of the client or the server is in its way.
+    pub(crate) fn without_kill(&self) -> Self {
+        Interrupts {
+            killed: Arc::default(),
+            ..self.clone()
         }
+    }
+}
+
+/// Whether the other side has closed the connection, whatever it has left to be read: requests that it has sent ahead, or the end
+/// of an encryption.
+fn is_gone(stream: &TcpStream) -> bool {
+    let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    let mut waits = [PollFd::new(stream, PollFlags::RDHUP)];
+    match poll(&mut waits, Some(&Timespec::default())) {
+        Ok(_) => waits[0].revents().intersects(gone),
+        Err(error) => error != rustix::io::Errno::AGAIN && error != rustix::io::Errno::INTR,
     }
 }
 
@@ -196,5 +206,28 @@ impl Operation {
             document.append(cstr!("cursor"), rawdoc! { "cursorId": cursor });
         }
         document
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_client_that_has_left_something_before_it_went_is_gone() {
+        for left in [&b""[..], b"a request ahead"] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (stream, _) = listener.accept().unwrap();
+            client.write_all(left).unwrap();
+            assert!(!is_gone(&stream));
+            drop(client);
+            while !is_gone(&stream) {
+                std::thread::yield_now();
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! A write of several statements may have come to its end in the middle when the server died. When it is sent again, what
 //! was carried out is answered from what the store has kept of it, and the rest is carried out.
 //!
-//! A statement that has found nothing to do leaves no record. In an ordered write it is known all the same, by a later statement that
+//! A statement that has matched nothing leaves no record. In an ordered write it is known all the same, by a later statement that
 //! has left one: it was its turn before, and is not carried out behind what it went before.
 
 use bson::raw::cstr;
@@ -133,12 +133,15 @@ impl Statements {
         }
     }
 
-    /// The same for a part of what is left.
+    /// The same for a part of what is left, which ascends without gaps. The store is told of the statement behind it: one that has
+    /// matched and changed nothing leaves a record only if others follow.
     pub(crate) fn collection_for(&self, collection: Collection, selected: &[usize]) -> Collection {
+        let behind = selected.last().map(|last| last + 1);
         match &self.write {
             Some(write) => collection.retryable(RetryableWrite {
                 statements: selected
                     .iter()
+                    .chain(&behind)
                     .filter_map(|&place| write.statements.get(place).copied())
                     .collect(),
                 ..*write

@@ -159,3 +159,37 @@ fn what_it_does_not_know_is_refused() {
     let elsewhere = doc! { "bulkWrite": 1, "ops": [{ "insert": 0, "document": {} }], "nsInfo": [{ "ns": "a.b" }] };
     assert_eq!(client.refused(elsewhere).0, 13);
 }
+
+#[test]
+fn what_was_written_is_told_although_there_is_no_place_for_a_cursor() {
+    let running = Running::with(|options| options.cursors_max = 0);
+    let mut client = running.client();
+    let ops = (0..5).map(|id| doc! { "insert": 0, "document": { "_id": id } });
+    let answer = bulk_write(&mut client, ops.collect(), doc! { "cursor": { "batchSize": 2 } });
+    assert_eq!((batch(&answer).len(), cursor_id(&answer)), (5, 0), "{answer}");
+    assert_eq!(sums(&answer), [0, 5, 0, 0, 0, 0]);
+}
+
+/// It may come to its end before it is found; then there is nothing to be killed.
+#[test]
+fn what_was_written_is_told_although_its_end_was_asked_for() {
+    let running = Running::new();
+    let (mut client, mut operator) = (running.client(), running.client());
+    let ops: Vec<_> = (0..5_000)
+        .map(|id| doc! { "update": 0, "filter": { "_id": id }, "updateMods": { "$set": { "a": 1 } }, "upsert": true })
+        .collect();
+    let command = doc! { "bulkWrite": 1, "ops": ops, "nsInfo": [{ "ns": "test.a" }], "$db": "admin" };
+    client.send(&command, MsgFlags::default(), Vec::new());
+    client.stream.set_nonblocking(true).unwrap();
+    while client.stream.peek(&mut [0; 1]).is_err() {
+        let running = operator.admin(doc! { "currentOp": 1, "command.bulkWrite": { "$exists": true } });
+        for operation in running.get_array("inprog").unwrap() {
+            let id = operation.as_document().unwrap().get_i32("opid").unwrap();
+            operator.admin(doc! { "killOp": 1, "op": id });
+        }
+    }
+    client.stream.set_nonblocking(false).unwrap();
+    let (answer, ..) = client.receive();
+    assert_eq!(answer.get_f64("ok").ok(), Some(1.0), "{answer}");
+    assert_eq!(sums(&answer), [0, 0, 0, 0, 5_000, 0]);
+}

@@ -52,6 +52,24 @@ fn every_batch_has_a_token_from_which_another_stream_goes_on() {
     assert_ne!(token(&answer), before);
 }
 
+/// As the driver for Rust sends it.
+#[test]
+fn a_comment_may_stand_beside_the_pipeline_and_within_it() {
+    let running = Running::new();
+    let mut client = running.client();
+    for comment in [bson::Bson::from("who asks"), bson::Bson::from(doc! { "who": "asks" })] {
+        let stage = doc! { "$changeStream": { "comment": comment.clone() } };
+        client.ok(doc! { "aggregate": "c", "pipeline": [stage], "cursor": {}, "comment": comment });
+    }
+    let stage = doc! { "$changeStream": { "commment": 1 } };
+    assert_eq!(
+        client
+            .refused(doc! { "aggregate": "c", "pipeline": [stage], "cursor": {} })
+            .0,
+        40415
+    );
+}
+
 #[test]
 fn a_wait_ends_with_its_time_and_with_an_event() {
     let running = Running::new();

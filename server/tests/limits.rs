@@ -84,7 +84,10 @@ fn only_who_has_logged_in_sends_large_messages() {
 #[test]
 fn messages_have_no_more_memory_than_they_are_given_and_small_ones_always_some() {
     let running = Running::with(|options| options.message_memory_max = 1 << 20);
-    assert!(is_answered(&mut running.client(), 900 << 10));
+    let mut client = running.client();
+    assert!(is_answered(&mut client, 900 << 10));
+    // By the next answer to the same client all of the message before is given back, which an answer may overtake.
+    assert!(is_answered(&mut client, 10));
     assert!(!is_answered(&mut running.client(), 1100 << 10));
     // What was taken is given back.
     assert!(is_answered(&mut running.client(), 900 << 10));
@@ -223,59 +226,4 @@ fn an_address_that_others_reach_needs_users_and_encryption() {
     }
     let error = bind(Off, false, |options| options.bind = "127.0.0.1:0".parse().unwrap());
     assert!(error.is_none());
-}
-
-#[test]
-fn hostile_sequences_leave_the_server_up_and_other_clients_alone() {
-    let running = Running::guarded();
-    let mut other = running.root();
-    other.ok(doc! { "insert": "c", "documents": [{ "_id": 0 }] });
-    let mut random = fastrand::Rng::with_seed(7);
-    for round in 0..300 {
-        let mut hostile = running.client();
-        if random.bool() {
-            hostile.admin(doc! { "hello": 1 });
-        }
-        for _ in 0..random.usize(1..6) {
-            attack(&mut hostile, &mut random);
-        }
-        if round % 20 == 0 {
-            let found = other.ok(doc! { "find": "c" });
-            assert_eq!(common::batch(&found), [doc! { "_id": 0 }]);
-        }
-    }
-    let status = other.admin(doc! { "serverStatus": 1 });
-    assert!(status.get_document("connections").unwrap().get_i64("current").unwrap() <= 1000);
-}
-
-/// One thing that nobody should send; the server may answer it or close.
-fn attack(client: &mut common::Client, random: &mut fastrand::Rng) {
-    let documents: [Document; 8] = [
-        doc! { "saslContinue": 1, "conversationId": random.i32(..), "payload": 1 },
-        doc! { "saslStart": 1, "mechanism": "SCRAM-SHA-256", "payload": common::scram::binary("n,,n=root,r=x") },
-        doc! { "getMore": random.i64(..), "collection": "c" },
-        doc! { "killCursors": "c", "cursors": [random.i64(..)] },
-        doc! { "createUser": "eve", "pwd": "p", "roles": ["root"] },
-        doc! { "aggregate": 1, "pipeline": [{ "$changeStream": 1 }], "cursor": {} },
-        doc! { "insert": "c", "documents": "none", "lsid": { "id": 1 }, "txnNumber": "x" },
-        doc! { "commitTransaction": 1, "txnNumber": 1_i64, "autocommit": false },
-    ];
-    let mut command = documents[random.usize(..documents.len())].clone();
-    command.insert("$db", ["admin", "tailwater", "", "a.b"][random.usize(..4)]);
-    let raw = bson::RawDocumentBuf::try_from(&command).unwrap();
-    let mut bytes = Msg::new(&raw).to_bytes(1, 0).unwrap();
-    match random.usize(..4) {
-        // As it is.
-        0 => {}
-        // Some bytes are others.
-        1 => (0..random.usize(1..8)).for_each(|_| {
-            let at = random.usize(16..bytes.len());
-            bytes[at] = random.u8(..);
-        }),
-        // Too short, and the rest of it never comes.
-        2 => bytes.truncate(random.usize(1..bytes.len())),
-        // A length that lies.
-        _ => bytes[..4].copy_from_slice(&random.i32(..).to_le_bytes()),
-    }
-    client.send_bytes(&bytes);
 }

@@ -362,6 +362,29 @@ fn a_statement_that_found_nothing_is_not_carried_out_behind_later_ones() {
     }
 }
 
+/// Each has an update that matches and changes nothing before one that changes something: the answer is the same when it comes again.
+#[test]
+fn a_statement_that_matched_and_changed_nothing_is_counted_again() {
+    let running = Running::new();
+    let mut client = running.client();
+    client.ok(doc! { "insert": "c", "documents": [{ "_id": 1, "a": 1 }, { "_id": 2, "a": 1 }] });
+    let set = |id: i32, a: i32| doc! { "q": { "_id": id }, "u": { "$set": { "a": a } } };
+    let update = doc! { "update": "c", "updates": [set(1, 1), set(2, 2), set(1, 1)] };
+    let set = |id: i32, a: i32| doc! { "update": 0, "filter": { "_id": id }, "updateMods": { "$set": { "a": a } } };
+    let bulk = doc! { "bulkWrite": 1, "ops": [set(1, 1), set(2, 3), set(1, 1)], "nsInfo": [{ "ns": "test.c" }] };
+    for (command, names) in [(update, ["n", "nModified"]), (bulk, ["nMatched", "nModified"])] {
+        let command = with(command, &session(), 1);
+        for time in ["the first time", "again"] {
+            let answer = match command.contains_key("bulkWrite") {
+                true => client.admin(command.clone()),
+                false => client.ok(command.clone()),
+            };
+            let counts = names.map(|name| answer.get_i32(name).ok());
+            assert_eq!(counts, [Some(3), Some(1)], "{time}: {answer}");
+        }
+    }
+}
+
 #[test]
 fn that_the_server_ends_is_said_of_the_command_and_not_of_a_write() {
     let running = Running::new();

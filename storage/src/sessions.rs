@@ -9,7 +9,8 @@
 //! # What is kept
 //!
 //! Of each session only what its newest number has done, until a larger number comes or [`Store::forget_sessions`] finds it
-//! too old. A statement that has changed nothing leaves no record: to carry it out again is as good as the first time.
+//! too old. A statement that has changed nothing leaves no record when it is the write's last: to carry it out again is as good as
+//! the first time. Before others one that has matched leaves one, because it cannot be carried out behind them.
 //!
 //! # Where it is kept
 //!
@@ -59,7 +60,8 @@ pub struct RetryableWrite {
     /// The write's number in the session (`txnNumber`).
     pub number: i64,
     /// The numbers of its statements (`stmtId`), in the order of the documents or models that the write has. One without a
-    /// number here leaves no record.
+    /// number here leaves no record. There may be more numbers than the write has documents or models: those of statements that
+    /// follow it.
     pub statements: Vec<i32>,
 }
 
@@ -68,6 +70,8 @@ pub struct RetryableWrite {
 pub struct StatementOutcome {
     /// Whether a document matched; never for an insert.
     pub matched: bool,
+    /// Whether an update or a replacement has changed the document that matched.
+    pub modified: bool,
     /// The `_id` of the document that an upsert has inserted.
     pub upserted_id: Option<Bson>,
     /// The document that a findAndModify has given back.

@@ -65,6 +65,7 @@ fn span(plan: &Plan) -> Duration {
 }
 
 /// The unavoidable work: one write and one sync for each record, in a file whose blocks are all there.
+#[derive(Debug)]
 pub(crate) struct PreparedFile {
     file: File,
     length: u64,

@@ -1,5 +1,6 @@
 //! An echo of the protocol: answers what a driver asks as `tailwater serve` does, and does nothing else. Whatever is inserted is
-//! acknowledged at once; a change stream has events that were made before, or those documents that are inserted meanwhile.
+//! acknowledged at once, or when it survives power loss; a change stream has events that were made before, or those documents
+//! that are inserted meanwhile.
 
 use std::collections::VecDeque;
 use std::io::{BufReader, Read, Write};
@@ -14,7 +15,8 @@ use bson::spec::BinarySubtype;
 use bson::{Binary, DateTime, RawArrayBuf, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use tailwater_wire::{HEADER_BYTES, Header, Msg, Opcode, Query, reply_bytes};
 
-use crate::harness::Result;
+use crate::harness::{Plan, Result};
+use crate::log::append_disk::PreparedFile;
 
 /// What its change streams have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +49,8 @@ struct Shared {
     feed: Feed,
     /// A whole answer with a batch of events, for a feed that is canned.
     canned: Vec<u8>,
+    /// Where what is inserted has to be before it is acknowledged.
+    disk: Option<Mutex<PreparedFile>>,
     inserted: Mutex<VecDeque<RawDocumentBuf>>,
     added: Condvar,
     stopping: AtomicBool,
@@ -55,6 +59,18 @@ struct Shared {
 impl Echo {
     /// Starts to listen.
     pub(super) fn start(feed: Feed) -> Result<Echo> {
+        Echo::over(feed, None)
+    }
+
+    /// The same, that writes what is inserted into a file and syncs it before it is acknowledged.
+    pub(super) fn durable(plan: &Plan) -> Result<Echo> {
+        let dir = plan.scratch()?;
+        // It stays open, and needs its name no more.
+        let file = PreparedFile::new(&dir.path().join("inserted"))?;
+        Echo::over(Feed::Silent, Some(Mutex::new(file)))
+    }
+
+    fn over(feed: Feed, disk: Option<Mutex<PreparedFile>>) -> Result<Echo> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
@@ -64,6 +80,7 @@ impl Echo {
                 Feed::Canned => canned()?,
                 Feed::Silent | Feed::Inserted => Vec::new(),
             },
+            disk,
             inserted: Mutex::default(),
             added: Condvar::new(),
             stopping: AtomicBool::new(false),
@@ -205,6 +222,9 @@ fn insert(shared: &Shared, msg: &Msg<'_>) -> Result<RawDocumentBuf> {
         let mut inserted = shared.inserted.lock().unwrap_or_else(PoisonError::into_inner);
         inserted.extend(documents.into_iter().map(RawDocument::to_owned));
         shared.added.notify_all();
+    } else if let Some(disk) = &shared.disk {
+        let bytes: Vec<u8> = documents.into_iter().flat_map(RawDocument::as_bytes).copied().collect();
+        disk.lock().unwrap_or_else(PoisonError::into_inner).append(&bytes)?;
     }
     Ok(done(rawdoc! { "n": count }))
 }
@@ -244,7 +264,7 @@ fn canned() -> Result<Vec<u8>> {
     let mut events = RawArrayBuf::new();
     let (mut bytes, mut n) = (0, 0_i64);
     while bytes < BATCH_BYTES - 1024 {
-        let event = event(&rawdoc! { "_id": n, "text": "x".repeat(172) });
+        let event = event(&rawdoc! { "_id": n, "text": "x".repeat(171) });
         bytes += event.as_bytes().len() + 8;
         n += 1;
         events.push(event);

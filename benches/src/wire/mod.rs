@@ -19,11 +19,12 @@ use crate::harness::Result;
 use crate::suite::{self, Workload};
 
 const ECHO: &str = "the same driver and an echo of the protocol";
+const DURABLE: &str = "the same driver and an echo that writes and syncs what it is given before it answers";
 
 const WORKLOADS: [Workload; 10] = [
     Workload {
         names: &["insert-one-pymongo"],
-        limit: ECHO,
+        limit: DURABLE,
         long: false,
         run: inserts::one_pymongo,
     },
@@ -35,7 +36,7 @@ const WORKLOADS: [Workload; 10] = [
     },
     Workload {
         names: &["insert-one-node"],
-        limit: ECHO,
+        limit: DURABLE,
         long: false,
         run: inserts::one_node,
     },

@@ -1,6 +1,6 @@
 //! What happens on a watch, one thing after the other, whatever it is written as.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt};
 use tailwater::{ChangeEvent, ListedWatch, Receiver, ResumeToken, WatchError, WatchHandle};
 use tokio::time::{Instant, sleep_until};
 
-use crate::budget::{Budget, Place, is_small};
+use crate::budget::{Budget, Eviction, Place, is_small};
 use crate::envelope::Writing;
 use crate::gate::Warrant;
 use crate::problem::Problem;
@@ -42,12 +42,23 @@ pub(crate) struct Feed {
     stop: Stop,
     /// What the client was let in for; looked at before each batch.
     warrant: Warrant,
-    /// Comes next: it was met while there was something to be written first.
+    /// Comes next: it was met while there was something to be written first. Never an event.
     met: Option<Step>,
+    /// A large event that has been received, until there is a place for it.
+    waiting: Option<Waiting>,
+    /// Where the client goes on from while an event waits.
+    given: ResumeToken,
     budget: Arc<Budget>,
+    eviction: Eviction,
     over: bool,
     /// Ends the watch when it goes.
     _handle: WatchHandle,
+}
+
+/// See [`Feed::waiting`].
+struct Waiting {
+    event: ChangeEvent,
+    place: Pin<Box<dyn Future<Output = Place> + Send>>,
 }
 
 impl Feed {
@@ -57,12 +68,13 @@ impl Feed {
         writing: Writing,
         (asked, default): (Option<Duration>, Duration),
         (stop, warrant): (Stop, Warrant),
-        budget: Arc<Budget>,
+        (budget, eviction): (Arc<Budget>, Eviction),
     ) -> Feed {
         let heartbeat = asked.unwrap_or(default);
         Feed {
             writing,
             tells_place: asked.is_some(),
+            given: receiver.resume_token(),
             receiver,
             listed,
             heartbeat,
@@ -70,7 +82,9 @@ impl Feed {
             stop,
             warrant,
             met: None,
+            waiting: None,
             budget,
+            eviction,
             over: false,
             _handle: handle,
         }
@@ -78,24 +92,28 @@ impl Feed {
 
     /// Where the client goes on from when it has all that was written so far.
     pub(crate) fn token(&self) -> ResumeToken {
-        self.receiver.resume_token()
+        match self.waiting {
+            Some(_) => self.given,
+            None => self.receiver.resume_token(),
+        }
     }
 
-    /// What happens next, waiting for it; nothing behind an end.
+    /// What happens next, waiting for it; nothing behind an end. Whoever gives up waiting comes back for it.
     pub(crate) async fn next(&mut self) -> Option<Step> {
-        let step = match self.met.take() {
-            Some(Step::Event(event, _)) => self.placed(event).await?,
-            Some(met) => return Some(met),
-            None if self.over => return None,
-            // The end of the server comes first: events that wait are still in the log.
-            None => tokio::select! {
-                biased;
-                () = self.stop.stopped() => Step::Stopping,
-                received = self.receiver.next() => match step(received) {
-                    Step::Event(event, _) => self.placed(event).await?,
-                    other => other,
-                },
-                () = sleep_until(self.quiet_at) => Step::Quiet,
+        if let Some(met) = self.met.take() {
+            return Some(met);
+        }
+        if self.over {
+            return None;
+        }
+        let step = match self.waiting {
+            Some(_) => self.placed().await,
+            None => match self.received().await {
+                Step::Event(event, _) if !is_small(&event) => {
+                    self.wait_for(event);
+                    self.placed().await
+                }
+                step => step,
             },
         };
         self.quiet_at = Instant::now() + self.heartbeat;
@@ -107,29 +125,46 @@ impl Feed {
         Some(self.noted(step))
     }
 
-    /// An event with its place in memory, waiting for it. Nothing when the server ends meanwhile: the client goes on with the token
-    /// that it has, before the event.
-    async fn placed(&mut self, event: ChangeEvent) -> Option<Step> {
-        // Whoever gives up waiting here, to look for what its client says, comes back for it.
-        self.met = Some(Step::Event(event.clone(), Place::default()));
-        let place = tokio::select! {
+    async fn received(&mut self) -> Step {
+        // The end of the server comes first: events that wait are still in the log.
+        tokio::select! {
             biased;
-            place = self.budget.place(&event) => Some(place),
-            () = self.stop.stopped() => None,
-        };
-        self.met = None;
-        self.over |= place.is_none();
-        place.map(|place| Step::Event(event, place))
+            () = self.stop.stopped() => Step::Stopping,
+            received = self.receiver.next() => step(received),
+            () = sleep_until(self.quiet_at) => Step::Quiet,
+        }
     }
 
-    /// Whether the server ends, and with it the watch.
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stop.is_stopped()
+    /// A large event has been received, which comes when there is a place for it.
+    fn wait_for(&mut self, event: ChangeEvent) {
+        let budget = Arc::clone(&self.budget);
+        let place = budget.place(self.writing.length(&event), event.entry_bytes(), self.eviction.clone());
+        self.waiting = Some(Waiting {
+            event,
+            place: Box::pin(place),
+        });
+    }
+
+    /// The event that waits, with its place in memory, or what comes before there is one. The client is still told that it is
+    /// waited for, and goes on before the event when the server ends.
+    async fn placed(&mut self) -> Step {
+        // It stays where it is as long as this waits, so that whoever gives up waiting keeps its turn.
+        let Some(Waiting { event, place }) = &mut self.waiting else {
+            return Step::Quiet;
+        };
+        let step = tokio::select! {
+            biased;
+            place = place => Step::Event(event.clone(), place),
+            () = self.stop.stopped() => return Step::Stopping,
+            () = sleep_until(self.quiet_at) => return Step::Quiet,
+        };
+        self.waiting = None;
+        step
     }
 
     /// The next event if there is one by now that needs no place of its own. What else there is comes with [`Feed::next`].
     pub(crate) async fn next_if_any(&mut self) -> Option<ChangeEvent> {
-        if self.over || self.stop.is_stopped() {
+        if self.over || self.met.is_some() || self.waiting.is_some() || self.stop.is_stopped() {
             return None;
         }
         let received = poll_fn(|context| {
@@ -143,8 +178,8 @@ impl Feed {
                 Step::Event(event, _) => Some(event),
                 _ => None,
             },
-            large @ Step::Event(..) => {
-                self.met = Some(large);
+            Step::Event(event, _) => {
+                self.wait_for(event);
                 None
             }
             other => {
@@ -156,7 +191,11 @@ impl Feed {
 
     fn noted(&mut self, step: Step) -> Step {
         match &step {
-            Step::Event(event, _) => self.listed.delivered(1, event.resume_token()),
+            Step::Event(event, _) => {
+                self.given = event.resume_token();
+                self.listed.delivered(1, self.given);
+            }
+            Step::Quiet if self.waiting.is_none() => self.given = self.receiver.resume_token(),
             Step::Quiet => {}
             Step::Ended | Step::Failed(_) | Step::Stopping => self.over = true,
         }

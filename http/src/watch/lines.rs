@@ -21,6 +21,7 @@ pub(super) fn chunks(feed: Feed) -> impl Stream<Item = Bytes> + Send {
             let mut out = Vec::new();
             match feed.next().await? {
                 Step::Event(event, place) => {
+                    out = place.buffer();
                     line(&feed, &event, &mut out);
                     while place.is_none() && out.len() < CHUNK_BYTES {
                         match feed.next_if_any().await {
@@ -51,7 +52,7 @@ pub(super) fn chunks(feed: Feed) -> impl Stream<Item = Bytes> + Send {
 
 fn line(feed: &Feed, event: &tailwater::ChangeEvent, out: &mut Vec<u8>) {
     let begins = out.len();
-    match feed.writing.write(event, out) {
+    match feed.writing.write(event, &mut *out) {
         true => out.push(b'\n'),
         // It has no form in the envelope.
         false => out.truncate(begins),

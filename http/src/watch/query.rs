@@ -13,7 +13,8 @@ use tailwater::{
     FullDocument, FullDocumentBeforeChange, OperationType, ReadConcern, ResumeToken, Scope, Store, TokenKind, Watch,
 };
 
-use crate::envelope::{Envelope, Json, Writing};
+use crate::envelope::{Envelope, Writing};
+use crate::extjson::Json;
 use crate::problem::{Answer, Problem};
 
 /// The parameters that there are.

@@ -16,9 +16,11 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
+use tailwater::ChangeEvent;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 
@@ -26,12 +28,15 @@ use super::feed::{Feed, Step};
 use super::lines::heartbeat;
 use crate::body::Body;
 use crate::connection::Peer;
+use crate::envelope::Writing;
 use crate::problem::{Answer, Problem};
 
 /// Bytes of a message from the client; there is nothing that it could say.
 const INCOMING_BYTES_MAX: usize = 4 << 10;
 /// Bytes that are collected before they are given to the system.
 const WRITE_BYTES: usize = 16 << 10;
+/// Bytes of a large event that are sent in one frame.
+const FRAGMENT_BYTES: usize = 64 << 10;
 
 /// Events that are sent before the client is listened to.
 const EVENTS_AT_ONCE: usize = 128;
@@ -87,7 +92,6 @@ impl Upgrade {
     /// Answers, and serves the watch as soon as the client has the answer. `peer` keeps its place until then.
     pub(super) fn serve(self, feed: Feed, peer: Arc<Peer>) -> Response<Body> {
         tokio::spawn(async move {
-            let _peer = peer;
             let Ok(upgraded) = self.upgrading.await else {
                 // It is gone.
                 return;
@@ -98,8 +102,11 @@ impl Upgrade {
                 .max_message_size(Some(INCOMING_BYTES_MAX))
                 .max_frame_size(Some(INCOMING_BYTES_MAX));
             let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
-            if let Err(error) = run(socket, feed).await {
-                tracing::debug!(%error, "a websocket has ended");
+            tokio::select! {
+                served = run(socket, feed) => if let Err(error) = served {
+                    tracing::debug!(%error, "a websocket has ended");
+                },
+                () = peer.eviction.told() => tracing::info!("a client was left that has taken too little of a large event"),
             }
         });
         let mut response = Response::new(Body::empty());
@@ -127,17 +134,20 @@ async fn run(mut socket: Socket, mut feed: Feed) -> Result<(), Error> {
             step = feed.next() => step,
         };
         match step {
-            // A large one keeps the place of its text until it is out.
-            Some(Step::Event(event, mut place)) => {
-                let bytes = put(&mut socket, &feed, &event).await?;
-                place.shrink(bytes);
-                let more = if place.is_none() { EVENTS_AT_ONCE } else { 1 };
+            Some(Step::Event(event, place)) if place.is_none() => {
+                put(&mut socket, feed.writing, &event).await?;
                 // What is there goes out together, up to where the client is heard again.
-                for _ in 1..more {
+                for _ in 1..EVENTS_AT_ONCE {
                     let Some(event) = feed.next_if_any().await else { break };
-                    put(&mut socket, &feed, &event).await?;
+                    put(&mut socket, feed.writing, &event).await?;
                 }
                 socket.flush().await?;
+            }
+            Some(Step::Event(event, place)) => {
+                let mut text = place.buffer();
+                if feed.writing.write(&event, &mut text) {
+                    send_large(&mut socket, place.keep(text)).await?;
+                }
             }
             Some(Step::Quiet) if feed.tells_place => socket.send(Message::text(heartbeat(&feed))).await?,
             Some(Step::Quiet) => socket.send(Message::Ping(Bytes::new())).await?,
@@ -152,24 +162,33 @@ async fn run(mut socket: Socket, mut feed: Feed) -> Result<(), Error> {
                 }
                 return close(socket, CloseCode::Away, "the server stops").await;
             }
-            // While it waited for a place.
-            None if feed.is_stopping() => return close(socket, CloseCode::Away, "the server stops").await,
             Some(Step::Ended) | None => return close(socket, CloseCode::Normal, "what was watched has ended").await,
         }
     }
 }
 
-/// Sends an event, without waiting until it is out; with the length of its text.
-async fn put(socket: &mut Socket, feed: &Feed, event: &tailwater::ChangeEvent) -> Result<usize, Error> {
+/// Sends an event, without waiting until it is out.
+async fn put(socket: &mut Socket, writing: Writing, event: &ChangeEvent) -> Result<(), Error> {
     let mut text = Vec::new();
-    if !feed.writing.write(event, &mut text) {
+    if !writing.write(event, &mut text) {
         // It has no form in the envelope.
-        return Ok(0);
+        return Ok(());
     }
-    let bytes = text.len();
     // JSON is UTF-8.
     let text = String::from_utf8(text).unwrap_or_default();
-    socket.feed(Message::text(text)).await.map(|()| bytes)
+    socket.feed(Message::text(text)).await
+}
+
+/// Sends a text in fragments, of which one is copied at a time: the socket keeps what it has copied into once.
+async fn send_large(socket: &mut Socket, mut text: Bytes) -> Result<(), Error> {
+    let mut opcode = OpCode::Data(Data::Text);
+    while !text.is_empty() {
+        let fragment = text.split_to(text.len().min(FRAGMENT_BYTES));
+        let frame = Frame::message(fragment, opcode, text.is_empty());
+        socket.send(Message::Frame(frame)).await?;
+        opcode = OpCode::Data(Data::Continue);
+    }
+    Ok(())
 }
 
 /// Closes the socket, and waits until the client has, too.

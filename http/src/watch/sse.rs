@@ -31,6 +31,7 @@ pub(super) fn chunks(feed: Feed) -> impl Stream<Item = Bytes> + Send {
         }
         match feed.next().await? {
             Step::Event(event, place) => {
+                out = place.buffer();
                 event_block(&feed, &event, &mut out);
                 while place.is_none() && out.len() < CHUNK_BYTES {
                     match feed.next_if_any().await {
@@ -74,7 +75,7 @@ fn event_block(feed: &Feed, event: &ChangeEvent, out: &mut Vec<u8>) {
     put(out, format_args!("id: {token}\n"));
     let begins = out.len();
     out.extend_from_slice(b"data: ");
-    match feed.writing.write(event, out) {
+    match feed.writing.write(event, &mut *out) {
         // JSON has no line breaks, so it is one line of data.
         true => out.push(b'\n'),
         // It has no form in the envelope: the id moves on past it.

@@ -77,7 +77,7 @@ impl Written {
                 outcome.upserted_ids.insert(done.index, id.clone());
             } else {
                 outcome.matched += 1;
-                outcome.modified += 1;
+                outcome.modified += u64::from(done.outcome.modified);
             }
         }
     }

@@ -5,6 +5,7 @@ mod tally;
 
 use std::collections::BTreeSet;
 
+use bson::RawDocumentBuf;
 use bson::raw::cstr;
 use tailwater::{BulkWriteOptions, BulkWriteOutcome, Durability, Error, InsertManyOptions, WriteError, WriteModel};
 
@@ -13,7 +14,7 @@ use super::{Command, Kind, Needs};
 use crate::context::Context;
 use crate::cursor::{Cursor, Fill};
 use crate::error::{CommandError, CommandResult, code};
-use crate::reply;
+use crate::reply::{self, Batch};
 use crate::statements::Statements;
 use crate::value::{Value, fields};
 use operation::{Namespaces, Operation};
@@ -70,19 +71,44 @@ fn bulk_write(context: &mut Context<'_>) -> CommandResult {
     }
     let mut tally = Tally::new(ordered, errors_only);
     run(context, operations, &statements, &mut tally)?;
-    let mut cursor = Cursor::of_list(tally.results());
-    let batch = cursor.fill(Fill {
-        count_max: batch_size,
-        time: None,
-        awaits: false,
-        interrupts: &context.interrupts,
-    })?;
     let namespace = format!("{}.{CURSOR_COLLECTION}", context.request.database);
-    let id = context.keep(cursor, &namespace, false)?;
+    let (batch, id) = tell(context, tally.results(), batch_size, &namespace)?;
     let mut answer = reply::cursor(cstr!("firstBatch"), batch, id, &namespace, None);
     tally.finish(&mut answer);
     statements.name_retried(&mut answer);
     Ok(answer)
+}
+
+/// The first batch of the results, and the cursor for the rest. All has been written by now, so it is told although somebody has
+/// asked for the command's end meanwhile, and in one batch where there is no place for a cursor, if that holds all.
+fn tell(
+    context: &Context<'_>,
+    results: Vec<RawDocumentBuf>,
+    batch_size: Option<u64>,
+    namespace: &str,
+) -> CommandResult<(Batch, i64)> {
+    let interrupts = context.interrupts.without_kill();
+    let first_of = |results, count_max| {
+        let mut cursor = Cursor::of_list(results);
+        let batch = cursor.fill(Fill {
+            count_max,
+            time: None,
+            awaits: false,
+            interrupts: &interrupts,
+        })?;
+        CommandResult::Ok((cursor, batch))
+    };
+    let all = batch_size.map(|_| results.clone());
+    let (cursor, batch) = first_of(results, batch_size)?;
+    let refused = match context.keep(cursor, namespace, false) {
+        Ok(id) => return Ok((batch, id)),
+        Err(refused) => refused,
+    };
+    let (cursor, batch) = first_of(all.ok_or_else(|| refused.clone())?, None)?;
+    match cursor.is_ended() {
+        true => Ok((batch, 0)),
+        false => Err(refused),
+    }
 }
 
 fn cursor_batch_size(field: Value<'_>) -> CommandResult<Option<u64>> {

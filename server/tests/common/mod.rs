@@ -262,3 +262,11 @@ pub(crate) fn cursor_id(answer: &Document) -> i64 {
 pub(crate) fn session() -> Document {
     doc! { "id": Binary::from_uuid(bson::Uuid::new()) }
 }
+
+/// The most bytes of memory that the process has had in use.
+pub(crate) fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kibibytes: usize = line.trim().trim_end_matches(" kB").parse().unwrap();
+    kibibytes << 10
+}

@@ -55,6 +55,7 @@ impl<'a> Record<'a> {
         let upserted_id = value("upserted").map(Bson::try_from).transpose();
         Ok(StatementOutcome {
             matched: value("matched").is_some(),
+            modified: value("matched").is_some() && value("unchanged").is_none(),
             upserted_id: upserted_id.map_err(|_| damaged("the _id in the record of a write is malformed"))?,
             document: value("document")
                 .and_then(RawBsonRef::as_document)
@@ -97,6 +98,11 @@ impl RetryableWrite {
         records.collect()
     }
 
+    /// Whether statements follow the one with this index.
+    pub(crate) fn has_more_than(&self, index: usize) -> bool {
+        self.statements.len() > index + 1
+    }
+
     /// The record of an update, a replacement or a deletion, by its index.
     ///
     /// # Errors
@@ -109,6 +115,9 @@ impl RetryableWrite {
         let mut detail = self.of_statements((statement, statement));
         if modified.matched {
             detail.append(cstr!("matched"), true);
+            if !modified.changed {
+                detail.append(cstr!("unchanged"), true);
+            }
         }
         if let Some(id) = &modified.upserted_id {
             let id = RawBson::try_from(id.clone()).map_err(|_| Error::InvalidId { what: "malformed" })?;

@@ -344,6 +344,9 @@ impl<'a> Writer<'a> {
         let mut modified = modification.stage(&mut turn.workspace, info, found)?;
         if modified.changed {
             modified.op_id = Some(self.commit_recorded(&mut turn, &modified)?);
+        } else if self.retryable.is_some_and(|write| write.has_more_than(self.index)) {
+            // Later statements may change what it finds when the write is sent again.
+            self.commit_recorded(&mut turn, &modified)?;
         }
         Ok(modified)
     }

@@ -5,7 +5,7 @@ import { Long, MongoClient, Timestamp } from 'mongodb';
 const [task, uri, count] = process.argv.slice(2);
 const client = new MongoClient(uri);
 const documents = client.db('measured').collection('documents');
-const text = 'x'.repeat(172);
+const text = 'x'.repeat(171);
 
 /** One by one, each waiting for its answer. */
 async function insertOne() {

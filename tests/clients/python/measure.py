@@ -10,7 +10,7 @@ task, uri, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 assert task == "insert-one"
 client = MongoClient(uri)
 documents = client.measured.documents
-TEXT = "x" * 172
+TEXT = "x" * 171
 for n in range(200):
     documents.insert_one({"_id": Int64(-1 - n), "text": TEXT})
 print("ready", flush=True)

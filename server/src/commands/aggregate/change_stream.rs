@@ -67,6 +67,8 @@ pub(super) fn open(
                 starts.push(Box::new(move |watch| watch.start_at_operation_time(time)));
             }
             "allChangesForCluster" => all_changes = option.boolean()?,
+            // The driver for Rust puts a stream's comment here as well as beside the pipeline. It says nothing to the server.
+            "comment" => {}
             _ => return Err(option.unknown()),
         }
     }

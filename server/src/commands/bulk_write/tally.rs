@@ -83,7 +83,7 @@ impl Tally {
                 outcome.upserted = 1;
                 outcome.upserted_ids.insert(0, id.clone());
             }
-            (_, None) => (outcome.matched, outcome.modified) = (1, 1),
+            (_, None) => (outcome.matched, outcome.modified) = (1, u64::from(done.modified)),
         }
         // What the store has kept can be shown: it came from BSON.
         let _ = self.add(index, model, &outcome);

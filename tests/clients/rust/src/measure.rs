@@ -16,7 +16,7 @@ const BATCH: u64 = 1000;
 /// A document of 200 bytes.
 fn document(n: u64) -> RawDocumentBuf {
     let number = i64::try_from(n).unwrap_or(i64::MAX);
-    rawdoc! { "_id": number, "text": "x".repeat(172) }
+    rawdoc! { "_id": number, "text": "x".repeat(171) }
 }
 
 fn collection(client: &Client) -> Collection<RawDocumentBuf> {
