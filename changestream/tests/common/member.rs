@@ -11,7 +11,7 @@ pub(crate) fn follower(primary: &Writer, dir: &Path) -> Oplog {
     let view = primary.log.view();
     let start = view.segment_of(OpId::FIRST).unwrap();
     let before = view.before(start.first).unwrap();
-    create_follower(dir, &start, primary.log.promised(), before).unwrap();
+    create_follower(dir, &start, primary.log.promised(), primary.log.term(), before).unwrap();
     open(dir)
 }
 
