@@ -260,7 +260,8 @@ impl Watch {
         self
     }
 
-    /// Whether the stream sees entries at once ([`ReadConcern::Local`]) or when they are durable, the default.
+    /// Whether the stream sees entries at once ([`ReadConcern::Local`]), when they are durable, the default, or when a majority
+    /// of the members of a replicated store holds them ([`ReadConcern::Majority`]): then no promotion takes back what was seen.
     pub fn read_concern(mut self, concern: ReadConcern) -> Watch {
         self.concern = concern;
         self
@@ -306,13 +307,14 @@ impl Watch {
     /// [`Error::MalformedToken`], [`Error::Invalidated`], [`Error::TokenAheadOfLog`], [`Error::TimeTrimmed`],
     /// [`Error::ConflictingStart`]; [`Error::SplitMissing`] and [`Error::SplitChanged`]; from the log
     /// [`HistoryLost`](tailwater_oplog::Error::HistoryLost), [`OtherLog`](tailwater_oplog::Error::OtherLog),
-    /// [`Diverged`](tailwater_oplog::Error::Diverged).
+    /// [`Diverged`](tailwater_oplog::Error::Diverged), and [`MajorityUnknown`](tailwater_oplog::Error::MajorityUnknown) for a
+    /// watch from now on with [`ReadConcern::Majority`] while nothing is known of what a majority holds.
     pub fn start(self) -> Result<ChangeStream> {
         let plan = Arc::new(self.compile()?);
         let (cursor, token) = match self.begins()? {
             Some(place) => place,
             None => {
-                let newest = self.view.newest(self.concern);
+                let newest = self.view.newest_known(self.concern)?;
                 (self.view.cursor(newest.next(), self.concern)?, self.token_at(newest)?)
             }
         };
@@ -344,7 +346,10 @@ impl Watch {
         let begins = self.begins()?;
         let token = match &begins {
             Some((_, token)) => *token,
-            None => ResumeToken::without_entry(self.view.log_id(), OpId::ZERO),
+            None => {
+                self.view.newest_known(self.concern)?;
+                ResumeToken::without_entry(self.view.log_id(), OpId::ZERO)
+            }
         };
         let fragments = self.fragments(&plan, &token)?;
         let ending = self.ending(&plan, &token)?;
@@ -529,7 +534,7 @@ impl Watch {
         if expected != got {
             return Err(tailwater_oplog::Error::OtherLog { expected, got }.into());
         }
-        // The newest mark of all, so that a token from a reader with the other concern is good as well.
+        // The newest mark of all, so that a token from a reader with another concern is good as well.
         let newest = self.view.newest(ReadConcern::Local);
         if token.op_id() > newest {
             return Err(Error::TokenAheadOfLog {

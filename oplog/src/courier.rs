@@ -8,20 +8,11 @@ use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::bell::Bell;
 use crate::primitives::{Instant, thread};
-use crate::tail::Tail;
-use crate::view::{Interrupt, ReadConcern, Shared};
+use crate::view::{Interrupt, ReadConcern, Shared, bell};
 
 /// How often the thread checks whether its view is still there.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-
-fn bell(tail: &Tail, concern: ReadConcern) -> &Bell {
-    match concern {
-        ReadConcern::Local => &tail.appended_bell,
-        ReadConcern::Durable => &tail.released_bell,
-    }
-}
 
 /// Has `waker` woken when the watermark of `concern` moves.
 pub(crate) fn register(shared: &Arc<Shared>, concern: ReadConcern, waker: &Waker) {

@@ -24,7 +24,7 @@ impl Visible {
     fn newest(&self, concern: ReadConcern) -> OpId {
         match concern {
             ReadConcern::Local => self.appended,
-            ReadConcern::Durable => self.released,
+            ReadConcern::Durable | ReadConcern::Majority => self.released,
         }
     }
 }
@@ -120,6 +120,10 @@ impl OplogView {
 
     pub fn newest(&self, concern: ReadConcern) -> OpId {
         self.visible.0.lock().unwrap().newest(concern)
+    }
+
+    pub fn newest_known(&self, concern: ReadConcern) -> Result<OpId> {
+        Ok(self.newest(concern))
     }
 
     pub fn watermarks(&self) -> Watermarks {

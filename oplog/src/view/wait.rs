@@ -5,8 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{ReadConcern, Shared};
+use crate::bell::Bell;
 use crate::ids::OpId;
 use crate::primitives::{AtomicBool, Instant, thread};
+use crate::tail::Tail;
 
 /// How often a reader looks for a writer while there has been none since the machine started.
 const NO_WRITER_WAIT: Duration = Duration::from_millis(100);
@@ -43,6 +45,15 @@ impl Interrupt {
     #[must_use]
     pub fn is_raised(&self) -> bool {
         self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// The bell that is rung when the watermark of `concern` moves.
+pub(crate) fn bell(tail: &Tail, concern: ReadConcern) -> &Bell {
+    match concern {
+        ReadConcern::Local => &tail.appended_bell,
+        ReadConcern::Durable => &tail.released_bell,
+        ReadConcern::Majority => tail.majority_bell(),
     }
 }
 
@@ -95,13 +106,10 @@ impl Shared {
             let until = [deadline, look_again].into_iter().flatten().min();
             match tail {
                 Some(tail) => {
-                    let bell = match concern {
-                        ReadConcern::Local => &tail.appended_bell,
-                        ReadConcern::Durable => &tail.released_bell,
-                    };
-                    bell.wait_until(until, || {
+                    let place = bell(tail, concern);
+                    place.wait_until(until, || {
                         outcome = reason();
-                        outcome.is_some()
+                        outcome.is_some() || !std::ptr::eq(place, bell(tail, concern))
                     });
                 }
                 None => {

@@ -111,7 +111,10 @@ impl Session<'_> {
                 FollowerOutput::Resync(apart) => return Ok(Some(Ending::Resync(apart))),
                 FollowerOutput::Retry(why) => return Ok(Some(Ending::Retry(why))),
                 FollowerOutput::Stop(refusal) => return Err(Error::Refused { refusal }),
-                FollowerOutput::Majority(op_id) => self.settings.majority(op_id),
+                FollowerOutput::Majority(op_id) => {
+                    self.replica.set_majority(Some(op_id));
+                    self.settings.majority(op_id);
+                }
             }
         }
         Ok(None)

@@ -231,7 +231,7 @@ impl Hub {
                 self.store.follow()?;
                 self.store.promise(term)?;
             }
-            PrimaryOutput::Majority(op_id) => tracing::trace!(%op_id, "a majority holds"),
+            PrimaryOutput::Majority(op_id) => self.store.set_majority(Some(op_id)),
             PrimaryOutput::Held => {}
         }
         Ok(())

@@ -137,6 +137,8 @@ impl PrimaryBuilder {
         let listening = |error| Error::network(self.listen.to_string(), "listening")(error);
         let listener = TcpListener::bind(self.listen).map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
+        // What watchers may see at majority is said by the hub, once it knows.
+        store.set_majority((!identity.members.is_empty()).then_some(OpId::ZERO));
         let term = identity.promote(&store)?;
         let log = store.log();
         let history = history_of(&log, LogName::from(log.log_id()))?;

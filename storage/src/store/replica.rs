@@ -62,6 +62,11 @@ impl Store {
         self.core().log.promised()
     }
 
+    /// Says what a majority of the members holds; see [`Oplog::set_majority`](tailwater_oplog::Oplog::set_majority).
+    pub fn set_majority(&self, held: Option<OpId>) {
+        self.core().log.set_majority(held);
+    }
+
     /// Promises a term; see [`Oplog::promise`](tailwater_oplog::Oplog::promise).
     ///
     /// # Errors
