@@ -16,8 +16,9 @@ use tailwater_oplog::{Before, OpId, Term, codec, create_follower};
 use tailwater_storage::{log_directory, state_directory};
 
 use super::discard::{discard_directory, finish_discarding};
+use super::event::FollowerEvent;
 use super::replica::{INCOMING, Kept};
-use super::{FollowerEvent, Settings};
+use super::shared::Settings;
 use crate::decision::{Position, Report};
 use crate::error::{Error, Result};
 use crate::link::{self, Inbound};

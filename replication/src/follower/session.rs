@@ -7,13 +7,14 @@ use std::time::Instant;
 use tailwater_oplog::{Error as LogError, Interrupt, OpId, OplogView, ReadConcern, WaitOutcome};
 use tailwater_storage::Error as StoreError;
 
+use super::event::FollowerEvent;
 use super::replica::{Fit, Replica};
-use super::{FollowerEvent, Settings};
+use super::shared::Settings;
 use crate::decision::{
     Apart, Course, Follower as Decisions, FollowerInput, FollowerOutput, LogName, Report, Retry, Run,
 };
 use crate::error::{Error, Result};
-use crate::link::{self, Hangup, Inbound, Outbound};
+use crate::link::{self, Inbound, Outbound};
 use crate::summary::history_of;
 use crate::wire::Message;
 
@@ -233,20 +234,5 @@ impl Session<'_> {
             }
         }
         Ok(())
-    }
-}
-
-impl Settings {
-    fn hang_up(&self) {
-        if let Some(hangup) = &*self.hangup.lock().unwrap_or_else(PoisonError::into_inner) {
-            hangup.now();
-        }
-    }
-
-    pub(super) fn set_hangup(&self, hangup: Option<Hangup>) {
-        *self.hangup.lock().unwrap_or_else(PoisonError::into_inner) = hangup;
-        if self.is_stopped() {
-            self.hang_up();
-        }
     }
 }

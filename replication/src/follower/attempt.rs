@@ -1,0 +1,163 @@
+//! The follower's thread: one attempt after the other at whatever comes next.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tailwater_oplog::OpId;
+use tailwater_storage::Error as StoreError;
+
+use super::event::FollowerEvent;
+use super::fetch;
+use super::replica::{self, Kept, Replica};
+use super::session::{self, Ending};
+use super::shared::Settings;
+use crate::decision::Apart;
+use crate::error::{Error, Result};
+
+/// Pauses between attempts: from this …
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// … to this, each twice as long as the one before.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How often frames at one entry may be refused before the follower gives up.
+const BAD_FRAMES_MAX: u32 = 5;
+
+/// The follower's thread.
+pub(super) fn follow(dir: &Path, settings: &Settings) -> Result<()> {
+    let mut pause = PAUSE_MIN;
+    let mut replica = None;
+    let mut bad = (OpId::ZERO, 0);
+    loop {
+        let before = settings.lock().status.durable;
+        let attempt = attempt(dir, settings, &mut replica);
+        settings.lock().status.primary = None;
+        if settings.is_stopped() {
+            return Ok(());
+        }
+        let error = match attempt {
+            // Progress of any kind begins the pauses anew.
+            Ok(true) => {
+                pause = PAUSE_MIN;
+                continue;
+            }
+            Ok(false) => None,
+            Err(error) if error.is_passing() => {
+                if let Error::BadFrames { expected, .. } = error {
+                    bad = (expected, if bad.0 == expected { bad.1 + 1 } else { 1 });
+                    if bad.1 >= BAD_FRAMES_MAX {
+                        return Err(error);
+                    }
+                }
+                Some(error)
+            }
+            Err(error) => return Err(error),
+        };
+        if settings.lock().status.durable > before {
+            pause = PAUSE_MIN;
+        }
+        tracing::debug!(?error, ?pause, "trying again");
+        settings.tell(&FollowerEvent::Retrying { error, after: pause });
+        if !settings.pause(pause) {
+            return Ok(());
+        }
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// One attempt at whatever comes next; whether to make the next one at once.
+fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Result<bool> {
+    let replica = match held.take() {
+        Some(replica) => replica,
+        None => {
+            fetch::finish(dir)?;
+            if !replica::is_there(dir) {
+                fetch::run(dir, settings, None)?;
+            }
+            match Replica::open(dir, &settings.store) {
+                // The copy that it was made from covered entries that were rolled back everywhere.
+                Err(Error::Store(StoreError::StateDiverged { .. })) => {
+                    let log = Replica::open_log(dir, &settings.store)?;
+                    resync(dir, settings, log, Apart::Unrelated)?;
+                    return Ok(true);
+                }
+                opened => opened?,
+            }
+        }
+    };
+    if settings.lock().store.is_none()
+        && let Some(store) = replica.store()
+    {
+        if settings.identity.members.is_empty() {
+            // Nobody counts.
+            replica.set_majority(None);
+        }
+        settings.durable(store.log().watermarks().durable);
+        settings.show(Some(store.clone()));
+    }
+    let ending = session::run(&replica, settings);
+    match ending {
+        Ok(Ending::StoreDue) => {
+            replica.close()?;
+            Ok(true)
+        }
+        Ok(Ending::Aside) => {
+            settings.show(None);
+            replica.set_newest_segment_aside(dir, &settings.store)?;
+            Ok(true)
+        }
+        Ok(Ending::Cut(last)) => {
+            settings.show(None);
+            let kept = replica.kept()?;
+            match replica.cut_back(dir, last, settings.rollback_bytes_max)? {
+                Some(file) => {
+                    settings.tell(&FollowerEvent::RolledBack { last, file });
+                    settings.durable(last);
+                }
+                None => replace(dir, settings, kept, Apart::Unrelated)?,
+            }
+            Ok(true)
+        }
+        Ok(Ending::Resync(apart)) => {
+            settings.show(None);
+            resync(dir, settings, replica, apart)?;
+            Ok(true)
+        }
+        Ok(Ending::Retry(why)) => {
+            tracing::debug!(?why, "not following for now");
+            *held = Some(replica);
+            Ok(false)
+        }
+        Ok(Ending::Stopped) => {
+            *held = Some(replica);
+            Ok(false)
+        }
+        Err(error) => {
+            if error.needs_reopening() {
+                settings.show(None);
+                // What it says about that is what has just been said.
+                let _ = replica.close();
+            } else if error.is_passing() {
+                *held = Some(replica);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Closes what is here, and replaces it by a copy.
+fn resync(dir: &Path, settings: &Settings, replica: Replica, apart: Apart) -> Result<()> {
+    let kept = replica.kept()?;
+    replica.close()?;
+    replace(dir, settings, kept, apart)
+}
+
+/// Replaces what is here, closed, by a copy, if that is allowed. It stays until all of the copy has come.
+fn replace(dir: &Path, settings: &Settings, kept: Kept, apart: Apart) -> Result<()> {
+    if !settings.resync {
+        return Err(Error::ResyncNeeded { apart });
+    }
+    tracing::warn!(?apart, "what is here is replaced by a copy");
+    settings.tell(&FollowerEvent::Resyncing { apart });
+    settings.durable(OpId::ZERO);
+    fetch::run(dir, settings, Some(kept))
+}
