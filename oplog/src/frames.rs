@@ -182,12 +182,18 @@ pub fn entries_in(frames: &[u8]) -> impl Iterator<Item = FrameEntry<'_>> {
 }
 
 /// Makes a log in `dir`, which must not hold one, that follows another: with one empty segment, whose entries are to come. It
-/// has promised `promised`, and knows `before` of the entries before that segment.
+/// has promised `promised`, knows `before` of the entries before that segment, and begins no term that is not newer than `known`.
 ///
 /// # Errors
 ///
 /// [`Error::NotALog`] when there is something in the directory; [`Error::StorageFull`], [`Error::Io`].
-pub fn create_follower(dir: impl AsRef<Path>, start: &SegmentStart, promised: Term, before: Before) -> Result<()> {
+pub fn create_follower(
+    dir: impl AsRef<Path>,
+    start: &SegmentStart,
+    promised: Term,
+    known: Term,
+    before: Before,
+) -> Result<()> {
     let dir = dir.as_ref();
     std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
     let disk = OsDisk::new(dir);
@@ -218,6 +224,7 @@ pub fn create_follower(dir: impl AsRef<Path>, start: &SegmentStart, promised: Te
         log_id: start.log_id.to_bytes(),
         created: start.created,
         term: promised
+            .max(known)
             .max(before.rank.term)
             .max(before.term.unwrap_or_default())
             .get(),

@@ -47,7 +47,7 @@ fn write(log: &Oplog, count: usize, bytes: usize) {
 fn follower_of(primary: &Oplog, dir: &Path) -> Oplog {
     let start = primary.view().segment_of(primary.watermarks().oldest).unwrap();
     let before = primary.view().before(start.first).unwrap();
-    create_follower(dir, &start, primary.promised(), before).unwrap();
+    create_follower(dir, &start, primary.promised(), primary.known(), before).unwrap();
     open(dir)
 }
 

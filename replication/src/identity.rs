@@ -5,6 +5,7 @@ use tailwater_storage::Store;
 
 use crate::decision::{LISTED_MAX, MemberList, number_of};
 use crate::error::{Error, Result};
+use crate::follower::abandon_copy;
 
 /// Longest name in bytes.
 const NAME_BYTES_MAX: usize = 100;
@@ -42,9 +43,15 @@ impl Identity {
         })
     }
 
-    /// Makes the store take writes as this member; returns the term.
+    /// Makes the store take writes as this member; returns the term. A copy that was to replace it is given up.
     pub(crate) fn promote(&self, store: &Store) -> Result<Term> {
         let term = store.promote(self.member)?;
+        if let Some(dir) = store.log().path().parent()
+            && let Err(error) = abandon_copy(dir)
+        {
+            // It takes space, and nothing else: it would not replace what has been promoted.
+            tracing::warn!(%error, "a copy that is not needed any more");
+        }
         if self.members.is_empty() {
             // The operator's word is enough: nothing older will be taken from anybody.
             store.promise(term)?;

@@ -160,7 +160,14 @@ fn options() -> StoreOptions {
 
 fn follower_of(store: &Store, dir: &Path) -> Store {
     let start = store.log().segment_of(OpId::FIRST).unwrap();
-    create_follower(log_directory(dir), &start, store.promised(), Before::default()).unwrap();
+    create_follower(
+        log_directory(dir),
+        &start,
+        store.promised(),
+        store.known(),
+        Before::default(),
+    )
+    .unwrap();
     options().open(dir).unwrap()
 }
 

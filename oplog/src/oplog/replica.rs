@@ -52,6 +52,12 @@ impl Oplog {
         self.core().role.lock().unwrap_or_else(PoisonError::into_inner).promised
     }
 
+    /// The newest term that it knows of, written in or promised, by itself or by others: whatever it begins is newer.
+    #[must_use]
+    pub fn known(&self) -> Term {
+        Term::new(self.core().manifest.lock().unwrap_or_else(PoisonError::into_inner).term)
+    }
+
     /// Which member it is, if it has ever been one.
     #[must_use]
     pub fn member(&self) -> Option<Member> {

@@ -8,7 +8,8 @@ use tailwater_storage::Error as StoreError;
 
 use super::event::FollowerEvent;
 use super::fetch;
-use super::replica::{self, Kept, Replica};
+use super::incoming;
+use super::replica::{Kept, Replica};
 use super::session::{self, Ending};
 use super::shared::Settings;
 use crate::decision::Apart;
@@ -69,8 +70,8 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
     let replica = match held.take() {
         Some(replica) => replica,
         None => {
-            fetch::finish(dir)?;
-            if !replica::is_there(dir) {
+            incoming::finish(dir)?;
+            if !incoming::has_log(dir) {
                 fetch::run(dir, settings, None)?;
             }
             match Replica::open(dir, &settings.store) {

@@ -1,23 +1,22 @@
 //! Beginning anew: fetching a copy of the primary's state, and making an empty log that goes on from it.
 //!
-//! Everything is put together in `incoming`. Its file `COPY` says which copy the parts belong to, so a fetch that was interrupted
-//! goes on where it stopped, as long as the primary has that copy. When all of it is there and durable, the log is made, then
-//! `READY`; and only then the parts get their names, in place of what was there before. A crash in between is made up for by the
-//! next start. The new log keeps what the member has promised, and what it is known to have had.
+//! Everything is put together in one directory ([`incoming`]). Its file `COPY` says which copy the parts belong to, so a fetch that
+//! was interrupted goes on where it stopped, as long as the primary has that copy. When all of it is there and durable, the log is
+//! made, and then the copy put in its place. The new log keeps what the member has promised, and what it is known to have had.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 
 use bincode::{Decode, Encode};
 use tailwater_oplog::{Before, OpId, Term, codec, create_follower};
-use tailwater_storage::{log_directory, state_directory};
 
-use super::discard::{discard_directory, finish_discarding};
+use super::discard::discard_directory;
 use super::event::FollowerEvent;
-use super::replica::{INCOMING, Kept};
+use super::incoming::{self, LOG, STATE, finish, has_log, write_whole};
+use super::replica::Kept;
 use super::shared::Settings;
 use crate::decision::{Position, Report};
 use crate::error::{Error, Result};
@@ -26,10 +25,6 @@ use crate::primary::checksum_of;
 use crate::wire::{CHUNK_BYTES_MAX, CopyFile, CopyOffer, CopyRequest, Fetch, Message, Replaced, SegmentMessage};
 
 const COPY: &str = "COPY";
-const READY: &str = "READY";
-const LOG: &str = "oplog";
-/// Where the primary's offer has the engine's files.
-const STATE: &str = "state";
 
 /// What `COPY` says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
@@ -42,30 +37,6 @@ struct CopyRecord {
     segment: SegmentMessage,
 }
 
-/// Ends a copy that was complete when it was interrupted.
-pub(super) fn finish(dir: &Path) -> Result<()> {
-    let incoming = dir.join(INCOMING);
-    for directory in [&incoming, &state_directory(dir), &log_directory(dir)] {
-        finish_discarding(directory).map_err(Error::file("remove what is left of", directory))?;
-    }
-    if !incoming.join(READY).exists() {
-        return Ok(());
-    }
-    // The state first: a log without its state would be replayed, from an entry that is not there.
-    for (from, to) in [
-        (incoming.join(STATE), state_directory(dir)),
-        (incoming.join(LOG), log_directory(dir)),
-    ] {
-        if from.exists() {
-            // What the copy replaces.
-            discard_directory(&to).map_err(Error::file("remove", &to))?;
-            fs::rename(&from, &to).map_err(Error::file("move into its place", &to))?;
-            sync(dir)?;
-        }
-    }
-    discard_directory(&incoming).map_err(Error::file("remove", &incoming))
-}
-
 /// Fetches a copy into `dir`. What is there, closed, is replaced when all of it has come; the member it was has `kept`.
 pub(super) fn run(dir: &Path, settings: &Settings, kept: Option<Kept>) -> Result<()> {
     let fetched = fetch(dir, settings, kept);
@@ -75,10 +46,10 @@ pub(super) fn run(dir: &Path, settings: &Settings, kept: Option<Kept>) -> Result
 
 fn fetch(dir: &Path, settings: &Settings, kept: Option<Kept>) -> Result<()> {
     finish(dir)?;
-    if kept.is_none() && super::replica::is_there(dir) {
+    if kept.is_none() && has_log(dir) {
         return Ok(());
     }
-    let incoming = dir.join(INCOMING);
+    let incoming = incoming::directory(dir);
     fs::create_dir_all(&incoming).map_err(Error::file("create", &incoming))?;
     let begun = read_record(&incoming);
     let stream = link::connect(&settings.from, &settings.security)?;
@@ -88,7 +59,7 @@ fn fetch(dir: &Path, settings: &Settings, kept: Option<Kept>) -> Result<()> {
         name: settings.identity.name.clone(),
         members: settings.identity.members.clone(),
         copy: begun.map_or([0; 16], |record| record.copy),
-        replaces: kept.map(|Kept { promised, rank }| Replaced { promised, rank }),
+        replaces: kept.map(|Kept { promised, rank, .. }| Replaced { promised, rank }),
     };
     let outbound = Mutex::new(outbound);
     let say = |message: &Message| outbound.lock().unwrap_or_else(PoisonError::into_inner).write(message);
@@ -106,8 +77,7 @@ fn fetch(dir: &Path, settings: &Settings, kept: Option<Kept>) -> Result<()> {
             }
         });
         alive.map_err(Error::network("this member", "starting a thread"))?;
-        let (incoming, record) = (incoming.as_path(), begun);
-        receive(incoming, settings, record, kept, &mut inbound, &say)
+        receive(dir, settings, begun, kept, &mut inbound, &say)
     })?;
     // If this does not arrive, the primary keeps the copy for some time.
     let _ = say(&Message::CopyDone);
@@ -116,7 +86,7 @@ fn fetch(dir: &Path, settings: &Settings, kept: Option<Kept>) -> Result<()> {
 
 /// Takes what the primary offers, and makes it complete.
 fn receive(
-    incoming: &Path,
+    dir: &Path,
     settings: &Settings,
     begun: Option<CopyRecord>,
     kept: Option<Kept>,
@@ -143,8 +113,9 @@ fn receive(
         base: offer.base,
         segment: offer.segment,
     };
+    let incoming = incoming::directory(dir);
     if begun != Some(record) {
-        begin(incoming, &record)?;
+        begin(&incoming, &record)?;
     }
     let total = offer.files.iter().map(|file| file.length).sum();
     let mut fetched = 0;
@@ -178,7 +149,7 @@ fn receive(
             });
         }
     }
-    complete(incoming, &record, kept)
+    complete(dir, &record, kept)
 }
 
 /// A file on its way.
@@ -231,45 +202,17 @@ fn begin(incoming: &Path, record: &CopyRecord) -> Result<()> {
     write_whole(&incoming.join(COPY), &codec::encode(record))
 }
 
-fn complete(incoming: &Path, record: &CopyRecord, kept: Option<Kept>) -> Result<()> {
-    let log = incoming.join(LOG);
+fn complete(dir: &Path, record: &CopyRecord, kept: Option<Kept>) -> Result<()> {
+    let log = incoming::directory(dir).join(LOG);
     if log.exists() {
         fs::remove_dir_all(&log).map_err(Error::file("remove", &log))?;
     }
     let promised = kept.map_or(record.promised, |kept| kept.promised.max(record.promised));
+    let known = kept.map_or(Term::default(), |kept| kept.known);
     let before = Before {
         rank: kept.map_or(record.rank, |kept| kept.rank.max(record.rank)).into(),
         term: record.base,
     };
-    create_follower(&log, &record.segment.into(), promised, before)?;
-    for directory in directories(incoming)? {
-        sync(&directory)?;
-    }
-    write_whole(&incoming.join(READY), b"")?;
-    sync(incoming)
-}
-
-/// A directory and all below it.
-fn directories(root: &Path) -> Result<Vec<PathBuf>> {
-    let (mut found, mut next) = (vec![root.to_path_buf()], 0);
-    while let Some(directory) = found.get(next).cloned() {
-        next += 1;
-        let entries = fs::read_dir(&directory).map_err(Error::file("list", &directory))?;
-        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        found.extend(paths.filter(|path| path.is_dir()));
-    }
-    Ok(found)
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let written = File::create(path).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.map_err(Error::file("write", path))
-}
-
-fn sync(path: &Path) -> Result<()> {
-    let synced = File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(Error::file("sync", path))
+    create_follower(&log, &record.segment.into(), promised, known, before)?;
+    incoming::declare_whole(dir)
 }

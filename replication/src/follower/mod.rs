@@ -15,6 +15,7 @@ mod builder;
 mod discard;
 mod event;
 mod fetch;
+mod incoming;
 mod replica;
 mod rollback;
 mod session;
@@ -32,6 +33,8 @@ use self::replica::Replica;
 use self::shared::Settings;
 use crate::error::{Error, Result};
 use crate::token::{CausalToken, Stand};
+
+pub(crate) use self::incoming::abandon as abandon_copy;
 
 pub use self::builder::FollowerBuilder;
 pub use self::event::FollowerEvent;
@@ -197,7 +200,7 @@ impl Follower {
         let store = match store {
             Some(store) => store,
             // Stopped before it was opened.
-            None if replica::is_there(&self.dir) => match Replica::open(&self.dir, &self.settings.store)? {
+            None if incoming::has_log(&self.dir) => match Replica::open(&self.dir, &self.settings.store)? {
                 Replica::Store(store) => store,
                 Replica::Log(..) => return Err(Error::Stopped),
             },

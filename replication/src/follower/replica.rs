@@ -13,8 +13,6 @@ use crate::decision::{LogName, Position};
 use crate::error::{Error, Result};
 use crate::summary::history_of;
 
-/// The directory in which a copy is put together; see `fetch`.
-pub(crate) const INCOMING: &str = "incoming";
 /// Where entries that were rolled back are written.
 const ROLLBACK: &str = "rollback";
 
@@ -33,6 +31,8 @@ pub(crate) enum Fit {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kept {
     pub(crate) promised: Term,
+    /// The newest term it knows of: it must not write in that again, whether an entry of it is left or not.
+    pub(crate) known: Term,
     pub(crate) rank: Position,
 }
 
@@ -42,11 +42,6 @@ pub(crate) enum Replica {
     Store(Store),
     /// With the last entry that the state covers.
     Log(Oplog, OpId),
-}
-
-/// Whether there is a log in `dir`, and so something to go on from.
-pub(crate) fn is_there(dir: &Path) -> bool {
-    log_directory(dir).join("MANIFEST").exists()
 }
 
 impl Replica {
@@ -129,6 +124,10 @@ impl Replica {
         let log = self.view();
         Ok(Kept {
             promised: self.promised(),
+            known: match self {
+                Replica::Store(store) => store.known(),
+                Replica::Log(log, _) => log.known(),
+            },
             rank: history_of(&log, LogName::from(log.log_id()))?.rank(),
         })
     }

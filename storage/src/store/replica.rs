@@ -67,6 +67,12 @@ impl Store {
         self.core().log.set_majority(held);
     }
 
+    /// The newest term that it knows of; see [`Oplog::known`](tailwater_oplog::Oplog::known).
+    #[must_use]
+    pub fn known(&self) -> Term {
+        self.core().log.known()
+    }
+
     /// Promises a term; see [`Oplog::promise`](tailwater_oplog::Oplog::promise).
     ///
     /// # Errors
