@@ -1,6 +1,7 @@
 //! `tailwater follow`: keeps a store that is another one's.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +31,9 @@ pub(crate) struct FollowArguments {
     dir: PathBuf,
     #[command(flatten)]
     member: MemberArguments,
+    /// Where others can follow this follower.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
     /// Replace what is here by a new copy when it is of no use any more.
     #[arg(long)]
     resync: bool,
@@ -49,6 +53,9 @@ pub(crate) fn follow(arguments: &FollowArguments) -> Outcome {
     }
     if let Some(options) = member.tls() {
         builder = builder.tls(options);
+    }
+    if let Some(address) = arguments.listen {
+        builder = builder.listen(address);
     }
     if arguments.resync {
         builder = builder.resync();

@@ -16,11 +16,13 @@ mod discard;
 mod event;
 mod fetch;
 mod incoming;
+mod relay;
 mod replica;
 mod rollback;
 mod session;
 mod shared;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -59,6 +61,12 @@ impl Follower {
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.dir
+    }
+
+    /// Where others can follow it, if [they can](FollowerBuilder::listen).
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.settings.relay.as_ref()?.address()
     }
 
     /// How it stands.
@@ -160,6 +168,9 @@ impl Follower {
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // A panic over there has been reported by the panic hook.
             let _ = thread.join();
+        }
+        if let Some(relay) = &self.settings.relay {
+            relay.show(None);
         }
     }
 

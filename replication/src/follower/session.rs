@@ -8,10 +8,11 @@ use tailwater_oplog::{Error as LogError, Interrupt, OpId, OplogView, ReadConcern
 use tailwater_storage::Error as StoreError;
 
 use super::event::FollowerEvent;
+use super::relay::Passing;
 use super::replica::{Fit, Replica};
 use super::shared::Settings;
 use crate::decision::{
-    Apart, Course, Follower as Decisions, FollowerInput, FollowerOutput, LogName, Report, Retry, Run,
+    Apart, Course, Follower as Decisions, FollowerInput, FollowerOutput, LogName, PrimaryInput, Report, Retry, Run,
 };
 use crate::error::{Error, Result};
 use crate::link::{self, Inbound, Outbound};
@@ -42,6 +43,8 @@ struct Session<'a> {
     decisions: Mutex<Decisions>,
     out: Mutex<Outbound>,
     ended: AtomicBool,
+    /// What is passed on to those that follow this one, and from them.
+    passing: Option<Passing>,
 }
 
 /// Follows over one connection until it ends.
@@ -69,14 +72,22 @@ pub(super) fn run(replica: &Replica, settings: &Settings) -> Result<Ending> {
         decisions: Mutex::new(decisions),
         out: Mutex::new(outbound),
         ended: AtomicBool::new(false),
+        passing: settings.relay.as_ref().and_then(Passing::through),
     };
     let interrupt = Interrupt::new();
     let ending = std::thread::scope(|scope| {
         let syncing = std::thread::Builder::new().name("tailwater-ack".into());
         let syncing = syncing.spawn_scoped(scope, || session.sync_and_report(&log, &interrupt));
         let syncing = syncing.map_err(Error::network("this member", "starting a thread"))?;
+        let relaying = std::thread::Builder::new().name("tailwater-relay".into());
+        if let Err(error) = relaying.spawn_scoped(scope, || session.report_followers()) {
+            tracing::warn!(%error, "what followers of this one hold is not reported");
+        }
         let ending = session.read(inbound);
         session.ended.store(true, Ordering::SeqCst);
+        if let Some(passing) = &session.passing {
+            passing.end();
+        }
         log.interrupt(&interrupt);
         settings.hang_up();
         let synced = syncing.join().unwrap_or(Ok(()));
@@ -115,6 +126,9 @@ impl Session<'_> {
                 FollowerOutput::Majority(op_id) => {
                     self.replica.set_majority(Some(op_id));
                     self.settings.majority(op_id);
+                    if let Some(passing) = &self.passing {
+                        passing.tell(PrimaryInput::Majority(op_id));
+                    }
                 }
             }
         }
@@ -130,6 +144,12 @@ impl Session<'_> {
                 Ok(message) => message,
                 Err(_) if self.settings.is_stopped() => return Ok(Ending::Stopped),
                 Err(error) => return Err(error),
+            };
+            let term = match &input {
+                Message::Welcome(welcome) => Some(welcome.term),
+                Message::Run(run, _) => Some(run.term),
+                Message::Status(status) => Some(status.term),
+                _ => None,
             };
             let ending = match input {
                 Message::Welcome(welcome) => {
@@ -157,6 +177,9 @@ impl Session<'_> {
             };
             if let Some(ending) = ending {
                 return Ok(ending);
+            }
+            if let (Some(passing), Some(term)) = (&self.passing, term.filter(|_| self.follows())) {
+                passing.tell(PrimaryInput::Follows(term));
             }
             if self.replica.is_store_due() {
                 return Ok(Ending::StoreDue);
@@ -214,6 +237,18 @@ impl Session<'_> {
             self.settings.hang_up();
         }
         done
+    }
+
+    /// Tells the primary what those hold that follow this one.
+    fn report_followers(&self) {
+        let Some(passing) = &self.passing else {
+            return;
+        };
+        let reported = passing.report(&self.ended, |report| self.say(&Message::Report(report)));
+        if reported.is_err() {
+            // The reader must not wait for what will not come.
+            self.settings.hang_up();
+        }
     }
 
     fn sync_until_ended(&self, log: &OplogView, interrupt: &Interrupt) -> Result<()> {

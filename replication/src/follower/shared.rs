@@ -8,6 +8,7 @@ use tailwater_oplog::OpId;
 use tailwater_storage::{Store, StoreOptions};
 
 use super::event::{FollowerEvent, Listener};
+use super::relay::Relay;
 use crate::error::Result;
 use crate::identity::Identity;
 use crate::link::{Hangup, Security};
@@ -43,6 +44,8 @@ pub(super) struct Settings {
     pub(super) state: Mutex<State>,
     pub(super) changed: Condvar,
     pub(super) hangup: Mutex<Option<Hangup>>,
+    /// Where it is followed itself.
+    pub(super) relay: Option<Relay>,
 }
 
 #[derive(Debug, Default)]
@@ -107,6 +110,9 @@ impl Settings {
 
     /// Shows a store that has been opened, or that there is none at the moment.
     pub(super) fn show(&self, store: Option<Store>) {
+        if let Some(relay) = &self.relay {
+            relay.show(store.as_ref());
+        }
         self.lock().store = store;
         self.changed.notify_all();
     }

@@ -1,6 +1,7 @@
 //! What the threads of a primary share: its decisions, and what is to be said to whom.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,8 @@ use tailwater_oplog::{OpId, ReadConcern, Term};
 use tailwater_storage::Store;
 
 use crate::decision::{
-    Hello, History, MemberList, PeerId, Position, Primary as Decisions, PrimaryInput, PrimaryOutput, Refusal, Report,
-    Run, Status, WriteConcern,
+    Hello, History, MemberList, MemberNumber, PeerId, Position, Primary as Decisions, PrimaryInput, PrimaryOutput,
+    Refusal, Report, Run, Status, WriteConcern,
 };
 use crate::error::{Error, Result};
 use crate::link::Hangup;
@@ -323,6 +324,35 @@ impl Hub {
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// To a relay, what the primary that it follows says.
+    pub(crate) fn told(&self, input: PrimaryInput) {
+        // A relay only takes note of it.
+        let _ = self.step(&mut self.lock(), input);
+        self.changed.notify_all();
+    }
+
+    /// Waits until a primary is followed and members hold something else than is `known`, this has stopped, or `ended` is set and
+    /// [`Hub::nudge`] called; returns what they hold. Whether there may be more is the caller's to see.
+    pub(crate) fn held_beyond(
+        &self,
+        known: &BTreeMap<MemberNumber, OpId>,
+        ended: &AtomicBool,
+    ) -> BTreeMap<MemberNumber, OpId> {
+        let mut state = self.lock();
+        let waits = |state: &State| !state.decisions.is_following() || state.decisions.held() == known;
+        while waits(&state) && !state.stopped && !ended.load(Ordering::SeqCst) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.decisions.held().clone()
+    }
+
+    /// Has everybody look again.
+    pub(crate) fn nudge(&self) {
+        // Whoever has looked before waits by now.
+        drop(self.lock());
+        self.changed.notify_all();
     }
 
     /// Another member writes in this term.

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use tailwater_oplog::{Error as LogError, OpId, ReadConcern, SlotOptions};
 use tailwater_storage::Error as StoreError;
 
-use super::Settings;
 use super::hub::{Hub, Work};
 use super::offer;
+use super::service::Settings;
 use crate::decision::{Course, PeerId, Report};
 use crate::error::{Error, Result};
 use crate::link::{self, Inbound, Outbound};

@@ -11,9 +11,9 @@ use tailwater_storage::{BackupOptions, BackupProgress, Error as StoreError, Stor
 
 use crate::error::{Error, Result};
 use crate::link::Outbound;
-use crate::primary::Settings;
 use crate::primary::hub::Hub;
 use crate::primary::serve::slot_name;
+use crate::primary::service::Settings;
 use crate::wire::{CHUNK_BYTES_MAX, CopyFile, CopyOffer, CopyRequest, Message, Preparing};
 
 /// Files of a copy at most; an engine makes a few for each gigabyte.
