@@ -6,6 +6,11 @@ use tailwater_replication::decision::{
     number_of,
 };
 
+/// A log: terms, each with its last entry.
+type Runs<'a> = &'a [(Term, u64)];
+/// What it is, what the relay has and whom it follows, what the member has and has promised, and the course that it is given.
+type Case<'a> = (&'a str, Runs<'a>, Option<Term>, Runs<'a>, Term, Option<Course>);
+
 const MEMBERS: [&str; 3] = ["a", "b", "c"];
 
 /// A term of member `number`.
@@ -13,8 +18,7 @@ fn term(round: u32, number: u32, elected: bool) -> Term {
     Term::new(128 * round + 2 * number + u32::from(elected))
 }
 
-/// A log of runs: a term, and its last entry.
-fn history(runs: &[(Term, u64)]) -> History {
+fn history(runs: Runs<'_>) -> History {
     let mut history = History::empty(LogName([7; 16]), OpId::FIRST);
     for &(term, last) in runs {
         let first = history.last.next();
@@ -36,7 +40,7 @@ fn hello(name: &str, members: &[String], promised: Term, history: History) -> He
 }
 
 /// The member `b`, with entries of `runs`, which follows a primary that writes in `follows`.
-fn relay(members: &[String], runs: &[(Term, u64)], follows: Option<Term>) -> Primary {
+fn relay(members: &[String], runs: Runs<'_>, follows: Option<Term>) -> Primary {
     let history = history(runs);
     let last = history.last;
     let mut relay = Primary::relay(Member::new(1).unwrap(), members.to_vec(), history, last);
@@ -66,7 +70,7 @@ fn a_member_goes_on_is_cut_with_proof_or_is_turned_away() {
     let none = Term::default();
     let here = [(old, 10), (new, 15)];
     let cut = Some(Course::Cut(OpId::new(10)));
-    let cases: [(&str, &[(Term, u64)], Option<Term>, &[(Term, u64)], Term, Option<Course>); 9] = [
+    let cases: [Case<'_>; 9] = [
         (
             "goes on",
             &here,

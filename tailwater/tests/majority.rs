@@ -9,7 +9,9 @@ use common::{PATIENCE, id, small};
 use tailwater::bson::rawdoc;
 use tailwater::oplog::Error as LogError;
 use tailwater::replication::{Follower, Primary, WriteConcern};
-use tailwater::{LogView, OpId, ReadConcern, Receiver, Store, Watch, WatchError, WatchHandle, log_directory};
+use tailwater::{
+    ErrorCode, LogView, OpId, ReadConcern, Receiver, Store, Watch, WatchError, WatchHandle, log_directory,
+};
 use tempfile::TempDir;
 
 const MEMBERS: [&str; 3] = ["a", "b", "c"];
@@ -158,6 +160,44 @@ fn without_members_majority_is_what_is_durable() {
     insert(&store, 6..9);
     assert_eq!(receive(&there, 3), [6, 7, 8]);
     assert_eq!(receive(&majority, 3), [6, 7, 8]);
+}
+
+#[test]
+fn a_write_says_that_it_was_not_acknowledged_and_is_done_all_the_same() {
+    let [a, b] = [(); 2].map(|()| TempDir::new().unwrap());
+    let store = open(a.path());
+    let serving = primary(&store, "a", &MEMBERS);
+    let things = store.collection("shop", "things").unwrap();
+    let wait = |concern, timeout| things.clone().with_write_concern(&serving, concern, timeout);
+    let hasty = wait(WriteConcern::Majority, Duration::from_millis(5));
+    let refused = hasty.insert_one(&rawdoc! { "_id": 1 }).unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::WriteConcernFailed));
+    assert_eq!(refused.code().map(ErrorCode::number), Some(64));
+    assert!(refused.to_string().contains("is written"), "{refused}");
+    assert_eq!(things.count(&rawdoc! {}).unwrap(), 1);
+    // One member is this one.
+    let alone = wait(WriteConcern::members(1).unwrap(), PATIENCE);
+    alone
+        .update_one(&rawdoc! { "_id": 1 }, &rawdoc! { "$set": { "n": 1 } })
+        .unwrap();
+
+    let following = follow(b.path(), "b", &serving, &MEMBERS);
+    let surely = wait(WriteConcern::Majority, PATIENCE);
+    let outcome = surely.insert_one(&rawdoc! { "_id": 2 }).unwrap();
+    assert!(serving.majority() >= outcome.op_id);
+    let many = surely
+        .insert_many([&*rawdoc! { "_id": 3 }, &*rawdoc! { "_id": 4 }])
+        .unwrap();
+    let last = store.log().watermarks().durable;
+    assert!(serving.majority() >= last, "{many:?}");
+    assert_eq!(surely.delete_many(&rawdoc! {}).unwrap().modified, 4);
+    // Also what has found nothing to do: what it has seen is held.
+    assert_eq!(surely.delete_many(&rawdoc! {}).unwrap().modified, 0);
+    assert!(serving.majority() >= store.applied());
+    drop(following);
+    serving.stop();
+    let late = surely.insert_one(&rawdoc! { "_id": 5 }).unwrap_err();
+    assert_eq!(late.code(), Some(ErrorCode::WriteConcernFailed));
 }
 
 #[test]

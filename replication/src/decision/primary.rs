@@ -236,6 +236,22 @@ impl Primary {
         }
     }
 
+    /// Name of a member, if it is listed or has ever been connected.
+    #[must_use]
+    pub fn name_of(&self, member: MemberNumber) -> Option<&str> {
+        let named = self
+            .names
+            .get(&member)
+            .or_else(|| self.members.get(usize::from(member.0)));
+        named.map(String::as_str)
+    }
+
+    /// Whether a member has a connection, and was let on.
+    #[must_use]
+    pub fn is_connected(&self, member: MemberNumber) -> bool {
+        self.peers.values().any(|peer| peer.member == member)
+    }
+
     /// Whether it is a relay that follows a primary at the moment, and may tell it what its followers hold.
     #[must_use]
     pub fn is_following(&self) -> bool {
@@ -347,7 +363,7 @@ impl Primary {
     /// counts as if it had said so itself; one that is connected here speaks for itself.
     fn reported(&mut self, holder: MemberNumber, op_id: OpId, outputs: &mut Vec<PrimaryOutput>) {
         let own = holder == self.member.into();
-        if own || Member::new(holder.0).is_none() || self.peers.values().any(|peer| peer.member == holder) {
+        if own || Member::new(holder.0).is_none() || self.is_connected(holder) {
             return;
         }
         // Less than before, when it has lost its disk.

@@ -16,6 +16,7 @@ mod discard;
 mod event;
 mod fetch;
 mod incoming;
+mod progress;
 mod relay;
 mod replica;
 mod rollback;
@@ -28,9 +29,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tailwater_oplog::{OpId, Timestamp};
+use tailwater_oplog::OpId;
 use tailwater_storage::Store;
 
+use self::progress::age_of_newest;
 use self::replica::Replica;
 use self::shared::Settings;
 use crate::error::{Error, Result};
@@ -40,6 +42,7 @@ pub(crate) use self::incoming::abandon as abandon_copy;
 
 pub use self::builder::FollowerBuilder;
 pub use self::event::FollowerEvent;
+pub use self::progress::FollowerProgress;
 pub use self::shared::FollowerStatus;
 
 /// A store that follows another. Dropping it stops it and closes the store.
@@ -73,6 +76,12 @@ impl Follower {
     #[must_use]
     pub fn status(&self) -> FollowerStatus {
         self.settings.lock().status.clone()
+    }
+
+    /// How far it has come, in numbers: bytes, entries and time.
+    #[must_use]
+    pub fn progress(&self) -> FollowerProgress {
+        self.settings.progress(None)
     }
 
     /// The store, which answers reads and refuses writes; nothing while there is none, as during the first copy. Entries that
@@ -151,11 +160,7 @@ impl Follower {
     /// How far the newest entry here is behind the clock; nothing while there is no store, or nothing in it.
     #[must_use]
     pub fn lag(&self) -> Option<Duration> {
-        let log = self.store()?.log();
-        let newest = log.newest(tailwater_oplog::ReadConcern::Local);
-        let written = log.get(newest, tailwater_oplog::ReadConcern::Local).ok()?.timestamp();
-        let nanos = Timestamp::now().as_nanos().saturating_sub(written.as_nanos());
-        Some(Duration::from_nanos(nanos))
+        age_of_newest(&self.store()?.log())
     }
 
     /// Stops following, and waits for what was under way. The store stays open while somebody has it.

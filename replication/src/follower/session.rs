@@ -218,6 +218,7 @@ impl Session<'_> {
             return Ok(None);
         }
         self.replica.append(frames).map_err(|error| self.refused(error))?;
+        self.settings.received(frames.len());
         self.settings.heard(run.last);
         {
             let log = self.replica.view();
@@ -252,6 +253,7 @@ impl Session<'_> {
     }
 
     fn sync_until_ended(&self, log: &OplogView, interrupt: &Interrupt) -> Result<()> {
+        let mut told: Option<Instant> = None;
         while !self.ended.load(Ordering::SeqCst) {
             let marks = log.watermarks();
             if marks.appended > marks.durable {
@@ -261,7 +263,13 @@ impl Session<'_> {
             if self.settings.durable(durable) {
                 self.carry_out(self.step(FollowerInput::Durable(durable)))?;
             }
-            let deadline = Instant::now() + self.settings.heartbeat;
+            let now = Instant::now();
+            if told.is_none_or(|told| now - told >= self.settings.heartbeat) && self.follows() {
+                told = Some(now);
+                let progress = self.settings.progress(Some(log));
+                self.settings.tell(&FollowerEvent::Progress(progress));
+            }
+            let deadline = now + self.settings.heartbeat;
             match log.wait(durable.next(), ReadConcern::Local, Some(deadline), interrupt) {
                 WaitOutcome::Ready => {}
                 WaitOutcome::TimedOut => self.say(&Message::Report(Report::Alive))?,

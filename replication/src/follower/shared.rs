@@ -25,6 +25,8 @@ pub struct FollowerStatus {
     pub newest: OpId,
     /// The last entry here that a majority holds.
     pub majority: OpId,
+    /// Bytes of frames that have come since it was started.
+    pub bytes: u64,
     /// When the primary was last heard.
     pub heard: Option<Instant>,
 }

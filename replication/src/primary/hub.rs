@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 use crate::link::Hangup;
 use crate::wire::Message;
 
+use super::status::{MemberStatus, PrimaryStatus};
+
 /// Newest terms that are looked at when an entry of a new one turns up.
 const TERMS_LOOKED_AT: usize = 16;
 
@@ -392,6 +394,25 @@ impl Hub {
 
     pub(crate) fn majority(&self) -> OpId {
         self.lock().decisions.majority()
+    }
+
+    pub(crate) fn status(&self) -> PrimaryStatus {
+        let state = self.lock();
+        let decisions = &state.decisions;
+        let durable = self.store.log().newest(ReadConcern::Durable);
+        let members = decisions.held().iter().map(|(&member, &held)| MemberStatus {
+            number: member.0,
+            name: decisions.name_of(member).map(str::to_owned),
+            connected: decisions.is_connected(member),
+            held,
+            entries_behind: durable.get().saturating_sub(held.get()),
+        });
+        PrimaryStatus {
+            term: decisions.term(),
+            durable,
+            majority: decisions.majority(),
+            members: members.collect(),
+        }
     }
 
     pub(crate) fn followers(&self) -> usize {

@@ -15,17 +15,19 @@ mod hub;
 mod offer;
 mod serve;
 mod service;
+mod status;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tailwater_oplog::{OpId, ReadConcern, Term};
-use tailwater_storage::Store;
+use tailwater_storage::{Acknowledge, Store};
 
 pub(crate) use self::hub::Hub;
 pub(crate) use self::offer::checksum_of;
 pub(crate) use self::service::Service;
+pub use self::status::{MemberStatus, PrimaryStatus};
 use crate::decision::{LogName, Primary as Decisions, WriteConcern};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
@@ -201,6 +203,12 @@ impl Primary {
         self.0.hub.majority()
     }
 
+    /// How it stands, and what the members hold.
+    #[must_use]
+    pub fn status(&self) -> PrimaryStatus {
+        self.0.hub.status()
+    }
+
     /// How many followers are connected.
     #[must_use]
     pub fn followers(&self) -> usize {
@@ -217,6 +225,18 @@ impl Primary {
         self.0.hub.wait(op_id, concern, timeout)
     }
 
+    /// The same as [`Primary::wait`] for each write of a collection that is given it
+    /// ([`with_acknowledgement`](tailwater_storage::Collection::with_acknowledgement)). It is good as long as this is primary:
+    /// afterwards such a write is refused, or not acknowledged.
+    #[must_use]
+    pub fn acknowledgement(&self, concern: WriteConcern, timeout: Duration) -> Arc<dyn Acknowledge> {
+        Arc::new(Acknowledgement {
+            hub: Arc::clone(&self.0.hub),
+            concern,
+            timeout,
+        })
+    }
+
     /// Blocks until it is stopped.
     ///
     /// # Errors
@@ -229,5 +249,19 @@ impl Primary {
     /// Ends all connections and waits for the threads.
     pub fn stop(&self) {
         self.0.stop();
+    }
+}
+
+/// A write concern, with what can tell.
+#[derive(Debug)]
+struct Acknowledgement {
+    hub: Arc<Hub>,
+    concern: WriteConcern,
+    timeout: Duration,
+}
+
+impl Acknowledge for Acknowledgement {
+    fn acknowledge(&self, op_id: OpId) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.hub.wait(op_id, self.concern, self.timeout)?)
     }
 }
