@@ -158,6 +158,14 @@ pub enum Error {
         /// How long was waited.
         waited: Duration,
     },
+    /// Where one was waited for, the entries have been trimmed, and what stood there cannot be told any more.
+    #[error("entry {} has been trimmed here, with all before {oldest}, and whether it was the one that was written in term {} is not known any more: read without it, or take a newer token", .token.op_id, .token.term)]
+    Forgotten {
+        /// What was waited for.
+        token: CausalToken,
+        /// The oldest entry that is left.
+        oldest: OpId,
+    },
     /// Another entry stands where one was waited for.
     #[error("entry {} is one of term {found} here, not of {}: what was written then was rolled back, or has not come here; ask the primary", .token.op_id, .token.term)]
     OtherHistory {
@@ -179,12 +187,31 @@ pub enum Error {
         "this primary has not been elected, or does not know as much as the member that asks for a copy in place of what it has: promote the right one, and have the others follow it"
     )]
     NotElected,
+    /// What a copy needs of the log was kept no longer, because too much was written while it was made and fetched.
+    #[error(
+        "more than {max_lag_bytes} bytes were written while {follower} was given a copy of the state, which is of no use now: raise copy_lag_bytes_max (`--copy-lag-max`) and, where there is one, the log's hard limit, or write less meanwhile"
+    )]
+    CopyOutrun {
+        /// Whose copy.
+        follower: String,
+        /// How many are kept for a copy.
+        max_lag_bytes: u64,
+    },
+    /// The state is in more files than can be offered.
+    #[error("the state is in more than {max} files, which no copy may have")]
+    TooManyFiles {
+        /// How many it may have.
+        max: usize,
+    },
     /// A copy of the state is being made for somebody, and there is one at a time.
     #[error("a copy of the state is being made already")]
     Busy,
     /// The follower was stopped, or gave up before.
     #[error("the follower has stopped")]
     Stopped,
+    /// One of its threads panicked, in code of this crate or in what it was told to call; the panic has been printed.
+    #[error("a thread of this member panicked: look at what it printed, and start it again")]
+    Panicked,
 }
 
 impl Error {
@@ -267,6 +294,14 @@ fn reason(refusal: &Refusal) -> String {
             )
         }
         Refusal::NotPrimary => "it is no primary; name the one that is".into(),
+        Refusal::CopyOutrun(max) => {
+            format!(
+                "more than the {max} bytes of log that it keeps for a copy were written before this member had its copy and had caught up; raise the primary's copy_lag_bytes_max (`--copy-lag-max`) and, where there is one, its log's hard limit, or write less meanwhile"
+            )
+        }
+        Refusal::TooManyFiles(max) => {
+            format!("its state is in more than {max} files, which no copy may have")
+        }
     }
 }
 

@@ -34,6 +34,7 @@
 pub mod decision;
 mod error;
 mod follower;
+mod heartbeat;
 mod identity;
 mod link;
 mod primary;

@@ -203,6 +203,8 @@ pub(crate) struct Inbound {
 pub(crate) struct Outbound {
     out: BufWriter<Outgoing>,
     peer: String,
+    /// When something was last said.
+    said: Instant,
 }
 
 /// Ends the connection, for both halves at once.
@@ -304,6 +306,7 @@ pub(crate) fn open(raw: Raw, heartbeat: Duration, frames_max: usize) -> Result<(
     let mut outbound = Outbound {
         out: BufWriter::with_capacity(64 << 10, out),
         peer: peer.clone(),
+        said: begun,
     };
     let sent = outbound
         .out
@@ -363,13 +366,20 @@ impl Inbound {
 }
 
 impl Outbound {
+    /// How long nothing has been said.
+    pub(crate) fn quiet(&self) -> Duration {
+        self.said.elapsed()
+    }
+
     pub(crate) fn write(&mut self, message: &Message) -> Result<()> {
         let written = message.write(&mut self.out).and_then(|()| self.out.flush());
+        self.said = Instant::now();
         written.map_err(Error::network(&self.peer, "writing"))
     }
 
     pub(crate) fn write_run(&mut self, run: &Run, frames: &[u8]) -> Result<()> {
         let written = wire::write_run(&mut self.out, run, frames).and_then(|()| self.out.flush());
+        self.said = Instant::now();
         written.map_err(Error::network(&self.peer, "writing"))
     }
 }

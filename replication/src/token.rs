@@ -3,11 +3,12 @@
 //! An OpID alone is not enough: after a failover another entry may stand there. With the term it names one entry, for a term is
 //! one writer's (MongoDB manual: *Causal Consistency*; `afterClusterTime` there is a time, which says less).
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use tailwater_oplog::{Error as LogError, Interrupt, OpId, ReadConcern, Term, WaitOutcome};
+use tailwater_oplog::{Error as LogError, Interrupt, OpId, OplogView, ReadConcern, Term, WaitOutcome};
 use tailwater_storage::Store;
 
 use crate::error::{Error, Result};
@@ -60,24 +61,26 @@ impl CausalToken {
     ///
     /// # Errors
     ///
-    /// [`Error::NotYet`] after `timeout`; [`Error::OtherHistory`] when another entry stands there; [`Error::Stopped`] when the
-    /// store is closed.
+    /// [`Error::NotYet`] after `timeout`, which may be exceeded by the time that one write takes; [`Error::OtherHistory`] when
+    /// another entry stands there; [`Error::Forgotten`] when that cannot be told any more; [`Error::Stopped`] when the store is
+    /// closed.
     pub fn wait_in(self, store: &Store, timeout: Duration) -> Result<()> {
         let deadline = Instant::now() + timeout;
         let (log, interrupt) = (store.log(), Interrupt::new());
-        loop {
-            match log.wait(self.op_id, ReadConcern::Durable, Some(deadline), &interrupt) {
-                WaitOutcome::Ready => {}
-                WaitOutcome::Closed => return Err(Error::Stopped),
-                WaitOutcome::TimedOut | WaitOutcome::Interrupted => return Err(self.not_yet(timeout)),
-            }
-            match self.stand(store)? {
-                Stand::Here => return Ok(()),
-                Stand::Other(found) => return Err(self.other(found)),
-                // It is applied right behind its append.
-                Stand::NotYet if Instant::now() < deadline => std::thread::yield_now(),
-                Stand::NotYet => return Err(self.not_yet(timeout)),
-            }
+        match log.wait(self.op_id, ReadConcern::Durable, Some(deadline), &interrupt) {
+            WaitOutcome::Ready => {}
+            WaitOutcome::Closed => return Err(Error::Stopped),
+            WaitOutcome::TimedOut | WaitOutcome::Interrupted => return Err(self.not_yet(timeout)),
+        }
+        if store.applied() < self.op_id {
+            // It is applied right behind its append.
+            store.finish_applying();
+        }
+        match self.stand(store)? {
+            Stand::Here => Ok(()),
+            Stand::Other(found) => Err(self.other(found)),
+            Stand::NotYet => Err(self.not_yet(timeout)),
+            Stand::Forgotten(oldest) => Err(self.forgotten(oldest)),
         }
     }
 
@@ -87,16 +90,44 @@ impl CausalToken {
         if self.op_id > log.watermarks().durable.min(store.applied()) {
             return Ok(Stand::NotYet);
         }
-        let term = match log.get(self.op_id, ReadConcern::Local) {
-            Ok(entry) => Some(entry.term()),
-            // Who has trimmed it still knows it, or one that was written later.
-            Err(LogError::HistoryLost { .. }) => log.before(self.op_id.next())?.term,
-            Err(error) => return Err(error.into()),
-        };
-        Ok(match term {
-            Some(found) if found != self.term => Stand::Other(found),
-            _ => Stand::Here,
-        })
+        match log.get(self.op_id, ReadConcern::Local) {
+            Ok(entry) if entry.term() == self.term => Ok(Stand::Here),
+            Ok(entry) => Ok(Stand::Other(entry.term())),
+            // What no other member has written was never rolled back.
+            Err(LogError::HistoryLost { .. }) if store.member().is_none() && !store.is_following() => Ok(Stand::Here),
+            Err(LogError::HistoryLost { .. }) => self.stand_of_trimmed(&log),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same for an entry that has been trimmed: by the last of those, if its term is still known, or else by the first that
+    /// is left. Terms never go back, so what stood there was of that term or an older one; and if it is the token's, then
+    /// whoever wrote in it had written the token's entry before, and it is here.
+    fn stand_of_trimmed(self, log: &OplogView) -> Result<Stand> {
+        loop {
+            let oldest = log.watermarks().oldest;
+            let known = match log.before(oldest)?.term {
+                Some(term) => term,
+                None => match log.get(oldest, ReadConcern::Local) {
+                    Ok(entry) => entry.term(),
+                    // A log that is empty yet, or one that is being trimmed.
+                    Err(LogError::Ahead { .. } | LogError::HistoryLost { .. }) => Term::default(),
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            if log.watermarks().oldest != oldest {
+                continue;
+            }
+            return Ok(match known.cmp(&self.term) {
+                Ordering::Equal => Stand::Here,
+                Ordering::Less if known > Term::default() => Stand::Other(known),
+                _ => Stand::Forgotten(oldest),
+            });
+        }
+    }
+
+    pub(crate) fn forgotten(self, oldest: OpId) -> Error {
+        Error::Forgotten { token: self, oldest }
     }
 
     pub(crate) fn not_yet(self, waited: Duration) -> Error {
@@ -116,8 +147,10 @@ pub(crate) enum Stand {
     Here,
     /// It has not come so far.
     NotYet,
-    /// There is one of this term in its place.
+    /// There is one of this term in its place, or, where that has been trimmed, one that is not newer.
     Other(Term),
+    /// It has been trimmed, as everything before this entry, and nothing is known that would tell.
+    Forgotten(OpId),
 }
 
 #[cfg(test)]

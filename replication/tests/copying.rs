@@ -4,9 +4,86 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod stores;
 
-use stores::{LONG, assert_same, follower, open, primary, write};
-use tailwater_oplog::OpId;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use stores::{HEARTBEAT, LONG, Proxy, assert_same, follower, open, primary, write};
+use tailwater_oplog::{OpId, SlotState};
+use tailwater_replication::{Error, Follower, FollowerBuilder, FollowerEvent, Primary, Refusal};
+use tailwater_storage::Store;
 use tempfile::TempDir;
+
+/// A primary for which a follower is too far behind as soon as that lacks a segment, with what it keeps for a copy.
+fn impatient(store: &Store, copy_lag_bytes_max: u64) -> Primary {
+    let builder = Primary::builder(store.clone(), "a").heartbeat(HEARTBEAT);
+    let builder = builder.lag_bytes_max(1).copy_lag_bytes_max(copy_lag_bytes_max);
+    builder.start().unwrap()
+}
+
+/// A follower that stands still when the first bytes of a copy have come, and every time it begins another one.
+struct Halted {
+    following: Follower,
+    reached: Receiver<()>,
+    go_on: Sender<()>,
+}
+
+impl Halted {
+    fn start(builder: FollowerBuilder) -> Halted {
+        let (reach, reached) = channel();
+        let (go_on, gone_on) = channel();
+        let gone_on = std::sync::Mutex::new((gone_on, false));
+        let builder = builder.on_event(move |event| {
+            let (wait, halted) = &mut *gone_on.lock().unwrap();
+            if matches!(event, FollowerEvent::Copying { .. }) && !*halted {
+                *halted = true;
+                reach.send(()).unwrap();
+                wait.recv().unwrap();
+            }
+        });
+        let following = builder.start().unwrap();
+        reached.recv_timeout(LONG).unwrap();
+        Halted {
+            following,
+            reached,
+            go_on,
+        }
+    }
+
+    fn go_on(self) -> Follower {
+        self.go_on.send(()).unwrap();
+        drop(self.reached);
+        self.following
+    }
+}
+
+/// Writes some segments, and has the log let go of what it can; returns the last entry.
+fn write_much(store: &Store, from: i32) -> OpId {
+    let last = write(store, from, 6000);
+    store.trim_log(last).unwrap();
+    last
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + LONG;
+    while !holds() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn is_outrun(ended: &Result<(), Error>) -> bool {
+    matches!(
+        ended,
+        Err(Error::Refused {
+            refusal: Refusal::CopyOutrun(_)
+        })
+    )
+}
+
+fn copies_in(dir: &Path) -> usize {
+    std::fs::read_dir(dir.join("copies")).map_or(0, Iterator::count)
+}
 
 #[test]
 fn a_term_that_was_lost_with_what_was_written_in_it_is_not_used_again() {
@@ -33,4 +110,128 @@ fn a_term_that_was_lost_with_what_was_written_in_it_is_not_used_again() {
     following.wait_for(last, LONG).unwrap();
     let promoted = following.promote().unwrap();
     assert!(promoted.term() > lost, "{} after {lost}", promoted.term());
+}
+
+#[test]
+fn a_slow_copy_is_completed_however_little_a_follower_may_fall_behind() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    write(&store, 0, 1000);
+    let serving = impatient(&store, 1 << 30);
+    let halted = Halted::start(follower(b.path(), "b", serving.address(), &[]));
+    write_much(&store, 10_000);
+    let following = halted.go_on();
+    let last = write(&store, 20_000, 10);
+    assert_same(&following, &store, last);
+    // It has caught up: from now on less is kept for it.
+    let mut from = 30_000;
+    eventually("the slot keeps the cap of a copy", || {
+        from += 1;
+        write(&store, from, 1);
+        let slots = store.slots();
+        slots
+            .iter()
+            .any(|slot| slot.name == "follower.b" && slot.max_lag_bytes == 1)
+    });
+}
+
+#[test]
+fn a_copy_that_is_outrun_ends_with_an_error_that_says_what_to_raise() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    write(&store, 0, 1000);
+    let serving = impatient(&store, 1);
+    let halted = Halted::start(follower(b.path(), "b", serving.address(), &[]));
+    write_much(&store, 10_000);
+    let ended = halted.go_on().join();
+    assert!(is_outrun(&ended), "{ended:?}");
+    assert!(ended.unwrap_err().to_string().contains("copy_lag_bytes_max"));
+    eventually("the copy is kept", || copies_in(a.path()) == 0);
+    // While less is written, there is enough.
+    let following = follower(b.path(), "b", serving.address(), &[]).start().unwrap();
+    assert_same(&following, &store, write(&store, 20_000, 10));
+}
+
+#[test]
+fn who_cannot_catch_up_with_a_copy_is_told_so_instead_of_being_given_another() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    write(&store, 0, 1000);
+    let serving = impatient(&store, 1);
+    // It stops when it has all of the copy, and before that is in its place.
+    let obstacle = b.path().join("state.gone");
+    let made = obstacle.clone();
+    let builder = follower(b.path(), "b", serving.address(), &[]).on_event(move |event| {
+        if matches!(event, FollowerEvent::Copying { bytes, total } if bytes == total) {
+            std::fs::write(&made, b"").unwrap();
+        }
+    });
+    let stopped = builder.start().unwrap().join();
+    assert!(matches!(stopped, Err(Error::File { .. })), "{stopped:?}");
+    std::fs::remove_file(obstacle).unwrap();
+    eventually("the primary has not heard that all has come", || {
+        copies_in(a.path()) == 0
+    });
+    write_much(&store, 10_000);
+    let resyncing = || {
+        follower(b.path(), "b", serving.address(), &[])
+            .resync()
+            .start()
+            .unwrap()
+    };
+    let ended = resyncing().join();
+    assert!(is_outrun(&ended), "{ended:?}");
+    // Whoever comes again all the same may try.
+    assert_same(&resyncing(), &store, write(&store, 20_000, 10));
+}
+
+#[test]
+fn a_copy_is_not_handed_out_again_once_its_log_is_gone() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    write(&store, 0, 1000);
+    let serving = impatient(&store, 1);
+    let proxy = Proxy::to(serving.address());
+    let halted = Halted::start(follower(b.path(), "b", proxy.address, &[]));
+    proxy.cut();
+    write_much(&store, 10_000);
+    let lost = |store: &Store| {
+        store
+            .slots()
+            .iter()
+            .all(|slot| slot.name != "follower.b" || slot.state == SlotState::Lost)
+    };
+    assert!(lost(&store));
+    let following = halted.go_on();
+    assert_same(&following, &store, write(&store, 20_000, 10));
+}
+
+#[test]
+fn the_log_is_held_from_where_a_follower_will_be_cut_back_to() {
+    const FIVE: [&str; 5] = ["a", "b", "c", "d", "e"];
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    // Nobody but one agrees to it, which is not enough to have anything cut.
+    let serving = primary(&store, "a", &FIVE);
+    let following = follower(b.path(), "b", serving.address(), &FIVE).start().unwrap();
+    let shared = write(&store, 0, 20);
+    following.wait_for(shared, LONG).unwrap();
+    let promoted = following.promote().unwrap();
+    let alone = write(&promoted, 1000, 100);
+    promoted.close().unwrap();
+    store.slot_drop("follower.b").unwrap();
+
+    let following = follower(b.path(), "b", serving.address(), &FIVE).start().unwrap();
+    let position = || {
+        Some(
+            store
+                .slots()
+                .into_iter()
+                .find(|slot| slot.name == "follower.b")?
+                .position,
+        )
+    };
+    eventually("nothing holds the log", || position().is_some());
+    assert!(position().unwrap() <= shared.next() && shared < alone);
+    following.stop();
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use stores::{LONG, Proxy, assert_same, follower, open, primary, write};
 use tailwater_oplog::OpId;
-use tailwater_replication::{Error, Primary, WriteConcern};
+use tailwater_replication::{Error, FollowerEvent, Primary, WriteConcern};
 use tempfile::TempDir;
 
 #[test]
@@ -126,4 +126,26 @@ fn a_follower_is_stopped_while_nothing_comes() {
     following.stop();
     assert!(matches!(following.wait_for(OpId::FIRST, LONG), Err(Error::Stopped)));
     drop(connection);
+}
+
+#[test]
+fn whoever_waits_for_a_follower_that_panics_is_told() {
+    // While it copies the state, and while it follows.
+    let panics: [fn(&FollowerEvent) -> bool; 2] = [
+        |event| matches!(event, FollowerEvent::Copying { .. }),
+        |event| matches!(event, FollowerEvent::Following { .. }),
+    ];
+    for is_fatal in panics {
+        let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let store = open(a.path());
+        let last = write(&store, 0, 10);
+        let serving = primary(&store, "a", &[]);
+        let builder = follower(b.path(), "b", serving.address(), &[]);
+        let builder = builder.on_event(move |event| assert!(!is_fatal(event), "as the test wants it"));
+        let following = builder.start().unwrap();
+        let joined = following.join();
+        assert!(matches!(joined, Err(Error::Panicked)), "{joined:?}");
+        let waited = following.wait_for(last.next(), LONG);
+        assert!(matches!(waited, Err(Error::Panicked)), "{waited:?}");
+    }
 }

@@ -67,6 +67,21 @@ fn an_entry_that_was_trimmed_is_still_one_that_was_there() {
     serving.wait(last, WriteConcern::Majority, LONG).unwrap();
     following.wait_for_token(first, LONG).unwrap();
     following.stop();
+    drop(following);
+    // Otherwise the log is kept for the follower.
+    store.slot_drop("follower.b").unwrap();
     store.trim_log(last).unwrap();
+    assert!(store.log().watermarks().oldest > first.op_id);
     first.wait_in(&store, SHORT).unwrap();
+
+    // What was written there by another, and rolled back, was not; and of older terms nothing is known any more.
+    let elsewhere = |term| CausalToken { term, ..first };
+    let rolled_back = elsewhere(Term::new(first.term.get() + 1)).wait_in(&store, SHORT);
+    let found = |found: Term| found == first.term;
+    assert!(
+        matches!(rolled_back, Err(Error::OtherHistory { found: term, .. }) if found(term)),
+        "{rolled_back:?}"
+    );
+    let older = elsewhere(Term::new(first.term.get() - 1)).wait_in(&store, SHORT);
+    assert!(matches!(older, Err(Error::Forgotten { .. })), "{older:?}");
 }

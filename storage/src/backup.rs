@@ -25,6 +25,7 @@ mod state;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tailwater_oplog::{CopyOptions, OpId, OplogView, ReadConcern, Timestamp};
 
@@ -63,6 +64,9 @@ pub struct BackupOptions {
     pub whole_log: bool,
     /// Is told how far the copy has come, some times a second.
     pub progress: Option<Arc<dyn Fn(BackupProgress) + Send + Sync>>,
+    /// Once this is set, the copy ends with [`BackupError::Cancelled`]; it is looked at some times a second while the state is
+    /// copied.
+    pub cancel: Option<Arc<AtomicBool>>,
 }
 
 impl BackupOptions {
@@ -70,6 +74,10 @@ impl BackupOptions {
         if let Some(report) = &self.progress {
             report(progress);
         }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::SeqCst))
     }
 }
 
@@ -167,8 +175,11 @@ fn copy_state(snapshot: &EngineSnapshot, target: &Path, options: &BackupOptions)
     let mut progress = |bytes| {
         copied += bytes;
         options.report(BackupProgress::State(copied));
+        !options.is_cancelled()
     };
-    engine.fill(snapshot, &mut progress).map_err(Error::from)?;
+    if !engine.fill(snapshot, &mut progress).map_err(Error::from)? {
+        return Err(BackupError::Cancelled);
+    }
     let documents = sizes.iter().map(|(_, size)| size.documents).sum::<i64>();
     Ok(u64::try_from(documents).unwrap_or(0))
 }

@@ -12,8 +12,8 @@ use bson::rawdoc;
 use common::{Content, content, copy_dir, eventually, small};
 use tailwater_oplog::{Error as LogError, OpId, OplogView, ReadConcern, Retention, Timestamp, verify};
 use tailwater_storage::{
-    BackupError, BackupOptions, BackupOutcome, IndexModel, RestoreOptions, RestorePoint, Store, backup_log,
-    log_directory, restore,
+    BackupError, BackupOptions, BackupOutcome, BackupProgress, IndexModel, RestoreOptions, RestorePoint, Store,
+    backup_log, log_directory, restore,
 };
 use tempfile::TempDir;
 
@@ -381,6 +381,34 @@ fn a_store_that_another_process_has_open_gives_its_log_while_that_is_complete() 
 }
 
 /// While a backup runs, the log keeps what it needs, whatever its limits; afterwards it does not.
+#[test]
+fn a_copy_that_is_cancelled_leaves_nothing_behind() {
+    let dir = temporary();
+    let store = small().open(dir.path().join("store")).unwrap();
+    let things = store.collection("shop", "things").unwrap();
+    things.insert_one(&rawdoc! { "_id": 1 }).unwrap();
+    let cancel = Arc::new(AtomicBool::new(false));
+    let mut options = BackupOptions::default();
+    options.cancel = Some(Arc::clone(&cancel));
+    let seen = Arc::clone(&cancel);
+    // In the middle: when the first part has been copied.
+    options.progress = Some(Arc::new(move |progress| {
+        if matches!(progress, BackupProgress::State(_)) {
+            seen.store(true, Ordering::SeqCst);
+        }
+    }));
+    let target = dir.path().join("copy");
+    let backup = store.backup(&target, &options).map(drop);
+    let copied = store.copy_state(&target, &options, |_| Ok(())).map(drop);
+    for cancelled in [backup, copied] {
+        assert!(matches!(cancelled, Err(BackupError::Cancelled)), "{cancelled:?}");
+    }
+    assert_eq!(names(dir.path()), ["store"]);
+    cancel.store(false, Ordering::SeqCst);
+    back_up(&store, &target);
+    assert!(target.exists());
+}
+
 #[test]
 fn a_backup_holds_the_log_and_lets_go_of_it() {
     let (dir, out) = (temporary(), temporary());

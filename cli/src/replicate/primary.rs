@@ -32,6 +32,9 @@ pub(crate) struct PrimaryArguments {
     /// Where other members serve followers, or may do so again, as their primary: they are told that they are it no longer.
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
     fence: Vec<String>,
+    /// Bytes of the log that are kept for a follower from the beginning of its copy of the state until it has caught up.
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 30)]
+    copy_lag_max: u64,
     /// Insert what comes on standard input into this collection.
     #[arg(long, value_name = "DB.COLLECTION")]
     insert: Option<String>,
@@ -52,6 +55,7 @@ pub(crate) fn replicate(arguments: &PrimaryArguments) -> Outcome {
         .members(&member.members)
         .listen(arguments.listen)
         .fence(&arguments.fence)
+        .copy_lag_bytes_max(arguments.copy_lag_max)
         .heartbeat(member.heartbeat());
     if member.allow_plaintext {
         builder = builder.allow_plaintext();

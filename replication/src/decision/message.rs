@@ -111,6 +111,11 @@ pub enum Refusal {
     TermTooFar(Term),
     /// Not a primary, and the follower's log is not simply the beginning of this one.
     NotPrimary,
+    /// More than so many bytes were written before the follower had its copy of the state and had caught up: what it would need
+    /// next was kept no longer.
+    CopyOutrun(u64),
+    /// The state is in more than so many files, and cannot be offered.
+    TooManyFiles(u64),
 }
 
 /// Entries under way, without their frames.

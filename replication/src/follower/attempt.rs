@@ -1,6 +1,6 @@
 //! The follower's thread: one attempt after the other at whatever comes next.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tailwater_oplog::OpId;
@@ -107,15 +107,20 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
             Ok(true)
         }
         Ok(Ending::Cut(last)) => {
-            settings.show(None);
-            let kept = replica.kept()?;
-            match replica.cut_back(dir, last, settings.rollback_bytes_max)? {
-                Some(file) => {
-                    settings.tell(&FollowerEvent::RolledBack { last, file });
-                    settings.durable(last);
+            // Nothing is given up before it is kept: while there is no space for it, everything stays as it is.
+            let file = match replica.keep_behind(dir, last, settings.rollback_bytes_max) {
+                Ok(file) => file,
+                Err(error) => {
+                    if error.is_passing() {
+                        *held = Some(replica);
+                    } else {
+                        settings.show(None);
+                    }
+                    return Err(error);
                 }
-                None => replace(dir, settings, kept, Apart::Unrelated)?,
-            }
+            };
+            settings.show(None);
+            cut_back(dir, settings, replica, last, file)?;
             Ok(true)
         }
         Ok(Ending::Resync(apart)) => {
@@ -135,9 +140,9 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
         Err(error) => {
             if error.needs_reopening() {
                 settings.show(None);
-                // What it says about that is what has just been said.
-                let _ = replica.close();
-            } else if error.is_passing() {
+                return Err(closed_for(replica, error));
+            }
+            if error.is_passing() {
                 *held = Some(replica);
             }
             Err(error)
@@ -145,11 +150,40 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
     }
 }
 
+/// Cuts off what lies behind `last`, and is kept in `file`; where that is not possible, all is replaced by a copy.
+fn cut_back(dir: &Path, settings: &Settings, replica: Replica, last: OpId, file: PathBuf) -> Result<()> {
+    let kept = match replica.kept() {
+        Ok(kept) => kept,
+        Err(error) => return Err(closed_for(replica, error)),
+    };
+    match replica.cut_back(last)? {
+        true => {
+            settings.tell(&FollowerEvent::RolledBack { last, file });
+            settings.durable(last);
+            Ok(())
+        }
+        false => replace(dir, settings, kept, Apart::Unrelated),
+    }
+}
+
 /// Closes what is here, and replaces it by a copy.
 fn resync(dir: &Path, settings: &Settings, replica: Replica, apart: Apart) -> Result<()> {
-    let kept = replica.kept()?;
-    replica.close()?;
-    replace(dir, settings, kept, apart)
+    match replica.kept() {
+        Ok(kept) => {
+            replica.close()?;
+            replace(dir, settings, kept, apart)
+        }
+        Err(error) => Err(closed_for(replica, error)),
+    }
+}
+
+/// Closes what is here because of an error, which it returns. Others may have the store, too: it could not be opened again while
+/// they do.
+pub(super) fn closed_for(replica: Replica, error: Error) -> Error {
+    if let Err(second) = replica.close() {
+        tracing::debug!(error = %second, "closing what failed");
+    }
+    error
 }
 
 /// Replaces what is here, closed, by a copy, if that is allowed. It stays until all of the copy has come.

@@ -181,17 +181,28 @@ impl FollowerBuilder {
         let thread = std::thread::Builder::new()
             .name("tailwater-follow".into())
             .spawn(move || {
+                let over = Over(&thread_settings);
                 let ended = follow(&dir, &thread_settings);
                 if let Err(error) = &ended {
                     tracing::error!(%error, "the follower stops");
                 }
                 thread_settings.lock().ended = Some(ended);
-                thread_settings.changed.notify_all();
+                drop(over);
             });
         Ok(Follower {
             settings,
             dir: self.dir.clone(),
             thread: Mutex::new(Some(thread.map_err(Error::file("start a thread for", &self.dir))?)),
         })
+    }
+}
+
+/// Whoever waits for a follower is told that it has ended, also when its thread has panicked.
+struct Over<'a>(&'a Settings);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.lock().ended.get_or_insert(Err(Error::Panicked));
+        self.0.changed.notify_all();
     }
 }

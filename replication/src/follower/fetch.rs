@@ -7,7 +7,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Component, Path};
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 
 use bincode::{Decode, Encode};
@@ -20,6 +19,7 @@ use super::replica::Kept;
 use super::shared::Settings;
 use crate::decision::{Position, Report};
 use crate::error::{Error, Result};
+use crate::heartbeat;
 use crate::link::{self, Inbound};
 use crate::primary::checksum_of;
 use crate::wire::{CHUNK_BYTES_MAX, CopyFile, CopyOffer, CopyRequest, Fetch, Message, Replaced, SegmentMessage};
@@ -64,19 +64,9 @@ fn fetch(dir: &Path, settings: &Settings, kept: Option<Kept>) -> Result<()> {
     let outbound = Mutex::new(outbound);
     let say = |message: &Message| outbound.lock().unwrap_or_else(PoisonError::into_inner).write(message);
     say(&Message::CopyRequest(request))?;
-    std::thread::scope(|scope| {
-        let (_over, ended) = channel::<()>();
-        let alive = std::thread::Builder::new().name("tailwater-alive".into());
-        let alive = alive.spawn_scoped(scope, || {
-            let ended = ended;
-            // The primary waits for a slow link as long as it hears something.
-            while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(settings.heartbeat) {
-                if say(&Message::Report(Report::Alive)).is_err() {
-                    return;
-                }
-            }
-        });
-        alive.map_err(Error::network("this member", "starting a thread"))?;
+    // The primary waits for a slow link, or for a disk here, as long as it hears something.
+    let beat = || say(&Message::Report(Report::Alive));
+    heartbeat::during(settings.heartbeat, beat, || {
         receive(dir, settings, begun, kept, &mut inbound, &say)
     })?;
     // If this does not arrive, the primary keeps the copy for some time.
@@ -93,16 +83,8 @@ fn receive(
     inbound: &mut Inbound,
     say: &dyn Fn(&Message) -> Result<()>,
 ) -> Result<()> {
-    let offer = loop {
-        match inbound.read()? {
-            Message::Offer(offer) => break offer,
-            Message::Preparing(preparing) => settings.tell(&FollowerEvent::Preparing {
-                bytes: preparing.bytes,
-                expected: preparing.expected,
-            }),
-            Message::Refuse(refusal) => return Err(Error::Refused { refusal }),
-            _ => return Err(inbound.unexpected()),
-        }
+    let Message::Offer(offer) = next(inbound, settings)? else {
+        return Err(inbound.unexpected());
     };
     check_names(&offer, inbound.peer())?;
     let record = CopyRecord {
@@ -128,8 +110,9 @@ fn receive(
             say(&Message::Fetch(Fetch { file: number, offset }))?;
         }
         while offset < *length {
-            let Message::Chunk(bytes) = inbound.read()? else {
-                return Err(inbound.unexpected());
+            let bytes = match next(inbound, settings)? {
+                Message::Chunk(bytes) => bytes,
+                _ => return Err(inbound.unexpected()),
             };
             if bytes.is_empty() || bytes.len() > CHUNK_BYTES_MAX || offset + bytes.len() as u64 > *length {
                 return Err(inbound.unexpected());
@@ -150,6 +133,20 @@ fn receive(
         }
     }
     complete(dir, &record, kept)
+}
+
+/// The next part of what was asked for. The primary says in between that it is still there, or that nothing will come of it.
+fn next(inbound: &mut Inbound, settings: &Settings) -> Result<Message> {
+    loop {
+        match inbound.read()? {
+            Message::Preparing(preparing) => settings.tell(&FollowerEvent::Preparing {
+                bytes: preparing.bytes,
+                expected: preparing.expected,
+            }),
+            Message::Refuse(refusal) => return Err(Error::Refused { refusal }),
+            message => return Ok(message),
+        }
+    }
 }
 
 /// A file on its way.

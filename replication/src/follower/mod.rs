@@ -127,7 +127,8 @@ impl Follower {
     ///
     /// # Errors
     ///
-    /// [`Error::NotYet`] after `timeout`, or [`Error::OtherHistory`] when there is another entry then; what ended the follower.
+    /// [`Error::NotYet`] after `timeout`, or [`Error::OtherHistory`] when there is another entry then; [`Error::Forgotten`] when
+    /// that cannot be told any more; what ended the follower.
     pub fn wait_for_token(&self, token: CausalToken, timeout: Duration) -> Result<Store> {
         let until = Instant::now() + timeout;
         loop {
@@ -145,6 +146,7 @@ impl Follower {
             let left = until.saturating_duration_since(Instant::now());
             match stand {
                 Stand::Here => return Ok(store),
+                Stand::Forgotten(oldest) => return Err(token.forgotten(oldest)),
                 Stand::Other(found) if left.is_zero() => return Err(token.other(found)),
                 Stand::NotYet if left.is_zero() => return Err(token.not_yet(timeout)),
                 // What may change it is heard of at every heartbeat.

@@ -16,7 +16,7 @@ use crate::decision::{LogName, MemberNumber, Primary as Decisions, PrimaryInput,
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::link::Security;
-use crate::primary::{Hub, LAG_BYTES_MAX, Service};
+use crate::primary::{COPY_LAG_BYTES_MAX, Hub, LAG_BYTES_MAX, Service};
 use crate::summary::history_of;
 
 /// Where others follow a follower.
@@ -83,7 +83,8 @@ impl Relay {
             store.clone(),
             Decisions::relay(member, members, history, durable),
         ));
-        Service::start(hub, listener, self.security.clone(), self.heartbeat, LAG_BYTES_MAX)
+        let lag_bytes_max = (LAG_BYTES_MAX, COPY_LAG_BYTES_MAX);
+        Service::start(hub, listener, self.security.clone(), self.heartbeat, lag_bytes_max)
     }
 
     /// What is served now.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tailwater_oplog::{OpId, Oplog, OplogView, SegmentStart, Term};
 use tailwater_storage::{CutBack, Error as StoreError, Store, StoreOptions, log_directory};
 
+use super::attempt::closed_for;
 use super::rollback;
 use crate::decision::{LogName, Position};
 use crate::error::{Error, Result};
@@ -114,7 +115,9 @@ impl Replica {
     /// Closes what is here and takes the newest segment, which is empty, out of the log: the primary's next entry belongs into
     /// another one.
     pub(crate) fn set_newest_segment_aside(self, dir: &Path, options: &StoreOptions) -> Result<()> {
-        self.sync()?;
+        if let Err(error) = self.sync() {
+            return Err(closed_for(self, error));
+        }
         let last = self.view().watermarks().appended;
         self.close()?;
         Ok(options.oplog.open(log_directory(dir))?.cut_back(last)?)
@@ -176,19 +179,20 @@ impl Replica {
         }
     }
 
-    /// Writes what lies behind `last` into a file that people can read, and cuts it off. Whether that was possible; if not, what
-    /// is here needs to be replaced by a copy.
-    pub(crate) fn cut_back(self, dir: &Path, last: OpId, bytes_max: u64) -> Result<Option<PathBuf>> {
-        let kept = rollback::write(&self.view(), &dir.join(ROLLBACK), last, bytes_max)?;
+    /// Writes what lies behind `last` into a file that people can read; returns that.
+    pub(crate) fn keep_behind(&self, dir: &Path, last: OpId, bytes_max: u64) -> Result<PathBuf> {
+        rollback::write(&self.view(), &dir.join(ROLLBACK), last, bytes_max)
+    }
+
+    /// Closes what is here, and cuts off what lies behind `last`. Whether that was possible; if not, what is here needs to be
+    /// replaced by a copy.
+    pub(crate) fn cut_back(self, last: OpId) -> Result<bool> {
         match self {
-            Replica::Store(store) => match store.cut_back(last)? {
-                CutBack::Done => Ok(Some(kept)),
-                CutBack::NeedsCopy { .. } => Ok(None),
-            },
+            Replica::Store(store) => Ok(store.cut_back(last)? == CutBack::Done),
             // The state covers entries that go, most likely.
             Replica::Log(log, _) => {
                 log.close()?;
-                Ok(None)
+                Ok(false)
             }
         }
     }

@@ -1,4 +1,5 @@
-//! One connection to the primary: a thread that reads and appends, and one that syncs and reports.
+//! One connection to the primary: a thread that reads and appends, one that syncs and reports, and one that says at every
+//! heartbeat that this member is there, however long the other two wait for the disk.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +16,7 @@ use crate::decision::{
     Apart, Course, Follower as Decisions, FollowerInput, FollowerOutput, LogName, PrimaryInput, Report, Retry, Run,
 };
 use crate::error::{Error, Result};
+use crate::heartbeat;
 use crate::link::{self, Inbound, Outbound};
 use crate::summary::history_of;
 use crate::wire::Message;
@@ -74,34 +76,47 @@ pub(super) fn run(replica: &Replica, settings: &Settings) -> Result<Ending> {
         ended: AtomicBool::new(false),
         passing: settings.relay.as_ref().and_then(Passing::through),
     };
-    let interrupt = Interrupt::new();
-    let ending = std::thread::scope(|scope| {
-        let syncing = std::thread::Builder::new().name("tailwater-ack".into());
-        let syncing = syncing.spawn_scoped(scope, || session.sync_and_report(&log, &interrupt));
-        let syncing = syncing.map_err(Error::network("this member", "starting a thread"))?;
-        let relaying = std::thread::Builder::new().name("tailwater-relay".into());
-        if let Err(error) = relaying.spawn_scoped(scope, || session.report_followers()) {
-            tracing::warn!(%error, "what followers of this one hold is not reported");
-        }
-        let ending = session.read(inbound);
-        session.ended.store(true, Ordering::SeqCst);
-        if let Some(passing) = &session.passing {
-            passing.end();
-        }
-        log.interrupt(&interrupt);
-        settings.hang_up();
-        let synced = syncing.join().unwrap_or(Ok(()));
-        match ending {
-            // The reader only saw the connection end; the other thread knows why.
-            Err(Error::Network { .. }) if synced.is_err() => synced.map(|()| Ending::Stopped),
-            ending => ending,
-        }
-    });
+    let ending = session.run(&log, inbound);
     settings.set_hangup(None);
     ending
 }
 
 impl Session<'_> {
+    fn run(&self, log: &OplogView, inbound: Inbound) -> Result<Ending> {
+        if let Some(ending) = self.carry_out(self.step(FollowerInput::Connected))? {
+            return Ok(ending);
+        }
+        // Whatever the other two threads wait for.
+        let beat = || self.say(&Message::Report(Report::Alive));
+        heartbeat::during(self.settings.heartbeat, beat, || self.read_and_sync(log, inbound))
+    }
+
+    fn read_and_sync(&self, log: &OplogView, inbound: Inbound) -> Result<Ending> {
+        let interrupt = Interrupt::new();
+        std::thread::scope(|scope| {
+            let over = Over {
+                session: self,
+                log,
+                interrupt: &interrupt,
+            };
+            let syncing = std::thread::Builder::new().name("tailwater-ack".into());
+            let syncing = syncing.spawn_scoped(scope, || self.sync_and_report(log, &interrupt));
+            let syncing = syncing.map_err(Error::network("this member", "starting a thread"))?;
+            let relaying = std::thread::Builder::new().name("tailwater-relay".into());
+            if let Err(error) = relaying.spawn_scoped(scope, || self.report_followers()) {
+                tracing::warn!(%error, "what followers of this one hold is not reported");
+            }
+            let ending = self.read(inbound);
+            drop(over);
+            let synced = syncing.join().unwrap_or(Err(Error::Panicked));
+            match ending {
+                // The reader only saw the connection end; the other thread knows why.
+                Err(Error::Network { .. }) if synced.is_err() => synced.map(|()| Ending::Stopped),
+                ending => ending,
+            }
+        })
+    }
+
     fn step(&self, input: FollowerInput) -> Vec<FollowerOutput> {
         let mut decisions = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
         decisions.step(input)
@@ -136,9 +151,6 @@ impl Session<'_> {
     }
 
     fn read(&self, mut inbound: Inbound) -> Result<Ending> {
-        if let Some(ending) = self.carry_out(self.step(FollowerInput::Connected))? {
-            return Ok(ending);
-        }
         loop {
             let input = match inbound.read() {
                 Ok(message) => message,
@@ -230,14 +242,11 @@ impl Session<'_> {
         self.carry_out(self.step(FollowerInput::Consumed(frames.len() as u64)))
     }
 
-    /// Makes what was appended durable, says so, and shows that it is there when there is nothing else to say.
+    /// Makes what was appended durable, and says so.
     fn sync_and_report(&self, log: &OplogView, interrupt: &Interrupt) -> Result<()> {
-        let done = self.sync_until_ended(log, interrupt);
-        if done.is_err() {
-            // The reader must not wait for what will not come.
-            self.settings.hang_up();
-        }
-        done
+        // Whatever ends it: the reader must not wait for what will not come.
+        let _over = HangUp(self.settings);
+        self.sync_until_ended(log, interrupt)
     }
 
     /// Tells the primary what those hold that follow this one.
@@ -271,11 +280,37 @@ impl Session<'_> {
             }
             let deadline = now + self.settings.heartbeat;
             match log.wait(durable.next(), ReadConcern::Local, Some(deadline), interrupt) {
-                WaitOutcome::Ready => {}
-                WaitOutcome::TimedOut => self.say(&Message::Report(Report::Alive))?,
+                WaitOutcome::Ready | WaitOutcome::TimedOut => {}
                 WaitOutcome::Interrupted | WaitOutcome::Closed => return Ok(()),
             }
         }
         Ok(())
+    }
+}
+
+/// Ends the session when it is dropped: the thread that syncs is waited for, whatever becomes of the one that reads.
+struct Over<'a> {
+    session: &'a Session<'a>,
+    log: &'a OplogView,
+    interrupt: &'a Interrupt,
+}
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.session.ended.store(true, Ordering::SeqCst);
+        if let Some(passing) = &self.session.passing {
+            passing.end();
+        }
+        self.log.interrupt(self.interrupt);
+        self.session.settings.hang_up();
+    }
+}
+
+/// Ends the connection when it is dropped.
+struct HangUp<'a>(&'a Settings);
+
+impl Drop for HangUp<'_> {
+    fn drop(&mut self) {
+        self.0.hang_up();
     }
 }

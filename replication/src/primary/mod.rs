@@ -15,6 +15,7 @@ mod hub;
 mod offer;
 mod serve;
 mod service;
+mod slots;
 mod status;
 
 use std::net::{SocketAddr, TcpListener};
@@ -46,11 +47,14 @@ pub struct PrimaryBuilder {
     tls: Option<TlsOptions>,
     heartbeat: Duration,
     lag_bytes_max: u64,
+    copy_lag_bytes_max: u64,
     fence: Vec<String>,
 }
 
 /// How far a follower may fall behind when nobody says otherwise.
 pub(crate) const LAG_BYTES_MAX: u64 = 16 << 30;
+/// The same while a copy is made for it, and until it has caught up.
+pub(crate) const COPY_LAG_BYTES_MAX: u64 = 64 << 30;
 
 impl PrimaryBuilder {
     /// The members whose majority counts, this one among them; the same list, in the same order, everywhere. Without it there
@@ -98,6 +102,15 @@ impl PrimaryBuilder {
         self
     }
 
+    /// How much may be written, in bytes of the log, from the moment a copy of the state is begun for a follower until it has
+    /// caught up: the log is held for it so long. When it is more, the copy is given up, and both sides say so. At least
+    /// [`PrimaryBuilder::lag_bytes_max`]. Default 64 GiB.
+    #[must_use]
+    pub fn copy_lag_bytes_max(mut self, bytes: u64) -> PrimaryBuilder {
+        self.copy_lag_bytes_max = bytes;
+        self
+    }
+
     /// Where other members serve followers, or may do so again: each is told, as soon as it can be reached, that it is primary no
     /// longer. Default none: then a primary of the past learns that from the first follower of this one that comes to it.
     #[must_use]
@@ -138,7 +151,8 @@ impl PrimaryBuilder {
         let (decisions, outputs) = Decisions::new(member, members, history, store.promised(), term, durable);
         let hub = Arc::new(Hub::new(store, decisions));
         hub.begin(outputs)?;
-        let service = Service::start(hub, listener, security.clone(), self.heartbeat, self.lag_bytes_max)?;
+        let lag_bytes_max = (self.lag_bytes_max, self.copy_lag_bytes_max);
+        let service = Service::start(hub, listener, security.clone(), self.heartbeat, lag_bytes_max)?;
         for other in self.fence {
             let (fence_hub, identity) = (Arc::clone(&service.hub), identity.clone());
             let (security, heartbeat) = (security.clone(), self.heartbeat);
@@ -168,6 +182,7 @@ impl Primary {
             tls: None,
             heartbeat: Duration::from_secs(1),
             lag_bytes_max: LAG_BYTES_MAX,
+            copy_lag_bytes_max: COPY_LAG_BYTES_MAX,
             fence: Vec::new(),
         }
     }

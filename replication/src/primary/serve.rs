@@ -1,17 +1,18 @@
-//! One connection of a primary: a thread that reads what the follower reports, and one that sends.
+//! One connection of a primary: a thread that reads what the follower reports, one that sends, and one for the heartbeats, so
+//! that neither a disk nor the decisions' lock can end it.
 
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tailwater_oplog::{Error as LogError, OpId, ReadConcern, SlotOptions};
-use tailwater_storage::Error as StoreError;
+use tailwater_oplog::{OpId, ReadConcern};
 
 use super::hub::{Hub, Work};
-use super::offer;
 use super::service::Settings;
-use crate::decision::{Course, PeerId, Report};
+use super::{offer, slots};
+use crate::decision::{Course, Hello, PeerId, Refusal, Report, Status};
 use crate::error::{Error, Result};
+use crate::heartbeat;
 use crate::link::{self, Inbound, Outbound};
 use crate::wire::{CHUNK_BYTES_MAX, Message};
 
@@ -32,31 +33,37 @@ pub(super) fn run(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream) {
 
 fn serve(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream) -> Result<()> {
     // A follower sends nothing that is longer than its introduction.
-    let (mut inbound, outbound, hangup) = link::open(
+    let (mut inbound, mut outbound, hangup) = link::open(
         link::accepted(stream, &settings.security)?,
         settings.heartbeat,
         CHUNK_BYTES_MAX,
     )?;
     match inbound.read_introduction()? {
         Message::Hello(hello) => {
-            let (name, next) = (hello.name.clone(), hello.history.last.next());
+            if let Some(refusal) = refusal_of_outrun(hub, settings, &hello) {
+                return outbound.write(&Message::Refuse(refusal));
+            }
+            let (name, history) = (hello.name.clone(), hello.history.clone());
             let peer = hub.hello(hello, Arc::new(hangup))?;
-            if hub.is_served(peer) {
-                hold(hub, settings, &name, next);
+            let connected = Connected { hub, peer };
+            if hub.is_served(peer)
+                && let Some(next) = slots::needed_next(&hub.history(), &history)
+            {
+                slots::hold(&hub.store, settings, &name, next);
+                settle(hub, settings, &name);
             }
             let sender_hub = Arc::clone(hub);
             let (heartbeat, chunk) = (settings.heartbeat, settings.chunk_bytes);
             let sender = std::thread::Builder::new()
                 .name("tailwater-send".into())
                 .spawn(move || {
-                    let sent = send(&sender_hub, peer, outbound, heartbeat, chunk);
-                    sender_hub.gone(peer);
-                    sent
+                    let connected = Connected { hub: &sender_hub, peer };
+                    Sender::new(&connected, outbound).run(heartbeat, chunk)
                 });
             let sender = sender.map_err(Error::network(inbound.peer(), "starting a thread for it"))?;
-            let read = receive(hub, peer, &name, &mut inbound);
-            hub.gone(peer);
-            let sent = sender.join().unwrap_or(Ok(()));
+            let read = receive(hub, settings, peer, &name, &mut inbound);
+            drop(connected);
+            let sent = sender.join().unwrap_or(Err(Error::Panicked));
             read.and(sent)
         }
         Message::CopyRequest(request) => offer::serve(hub, settings, &request, inbound, outbound, &hangup),
@@ -64,29 +71,34 @@ fn serve(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream) -> Result<()> {
     }
 }
 
-/// Name of the retention slot of a follower.
-pub(super) fn slot_name(follower: &str) -> String {
-    format!("follower.{follower}")
+/// A follower that has introduced itself: whatever ends a thread that serves it, it is gone then.
+struct Connected<'a> {
+    hub: &'a Hub,
+    peer: PeerId,
 }
 
-/// Has the log keep what the follower needs next.
-fn hold(hub: &Hub, settings: &Settings, follower: &str, next: OpId) {
-    let name = slot_name(follower);
-    let options = SlotOptions {
-        max_lag_bytes: settings.lag_bytes_max,
-    };
-    let created = match hub.store.slot_create(&name, next, options) {
-        Err(StoreError::Log(LogError::SlotExists { .. })) => return,
-        other => other,
-    };
-    if let Err(error) = created {
-        // It may still have what the follower needs; if not, the follower is told so.
-        tracing::warn!(%error, slot = name, "nothing holds the log for a follower");
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.hub.gone(self.peer);
     }
 }
 
-fn receive(hub: &Hub, peer: PeerId, name: &str, inbound: &mut Inbound) -> Result<()> {
-    let slot = slot_name(name);
+/// Why a follower is turned away that has fetched a copy and then fallen behind what is kept for it: another copy would most
+/// likely come to the same. It is told so once; who comes again all the same may have one.
+fn refusal_of_outrun(hub: &Hub, settings: &Settings, hello: &Hello) -> Option<Refusal> {
+    let needs_more = hello.history.last.next() < hub.store.log().watermarks().oldest;
+    let outrun = needs_more && slots::is_lost(&hub.store, &hello.name) && settings.copies.end_catching_up(&hello.name);
+    outrun.then_some(Refusal::CopyOutrun(settings.copy_lag_bytes_max))
+}
+
+/// A follower that has caught up after a copy has its log held as others have.
+fn settle(hub: &Hub, settings: &Settings, name: &str) {
+    if slots::settle(&hub.store, settings, name) {
+        settings.copies.end_catching_up(name);
+    }
+}
+
+fn receive(hub: &Hub, settings: &Settings, peer: PeerId, name: &str, inbound: &mut Inbound) -> Result<()> {
     let mut moved = Instant::now();
     loop {
         let Message::Report(report) = inbound.read()? else {
@@ -98,10 +110,8 @@ fn receive(hub: &Hub, peer: PeerId, name: &str, inbound: &mut Inbound) -> Result
             && moved.elapsed() >= SLOT_INTERVAL
         {
             moved = Instant::now();
-            // Its last entry stays, to be compared when it comes again.
-            if let Err(error) = hub.store.slot_advance(&slot, op_id) {
-                tracing::debug!(%error, slot, "moving a follower's slot");
-            }
+            slots::advance(&hub.store, name, op_id);
+            settle(hub, settings, name);
         }
     }
 }
@@ -109,44 +119,98 @@ fn receive(hub: &Hub, peer: PeerId, name: &str, inbound: &mut Inbound) -> Result
 /// Bytes of the first run on a connection, and of each while the link is slow: what is lost when it breaks meanwhile.
 const SLOW_CHUNK_BYTES: usize = 16 << 10;
 
-fn send(hub: &Hub, peer: PeerId, mut out: Outbound, heartbeat: Duration, chunk_max: usize) -> Result<()> {
-    let log = hub.store.log();
-    let mut told = OpId::ZERO;
-    let mut chunk = SLOW_CHUNK_BYTES.min(chunk_max);
-    loop {
-        match hub.work(peer, told, heartbeat) {
-            Work::End => return Ok(()),
-            Work::Say(messages) => {
-                for message in &messages {
-                    out.write(message)?;
-                    if let Message::Welcome(welcome) = message
-                        && let Course::Continue(next) = welcome.course
-                    {
-                        // The follower may have begun an empty segment of another primary there.
-                        out.write(&Message::Segment(log.segment_of(next)?.into()))?;
+/// The sending half of a connection.
+struct Sender<'a> {
+    connected: &'a Connected<'a>,
+    out: Mutex<Outbound>,
+    /// What was last said of how things stand, to be said again when there is nothing else to say; nothing before the welcome.
+    last: Mutex<Option<Status>>,
+}
+
+impl<'a> Sender<'a> {
+    fn new(connected: &'a Connected<'a>, out: Outbound) -> Sender<'a> {
+        Sender {
+            connected,
+            out: Mutex::new(out),
+            last: Mutex::default(),
+        }
+    }
+
+    fn run(&self, heartbeat: Duration, chunk_max: usize) -> Result<()> {
+        heartbeat::during(heartbeat, || self.beat(heartbeat), || self.send(heartbeat, chunk_max))
+    }
+
+    fn beat(&self, heartbeat: Duration) -> Result<()> {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        match last {
+            Some(status) if out.quiet() >= heartbeat => out.write(&Message::Status(status)),
+            _ => Ok(()),
+        }
+    }
+
+    fn say(&self, message: &Message) -> Result<()> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner).write(message)
+    }
+
+    fn stands(&self, status: Status) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+    }
+
+    fn send(&self, heartbeat: Duration, chunk_max: usize) -> Result<()> {
+        let Connected { hub, peer } = *self.connected;
+        let log = hub.store.log();
+        let mut told = OpId::ZERO;
+        let mut chunk = SLOW_CHUNK_BYTES.min(chunk_max);
+        loop {
+            match hub.work(peer, told, heartbeat) {
+                Work::End => return Ok(()),
+                Work::Say(messages) => {
+                    for message in &messages {
+                        self.say(message)?;
+                        let Message::Welcome(welcome) = message else {
+                            continue;
+                        };
+                        self.stands(Status {
+                            term: welcome.term,
+                            newest: OpId::ZERO,
+                            majority: OpId::ZERO,
+                        });
+                        if let Course::Continue(next) = welcome.course {
+                            // The follower may have begun an empty segment of another primary there.
+                            self.say(&Message::Segment(log.segment_of(next)?.into()))?;
+                        }
                     }
                 }
-            }
-            Work::Tell(status) => {
-                told = status.majority;
-                out.write(&Message::Status(status))?;
-            }
-            Work::Send(from, bytes) => {
-                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(chunk);
-                let Some(frames) = log.frames(from, bytes, ReadConcern::Durable)? else {
-                    continue;
-                };
-                if frames.begins_segment() {
-                    out.write(&Message::Segment(frames.segment_start()?.into()))?;
+                Work::Tell(status) => {
+                    told = status.majority;
+                    self.say(&Message::Status(status))?;
+                    self.stands(status);
                 }
-                let run = hub.sending(peer, frames.first, frames.last, frames.bytes().len() as u64)?;
-                told = run.majority;
-                let begun = Instant::now();
-                out.write_run(&run, frames.bytes())?;
-                chunk = match begun.elapsed() < heartbeat / 8 {
-                    true => (chunk * 2).min(chunk_max),
-                    false => (chunk / 2).max(SLOW_CHUNK_BYTES.min(chunk_max)),
-                };
+                Work::Send(from, bytes) => {
+                    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(chunk);
+                    let Some(frames) = log.frames(from, bytes, ReadConcern::Durable)? else {
+                        continue;
+                    };
+                    if frames.begins_segment() {
+                        self.say(&Message::Segment(frames.segment_start()?.into()))?;
+                    }
+                    let run = hub.sending(peer, frames.first, frames.last, frames.bytes().len() as u64)?;
+                    told = run.majority;
+                    let begun = Instant::now();
+                    let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+                    out.write_run(&run, frames.bytes())?;
+                    drop(out);
+                    self.stands(Status {
+                        term: run.term,
+                        newest: run.last,
+                        majority: run.majority,
+                    });
+                    chunk = match begun.elapsed() < heartbeat / 8 {
+                        true => (chunk * 2).min(chunk_max),
+                        false => (chunk / 2).max(SLOW_CHUNK_BYTES.min(chunk_max)),
+                    };
+                }
             }
         }
     }

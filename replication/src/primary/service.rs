@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(super) security: Security,
     pub(super) chunk_bytes: usize,
     pub(super) lag_bytes_max: u64,
+    /// Not below the other.
+    pub(super) copy_lag_bytes_max: u64,
     pub(super) copies: Copies,
 }
 
@@ -36,13 +38,14 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts to serve. A follower may fall behind by `lag_bytes_max` before the log is no longer held for it.
+    /// Starts to serve. The log is held for a follower that falls behind by as much as the first limit, and by the second while it
+    /// copies.
     pub(crate) fn start(
         hub: Arc<Hub>,
         listener: TcpListener,
         security: Security,
         heartbeat: Duration,
-        lag_bytes_max: u64,
+        (lag_bytes_max, copy_lag_bytes_max): (u64, u64),
     ) -> Result<Service> {
         let address = listener
             .local_addr()
@@ -52,6 +55,7 @@ impl Service {
             security,
             chunk_bytes: 1 << 20,
             lag_bytes_max,
+            copy_lag_bytes_max: copy_lag_bytes_max.max(lag_bytes_max),
             copies: Copies::new(hub.store.log().path().with_file_name("copies"))?,
         });
         let interrupt = Interrupt::new();

@@ -88,6 +88,9 @@ pub enum BackupError {
         /// When it was written.
         time: Timestamp,
     },
+    /// It was cancelled: see [`BackupOptions::cancel`](super::BackupOptions::cancel).
+    #[error("the copy was cancelled; what there was of it is removed")]
+    Cancelled,
     /// The log.
     #[error(transparent)]
     Log(#[from] oplog::Error),

@@ -9,11 +9,15 @@ const CHUNK_BYTES: usize = 4 << 20;
 
 impl Engine {
     /// Takes over everything that a snapshot of another engine shows, and makes it durable; `progress` is told the bytes of
-    /// each part.
+    /// each part, and says whether to go on. Returns whether everything is here.
     ///
     /// This engine must be new. The catalogue comes last, with the OpID that the snapshot covers, in one commit: an
     /// interruption leaves an engine that has applied nothing, which is not to be used.
-    pub(crate) fn fill(&self, from: &EngineSnapshot, progress: &mut dyn FnMut(u64)) -> Result<(), EngineError> {
+    pub(crate) fn fill(
+        &self,
+        from: &EngineSnapshot,
+        progress: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<bool, EngineError> {
         {
             let _committing = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut documents = from.stored_documents();
@@ -32,7 +36,9 @@ impl Engine {
                     break;
                 }
                 self.write(write, &changes)?;
-                progress(bytes as u64);
+                if !progress(bytes as u64) {
+                    return Ok(false);
+                }
             }
             let mut write = self.database.batch();
             for entry in from.stored_catalogue() {
@@ -41,6 +47,6 @@ impl Engine {
             }
             self.write(write, &self.begin())?;
         }
-        self.persist().map(drop)
+        self.persist().map(|_| true)
     }
 }

@@ -230,6 +230,13 @@ impl Store {
         Ok(CutBack::Done)
     }
 
+    /// Waits for the writes that are being applied: what was in the log before the call is in the state when this returns, unless
+    /// applying it has failed.
+    pub fn finish_applying(&self) {
+        let _received = self.receive();
+        drop(self.core().lock());
+    }
+
     /// What a store does that takes writes, beside taking them. Nothing while it follows.
     pub(super) fn begin_writing(&self) -> Result<()> {
         if self.is_following() {
