@@ -22,9 +22,12 @@ use crate::region::Region;
 #[cfg(test)]
 #[path = "disk/death.rs"]
 pub(crate) mod death;
+#[path = "disk/directory.rs"]
+mod directory;
 #[path = "disk/lock.rs"]
 mod lock;
 
+pub(crate) use directory::DirectorySyncs;
 use lock::WriterLock;
 
 /// Zeros are written in pieces of this size. The kernel caches them in folios as large: the larger, the faster they are
@@ -88,6 +91,7 @@ pub(crate) trait Disk: Send + Sync + Debug {
     fn open(&self, name: &str, length: usize, writable: bool) -> io::Result<Medium>;
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// Returns when all changes of names before the call survive power loss. After an error each later call fails as well.
     fn sync_directory(&self) -> io::Result<()>;
     /// Opens a file of `length` bytes that processes share in memory and that is never synced, making it when `writable`.
     fn open_shared(&self, name: &str, length: usize, writable: bool) -> io::Result<(Medium, FileIdentity)>;
@@ -128,6 +132,7 @@ pub(crate) struct OsDisk {
     path: PathBuf,
     /// Opened for its first sync and kept, so that no later one fails for want of a descriptor, which would poison the log.
     directory: OnceLock<File>,
+    syncs: DirectorySyncs,
 }
 
 impl OsDisk {
@@ -135,6 +140,7 @@ impl OsDisk {
         OsDisk {
             path: path.to_path_buf(),
             directory: OnceLock::new(),
+            syncs: DirectorySyncs::default(),
         }
     }
 
@@ -315,7 +321,7 @@ impl Disk for OsDisk {
                 self.directory.get_or_init(|| opened)
             }
         };
-        change(|| directory.sync_all())
+        self.syncs.sync(|| change(|| directory.sync_all()))
     }
 
     fn open_shared(&self, name: &str, length: usize, writable: bool) -> io::Result<(Medium, FileIdentity)> {

@@ -282,9 +282,11 @@ fn prepare(core: &Core, sequence: Sequence) -> Result<Prepared> {
     // The newest segment's name must be durable before its successor has one, or power loss could leave a gap.
     disk.sync_directory().map_err(Error::io("sync", disk.path()))?;
     let name = prepare_spare(disk, core.shared.log_id, sequence, core.segment_bytes, false)?;
-    let medium = disk
-        .open(&name, core.segment_bytes as usize, true)
-        .map_err(Error::io("map", disk.path().join(&name)))?;
+    let opened = disk.open(&name, core.segment_bytes as usize, true).inspect_err(|_| {
+        // Otherwise the next attempt finds it in its way.
+        let _ = disk.remove(&name);
+    });
+    let medium = opened.map_err(Error::io("map", disk.path().join(&name)))?;
     Ok(Prepared {
         sequence,
         name,

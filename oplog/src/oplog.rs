@@ -60,6 +60,8 @@ pub(crate) struct Core {
     appender: Mutex<Appender>,
     /// The manifest as it is on disk; its lock also orders trims.
     manifest: Mutex<Manifest>,
+    /// Names of segment files that are no part of the log any more.
+    forgotten: Mutex<Vec<String>>,
     pub(crate) slots: Slots,
     pub(crate) facts: Facts,
     pub(crate) retention: Mutex<Retention>,
@@ -82,6 +84,26 @@ impl Core {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.shared.closed.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn check_not_closed(&self) -> Result<()> {
+        match self.is_closed() {
+            true => Err(Error::Closed),
+            false => Ok(()),
+        }
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        self.check_not_closed()?;
+        self.syncer.check(self)
+    }
+
+    /// Returns when nobody is changing the log's metadata any more. It has been closed, which everybody looks for under these
+    /// locks, so nobody will: the directory may be given free.
+    fn wait_for_changes(&self) {
+        drop(self.slots.lock_open(self));
+        drop(self.manifest.lock());
+        drop(self.role.lock());
     }
 }
 
@@ -266,13 +288,15 @@ impl Oplog {
 impl Handle {
     fn close(&self) -> Result<()> {
         let core = &self.core;
-        // Under the append lock, so that an append either is part of the last sync or finds the log closed.
-        let first = {
-            let _appender = core.lock_appender();
-            !core.shared.closed.swap(true, Ordering::SeqCst)
-        };
-        if !first {
+        // Held to the end: who closes it a second time returns when it is closed.
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock.is_none() {
             return Ok(());
+        }
+        {
+            // Under the append lock, so that an append either is part of the last sync or finds the log closed.
+            let _appender = core.lock_appender();
+            core.shared.closed.store(true, Ordering::SeqCst);
         }
         core.keeper.stop();
         core.tail().drain_bell.ring();
@@ -293,7 +317,8 @@ impl Handle {
         }
         core.shared.freeze();
         core.tail().ring_all();
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        core.wait_for_changes();
+        *lock = None;
         result
     }
 }

@@ -197,9 +197,7 @@ impl Core {
     /// See [`Oplog::trim`]. The slots are looked at first: their caps hold for it too, whether the housekeeping thread has come
     /// round since the last segment was sealed or not.
     pub(crate) fn trim(&self, before: OpId) -> Result<OpId> {
-        if self.is_closed() {
-            return Err(Error::Closed);
-        }
+        self.check_not_closed()?;
         if !self.slots.is_empty() {
             self.lose_lagging(&self.shared.chain.load_full());
         }

@@ -22,6 +22,8 @@ mod folders;
 mod image;
 #[path = "sim/injected.rs"]
 mod injected;
+#[path = "sim/leader.rs"]
+mod leader;
 #[path = "sim/repair.rs"]
 mod repair;
 #[path = "sim/retention.rs"]
@@ -213,6 +215,21 @@ impl SimDisk {
         self.state().faults.write = Some((successes, for_ever));
     }
 
+    /// Has the sync of a directory after `successes` more fail once.
+    pub(crate) fn fail_sync_directory(&self, successes: u64) {
+        self.state().faults.directory = Some((successes, false));
+    }
+
+    /// Has the opening of a file after `successes` more fail once.
+    pub(crate) fn fail_open(&self, successes: u64) {
+        self.state().faults.open = Some((successes, false));
+    }
+
+    /// Has the removal after `successes` more fail.
+    pub(crate) fn fail_remove(&self, successes: u64, for_ever: bool) {
+        self.state().faults.remove = Some((successes, for_ever));
+    }
+
     /// Has the next rename fail.
     pub(crate) fn fail_rename(&self) {
         self.state().faults.rename = true;
@@ -235,6 +252,11 @@ impl SimDisk {
     /// Has `act` done in the middle of the next sync, or not at all after [`SimDisk::nothing_meanwhile`].
     pub(crate) fn meanwhile(&self, act: impl FnOnce() + Send + 'static) {
         self.state().faults.meanwhile.0 = Some(Box::new(act));
+    }
+
+    /// Has `act` done behind the owning thread's next write.
+    pub(crate) fn behind_write(&self, act: impl FnOnce() + Send + 'static) {
+        self.state().faults.behind_write.0 = Some(Box::new(act));
     }
 
     pub(crate) fn nothing_meanwhile(&self) {

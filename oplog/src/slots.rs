@@ -132,7 +132,14 @@ impl Slots {
         }
     }
 
-    pub(crate) fn lock_written(&self) -> MutexGuard<'_, Written> {
+    /// As [`Slots::lock_written`], for an open log: a close waits for the lock before it gives the directory free.
+    pub(crate) fn lock_open(&self, core: &Core) -> Result<MutexGuard<'_, Written>> {
+        let written = self.lock_written();
+        core.check_open()?;
+        Ok(written)
+    }
+
+    fn lock_written(&self) -> MutexGuard<'_, Written> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -235,8 +242,7 @@ impl Oplog {
     pub fn slot_create(&self, name: &str, from: OpId, options: SlotOptions) -> Result<()> {
         check_given_name(name)?;
         let core = self.core();
-        core.check_open()?;
-        let mut written = core.slots.lock_written();
+        let mut written = core.slots.lock_open(core)?;
         // No trim comes in between: it takes the same lock.
         let oldest = core.tail().oldest();
         if from < oldest {
@@ -309,7 +315,8 @@ impl Oplog {
             core.check_open()?;
             // A position above what is durable is not written.
             self.sync(position.previous())?;
-            core.slots.save(core)?;
+            let mut written = core.slots.lock_open(core)?;
+            core.slots.floor(core, &mut written)?;
         }
         if frees {
             core.keeper.retain();
@@ -327,8 +334,7 @@ impl Oplog {
     pub fn slot_limit(&self, name: &str, options: SlotOptions) -> Result<()> {
         check_given_name(name)?;
         let core = self.core();
-        core.check_open()?;
-        let mut written = core.slots.lock_written();
+        let mut written = core.slots.lock_open(core)?;
         let mut slots = core.slots.lock_state().slots.clone();
         let slot = slots.get_mut(name).ok_or_else(|| no_such(name))?;
         if slot.lost {
@@ -352,8 +358,7 @@ impl Oplog {
     pub fn slot_drop(&self, name: &str) -> Result<()> {
         check_given_name(name)?;
         let core = self.core();
-        core.check_open()?;
-        let mut written = core.slots.lock_written();
+        let mut written = core.slots.lock_open(core)?;
         let mut slots = core.slots.lock_state().slots.clone();
         slots.remove(name).ok_or_else(|| no_such(name))?;
         write(core, &mut written, slots)?;
@@ -388,7 +393,7 @@ impl Oplog {
             return self.advance(OWNER, from, Durability::Memory).map(drop);
         }
         core.check_not_ahead(from)?;
-        let mut written = core.slots.lock_written();
+        let mut written = core.slots.lock_open(core)?;
         // No trim comes in between: it takes the same lock.
         let oldest = core.tail().oldest();
         if from < oldest {
@@ -453,13 +458,6 @@ fn describe(slots: &Named, extents: &Extents, next: OpId) -> Vec<RetentionSlot> 
 }
 
 impl Core {
-    fn check_open(&self) -> Result<()> {
-        if self.is_closed() {
-            return Err(Error::Closed);
-        }
-        self.syncer.check(self)
-    }
-
     fn check_not_ahead(&self, op_id: OpId) -> Result<()> {
         let newest = self.tail().accepted();
         if op_id > newest.next() {

@@ -110,11 +110,14 @@ impl Syncer {
         let begun = Instant::now();
         let before = core.tail().durable();
         let _span = tracing::debug_span!("sync", durable = before.get()).entered();
+        // Of these, the drain moves the last frame. One that becomes full while it is at work may have its last frames in the
+        // buffer when it is synced here, and stays on the list for the next sync.
+        let whole = self.lock_dirty().full.len();
         core.shared.drain()?;
         // The watermark before the files: what it covers is in them.
         let target = core.tail().appended();
         self.group.begin(target);
-        let (full, newest) = {
+        let (mut full, newest) = {
             let dirty = self.lock_dirty();
             (dirty.full.clone(), Arc::clone(&dirty.newest))
         };
@@ -128,8 +131,9 @@ impl Syncer {
         newest.sync().map_err(|e| self.poison(core, e))?;
         core.tail().set_durable(target);
         self.measured(core, begun.elapsed(), target.get() - before.get());
-        if !full.is_empty() {
-            self.lock_dirty().full.drain(..full.len());
+        if whole > 0 {
+            self.lock_dirty().full.drain(..whole);
+            full.truncate(whole);
             core.keeper.seal(full);
         }
         let due = {

@@ -85,9 +85,7 @@ impl Core {
     pub(super) fn append(&self, records: &[Record<'_>]) -> Result<AppendOutcome> {
         let bytes = self.check_batch(records)?;
         let mut appender = self.lock_appender();
-        if self.is_closed() {
-            return Err(Error::Closed);
-        }
+        self.check_not_closed()?;
         if self.following.load(Ordering::Relaxed) {
             return Err(self.not_primary());
         }

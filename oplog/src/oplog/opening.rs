@@ -1,8 +1,8 @@
 //! Opening a log for writing: lock, recovery, a new term, the buffer, and the log's threads.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use super::append::Appender;
 use super::{Core, Handle, LockGuard, Oplog};
@@ -15,7 +15,7 @@ use crate::format::{self, FileName, LOCK, MANIFEST, Manifest, VERSION, encode_ch
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::keeper::Keeper;
 use crate::options::Options;
-use crate::primitives::thread::{self, JoinHandle};
+use crate::primitives::thread;
 use crate::primitives::{AtomicBool, AtomicU32, Mutex};
 use crate::recovery::{self, Evidence};
 use crate::retention::Facts;
@@ -143,6 +143,7 @@ impl Oplog {
                 scratch: Vec::new(),
             }),
             manifest: Mutex::new(manifest),
+            forgotten: Mutex::default(),
             slots,
             facts: Facts::default(),
             retention: Mutex::new(options.retention),
@@ -154,19 +155,17 @@ impl Oplog {
             path = %core.disk().path().display(), log = %log_id, term = core.term.load(Ordering::Relaxed),
             %last, durable = %recovered.durable, "log opened for writing"
         );
-        let threads = vec![
-            spawn("tailwater-sync", &core, Syncer::run)?,
-            spawn("tailwater-keep", &core, Keeper::run)?,
-            spawn("tailwater-drain", &core, Core::run_drain)?,
-        ];
         let lock: Box<dyn LockGuard> = Box::new(lock);
-        Ok(Oplog {
-            handle: Arc::new(Handle {
-                core,
-                threads: Mutex::new(threads),
-                lock: Mutex::new(Some(lock)),
-            }),
-        })
+        let handle = Arc::new(Handle {
+            core,
+            threads: Mutex::default(),
+            lock: Mutex::new(Some(lock)),
+        });
+        // If one cannot be started, the handle's drop ends the others before it gives the directory free.
+        handle.start("tailwater-sync", Syncer::run)?;
+        handle.start("tailwater-keep", Keeper::run)?;
+        handle.start("tailwater-drain", Core::run_drain)?;
+        Ok(Oplog { handle })
     }
 }
 
@@ -248,10 +247,12 @@ fn create_segment(disk: &dyn Disk, log_id: LogId, sequence: Sequence, first: OpI
     disk.sync_directory().map_err(Error::io("sync", disk.path()))
 }
 
-fn spawn(name: &str, core: &Arc<Core>, run: fn(&Core)) -> Result<JoinHandle<()>> {
-    let thread_core = Arc::clone(core);
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(move || run(&thread_core))
-        .map_err(Error::io("start a thread for", core.disk().path()))
+impl Handle {
+    fn start(&self, name: &str, run: fn(&Core)) -> Result<()> {
+        let core = Arc::clone(&self.core);
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || run(&core));
+        let thread = thread.map_err(Error::io("start a thread for", self.core.disk().path()))?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
+    }
 }

@@ -15,6 +15,7 @@ use crate::format::{self, FRAMES_START};
 use crate::frame::check_frame;
 use crate::frames::SegmentStart;
 use crate::ids::{OpId, Term, Timestamp};
+use crate::keeper::Prepared;
 use crate::member::Member;
 use crate::options::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::role_file::{Base, Role, write_role};
@@ -69,7 +70,7 @@ impl Oplog {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]; [`Error::InvalidOption`] for a term that no log can have, or [so far ahead](Term::is_near) that nobody
+    /// [`Error::Io`], [`Error::Closed`]; [`Error::InvalidOption`] for a term that no log can have, or [so far ahead](Term::is_near) that nobody
     /// can have come to it.
     pub fn promise(&self, term: Term) -> Result<()> {
         self.core().promise(term)
@@ -121,6 +122,7 @@ impl Oplog {
         self.sync(self.watermarks().appended)?;
         let term = {
             let mut manifest = core.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+            core.check_not_closed()?;
             let term = member.term_after(Term::new(manifest.term), false).ok_or(NO_TERM)?;
             core.raise_term(&mut manifest, term)?;
             term
@@ -141,7 +143,7 @@ impl Oplog {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]; [`Error::InvalidOption`] when the term is not newer; [`Error::NotPrimary`].
+    /// [`Error::Io`], [`Error::Closed`]; [`Error::InvalidOption`] when the term is not newer; [`Error::NotPrimary`].
     pub fn begin_term(&self, term: Term) -> Result<()> {
         let core = self.core();
         core.promise(term)?;
@@ -237,10 +239,7 @@ impl Core {
     }
 
     fn check_following(&self) -> Result<()> {
-        if self.is_closed() {
-            return Err(Error::Closed);
-        }
-        self.syncer.check(self)?;
+        self.check_open()?;
         match self.following.load(Ordering::SeqCst) {
             true => Ok(()),
             false => Err(Error::NotFollowing {
@@ -261,6 +260,7 @@ impl Core {
     /// Writes durably that there is this term.
     fn know(&self, term: Term) -> Result<()> {
         let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_not_closed()?;
         match term.is_near(Term::new(manifest.term)) {
             true => self.raise_term(&mut manifest, term),
             false => Err(Error::InvalidOption {
@@ -307,6 +307,7 @@ impl Core {
         let mut role = self.role.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = change(*role);
         if changed != *role {
+            self.check_not_closed()?;
             write_role(self.disk(), self.shared.log_id, changed)?;
             *role = changed;
         }
@@ -379,6 +380,15 @@ impl Core {
     fn roll_to(&self, appender: &mut Appender, start: &SegmentStart) -> Result<()> {
         let sequence = appender.segment.sequence.next();
         let mut spare = self.keeper.take_spare(self, sequence)?;
+        self.fit(&mut spare, start).inspect_err(|_| {
+            // Otherwise the next attempt finds it in its way.
+            let _ = self.disk().remove(&spare.name);
+        })?;
+        self.enter(appender, spare, start.length as usize)
+    }
+
+    /// Gives a spare the length and the header that `start` says.
+    fn fit(&self, spare: &mut Prepared, start: &SegmentStart) -> Result<()> {
         let path = self.disk().path().join(&spare.name);
         let records = header_records(&start.header());
         if start.length == self.segment_bytes {
@@ -396,7 +406,7 @@ impl Core {
             let opened = self.disk().open(&spare.name, start.length as usize, true);
             spare.medium = opened.map_err(Error::io("map", &path))?;
         }
-        self.enter(appender, spare, start.length as usize)
+        Ok(())
     }
 }
 

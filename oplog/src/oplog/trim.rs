@@ -1,5 +1,10 @@
 //! Removing the oldest segments: the manifest first, then the files.
+//!
+//! The files go without any lock: an append that needs a segment may have to wait for the housekeeping thread, and that one
+//! for the lock of the slots. A file that cannot be removed is kept in mind and tried again with the next trim, or by the
+//! next open.
 
+use std::io;
 use std::sync::PoisonError;
 
 use super::Core;
@@ -7,16 +12,20 @@ use super::opening::write_manifest;
 use crate::error::{Error, Result};
 use crate::format::{self, Manifest};
 use crate::ids::OpId;
+use crate::primitives::MutexGuard;
 
 impl Core {
     /// Removes whole segments below `before`, but for what slots hold. Those that lag too much are the caller's to find.
     pub(crate) fn remove_before(&self, before: OpId) -> Result<OpId> {
-        if self.is_closed() {
-            return Err(Error::Closed);
-        }
-        self.syncer.check(self)?;
-        // Held to the end, so that no slot comes to hold what is being removed.
-        let mut slots = self.slots.lock_written();
+        let oldest = self.forget_before(before)?;
+        self.remove_forgotten()?;
+        Ok(oldest)
+    }
+
+    /// Has the log begin with the segment that `before` is in, or with what slots hold; returns its first entry.
+    fn forget_before(&self, before: OpId) -> Result<OpId> {
+        // Held until it is written, so that no slot comes to hold what is being removed.
+        let mut slots = self.slots.lock_open(self)?;
         let before = before.min(self.slots.floor(self, &mut slots)?);
         let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
         let chain = self.shared.chain.load_full();
@@ -44,15 +53,38 @@ impl Core {
         self.shared.chain.rcu(|chain| chain.from(keep_from.sequence));
         self.shared.recent.forget_before(keep_from.sequence);
         tracing::info!(oldest = %keep_from.first, "trimmed");
-        for link in chain.links().iter().filter(|link| link.sequence < keep_from.sequence) {
-            let name = format::segment_name(link.sequence, link.first);
-            self.disk()
-                .remove(&name)
-                .map_err(Error::io("remove", self.disk().path().join(&name)))?;
-        }
-        self.disk()
-            .sync_directory()
-            .map_err(Error::io("sync", self.disk().path()))?;
+        let removed = chain.links().iter().filter(|link| link.sequence < keep_from.sequence);
+        let names = removed.map(|link| format::segment_name(link.sequence, link.first));
+        self.lock_forgotten().extend(names);
         Ok(keep_from.first)
+    }
+
+    fn lock_forgotten(&self) -> MutexGuard<'_, Vec<String>> {
+        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes the files that are no part of the log any more, all that can be removed.
+    fn remove_forgotten(&self) -> Result<()> {
+        let names = std::mem::take(&mut *self.lock_forgotten());
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut failed = None;
+        for name in names {
+            match self.disk().remove(&name) {
+                // Somebody else has done it.
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    failed.get_or_insert(Error::io("remove", self.disk().path().join(&name))(error));
+                    self.lock_forgotten().push(name);
+                }
+            }
+        }
+        let synced = self.disk().sync_directory();
+        match failed {
+            Some(error) => Err(error),
+            None => synced.map_err(Error::io("sync", self.disk().path())),
+        }
     }
 }

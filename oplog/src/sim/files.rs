@@ -26,6 +26,10 @@ fn region(bytes: &[u8]) -> Region {
     region
 }
 
+fn io_error() -> io::Error {
+    io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error())
+}
+
 struct SimFile {
     disk: SimDisk,
     inode: u64,
@@ -47,10 +51,17 @@ impl Durable for SimFile {
             Current::Mapped(region) => region.store(offset, &bytes[..written]),
             Current::Bytes(current) => current[offset..offset + written].copy_from_slice(&bytes[..written]),
         }
-        match fails {
-            true => Err(io::ErrorKind::StorageFull.into()),
-            false => Ok(()),
+        if fails {
+            return Err(io::ErrorKind::StorageFull.into());
         }
+        if std::thread::current().id() == self.disk.owner {
+            let act = state.faults.behind_write.0.take();
+            drop(state);
+            if let Some(act) = act {
+                act();
+            }
+        }
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -59,7 +70,7 @@ impl Durable for SimFile {
         let file = state.files.get_mut(&self.inode).expect("open files stay");
         if fails {
             file.fail_sync();
-            return Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()));
+            return Err(io_error());
         }
         file.sync();
         if std::thread::current().id() == self.disk.owner {
@@ -84,7 +95,7 @@ impl Durable for SimFile {
         match &state.faults.unreadable {
             Some((name, bad)) if state.inode(name).is_ok_and(|inode| inode == self.inode) => {
                 match bad.start < range.end && range.start < bad.end {
-                    true => Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error())),
+                    true => Err(io_error()),
                     false => Ok(()),
                 }
             }
@@ -166,6 +177,9 @@ impl Disk for SimDisk {
     fn open(&self, name: &str, length: usize, writable: bool) -> io::Result<Medium> {
         let mut state = self.state();
         let inode = state.inode(&self.at(name))?;
+        if due(&mut state.faults.open) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         let file = state.file(&self.at(name))?;
         let bytes = file.bytes();
         if bytes.len() < length {
@@ -202,13 +216,24 @@ impl Disk for SimDisk {
         }
         let mut state = self.operate()?;
         state.inode(&self.at(name))?;
+        if due(&mut state.faults.remove) {
+            return Err(io_error());
+        }
         state.change(Change::Unlink(self.at(name)));
         Ok(())
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        self.operate()?.sync_names(&self.prefix);
-        Ok(())
+        let sync = || {
+            let mut state = self.operate()?;
+            if due(&mut state.faults.directory) {
+                return Err(io_error());
+            }
+            state.sync_names(&self.prefix);
+            Ok(())
+        };
+        let syncs = Arc::clone(&self.state().faults.directory_syncs);
+        syncs.sync(sync)
     }
 
     fn open_shared(&self, name: &str, length: usize, writable: bool) -> io::Result<(Medium, FileIdentity)> {

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
+use crate::disk::DirectorySyncs;
 use crate::primitives::{Condvar, Mutex};
 
 /// Faults that are due.
@@ -21,6 +23,16 @@ pub(super) struct Faults {
     pub(super) write: Option<(u64, bool)>,
     /// Done in the middle of the owning thread's next sync: what other threads get in meanwhile.
     pub(super) meanwhile: Meanwhile,
+    /// Done behind the owning thread's next write: what other threads get in while it moves the log buffer.
+    pub(super) behind_write: Meanwhile,
+    /// The sync of a directory after so many more fails, once, and its names stay as they were on the disk: the kernel tells
+    /// of it once.
+    pub(super) directory: Option<(u64, bool)>,
+    pub(super) directory_syncs: Arc<DirectorySyncs>,
+    /// The opening after so many more fails, as for want of maps.
+    pub(super) open: Option<(u64, bool)>,
+    /// The removal after so many more fails; and all that follow, when `true`.
+    pub(super) remove: Option<(u64, bool)>,
 }
 
 /// Holds the log's own threads up at the next file they remove, until it is opened, and notes what they prepare and remove.

@@ -268,3 +268,50 @@ fn slots_of_a_newer_release_are_named_as_such_however_long_they_are() {
         }
     }
 }
+
+/// What is removed is many files; the locks that others need are held only for what is written first.
+#[test]
+fn an_append_that_needs_a_segment_does_not_wait_for_an_explicit_trim() {
+    let disk = SimDisk::new();
+    let log = open(&disk, Retention::default()).unwrap();
+    let last = fill(&log, 4 * FIT);
+    log.slot_create("a", last, WIDE).unwrap();
+    disk.hold_removals();
+    let trimming = std::thread::spawn({
+        let log = log.clone();
+        move || log.trim(last).unwrap()
+    });
+    disk.await_removal();
+    // Each of them needs the housekeeping thread, which writes the slots after each segment.
+    fill(&log, 4 * FIT);
+    log.slot_create("b", last, WIDE).unwrap();
+    disk.release_removals();
+    assert!(trimming.join().unwrap() > OpId::new(FIT));
+}
+
+#[test]
+fn a_file_that_has_vanished_or_cannot_be_removed_does_not_keep_the_others() {
+    let disk = SimDisk::new();
+    let log = open(&disk, Retention::default()).unwrap();
+    let last = fill(&log, 5 * FIT);
+    let files = || {
+        let names = disk.names().unwrap();
+        names
+            .into_iter()
+            .filter(|name| name.ends_with(".seg"))
+            .collect::<Vec<_>>()
+    };
+    let before = files();
+    disk.remove(&before[0]).unwrap();
+    disk.fail_remove(0, false);
+    assert!(matches!(log.trim(last), Err(Error::Io { .. })));
+    // Of the log they are gone, all but one from the disk, too.
+    let kept = log.watermarks().oldest;
+    assert!(kept > OpId::new(2 * FIT));
+    assert!(files().contains(&before[1]) && !files().contains(&before[2]));
+    let more = fill(&log, 2 * FIT);
+    assert!(log.trim(more).unwrap() > kept);
+    assert!(!files().contains(&before[1]), "tried again");
+    log.close().unwrap();
+    assert!(open(&disk, Retention::default()).is_ok());
+}
