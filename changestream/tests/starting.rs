@@ -156,24 +156,33 @@ fn a_token_from_before_the_first_event_keeps_the_start_time() {
 #[test]
 fn a_start_time_that_was_reached_is_forgotten() {
     let (_dir, writer) = orders(0);
-    insert_orders(&writer, 1..=1);
-    let time = decoded(&from_oldest(&writer)[0]).get_timestamp("clusterTime").unwrap();
-    let soon = bson::Timestamp {
-        time: time.time + 1,
-        ..time
+    let mut id = 0;
+    let mut insert_next = || {
+        id += 1;
+        insert_orders(&writer, id..=id);
+        let newest = from_oldest(&writer).pop().unwrap();
+        decoded(&newest).get_timestamp("clusterTime").unwrap()
     };
-    let watch = writer.watch(collection(ORDERS)).start_at_operation_time(soon);
-    let mut stream = watch.start().unwrap();
-    insert_orders(&writer, 2..=2);
+    // A second may pass in between on a busy machine: then another time.
+    let (soon, mut stream) = loop {
+        let time = insert_next();
+        let soon = bson::Timestamp {
+            time: time.time + 1,
+            ..time
+        };
+        let watch = writer.watch(collection(ORDERS)).start_at_operation_time(soon);
+        let stream = watch.start().unwrap();
+        if insert_next() < soon {
+            break (soon, stream);
+        }
+    };
     assert_eq!(shorts(&drain(&mut stream)), [""; 0]);
     assert_eq!(stream.resume_token().kind(), TokenKind::StartTime);
-    let mut id = 3;
     let first = loop {
-        insert_orders(&writer, id..=id);
+        insert_next();
         if let Some(event) = stream.next_if_any().unwrap() {
             break event;
         }
-        id += 1;
         std::thread::sleep(std::time::Duration::from_millis(20));
     };
     assert!(decoded(&first).get_timestamp("clusterTime").unwrap() >= soon);

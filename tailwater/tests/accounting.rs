@@ -167,7 +167,16 @@ fn check() {
     drop(Store::open_with(directory, &small()).unwrap());
     let mut dice = Dice(1);
     let mut processes = ROLES.map(|role| Killed(start(directory, role)));
-    for _ in 0..KILLS * ROLES.len() {
+    let log = LogView::open(log_directory(directory)).unwrap();
+    let mut seen = log.watermarks().appended;
+    for kill in 0..KILLS * ROLES.len() {
+        // However long a start takes on this machine, some lives of the writer come as far as writing.
+        let deadline = Instant::now() + PATIENCE;
+        while kill % 8 == 0 && log.watermarks().appended <= seen {
+            assert!(Instant::now() < deadline, "nothing is written");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        seen = log.watermarks().appended;
         std::thread::sleep(Duration::from_millis(10 + dice.roll(60) as u64));
         let victim = dice.roll(ROLES.len());
         // One that has died by itself has found a fault of its own.

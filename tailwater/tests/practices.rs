@@ -160,6 +160,7 @@ fn a_token_saved_beside_the_loop_loses_nothing() {
             drop(dealt_with);
             thread::yield_now();
         }
+        saved.push((events.resume_token(), EVENTS as usize));
     });
     drop(handle);
     assert!(dealt_with.lock().unwrap().iter().copied().eq(1..=EVENTS));

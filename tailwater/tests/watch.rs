@@ -1,9 +1,12 @@
 //! Store and change streams together: what is written to the one is what the other shows.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use common::copy_dir;
 use tailwater::bson::{RawDocument, RawDocumentBuf, rawdoc};
 use tailwater::{
     ChangeEvent, ChangeStream, Collection, Durability, FullDocument, LogError, LogView, OpId, OperationType,
@@ -258,12 +261,7 @@ fn a_watcher_goes_on_in_what_a_crash_left() {
     insert(&before, 1..=3);
     let token = stream.next_if_any().unwrap().unwrap().resume_token();
     // The state is not copied at all, and rebuilt from the log.
-    let (log, copy) = (log_directory(dir.path()), log_directory(crashed.path()));
-    std::fs::create_dir_all(&copy).unwrap();
-    for entry in std::fs::read_dir(log).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
-    }
+    copy_dir(&log_directory(dir.path()), &log_directory(crashed.path()));
     let (_crashed_store, after) = orders(crashed.path());
     assert_eq!(after.count(&rawdoc! {}).unwrap(), 3);
     insert(&after, 4..=4);
