@@ -94,7 +94,7 @@ pub(crate) use tail::Tail;
 #[derive(Clone, Debug)]
 pub struct Dispatcher {
     view: OplogView,
-    tails: Arc<Mutex<[Option<Arc<Tail>>; 2]>>,
+    tails: Arc<Mutex<[Option<Arc<Tail>>; 3]>>,
 }
 
 impl Dispatcher {
@@ -145,5 +145,6 @@ fn place(concern: ReadConcern) -> usize {
     match concern {
         ReadConcern::Local => 0,
         ReadConcern::Durable => 1,
+        ReadConcern::Majority => 2,
     }
 }

@@ -252,7 +252,8 @@ impl Watch {
         self
     }
 
-    /// Whether the stream sees entries at once ([`ReadConcern::Local`]) or when they are durable, the default.
+    /// Whether the stream sees entries at once ([`ReadConcern::Local`]), when they are durable, the default, or when a majority
+    /// of the members of a replicated store holds them ([`ReadConcern::Majority`]): then no promotion takes back what was seen.
     pub fn read_concern(mut self, concern: ReadConcern) -> Watch {
         self.concern = concern;
         self
@@ -303,13 +304,14 @@ impl Watch {
     /// [`Error::MalformedToken`], [`Error::Invalidated`], [`Error::TokenAheadOfLog`], [`Error::TimeTrimmed`],
     /// [`Error::ConflictingStart`]; [`Error::SplitMissing`] and [`Error::SplitChanged`]; from the log
     /// [`HistoryLost`](tailwater_oplog::Error::HistoryLost), [`OtherLog`](tailwater_oplog::Error::OtherLog),
-    /// [`Diverged`](tailwater_oplog::Error::Diverged).
+    /// [`Diverged`](tailwater_oplog::Error::Diverged), and [`MajorityUnknown`](tailwater_oplog::Error::MajorityUnknown) for a
+    /// watch from now on with [`ReadConcern::Majority`] while nothing is known of what a majority holds.
     pub fn start(self) -> Result<ChangeStream> {
         let plan = Arc::new(self.compile()?);
         let begins = match self.begins(&plan)? {
             Some(begins) => begins,
             None => {
-                let newest = self.view.newest(self.concern);
+                let newest = self.view.newest_known(self.concern)?;
                 let cursor = self.view.cursor(newest.next(), self.concern)?;
                 Begins::Here(Beginning::plain(cursor, token_at(&self.view, newest)?))
             }
@@ -340,7 +342,10 @@ impl Watch {
         let begins = self.begins(&plan)?;
         let token = match &begins {
             Some(begins) => begins.token(),
-            None => ResumeToken::without_entry(self.view.log_id(), OpId::ZERO),
+            None => {
+                self.view.newest_known(self.concern)?;
+                ResumeToken::without_entry(self.view.log_id(), OpId::ZERO)
+            }
         };
         self.trace_beginning("subscription", token);
         let capacity = (self.capacity, self.capacity_bytes);

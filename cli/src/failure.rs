@@ -63,9 +63,11 @@ impl Failure {
 
 pub(crate) fn exit_of_log(error: &LogError) -> Exit {
     match error.kind() {
-        ErrorKind::Environment | ErrorKind::Locked | ErrorKind::NewerFormat | ErrorKind::NotPrimary => {
-            Exit::Environment
-        }
+        ErrorKind::Environment
+        | ErrorKind::Locked
+        | ErrorKind::NewerFormat
+        | ErrorKind::NotPrimary
+        | ErrorKind::NotYet => Exit::Environment,
         ErrorKind::Corrupt => Exit::Damage,
         ErrorKind::HistoryLost | ErrorKind::OtherHistory => Exit::History,
         ErrorKind::InvalidInput => Exit::Usage,

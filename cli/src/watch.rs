@@ -92,6 +92,9 @@ pub(crate) struct Arguments {
     /// Show writes at once, before they are durable.
     #[arg(long)]
     local: bool,
+    /// Of a replicated store, show only what a majority of its members holds: no promotion takes that back.
+    #[arg(long, conflicts_with = "local")]
+    majority: bool,
     /// Write numbers and dates so that every BSON type can be told.
     #[arg(long)]
     canonical: bool,
@@ -175,6 +178,8 @@ fn start(arguments: &Arguments) -> Outcome<ChangeStream> {
         .show_expanded_events(arguments.show_expanded_events);
     if arguments.local {
         watch = watch.read_concern(ReadConcern::Local);
+    } else if arguments.majority {
+        watch = watch.read_concern(ReadConcern::Majority);
     }
     if let Some(filter) = &arguments.filter {
         watch = watch.filter(filter);

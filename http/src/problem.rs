@@ -152,7 +152,7 @@ fn status_of_log(error: &LogError) -> StatusCode {
     match error.kind() {
         ErrorKind::HistoryLost => StatusCode::GONE,
         ErrorKind::OtherHistory => StatusCode::CONFLICT,
-        ErrorKind::Closed => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Closed | ErrorKind::NotYet => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -220,7 +220,7 @@ fn carry_out(disk: &dyn Disk, manifest: &Manifest, plan: &Plan) -> Result<()> {
     // A live tail page would go on proving what is there no more.
     let log_id = LogId::from_bytes(manifest.log_id);
     let tail = Tail::open(disk, true).map_err(Error::io("open", disk.path().join(TAIL)))?;
-    tail.take_over(log_id, OpId::new(manifest.first_op_id), plan.last, plan.last);
+    tail.take_over(log_id, OpId::new(manifest.first_op_id), plan.last, plan.last, true);
     tracing::warn!(path = %disk.path().display(), last = %plan.last, "cut the log back");
     disk.remove(CUT)
         .and_then(|()| disk.sync_directory())

@@ -33,6 +33,8 @@ pub enum ErrorKind {
     Closed,
     /// The log follows another. Write to the one it follows.
     NotPrimary,
+    /// Other members have not been heard yet. The same call may work later.
+    NotYet,
 }
 
 /// An error of the log.
@@ -200,6 +202,14 @@ pub enum Error {
         /// The newest OpID.
         newest: OpId,
     },
+    /// It is not known that a majority of the members holds an entry.
+    #[error(
+        "it is not known that a majority of the members holds entry {op_id}: try again when more of them can be reached, or read with a weaker concern"
+    )]
+    MajorityUnknown {
+        /// The entry.
+        op_id: OpId,
+    },
     /// A copy of a log that would end between two entries of one batch.
     #[error("entry {op_id} lies inside the batch of entries {first} to {last}: end before it, with {}, or behind it, with {last}", first.previous())]
     InsideBatch {
@@ -339,6 +349,7 @@ impl Error {
             | Error::NotFollowing { .. }
             | Error::EmptyBatch => ErrorKind::InvalidInput,
             Error::NotPrimary { .. } => ErrorKind::NotPrimary,
+            Error::MajorityUnknown { .. } => ErrorKind::NotYet,
             Error::Poisoned { .. } => ErrorKind::Poisoned,
             Error::Closed => ErrorKind::Closed,
         }

@@ -19,7 +19,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{Checked, VERSION, encode_checked};
 use crate::ids::{LogId, OpId, Term};
-use crate::member::Member;
+use crate::member::{MEMBERS_MAX, Member};
 use crate::record_file::read_record;
 use crate::terms::Rank;
 
@@ -38,6 +38,14 @@ pub(crate) struct Role {
     pub(crate) trimmed: Rank,
     /// The entry before the first that the log has, or is about to have; nothing when it is not known, or there is none.
     pub(crate) base: Option<Base>,
+}
+
+impl Role {
+    /// Whether members may decide what a majority holds, for all that is known here: those of a list have the lower half of
+    /// the numbers, and a log that follows does not know whom.
+    pub(crate) fn counts(&self) -> bool {
+        self.following || self.member.is_some_and(|member| member.get() < MEMBERS_MAX / 2)
+    }
 }
 
 /// Place of an entry.

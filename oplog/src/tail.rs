@@ -34,6 +34,13 @@ const ACCEPTED: usize = 896;
 const WANTED: usize = 904;
 const POISONED: usize = 912;
 const DRAIN_BELL: usize = 960;
+const MAJORITY: usize = 1024;
+const MAJORITY_BELL: usize = 1088;
+
+/// What is known of what a majority of the members holds: as it stands in the page.
+///
+/// Zero is what a page says whose writer knows of no members, also one of an earlier release.
+const NO_MEMBERS: u64 = 0;
 
 /// The watermarks at one moment.
 ///
@@ -60,6 +67,8 @@ pub(crate) struct Tail {
     pub(crate) appended_bell: Bell,
     /// Rung when *durable* and *released* move.
     pub(crate) released_bell: Bell,
+    /// Rung when *majority* moves.
+    majority_bell: Bell,
     /// Rung when the thread that drains the log buffer has work.
     pub(crate) drain_bell: Bell,
 }
@@ -74,6 +83,7 @@ impl Tail {
     pub(crate) fn on(region: Arc<Region>, file: FileIdentity, writer: bool) -> Tail {
         let appended_bell = Bell::new(Arc::clone(&region), APPENDED_BELL, writer);
         let released_bell = Bell::new(Arc::clone(&region), RELEASED_BELL, writer);
+        let majority_bell = Bell::new(Arc::clone(&region), MAJORITY_BELL, writer);
         // Readers of other processes ring it, too.
         let drain_bell = Bell::new(Arc::clone(&region), DRAIN_BELL, false);
         Tail {
@@ -81,6 +91,7 @@ impl Tail {
             file,
             appended_bell,
             released_bell,
+            majority_bell,
             drain_bell,
         }
     }
@@ -96,8 +107,8 @@ impl Tail {
     }
 
     /// Takes the page over for a writer that has just recovered the log up to `last`, and knows it to be durable up to
-    /// `durable`.
-    pub(crate) fn take_over(&self, log_id: LogId, oldest: OpId, durable: OpId, last: OpId) {
+    /// `durable`. With `counts`, members decide what a majority holds, of which nothing is known yet.
+    pub(crate) fn take_over(&self, log_id: LogId, oldest: OpId, durable: OpId, last: OpId, counts: bool) {
         self.cell(OLDEST).store(oldest.get(), Ordering::Release);
         for offset in [APPENDED, ACCEPTED] {
             self.cell(offset).store(last.get(), Ordering::Release);
@@ -105,6 +116,8 @@ impl Tail {
         for offset in [DURABLE, RELEASED] {
             self.cell(offset).store(durable.get(), Ordering::Release);
         }
+        let majority = if counts { held(OpId::ZERO) } else { NO_MEMBERS };
+        self.cell(MAJORITY).store(majority, Ordering::Release);
         self.cell(WANTED).store(0, Ordering::Release);
         self.cell(POISONED).store(0, Ordering::Release);
         // A log is opened for writing only where there is a boot id; should it be gone since, nobody takes the page for live.
@@ -142,6 +155,47 @@ impl Tail {
     #[inline]
     pub(crate) fn released(&self) -> OpId {
         OpId::new(self.cell(RELEASED).load(Ordering::Acquire))
+    }
+
+    /// What a majority of the members is known to hold, of what is released; all of that when nobody counts.
+    pub(crate) fn majority(&self) -> OpId {
+        let released = self.released();
+        match self.cell(MAJORITY).load(Ordering::Acquire) {
+            NO_MEMBERS => released,
+            known => released.min(OpId::new(known - 1)),
+        }
+    }
+
+    /// Whether members decide what a majority holds.
+    pub(crate) fn counts(&self) -> bool {
+        self.cell(MAJORITY).load(Ordering::Acquire) != NO_MEMBERS
+    }
+
+    /// Says what a majority of the members holds, which is released; nothing when there are no members to be counted. It
+    /// does not go back while they are.
+    pub(crate) fn set_majority(&self, known: Option<OpId>) {
+        let cell = self.cell(MAJORITY);
+        match known {
+            Some(op_id) if self.counts() => {
+                if cell.fetch_max(held(op_id), Ordering::AcqRel) < held(op_id) {
+                    self.majority_bell.ring();
+                }
+            }
+            _ => {
+                cell.store(known.map_or(NO_MEMBERS, held), Ordering::Release);
+                // Who waits does so at another bell from now on.
+                self.ring_all();
+            }
+        }
+    }
+
+    /// The bell that is rung when *majority* moves. It is another one once members are counted; whoever waits at the first is
+    /// woken then, and asks again.
+    pub(crate) fn majority_bell(&self) -> &Bell {
+        match self.counts() {
+            true => &self.majority_bell,
+            false => &self.released_bell,
+        }
     }
 
     pub(crate) fn oldest(&self) -> OpId {
@@ -212,6 +266,7 @@ impl Tail {
     pub(crate) fn ring_all(&self) {
         self.appended_bell.ring();
         self.released_bell.ring();
+        self.majority_bell.ring();
     }
 
     pub(crate) fn watermarks(&self) -> Watermarks {
@@ -224,4 +279,9 @@ impl Tail {
             appended: self.appended(),
         }
     }
+}
+
+/// As it stands in the page: one more, so that zero is left for what is not counted.
+fn held(op_id: OpId) -> u64 {
+    op_id.get().saturating_add(1)
 }

@@ -40,9 +40,14 @@ pub use wait::{Interrupt, WaitOutcome};
 pub enum ReadConcern {
     /// Everything appended, at once; the machine's power loss may take some of it back.
     Local,
-    /// Only what has been released: durable, never taken back.
+    /// Only what has been released: durable here, and never taken back by what happens to this machine. Members of a
+    /// replicated log may agree on another history all the same, and take back what no majority of them has.
     #[default]
     Durable,
+    /// Only what a majority of the members of a replicated log is known to hold, of what is durable here: never taken back,
+    /// whoever is promoted. Whoever replicates the log says how far that is ([`Oplog::set_majority`](crate::Oplog::set_majority)).
+    /// In a log without members it is [`ReadConcern::Durable`].
+    Majority,
 }
 
 /// The reading face of a log. Cheap to clone; every method may be called from any thread.
@@ -85,6 +90,9 @@ impl OplogView {
         } else {
             recovery::last_whole_entry(&*disk, log_id, &chain, first)?
         };
+        // Members that cannot be read may be any.
+        let counts = read_role(&*disk, log_id).map_or(true, |role| role.counts());
+        let still_majority = if counts { OpId::ZERO } else { still };
         let shared = Shared {
             disk,
             log_id,
@@ -98,6 +106,7 @@ impl OplogView {
             state: AtomicU8::new(if live { LIVE } else { UNKNOWN }),
             still: AtomicU64::new(still.get()),
             couriers: Default::default(),
+            still_majority: AtomicU64::new(still_majority.get()),
         };
         Ok(OplogView {
             shared: Arc::new(shared),
@@ -128,6 +137,21 @@ impl OplogView {
         self.shared.limit(concern)
     }
 
+    /// As [`OplogView::newest`], for whoever begins there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MajorityUnknown`] when there are entries, and members whose majority counts, and it is not known of any entry
+    /// that they hold it, as before the first of them has been heard.
+    pub fn newest_known(&self, concern: ReadConcern) -> Result<OpId> {
+        let newest = self.shared.limit(concern);
+        let durable = self.shared.limit(ReadConcern::Durable);
+        match newest == OpId::ZERO && concern == ReadConcern::Majority && durable > OpId::ZERO {
+            true => Err(Error::MajorityUnknown { op_id: durable }),
+            false => Ok(newest),
+        }
+    }
+
     /// A cursor whose first entry is `from`, which may be one that has not been written yet.
     ///
     /// # Errors
@@ -150,10 +174,11 @@ impl OplogView {
         Cursor::new(Arc::clone(&self.shared), self.shared.oldest(), concern)
     }
 
-    /// A cursor over what comes after this call.
+    /// A cursor over what comes after this call, and over what is written but not to be seen with that concern yet.
     #[must_use]
     pub fn cursor_from_now(&self, concern: ReadConcern) -> Cursor {
-        Cursor::new(Arc::clone(&self.shared), self.shared.limit(concern).next(), concern)
+        let next = self.shared.limit(concern).next().max(self.shared.oldest());
+        Cursor::new(Arc::clone(&self.shared), next, concern)
     }
 
     /// A cursor that begins with the first entry at or after `time`, of those that have been released.

@@ -50,8 +50,8 @@ use crate::identity::Identity;
 
 pub use decision::{Apart, LISTED_MAX, Refusal, WriteConcern};
 pub use error::{Error, Result};
-pub use follower::{Follower, FollowerBuilder, FollowerEvent, FollowerStatus};
-pub use primary::{Primary, PrimaryBuilder};
+pub use follower::{Follower, FollowerBuilder, FollowerEvent, FollowerProgress, FollowerStatus};
+pub use primary::{MemberStatus, Primary, PrimaryBuilder, PrimaryStatus};
 pub use tls::TlsOptions;
 pub use token::CausalToken;
 

@@ -318,6 +318,7 @@ mod tests {
                 durable: OpId::new(6),
             }),
             Message::Report(Report::Credit(77)),
+            Message::Report(Report::Holds(MemberNumber(2), OpId::new(9))),
             Message::CopyRequest(CopyRequest {
                 name: "b".into(),
                 members: vec!["a".into()],

@@ -24,8 +24,9 @@ use std::sync::Arc;
 
 use tailwater_oplog::{Durability, OpId};
 
+use crate::acknowledge::Acknowledge;
 use crate::catalog::Namespace;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sessions::RetryableWrite;
 use crate::store::{Core, Store};
 use crate::write::Writer;
@@ -52,6 +53,7 @@ pub struct Collection {
     store: Store,
     namespace: Namespace,
     durability: Option<Durability>,
+    acknowledgement: Option<Arc<dyn Acknowledge>>,
     retryable: Option<Arc<RetryableWrite>>,
 }
 
@@ -61,6 +63,7 @@ impl Collection {
             store,
             namespace,
             durability: None,
+            acknowledgement: None,
             retryable: None,
         }
     }
@@ -69,6 +72,16 @@ impl Collection {
     #[must_use]
     pub fn with_durability(mut self, durability: Durability) -> Collection {
         self.durability = Some(durability);
+        self
+    }
+
+    /// The same collection, whose writes return when they are durable as asked and, behind that, acknowledged.
+    ///
+    /// A write that is not acknowledged fails with [`Error::WriteConcernFailed`](crate::Error::WriteConcernFailed), and is done
+    /// all the same.
+    #[must_use]
+    pub fn with_acknowledgement(mut self, acknowledgement: Arc<dyn Acknowledge>) -> Collection {
+        self.acknowledgement = Some(acknowledgement);
         self
     }
 
@@ -128,12 +141,19 @@ impl Collection {
 
     /// As [`Core::settle_write`].
     fn settle_write(&self, op_id: Option<OpId>) -> Result<()> {
-        let core = self.core();
-        core.settle_write(op_id, self.durability.unwrap_or(core.options.durability))
+        self.settle(op_id.unwrap_or_else(|| self.core().applied())).map(drop)
     }
 
     fn settle(&self, op_id: OpId) -> Result<OpId> {
         let core = self.core();
-        core.settle(op_id, self.durability.unwrap_or(core.options.durability))
+        core.settle(op_id, self.durability.unwrap_or(core.options.durability))?;
+        if let Some(acknowledgement) = &self.acknowledgement {
+            let acknowledged = acknowledgement.acknowledge(op_id);
+            acknowledged.map_err(|reason| Error::WriteConcernFailed {
+                op_id,
+                reason: reason.into(),
+            })?;
+        }
+        Ok(op_id)
     }
 }

@@ -31,6 +31,15 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A write is done, and was not acknowledged by as many members as asked for, or not in time (MongoDB manual: *Write Concern*,
+    /// `wtimeout`).
+    #[error("entry {op_id} is written, but not acknowledged: {reason}")]
+    WriteConcernFailed {
+        /// The last entry of the write.
+        op_id: OpId,
+        /// What stood in the way.
+        reason: Arc<dyn std::error::Error + Send + Sync>,
+    },
     /// The log: out of space, poisoned by a failed sync, open elsewhere, corrupt, …
     #[error(transparent)]
     Log(#[from] oplog::Error),

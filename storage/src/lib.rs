@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod acknowledge;
 mod aggregate;
 mod applier;
 pub mod backup;
@@ -50,6 +51,7 @@ pub mod update;
 mod workspace;
 mod write;
 
+pub use acknowledge::Acknowledge;
 pub use aggregate::{
     AggregateError, AggregateErrorKind, AggregateOptions, Aggregation, Pipeline, PipelineTarget, STAGE_BYTES_MAX,
     STAGES_MAX, SUB_PIPELINES_MAX,

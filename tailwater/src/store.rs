@@ -3,12 +3,14 @@
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bson::RawDocument;
 use tailwater_changestream::{
     ConsumerStatus, DispatcherStats, DocumentStore, Scope, Watch, WatchList, consumer_drop, consumers,
 };
 use tailwater_oplog::ReadConcern;
+use tailwater_replication::{Primary, WriteConcern};
 use tailwater_storage as storage;
 use tailwater_storage::FindOptions;
 
@@ -163,6 +165,39 @@ impl Collection {
     pub fn with_durability(self, durability: tailwater_oplog::Durability) -> Collection {
         Collection {
             inner: self.inner.with_durability(durability),
+            wiring: self.wiring,
+        }
+    }
+
+    /// The same collection, whose writes return when as many members as `concern` asks for have them on their disks, with this
+    /// one durable as the collection's writes are.
+    ///
+    /// After `wtimeout` they fail with [`Error::WriteConcernFailed`](storage::Error::WriteConcernFailed) (MongoDB's code 64), and
+    /// so they do when `primary` is one no longer: the write is done here, and may yet come to be held, or be rolled back.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tailwater::replication::WriteConcern;
+    /// use tailwater::{ErrorCode, Store, bson::rawdoc};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = Store::open(dir.path())?;
+    /// let primary = store.primary("ada").members(["ada", "bo"]).start()?;
+    /// let people = store.collection("town", "people")?;
+    /// let people = people.with_write_concern(&primary, WriteConcern::Majority, Duration::from_millis(10));
+    /// // Bo is not there.
+    /// let alone = people.insert_one(&rawdoc! { "_id": 1 }).unwrap_err();
+    /// assert_eq!(alone.code(), Some(ErrorCode::WriteConcernFailed));
+    /// assert_eq!(people.count(&rawdoc! {})?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_write_concern(self, primary: &Primary, concern: WriteConcern, wtimeout: Duration) -> Collection {
+        let acknowledgement = primary.acknowledgement(concern, wtimeout);
+        Collection {
+            inner: self.inner.with_acknowledgement(acknowledgement),
             wiring: self.wiring,
         }
     }

@@ -1,15 +1,21 @@
 //! The store, as change streams know it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tailwater_changestream::{
     ConsumerGroups, Dispatcher, DocumentOrder, DocumentStore, Error, INTERNAL_DATABASE, Put, Result, StateCollection,
     StateQuery, StoreDocuments, StoreError, StoreState, WatchList, drop_stale_holds,
 };
-use tailwater_oplog::{Durability, OpId, ReadConcern, RetentionSlot, SlotOptions};
+use tailwater_oplog::{
+    Durability, Error as LogError, Interrupt, OpId, ReadConcern, RetentionSlot, SlotOptions, WaitOutcome,
+};
 use tailwater_storage as storage;
 
 use storage::{FindOptions, ReplaceOptions, Snapshot, SortOrder, TransactionOptions};
+
+/// How long a state that is to be held by a majority waits for that.
+const MAJORITY_WAIT: Duration = Duration::from_secs(10);
 
 /// A store, and what all that is wired to it shares.
 #[derive(Debug)]
@@ -43,6 +49,22 @@ impl Wiring {
     }
 }
 
+impl Wiring {
+    /// Waits until a majority is known to hold everything up to `op_id`.
+    fn await_majority(&self, op_id: OpId) -> Result<()> {
+        let deadline = Some(Instant::now() + MAJORITY_WAIT);
+        let waited = self
+            .store
+            .log()
+            .wait(op_id, ReadConcern::Majority, deadline, &Interrupt::new());
+        match waited {
+            WaitOutcome::Ready => Ok(()),
+            WaitOutcome::Closed => Err(LogError::Closed.into()),
+            WaitOutcome::TimedOut | WaitOutcome::Interrupted => Err(LogError::MajorityUnknown { op_id }.into()),
+        }
+    }
+}
+
 fn failed(error: storage::Error) -> Error {
     match error {
         storage::Error::Log(error) => Error::Log(error),
@@ -53,8 +75,11 @@ fn failed(error: storage::Error) -> Error {
 impl DocumentStore for Wiring {
     fn state(&self, concern: ReadConcern) -> Result<Box<dyn StoreState>> {
         let snapshot = self.store.snapshot().map_err(failed)?;
-        if concern == ReadConcern::Durable {
+        if concern != ReadConcern::Local {
             self.store.sync_to(snapshot.as_of()).map_err(failed)?;
+        }
+        if concern == ReadConcern::Majority {
+            self.await_majority(snapshot.as_of())?;
         }
         Ok(Box::new(State(snapshot)))
     }

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::{Home, PATIENCE, id};
 use futures::{FutureExt, StreamExt};
 use tailwater::bson::{RawDocumentBuf, doc, rawdoc};
@@ -374,4 +376,17 @@ fn a_task_that_resumes_a_snapshot_lets_others_run() {
         "it has looked at everything in one go"
     );
     assert_eq!(told(&drain(&mut stream)), [("snapshot", 2), ("snapshot", 3)]);
+}
+
+#[test]
+fn who_has_had_the_whole_snapshot_waits_for_the_first_change() {
+    let home = Home::new();
+    insert(&home.store, "orders", 1..=2);
+    let mut stream = orders(&home.store).with_snapshot().start().unwrap();
+    for _ in 0..2 {
+        stream.wait_next(Some(PATIENCE)).unwrap().unwrap();
+    }
+    let (asked, length) = (Instant::now(), Duration::from_millis(20));
+    assert!(stream.wait_next(Some(length)).unwrap().is_none());
+    assert!(asked.elapsed() >= length);
 }

@@ -14,6 +14,7 @@ const BAD_VALUE: Code = (2, "BadValue");
 const FAILED_TO_PARSE: Code = (9, "FailedToParse");
 const ILLEGAL_OPERATION: Code = (20, "IllegalOperation");
 const NO_MATCHING_DOCUMENT: Code = (47, "NoMatchingDocument");
+const MAJORITY_NOT_AVAILABLE_YET: Code = (134, "ReadConcernMajorityNotAvailableYet");
 const EVENT_TOO_LARGE: Code = (10334, "BSONObjectTooLarge");
 const INVALID_RESUME_TOKEN: Code = (260, "InvalidResumeToken");
 const CHANGE_STREAM_FATAL: Code = (280, "ChangeStreamFatalError");
@@ -116,6 +117,7 @@ fn of_log(error: &oplog::Error) -> Option<Code> {
         oplog::ErrorKind::HistoryLost => CHANGE_STREAM_HISTORY_LOST,
         oplog::ErrorKind::OtherHistory => CHANGE_STREAM_FATAL,
         oplog::ErrorKind::Closed => INTERRUPTED_AT_SHUTDOWN,
+        oplog::ErrorKind::NotYet => MAJORITY_NOT_AVAILABLE_YET,
         _ => return None,
     })
 }
@@ -197,6 +199,12 @@ mod tests {
             ),
             (Error::ConflictingStart, 40674, "Location40674", &unlabelled),
             (Error::Match { stage: 0, source }, 2, "BadValue", &unlabelled),
+            (
+                oplog::Error::MajorityUnknown { op_id: oldest }.into(),
+                134,
+                "ReadConcernMajorityNotAvailableYet",
+                &unlabelled,
+            ),
             (oplog::Error::Closed.into(), 11600, "InterruptedAtShutdown", &unlabelled),
         ] {
             assert_eq!(error.code(), Some(code), "{error}");

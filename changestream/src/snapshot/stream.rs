@@ -146,6 +146,8 @@ impl SnapshotStream {
             for _ in 0..STEPS_PER_POLL {
                 match self.step()? {
                     Step::Event(event) => return Ok(Some(event)),
+                    // Changes are waited for, below.
+                    Step::More if self.is_snapshot_delivered() => break,
                     Step::More => {}
                     Step::Nothing => return Ok(None),
                 }

@@ -24,7 +24,7 @@ impl Visible {
     fn newest(&self, concern: ReadConcern) -> OpId {
         match concern {
             ReadConcern::Local => self.appended,
-            ReadConcern::Durable => self.released,
+            ReadConcern::Durable | ReadConcern::Majority => self.released,
         }
     }
 }
@@ -125,6 +125,10 @@ impl OplogView {
     /// Who brings an entry is as good as another member.
     pub fn is_following(&self) -> Result<bool> {
         Ok(true)
+    }
+
+    pub fn newest_known(&self, concern: ReadConcern) -> Result<OpId> {
+        Ok(self.newest(concern))
     }
 
     pub fn watermarks(&self) -> Watermarks {

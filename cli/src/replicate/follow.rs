@@ -1,6 +1,7 @@
 //! `tailwater follow`: keeps a store that is another one's.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +31,9 @@ pub(crate) struct FollowArguments {
     dir: PathBuf,
     #[command(flatten)]
     member: MemberArguments,
+    /// Where others can follow this follower.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
     /// Replace what is here by a new copy when it is of no use any more.
     #[arg(long)]
     resync: bool,
@@ -50,6 +54,9 @@ pub(crate) fn follow(arguments: &FollowArguments) -> Outcome {
     if let Some(options) = member.tls() {
         builder = builder.tls(options);
     }
+    if let Some(address) = arguments.listen {
+        builder = builder.listen(address);
+    }
     if arguments.resync {
         builder = builder.resync();
     }
@@ -59,13 +66,21 @@ pub(crate) fn follow(arguments: &FollowArguments) -> Outcome {
     Ok(ended?)
 }
 
-/// A bar on a terminal. It says how far a copy has come, and afterwards what was heard last.
+/// A copy is counted in bytes, …
+const BYTES: &str = "{spinner} {msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec}";
+/// … the log in entries.
+const ENTRIES: &str = "{spinner} {msg} {wide_bar} {human_pos}/{human_len} entries";
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// A bar on a terminal. It says how far a copy has come, and afterwards how far the log, or what was heard last.
 fn bar() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     }
-    let style = ProgressStyle::with_template("{spinner} {msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec}");
-    let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let bar = ProgressBar::new(0).with_style(style(BYTES));
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
@@ -74,15 +89,27 @@ fn bar() -> ProgressBar {
 fn show(bar: &ProgressBar, event: &FollowerEvent) {
     let text = match event {
         FollowerEvent::Preparing { bytes, expected } => {
+            bar.set_style(style(BYTES));
             bar.set_message("the primary copies its state");
             bar.set_length((*expected).max(*bytes));
             bar.set_position(*bytes);
             return;
         }
         FollowerEvent::Copying { bytes, total } => {
+            bar.set_style(style(BYTES));
             bar.set_message("copying");
             bar.set_length(*total);
             bar.set_position(*bytes);
+            return;
+        }
+        FollowerEvent::Progress(progress) => {
+            bar.set_style(style(ENTRIES));
+            bar.set_message(match progress.entries_behind() {
+                0 => "up to date".to_owned(),
+                _ => format!("{:.1} s behind", progress.behind.as_secs_f64()),
+            });
+            bar.set_length(progress.newest.get());
+            bar.set_position(progress.durable.get());
             return;
         }
         FollowerEvent::Following { term, from } => format!("following in term {term}, from entry {from} on"),

@@ -95,7 +95,7 @@ impl Oplog {
             write_role(&*disk, log_id, role)?;
         }
         let last = recovered.end.next.previous();
-        tail.take_over(log_id, first, recovered.durable, last);
+        tail.take_over(log_id, first, recovered.durable, last, role.counts());
 
         let (segment, claim) = recovered.newest;
         let (buffer, ring) = Buffer::create(

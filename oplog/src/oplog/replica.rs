@@ -76,6 +76,15 @@ impl Oplog {
         self.core().promise(term)
     }
 
+    /// Says up to which entry, which is durable here, a majority of the members holds everything: that is what readers with
+    /// [`ReadConcern::Majority`] see. It does not go back. `None` says that there are no members to be counted, and whatever is
+    /// durable may be seen.
+    ///
+    /// A log that follows, and that of a member on a list, is opened with nothing known; any other with nobody counted.
+    pub fn set_majority(&self, held: Option<OpId>) {
+        self.core().tail().set_majority(held);
+    }
+
     /// Makes the log follow: from here on it refuses entries of its own. Everything it has is durable afterwards.
     ///
     /// # Errors

@@ -41,7 +41,9 @@ pub(crate) struct Shared {
     /// What there is to read while the tail page says nothing.
     pub(super) still: AtomicU64,
     /// Where another process writes: this one's tasks, by what they see.
-    pub(super) couriers: [Courier; 2],
+    pub(super) couriers: [Courier; 3],
+    /// Of that, what a majority of the members was known to hold.
+    pub(super) still_majority: AtomicU64,
 }
 
 /// No writer has been seen since the machine started: `still` is all there is, and the tail page is looked at again.
@@ -66,6 +68,7 @@ impl Shared {
             state: AtomicU8::new(LIVE),
             still: AtomicU64::new(0),
             couriers: Default::default(),
+            still_majority: AtomicU64::new(0),
         }
     }
 
@@ -73,6 +76,7 @@ impl Shared {
         match concern {
             ReadConcern::Local => &self.couriers[0],
             ReadConcern::Durable => &self.couriers[1],
+            ReadConcern::Majority => &self.couriers[2],
         }
     }
 
@@ -99,6 +103,7 @@ impl Shared {
     pub(crate) fn freeze(&self) {
         if let Some(tail) = self.any_tail() {
             self.still.store(tail.durable().get(), Ordering::Release);
+            self.still_majority.store(tail.majority().get(), Ordering::Release);
             self.state.store(FROZEN, Ordering::Release);
         }
     }
@@ -123,7 +128,7 @@ impl Shared {
     /// As [`Shared::limit`], and everything up to there is in the segments.
     pub(crate) fn moved_limit(&self, concern: ReadConcern) -> OpId {
         match concern {
-            ReadConcern::Durable => self.limit(concern),
+            ReadConcern::Durable | ReadConcern::Majority => self.limit(concern),
             ReadConcern::Local => {
                 // What cannot be moved cannot be read; the writer is told.
                 let _ = self.drain();
@@ -190,9 +195,11 @@ impl Shared {
     pub(crate) fn limit(&self, concern: ReadConcern) -> OpId {
         match (self.tail(), concern) {
             (Some(tail), ReadConcern::Durable) => tail.released(),
+            (Some(tail), ReadConcern::Majority) => tail.majority(),
             // What cannot be moved into a segment any more is not shown; the writer is told.
             (Some(tail), ReadConcern::Local) if self.writer && !self.poison.is_write_failed() => tail.accepted(),
             (Some(tail), ReadConcern::Local) => tail.appended(),
+            (None, ReadConcern::Majority) => OpId::new(self.still_majority.load(Ordering::Acquire)),
             (None, _) => OpId::new(self.still.load(Ordering::Acquire)),
         }
     }

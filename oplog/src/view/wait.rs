@@ -54,6 +54,7 @@ impl ReadConcern {
         match self {
             ReadConcern::Local => &tail.appended_bell,
             ReadConcern::Durable => &tail.released_bell,
+            ReadConcern::Majority => tail.majority_bell(),
         }
     }
 }
@@ -107,9 +108,10 @@ impl Shared {
             let until = [deadline, look_again].into_iter().flatten().min();
             match tail {
                 Some(tail) => {
-                    concern.bell(tail).wait_until(until, || {
+                    let place = concern.bell(tail);
+                    place.wait_until(until, || {
                         outcome = reason();
-                        outcome.is_some()
+                        outcome.is_some() || !std::ptr::eq(place, concern.bell(tail))
                     });
                 }
                 None => {

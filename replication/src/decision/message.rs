@@ -153,4 +153,6 @@ pub enum Report {
     Credit(u64),
     /// It is still there.
     Alive,
+    /// A member that follows this one has everything up to this entry on its disk.
+    Holds(MemberNumber, OpId),
 }

@@ -54,6 +54,12 @@ pub enum PrimaryInput {
     Heard(Term),
     /// So many bytes of frames, up to an entry, are on their way to a follower.
     Sent(PeerId, OpId, u64),
+    /// To a relay: the primary that it follows writes in this term.
+    Follows(Term),
+    /// To a relay: it follows nobody at the moment.
+    FollowsNobody,
+    /// To a relay: a majority holds everything up to this entry, of what is here.
+    Majority(OpId),
 }
 
 /// What the primary is to do.
@@ -77,6 +83,16 @@ pub enum PrimaryOutput {
     StepDown(Term),
 }
 
+/// Whose word those that connect are given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    /// Its own.
+    Primary,
+    /// That of the primary it follows, if it does at the moment. It decides nothing that only a primary may: see
+    /// [`Primary::relay`].
+    Relay { follows: bool },
+}
+
 /// What a primary knows of one connection.
 #[derive(Clone, Debug)]
 struct Peer {
@@ -89,6 +105,7 @@ struct Peer {
 /// A primary. See the module documentation.
 #[derive(Clone, Debug)]
 pub struct Primary {
+    standing: Standing,
     member: Member,
     members: MemberList,
     history: History,
@@ -127,20 +144,10 @@ impl Primary {
         let whole = history.before.op_id <= history.last;
         let asks = (listed && whole).then(|| member.term_after(term, true)).flatten();
         let mut primary = Primary {
-            member,
-            members,
-            history,
             promised,
             term,
             asks,
-            granted: BTreeSet::from([member.into()]),
-            elected_from: None,
-            durable,
-            majority: OpId::ZERO,
-            peers: BTreeMap::new(),
-            held: BTreeMap::new(),
-            names: BTreeMap::new(),
-            deposed: false,
+            ..Primary::standing(Standing::Primary, member, members, history, durable)
         };
         let mut outputs = Vec::new();
         if primary.members.is_empty() {
@@ -149,6 +156,35 @@ impl Primary {
         }
         primary.count_grants(&mut outputs);
         (primary, outputs)
+    }
+
+    /// A follower that is followed itself. It passes on the term of the primary that it follows, what that one says of a
+    /// majority, and, the other way, what its followers hold. It asks nobody for a term, begins none, and never steps down; who
+    /// does not simply go on with what is here is sent to the primary, but for entries that [no primary can
+    /// want](Primary::may_cut).
+    #[must_use]
+    pub fn relay(member: Member, members: MemberList, history: History, durable: OpId) -> Primary {
+        Primary::standing(Standing::Relay { follows: false }, member, members, history, durable)
+    }
+
+    fn standing(standing: Standing, member: Member, members: MemberList, history: History, durable: OpId) -> Primary {
+        Primary {
+            standing,
+            member,
+            members,
+            promised: Term::default(),
+            term: history.end().term,
+            history,
+            asks: None,
+            granted: BTreeSet::from([member.into()]),
+            elected_from: None,
+            durable,
+            majority: OpId::ZERO,
+            peers: BTreeMap::new(),
+            held: BTreeMap::new(),
+            names: BTreeMap::new(),
+            deposed: false,
+        }
     }
 
     /// Takes one input; returns what to do.
@@ -169,6 +205,7 @@ impl Primary {
                 self.count_majority(&mut outputs);
             }
             PrimaryInput::Trimmed(oldest) => self.history.trim(oldest),
+            PrimaryInput::Follows(_) | PrimaryInput::FollowsNobody | PrimaryInput::Majority(_) => self.told(&input),
             PrimaryInput::Heard(term) => {
                 if term.is_near(self.term) && (self.is_over(term) || self.is_replaced(term)) {
                     self.step_down(term, &mut outputs);
@@ -182,6 +219,49 @@ impl Primary {
             }
         }
         outputs
+    }
+
+    /// What the primary says that a relay follows.
+    fn told(&mut self, input: &PrimaryInput) {
+        let Standing::Relay { follows } = &mut self.standing else {
+            return;
+        };
+        match input {
+            PrimaryInput::Follows(term) => {
+                *follows = true;
+                self.term = *term;
+            }
+            PrimaryInput::Majority(op_id) => self.majority = self.majority.max(*op_id),
+            _ => *follows = false,
+        }
+    }
+
+    /// Name of a member, if it is listed or has ever been connected.
+    #[must_use]
+    pub fn name_of(&self, member: MemberNumber) -> Option<&str> {
+        let named = self
+            .names
+            .get(&member)
+            .or_else(|| self.members.get(usize::from(member.0)));
+        named.map(String::as_str)
+    }
+
+    /// Whether a member has a connection, and was let on.
+    #[must_use]
+    pub fn is_connected(&self, member: MemberNumber) -> bool {
+        self.peers.values().any(|peer| peer.member == member)
+    }
+
+    /// Whether it is a relay that follows a primary at the moment, and may tell it what its followers hold.
+    #[must_use]
+    pub fn is_following(&self) -> bool {
+        self.standing == Standing::Relay { follows: true }
+    }
+
+    /// What each member that has ever connected, or was reported by one that had, has last said it holds.
+    #[must_use]
+    pub fn held(&self) -> &BTreeMap<MemberNumber, OpId> {
+        &self.held
     }
 
     /// The next entry to send on a connection, and how many bytes may be sent; nothing while there is no room over there. A
@@ -271,7 +351,25 @@ impl Primary {
             }
             Report::Credit(bytes) => known.credit = known.credit.saturating_add_unsigned(bytes),
             Report::Alive => {}
+            Report::Holds(holder, op_id) => {
+                if let Some(sent) = known.next.map(OpId::previous) {
+                    self.reported(holder, op_id.min(sent), outputs);
+                }
+            }
         }
+    }
+
+    /// A relay says what one of its followers holds. It followed this log when it said so, by frames that came from here, so it
+    /// counts as if it had said so itself; one that is connected here speaks for itself.
+    fn reported(&mut self, holder: MemberNumber, op_id: OpId, outputs: &mut Vec<PrimaryOutput>) {
+        let own = holder == self.member.into();
+        if own || Member::new(holder.0).is_none() || self.is_connected(holder) {
+            return;
+        }
+        // Less than before, when it has lost its disk.
+        self.held.insert(holder, op_id);
+        outputs.push(PrimaryOutput::Held);
+        self.count_majority(outputs);
     }
 
     fn appended(&mut self, term: Term, first: OpId, timestamp: Timestamp, last: OpId) {

@@ -88,6 +88,10 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
     if settings.lock().store.is_none()
         && let Some(store) = replica.store()
     {
+        if settings.identity.members.is_empty() {
+            // Nobody counts.
+            replica.set_majority(None);
+        }
         settings.durable(store.log().watermarks().durable);
         settings.show(Some(store.clone()));
     }

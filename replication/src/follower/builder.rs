@@ -1,6 +1,7 @@
 //! Options of a follower, and its start.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tailwater_storage::StoreOptions;
 use super::Follower;
 use super::attempt::follow;
 use super::event::{FollowerEvent, Listener};
+use super::relay::Relay;
 use super::shared::Settings;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
@@ -31,6 +33,7 @@ pub struct FollowerBuilder {
     rollback_bytes_max: u64,
     resync: bool,
     store: StoreOptions,
+    listen: Option<SocketAddr>,
     on_event: Option<Listener>,
 }
 
@@ -59,6 +62,7 @@ impl FollowerBuilder {
             rollback_bytes_max: 300 << 20,
             resync: false,
             store: StoreOptions::default(),
+            listen: None,
             on_event: None,
         }
     }
@@ -129,6 +133,14 @@ impl FollowerBuilder {
         self
     }
 
+    /// Lets others follow this one, at that address: see [`Follower::address`]. They get what is here, with the primary's bytes,
+    /// and what they hold counts at the primary. Default nobody can.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> FollowerBuilder {
+        self.listen = Some(address);
+        self
+    }
+
     /// Is told what happens, from the follower's thread.
     #[must_use]
     pub fn on_event(mut self, on_event: impl Fn(&FollowerEvent) + Send + Sync + 'static) -> FollowerBuilder {
@@ -140,15 +152,21 @@ impl FollowerBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`], [`Error::Certificate`], [`Error::File`]; everything else is told later, by [`Follower::join`] and the events.
+    /// [`Error::InvalidOption`], [`Error::Certificate`], [`Error::File`], [`Error::Plaintext`], and [`Error::Network`] for an
+    /// address that cannot be listened at; everything else is told later, by [`Follower::join`] and the events.
     pub fn start(self) -> Result<Follower> {
         let identity = Identity::new(&self.name, &self.members)?;
         std::fs::create_dir_all(&self.dir).map_err(Error::file("create", &self.dir))?;
+        let security = Security::new(self.tls.as_ref(), self.plaintext)?;
+        let heartbeat = self.heartbeat.max(Duration::from_millis(10));
+        let relay = |address| Relay::bind(address, &identity, &security, heartbeat);
+        let relay = self.listen.map(relay).transpose()?;
         let settings = Arc::new(Settings {
             identity,
             from: self.from,
-            security: Security::new(self.tls.as_ref(), self.plaintext)?,
-            heartbeat: self.heartbeat.max(Duration::from_millis(10)),
+            security,
+            heartbeat,
+            relay,
             window_bytes: self.window_bytes,
             batch_bytes_max: self.batch_bytes_max,
             rollback_bytes_max: self.rollback_bytes_max,

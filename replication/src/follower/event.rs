@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tailwater_oplog::{OpId, Term};
 
+use super::progress::FollowerProgress;
 use crate::decision::Apart;
 use crate::error::Error;
 
@@ -34,6 +35,8 @@ pub enum FollowerEvent {
         /// The first entry that is to come.
         from: OpId,
     },
+    /// How far it has come, about once in each heartbeat.
+    Progress(FollowerProgress),
     /// Entries that the primary does not have were written to a file and cut off.
     RolledBack {
         /// The last entry that stayed.

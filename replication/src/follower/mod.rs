@@ -16,19 +16,23 @@ mod discard;
 mod event;
 mod fetch;
 mod incoming;
+mod progress;
+mod relay;
 mod replica;
 mod rollback;
 mod session;
 mod shared;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tailwater_oplog::{OpId, Timestamp};
+use tailwater_oplog::OpId;
 use tailwater_storage::Store;
 
+use self::progress::age_of_newest;
 use self::replica::Replica;
 use self::shared::Settings;
 use crate::error::{Error, Result};
@@ -38,6 +42,7 @@ pub(crate) use self::incoming::abandon as abandon_copy;
 
 pub use self::builder::FollowerBuilder;
 pub use self::event::FollowerEvent;
+pub use self::progress::FollowerProgress;
 pub use self::shared::FollowerStatus;
 
 /// A store that follows another. Dropping it stops it and closes the store.
@@ -61,10 +66,22 @@ impl Follower {
         &self.dir
     }
 
+    /// Where others can follow it, if [they can](FollowerBuilder::listen).
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.settings.relay.as_ref()?.address()
+    }
+
     /// How it stands.
     #[must_use]
     pub fn status(&self) -> FollowerStatus {
         self.settings.lock().status.clone()
+    }
+
+    /// How far it has come, in numbers: bytes, entries and time.
+    #[must_use]
+    pub fn progress(&self) -> FollowerProgress {
+        self.settings.progress(None)
     }
 
     /// The store, which answers reads and refuses writes; nothing while there is none, as during the first copy. Entries that
@@ -145,11 +162,7 @@ impl Follower {
     /// How far the newest entry here is behind the clock; nothing while there is no store, or nothing in it.
     #[must_use]
     pub fn lag(&self) -> Option<Duration> {
-        let log = self.store()?.log();
-        let newest = log.newest(tailwater_oplog::ReadConcern::Local);
-        let written = log.get(newest, tailwater_oplog::ReadConcern::Local).ok()?.timestamp();
-        let nanos = Timestamp::now().as_nanos().saturating_sub(written.as_nanos());
-        Some(Duration::from_nanos(nanos))
+        age_of_newest(&self.store()?.log())
     }
 
     /// Stops following, and waits for what was under way. The store stays open while somebody has it.
@@ -162,6 +175,9 @@ impl Follower {
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // A panic over there has been reported by the panic hook.
             let _ = thread.join();
+        }
+        if let Some(relay) = &self.settings.relay {
+            relay.show(None);
         }
     }
 

@@ -82,6 +82,14 @@ impl Replica {
         }
     }
 
+    /// Says what watchers may see at majority. A log that follows is opened with nothing known.
+    pub(crate) fn set_majority(&self, held: Option<OpId>) {
+        match self {
+            Replica::Store(store) => store.set_majority(held),
+            Replica::Log(log, _) => log.set_majority(held),
+        }
+    }
+
     pub(crate) fn begin_segment(&self, start: &SegmentStart) -> Result<Fit> {
         let view = self.view();
         let marks = view.watermarks();

@@ -3,15 +3,17 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use tailwater_oplog::{Error as LogError, Interrupt, OpId, OplogView, ReadConcern, WaitOutcome};
 use tailwater_storage::Error as StoreError;
 
 use super::event::FollowerEvent;
+use super::relay::Passing;
 use super::replica::{Fit, Replica};
 use super::shared::Settings;
 use crate::decision::{
-    Apart, Course, Follower as Decisions, FollowerInput, FollowerOutput, LogName, Report, Retry, Run,
+    Apart, Course, Follower as Decisions, FollowerInput, FollowerOutput, LogName, PrimaryInput, Report, Retry, Run,
 };
 use crate::error::{Error, Result};
 use crate::heartbeat;
@@ -43,6 +45,8 @@ struct Session<'a> {
     decisions: Mutex<Decisions>,
     out: Mutex<Outbound>,
     ended: AtomicBool,
+    /// What is passed on to those that follow this one, and from them.
+    passing: Option<Passing>,
 }
 
 /// Follows over one connection until it ends.
@@ -70,6 +74,7 @@ pub(super) fn run(replica: &Replica, settings: &Settings) -> Result<Ending> {
         decisions: Mutex::new(decisions),
         out: Mutex::new(outbound),
         ended: AtomicBool::new(false),
+        passing: settings.relay.as_ref().and_then(Passing::through),
     };
     let ending = session.run(&log, inbound);
     settings.set_hangup(None);
@@ -97,6 +102,10 @@ impl Session<'_> {
             let syncing = std::thread::Builder::new().name("tailwater-ack".into());
             let syncing = syncing.spawn_scoped(scope, || self.sync_and_report(log, &interrupt));
             let syncing = syncing.map_err(Error::network("this member", "starting a thread"))?;
+            let relaying = std::thread::Builder::new().name("tailwater-relay".into());
+            if let Err(error) = relaying.spawn_scoped(scope, || self.report_followers()) {
+                tracing::warn!(%error, "what followers of this one hold is not reported");
+            }
             let ending = self.read(inbound);
             drop(over);
             let synced = syncing.join().unwrap_or(Err(Error::Panicked));
@@ -129,7 +138,13 @@ impl Session<'_> {
                 FollowerOutput::Resync(apart) => return Ok(Some(Ending::Resync(apart))),
                 FollowerOutput::Retry(why) => return Ok(Some(Ending::Retry(why))),
                 FollowerOutput::Stop(refusal) => return Err(Error::Refused { refusal }),
-                FollowerOutput::Majority(op_id) => self.settings.majority(op_id),
+                FollowerOutput::Majority(op_id) => {
+                    self.replica.set_majority(Some(op_id));
+                    self.settings.majority(op_id);
+                    if let Some(passing) = &self.passing {
+                        passing.tell(PrimaryInput::Majority(op_id));
+                    }
+                }
             }
         }
         Ok(None)
@@ -141,6 +156,12 @@ impl Session<'_> {
                 Ok(message) => message,
                 Err(_) if self.settings.is_stopped() => return Ok(Ending::Stopped),
                 Err(error) => return Err(error),
+            };
+            let term = match &input {
+                Message::Welcome(welcome) => Some(welcome.term),
+                Message::Run(run, _) => Some(run.term),
+                Message::Status(status) => Some(status.term),
+                _ => None,
             };
             let ending = match input {
                 Message::Welcome(welcome) => {
@@ -168,6 +189,9 @@ impl Session<'_> {
             };
             if let Some(ending) = ending {
                 return Ok(ending);
+            }
+            if let (Some(passing), Some(term)) = (&self.passing, term.filter(|_| self.follows())) {
+                passing.tell(PrimaryInput::Follows(term));
             }
             if self.replica.is_store_due() {
                 return Ok(Ending::StoreDue);
@@ -206,6 +230,7 @@ impl Session<'_> {
             return Ok(None);
         }
         self.replica.append(frames).map_err(|error| self.refused(error))?;
+        self.settings.received(frames.len());
         self.settings.heard(run.last);
         {
             let log = self.replica.view();
@@ -224,7 +249,20 @@ impl Session<'_> {
         self.sync_until_ended(log, interrupt)
     }
 
+    /// Tells the primary what those hold that follow this one.
+    fn report_followers(&self) {
+        let Some(passing) = &self.passing else {
+            return;
+        };
+        let reported = passing.report(&self.ended, |report| self.say(&Message::Report(report)));
+        if reported.is_err() {
+            // The reader must not wait for what will not come.
+            self.settings.hang_up();
+        }
+    }
+
     fn sync_until_ended(&self, log: &OplogView, interrupt: &Interrupt) -> Result<()> {
+        let mut told: Option<Instant> = None;
         while !self.ended.load(Ordering::SeqCst) {
             let marks = log.watermarks();
             if marks.appended > marks.durable {
@@ -234,7 +272,14 @@ impl Session<'_> {
             if self.settings.durable(durable) {
                 self.carry_out(self.step(FollowerInput::Durable(durable)))?;
             }
-            match log.wait(durable.next(), ReadConcern::Local, None, interrupt) {
+            let now = Instant::now();
+            if told.is_none_or(|told| now - told >= self.settings.heartbeat) && self.follows() {
+                told = Some(now);
+                let progress = self.settings.progress(Some(log));
+                self.settings.tell(&FollowerEvent::Progress(progress));
+            }
+            let deadline = now + self.settings.heartbeat;
+            match log.wait(durable.next(), ReadConcern::Local, Some(deadline), interrupt) {
                 WaitOutcome::Ready | WaitOutcome::TimedOut => {}
                 WaitOutcome::Interrupted | WaitOutcome::Closed => return Ok(()),
             }
@@ -253,6 +298,9 @@ struct Over<'a> {
 impl Drop for Over<'_> {
     fn drop(&mut self) {
         self.session.ended.store(true, Ordering::SeqCst);
+        if let Some(passing) = &self.session.passing {
+            passing.end();
+        }
         self.log.interrupt(self.interrupt);
         self.session.settings.hang_up();
     }

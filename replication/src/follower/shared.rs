@@ -8,6 +8,7 @@ use tailwater_oplog::OpId;
 use tailwater_storage::{Store, StoreOptions};
 
 use super::event::{FollowerEvent, Listener};
+use super::relay::Relay;
 use crate::error::Result;
 use crate::identity::Identity;
 use crate::link::{Hangup, Security};
@@ -24,6 +25,8 @@ pub struct FollowerStatus {
     pub newest: OpId,
     /// The last entry here that a majority holds.
     pub majority: OpId,
+    /// Bytes of frames that have come since it was started.
+    pub bytes: u64,
     /// When the primary was last heard.
     pub heard: Option<Instant>,
 }
@@ -43,6 +46,8 @@ pub(super) struct Settings {
     pub(super) state: Mutex<State>,
     pub(super) changed: Condvar,
     pub(super) hangup: Mutex<Option<Hangup>>,
+    /// Where it is followed itself.
+    pub(super) relay: Option<Relay>,
 }
 
 #[derive(Debug, Default)]
@@ -107,6 +112,9 @@ impl Settings {
 
     /// Shows a store that has been opened, or that there is none at the moment.
     pub(super) fn show(&self, store: Option<Store>) {
+        if let Some(relay) = &self.relay {
+            relay.show(store.as_ref());
+        }
         self.lock().store = store;
         self.changed.notify_all();
     }

@@ -1,6 +1,7 @@
 //! What the threads of a primary share: its decisions, and what is to be said to whom.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,12 +9,14 @@ use tailwater_oplog::{OpId, ReadConcern, Term};
 use tailwater_storage::Store;
 
 use crate::decision::{
-    Hello, History, MemberList, PeerId, Position, Primary as Decisions, PrimaryInput, PrimaryOutput, Refusal, Report,
-    Run, Status, WriteConcern,
+    Hello, History, MemberList, MemberNumber, PeerId, Position, Primary as Decisions, PrimaryInput, PrimaryOutput,
+    Refusal, Report, Run, Status, WriteConcern,
 };
 use crate::error::{Error, Result};
 use crate::link::Hangup;
 use crate::wire::Message;
+
+use super::status::{MemberStatus, PrimaryStatus};
 
 /// Newest terms that are looked at when an entry of a new one turns up.
 const TERMS_LOOKED_AT: usize = 16;
@@ -231,7 +234,7 @@ impl Hub {
                 self.store.follow()?;
                 self.store.promise(term)?;
             }
-            PrimaryOutput::Majority(op_id) => tracing::trace!(%op_id, "a majority holds"),
+            PrimaryOutput::Majority(op_id) => self.store.set_majority(Some(op_id)),
             PrimaryOutput::Held => {}
         }
         Ok(())
@@ -325,6 +328,35 @@ impl Hub {
         }
     }
 
+    /// To a relay, what the primary that it follows says.
+    pub(crate) fn told(&self, input: PrimaryInput) {
+        // A relay only takes note of it.
+        let _ = self.step(&mut self.lock(), input);
+        self.changed.notify_all();
+    }
+
+    /// Waits until a primary is followed and members hold something else than is `known`, this has stopped, or `ended` is set and
+    /// [`Hub::nudge`] called; returns what they hold. Whether there may be more is the caller's to see.
+    pub(crate) fn held_beyond(
+        &self,
+        known: &BTreeMap<MemberNumber, OpId>,
+        ended: &AtomicBool,
+    ) -> BTreeMap<MemberNumber, OpId> {
+        let mut state = self.lock();
+        let waits = |state: &State| !state.decisions.is_following() || state.decisions.held() == known;
+        while waits(&state) && !state.stopped && !ended.load(Ordering::SeqCst) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.decisions.held().clone()
+    }
+
+    /// Has everybody look again.
+    pub(crate) fn nudge(&self) {
+        // Whoever has looked before waits by now.
+        drop(self.lock());
+        self.changed.notify_all();
+    }
+
     /// Another member writes in this term.
     pub(crate) fn heard(&self, term: Term) -> Result<()> {
         self.step(&mut self.lock(), PrimaryInput::Heard(term))
@@ -362,6 +394,25 @@ impl Hub {
 
     pub(crate) fn majority(&self) -> OpId {
         self.lock().decisions.majority()
+    }
+
+    pub(crate) fn status(&self) -> PrimaryStatus {
+        let state = self.lock();
+        let decisions = &state.decisions;
+        let durable = self.store.log().newest(ReadConcern::Durable);
+        let members = decisions.held().iter().map(|(&member, &held)| MemberStatus {
+            number: member.0,
+            name: decisions.name_of(member).map(str::to_owned),
+            connected: decisions.is_connected(member),
+            held,
+            entries_behind: durable.get().saturating_sub(held.get()),
+        });
+        PrimaryStatus {
+            term: decisions.term(),
+            durable,
+            majority: decisions.majority(),
+            members: members.collect(),
+        }
     }
 
     pub(crate) fn followers(&self) -> usize {

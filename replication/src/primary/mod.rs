@@ -14,40 +14,27 @@ mod fence;
 mod hub;
 mod offer;
 mod serve;
+mod service;
 mod slots;
+mod status;
 
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tailwater_oplog::{Interrupt, OpId, ReadConcern, Term, WaitOutcome};
-use tailwater_storage::Store;
+use tailwater_oplog::{OpId, ReadConcern, Term};
+use tailwater_storage::{Acknowledge, Store};
 
-use self::hub::Hub;
-use self::offer::Copies;
+pub(crate) use self::hub::Hub;
 pub(crate) use self::offer::checksum_of;
+pub(crate) use self::service::Service;
+pub use self::status::{MemberStatus, PrimaryStatus};
 use crate::decision::{LogName, Primary as Decisions, WriteConcern};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::link::Security;
 use crate::summary::history_of;
 use crate::tls::TlsOptions;
-
-/// Connections at most.
-const CONNECTIONS_MAX: usize = 64;
-
-/// What the connections of a primary go by.
-#[derive(Debug)]
-struct Settings {
-    heartbeat: Duration,
-    security: Security,
-    chunk_bytes: usize,
-    lag_bytes_max: u64,
-    /// Not below the other.
-    copy_lag_bytes_max: u64,
-    copies: Copies,
-}
 
 /// Options of a primary. See [`Primary::builder`].
 #[derive(Clone, Debug)]
@@ -63,6 +50,11 @@ pub struct PrimaryBuilder {
     copy_lag_bytes_max: u64,
     fence: Vec<String>,
 }
+
+/// How far a follower may fall behind when nobody says otherwise.
+pub(crate) const LAG_BYTES_MAX: u64 = 16 << 30;
+/// The same while a copy is made for it, and until it has caught up.
+pub(crate) const COPY_LAG_BYTES_MAX: u64 = 64 << 30;
 
 impl PrimaryBuilder {
     /// The members whose majority counts, this one among them; the same list, in the same order, everywhere. Without it there
@@ -149,55 +141,33 @@ impl PrimaryBuilder {
         }
         let listening = |error| Error::network(self.listen.to_string(), "listening")(error);
         let listener = TcpListener::bind(self.listen).map_err(listening)?;
-        let address = listener.local_addr().map_err(listening)?;
+        // What watchers may see at majority is said by the hub, once it knows.
+        store.set_majority((!identity.members.is_empty()).then_some(OpId::ZERO));
         let term = identity.promote(&store)?;
         let log = store.log();
         let history = history_of(&log, LogName::from(log.log_id()))?;
         let durable = log.newest(ReadConcern::Durable);
         let (member, members) = (identity.member, identity.members.clone());
         let (decisions, outputs) = Decisions::new(member, members, history, store.promised(), term, durable);
-        let settings = Arc::new(Settings {
-            heartbeat: self.heartbeat,
-            security: security.clone(),
-            chunk_bytes: 1 << 20,
-            lag_bytes_max: self.lag_bytes_max,
-            copy_lag_bytes_max: self.copy_lag_bytes_max.max(self.lag_bytes_max),
-            copies: Copies::new(log.path().with_file_name("copies"))?,
-        });
         let hub = Arc::new(Hub::new(store, decisions));
         hub.begin(outputs)?;
-        let interrupt = Interrupt::new();
-        let (pulse_hub, pulse_interrupt) = (Arc::clone(&hub), interrupt.clone());
-        let accept_hub = Arc::clone(&hub);
-        let mut threads = vec![
-            spawn("tailwater-pulse", move || pulse(&pulse_hub, &pulse_interrupt))?,
-            spawn("tailwater-accept", move || accept(&listener, &accept_hub, &settings))?,
-        ];
+        let lag_bytes_max = (self.lag_bytes_max, self.copy_lag_bytes_max);
+        let service = Service::start(hub, listener, security.clone(), self.heartbeat, lag_bytes_max)?;
         for other in self.fence {
-            let (fence_hub, identity) = (Arc::clone(&hub), identity.clone());
+            let (fence_hub, identity) = (Arc::clone(&service.hub), identity.clone());
             let (security, heartbeat) = (security.clone(), self.heartbeat);
-            threads.push(spawn("tailwater-fence", move || {
+            service.add(service::spawn("tailwater-fence", move || {
                 fence::run(&fence_hub, &identity, &other, &security, heartbeat);
             })?);
         }
-        tracing::info!(%address, %term, "serving followers");
-        Ok(Primary {
-            hub,
-            address,
-            interrupt,
-            threads: Mutex::new(threads),
-        })
+        tracing::info!(address = %service.address, %term, "serving followers");
+        Ok(Primary(service))
     }
 }
 
 /// A store that others follow. Dropping it ends the connections; the store stays open, and keeps its role.
 #[derive(Debug)]
-pub struct Primary {
-    hub: Arc<Hub>,
-    address: SocketAddr,
-    interrupt: Interrupt,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-}
+pub struct Primary(Service);
 
 impl Primary {
     /// Options for a primary over `store`, which is called `name` among the members.
@@ -211,8 +181,8 @@ impl Primary {
             plaintext: false,
             tls: None,
             heartbeat: Duration::from_secs(1),
-            lag_bytes_max: 16 << 30,
-            copy_lag_bytes_max: 64 << 30,
+            lag_bytes_max: LAG_BYTES_MAX,
+            copy_lag_bytes_max: COPY_LAG_BYTES_MAX,
             fence: Vec::new(),
         }
     }
@@ -220,38 +190,44 @@ impl Primary {
     /// Where followers connect.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address
     }
 
     /// The store.
     #[must_use]
     pub fn store(&self) -> &Store {
-        &self.hub.store
+        &self.0.hub.store
     }
 
     /// The term that is written in.
     #[must_use]
     pub fn term(&self) -> Term {
-        self.hub.term()
+        self.0.hub.term()
     }
 
     /// Whether it is still primary. It is no longer when a member has promised a newer term to another: then the store refuses
     /// writes, and can follow.
     #[must_use]
     pub fn is_primary(&self) -> bool {
-        self.hub.is_primary()
+        self.0.hub.is_primary()
     }
 
     /// The last entry that a majority of the members holds.
     #[must_use]
     pub fn majority(&self) -> OpId {
-        self.hub.majority()
+        self.0.hub.majority()
+    }
+
+    /// How it stands, and what the members hold.
+    #[must_use]
+    pub fn status(&self) -> PrimaryStatus {
+        self.0.hub.status()
     }
 
     /// How many followers are connected.
     #[must_use]
     pub fn followers(&self) -> usize {
-        self.hub.followers()
+        self.0.hub.followers()
     }
 
     /// Blocks until as many members as `concern` asks for have entry `op_id` on their disks.
@@ -261,7 +237,19 @@ impl Primary {
     /// [`Error::WriteConcernTimeout`] after `timeout`; [`Error::NotPrimary`] when another one has become primary: then nobody
     /// here can tell; [`Error::NoMembers`].
     pub fn wait(&self, op_id: OpId, concern: WriteConcern, timeout: Duration) -> Result<()> {
-        self.hub.wait(op_id, concern, timeout)
+        self.0.hub.wait(op_id, concern, timeout)
+    }
+
+    /// The same as [`Primary::wait`] for each write of a collection that is given it
+    /// ([`with_acknowledgement`](tailwater_storage::Collection::with_acknowledgement)). It is good as long as this is primary:
+    /// afterwards such a write is refused, or not acknowledged.
+    #[must_use]
+    pub fn acknowledgement(&self, concern: WriteConcern, timeout: Duration) -> Arc<dyn Acknowledge> {
+        Arc::new(Acknowledgement {
+            hub: Arc::clone(&self.0.hub),
+            concern,
+            timeout,
+        })
     }
 
     /// Blocks until it is stopped.
@@ -270,94 +258,25 @@ impl Primary {
     ///
     /// [`Error::NotPrimary`] when another one has become primary; what made it give up.
     pub fn join(&self) -> Result<()> {
-        self.hub.join()
+        self.0.hub.join()
     }
 
     /// Ends all connections and waits for the threads.
     pub fn stop(&self) {
-        self.hub.stop();
-        self.hub.store.log().interrupt(&self.interrupt);
-        // Whoever waits for a connection gets one.
-        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
-            // A panic over there has been reported by the panic hook.
-            let _ = thread.join();
-        }
+        self.0.stop();
     }
 }
 
-impl Drop for Primary {
-    fn drop(&mut self) {
-        self.stop();
-    }
+/// A write concern, with what can tell.
+#[derive(Debug)]
+struct Acknowledgement {
+    hub: Arc<Hub>,
+    concern: WriteConcern,
+    timeout: Duration,
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    let thread = std::thread::Builder::new().name(name.into()).spawn(work);
-    thread.map_err(Error::network("this member", "starting a thread"))
-}
-
-/// Tells the decisions of what has become durable.
-fn pulse(hub: &Hub, interrupt: &Interrupt) {
-    let log = hub.store.log();
-    loop {
-        if hub.is_stopped() {
-            return;
-        }
-        let seen = log.newest(ReadConcern::Durable);
-        if let Err(error) = hub.advance() {
-            // Nobody would be sent anything any more: better to be seen to have failed.
-            hub.fail(error);
-            return;
-        }
-        // A trim is worth a look now and then.
-        let deadline = Instant::now() + Duration::from_secs(1);
-        match log.wait(seen.next(), ReadConcern::Durable, Some(deadline), interrupt) {
-            WaitOutcome::Ready | WaitOutcome::TimedOut => {}
-            WaitOutcome::Interrupted => return,
-            WaitOutcome::Closed => {
-                hub.stop();
-                return;
-            }
-        }
-    }
-}
-
-/// A connection that is being served.
-struct Served {
-    stream: TcpStream,
-    thread: JoinHandle<()>,
-}
-
-fn accept(listener: &TcpListener, hub: &Arc<Hub>, settings: &Arc<Settings>) {
-    let mut served: Vec<Served> = Vec::new();
-    for stream in listener.incoming() {
-        if hub.is_stopped() {
-            break;
-        }
-        served.retain(|connection| !connection.thread.is_finished());
-        let Ok((stream, other)) = stream.and_then(|stream| Ok((stream.try_clone()?, stream))) else {
-            // Too many files, most likely: some will be closed.
-            std::thread::sleep(Duration::from_millis(50));
-            continue;
-        };
-        if served.len() >= CONNECTIONS_MAX {
-            tracing::warn!("too many connections: turning one away");
-            continue;
-        }
-        let (served_hub, served_settings) = (Arc::clone(hub), Arc::clone(settings));
-        match spawn("tailwater-serve", move || {
-            serve::run(&served_hub, &served_settings, other);
-        }) {
-            Ok(thread) => served.push(Served { stream, thread }),
-            Err(error) => tracing::warn!(%error, "turning a connection away"),
-        }
-    }
-    for connection in served {
-        // It may have ended by itself.
-        let _ = connection.stream.shutdown(Shutdown::Both);
-        // A panic over there has been reported by the panic hook.
-        let _ = connection.thread.join();
+impl Acknowledge for Acknowledgement {
+    fn acknowledge(&self, op_id: OpId) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.hub.wait(op_id, self.concern, self.timeout)?)
     }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tailwater_oplog::{OpId, ReadConcern};
 
-use super::Settings;
 use super::hub::{Hub, Work};
+use super::service::Settings;
 use super::{offer, slots};
 use crate::decision::{Course, Hello, PeerId, Refusal, Report, Status};
 use crate::error::{Error, Result};

@@ -6,7 +6,7 @@
 use tailwater_oplog::{Error as LogError, OpId, RetentionSlot, SlotOptions, SlotState};
 use tailwater_storage::{Error as StoreError, Store};
 
-use super::Settings;
+use super::service::Settings;
 use crate::decision::{History, Meeting};
 use crate::error::{Error, Result};
 

@@ -77,6 +77,8 @@ codes! {
     NotSingleValueField = 54,
     /// A component of a path is empty.
     EmptyFieldName = 56,
+    /// A write is done, and was not acknowledged as asked for.
+    WriteConcernFailed = 64,
     /// A field that never changes.
     ImmutableField = 66,
     /// An index that cannot be.
@@ -155,6 +157,7 @@ impl Error {
     pub fn code(&self) -> Option<ErrorCode> {
         Some(match self {
             Error::Log(tailwater_oplog::Error::NotPrimary { .. }) => ErrorCode::NotWritablePrimary,
+            Error::WriteConcernFailed { .. } => ErrorCode::WriteConcernFailed,
             Error::DuplicateKey { .. } => ErrorCode::DuplicateKey,
             Error::DocumentFailedValidation { .. } => ErrorCode::DocumentValidationFailure,
             Error::ParallelArrays { .. } => ErrorCode::CannotIndexParallelArrays,

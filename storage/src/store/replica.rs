@@ -62,6 +62,11 @@ impl Store {
         self.core().log.promised()
     }
 
+    /// Says what a majority of the members holds; see [`Oplog::set_majority`](tailwater_oplog::Oplog::set_majority).
+    pub fn set_majority(&self, held: Option<OpId>) {
+        self.core().log.set_majority(held);
+    }
+
     /// The newest term that it knows of; see [`Oplog::known`](tailwater_oplog::Oplog::known).
     #[must_use]
     pub fn known(&self) -> Term {

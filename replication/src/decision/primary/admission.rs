@@ -1,6 +1,6 @@
 //! Who is let on, from where, and whose word counts: introductions, refusals, agreements.
 
-use super::{Peer, PeerId, Primary, PrimaryOutput};
+use super::{Peer, PeerId, Primary, PrimaryOutput, Standing};
 use crate::decision::concern::electors_of;
 use crate::decision::history::{Meeting, Position};
 use crate::decision::message::{Course, Hello, MemberList, MemberNumber, Refusal, Welcome, number_of};
@@ -28,7 +28,7 @@ impl Primary {
         }
         let (course, held) = match self.history.meet(&hello.history) {
             Meeting::Continues(next) => (Course::Continue(next), hello.durable.min(next.previous())),
-            Meeting::Forks(last) if self.may_decide() => (Course::Cut(last), hello.durable.min(last)),
+            Meeting::Forks(last) if self.may_cut(last, hello) => (Course::Cut(last), hello.durable.min(last)),
             Meeting::Forks(last) => (Course::Wait, hello.durable.min(last)),
             Meeting::Apart(apart) if self.may_decide() => (Course::Resync(apart), OpId::ZERO),
             Meeting::Apart(_) => (Course::Wait, OpId::ZERO),
@@ -74,6 +74,9 @@ impl Primary {
         if hello.member != number_of(&hello.name, &self.members) {
             return Some(Refusal::OtherNumber);
         }
+        if let Standing::Relay { .. } = self.standing {
+            return (!self.may_relay(hello)).then_some(Refusal::NotPrimary);
+        }
         if !hello.promised.is_near(self.term) {
             return Some(Refusal::TermTooFar(hello.promised));
         }
@@ -100,7 +103,7 @@ impl Primary {
     #[must_use]
     pub fn may_replace(&self, promised: Term, rank: Position) -> bool {
         let over = self.deposed || self.is_over(promised) || self.is_replaced(rank.term);
-        self.may_decide() && !over && self.history.rank() >= rank
+        self.standing == Standing::Primary && self.may_decide() && !over && self.history.rank() >= rank
     }
 
     /// Whether a connection is one of a follower that was let on.
@@ -123,6 +126,35 @@ impl Primary {
     pub(super) fn is_replaced(&self, elected: Term) -> bool {
         let known = self.promised.max(self.history.rank().term);
         !self.members.is_empty() && elected.is_elected() && elected > known
+    }
+
+    /// Whether a relay can be of use to a member: that has promised nothing newer, and goes on with what is here, or has entries
+    /// that may be cut.
+    fn may_relay(&self, hello: &Hello) -> bool {
+        let goes_on = match self.history.meet(&hello.history) {
+            Meeting::Continues(_) => true,
+            Meeting::Forks(last) => self.may_cut(last, hello),
+            Meeting::Apart(_) => false,
+        };
+        goes_on && hello.promised <= self.term
+    }
+
+    /// Whether entries of a member behind `last`, which are not here, may be cut.
+    ///
+    /// A relay may not have come as far as the member; so it needs proof that those are no part of the history. With a list that
+    /// is an entry of an elected term behind `last`, newer than any the member has entries of or has promised: the primary of that
+    /// term had all that was ever acknowledged at majority, and this log is a part of its. Without one it is the word of a primary
+    /// that is followed at the moment.
+    pub fn may_cut(&self, last: OpId, hello: &Hello) -> bool {
+        let Standing::Relay { follows } = self.standing else {
+            return self.may_decide();
+        };
+        if self.members.is_empty() {
+            return follows && last < self.history.last;
+        }
+        let rank = self.history.rank();
+        let newer = rank > hello.history.rank() && rank.term >= hello.promised;
+        self.term.is_elected() && last < rank.op_id && newer
     }
 
     /// Whether this primary's word is enough to take entries from a follower. Without a list of members the operator's is; with

@@ -15,8 +15,8 @@ use tailwater_storage::{BackupError, BackupOptions, BackupProgress, StateCopy};
 
 use super::copies;
 use crate::error::{Error, Result};
-use crate::primary::Settings;
 use crate::primary::hub::Hub;
+use crate::primary::service::Settings;
 use crate::primary::slots::{self, check_copy};
 use crate::wire::{CHUNK_BYTES_MAX, CopyFile, CopyOffer, Preparing};
 

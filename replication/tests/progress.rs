@@ -1,0 +1,72 @@
+//! What primary and follower say of how far they have come.
+
+#[allow(dead_code, reason = "other tests use the rest")]
+mod stores;
+
+use std::sync::mpsc::channel;
+
+use stores::{HEARTBEAT, LONG, follower, open, primary, write};
+use tailwater_oplog::OpId;
+use tailwater_replication::{FollowerEvent, Primary, WriteConcern};
+use tempfile::TempDir;
+
+const MEMBERS: [&str; 2] = ["a", "b"];
+
+#[test]
+fn both_sides_say_how_far_a_follower_has_come() {
+    let [a, b] = [(); 2].map(|()| TempDir::new().unwrap());
+    let store = open(a.path());
+    let serving = primary(&store, "a", &MEMBERS);
+    assert!(serving.status().members.is_empty());
+    let (told, events) = channel();
+    let following = follower(b.path(), "b", serving.address(), &MEMBERS).on_event(move |event| {
+        if let FollowerEvent::Progress(progress) = event {
+            // Nobody may be listening any more.
+            let _ = told.send(*progress);
+        }
+    });
+    let following = following.start().unwrap();
+    let last = write(&store, 0, 300);
+    serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+
+    let status = serving.status();
+    assert_eq!(
+        (status.term, status.durable),
+        (serving.term(), store.log().watermarks().durable)
+    );
+    let [member] = status.members.as_slice() else {
+        panic!("{status:?}");
+    };
+    assert_eq!(
+        (member.name.as_deref(), member.number, member.connected),
+        (Some("b"), 1, true)
+    );
+    assert!(member.held >= last);
+    assert_eq!(member.entries_behind, status.durable.get() - member.held.get());
+
+    // Told as it goes on, until nothing is missing.
+    let complete = events
+        .iter()
+        .find(|progress| progress.durable >= last && progress.majority >= last);
+    let complete = complete.unwrap();
+    assert!(complete.bytes > 0);
+    following.wait_for(last, LONG).unwrap();
+    let progress = following.progress();
+    assert!(progress.durable >= last && progress.newest >= last && progress.bytes >= complete.bytes);
+    if progress.entries_behind() == 0 {
+        assert!(progress.behind.is_zero());
+    }
+
+    // Away, it is known all the same, and how much it lacks.
+    drop(following);
+    let behind = |serving: &Primary| serving.status().members[0].clone();
+    while behind(&serving).connected {
+        std::thread::sleep(HEARTBEAT / 10);
+    }
+    let held = behind(&serving).held;
+    let missing = write(&store, 1000, 20);
+    serving.wait(missing, WriteConcern::members(1).unwrap(), LONG).unwrap();
+    assert_eq!(behind(&serving).held, held);
+    assert_eq!(behind(&serving).entries_behind, missing.get() - held.get());
+    assert!(held > OpId::ZERO);
+}

@@ -1,0 +1,181 @@
+//! What a follower decides that is followed itself: a table of members that come to it.
+
+use tailwater_oplog::{Member, OpId, Term, Timestamp};
+use tailwater_replication::decision::{
+    Course, Hello, History, LogName, MemberNumber, PeerId, Primary, PrimaryInput, PrimaryOutput, Refusal, Report,
+    number_of,
+};
+
+/// A log: terms, each with its last entry.
+type Runs<'a> = &'a [(Term, u64)];
+/// What it is, what the relay has and whom it follows, what the member has and has promised, and the course that it is given.
+type Case<'a> = (&'a str, Runs<'a>, Option<Term>, Runs<'a>, Term, Option<Course>);
+
+const MEMBERS: [&str; 3] = ["a", "b", "c"];
+
+/// A term of member `number`.
+fn term(round: u32, number: u32, elected: bool) -> Term {
+    Term::new(128 * round + 2 * number + u32::from(elected))
+}
+
+fn history(runs: Runs<'_>) -> History {
+    let mut history = History::empty(LogName([7; 16]), OpId::FIRST);
+    for &(term, last) in runs {
+        let first = history.last.next();
+        // One term's entries have the same timestamp in every log that has them.
+        history.extend(term, first, Timestamp::from_nanos(first.get()), OpId::new(last));
+    }
+    history
+}
+
+fn hello(name: &str, members: &[String], promised: Term, history: History) -> Hello {
+    Hello {
+        member: number_of(name, members),
+        name: name.into(),
+        members: members.to_vec(),
+        promised,
+        durable: history.last,
+        history,
+    }
+}
+
+/// The member `b`, with entries of `runs`, which follows a primary that writes in `follows`.
+fn relay(members: &[String], runs: Runs<'_>, follows: Option<Term>) -> Primary {
+    let history = history(runs);
+    let last = history.last;
+    let mut relay = Primary::relay(Member::new(1).unwrap(), members.to_vec(), history, last);
+    if let Some(term) = follows {
+        relay.step(PrimaryInput::Follows(term));
+    }
+    relay
+}
+
+/// The course that `c` is given, or nothing when it is turned away to the primary.
+fn course(relay: &mut Primary, hello: Hello) -> Option<Course> {
+    match relay.step(PrimaryInput::Hello(PeerId(1), hello)).first() {
+        Some(PrimaryOutput::Welcome(_, welcome)) => {
+            assert_eq!(welcome.asks, None, "a relay asks nobody for a term");
+            Some(welcome.course)
+        }
+        Some(PrimaryOutput::Refuse(_, Refusal::NotPrimary)) => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_member_goes_on_is_cut_with_proof_or_is_turned_away() {
+    let listed = MEMBERS.map(String::from);
+    let (old, tail) = (term(1, 0, true), term(2, 2, false));
+    let (begun, new, newer) = (term(2, 0, false), term(3, 0, true), term(4, 2, true));
+    let none = Term::default();
+    let here = [(old, 10), (new, 15)];
+    let cut = Some(Course::Cut(OpId::new(10)));
+    let cases: [Case<'_>; 9] = [
+        (
+            "goes on",
+            &here,
+            Some(new),
+            &[(old, 8)],
+            old,
+            Some(Course::Continue(OpId::new(9))),
+        ),
+        (
+            "goes on, though nobody is followed",
+            &here,
+            None,
+            &here,
+            new,
+            Some(Course::Continue(OpId::new(16))),
+        ),
+        (
+            "has a tail that an elected term has replaced",
+            &here,
+            Some(new),
+            &[(old, 10), (tail, 12)],
+            old,
+            cut,
+        ),
+        (
+            "the same, though nobody is followed",
+            &here,
+            None,
+            &[(old, 10), (tail, 12)],
+            old,
+            cut,
+        ),
+        ("is ahead", &here, Some(new), &[(old, 10), (new, 17)], new, None),
+        (
+            "has a tail where there is nothing yet",
+            &[(old, 10)],
+            Some(new),
+            &[(old, 10), (tail, 12)],
+            old,
+            None,
+        ),
+        (
+            "has a tail, against one that was not elected",
+            &[(old, 10), (begun, 15)],
+            Some(begun),
+            &[(old, 10), (tail, 12)],
+            old,
+            None,
+        ),
+        (
+            "has promised a newer term",
+            &here,
+            Some(new),
+            &[(old, 10), (tail, 12)],
+            newer,
+            None,
+        ),
+        (
+            "has entries of a newer elected term",
+            &here,
+            Some(new),
+            &[(old, 10), (newer, 12)],
+            none,
+            None,
+        ),
+    ];
+    for (case, runs, follows, theirs, promised, expected) in cases {
+        let mut relay = relay(&listed, runs, follows);
+        let hello = hello("c", &listed, promised, history(theirs));
+        assert_eq!(course(&mut relay, hello), expected, "a member that {case}");
+    }
+}
+
+#[test]
+fn without_a_list_the_word_of_a_primary_that_is_followed_counts() {
+    let (old, tail, new) = (term(1, 40, false), term(2, 41, false), term(3, 40, false));
+    let here = [(old, 10), (new, 15)];
+    for (follows, expected) in [(Some(new), Some(Course::Cut(OpId::new(10)))), (None, None)] {
+        let mut relay = relay(&[], &here, follows);
+        let hello = hello("c", &[], tail, history(&[(old, 10), (tail, 12)]));
+        assert_eq!(course(&mut relay, hello), expected);
+    }
+}
+
+#[test]
+fn what_a_relay_reports_counts_unless_the_member_speaks_for_itself() {
+    let listed = MEMBERS.map(String::from);
+    let elected = term(1, 1, true);
+    let there = history(&[(elected, 20)]);
+    let mut relay = relay(&listed, &[(elected, 20)], Some(elected));
+    relay.step(PrimaryInput::Hello(
+        PeerId(1),
+        hello("a", &listed, elected, there.clone()),
+    ));
+    let holds = |op_id| PrimaryInput::Report(PeerId(1), Report::Holds(MemberNumber(2), OpId::new(op_id)));
+    let held = |relay: &Primary| relay.held().get(&MemberNumber(2)).copied();
+    relay.step(holds(7));
+    assert_eq!(held(&relay), Some(OpId::new(7)));
+    // Not more than was sent that way.
+    relay.step(holds(99));
+    assert_eq!(held(&relay), Some(OpId::new(20)));
+    // It came back with an empty disk.
+    relay.step(holds(3));
+    assert_eq!(held(&relay), Some(OpId::new(3)));
+    relay.step(PrimaryInput::Hello(PeerId(2), hello("c", &listed, elected, there)));
+    relay.step(holds(4));
+    assert_eq!(held(&relay), Some(OpId::new(20)));
+}
