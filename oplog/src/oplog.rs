@@ -15,6 +15,7 @@ mod trim;
 
 use std::any::Any;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -160,9 +161,13 @@ impl Oplog {
     pub(crate) fn open_with(dir: &Path, options: &Options) -> Result<Oplog> {
         let _span = tracing::debug_span!("open", path = %dir.display()).entered();
         options.check()?;
-        boot_id().map_err(|source| Error::NoBootId {
-            path: PathBuf::from(BOOT_ID),
-            source: Arc::new(source),
+        boot_id().map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidData => Error::NoBootId {
+                path: PathBuf::from(BOOT_ID),
+                source: Arc::new(source),
+            },
+            // For want of a descriptor, say: it is there.
+            _ => Error::io("read the machine's boot id for", dir)(source),
         })?;
         if options.create {
             std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
