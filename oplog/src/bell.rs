@@ -9,7 +9,9 @@
 //! its own for its threads: the kernel finds a sleeper on private memory sooner than one on a page of a file, and the writer
 //! can tell who waits here from who waits elsewhere.
 //!
-//! A waiter killed while *waiting* is raised costs the next ring one system call, which clears the flag.
+//! Whoever wakes turns the flag to *waking* first and takes it down last, unless somebody has raised it again in between. So a
+//! ringer that is killed before it has woken anybody leaves a flag that is not down, and the next one wakes them all. A waiter
+//! killed while *waiting* is raised costs the next ring two system calls at most.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,6 +24,13 @@ use crate::wakers::{Registration, Wakers};
 
 /// How often a reader looks that may not write to the tail page, and so cannot raise its flag.
 const UNANNOUNCED_WAIT: Duration = Duration::from_millis(10);
+
+/// The flag: nobody waits.
+const DOWN: u32 = 0;
+/// Somebody waits, or is about to.
+const WAITING: u32 = 1;
+/// Those who waited are being woken.
+const WAKING: u32 = 2;
 
 /// Where threads sleep: a futex word, and behind it the flag that says that one does.
 #[derive(Debug)]
@@ -52,9 +61,13 @@ impl Place {
 
     #[cold]
     fn wake(&self) {
-        self.waiting().store(0, Ordering::SeqCst);
+        self.waiting().store(WAKING, Ordering::SeqCst);
         self.word().fetch_add(1, Ordering::SeqCst);
         futex_wake(self.word(), self.futex, u32::MAX);
+        // Who has raised it since may not have been asleep yet.
+        let _ = self
+            .waiting()
+            .compare_exchange(WAKING, DOWN, Ordering::SeqCst, Ordering::SeqCst);
     }
 }
 
@@ -98,7 +111,7 @@ impl Bell {
     #[inline]
     pub(crate) fn awaited(&self) -> Awaited {
         // Partner: the fence in `wait_until` and in `register`.
-        let threads = |place: &Place| place.waiting().load(Ordering::SeqCst) != 0;
+        let threads = |place: &Place| place.waiting().load(Ordering::SeqCst) != DOWN;
         Awaited {
             here: self.own.as_ref().is_some_and(threads) || self.tasks_waiting.load(Ordering::SeqCst),
             elsewhere: threads(&self.shared),
@@ -111,7 +124,7 @@ impl Bell {
         // Partner: the fence in `wait_until` and in `register`.
         fence(Ordering::SeqCst);
         self.wake_here();
-        if self.shared.waiting().load(Ordering::Relaxed) != 0 {
+        if self.shared.waiting().load(Ordering::Relaxed) != DOWN {
             self.shared.wake();
         }
     }
@@ -120,7 +133,7 @@ impl Bell {
     #[inline]
     pub(crate) fn wake_here(&self) {
         if let Some(own) = &self.own
-            && own.waiting().load(Ordering::Relaxed) != 0
+            && own.waiting().load(Ordering::Relaxed) != DOWN
         {
             own.wake();
         }
@@ -143,7 +156,7 @@ impl Bell {
             }
             let seen = place.word().load(Ordering::SeqCst);
             if place.region.is_writable() {
-                place.waiting().store(1, Ordering::SeqCst);
+                place.waiting().store(WAITING, Ordering::SeqCst);
             }
             // Partner: the fence in `ring`.
             fence(Ordering::SeqCst);
@@ -211,6 +224,25 @@ mod tests {
         for waiter in waiters {
             waiter.join().unwrap();
         }
+    }
+
+    /// Between taking notice of the flag and waking.
+    #[test]
+    fn a_ringer_that_dies_while_it_wakes_leaves_that_to_the_next_one() {
+        let bell = bell(false);
+        let value = Arc::new(AtomicU64::new(0));
+        let waiter = {
+            let (bell, value) = (Arc::clone(&bell), Arc::clone(&value));
+            std::thread::spawn(move || bell.wait_until(None, || value.load(Ordering::Acquire) > 0))
+        };
+        while bell.shared.waiting().load(Ordering::SeqCst) != WAITING {
+            std::thread::yield_now();
+        }
+        bell.shared.waiting().store(WAKING, Ordering::SeqCst);
+        value.store(1, Ordering::Release);
+        bell.ring();
+        assert!(waiter.join().unwrap());
+        assert!(!bell.awaited().elsewhere, "and nobody is taken for waiting for ever");
     }
 
     #[test]

@@ -6,17 +6,24 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// Where the kernel says it.
 pub(crate) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The running kernel's boot id.
+/// The running kernel's boot id. It is read once: while an open relies on it, no want of a descriptor must make what a dead
+/// writer has left look stale.
 pub(crate) fn boot_id() -> io::Result<[u8; 16]> {
-    match cfg!(miri) {
-        // Miri has no such file, and no log outlives it.
-        true => Ok([1; 16]),
-        false => read(Path::new(BOOT_ID)),
+    static KNOWN: OnceLock<[u8; 16]> = OnceLock::new();
+    if let Some(id) = KNOWN.get() {
+        return Ok(*id);
     }
+    let id = match cfg!(miri) {
+        // Miri has no such file, and no log outlives it.
+        true => [1; 16],
+        false => read(Path::new(BOOT_ID))?,
+    };
+    Ok(*KNOWN.get_or_init(|| id))
 }
 
 fn read(path: &Path) -> io::Result<[u8; 16]> {

@@ -41,7 +41,14 @@ pub(crate) fn register(
     if shared.writer
         && let Some(tail) = shared.any_tail()
     {
-        return concern.bell(tail).register(waker, registration);
+        loop {
+            let bell = concern.bell(tail);
+            bell.register(waker, registration);
+            // Which one it is may have changed, and the tasks of the other been told, in between.
+            if std::ptr::eq(bell, concern.bell(tail)) {
+                return;
+            }
+        }
     }
     let courier = shared.courier(concern);
     let mut start = false;

@@ -64,6 +64,8 @@ pub(crate) struct Core {
     manifest: Mutex<Manifest>,
     /// Names of segment files that are no part of the log any more.
     forgotten: Mutex<Vec<String>>,
+    /// Held by who removes them. Nobody waits for it who holds another lock.
+    removing: Mutex<()>,
     pub(crate) slots: Slots,
     pub(crate) facts: Facts,
     pub(crate) retention: Mutex<Retention>,
@@ -106,6 +108,7 @@ impl Core {
         drop(self.slots.lock_open(self));
         drop(self.manifest.lock());
         drop(self.role.lock());
+        drop(self.removing.lock());
     }
 }
 

@@ -221,6 +221,8 @@ impl Core {
         }
         let _span = tracing::debug_span!("retain").entered();
         self.syncer.check(self)?;
+        // What is left is tried again; it does not keep the rest from going.
+        let left = self.remove_forgotten();
         let chain = self.shared.chain.load_full();
         if let Some(oldest) = chain.oldest() {
             self.facts.forget_before(oldest.sequence);
@@ -237,7 +239,7 @@ impl Core {
         let remove = surplus.max(aged).min(durable.saturating_sub(1));
         if remove == 0 {
             self.slots.note_wanted(OpId::ZERO);
-            return Ok(rest);
+            return left.map(|()| rest);
         }
         self.slots.note_wanted(chain.links()[remove].first);
         let step = &chain.links()[remove.min(STEP_SEGMENTS)];

@@ -1,5 +1,6 @@
 //! Opening a log for writing: lock, recovery, a new term, the buffer, and the log's threads.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -144,6 +145,7 @@ impl Oplog {
             }),
             manifest: Mutex::new(manifest),
             forgotten: Mutex::default(),
+            removing: Mutex::default(),
             slots,
             facts: Facts::default(),
             retention: Mutex::new(options.retention),
@@ -213,8 +215,13 @@ pub(super) fn write_manifest(disk: &dyn Disk, manifest: &Manifest) -> Result<()>
 fn remove(disk: &dyn Disk, left_over: impl Fn(&FileName) -> bool) -> Result<()> {
     for name in disk.names().map_err(Error::io("list", disk.path()))? {
         if left_over(&format::parse_name(&name)) {
-            disk.remove(&name)
-                .map_err(Error::io("remove", disk.path().join(&name)))?;
+            match disk.remove(&name) {
+                // Somebody else has done it.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", disk.path().join(&name))(error));
+                }
+                _ => {}
+            }
         }
     }
     Ok(())

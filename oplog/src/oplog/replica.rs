@@ -82,7 +82,11 @@ impl Oplog {
     ///
     /// A log that follows, and that of a member on a list, is opened with nothing known; any other with nobody counted.
     pub fn set_majority(&self, held: Option<OpId>) {
-        self.core().tail().set_majority(held);
+        let core = self.core();
+        // The page may be another writer's afterwards.
+        if !core.is_closed() {
+            core.tail().set_majority(held);
+        }
     }
 
     /// Makes the log follow: from here on it refuses entries of its own. Everything it has is durable afterwards.

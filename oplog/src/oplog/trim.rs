@@ -1,8 +1,8 @@
 //! Removing the oldest segments: the manifest first, then the files.
 //!
-//! The files go without any lock: an append that needs a segment may have to wait for the housekeeping thread, and that one
-//! for the lock of the slots. A file that cannot be removed is kept in mind and tried again with the next trim, or by the
-//! next open.
+//! The files go without the locks that others need: an append that needs a segment may have to wait for the housekeeping
+//! thread, and that one for the lock of the slots. A file that cannot be removed is kept in mind and tried again with the next
+//! trim, or by the next open.
 
 use std::io;
 use std::sync::PoisonError;
@@ -63,14 +63,19 @@ impl Core {
         self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes the files that are no part of the log any more, all that can be removed.
-    fn remove_forgotten(&self) -> Result<()> {
+    /// Removes the files that are no part of the log any more, all that can be removed. Of two at once each returns when they
+    /// are gone.
+    pub(crate) fn remove_forgotten(&self) -> Result<()> {
+        // A close waits for it: then there may be another log, with files of these names.
+        let _removing = self.removing.lock().unwrap_or_else(PoisonError::into_inner);
         let names = std::mem::take(&mut *self.lock_forgotten());
         if names.is_empty() {
             return Ok(());
         }
         let mut failed = None;
         for name in names {
+            // The next open removes the rest.
+            self.check_not_closed()?;
             match self.disk().remove(&name) {
                 // Somebody else has done it.
                 Ok(()) => {}

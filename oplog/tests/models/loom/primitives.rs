@@ -47,18 +47,25 @@ atomic!(AtomicU64, u64, load() -> u64, store(value) -> (), swap(value) -> u64, f
     fetch_max(value) -> u64);
 atomic!(AtomicUsize, usize, load() -> usize, store(value) -> (), fetch_max(value) -> usize);
 
-impl AtomicBool {
-    pub(crate) fn compare_exchange(
-        &self,
-        current: bool,
-        new: bool,
-        success: Ordering,
-        failure: Ordering,
-    ) -> Result<bool, bool> {
-        fence(Ordering::SeqCst);
-        self.0.compare_exchange(current, new, success, failure)
-    }
+macro_rules! compare_exchange {
+    ($atomic:ident, $value:ty) => {
+        impl $atomic {
+            pub(crate) fn compare_exchange(
+                &self,
+                current: $value,
+                new: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                fence(Ordering::SeqCst);
+                self.0.compare_exchange(current, new, success, failure)
+            }
+        }
+    };
 }
+
+compare_exchange!(AtomicBool, bool);
+compare_exchange!(AtomicU32, u32);
 
 pub(crate) type SharedU32<'a> = &'a AtomicU32;
 pub(crate) type SharedU64<'a> = &'a AtomicU64;

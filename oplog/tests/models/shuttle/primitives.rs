@@ -58,6 +58,19 @@ macro_rules! shared {
 shared!(RawU32, u32, load() -> u32, store(value) -> (), fetch_add(value) -> u32);
 shared!(RawU64, u64, load() -> u64, store(value) -> (), swap(value) -> u64, fetch_max(value) -> u64);
 
+impl Shared<'_, RawU32> {
+    pub(crate) fn compare_exchange(
+        &self,
+        current: u32,
+        new: u32,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u32, u32> {
+        step();
+        self.0.compare_exchange(current, new, success, failure)
+    }
+}
+
 impl Word for &AtomicU32 {
     fn address(&self) -> usize {
         std::ptr::from_ref(*self).addr()
