@@ -179,3 +179,45 @@ fn what_a_relay_reports_counts_unless_the_member_speaks_for_itself() {
     relay.step(holds(4));
     assert_eq!(held(&relay), Some(OpId::new(20)));
 }
+
+#[test]
+fn a_relay_takes_its_primarys_word_for_what_a_majority_holds() {
+    let listed = MEMBERS.map(String::from);
+    let (elected, begun) = (term(1, 0, true), term(2, 0, false));
+    let mut relay = relay(&listed, &[(elected, 10)], Some(elected));
+    let hello = hello("c", &listed, elected, history(&[(elected, 10)]));
+    relay.step(PrimaryInput::Hello(PeerId(1), hello));
+    let counted = |relay: &mut Primary, input| {
+        let outputs = relay.step(input);
+        outputs
+            .iter()
+            .any(|output| matches!(output, PrimaryOutput::Majority(_)))
+    };
+    // It sees entries of the elected term itself; then its primary is restarted, and has not been elected again.
+    let inputs = [(elected, 11, 12), (begun, 13, 15)]
+        .into_iter()
+        .flat_map(|(term, first, last)| {
+            let (first, last) = (OpId::new(first), OpId::new(last));
+            let timestamp = Timestamp::from_nanos(first.get());
+            [
+                PrimaryInput::Follows(term),
+                PrimaryInput::Appended {
+                    term,
+                    first,
+                    timestamp,
+                    last,
+                },
+                PrimaryInput::Durable(last),
+                PrimaryInput::Sent(PeerId(1), last, 1),
+                PrimaryInput::Report(PeerId(1), Report::Durable(last)),
+                PrimaryInput::Report(PeerId(1), Report::Holds(MemberNumber(0), last)),
+            ]
+        });
+    for input in inputs {
+        assert!(!counted(&mut relay, input.clone()), "{input:?}");
+    }
+    assert_eq!(relay.held().get(&MemberNumber(2)), Some(&OpId::new(15)));
+    assert_eq!(relay.status().majority, OpId::ZERO);
+    relay.step(PrimaryInput::Majority(OpId::new(11)));
+    assert_eq!(relay.status().majority, OpId::new(11));
+}

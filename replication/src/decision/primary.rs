@@ -380,7 +380,13 @@ impl Primary {
     }
 
     /// A majority's entries count from the elected term's first one on: only who has that has agreed to everything before it.
+    ///
+    /// Only the primary of that term may count: a relay that saw it begin may follow one by now that has not been elected, or that
+    /// knows of less, and takes its word instead.
     fn count_majority(&mut self, outputs: &mut Vec<PrimaryOutput>) {
+        if self.standing != Standing::Primary {
+            return;
+        }
         let Some(from) = self.elected_from.filter(|_| !self.deposed) else {
             return;
         };
