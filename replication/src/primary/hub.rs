@@ -14,12 +14,10 @@ use crate::decision::{
 };
 use crate::error::{Error, Result};
 use crate::link::Hangup;
+use crate::summary::terms_from;
 use crate::wire::Message;
 
 use super::status::{MemberStatus, PrimaryStatus};
-
-/// Newest terms that are looked at when an entry of a new one turns up.
-const TERMS_LOOKED_AT: usize = 16;
 
 /// Shared by the threads of a primary.
 #[derive(Debug)]
@@ -174,7 +172,7 @@ impl Hub {
             };
             return self.step(state, input);
         }
-        let terms = log.terms(TERMS_LOOKED_AT, ReadConcern::Local)?;
+        let terms = terms_from(&log, first)?;
         for (at, begin) in terms.iter().enumerate() {
             let end = terms.get(at + 1).map_or(last, |next| next.first.previous()).min(last);
             if begin.first.max(first) > end {
@@ -452,5 +450,36 @@ fn stop(state: &mut State) {
     for outbox in state.outboxes.values_mut() {
         outbox.closing = true;
         outbox.hangup.now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tailwater_oplog::Member;
+    use tailwater_storage::StoreOptions;
+
+    use super::*;
+    use crate::decision::LogName;
+    use crate::summary::history_of;
+
+    #[test]
+    fn a_relay_notes_every_term_however_many_came_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = StoreOptions::default().open(dir.path()).unwrap();
+        let member = Member::new(0).unwrap();
+        let mut term = store.promote(member).unwrap();
+        store.sync().unwrap();
+        let log = store.log();
+        let noted = || history_of(&log, LogName::from(log.log_id())).unwrap();
+        let decisions = Decisions::relay(Member::new(1).unwrap(), Vec::new(), noted(), OpId::ZERO);
+        let hub = Hub::new(store.clone(), decisions);
+        for _ in 0..50 {
+            term = member.term_after(term, true).unwrap();
+            store.begin_term(term).unwrap();
+        }
+        store.sync().unwrap();
+        hub.advance().unwrap();
+        assert_eq!(hub.history(), noted());
+        assert!(hub.history().terms.len() >= 50);
     }
 }
