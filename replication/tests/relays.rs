@@ -221,3 +221,41 @@ fn a_relay_takes_its_primarys_word_for_what_a_majority_holds() {
     relay.step(PrimaryInput::Majority(OpId::new(11)));
     assert_eq!(relay.status().majority, OpId::new(11));
 }
+
+#[test]
+fn who_follows_a_relay_comes_again_when_that_follows_an_older_term() {
+    let listed = MEMBERS.map(String::from);
+    let (elected, other, begun) = (term(1, 0, true), term(2, 2, true), term(3, 0, false));
+    let there = [(elected, 10)];
+    let mut relay = relay(&listed, &there, Some(begun));
+    // It has promised a term that is newer than the elected one here, and older than the one that was not elected.
+    let hello = |history| hello("c", &listed, other, history);
+    let shorter = hello(history(&[(elected, 4)]));
+    assert_eq!(course(&mut relay, shorter), Some(Course::Continue(OpId::new(5))));
+    relay.step(PrimaryInput::Sent(PeerId(1), OpId::new(10), 1));
+    let durable = PrimaryInput::Report(PeerId(1), Report::Durable(OpId::new(10)));
+    relay.step(durable.clone());
+    assert_eq!(relay.held().get(&MemberNumber(2)), Some(&OpId::new(10)));
+    relay.step(PrimaryInput::FollowsNobody);
+
+    // What it took is not reported to the primary of the older term, and it is let on no more.
+    let outputs = relay.step(PrimaryInput::Follows(elected));
+    assert_eq!(outputs, [PrimaryOutput::Close(PeerId(1))]);
+    relay.step(durable);
+    assert!(relay.held().is_empty());
+    assert_eq!(course(&mut relay, hello(history(&there))), None);
+}
+
+#[test]
+fn who_follows_a_relay_stays_when_that_follows_a_newer_term() {
+    let listed = MEMBERS.map(String::from);
+    let (elected, next) = (term(1, 0, true), term(2, 0, true));
+    let there = [(elected, 10)];
+    let mut relay = relay(&listed, &there, Some(elected));
+    let hello = hello("c", &listed, elected, history(&there));
+    assert_eq!(course(&mut relay, hello), Some(Course::Continue(OpId::new(11))));
+    for term in [elected, next] {
+        assert_eq!(relay.step(PrimaryInput::Follows(term)), []);
+    }
+    assert_eq!(relay.held().get(&MemberNumber(2)), Some(&OpId::new(10)));
+}

@@ -205,7 +205,9 @@ impl Primary {
                 self.count_majority(&mut outputs);
             }
             PrimaryInput::Trimmed(oldest) => self.history.trim(oldest),
-            PrimaryInput::Follows(_) | PrimaryInput::FollowsNobody | PrimaryInput::Majority(_) => self.told(&input),
+            PrimaryInput::Follows(_) | PrimaryInput::FollowsNobody | PrimaryInput::Majority(_) => {
+                self.told(&input, &mut outputs);
+            }
             PrimaryInput::Heard(term) => {
                 if term.is_near(self.term) && (self.is_over(term) || self.is_replaced(term)) {
                     self.step_down(term, &mut outputs);
@@ -222,17 +224,34 @@ impl Primary {
     }
 
     /// What the primary says that a relay follows.
-    fn told(&mut self, input: &PrimaryInput) {
+    fn told(&mut self, input: &PrimaryInput, outputs: &mut Vec<PrimaryOutput>) {
         let Standing::Relay { follows } = &mut self.standing else {
             return;
         };
         match input {
             PrimaryInput::Follows(term) => {
                 *follows = true;
+                let lower = *term < self.term;
                 self.term = *term;
+                if lower {
+                    self.forget_followers(outputs);
+                }
             }
             PrimaryInput::Majority(op_id) => self.majority = self.majority.max(*op_id),
             _ => *follows = false,
+        }
+    }
+
+    /// The relay follows a primary of an older term than before. Who was let on before may have promised a newer one than that,
+    /// to another primary: what it holds must not be reported to this one as if it had not. All come again, and are asked.
+    fn forget_followers(&mut self, outputs: &mut Vec<PrimaryOutput>) {
+        self.held.clear();
+        self.close_all(outputs);
+    }
+
+    fn close_all(&mut self, outputs: &mut Vec<PrimaryOutput>) {
+        for (peer, _) in std::mem::take(&mut self.peers) {
+            outputs.push(PrimaryOutput::Close(peer));
         }
     }
 
@@ -418,9 +437,7 @@ impl Primary {
         self.asks = None;
         self.promised = self.promised.max(term);
         outputs.push(PrimaryOutput::StepDown(self.promised));
-        for (peer, _) in std::mem::take(&mut self.peers) {
-            outputs.push(PrimaryOutput::Close(peer));
-        }
+        self.close_all(outputs);
     }
 
     /// The newest binding term that it knows of: with a list of members an elected one.

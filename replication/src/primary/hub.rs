@@ -328,7 +328,7 @@ impl Hub {
 
     /// To a relay, what the primary that it follows says.
     pub(crate) fn told(&self, input: PrimaryInput) {
-        // A relay only takes note of it.
+        // A relay takes note of it, and closes connections at most: nothing that could fail.
         let _ = self.step(&mut self.lock(), input);
         self.changed.notify_all();
     }
