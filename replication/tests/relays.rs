@@ -259,3 +259,50 @@ fn who_follows_a_relay_stays_when_that_follows_a_newer_term() {
     }
     assert_eq!(relay.held().get(&MemberNumber(2)), Some(&OpId::new(10)));
 }
+
+#[test]
+fn a_relay_speaks_for_those_that_are_here() {
+    let listed = ["a", "b", "c", "d", "e"].map(String::from);
+    let elected = term(1, 0, true);
+    let there = [(elected, 10)];
+    let mut relay = relay(&listed, &there, Some(elected));
+    let comes = |relay: &mut Primary, peer, name| {
+        let hello = hello(name, &listed, elected, history(&there));
+        relay.step(PrimaryInput::Hello(PeerId(peer), hello));
+    };
+    let spoken_for = |relay: &Primary| relay.held_here().into_keys().map(|member| member.0).collect::<Vec<_>>();
+    // One follows it, and another is a relay that speaks for a third.
+    comes(&mut relay, 1, "c");
+    comes(&mut relay, 2, "d");
+    let holds = Report::Holds(MemberNumber(4), OpId::new(10));
+    relay.step(PrimaryInput::Report(PeerId(2), holds));
+    assert_eq!(spoken_for(&relay), [2, 3, 4]);
+    // Again for the third only when the other relay has spoken again.
+    let again = |relay: &mut Primary| {
+        relay
+            .held_again()
+            .into_iter()
+            .map(|member| member.0)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(again(&mut relay), [2, 3, 4]);
+    assert_eq!(again(&mut relay), [2, 3]);
+    relay.step(PrimaryInput::Report(PeerId(2), holds));
+    assert_eq!(again(&mut relay), [2, 3, 4]);
+    relay.step(PrimaryInput::Gone(PeerId(2)));
+    assert_eq!(spoken_for(&relay), [2]);
+    relay.step(PrimaryInput::Gone(PeerId(1)));
+    assert!(spoken_for(&relay).is_empty());
+    // It still counts as a holder of what it has said.
+    assert_eq!(relay.held().len(), 3);
+
+    // The third has come here by itself: what is said for it is taken when it has gone again.
+    comes(&mut relay, 3, "d");
+    comes(&mut relay, 4, "e");
+    let less = PrimaryInput::Report(PeerId(3), Report::Holds(MemberNumber(4), OpId::new(9)));
+    relay.step(less.clone());
+    assert_eq!(relay.held_here().get(&MemberNumber(4)), Some(&OpId::new(10)));
+    relay.step(PrimaryInput::Gone(PeerId(4)));
+    relay.step(less);
+    assert_eq!(relay.held_here().get(&MemberNumber(4)), Some(&OpId::new(9)));
+}

@@ -254,7 +254,9 @@ impl Session<'_> {
         let Some(passing) = &self.passing else {
             return;
         };
-        let reported = passing.report(&self.ended, |report| self.say(&Message::Report(report)));
+        let reported = passing.report(&self.ended, self.settings.heartbeat, |report| {
+            self.say(&Message::Report(report))
+        });
         if reported.is_err() {
             // The reader must not wait for what will not come.
             self.settings.hang_up();

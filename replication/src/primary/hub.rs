@@ -1,6 +1,6 @@
 //! What the threads of a primary share: its decisions, and what is to be said to whom.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -333,19 +333,34 @@ impl Hub {
         self.changed.notify_all();
     }
 
-    /// Waits until a primary is followed and members hold something else than is `known`, this has stopped, or `ended` is set and
-    /// [`Hub::nudge`] called; returns what they hold. Whether there may be more is the caller's to see.
+    /// Waits until a primary is followed, and members that are here hold something else than is `known`, or it is `due`; returns
+    /// what they hold. Nothing when this has stopped, or `ended` is set and [`Hub::nudge`] called.
     pub(crate) fn held_beyond(
         &self,
         known: &BTreeMap<MemberNumber, OpId>,
+        due: Instant,
         ended: &AtomicBool,
-    ) -> BTreeMap<MemberNumber, OpId> {
+    ) -> Option<BTreeMap<MemberNumber, OpId>> {
         let mut state = self.lock();
-        let waits = |state: &State| !state.decisions.is_following() || state.decisions.held() == known;
-        while waits(&state) && !state.stopped && !ended.load(Ordering::SeqCst) {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        while !state.stopped && !ended.load(Ordering::SeqCst) {
+            if !state.decisions.is_following() {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let held = state.decisions.held_here();
+            let left = due.saturating_duration_since(Instant::now());
+            if held != *known || left.is_zero() {
+                return Some(held);
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        state.decisions.held().clone()
+        None
+    }
+
+    /// For whom it is time to speak again.
+    pub(crate) fn held_again(&self) -> BTreeSet<MemberNumber> {
+        self.lock().decisions.held_again()
     }
 
     /// Has everybody look again.
