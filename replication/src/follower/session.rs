@@ -167,6 +167,7 @@ impl Session<'_> {
                 Message::Welcome(welcome) => {
                     if let Course::Continue(from) = welcome.course {
                         let term = welcome.term;
+                        self.settings.begins(from);
                         self.settings.tell(&FollowerEvent::Following { term, from });
                     }
                     self.carry_out(self.step(FollowerInput::Welcome(welcome)))?
