@@ -87,6 +87,13 @@ impl Relay {
         Service::start(hub, listener, self.security.clone(), self.heartbeat, lag_bytes_max)
     }
 
+    /// Serves that store again if that has failed.
+    pub(super) fn mend(&self, store: &Store) {
+        if self.hub().is_none_or(|hub| hub.is_stopped()) {
+            self.show(Some(store));
+        }
+    }
+
     /// What is served now.
     pub(super) fn hub(&self) -> Option<Arc<Hub>> {
         self.lock().as_ref().map(|service| Arc::clone(&service.hub))
@@ -180,5 +187,28 @@ mod tests {
         };
         passing.report(&ended, Duration::from_millis(1), say).unwrap();
         assert_eq!(said.into_inner(), [Report::Holds(member, holds); 3]);
+    }
+
+    #[test]
+    fn a_relay_that_failed_serves_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = StoreOptions::default().open(dir.path()).unwrap();
+        let identity = Identity::new("c", &[]).unwrap();
+        let anywhere = "127.0.0.1:0".parse().unwrap();
+        let relay = Relay::bind(
+            anywhere,
+            &identity,
+            &Security::Plaintext { anywhere: false },
+            Duration::from_secs(1),
+        )
+        .unwrap();
+        relay.mend(&store);
+        let first = relay.hub().unwrap();
+        relay.mend(&store);
+        assert!(Arc::ptr_eq(&first, &relay.hub().unwrap()));
+        first.fail(Error::Panicked);
+        relay.mend(&store);
+        assert!(!relay.hub().unwrap().is_stopped());
+        relay.show(None);
     }
 }
