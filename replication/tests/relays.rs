@@ -306,3 +306,17 @@ fn a_relay_speaks_for_those_that_are_here() {
     relay.step(less);
     assert_eq!(relay.held_here().get(&MemberNumber(4)), Some(&OpId::new(9)));
 }
+
+#[test]
+fn a_relay_does_not_let_on_the_primary_that_it_follows() {
+    let listed = MEMBERS.map(String::from);
+    let of_c = term(1, 2, true);
+    let there = [(of_c, 10)];
+    let hello = || hello("c", &listed, of_c, history(&there));
+    let follow = Some(Course::Continue(OpId::new(11)));
+    assert_eq!(course(&mut relay(&listed, &there, Some(of_c)), hello()), None);
+    assert_eq!(course(&mut relay(&listed, &there, None), hello()), follow);
+    // It is primary no longer.
+    let next = Some(term(2, 0, true));
+    assert_eq!(course(&mut relay(&listed, &there, next), hello()), follow);
+}
