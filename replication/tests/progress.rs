@@ -70,3 +70,27 @@ fn both_sides_say_how_far_a_follower_has_come() {
     assert_eq!(behind(&serving).entries_behind, missing.get() - held.get());
     assert!(held > OpId::ZERO);
 }
+
+#[test]
+fn what_a_primary_spoke_of_that_is_no_more_is_not_missing() {
+    let [a, b, c] = [(); 3].map(|()| TempDir::new().unwrap());
+    let store = open(a.path());
+    let serving = primary(&store, "a", &[]);
+    let port = serving.address();
+    let of_b = follower(b.path(), "b", port, &[]).start().unwrap();
+    let following = follower(c.path(), "c", port, &[]).start().unwrap();
+    of_b.wait_for(write(&store, 0, 100), LONG).unwrap();
+    of_b.stop();
+    let tail = write(&store, 1000, 100);
+    following.wait_for(tail, LONG).unwrap();
+    drop(serving);
+    store.close().unwrap();
+
+    let promoted = of_b.promote().unwrap();
+    let last = write(&promoted, 2000, 10);
+    assert!(last < tail);
+    let builder = Primary::builder(promoted, "b").listen(port).heartbeat(HEARTBEAT);
+    let serving = builder.start().unwrap();
+    serving.wait(last, WriteConcern::members(2).unwrap(), LONG).unwrap();
+    assert_eq!(following.progress().newest, last);
+}

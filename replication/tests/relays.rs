@@ -179,3 +179,144 @@ fn what_a_relay_reports_counts_unless_the_member_speaks_for_itself() {
     relay.step(holds(4));
     assert_eq!(held(&relay), Some(OpId::new(20)));
 }
+
+#[test]
+fn a_relay_takes_its_primarys_word_for_what_a_majority_holds() {
+    let listed = MEMBERS.map(String::from);
+    let (elected, begun) = (term(1, 0, true), term(2, 0, false));
+    let mut relay = relay(&listed, &[(elected, 10)], Some(elected));
+    let hello = hello("c", &listed, elected, history(&[(elected, 10)]));
+    relay.step(PrimaryInput::Hello(PeerId(1), hello));
+    let counted = |relay: &mut Primary, input| {
+        let outputs = relay.step(input);
+        outputs
+            .iter()
+            .any(|output| matches!(output, PrimaryOutput::Majority(_)))
+    };
+    // It sees entries of the elected term itself; then its primary is restarted, and has not been elected again.
+    let inputs = [(elected, 11, 12), (begun, 13, 15)]
+        .into_iter()
+        .flat_map(|(term, first, last)| {
+            let (first, last) = (OpId::new(first), OpId::new(last));
+            let timestamp = Timestamp::from_nanos(first.get());
+            [
+                PrimaryInput::Follows(term),
+                PrimaryInput::Appended {
+                    term,
+                    first,
+                    timestamp,
+                    last,
+                },
+                PrimaryInput::Durable(last),
+                PrimaryInput::Sent(PeerId(1), last, 1),
+                PrimaryInput::Report(PeerId(1), Report::Durable(last)),
+                PrimaryInput::Report(PeerId(1), Report::Holds(MemberNumber(0), last)),
+            ]
+        });
+    for input in inputs {
+        assert!(!counted(&mut relay, input.clone()), "{input:?}");
+    }
+    assert_eq!(relay.held().get(&MemberNumber(2)), Some(&OpId::new(15)));
+    assert_eq!(relay.status().majority, OpId::ZERO);
+    relay.step(PrimaryInput::Majority(OpId::new(11)));
+    assert_eq!(relay.status().majority, OpId::new(11));
+}
+
+#[test]
+fn who_follows_a_relay_comes_again_when_that_follows_an_older_term() {
+    let listed = MEMBERS.map(String::from);
+    let (elected, other, begun) = (term(1, 0, true), term(2, 2, true), term(3, 0, false));
+    let there = [(elected, 10)];
+    let mut relay = relay(&listed, &there, Some(begun));
+    // It has promised a term that is newer than the elected one here, and older than the one that was not elected.
+    let hello = |history| hello("c", &listed, other, history);
+    let shorter = hello(history(&[(elected, 4)]));
+    assert_eq!(course(&mut relay, shorter), Some(Course::Continue(OpId::new(5))));
+    relay.step(PrimaryInput::Sent(PeerId(1), OpId::new(10), 1));
+    let durable = PrimaryInput::Report(PeerId(1), Report::Durable(OpId::new(10)));
+    relay.step(durable.clone());
+    assert_eq!(relay.held().get(&MemberNumber(2)), Some(&OpId::new(10)));
+    relay.step(PrimaryInput::FollowsNobody);
+
+    // What it took is not reported to the primary of the older term, and it is let on no more.
+    let outputs = relay.step(PrimaryInput::Follows(elected));
+    assert_eq!(outputs, [PrimaryOutput::Close(PeerId(1))]);
+    relay.step(durable);
+    assert!(relay.held().is_empty());
+    assert_eq!(course(&mut relay, hello(history(&there))), None);
+}
+
+#[test]
+fn who_follows_a_relay_stays_when_that_follows_a_newer_term() {
+    let listed = MEMBERS.map(String::from);
+    let (elected, next) = (term(1, 0, true), term(2, 0, true));
+    let there = [(elected, 10)];
+    let mut relay = relay(&listed, &there, Some(elected));
+    let hello = hello("c", &listed, elected, history(&there));
+    assert_eq!(course(&mut relay, hello), Some(Course::Continue(OpId::new(11))));
+    for term in [elected, next] {
+        assert_eq!(relay.step(PrimaryInput::Follows(term)), []);
+    }
+    assert_eq!(relay.held().get(&MemberNumber(2)), Some(&OpId::new(10)));
+}
+
+#[test]
+fn a_relay_speaks_for_those_that_are_here() {
+    let listed = ["a", "b", "c", "d", "e"].map(String::from);
+    let elected = term(1, 0, true);
+    let there = [(elected, 10)];
+    let mut relay = relay(&listed, &there, Some(elected));
+    let comes = |relay: &mut Primary, peer, name| {
+        let hello = hello(name, &listed, elected, history(&there));
+        relay.step(PrimaryInput::Hello(PeerId(peer), hello));
+    };
+    let spoken_for = |relay: &Primary| relay.held_here().into_keys().map(|member| member.0).collect::<Vec<_>>();
+    // One follows it, and another is a relay that speaks for a third.
+    comes(&mut relay, 1, "c");
+    comes(&mut relay, 2, "d");
+    let holds = Report::Holds(MemberNumber(4), OpId::new(10));
+    relay.step(PrimaryInput::Report(PeerId(2), holds));
+    assert_eq!(spoken_for(&relay), [2, 3, 4]);
+    // Again for the third only when the other relay has spoken again.
+    let again = |relay: &mut Primary| {
+        relay
+            .held_again()
+            .into_iter()
+            .map(|member| member.0)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(again(&mut relay), [2, 3, 4]);
+    assert_eq!(again(&mut relay), [2, 3]);
+    relay.step(PrimaryInput::Report(PeerId(2), holds));
+    assert_eq!(again(&mut relay), [2, 3, 4]);
+    relay.step(PrimaryInput::Gone(PeerId(2)));
+    assert_eq!(spoken_for(&relay), [2]);
+    relay.step(PrimaryInput::Gone(PeerId(1)));
+    assert!(spoken_for(&relay).is_empty());
+    // It still counts as a holder of what it has said.
+    assert_eq!(relay.held().len(), 3);
+
+    // The third has come here by itself: what is said for it is taken when it has gone again.
+    comes(&mut relay, 3, "d");
+    comes(&mut relay, 4, "e");
+    let less = PrimaryInput::Report(PeerId(3), Report::Holds(MemberNumber(4), OpId::new(9)));
+    relay.step(less.clone());
+    assert_eq!(relay.held_here().get(&MemberNumber(4)), Some(&OpId::new(10)));
+    relay.step(PrimaryInput::Gone(PeerId(4)));
+    relay.step(less);
+    assert_eq!(relay.held_here().get(&MemberNumber(4)), Some(&OpId::new(9)));
+}
+
+#[test]
+fn a_relay_does_not_let_on_the_primary_that_it_follows() {
+    let listed = MEMBERS.map(String::from);
+    let of_c = term(1, 2, true);
+    let there = [(of_c, 10)];
+    let hello = || hello("c", &listed, of_c, history(&there));
+    let follow = Some(Course::Continue(OpId::new(11)));
+    assert_eq!(course(&mut relay(&listed, &there, Some(of_c)), hello()), None);
+    assert_eq!(course(&mut relay(&listed, &there, None), hello()), follow);
+    // It is primary no longer.
+    let next = Some(term(2, 0, true));
+    assert_eq!(course(&mut relay(&listed, &there, next), hello()), follow);
+}

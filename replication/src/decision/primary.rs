@@ -123,6 +123,10 @@ pub struct Primary {
     peers: BTreeMap<PeerId, Peer>,
     /// What each member has last said it holds, whether connected or not.
     held: BTreeMap<MemberNumber, OpId>,
+    /// Which relay's connection has last spoken for a member.
+    through: BTreeMap<MemberNumber, PeerId>,
+    /// For whom a relay has spoken since [`Primary::held_again`] was last asked.
+    heard_of: BTreeSet<MemberNumber>,
     /// Whose numbers those are.
     names: BTreeMap<MemberNumber, String>,
     deposed: bool,
@@ -182,6 +186,8 @@ impl Primary {
             majority: OpId::ZERO,
             peers: BTreeMap::new(),
             held: BTreeMap::new(),
+            through: BTreeMap::new(),
+            heard_of: BTreeSet::new(),
             names: BTreeMap::new(),
             deposed: false,
         }
@@ -205,7 +211,9 @@ impl Primary {
                 self.count_majority(&mut outputs);
             }
             PrimaryInput::Trimmed(oldest) => self.history.trim(oldest),
-            PrimaryInput::Follows(_) | PrimaryInput::FollowsNobody | PrimaryInput::Majority(_) => self.told(&input),
+            PrimaryInput::Follows(_) | PrimaryInput::FollowsNobody | PrimaryInput::Majority(_) => {
+                self.told(&input, &mut outputs);
+            }
             PrimaryInput::Heard(term) => {
                 if term.is_near(self.term) && (self.is_over(term) || self.is_replaced(term)) {
                     self.step_down(term, &mut outputs);
@@ -222,17 +230,36 @@ impl Primary {
     }
 
     /// What the primary says that a relay follows.
-    fn told(&mut self, input: &PrimaryInput) {
+    fn told(&mut self, input: &PrimaryInput, outputs: &mut Vec<PrimaryOutput>) {
         let Standing::Relay { follows } = &mut self.standing else {
             return;
         };
         match input {
             PrimaryInput::Follows(term) => {
                 *follows = true;
+                let lower = *term < self.term;
                 self.term = *term;
+                if lower {
+                    self.forget_followers(outputs);
+                }
             }
             PrimaryInput::Majority(op_id) => self.majority = self.majority.max(*op_id),
             _ => *follows = false,
+        }
+    }
+
+    /// The relay follows a primary of an older term than before. Who was let on before may have promised a newer one than that,
+    /// to another primary: what it holds must not be reported to this one as if it had not. All come again, and are asked.
+    fn forget_followers(&mut self, outputs: &mut Vec<PrimaryOutput>) {
+        self.held.clear();
+        self.through.clear();
+        self.heard_of.clear();
+        self.close_all(outputs);
+    }
+
+    fn close_all(&mut self, outputs: &mut Vec<PrimaryOutput>) {
+        for (peer, _) in std::mem::take(&mut self.peers) {
+            outputs.push(PrimaryOutput::Close(peer));
         }
     }
 
@@ -262,6 +289,27 @@ impl Primary {
     #[must_use]
     pub fn held(&self) -> &BTreeMap<MemberNumber, OpId> {
         &self.held
+    }
+
+    /// The same of those that are here now, or behind a relay that is: for the others a relay does not speak. They may follow
+    /// another member by now, and hold more.
+    #[must_use]
+    pub fn held_here(&self) -> BTreeMap<MemberNumber, OpId> {
+        let held = self.held.iter().filter(|(member, _)| self.is_here(**member));
+        held.map(|(&member, &op_id)| (member, op_id)).collect()
+    }
+
+    /// For whom a relay speaks again at a heartbeat: those that are connected to it, and those for whom another relay has done so
+    /// since the last time. Nobody is told that a member has left the end of a chain; it is no longer spoken for.
+    pub fn held_again(&mut self) -> BTreeSet<MemberNumber> {
+        let mut again = std::mem::take(&mut self.heard_of);
+        again.extend(self.peers.values().map(|peer| peer.member));
+        again
+    }
+
+    fn is_here(&self, member: MemberNumber) -> bool {
+        let relay = self.through.get(&member);
+        self.is_connected(member) || relay.is_some_and(|relay| self.is_served(*relay))
     }
 
     /// The next entry to send on a connection, and how many bytes may be sent; nothing while there is no room over there. A
@@ -353,7 +401,7 @@ impl Primary {
             Report::Alive => {}
             Report::Holds(holder, op_id) => {
                 if let Some(sent) = known.next.map(OpId::previous) {
-                    self.reported(holder, op_id.min(sent), outputs);
+                    self.reported(peer, holder, op_id.min(sent), outputs);
                 }
             }
         }
@@ -361,13 +409,19 @@ impl Primary {
 
     /// A relay says what one of its followers holds. It followed this log when it said so, by frames that came from here, so it
     /// counts as if it had said so itself; one that is connected here speaks for itself.
-    fn reported(&mut self, holder: MemberNumber, op_id: OpId, outputs: &mut Vec<PrimaryOutput>) {
+    ///
+    /// It says so again at every heartbeat: what is not taken here may be the next time.
+    fn reported(&mut self, relay: PeerId, holder: MemberNumber, op_id: OpId, outputs: &mut Vec<PrimaryOutput>) {
         let own = holder == self.member.into();
         if own || Member::new(holder.0).is_none() || self.is_connected(holder) {
             return;
         }
+        self.through.insert(holder, relay);
+        self.heard_of.insert(holder);
         // Less than before, when it has lost its disk.
-        self.held.insert(holder, op_id);
+        if self.held.insert(holder, op_id) == Some(op_id) {
+            return;
+        }
         outputs.push(PrimaryOutput::Held);
         self.count_majority(outputs);
     }
@@ -380,7 +434,13 @@ impl Primary {
     }
 
     /// A majority's entries count from the elected term's first one on: only who has that has agreed to everything before it.
+    ///
+    /// Only the primary of that term may count: a relay that saw it begin may follow one by now that has not been elected, or that
+    /// knows of less, and takes its word instead.
     fn count_majority(&mut self, outputs: &mut Vec<PrimaryOutput>) {
+        if self.standing != Standing::Primary {
+            return;
+        }
         let Some(from) = self.elected_from.filter(|_| !self.deposed) else {
             return;
         };
@@ -412,9 +472,7 @@ impl Primary {
         self.asks = None;
         self.promised = self.promised.max(term);
         outputs.push(PrimaryOutput::StepDown(self.promised));
-        for (peer, _) in std::mem::take(&mut self.peers) {
-            outputs.push(PrimaryOutput::Close(peer));
-        }
+        self.close_all(outputs);
     }
 
     /// The newest binding term that it knows of: with a list of members an elected one.

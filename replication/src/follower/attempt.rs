@@ -94,6 +94,8 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
         }
         settings.durable(store.log().watermarks().durable);
         settings.show(Some(store.clone()));
+    } else if let (Some(relay), Some(store)) = (&settings.relay, replica.store()) {
+        relay.mend(store);
     }
     let ending = session::run(&replica, settings);
     match ending {

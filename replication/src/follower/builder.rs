@@ -141,7 +141,8 @@ impl FollowerBuilder {
         self
     }
 
-    /// Is told what happens, from the follower's thread.
+    /// Is told what happens, from the follower's threads: [`FollowerEvent::Progress`] comes from the one that makes entries durable
+    /// and reports them, which goes on when this returns.
     #[must_use]
     pub fn on_event(mut self, on_event: impl Fn(&FollowerEvent) + Send + Sync + 'static) -> FollowerBuilder {
         self.on_event = Some(Arc::new(on_event));

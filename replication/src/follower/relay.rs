@@ -3,11 +3,11 @@
 //! The address is bound once; what is served there comes and goes with the store, which is closed when it is cut back or replaced.
 //! Who follows meanwhile is turned away by silence, and comes again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tailwater_oplog::ReadConcern;
 use tailwater_storage::Store;
@@ -87,6 +87,13 @@ impl Relay {
         Service::start(hub, listener, self.security.clone(), self.heartbeat, lag_bytes_max)
     }
 
+    /// Serves that store again if that has failed.
+    pub(super) fn mend(&self, store: &Store) {
+        if self.hub().is_none_or(|hub| hub.is_stopped()) {
+            self.show(Some(store));
+        }
+    }
+
     /// What is served now.
     pub(super) fn hub(&self) -> Option<Arc<Hub>> {
         self.lock().as_ref().map(|service| Arc::clone(&service.hub))
@@ -107,13 +114,24 @@ impl Passing {
         self.0.told(input);
     }
 
-    /// Has `say` report what those hold that follow, as it changes, until `ended` is set and [`Passing::end`] called.
-    pub(super) fn report(&self, ended: &AtomicBool, say: impl Fn(Report) -> Result<()>) -> Result<()> {
+    /// Has `say` report what those hold that follow, as it changes, until `ended` is set and [`Passing::end`] called. At every
+    /// `heartbeat` it is said again: the primary takes nothing of whom it believes to be connected to itself.
+    pub(super) fn report(
+        &self,
+        ended: &AtomicBool,
+        heartbeat: Duration,
+        say: impl Fn(Report) -> Result<()>,
+    ) -> Result<()> {
         let mut known = BTreeMap::<MemberNumber, _>::new();
-        while !ended.load(Ordering::SeqCst) && !self.0.is_stopped() {
-            let held = self.0.held_beyond(&known, ended);
+        let mut due = Instant::now() + heartbeat;
+        while let Some(held) = self.0.held_beyond(&known, due, ended) {
+            let mut again = BTreeSet::new();
+            if Instant::now() >= due {
+                due = Instant::now() + heartbeat;
+                again = self.0.held_again();
+            }
             for (member, op_id) in &held {
-                if known.get(member) != Some(op_id) {
+                if again.contains(member) || known.get(member) != Some(op_id) {
                     say(Report::Holds(*member, *op_id))?;
                 }
             }
@@ -126,5 +144,71 @@ impl Passing {
     pub(super) fn end(&self) {
         self.0.told(PrimaryInput::FollowsNobody);
         self.0.nudge();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::sync::atomic::Ordering;
+
+    use tailwater_oplog::Member;
+    use tailwater_storage::StoreOptions;
+
+    use super::*;
+    use crate::decision::{Hello, PeerId, number_of};
+
+    #[test]
+    fn what_followers_hold_is_said_again_until_the_connection_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = StoreOptions::default().open(dir.path()).unwrap();
+        store.promote(Member::new(0).unwrap()).unwrap();
+        store.sync().unwrap();
+        let log = store.log();
+        let history = history_of(&log, LogName::from(log.log_id())).unwrap();
+        let mut decisions = Decisions::relay(Member::new(40).unwrap(), Vec::new(), history.clone(), history.last);
+        let (member, holds) = (number_of("c", &[]), history.last);
+        decisions.step(PrimaryInput::Follows(history.end().term));
+        let hello = Hello {
+            member,
+            name: "c".into(),
+            members: Vec::new(),
+            promised: history.end().term,
+            durable: holds,
+            history,
+        };
+        decisions.step(PrimaryInput::Hello(PeerId(1), hello));
+        let passing = Passing(Arc::new(Hub::new(store, decisions)));
+        let (ended, said) = (AtomicBool::new(false), RefCell::new(Vec::new()));
+        let say = |report| {
+            said.borrow_mut().push(report);
+            ended.store(said.borrow().len() == 3, Ordering::SeqCst);
+            Ok(())
+        };
+        passing.report(&ended, Duration::from_millis(1), say).unwrap();
+        assert_eq!(said.into_inner(), [Report::Holds(member, holds); 3]);
+    }
+
+    #[test]
+    fn a_relay_that_failed_serves_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = StoreOptions::default().open(dir.path()).unwrap();
+        let identity = Identity::new("c", &[]).unwrap();
+        let anywhere = "127.0.0.1:0".parse().unwrap();
+        let relay = Relay::bind(
+            anywhere,
+            &identity,
+            &Security::Plaintext { anywhere: false },
+            Duration::from_secs(1),
+        )
+        .unwrap();
+        relay.mend(&store);
+        let first = relay.hub().unwrap();
+        relay.mend(&store);
+        assert!(Arc::ptr_eq(&first, &relay.hub().unwrap()));
+        first.fail(Error::Panicked);
+        relay.mend(&store);
+        assert!(!relay.hub().unwrap().is_stopped());
+        relay.show(None);
     }
 }

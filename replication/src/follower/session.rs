@@ -167,6 +167,7 @@ impl Session<'_> {
                 Message::Welcome(welcome) => {
                     if let Course::Continue(from) = welcome.course {
                         let term = welcome.term;
+                        self.settings.begins(from);
                         self.settings.tell(&FollowerEvent::Following { term, from });
                     }
                     self.carry_out(self.step(FollowerInput::Welcome(welcome)))?
@@ -254,7 +255,9 @@ impl Session<'_> {
         let Some(passing) = &self.passing else {
             return;
         };
-        let reported = passing.report(&self.ended, |report| self.say(&Message::Report(report)));
+        let reported = passing.report(&self.ended, self.settings.heartbeat, |report| {
+            self.say(&Message::Report(report))
+        });
         if reported.is_err() {
             // The reader must not wait for what will not come.
             self.settings.hang_up();

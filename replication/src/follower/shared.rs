@@ -82,6 +82,11 @@ impl Settings {
         self.lock().status.primary = Some(peer.to_owned());
     }
 
+    /// A primary goes on here with entry `from`. What another one has spoken of may be no part of its log.
+    pub(super) fn begins(&self, from: OpId) {
+        self.lock().status.newest = from.previous();
+    }
+
     pub(super) fn heard(&self, newest: OpId) {
         let mut state = self.lock();
         state.status.newest = state.status.newest.max(newest);

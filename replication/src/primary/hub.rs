@@ -1,6 +1,6 @@
 //! What the threads of a primary share: its decisions, and what is to be said to whom.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,12 +14,10 @@ use crate::decision::{
 };
 use crate::error::{Error, Result};
 use crate::link::Hangup;
+use crate::summary::terms_from;
 use crate::wire::Message;
 
 use super::status::{MemberStatus, PrimaryStatus};
-
-/// Newest terms that are looked at when an entry of a new one turns up.
-const TERMS_LOOKED_AT: usize = 16;
 
 /// Shared by the threads of a primary.
 #[derive(Debug)]
@@ -174,7 +172,7 @@ impl Hub {
             };
             return self.step(state, input);
         }
-        let terms = log.terms(TERMS_LOOKED_AT, ReadConcern::Local)?;
+        let terms = terms_from(&log, first)?;
         for (at, begin) in terms.iter().enumerate() {
             let end = terms.get(at + 1).map_or(last, |next| next.first.previous()).min(last);
             if begin.first.max(first) > end {
@@ -330,24 +328,39 @@ impl Hub {
 
     /// To a relay, what the primary that it follows says.
     pub(crate) fn told(&self, input: PrimaryInput) {
-        // A relay only takes note of it.
+        // A relay takes note of it, and closes connections at most: nothing that could fail.
         let _ = self.step(&mut self.lock(), input);
         self.changed.notify_all();
     }
 
-    /// Waits until a primary is followed and members hold something else than is `known`, this has stopped, or `ended` is set and
-    /// [`Hub::nudge`] called; returns what they hold. Whether there may be more is the caller's to see.
+    /// Waits until a primary is followed, and members that are here hold something else than is `known`, or it is `due`; returns
+    /// what they hold. Nothing when this has stopped, or `ended` is set and [`Hub::nudge`] called.
     pub(crate) fn held_beyond(
         &self,
         known: &BTreeMap<MemberNumber, OpId>,
+        due: Instant,
         ended: &AtomicBool,
-    ) -> BTreeMap<MemberNumber, OpId> {
+    ) -> Option<BTreeMap<MemberNumber, OpId>> {
         let mut state = self.lock();
-        let waits = |state: &State| !state.decisions.is_following() || state.decisions.held() == known;
-        while waits(&state) && !state.stopped && !ended.load(Ordering::SeqCst) {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        while !state.stopped && !ended.load(Ordering::SeqCst) {
+            if !state.decisions.is_following() {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let held = state.decisions.held_here();
+            let left = due.saturating_duration_since(Instant::now());
+            if held != *known || left.is_zero() {
+                return Some(held);
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        state.decisions.held().clone()
+        None
+    }
+
+    /// For whom it is time to speak again.
+    pub(crate) fn held_again(&self) -> BTreeSet<MemberNumber> {
+        self.lock().decisions.held_again()
     }
 
     /// Has everybody look again.
@@ -452,5 +465,36 @@ fn stop(state: &mut State) {
     for outbox in state.outboxes.values_mut() {
         outbox.closing = true;
         outbox.hangup.now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tailwater_oplog::Member;
+    use tailwater_storage::StoreOptions;
+
+    use super::*;
+    use crate::decision::LogName;
+    use crate::summary::history_of;
+
+    #[test]
+    fn a_relay_notes_every_term_however_many_came_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = StoreOptions::default().open(dir.path()).unwrap();
+        let member = Member::new(0).unwrap();
+        let mut term = store.promote(member).unwrap();
+        store.sync().unwrap();
+        let log = store.log();
+        let noted = || history_of(&log, LogName::from(log.log_id())).unwrap();
+        let decisions = Decisions::relay(Member::new(1).unwrap(), Vec::new(), noted(), OpId::ZERO);
+        let hub = Hub::new(store.clone(), decisions);
+        for _ in 0..50 {
+            term = member.term_after(term, true).unwrap();
+            store.begin_term(term).unwrap();
+        }
+        store.sync().unwrap();
+        hub.advance().unwrap();
+        assert_eq!(hub.history(), noted());
+        assert!(hub.history().terms.len() >= 50);
     }
 }

@@ -74,8 +74,10 @@ impl Primary {
         if hello.member != number_of(&hello.name, &self.members) {
             return Some(Refusal::OtherNumber);
         }
-        if let Standing::Relay { .. } = self.standing {
-            return (!self.may_relay(hello)).then_some(Refusal::NotPrimary);
+        if let Standing::Relay { follows } = self.standing {
+            // The primary itself, which comes to say that it is; or somebody else by its number, for it to see.
+            let is_primary = follows && hello.member == self.term.member().into();
+            return (is_primary || !self.may_relay(hello)).then_some(Refusal::NotPrimary);
         }
         if !hello.promised.is_near(self.term) {
             return Some(Refusal::TermTooFar(hello.promised));
