@@ -169,6 +169,13 @@ pub enum Error {
         /// The index's name.
         name: String,
     },
+    /// A document has far more keys in an index, or in an order, than there are values in it: its paths have positions, and the
+    /// keys are products of the document's arrays. MongoDB's code 201.
+    #[error("the document has too many keys in {of}: the positions in its paths multiply the document's arrays")]
+    TooManyKeys {
+        /// The index's name, or the order.
+        of: String,
+    },
     /// A document's values in an index are too long.
     #[error("the document has {bytes} bytes of key in the index {name:?}, {bytes_max} at most")]
     IndexKeyTooLong {
@@ -450,6 +457,7 @@ impl Error {
             self,
             Error::DuplicateKey { .. }
                 | Error::ParallelArrays { .. }
+                | Error::TooManyKeys { .. }
                 | Error::IndexKeyTooLong { .. }
                 | Error::Evaluate(_)
         )
