@@ -44,7 +44,9 @@ impl Collection {
     /// [`Error::DuplicateKey`] when the documents do not allow a unique index; [`Error::ParallelArrays`],
     /// [`Error::TooManyKeys`], [`Error::IndexKeyTooLong`]; and the log's errors.
     pub fn create_indexes(&self, definitions: &[&RawDocument]) -> Result<IndexOutcome> {
-        let parsed = definitions.iter().map(|definition| IndexDefinition::parse(definition));
+        let parsed = definitions
+            .iter()
+            .map(|definition| IndexDefinition::asked_for(definition));
         let definitions = parsed.collect::<Result<Vec<_>>>()?;
         let names = definitions.iter().map(|definition| definition.name.clone()).collect();
         let core = self.core();
