@@ -213,6 +213,12 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// Several indexes have that key pattern; their names tell them apart. MongoDB's code 181.
+    #[error("several indexes have the key {key}: say by name which is meant")]
+    AmbiguousIndexKey {
+        /// The key pattern.
+        key: String,
+    },
     /// A build of an index ended without it: the index or its collection was dropped meanwhile. MongoDB's code 276.
     #[error("the build of the index {name:?} was aborted: the index or its collection was dropped meanwhile")]
     IndexBuildAborted {
