@@ -27,6 +27,10 @@ pub trait DocumentStore: fmt::Debug + Send + Sync {
     /// The store's.
     fn state(&self, concern: ReadConcern) -> Result<Box<dyn StoreState>>;
 
+    /// Waits for the writes that are being applied: what was in the log before the call is in a state that is taken behind it,
+    /// unless applying it has failed.
+    fn finish_applying(&self);
+
     /// An order of documents, `{field: 1 or -1, …}`.
     ///
     /// # Errors

@@ -34,12 +34,14 @@ mod token;
 
 use std::sync::Arc;
 
+use tailwater_oplog::{OpId, ReadConcern};
+
 pub use event::{SNAPSHOT_OPERATION, SnapshotDocument, SnapshotEvent};
 pub use stream::SnapshotStream;
 pub(crate) use token::INSIDE_TEXT;
 pub use token::SnapshotToken;
 
-use crate::document_store::Hold;
+use crate::document_store::{DocumentStore, Hold, StoreState};
 use crate::error::{Error, Result};
 use crate::options::Watch;
 use crate::subscription::{StreamHandle, StreamReceiver, subscribe};
@@ -124,20 +126,136 @@ impl SnapshotWatch {
         };
         if let Some((position, place)) = inside {
             // The token is checked first, so that one of another log is refused as such.
-            // Nor may the state be older than the token: it has not what came between the two.
             let changes = self.watch.resume_after(position).at_once().start()?;
             let hold = Hold::new(&store, position.op_id().next(), self.max_lag_bytes)?;
-            let state = store.state(concern)?;
+            let state = state_with(&*store, concern, position.op_id())?;
             return Ok(SnapshotStream::new(changes, Some(state), place, Some(hold)));
         }
         // Before the state is taken, so that nothing behind it can be trimmed.
-        let hold = Hold::new(
-            &store,
-            view.newest(tailwater_oplog::ReadConcern::Local).next(),
-            self.max_lag_bytes,
-        )?;
+        let hold = Hold::new(&store, view.newest(ReadConcern::Local).next(), self.max_lag_bytes)?;
         let state = store.state(concern)?;
         let changes = self.watch.start_behind(state.as_of())?;
         Ok(SnapshotStream::new(changes, Some(state), Arc::default(), Some(hold)))
+    }
+}
+
+/// A state that has the effect of the entry `op_id`, which is in the log.
+///
+/// What is in the log need not be in the state yet. A stream that begins behind the entry with a state from before it would never
+/// tell what came between the two.
+fn state_with(store: &dyn DocumentStore, concern: ReadConcern, op_id: OpId) -> Result<Box<dyn StoreState>> {
+    let state = store.state(concern)?;
+    if state.as_of() >= op_id {
+        return Ok(state);
+    }
+    drop(state);
+    store.finish_applying();
+    let state = store.state(concern)?;
+    match state.as_of() {
+        newest if newest < op_id => Err(Error::TokenAheadOfLog {
+            requested: op_id,
+            newest,
+        }),
+        _ => Ok(state),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use bson::RawDocument;
+    use tailwater_oplog::RetentionSlot;
+
+    use super::*;
+    use crate::consumer::ConsumerGroups;
+    use crate::document_store::{DocumentOrder, Put, StateCollection, StateQuery, StoreDocuments};
+
+    /// A store that has applied the entries up to one of them, and applies those up to `logged` when it is waited for.
+    #[derive(Debug)]
+    struct Applying {
+        applied: AtomicU64,
+        logged: u64,
+    }
+
+    #[derive(Debug)]
+    struct State(OpId);
+
+    impl StoreState for State {
+        fn as_of(&self) -> OpId {
+            self.0
+        }
+
+        fn collections(&self) -> Vec<StateCollection> {
+            Vec::new()
+        }
+
+        fn scan(&self, _: &[u8; 16], _: Option<&[u8]>) -> StoreDocuments {
+            Box::new(std::iter::empty())
+        }
+
+        fn find(&self, _: &StateQuery<'_>) -> Result<StoreDocuments> {
+            Ok(Box::new(std::iter::empty()))
+        }
+    }
+
+    impl DocumentStore for Applying {
+        fn state(&self, _: ReadConcern) -> Result<Box<dyn StoreState>> {
+            Ok(Box::new(State(OpId::new(self.applied.load(Ordering::Relaxed)))))
+        }
+
+        fn finish_applying(&self) {
+            self.applied.store(self.logged, Ordering::Relaxed);
+        }
+
+        fn order(&self, _: &RawDocument) -> Result<Box<dyn DocumentOrder>> {
+            Err(Error::NoStore)
+        }
+
+        fn put(&self, _: &[Put<'_>]) -> Result<OpId> {
+            Err(Error::NoStore)
+        }
+
+        fn delete(&self, _: &str, _: &str) -> Result<bool> {
+            Err(Error::NoStore)
+        }
+
+        fn slot_create(&self, _: &str, _: OpId, _: u64) -> Result<()> {
+            Ok(())
+        }
+
+        fn slot_advance(&self, _: &str, _: OpId) -> Result<()> {
+            Ok(())
+        }
+
+        fn slot_limit(&self, _: &str, _: u64) -> Result<()> {
+            Ok(())
+        }
+
+        fn slot_drop(&self, _: &str) -> Result<()> {
+            Ok(())
+        }
+
+        fn slots(&self) -> Vec<RetentionSlot> {
+            Vec::new()
+        }
+
+        fn groups(&self) -> &ConsumerGroups {
+            unreachable!("no consumer joins")
+        }
+    }
+
+    #[test]
+    fn a_state_is_never_from_before_the_token() {
+        let store = Applying {
+            applied: AtomicU64::new(3),
+            logged: 8,
+        };
+        let state = |op_id| state_with(&store, ReadConcern::Local, OpId::new(op_id));
+        assert_eq!(state(3).unwrap().as_of(), OpId::new(3));
+        assert_eq!(state(4).unwrap().as_of(), OpId::new(8));
+        // Applying has failed, or the log was cut back meanwhile.
+        let refused = state(9).unwrap_err();
+        assert!(matches!(refused, Error::TokenAheadOfLog { .. }), "{refused:?}");
     }
 }

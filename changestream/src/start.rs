@@ -85,7 +85,8 @@ impl Start {
             plan: Arc::clone(plan),
             token,
         };
-        Ok(match resumption.look(view.newest(ReadConcern::Local))? {
+        let following = || Ok(view.is_following()?);
+        Ok(match resumption.look(view.newest(ReadConcern::Local), following)? {
             Some(beginning) => Begins::Here(beginning),
             None => Begins::Later(resumption),
         })
@@ -147,12 +148,12 @@ pub(crate) struct Resumption {
 
 impl Resumption {
     /// What the stream begins with, if the token's entry is here by `newest`, the last one of all. If it may come, nothing: look
-    /// again when the log has moved.
+    /// again when the log has moved. `following` says whether the log follows another; it is asked only where that matters.
     ///
     /// # Errors
     ///
     /// The token is of another history, what it needs has been trimmed, or its entry cannot come.
-    pub(crate) fn look(&self, newest: OpId) -> Result<Option<Beginning>> {
+    pub(crate) fn look(&self, newest: OpId, following: impl FnOnce() -> Result<bool>) -> Result<Option<Beginning>> {
         // Whatever has been appended counts, so that a token from a reader with the other concern is good as well.
         let begun = match self.token.op_id() <= newest {
             true => self.begin(),
@@ -161,17 +162,17 @@ impl Resumption {
         match begun {
             Ok(beginning) => Ok(Some(beginning)),
             Err(error @ (Error::TokenAheadOfLog { .. } | Error::Log(LogError::Diverged { .. }))) => {
-                self.awaits(newest, error).map(|()| None)
+                match following()? {
+                    true => self.awaits(newest, error).map(|()| None),
+                    false => Err(error),
+                }
             }
             Err(error) => Err(self.unless_closed(error)),
         }
     }
 
-    /// Whether the entry may come, though the log does not have it.
+    /// Whether the entry may come to a log that follows, though the log does not have it.
     fn awaits(&self, newest: OpId, refusal: Error) -> Result<()> {
-        if !self.view.is_following()? {
-            return Err(refusal);
-        }
         let term = self.token.term();
         // A token without an entry names no term; a log without one has none.
         if term == Term::default() || newest < self.view.watermarks().oldest {

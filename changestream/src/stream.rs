@@ -170,7 +170,8 @@ impl ChangeStream {
                 State::Awaiting(resumption) => {
                     // Whatever comes behind what is looked at here ends the wait.
                     let (concern, next) = (self.cursor.concern(), self.view.newest(self.cursor.concern()).next());
-                    let begun = resumption.look(self.view.newest(ReadConcern::Local))?;
+                    let begun =
+                        resumption.look(self.view.newest(ReadConcern::Local), || Ok(self.view.is_following()?))?;
                     let Some(beginning) = begun else {
                         self.cursor = self.view.cursor(next, concern)?;
                         return Ok(Some(None));

@@ -170,6 +170,31 @@ fn what_was_written_is_told_although_there_is_no_place_for_a_cursor() {
     assert_eq!(sums(&answer), [0, 5, 0, 0, 0, 0]);
 }
 
+#[test]
+fn what_was_written_is_told_in_part_where_one_batch_does_not_hold_it() {
+    let running = Running::with(|options| options.cursors_max = 0);
+    let mut client = running.client();
+    // Their results are longer than a batch can be, and there is no place for a cursor.
+    let long = "x".repeat(30_000);
+    let upsert = |n| {
+        let id = format!("{n}{long}");
+        let op = doc! { "update": 0, "filter": { "_id": id }, "updateMods": { "$set": { "a": 1 } }, "upsert": true };
+        RawDocumentBuf::try_from(&op).unwrap()
+    };
+    let ops: Vec<_> = (0..650).map(upsert).collect();
+    let info = RawDocumentBuf::try_from(&doc! { "ns": "test.a" }).unwrap();
+    let sequence = |identifier, documents| Sequence { identifier, documents };
+    let sequences = vec![
+        sequence("ops", ops.iter().map(|op| &**op).collect()),
+        sequence("nsInfo", vec![&*info]),
+    ];
+    let command = doc! { "bulkWrite": 1, "$db": "admin" };
+    client.send(&command, MsgFlags::default(), sequences);
+    let (answer, ..) = client.receive();
+    assert_eq!((sums(&answer), cursor_id(&answer)), ([0, 0, 0, 0, 650, 0], 0));
+    assert!((1..650).contains(&batch(&answer).len()));
+}
+
 /// It may come to its end before it is found; then there is nothing to be killed.
 #[test]
 fn what_was_written_is_told_although_its_end_was_asked_for() {

@@ -301,6 +301,11 @@ fn collections_and_indexes_are_made_listed_and_dropped() {
     };
     assert_eq!(names(&client.ok(doc! { "listIndexes": "c" })), ["_id_", "a_1"]);
     assert_eq!(client.refused(doc! { "dropIndexes": "c", "index": "b_1" }).0, 27);
+    // A key that two indexes have says not which of them is to go.
+    let sparse = [doc! { "key": { "a": 1 }, "name": "few", "sparse": true }];
+    client.ok(doc! { "createIndexes": "c", "indexes": sparse.to_vec() });
+    assert_eq!(client.refused(doc! { "dropIndexes": "c", "index": { "a": 1 } }).0, 181);
+    client.ok(doc! { "dropIndexes": "c", "index": "few" });
     client.ok(doc! { "dropIndexes": "c", "index": { "a": 1 } });
     assert_eq!(names(&client.ok(doc! { "listIndexes": "c" })), ["_id_"]);
 

@@ -169,6 +169,13 @@ pub enum Error {
         /// The index's name.
         name: String,
     },
+    /// A document has far more keys in an index, or in an order, than there are values in it: its paths have positions, and the
+    /// keys are products of the document's arrays. MongoDB's code 201.
+    #[error("the document has too many keys in {of}: the positions in its paths multiply the document's arrays")]
+    TooManyKeys {
+        /// The index's name, or the order.
+        of: String,
+    },
     /// A document's values in an index are too long.
     #[error("the document has {bytes} bytes of key in the index {name:?}, {bytes_max} at most")]
     IndexKeyTooLong {
@@ -205,6 +212,12 @@ pub enum Error {
     NoSuchIndex {
         /// The name.
         name: String,
+    },
+    /// Several indexes have that key pattern; their names tell them apart. MongoDB's code 181.
+    #[error("several indexes have the key {key}: say by name which is meant")]
+    AmbiguousIndexKey {
+        /// The key pattern.
+        key: String,
     },
     /// A build of an index ended without it: the index or its collection was dropped meanwhile. MongoDB's code 276.
     #[error("the build of the index {name:?} was aborted: the index or its collection was dropped meanwhile")]
@@ -450,6 +463,7 @@ impl Error {
             self,
             Error::DuplicateKey { .. }
                 | Error::ParallelArrays { .. }
+                | Error::TooManyKeys { .. }
                 | Error::IndexKeyTooLong { .. }
                 | Error::Evaluate(_)
         )

@@ -237,6 +237,10 @@ fn is_usable(index: &IndexInfo) -> bool {
 fn hinted<'a>(reading: &Reading, info: &'a CollectionInfo, asked: &Asked<'a, '_>, hint: &Hint) -> Result<Plan<'a>> {
     let id_key = bson::rawdoc! { "_id": 1 };
     let is_id = |key: &RawDocument| compare(RawBsonRef::Document(key), RawBsonRef::Document(&id_key)).is_eq();
+    let bad = |what| Error::BadHint {
+        hint: hint.to_string(),
+        what,
+    };
     let found = match hint {
         Hint::Natural(direction) => {
             let mut plan = asked.along(None, Bounds::whole(1), false);
@@ -250,11 +254,16 @@ fn hinted<'a>(reading: &Reading, info: &'a CollectionInfo, asked: &Asked<'a, '_>
         Hint::Name(name) if name == ID_INDEX => return Ok(asked.by_id()),
         Hint::Key(key) if is_id(key) => return Ok(asked.by_id()),
         Hint::Name(name) => info.index(name),
-        Hint::Key(key) => info.indexes.iter().find(|index| index.definition.has_key(key)),
-    };
-    let bad = |what| Error::BadHint {
-        hint: hint.to_string(),
-        what,
+        Hint::Key(key) => {
+            let usable = |index: &&IndexInfo| is_usable(index) && index.definition.has_key(key);
+            let mut found = info.indexes.iter().filter(usable);
+            let first = found.next();
+            // Which one is meant decides over the documents that are found: a sparse one has not all.
+            if found.next().is_some() {
+                return Err(bad("several indexes have that key: hint by name"));
+            }
+            first
+        }
     };
     let index = found.filter(|index| is_usable(index));
     let index = index.ok_or_else(|| bad("there is no such index, or it is hidden or still being built"))?;

@@ -143,10 +143,13 @@ impl SortPattern {
             sparse: false,
             collation: self.collation.as_ref(),
         };
-        let keys = keys::of_fields(wanted, document).map_err(|keys::Parallel| Error::SortParallelArrays {
-            sort: text(&self.document),
-        })?;
-        Ok(keys.values.into_iter().next().unwrap_or_default())
+        keys::least(wanted, document).map_err(|unkeyed| {
+            let sort = text(&self.document);
+            match unkeyed {
+                keys::Unkeyed::Parallel => Error::SortParallelArrays { sort },
+                keys::Unkeyed::TooMany => Error::TooManyKeys { of: sort },
+            }
+        })
     }
 }
 

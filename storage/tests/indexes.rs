@@ -267,15 +267,17 @@ fn the_same_index_may_be_asked_for_in_other_words() {
         let refused = create(other.clone()).unwrap_err();
         assert_eq!(refused.code(), Some(code), "{other}: {refused}");
     }
-    // One that is not unique and one that is sparse are others.
-    create(doc! { "key": { "t": 1 }, "name": "plain" }).unwrap();
-    create(doc! { "key": { "t": 1 }, "name": "sparse", "sparse": true }).unwrap();
-    assert_eq!(items.list_indexes().unwrap().len(), 4);
     let options = FindOptions {
         hint: Some(Hint::Key(rawdoc! { "t": 1.0 })),
         ..FindOptions::default()
     };
     assert!(items.find_with(&rawdoc! {}, &options).is_ok());
+    // One that is not unique and one that is sparse are others. The key is no name any more.
+    create(doc! { "key": { "t": 1 }, "name": "plain" }).unwrap();
+    create(doc! { "key": { "t": 1 }, "name": "sparse", "sparse": true }).unwrap();
+    assert_eq!(items.list_indexes().unwrap().len(), 4);
+    let refused = items.find_with(&rawdoc! {}, &options).map(drop).unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::BadValue), "{refused}");
 }
 
 #[test]

@@ -307,6 +307,30 @@ fn a_hint_overrules_the_choice() {
 }
 
 #[test]
+fn a_key_that_several_indexes_have_names_none_of_them() {
+    let (_directory, store, items) = filled();
+    items
+        .create_index(&IndexModel::new("a", 1).sparse().name("few"))
+        .unwrap();
+    let hinted = |hint: Hint| ExplainOptions {
+        hint: Some(hint),
+        ..ExplainOptions::default()
+    };
+    let refused = items.explain(&rawdoc! {}, &hinted(Hint::Key(rawdoc! { "a": 1 })));
+    assert!(matches!(refused, Err(Error::BadHint { .. })), "{refused:?}");
+    let (_, scan) = stages(&explain(&items, &doc! {}, &hinted(Hint::Name("few".into()))));
+    assert_eq!(scan.get_str("indexName").ok(), Some("few"));
+
+    let hide = |index: RawDocumentBuf| store.modify_collection("shop", "items", &rawdoc! { "index": index });
+    let refused = hide(rawdoc! { "keyPattern": { "a": 1 }, "hidden": true }).map(drop);
+    assert!(matches!(refused, Err(Error::AmbiguousIndexKey { .. })), "{refused:?}");
+    // One that queries do not see is not meant.
+    hide(rawdoc! { "name": "few", "hidden": true }).unwrap();
+    let (_, scan) = stages(&explain(&items, &doc! {}, &hinted(Hint::Key(rawdoc! { "a": 1 }))));
+    assert_eq!(scan.get_str("indexName").ok(), Some("a_1"));
+}
+
+#[test]
 fn a_collection_that_is_not_there_has_nothing_to_examine() {
     let (_directory, store, _) = filled();
     let nowhere = store.collection("shop", "nowhere").unwrap();

@@ -84,6 +84,10 @@ impl DocumentStore for Wiring {
         Ok(Box::new(State(snapshot)))
     }
 
+    fn finish_applying(&self) {
+        self.store.finish_applying();
+    }
+
     fn order(&self, sort: &bson::RawDocument) -> Result<Box<dyn DocumentOrder>> {
         Ok(Box::new(Order(SortOrder::parse(sort).map_err(failed)?)))
     }

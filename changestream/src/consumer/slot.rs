@@ -56,9 +56,29 @@ pub(super) fn advance(store: &dyn DocumentStore, name: &str, from: OpId, max_lag
     }
 }
 
-/// Whether the slot of a consumer lags by a quarter of its cap.
+/// Whether the slot of a consumer lags by more than a quarter of its cap. One that does not lag is never near it, however small
+/// the cap: of two consumers each would write down its position because the other has, without end.
 pub(super) fn is_near_cap(store: &dyn DocumentStore, name: &str) -> bool {
     let slot = slot_name(name);
     let mut slots = store.slots().into_iter();
-    slots.any(|found| found.name == slot && found.lag_bytes >= found.max_lag_bytes / 4)
+    slots.any(|found| found.name == slot && is_near(found.lag_bytes, found.max_lag_bytes))
+}
+
+fn is_near(lag_bytes: u64, max_lag_bytes: u64) -> bool {
+    lag_bytes > max_lag_bytes / 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_lag_is_not_near_the_smallest_cap() {
+        for max_lag_bytes in 0..=4 {
+            assert!(!is_near(0, max_lag_bytes), "{max_lag_bytes}");
+        }
+        assert!(is_near(1, 0));
+        assert!(!is_near(25, 100));
+        assert!(is_near(26, 100));
+    }
 }

@@ -3,9 +3,10 @@
 //! One thread waits for all of them. It begins with the first, sleeps while there is none, and looks once each time the log
 //! moves. A watcher whose entry is here catches up from there like every other; one that cannot be resumed is told why.
 
+use std::cell::OnceCell;
 use std::sync::{Arc, PoisonError};
 
-use tailwater_oplog::{Error as LogError, Interrupt, ReadConcern, WaitOutcome};
+use tailwater_oplog::{self as oplog, Error as LogError, Interrupt, OplogView, ReadConcern, WaitOutcome};
 
 use crate::dispatch::channel::Channel;
 use crate::dispatch::tail::Shared;
@@ -112,6 +113,25 @@ fn run(shared: &Arc<Shared>) {
     }
 }
 
+/// Whether the log follows another, read from the disk once for all who ask in one look.
+#[derive(Debug, Default)]
+struct Role(OnceCell<Result<bool>>);
+
+impl Role {
+    fn following(&self, view: &OplogView) -> Result<bool> {
+        self.0.get_or_init(|| still_following(view.is_following())).clone()
+    }
+}
+
+/// A disk that cannot be read, as when there are no file descriptors left, says nothing of the entry: who has waited goes on
+/// waiting, until the log moves again.
+fn still_following(read: oplog::Result<bool>) -> Result<bool> {
+    match read {
+        Err(LogError::Io { .. }) => Ok(true),
+        read => Ok(read?),
+    }
+}
+
 impl Shared {
     /// Lets a watcher begin when its token's entry has come.
     pub(crate) fn begin_later(self: &Arc<Shared>, channel: Arc<Channel>, resumption: Resumption) -> Result<()> {
@@ -121,11 +141,12 @@ impl Shared {
     /// Lets those begin whose entry is here; the others stay.
     fn settle(self: &Arc<Shared>, waiting: &mut Vec<Waiting>) {
         let newest = self.view.newest(ReadConcern::Local);
+        let role = Role::default();
         waiting.retain(|(channel, resumption)| {
             if channel.is_ended() {
                 return false;
             }
-            let begun = match resumption.look(newest) {
+            let begun = match resumption.look(newest, || role.following(&self.view)) {
                 Ok(None) => return true,
                 Ok(Some(beginning)) => self.begin(Arc::clone(channel), beginning),
                 Err(error) => Err(error),
@@ -145,5 +166,22 @@ impl Shared {
             None => self.join_from(channel, beginning.cursor.position()),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_that_cannot_be_read_ends_no_wait() {
+        let unreadable = LogError::Io {
+            action: "open",
+            path: "REPLICA".into(),
+            source: Arc::new(std::io::Error::other("too many open files")),
+        };
+        assert!(still_following(Err(unreadable)).unwrap());
+        assert!(!still_following(Ok(false)).unwrap());
+        assert!(still_following(Err(LogError::Closed)).is_err());
     }
 }

@@ -197,6 +197,11 @@ impl Shared {
     /// Lets a watcher begin with the entry `from`.
     pub(crate) fn join_from(self: &Arc<Shared>, channel: Arc<Channel>, from: OpId) {
         let mut inbox = self.lock();
+        if inbox.stop {
+            // Nobody reads the inbox any more, and what is in it would keep all this.
+            drop(inbox);
+            return drop(channel);
+        }
         let newest = self.view.newest(self.concern);
         let joins = match inbox.idle {
             // Not behind what was published: positions do not go back.
@@ -228,6 +233,11 @@ impl Shared {
     /// Takes over the watchers of a lap whose next entry is `next`, if they can join.
     pub(crate) fn take_over(&self, matching: &mut Matching, next: OpId) -> bool {
         let mut inbox = self.lock();
+        if inbox.stop {
+            drop(inbox);
+            drop(matching.take());
+            return true;
+        }
         if self.frontier_of(&inbox) >= next {
             return false;
         }
@@ -255,5 +265,38 @@ impl Shared {
     /// Lets a watcher catch up from the entry `from` on.
     pub(crate) fn hand_in(self: &Arc<Shared>, channel: Arc<Channel>, from: OpId) {
         Laps::hand_in(self, channel, from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tailwater_oplog::Options;
+
+    use super::*;
+    use crate::options::Watch;
+    use crate::scope::Scope;
+
+    #[test]
+    fn who_joins_a_tail_that_is_gone_is_let_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Options::default().open(dir.path()).unwrap();
+        let tail = Tail::start(log.view(), ReadConcern::Local).unwrap();
+        let shared = Arc::clone(&tail.shared);
+        let channel = || {
+            let watch = Watch::new(log.view(), Scope::Everything);
+            let plan = shared.plans.intern(&0, || watch.compile()).unwrap();
+            let token = ResumeToken::without_entry(log.log_id(), OpId::ZERO);
+            Arc::new(Channel::new(Arc::clone(&shared), plan, token, (8, usize::MAX)))
+        };
+        let (arriving, lapping) = (channel(), channel());
+        let gone = [Arc::downgrade(&arriving), Arc::downgrade(&lapping)];
+        let mut matching = Matching::default();
+        matching.join(lapping, OpId::FIRST);
+        drop(tail);
+        // As threads do that have looked just before.
+        shared.join_from(arriving, OpId::FIRST);
+        assert!(shared.take_over(&mut matching, OpId::FIRST));
+        assert!(gone.iter().all(|channel| channel.upgrade().is_none()));
+        assert!(shared.lock().commands.is_empty());
     }
 }

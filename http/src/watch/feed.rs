@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use tailwater::{ChangeEvent, ListedWatch, Receiver, ResumeToken, WatchError, WatchHandle};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::budget::{Budget, Eviction, Place, is_small};
@@ -58,7 +59,30 @@ pub(crate) struct Feed {
 /// See [`Feed::waiting`].
 struct Waiting {
     event: ChangeEvent,
-    place: Pin<Box<dyn Future<Output = Place> + Send>>,
+    place: Turn,
+}
+
+/// A task that waits for a place, and ends with this.
+///
+/// Not the feed itself: it does not look while its client takes a heartbeat, which may last. The place would be given to it all
+/// the same, and as it would not be among the holders, no one could have it evicted.
+struct Turn(JoinHandle<Place>);
+
+impl Turn {
+    fn queue(place: impl Future<Output = Place> + Send + 'static) -> Turn {
+        Turn(tokio::spawn(place))
+    }
+
+    async fn come(&mut self) -> Place {
+        // It does not end otherwise: nobody else aborts it.
+        (&mut self.0).await.unwrap_or_default()
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Feed {
@@ -141,7 +165,7 @@ impl Feed {
         let place = budget.place(self.writing.length(&event), event.entry_bytes(), self.eviction.clone());
         self.waiting = Some(Waiting {
             event,
-            place: Box::pin(place),
+            place: Turn::queue(place),
         });
     }
 
@@ -154,7 +178,7 @@ impl Feed {
         };
         let step = tokio::select! {
             biased;
-            place = place => Step::Event(event.clone(), place),
+            place = place.come() => Step::Event(event.clone(), place),
             () = self.stop.stopped() => return Step::Stopping,
             () = sleep_until(self.quiet_at) => return Step::Quiet,
         };
@@ -208,5 +232,29 @@ fn step(received: Option<Result<ChangeEvent, WatchError>>) -> Step {
         Some(Ok(event)) => Step::Event(event, Place::default()),
         Some(Err(error)) => Step::Failed(error.into()),
         None => Step::Ended,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_turn_has_come_can_be_evicted_though_it_does_not_look() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.unwrap().block_on(async {
+            let budget = Arc::new(Budget::new(1, Duration::from_millis(1)));
+            let place = |client: &Eviction| Arc::clone(&budget).place(1, 0, client.clone());
+            let first = place(&Eviction::default()).await;
+            let away = Eviction::default();
+            let turn = Turn::queue(place(&away));
+            tokio::task::yield_now().await;
+            drop(first);
+            let third = tokio::spawn(place(&Eviction::default()));
+            // As the connection does while it writes.
+            away.told().await;
+            drop(turn);
+            assert!(!third.await.unwrap().is_none());
+        });
     }
 }

@@ -80,7 +80,8 @@ fn bulk_write(context: &mut Context<'_>) -> CommandResult {
 }
 
 /// The first batch of the results, and the cursor for the rest. All has been written by now, so it is told although somebody has
-/// asked for the command's end meanwhile, and in one batch where there is no place for a cursor, if that holds all.
+/// asked for the command's end meanwhile. Where there is no place for a cursor there is none, and the one batch has as much as it
+/// holds: the counts tell of all, and a client that were told of an error would write it all again.
 fn tell(
     context: &Context<'_>,
     results: Vec<RawDocumentBuf>,
@@ -100,14 +101,10 @@ fn tell(
     };
     let all = batch_size.map(|_| results.clone());
     let (cursor, batch) = first_of(results, batch_size)?;
-    let refused = match context.keep(cursor, namespace, false) {
-        Ok(id) => return Ok((batch, id)),
-        Err(refused) => refused,
-    };
-    let (cursor, batch) = first_of(all.ok_or_else(|| refused.clone())?, None)?;
-    match cursor.is_ended() {
-        true => Ok((batch, 0)),
-        false => Err(refused),
+    match (context.keep(cursor, namespace, false), all) {
+        (Ok(id), _) => Ok((batch, id)),
+        (Err(_), None) => Ok((batch, 0)),
+        (Err(_), Some(all)) => Ok((first_of(all, None)?.1, 0)),
     }
 }
 

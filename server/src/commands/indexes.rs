@@ -124,19 +124,7 @@ fn names(which: Value<'_>, indexes: &[RawDocumentBuf]) -> CommandResult<Vec<Stri
     match which.value {
         RawBsonRef::String("*") => Ok(all()),
         RawBsonRef::String(name) => Ok(vec![name.to_owned()]),
-        RawBsonRef::Document(key) => {
-            // Numbers by their values: drivers differ in their types.
-            let is_key = |own: &RawDocument| compare(RawBsonRef::Document(own), RawBsonRef::Document(key)).is_eq();
-            let has_key = |index: &&RawDocumentBuf| index.get_document("key").is_ok_and(is_key);
-            let found = indexes
-                .iter()
-                .find(has_key)
-                .and_then(|index| index.get_str("name").ok());
-            let name = found.ok_or_else(|| {
-                CommandError::new((27, "IndexNotFound"), format!("can't find index with key: {key:?}"))
-            })?;
-            Ok(vec![name.to_owned()])
-        }
+        RawBsonRef::Document(key) => Ok(vec![name_by_key(key, indexes)?]),
         RawBsonRef::Array(names) => names
             .into_iter()
             .map(|name| match name {
@@ -150,6 +138,27 @@ fn names(which: Value<'_>, indexes: &[RawDocumentBuf]) -> CommandResult<Vec<Stri
         _ => Err(CommandError::new(
             code::TYPE_MISMATCH,
             "dropIndexes.index must be a name, a key or an array of names",
+        )),
+    }
+}
+
+/// The name of the one index with this key. A constraint must not go because another index of the same key was meant.
+fn name_by_key(key: &RawDocument, indexes: &[RawDocumentBuf]) -> CommandResult<String> {
+    // Numbers by their values: drivers differ in their types.
+    let is_key = |own: &RawDocument| compare(RawBsonRef::Document(own), RawBsonRef::Document(key)).is_eq();
+    let with_key = indexes
+        .iter()
+        .filter(|index| index.get_document("key").is_ok_and(is_key));
+    let found: Vec<&str> = with_key.filter_map(|index| index.get_str("name").ok()).collect();
+    match *found {
+        [name] => Ok(name.to_owned()),
+        [] => Err(CommandError::new(
+            (27, "IndexNotFound"),
+            format!("can't find index with key: {key:?}"),
+        )),
+        _ => Err(CommandError::new(
+            (181, "AmbiguousIndexKeyPattern"),
+            format!("several indexes have the key {key:?}: drop by name one of {found:?}"),
         )),
     }
 }

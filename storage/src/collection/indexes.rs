@@ -42,9 +42,11 @@ impl Collection {
     ///
     /// [`Error::InvalidIndex`]; [`Error::IndexBuildAborted`] when one is dropped meanwhile; [`Error::IndexConflict`] when there is another index of that name or with that key;
     /// [`Error::DuplicateKey`] when the documents do not allow a unique index; [`Error::ParallelArrays`],
-    /// [`Error::IndexKeyTooLong`]; and the log's errors.
+    /// [`Error::TooManyKeys`], [`Error::IndexKeyTooLong`]; and the log's errors.
     pub fn create_indexes(&self, definitions: &[&RawDocument]) -> Result<IndexOutcome> {
-        let parsed = definitions.iter().map(|definition| IndexDefinition::parse(definition));
+        let parsed = definitions
+            .iter()
+            .map(|definition| IndexDefinition::asked_for(definition));
         let definitions = parsed.collect::<Result<Vec<_>>>()?;
         let names = definitions.iter().map(|definition| definition.name.clone()).collect();
         let core = self.core();

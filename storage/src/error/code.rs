@@ -103,6 +103,10 @@ codes! {
     InvalidPipelineOperator = 168,
     /// Two fields of an index reach arrays.
     CannotIndexParallelArrays = 171,
+    /// Several indexes have the key pattern that is to name one.
+    AmbiguousIndexKeyPattern = 181,
+    /// A document has too many keys in an index.
+    CannotBuildIndexKeys = 201,
     /// Pipelines within pipelines nest too deep.
     MaxSubPipelineDepthExceeded = 232,
     /// Something that is not there yet.
@@ -161,9 +165,11 @@ impl Error {
             Error::DuplicateKey { .. } => ErrorCode::DuplicateKey,
             Error::DocumentFailedValidation { .. } => ErrorCode::DocumentValidationFailure,
             Error::ParallelArrays { .. } => ErrorCode::CannotIndexParallelArrays,
+            Error::TooManyKeys { .. } => ErrorCode::CannotBuildIndexKeys,
             Error::InvalidIndex { .. } => ErrorCode::CannotCreateIndex,
             Error::IndexConflict { equivalent: false, .. } => ErrorCode::IndexKeySpecsConflict,
             Error::IndexConflict { equivalent: true, .. } => ErrorCode::IndexOptionsConflict,
+            Error::AmbiguousIndexKey { .. } => ErrorCode::AmbiguousIndexKeyPattern,
             Error::NoSuchIndex { .. } => ErrorCode::IndexNotFound,
             Error::InvalidOptions { .. } => ErrorCode::InvalidOptions,
             Error::NoDocuments | Error::NoWrites => ErrorCode::InvalidLength,

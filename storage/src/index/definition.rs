@@ -57,11 +57,28 @@ pub(crate) struct IndexDefinition {
 }
 
 impl IndexDefinition {
-    /// Checks a definition.
+    /// Checks a definition that somebody asks for: beyond [`IndexDefinition::parse`], that its filter is one that an index may
+    /// have.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidIndex`].
+    /// [`Error::InvalidIndex`], [`Error::Filter`].
+    pub(crate) fn asked_for(given: &RawDocument) -> Result<IndexDefinition> {
+        let definition = IndexDefinition::parse(given)?;
+        for (option, value) in given.iter().flatten() {
+            if let ("partialFilterExpression", RawBsonRef::Document(filter)) = (option.as_str(), value) {
+                partial::check(filter)?;
+            }
+        }
+        Ok(definition)
+    }
+
+    /// Reads a definition. What is in the catalogue and the log was asked for once and is taken as it is, whatever would be refused
+    /// today: a store must open.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidIndex`], [`Error::Filter`].
     pub(crate) fn parse(given: &RawDocument) -> Result<IndexDefinition> {
         let mut key = None;
         let mut name = None;
@@ -89,7 +106,7 @@ impl IndexDefinition {
                 ("sparse", value) => definition.sparse = truth(value).ok_or_else(|| refuse("a boolean"))?,
                 ("hidden", value) => definition.hidden = truth(value).ok_or_else(|| refuse("a boolean"))?,
                 ("partialFilterExpression", RawBsonRef::Document(filter)) => {
-                    definition.partial = Some(partial::parse(filter)?);
+                    definition.partial = Some(Expression::parse(filter)?);
                 }
                 ("partialFilterExpression", _) => return Err(refuse("a document")),
                 ("expireAfterSeconds", value) => {

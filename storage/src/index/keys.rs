@@ -6,6 +6,9 @@
 //! then is a key as well (MongoDB refuses such a document). Of the arrays that the fields of a compound index reach, only one
 //! may be there at each level: the keys are the elements of that array, combined with the other fields' values.
 //!
+//! A position that is an array has a key for each of its elements, beside each key of the other fields. Such products are bounded
+//! ([`Steps`]): a document that asks for more is refused, as MongoDB refuses one with too many keys.
+//!
 //! A sparse index has no key for a combination in which every field is missing; a partial one has none for a document that
 //! its filter does not match.
 //!
@@ -62,24 +65,55 @@ impl<'d> Place<'d, '_> {
     }
 }
 
-/// A document reaches two arrays through fields whose keys are combined.
+/// Why a document has no keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Parallel;
+pub(crate) enum Unkeyed {
+    /// It reaches two arrays through fields whose keys are combined.
+    Parallel,
+    /// Its keys would be far more than what is in it.
+    TooMany,
+}
+
+/// What finding the keys of a document may cost, beside as much as it has bytes. See [`Steps`].
+const STEPS_MIN: usize = 100_000;
+
+/// How many more elements and combinations may be looked at.
+///
+/// Where no path has a position, every element is looked at once and has one key, and an element has at least two bytes: so
+/// the bytes of the document are enough. With positions a document may ask for products of its arrays, and of products of those;
+/// a small document must not take all memory.
+struct Steps(usize);
+
+impl Steps {
+    fn of(document: &RawDocument) -> Steps {
+        Steps(document.as_bytes().len().saturating_add(STEPS_MIN))
+    }
+
+    fn take(&mut self) -> Result<(), Unkeyed> {
+        self.0 = self.0.checked_sub(1).ok_or(Unkeyed::TooMany)?;
+        Ok(())
+    }
+}
 
 /// The keys of `document`; none when the index leaves it out.
 ///
 /// # Errors
 ///
-/// [`Error::ParallelArrays`], [`Error::IndexKeyTooLong`], and those of the partial filter's evaluation.
+/// [`Error::ParallelArrays`], [`Error::TooManyKeys`], [`Error::IndexKeyTooLong`], and those of the partial filter's evaluation.
 pub(crate) fn of(definition: &IndexDefinition, document: &RawDocument) -> Result<IndexKeys> {
     if let Some(filter) = &definition.partial
         && !filter.matches(document)?
     {
         return Ok(IndexKeys::default());
     }
-    let keys = of_fields(Wanted::by(definition), document).map_err(|Parallel| Error::ParallelArrays {
-        name: definition.name.clone(),
-    })?;
+    let refused = |unkeyed| {
+        let name = definition.name.clone();
+        match unkeyed {
+            Unkeyed::Parallel => Error::ParallelArrays { name },
+            Unkeyed::TooMany => Error::TooManyKeys { of: name },
+        }
+    };
+    let keys = of_fields(Wanted::by(definition), document).map_err(refused)?;
     let longest = keys.values.iter().map(Vec::len).max().unwrap_or(0);
     if longest > KEY_BYTES_MAX / 2 {
         return Err(Error::IndexKeyTooLong {
@@ -113,10 +147,10 @@ impl<'f> Wanted<'f> {
 }
 
 /// The keys of `document`.
-pub(crate) fn of_fields(wanted: Wanted<'_>, document: &RawDocument) -> Result<IndexKeys, Parallel> {
+pub(crate) fn of_fields(wanted: Wanted<'_>, document: &RawDocument) -> Result<IndexKeys, Unkeyed> {
     let mut values = Vec::new();
     let places = places(wanted.fields, document);
-    let multikey = expand(&places, &mut |places| {
+    let multikey = expand(&places, &mut Steps::of(document), &mut |places| {
         if !wanted.sparse || places.iter().any(|place| !matches!(place, Place::Missing)) {
             values.push(encode(wanted, places));
         }
@@ -151,38 +185,61 @@ fn walk<'d, 'p>(mut value: RawBsonRef<'d>, mut rest: &'p [String]) -> Place<'d, 
     }
 }
 
+/// The least key of `document`.
+pub(crate) fn least(wanted: Wanted<'_>, document: &RawDocument) -> Result<Vec<u8>, Unkeyed> {
+    let mut least: Option<Vec<u8>> = None;
+    let places = places(wanted.fields, document);
+    expand(&places, &mut Steps::of(document), &mut |places| {
+        let key = encode(wanted, places);
+        if least.as_ref().is_none_or(|least| key < *least) {
+            least = Some(key);
+        }
+    })?;
+    Ok(least.unwrap_or_default())
+}
+
+type Each<'e> = &'e mut dyn FnMut(&[Place<'_, '_>]);
+
 /// Calls `each` with every combination that is a key; says whether a field has reached an array. It calls itself at most once
-/// for each component of the longest path.
-fn expand<'d, 'p>(places: &[Place<'d, 'p>], each: &mut dyn FnMut(&[Place<'d, 'p>])) -> Result<bool, Parallel> {
+/// for each component of the longest path, one call within the other.
+fn expand(places: &[Place<'_, '_>], steps: &mut Steps, each: Each<'_>) -> Result<bool, Unkeyed> {
     let mut arrays = places.iter().filter_map(|place| match place {
         Place::Array(array, _) => Some(*array),
         Place::Missing | Place::Value(_) => None,
     });
     let Some(array) = arrays.next() else {
+        steps.take()?;
         each(places);
         return Ok(false);
     };
     if arrays.any(|other| !std::ptr::eq(other.as_bytes(), array.as_bytes())) {
-        return Err(Parallel);
+        return Err(Unkeyed::Parallel);
     }
     let mut elements = array.into_iter().flatten().peekable();
     if elements.peek().is_none() {
         let places: Vec<_> = places.iter().map(|place| of_empty(*place)).collect();
-        expand(&places, each)?;
+        expand(&places, steps, each)?;
     }
     let positional: Vec<_> = places.iter().map(|place| at_position(*place)).collect();
-    for element in elements {
+    let goes_on =
+        |(place, positional): (&Place<'_, '_>, &Option<_>)| positional.is_some() || !matches!(place, Place::Array(..));
+    // Then the same keys come of every element.
+    let is_one = places.iter().zip(&positional).all(goes_on);
+    for (i, element) in elements.enumerate() {
+        steps.take()?;
         let of_both = places.iter().zip(&positional);
-        let of_this: Vec<_> = of_both
-            .clone()
-            .map(|(place, positional)| positional.unwrap_or_else(|| of_element(*place, element)))
-            .collect();
-        expand(&of_this, each)?;
+        if i == 0 || !is_one {
+            let of_this: Vec<_> = of_both
+                .clone()
+                .map(|(place, positional)| positional.unwrap_or_else(|| of_element(*place, element)))
+                .collect();
+            expand(&of_this, steps, each)?;
+        }
         // The element has a field of the position's name: then the filter finds that one, too.
         let mut positional = of_both.filter(|(_, positional)| positional.is_some());
         if positional.any(|(place, _)| !matches!(of_element(*place, element), Place::Missing)) {
             let named: Vec<_> = places.iter().map(|place| of_element(*place, element)).collect();
-            expand(&named, each)?;
+            expand(&named, steps, each)?;
         }
     }
     Ok(true)
@@ -257,14 +314,15 @@ pub(crate) fn entry_key(values: &[u8], document_key: &[u8]) -> Vec<u8> {
 pub(crate) fn values_of(definition: &IndexDefinition, document: &RawDocument, key: &[u8]) -> RawDocumentBuf {
     let wanted = Wanted::by(definition);
     let mut found = RawDocumentBuf::new();
-    let expanded = expand(&places(wanted.fields, document), &mut |places| {
+    let places = places(wanted.fields, document);
+    let expanded = expand(&places, &mut Steps::of(document), &mut |places| {
         if found.is_empty() && encode(wanted, places) == key {
             for ((name, _), place) in definition.key().iter().flatten().zip(places) {
                 found.append(name, place.value());
             }
         }
     });
-    // What has a key has no parallel arrays.
+    // What has a key has no parallel arrays, nor too many keys.
     debug_assert!(expanded.is_ok());
     found
 }

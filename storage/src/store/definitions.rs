@@ -255,8 +255,11 @@ fn index_modification(info: &CollectionInfo, change: &RawDocument) -> Result<Raw
                 index = Some(found.ok_or_else(|| Error::NoSuchIndex { name: name.to_owned() })?);
             }
             ("keyPattern", RawBsonRef::Document(key)) => {
-                let found = info.indexes.iter().find(|index| index.definition.has_key(key));
-                index = Some(found.ok_or_else(|| Error::NoSuchIndex { name: text(key) })?);
+                let mut found = info.indexes.iter().filter(|index| index.definition.has_key(key));
+                index = Some(found.next().ok_or_else(|| Error::NoSuchIndex { name: text(key) })?);
+                if found.next().is_some() {
+                    return Err(Error::AmbiguousIndexKey { key: text(key) });
+                }
             }
             (option @ ("hidden" | "expireAfterSeconds"), value) => changes.push((option, value)),
             (option, _) => {

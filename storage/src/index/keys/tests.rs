@@ -2,6 +2,7 @@ use bson::{Bson, Document, RawDocumentBuf, bson, doc};
 use tailwater_matcher::KeyString;
 
 use super::*;
+use crate::sort::SortPattern;
 
 fn raw(document: &Document) -> RawDocumentBuf {
     RawDocumentBuf::try_from(document).unwrap()
@@ -175,4 +176,52 @@ fn sparse_and_partial_indexes_leave_documents_out() {
         [compound(&bson!([1]))],
         "no key for an element without the field"
     );
+}
+
+#[test]
+fn positions_do_not_multiply_the_keys() {
+    let numbers: Vec<i32> = (0..2_000).collect();
+    let with_zeros = |first: Bson| {
+        let zeros = std::iter::repeat_n(Bson::Int32(0), 2_000);
+        Bson::Array(std::iter::once(first).chain(zeros).collect())
+    };
+    let one = doc! { "a": with_zeros(bson!(numbers.clone())) };
+    let found = keys(&doc! { "key": { "a.0": 1 } }, &one).unwrap();
+    assert_eq!(found.values.len(), numbers.len());
+    // Each level would multiply by 2001.
+    let deep = doc! { "a": with_zeros(with_zeros(with_zeros(bson!(numbers)))) };
+    let found = keys(&doc! { "key": { "a.0.0.0": 1, "x": 1 } }, &deep).unwrap();
+    assert_eq!(found.values.len(), 2_000);
+    let sort = SortPattern::parse(&raw(&doc! { "a.0.0.0": 1 })).unwrap().unwrap();
+    assert_eq!(sort.key(&raw(&deep)).unwrap(), compound(&bson!([0])));
+}
+
+#[test]
+fn a_product_of_arrays_is_bounded() {
+    let product = |n: i32| {
+        let numbers = Bson::Array((0..n).map(Bson::Int32).collect());
+        let named = (0..n).map(|b| bson!({ "b": b }));
+        doc! { "a": std::iter::once(numbers).chain(named).collect::<Vec<_>>() }
+    };
+    let definition = doc! { "key": { "a.0": 1, "a.b": 1 } };
+    // Those of the list itself have null as their second value.
+    assert_eq!(keys(&definition, &product(20)).unwrap().values.len(), 20 * 21);
+    let refused = keys(&definition, &product(2_000));
+    assert!(matches!(refused, Err(Error::TooManyKeys { .. })));
+    let sort = SortPattern::parse(&raw(&doc! { "a.0": 1, "a.b": 1 })).unwrap().unwrap();
+    assert!(matches!(
+        sort.key(&raw(&product(2_000))),
+        Err(Error::TooManyKeys { .. })
+    ));
+}
+
+#[test]
+fn what_has_no_positions_may_have_as_many_keys_as_elements() {
+    let mut document = RawDocumentBuf::new();
+    document.append(
+        bson::raw::cstr!("a"),
+        bson::RawArrayBuf::from_iter((0..300_000).map(bson::RawBson::Int32)),
+    );
+    let definition = IndexDefinition::parse(&raw(&doc! { "key": { "a": 1 } })).unwrap();
+    assert_eq!(of(&definition, &document).unwrap().values.len(), 300_000);
 }
