@@ -14,6 +14,7 @@ mod roll;
 mod trim;
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,7 +64,7 @@ pub(crate) struct Core {
     /// The manifest as it is on disk; its lock also orders trims.
     manifest: Mutex<Manifest>,
     /// Names of segment files that are no part of the log any more.
-    forgotten: Mutex<Vec<String>>,
+    forgotten: Mutex<VecDeque<String>>,
     /// Held by who removes them. Nobody waits for it who holds another lock.
     removing: Mutex<()>,
     pub(crate) slots: Slots,

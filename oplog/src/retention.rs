@@ -210,7 +210,7 @@ impl Core {
         if !self.slots.is_empty() {
             self.lose_lagging(&self.shared.chain.load_full());
         }
-        self.remove_before(before)
+        self.remove_before(before, true)
     }
 
     /// One step of retention: finds slots that lag too much, writes positions, and removes what is too much.
@@ -221,8 +221,9 @@ impl Core {
         }
         let _span = tracing::debug_span!("retain").entered();
         self.syncer.check(self)?;
-        // What is left is tried again; it does not keep the rest from going.
-        let left = self.remove_forgotten();
+        // What is left is tried again; it does not keep the rest from going. An append may wait for this thread, which must not
+        // wait for somebody's trim.
+        let left = self.remove_forgotten(false);
         let chain = self.shared.chain.load_full();
         if let Some(oldest) = chain.oldest() {
             self.facts.forget_before(oldest.sequence);
@@ -243,7 +244,7 @@ impl Core {
         }
         self.slots.note_wanted(chain.links()[remove].first);
         let step = &chain.links()[remove.min(STEP_SEGMENTS)];
-        let oldest = self.remove_before(step.first)?;
+        let oldest = self.remove_before(step.first, false)?;
         // Otherwise a slot holds the rest.
         let again = oldest >= step.first && remove > STEP_SEGMENTS;
         Ok(if again { Pace::Again } else { rest })

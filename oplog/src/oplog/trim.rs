@@ -4,8 +4,9 @@
 //! thread, and that one for the lock of the slots. A file that cannot be removed is kept in mind and tried again with the next
 //! trim, or by the next open.
 
+use std::collections::VecDeque;
 use std::io;
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
 
 use super::Core;
 use super::opening::write_manifest;
@@ -16,9 +17,10 @@ use crate::primitives::MutexGuard;
 
 impl Core {
     /// Removes whole segments below `before`, but for what slots hold. Those that lag too much are the caller's to find.
-    pub(crate) fn remove_before(&self, before: OpId) -> Result<OpId> {
+    /// Returns when their files are gone, if it is to `wait` for others who remove some.
+    pub(crate) fn remove_before(&self, before: OpId, wait: bool) -> Result<OpId> {
         let oldest = self.forget_before(before)?;
-        self.remove_forgotten()?;
+        self.remove_forgotten(wait)?;
         Ok(oldest)
     }
 
@@ -59,34 +61,35 @@ impl Core {
         Ok(keep_from.first)
     }
 
-    fn lock_forgotten(&self) -> MutexGuard<'_, Vec<String>> {
+    fn lock_forgotten(&self) -> MutexGuard<'_, VecDeque<String>> {
         self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes the files that are no part of the log any more, all that can be removed. Of two at once each returns when they
-    /// are gone.
-    pub(crate) fn remove_forgotten(&self) -> Result<()> {
-        // A close waits for it: then there may be another log, with files of these names.
-        let _removing = self.removing.lock().unwrap_or_else(PoisonError::into_inner);
-        let names = std::mem::take(&mut *self.lock_forgotten());
-        if names.is_empty() {
-            return Ok(());
-        }
-        let mut failed = None;
-        for name in names {
+    /// Removes the files that are no part of the log any more, all that can be removed. When somebody is at it already, that one
+    /// takes them along; who is to `wait` returns when they are gone.
+    pub(crate) fn remove_forgotten(&self, wait: bool) -> Result<()> {
+        // A close waits for it, too: then there may be another log, with files of these names.
+        let _removing = match self.removing.try_lock() {
+            Ok(removing) => removing,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) if wait => self.removing.lock().unwrap_or_else(PoisonError::into_inner),
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
+        let (mut removed, mut stayed, mut failed) = (false, Vec::new(), None);
+        while let Some(name) = { self.lock_forgotten().pop_front() } {
             // The next open removes the rest.
             self.check_not_closed()?;
             match self.disk().remove(&name) {
-                // Somebody else has done it.
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
+                // Somebody else may have done it.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     failed.get_or_insert(Error::io("remove", self.disk().path().join(&name))(error));
-                    self.lock_forgotten().push(name);
+                    stayed.push(name);
                 }
+                _ => removed = true,
             }
         }
-        let synced = self.disk().sync_directory();
+        self.lock_forgotten().extend(stayed);
+        let synced = if removed { self.disk().sync_directory() } else { Ok(()) };
         match failed {
             Some(error) => Err(error),
             None => synced.map_err(Error::io("sync", self.disk().path())),
