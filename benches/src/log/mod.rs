@@ -54,7 +54,7 @@ const WORKLOADS: [Workload; 13] = [
     },
     Workload {
         names: &["scan-crc", "scan-verified"],
-        limit: "the same frames in memory, CRC-32 of each; for scan-verified, twice tailwater's scan-crc",
+        limit: "the same frames in a mapped file, CRC-32 of each; for scan-verified, twice tailwater's scan-crc",
         long: false,
         run: scan::scans,
     },
@@ -72,7 +72,7 @@ const WORKLOADS: [Workload; 13] = [
     },
     Workload {
         names: &["tail-process", "tail-process-p99"],
-        limit: "a process blocked in a read of a pipe, p50 and p99",
+        limit: "a process that sleeps on a futex in memory that both have mapped, p50 and p99",
         long: false,
         run: tail_process::wake_ups,
     },
