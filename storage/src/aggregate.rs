@@ -77,12 +77,15 @@ pub const STAGE_BYTES_MAX: usize = 100 << 20;
 pub struct AggregateOptions {
     /// Most bytes of documents and values that one stage holds. Default: [`STAGE_BYTES_MAX`].
     pub memory_bytes_max: usize,
+    /// Whether what `$out` and `$merge` write may fail the validator of the collection that they write to. Default false.
+    pub bypass_document_validation: bool,
 }
 
 impl Default for AggregateOptions {
     fn default() -> AggregateOptions {
         AggregateOptions {
             memory_bytes_max: STAGE_BYTES_MAX,
+            bypass_document_validation: false,
         }
     }
 }
