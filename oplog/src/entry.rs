@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 
 /// Longest database name in bytes.
 pub const DATABASE_NAME_BYTES_MAX: usize = 63;
-/// Longest collection name in bytes; the namespace with its dot stays within 255, as in MongoDB.
-pub const COLLECTION_NAME_BYTES_MAX: usize = 191;
+/// Longest namespace in bytes: both names and the dot between them, as in MongoDB.
+pub const NAMESPACE_BYTES_MAX: usize = 255;
 
 const HEAD_BYTES: usize = 20;
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use bson::raw::cstr;
-use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocumentBuf, rawdoc};
+use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
 use tailwater::{WatchError, WriteError};
 
 /// The result of running a server.
@@ -200,11 +200,8 @@ impl From<tailwater::Error> for CommandError {
         {
             failure.extra = rawdoc! { "keyPattern": key_pattern.clone(), "keyValue": key_value.clone() };
         }
-        if let E::DocumentFailedValidation { id, .. } = &error
-            && let Ok(Some(id)) = id.get("_id")
-        {
-            let id: RawBsonRef<'_> = id;
-            failure.extra = rawdoc! { "errInfo": { "failingDocumentId": RawBson::from(id) } };
+        if let E::DocumentFailedValidation { info, .. } = &error {
+            failure.extra = rawdoc! { "errInfo": info.clone() };
         }
         failure
     }

@@ -162,6 +162,10 @@ pub enum Error {
         namespace: String,
         /// Which document: `{_id: …}`.
         id: RawDocumentBuf,
+        /// Why, as MongoDB's `errInfo` has it: `{failingDocumentId, details: {operatorName, …}}` (manual: *Choose How to Handle
+        /// Invalid Documents*), with `truncated: true` where that would have been too large
+        /// ([`explain_mismatch`](tailwater_matcher::explain_mismatch)).
+        info: RawDocumentBuf,
     },
     /// A document reaches two arrays through the fields of one index. MongoDB's code 171.
     #[error("the document has arrays in two fields of the index {name:?}: at most one may be an array")]

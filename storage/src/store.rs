@@ -38,7 +38,6 @@ use tailwater_oplog::{OpId, OplogView};
 use attached::Attached;
 
 use crate::applier;
-use crate::catalog::Namespace;
 use crate::checkpoint::log_options;
 use crate::collection::Collection;
 use crate::engine::Engine;
@@ -153,9 +152,7 @@ impl Store {
     ///
     /// [`Error::InvalidName`].
     pub fn collection(&self, database: &str, collection: &str) -> Result<Collection> {
-        names::check_database(database)?;
-        names::check_collection(collection)?;
-        Ok(Collection::new(self.clone(), Namespace::new(database, collection)))
+        Ok(Collection::new(self.clone(), names::namespace(database, collection)?))
     }
 
     /// The reading face of the store's log.

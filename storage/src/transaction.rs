@@ -30,7 +30,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tailwater_oplog::{Durability, OpId};
 
-use crate::catalog::Namespace;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::options::CollectionOptions;
@@ -137,9 +136,10 @@ impl Transaction {
     ///
     /// [`Error::InvalidName`].
     pub fn collection(&self, database: &str, collection: &str) -> Result<TransactionCollection<'_>> {
-        names::check_database(database)?;
-        names::check_collection(collection)?;
-        Ok(TransactionCollection::new(self, Namespace::new(database, collection)))
+        Ok(TransactionCollection::new(
+            self,
+            names::namespace(database, collection)?,
+        ))
     }
 
     /// Creates a collection with default options, as part of the transaction.
@@ -158,9 +158,7 @@ impl Transaction {
     /// [`Error::InvalidName`]; [`Error::CollectionExists`]; [`Error::WriteConflict`] when somebody has created it since the
     /// transaction began; [`Error::TransactionAborted`], [`Error::TransactionExpired`], [`Error::TransactionTooLarge`].
     pub fn create_collection_with(&self, database: &str, collection: &str, options: &CollectionOptions) -> Result<()> {
-        names::check_database(database)?;
-        names::check_collection(collection)?;
-        let namespace = Namespace::new(database, collection);
+        let namespace = names::namespace(database, collection)?;
         self.run(|workspace| {
             if workspace.reading().info(&namespace).is_some() {
                 return Err(Error::CollectionExists {

@@ -149,7 +149,7 @@ fn a_validator_sees_the_writes_that_its_level_names() {
     let refused = |result: Result<_, Error>| {
         let error = result.map(drop).unwrap_err();
         assert!(
-            matches!(&error, Error::DocumentFailedValidation { namespace, id } if namespace == "town.people" && id.get("_id").unwrap().is_some()),
+            matches!(&error, Error::DocumentFailedValidation { namespace, id, .. } if namespace == "town.people" && id.get("_id").unwrap().is_some()),
             "{error}"
         );
     };
@@ -178,6 +178,59 @@ fn a_validator_sees_the_writes_that_its_level_names() {
     ));
     let absent = store.modify_collection("town", "nobody", &rawdoc! {}).unwrap_err();
     assert!(matches!(absent, Error::NoSuchCollection { .. }));
+}
+
+#[test]
+fn a_refused_document_is_told_by_its_id_and_by_what_it_breaks() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let age = rawdoc! { "bsonType": "int", "minimum": 18, "description": "a grown-up's" };
+    let validator = rawdoc! { "validator": { "$jsonSchema": { "properties": { "age": age } } } };
+    let options = CollectionOptions::parse(&validator).unwrap();
+    store.create_collection_with("town", "people", &options).unwrap();
+    let people = store.collection("town", "people").unwrap();
+    let documents = [rawdoc! { "_id": "ada", "age": 36 }, rawdoc! { "_id": "bo", "age": 7 }];
+    let error = match people.insert_many(documents.iter().map(AsRef::as_ref)).unwrap_err() {
+        Error::InsertMany { index: 1, source } => *source,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(error.code(), Some(ErrorCode::DocumentValidationFailure));
+    let Error::DocumentFailedValidation { info, .. } = error else {
+        panic!("{error:?}")
+    };
+    let rule = rawdoc! {
+        "operatorName": "minimum", "specifiedAs": { "minimum": 18 }, "reason": "comparison failed", "consideredValue": 7,
+    };
+    let property = rawdoc! { "propertyName": "age", "description": "a grown-up's", "details": [rule] };
+    let rules = rawdoc! { "operatorName": "properties", "propertiesNotSatisfied": [property] };
+    let details = rawdoc! { "operatorName": "$jsonSchema", "schemaRulesNotSatisfied": [rules] };
+    assert_eq!(info, rawdoc! { "failingDocumentId": "bo", "details": details });
+}
+
+/// A validator that cannot be evaluated for a document counts as not matching it, as in MongoDB.
+#[test]
+fn a_document_for_which_the_validator_fails_is_not_valid() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let people = store.collection("town", "people").unwrap();
+    people.insert_one(&rawdoc! { "_id": 1, "n": 0 }).unwrap();
+    let set = |options: RawDocumentBuf| store.modify_collection("town", "people", &options).map(drop);
+    set(rawdoc! { "validator": { "$expr": { "$gt": [{ "$divide": [1, "$n"] }, 0] } } }).unwrap();
+    let error = people.insert_one(&rawdoc! { "_id": 2, "n": 0 }).unwrap_err();
+    let Error::DocumentFailedValidation { info, .. } = error else {
+        panic!("{error:?}")
+    };
+    let details = info.get_document("details").unwrap();
+    assert_eq!(details.get_str("operatorName").unwrap(), "$expr");
+    assert_eq!(
+        details.get_str("reason").unwrap(),
+        "failed to evaluate aggregation expression"
+    );
+    // One that was not valid before may stay so.
+    let change = |value: i32| people.update_one(&rawdoc! { "_id": 1 }, &rawdoc! { "$set": { "m": value } });
+    assert!(matches!(change(1), Err(Error::DocumentFailedValidation { .. })));
+    set(rawdoc! { "validationLevel": "moderate" }).unwrap();
+    assert_eq!(change(2).unwrap().modified, 1);
 }
 
 #[test]

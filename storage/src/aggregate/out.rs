@@ -37,7 +37,7 @@ impl Out {
     }
 
     pub(super) fn run(&self, mut input: Stream, place: &Place, context: &Context, writing: &Writing<'_>) -> Result<()> {
-        let target = self.0.namespace(&context.database);
+        let target = self.0.checked(&context.database, place)?;
         let existing = context.reading.info(&target);
         if existing.as_ref().is_some_and(|info| info.options.capped.is_some()) {
             return Err(place.error(Kind::specification("it cannot replace a capped collection", 17152)));

@@ -246,9 +246,7 @@ impl Store {
     ) -> Result<BulkWriteOutcome> {
         let mut named = Vec::new();
         for write in writes {
-            names::check_database(&write.database)?;
-            names::check_collection(&write.collection)?;
-            named.push((Namespace::new(&write.database, &write.collection), write.model));
+            named.push((names::namespace(&write.database, &write.collection)?, write.model));
         }
         let writes: Vec<_> = named.iter().map(|(namespace, model)| (namespace, model)).collect();
         let core = self.core();
