@@ -61,6 +61,7 @@ pub struct SnapshotStream {
     hold: Option<Hold>,
     /// Where that begins.
     held_from: OpId,
+    begins_anew: bool,
     failed: bool,
 }
 
@@ -98,8 +99,23 @@ impl SnapshotStream {
             token,
             hold,
             held_from,
+            begins_anew: false,
             failed: false,
         }
+    }
+
+    pub(super) fn beginning_anew(self) -> SnapshotStream {
+        SnapshotStream {
+            begins_anew: true,
+            ..self
+        }
+    }
+
+    /// Whether it was to be resumed, and begins with a snapshot of now because what it needed was gone: see
+    /// [`SnapshotWatch::anew_if_lost`](crate::SnapshotWatch::anew_if_lost).
+    #[must_use]
+    pub fn begins_anew(&self) -> bool {
+        self.begins_anew
     }
 
     /// The token to go on from later; it stands behind the last event, or behind what was passed over since.
