@@ -262,6 +262,13 @@ fn the_log_is_held_while_the_snapshot_is_read_and_not_longer() {
     assert_eq!(held(), 1);
     drop(stream);
     assert_eq!(held(), 0);
+    // A stopped one holds nothing for a receiver that is still there.
+    let (handle, mut receiver) = orders(&home.store).with_snapshot().subscribe().unwrap();
+    receiver.recv().unwrap();
+    assert_eq!(held(), 1);
+    handle.stop();
+    assert!(receiver.recv().is_err());
+    assert_eq!(held(), 0);
 }
 
 #[test]

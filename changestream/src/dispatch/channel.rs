@@ -11,7 +11,7 @@
 mod streamed;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -116,6 +116,8 @@ pub(crate) struct Channel {
     capacity_bytes: usize,
     /// Once parked it catches up on a lap; that of a stream does not, which reads on by itself.
     laps: bool,
+    /// It has waited for the entry of its token to come (`arrivals.rs`).
+    pub(crate) awaited_entry: AtomicBool,
     pub(crate) plan: Arc<Plan>,
     /// Entries from before are passed over.
     pub(crate) not_before: Timestamp,
@@ -177,6 +179,7 @@ impl Channel {
             capacity,
             capacity_bytes,
             laps: true,
+            awaited_entry: AtomicBool::new(false),
             plan,
             not_before: token.start_time().unwrap_or_default(),
             seat: AtomicU64::new(u64::MAX),

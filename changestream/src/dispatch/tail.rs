@@ -272,7 +272,9 @@ impl Shared {
             // The receiver that leads may be the one to learn that its watch has ended.
             let urgent = matches!(inbox.helm, Helm::Lent { leading: true });
             self.wake(inbox, urgent);
-            self.arrivals.leave(self);
+            if channel.awaited_entry.load(Ordering::Relaxed) {
+                self.arrivals.leave(self);
+            }
         }
     }
 

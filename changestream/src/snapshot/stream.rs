@@ -169,6 +169,7 @@ impl SnapshotStream {
                 }
             }
             if self.changes.is_interrupted() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                self.let_go();
                 return Ok(None);
             }
         }
@@ -308,7 +309,8 @@ impl SnapshotStream {
         if self.hold.is_none() {
             return;
         }
-        if self.changes.is_ended() || !self.changes.is_readable() {
+        let is_over = self.failed || self.changes.is_interrupted() || self.changes.is_ended();
+        if is_over || self.is_snapshot_delivered() && !self.changes.is_readable() {
             self.hold = None;
         } else if self.changes.position().get() >= self.held_from.get().saturating_add(ENTRIES_PER_HOLD) {
             self.move_hold();
@@ -343,6 +345,10 @@ impl Subscribed for SnapshotStream {
     fn is_ended(&self) -> bool {
         SnapshotStream::is_ended(self)
     }
+
+    fn stopped(&mut self) {
+        self.let_go();
+    }
 }
 
 impl Stream for SnapshotStream {
@@ -352,6 +358,7 @@ impl Stream for SnapshotStream {
         let mut steps = 0;
         while !self.is_snapshot_delivered() {
             if self.failed || self.changes.is_interrupted() {
+                self.let_go();
                 return Poll::Ready(None);
             }
             if steps == STEPS_PER_POLL {
@@ -365,6 +372,7 @@ impl Stream for SnapshotStream {
                 Ok(Step::Nothing) => return Poll::Ready(None),
                 Err(error) => {
                     self.failed = true;
+                    self.let_go();
                     return Poll::Ready(Some(Err(error)));
                 }
             }
