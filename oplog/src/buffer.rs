@@ -201,9 +201,9 @@ impl Buffer {
         while self.ring.drained() < head {
             self.step(&mut drain, head)?;
         }
-        if tail.appended() < accepted {
-            tail.set_appended(accepted);
-        }
+        // Not under the lock: a task that is woken may look at the log at once, in its waker.
+        drop(drain);
+        tail.set_appended(accepted);
         Ok(())
     }
 

@@ -9,7 +9,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tailwater_oplog::{Durability, Error, ErrorKind, OpId, Oplog, OplogView, Options, ReadConcern, verify};
@@ -241,4 +244,51 @@ fn a_segment_that_cannot_be_mapped_is_an_error_by_name() {
         read(&view).unwrap();
         assert_eq!(count(&large.open(&dir).unwrap().view()), 1);
     });
+}
+
+/// How often a task was woken.
+#[derive(Default)]
+struct Woken(AtomicU64);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Tasks of a process that only reads are woken by a thread. Without one they look for themselves, and not without a pause.
+#[test]
+fn tasks_that_no_thread_can_be_started_for_are_woken_now_and_then() {
+    alone(
+        "tasks_that_no_thread_can_be_started_for_are_woken_now_and_then",
+        |temporary| {
+            let dir = temporary.join("log");
+            let log = options(MIB).open(&dir).unwrap();
+            let view = OplogView::open(&dir).unwrap();
+            let cursor = view.cursor_from_oldest(ReadConcern::Durable);
+            let woken = Arc::new(Woken::default());
+            let waker = Waker::from(Arc::clone(&woken));
+            // Less than the stack of a thread takes.
+            let limit = Limit::set(Resource::As, address_space() + MIB);
+            let begun = Instant::now();
+            for polls in 1..=20 {
+                assert!(cursor.poll_ready(&mut Context::from_waker(&waker)).is_pending());
+                assert_eq!(woken.0.load(Ordering::SeqCst), polls);
+            }
+            assert!(
+                begun.elapsed() >= Duration::from_millis(20 * 5),
+                "{:?}",
+                begun.elapsed()
+            );
+            drop(limit);
+            assert!(cursor.poll_ready(&mut Context::from_waker(&waker)).is_pending());
+            append(&log, Durability::Disk).unwrap();
+            let told = |_| {
+                std::thread::sleep(Duration::from_millis(1));
+                woken.0.load(Ordering::SeqCst) > 20
+            };
+            assert!((0..LOOKS_MAX).any(told), "nobody was woken");
+            assert!(cursor.poll_ready(&mut Context::from_waker(&waker)).is_ready());
+        },
+    );
 }

@@ -2,11 +2,11 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use super::append::Appender;
-use super::{Core, Handle, LockGuard, Oplog};
+use super::{Core, Handle, Oplog};
 use crate::buffer::Buffer;
 use crate::chain::{Chain, Link};
 use crate::cut;
@@ -16,7 +16,6 @@ use crate::format::{self, FileName, LOCK, MANIFEST, Manifest, VERSION, encode_ch
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::keeper::Keeper;
 use crate::options::Options;
-use crate::primitives::thread;
 use crate::primitives::{AtomicBool, AtomicU32, Mutex};
 use crate::recovery::{self, Evidence};
 use crate::retention::Facts;
@@ -157,12 +156,7 @@ impl Oplog {
             path = %core.disk().path().display(), log = %log_id, term = core.term.load(Ordering::Relaxed),
             %last, durable = %recovered.durable, "log opened for writing"
         );
-        let lock: Box<dyn LockGuard> = Box::new(lock);
-        let handle = Arc::new(Handle {
-            core,
-            threads: Mutex::default(),
-            lock: Mutex::new(Some(lock)),
-        });
+        let handle = Arc::new(Handle::new(core, Box::new(lock)));
         // If one cannot be started, the handle's drop ends the others before it gives the directory free.
         handle.start("tailwater-sync", Syncer::run)?;
         handle.start("tailwater-keep", Keeper::run)?;
@@ -252,14 +246,4 @@ fn create_segment(disk: &dyn Disk, log_id: LogId, sequence: Sequence, first: OpI
     disk.rename(&spare, &name)
         .map_err(Error::io("rename", disk.path().join(&name)))?;
     disk.sync_directory().map_err(Error::io("sync", disk.path()))
-}
-
-impl Handle {
-    fn start(&self, name: &str, run: fn(&Core)) -> Result<()> {
-        let core = Arc::clone(&self.core);
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || run(&core));
-        let thread = thread.map_err(Error::io("start a thread for", self.core.disk().path()))?;
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
-        Ok(())
-    }
 }

@@ -83,10 +83,15 @@ impl Oplog {
     /// A log that follows, and that of a member on a list, is opened with nothing known; any other with nobody counted.
     pub fn set_majority(&self, held: Option<OpId>) {
         let core = self.core();
-        // The page may be another writer's afterwards.
-        if !core.is_closed() {
-            core.tail().set_majority(held);
-        }
+        let moved = {
+            // Which a close waits for: the page may be another writer's afterwards.
+            let _role = core.role.lock().unwrap_or_else(PoisonError::into_inner);
+            if core.is_closed() {
+                return;
+            }
+            core.tail().set_majority(held)
+        };
+        core.tail().ring_majority(moved);
     }
 
     /// Makes the log follow: from here on it refuses entries of its own. Everything it has is durable afterwards.
