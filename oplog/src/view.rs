@@ -27,10 +27,10 @@ use crate::poison::Poison;
 use crate::primitives::{AtomicBool, AtomicU8, AtomicU64, Instant};
 use crate::recovery;
 use crate::role_file::read_role;
-use crate::tail::{Tail, Watermarks};
+use crate::tail::Watermarks;
 use crate::wakers::Registration;
 
-pub(crate) use manifest::{read_log, read_manifest};
+pub(crate) use manifest::{find_tail, read_log, read_manifest};
 pub(crate) use shared::Shared;
 use shared::{LIVE, UNKNOWN};
 pub use wait::{Interrupt, WaitOutcome};
@@ -80,8 +80,7 @@ impl OplogView {
 
     pub(crate) fn on(disk: Box<dyn Disk>) -> Result<OplogView> {
         let log_id = LogId::from_bytes(read_manifest(&*disk)?.log_id);
-        // No tail file, or one that cannot be opened, only means that there is no live writer.
-        let tail = Tail::open(&*disk, false).ok();
+        let tail = find_tail(&*disk)?;
         let live = tail.as_ref().is_some_and(|tail| tail.is_live(log_id));
         let (manifest, chain) = read_log(&*disk)?;
         let first = OpId::new(manifest.first_op_id);

@@ -14,7 +14,7 @@ use crate::disk::{Disk, LockError};
 use crate::error::{Error, Result};
 use crate::format::{self, FileName, LOCK, MANIFEST, Manifest, VERSION, encode_checked};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
-use crate::keeper::Keeper;
+use crate::keeper::{FILL_BYTES_MAX, Keeper};
 use crate::options::Options;
 use crate::primitives::{AtomicBool, AtomicU32, Mutex};
 use crate::recovery::{self, Evidence};
@@ -44,6 +44,10 @@ impl Oplog {
             Err(Error::NotALog { path }) if options.create => initialise(&*disk, path)?,
             other => other?,
         };
+        if manifest.term == 0 {
+            // An open that failed may have left it without a name that survives power loss: nothing may be made beside it before.
+            disk.sync_directory().map_err(Error::io("sync", disk.path()))?;
+        }
         let log_id = LogId::from_bytes(manifest.log_id);
         let (first_sequence, first) = (Sequence(manifest.first_sequence), OpId::new(manifest.first_op_id));
         cut::finish(&*disk, &manifest)?;
@@ -221,13 +225,14 @@ fn remove(disk: &dyn Disk, left_over: impl Fn(&FileName) -> bool) -> Result<()> 
     Ok(())
 }
 
-/// Prepares a file for segment `sequence` under its spare name, `filled` with zeros or only allocated.
+/// Prepares a file for segment `sequence` under its spare name, of which so many bytes are `filled` with zeros, and the others
+/// only allocated.
 pub(crate) fn prepare_spare(
     disk: &dyn Disk,
     log_id: LogId,
     sequence: Sequence,
     length: u64,
-    filled: bool,
+    filled: u64,
 ) -> Result<String> {
     let name = format::spare_name(sequence);
     let seed = uuid::Uuid::new_v4().as_fields().0;
@@ -241,7 +246,7 @@ pub(crate) fn prepare_spare(
 }
 
 fn create_segment(disk: &dyn Disk, log_id: LogId, sequence: Sequence, first: OpId, length: u64) -> Result<()> {
-    let spare = prepare_spare(disk, log_id, sequence, length, true)?;
+    let spare = prepare_spare(disk, log_id, sequence, length, length.min(FILL_BYTES_MAX))?;
     let name = format::segment_name(sequence, first);
     disk.rename(&spare, &name)
         .map_err(Error::io("rename", disk.path().join(&name)))?;

@@ -410,7 +410,7 @@ impl Core {
             // Its writer was given other options.
             self.disk().remove(&spare.name).map_err(Error::io("remove", &path))?;
             self.disk()
-                .prepare(&spare.name, start.length, false, &records)
+                .prepare(&spare.name, start.length, 0, &records)
                 .map_err(Error::preparing(self.disk().path(), &path, start.length))?;
             let opened = self.disk().open(&spare.name, start.length as usize, true);
             spare.medium = opened.map_err(Error::io("map", &path))?;
