@@ -230,6 +230,9 @@ impl Oplog {
     }
 
     /// What this writer has done since it opened the log: sizes of appends, latencies and sizes of syncs, watermarks.
+    ///
+    /// For a metrics system to ask for at any time, from a task as well: it waits for no append and no sync, and neither reads
+    /// nor writes a file. (Soon after the opening it may ask the file system for the lengths of segments.)
     #[must_use]
     pub fn stats(&self) -> Stats {
         let core = self.core();
@@ -237,7 +240,8 @@ impl Oplog {
         Stats {
             log_id: core.shared.log_id,
             term: self.term(),
-            watermarks: core.shared.watermarks(),
+            watermarks: core.shared.watermarks_unmoved(),
+            segment_bytes: core.segments_bytes(),
             segments: core.shared.chain.load().links().len() as u64,
             batch_entries: meters.batch_entries.snapshot(),
             append_bytes: meters.append_bytes.snapshot(),
