@@ -26,6 +26,8 @@ mod image;
 mod injected;
 #[path = "sim/leader.rs"]
 mod leader;
+#[path = "sim/lies.rs"]
+mod lies;
 #[path = "sim/repair.rs"]
 mod repair;
 #[path = "sim/retention.rs"]
@@ -210,6 +212,11 @@ impl SimDisk {
     /// Has the sync after `successes` more fail with an I/O error.
     pub(crate) fn fail_sync(&self, successes: u64, for_ever: bool) {
         self.state().faults.sync = Some((successes, for_ever));
+    }
+
+    /// Has so many of a hundred syncs do nothing, and say that they have.
+    pub(crate) fn lie(&self, percent: u64, seed: u64) {
+        self.state().faults.lies = Some((percent, Rng::new(seed)));
     }
 
     /// Has the preparation after `successes` more find no space.

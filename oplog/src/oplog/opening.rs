@@ -9,18 +9,19 @@ use super::append::Appender;
 use super::{Core, Handle, Oplog};
 use crate::buffer::Buffer;
 use crate::chain::{Chain, Link};
-use crate::cut;
+use crate::cut::{self, CUT};
 use crate::disk::{Disk, LockError};
 use crate::error::{Error, Result};
-use crate::format::{self, FileName, LOCK, MANIFEST, Manifest, VERSION, encode_checked};
+use crate::format::{self, BUFFER, FileName, LOCK, MANIFEST, Manifest, VERSION, encode_checked};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::keeper::{FILL_BYTES_MAX, Keeper};
 use crate::options::Options;
 use crate::primitives::{AtomicBool, AtomicU32, Mutex};
 use crate::recovery::{self, Evidence};
 use crate::retention::Facts;
-use crate::role_file::{Role, read_role, write_role};
+use crate::role_file::{REPLICA, Role, read_role, write_role};
 use crate::segment::prepared_records;
+use crate::slot_file::RETENTION;
 use crate::slots::Slots;
 use crate::stats::Meters;
 use crate::sync::Syncer;
@@ -60,6 +61,8 @@ impl Oplog {
             create_segment(&*disk, log_id, first_sequence, first, segment_bytes)?;
             chain = Chain::read(&*disk, &manifest)?;
         }
+
+        name_strangers(&*disk)?;
 
         let tail = Tail::open(&*disk, true).map_err(Error::io("open", disk.path().join(format::TAIL)))?;
         let evidence = match tail.is_live(log_id) {
@@ -221,6 +224,26 @@ fn remove(disk: &dyn Disk, left_over: impl Fn(&FileName) -> bool) -> Result<()> 
                 _ => {}
             }
         }
+    }
+    Ok(())
+}
+
+/// Says, once, what is in the directory that is no part of a log: it stays, and nobody looks at it.
+fn name_strangers(disk: &dyn Disk) -> Result<()> {
+    const OURS: [&str; 7] = [LOCK, MANIFEST, format::TAIL, BUFFER, RETENTION, REPLICA, CUT];
+    let is_stranger = |name: &String| {
+        let name = name.strip_suffix(".tmp").unwrap_or(name);
+        format::parse_name(name) == FileName::Other
+            && !OURS.contains(&name)
+            && !["torn-", "repair-"].iter().any(|kept| name.starts_with(kept))
+            && name != "lost+found"
+    };
+    let names = disk.names().map_err(Error::io("list", disk.path()))?;
+    let mut strangers: Vec<_> = names.into_iter().filter(is_stranger).collect();
+    if !strangers.is_empty() {
+        strangers.sort_unstable();
+        let (files, first) = (strangers.len(), &strangers[0]);
+        tracing::warn!(path = %disk.path().display(), files, first, "files that are no part of the log are left alone");
     }
     Ok(())
 }

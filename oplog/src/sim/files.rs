@@ -76,12 +76,19 @@ impl Durable for SimFile {
             true => Some(io_error()),
             false => state.faults.operation_due(self.disk.is_owner()),
         };
+        let lies = state
+            .faults
+            .lies
+            .as_mut()
+            .is_some_and(|(percent, rng)| rng.percent(*percent));
         let file = state.files.get_mut(&self.inode).expect("open files stay");
         if let Some(error) = failure {
             file.fail_sync();
             return Err(error);
         }
-        file.sync();
+        if !lies {
+            file.sync();
+        }
         if std::thread::current().id() == self.disk.owner {
             let meanwhile = state.faults.meanwhile.0.take();
             drop(state);

@@ -10,6 +10,8 @@ use rustix::io::Errno;
 use crate::disk::DirectorySyncs;
 use crate::primitives::{Condvar, Mutex};
 
+use super::Rng;
+
 /// Faults that are due.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
@@ -17,6 +19,8 @@ pub(super) struct Faults {
     pub(super) power: Option<(u64, u64)>,
     /// The sync after so many more fails; and all that follow, when `true`.
     pub(super) sync: Option<(u64, bool)>,
+    /// Of a hundred syncs so many do nothing and say that they have, as this says.
+    pub(super) lies: Option<(u64, Rng)>,
     /// The preparation after so many more finds no space; and all that follow, when `true`.
     pub(super) prepare: Option<(u64, bool)>,
     pub(super) rename: bool,
