@@ -55,6 +55,13 @@ pub enum ReadConcern {
 /// A view of a log that this process writes comes from [`Oplog::view`](crate::Oplog::view); of any other,
 /// from [`OplogView::open`], which writes nothing and works beside a live writer, after its death, and across its restart.
 ///
+/// # Locks
+///
+/// A look-up and a cursor take none where the segment is mapped: not for entries that are durable, in whichever process, nor for
+/// those of a [`ReadConcern::Local`] that are in their segment. In the process that writes the log, an entry that is still in
+/// the log buffer is copied out of it under a lock that readers share and that the thread which moves the buffer takes alone; a
+/// look-up of one has it moved first. A segment that is not mapped is mapped under a lock of its own.
+///
 /// # What lies outside this promise
 ///
 /// A log is mapped memory. A stranger that truncates a segment file while it is mapped, or a disk that cannot read back a

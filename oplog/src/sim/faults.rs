@@ -201,6 +201,21 @@ fn a_damaged_buffer_is_corruption_as_long_as_what_was_in_it_is_missed() {
 }
 
 #[test]
+fn a_tail_page_or_a_buffer_that_vanished_is_missed_if_it_said_or_held_anything() {
+    for (vanished, found) in [(&[TAIL][..], Some(4)), (&[BUFFER], None), (&[TAIL, BUFFER], Some(1))] {
+        let disk = killed_with_entries_in_the_buffer();
+        for name in vanished {
+            disk.remove(name).unwrap();
+        }
+        match (open(&disk), found) {
+            (Ok(log), Some(last)) => check(&log, OpId::new(last)),
+            (Err(Error::Corrupt { expected, .. }), None) => assert_eq!(expected, OpId::new(2)),
+            (opened, _) => panic!("{vanished:?}: {opened:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_failed_write_poisons_the_log_and_nothing_accepted_is_lost() {
     let disk = SimDisk::new();
     let log = open(&disk).unwrap();
