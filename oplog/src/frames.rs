@@ -215,7 +215,7 @@ pub fn create_follower(
     write_role(&disk, start.log_id, role)?;
     let name = format::segment_name(Sequence(start.sequence), start.first);
     let path = dir.join(&name);
-    disk.prepare(&name, start.length, false, &header_records(&start.header()))
+    disk.prepare(&name, start.length, 0, &header_records(&start.header()))
         .map_err(Error::preparing(dir, &path, start.length))?;
     disk.sync_directory().map_err(Error::io("sync", dir))?;
     // Last: until then the directory is no log.

@@ -13,7 +13,7 @@ use crate::role_file::read_role;
 use crate::segment::Segment;
 use crate::slot_file::{RETENTION, read_slots};
 use crate::tail::Tail;
-use crate::view::{read_log, read_manifest};
+use crate::view::{find_tail, read_log, read_manifest};
 
 /// What stands in one segment file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,7 +119,7 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
 pub(crate) fn verify_on(disk: &dyn Disk) -> Result<VerifyReport> {
     let log_id = LogId::from_bytes(read_manifest(disk)?.log_id);
     // The watermark before the directory: every entry up to it is in a segment that the listing shows.
-    let tail = Tail::open(disk, false).ok().filter(|tail| tail.is_live(log_id));
+    let tail = find_tail(disk)?.filter(|tail| tail.is_live(log_id));
     let released = tail.as_ref().map(Tail::released);
     let (manifest, chain) = read_log(disk)?;
     let oldest = OpId::new(manifest.first_op_id);

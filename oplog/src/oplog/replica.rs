@@ -90,10 +90,15 @@ impl Oplog {
     /// A log that follows, and that of a member on a list, is opened with nothing known; any other with nobody counted.
     pub fn set_majority(&self, held: Option<OpId>) {
         let core = self.core();
-        // The page may be another writer's afterwards.
-        if !core.is_closed() {
-            core.tail().set_majority(held);
-        }
+        let moved = {
+            // Which a close waits for: the page may be another writer's afterwards.
+            let _role = core.role.lock().unwrap_or_else(PoisonError::into_inner);
+            if core.is_closed() {
+                return;
+            }
+            core.tail().set_majority(held)
+        };
+        core.tail().ring_majority(moved);
     }
 
     /// Has what nobody waits for become durable within `pace` instead of [`sync_interval`](crate::Options::sync_interval), if that
@@ -427,7 +432,7 @@ impl Core {
             // Its writer was given other options.
             self.disk().remove(&spare.name).map_err(Error::io("remove", &path))?;
             self.disk()
-                .prepare(&spare.name, start.length, false, &records)
+                .prepare(&spare.name, start.length, 0, &records)
                 .map_err(Error::preparing(self.disk().path(), &path, start.length))?;
             let opened = self.disk().open(&spare.name, start.length as usize, true);
             spare.medium = opened.map_err(Error::io("map", &path))?;
