@@ -1,10 +1,14 @@
 //! `tailwater serve`: a store that MongoDB's drivers can talk to, and browsers.
 
+pub(crate) mod control;
 mod http;
+mod member;
+mod program;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -13,18 +17,19 @@ use rustix::process::umask;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tailwater::Store;
-use tailwater_auth::{Authentication, Authority, ClientCertificates, Tls, TlsOptions};
-use tailwater_http::HttpHandle;
-use tailwater_server::{Server, ServerError, ServerHandle, ServerOptions};
+use tailwater_auth::{Authentication, ClientCertificates, Tls, TlsOptions};
+use tailwater_server::{ServerError, ServerOptions};
 
 use crate::failure::{Exit, Failure, Outcome};
-use crate::output;
+use control::Control;
 use http::HttpArguments;
+use member::MemberArguments;
+use program::{Event, Program};
 
 /// Serves a store to MongoDB's drivers, tools and shells.
 ///
-/// It presents itself as the primary of a replica set of one member, so that change streams, transactions and retryable
-/// writes work as they are.
+/// It presents itself as the primary of a replica set, so that change streams, transactions and retryable writes work as they are.
+/// With --follow it is a secondary, whose store is that of another one.
 ///
 /// Clients have to log in as soon as there is a user (createUser), or from the beginning with --auth. An address that other machines
 /// reach needs users that log in, and encryption.
@@ -39,6 +44,8 @@ use http::HttpArguments;
     tailwater serve --dir ./store\n  \
     tailwater serve --dir ./store --auth --bind 0.0.0.0:27017 --tls-cert server.pem --tls-key server.key\n  \
     mongosh 'mongodb://127.0.0.1:27017/?directConnection=true'\n  \
+    tailwater serve --dir ./a --name a --members a,b,c --replicate 127.0.0.1:7001\n  \
+    tailwater serve --dir ./b --name b --members a,b,c --follow 127.0.0.1:7001 --bind 127.0.0.1:27018\n  \
     tailwater serve --dir ./store --http\n  \
     curl -N 'http://127.0.0.1:27080/v1/watch/shop/orders'"
 )]
@@ -55,7 +62,7 @@ pub(crate) struct Arguments {
     /// Where to listen. Port 0 takes any that is free.
     #[arg(long, value_name = "ADDRESS", default_value_t = ServerOptions::default().bind)]
     bind: SocketAddr,
-    /// Name of the replica set whose only member it is.
+    /// Name of the replica set.
     #[arg(long, value_name = "NAME", default_value_t = ServerOptions::default().replica_set)]
     replica_set: String,
     /// How clients reach it, if not by the address they connect to.
@@ -70,6 +77,8 @@ pub(crate) struct Arguments {
     /// Adds what only tests of drivers want: `configureFailPoint`.
     #[arg(long)]
     test_commands: bool,
+    #[command(flatten)]
+    member: MemberArguments,
     #[command(flatten)]
     tls: TlsArguments,
     #[command(flatten)]
@@ -197,61 +206,42 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         (false, true) => Authentication::Off,
         (false, false) => Authentication::OnceThereAreUsers,
     };
-    // Before anything can be written, so that a signal never meets a server that does not listen to it.
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]);
-    let signals = signals.map_err(|error| Failure::io("listen to the system's signals", &error))?;
-    let store = Store::open(&arguments.dir)?;
-    let authority = Authority::open(store.clone(), authentication).map(Arc::new)?;
-    if authority.has_users() && !authority.is_required() {
-        tracing::warn!("there are users, and nobody has to log in (--no-auth)");
-    }
-    let server = Server::bind(store.clone(), Arc::clone(&authority), options)?;
-    let http = arguments.http.begin(&store, &authority, &server.handle())?;
-    let handle = server.handle();
-    let http_handle = http.as_ref().map(|http| http.handle.clone());
-    let waiting = thread::Builder::new()
-        .name("tailwater-signals".into())
-        .spawn(move || heed(signals, &handle, http_handle.as_ref(), tls.as_deref()));
-    waiting.map_err(|error| Failure::io("start a thread", &error))?;
-    let encrypted = if arguments.tls.tls_cert.is_some() {
-        "&tls=true"
-    } else {
-        ""
+    let (says, events) = channel();
+    heed(&says)?;
+    let standing = arguments
+        .member
+        .begin(&arguments.dir, || Ok(Store::open(&arguments.dir)?), &says)?;
+    let control = match standing.member().filter(|_| arguments.member.follows()) {
+        Some(member) => Some(Control::listen(&arguments.dir, member)?),
+        None => None,
     };
-    let mut listening = format!(
-        "listening on mongodb://{}/?directConnection=true{encrypted}\n",
-        server.local_addr()
-    );
-    if let Some(http) = &http {
-        listening += &format!("listening on http://{}/\n", http.address);
-    }
-    output::print(&listening)?;
-    server.run()?;
-    if let Some(http) = http {
-        http.end()?;
-    }
-    Ok(store.close()?)
+    let program = Program {
+        options,
+        authentication,
+        tls,
+        http: &arguments.http,
+        says,
+        events,
+        http_address: None,
+        is_announced: false,
+    };
+    program.run(standing, control)
 }
 
-/// Does what signals say, until the process ends.
-fn heed(mut signals: Signals, server: &ServerHandle, http: Option<&HttpHandle>, tls: Option<&Tls>) {
-    let mut stopping = false;
-    for signal in signals.forever() {
-        match signal {
-            SIGHUP => match tls.map(Tls::reload) {
-                Some(Ok(())) => tracing::info!("certificates were read again"),
-                Some(Err(error)) => tracing::error!(%error, "certificates stay as they were"),
-                None => {}
-            },
-            // Whoever asks again does not want to wait for its end.
-            _ if stopping => std::process::exit(i32::from(Exit::Failure as u8)),
-            _ => {
-                stopping = true;
-                server.stop();
-                http.into_iter().for_each(HttpHandle::stop);
+/// Has signals be told, from before anything can be written: one never meets a server that does not listen to it.
+fn heed(says: &Sender<Event>) -> Outcome {
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]);
+    let mut signals = signals.map_err(|error| Failure::io("listen to the system's signals", &error))?;
+    let says = says.clone();
+    let heeding = thread::Builder::new().name("tailwater-signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            if says.send(Event::Signal(signal)).is_err() {
+                return;
             }
         }
-    }
+    });
+    heeding.map_err(|error| Failure::io("start a thread", &error))?;
+    Ok(())
 }
 
 impl From<tailwater_auth::Error> for Failure {

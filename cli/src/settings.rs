@@ -19,6 +19,9 @@ const PREFIX: &str = "TAILWATER_";
 /// Flags that are about settings themselves, or about help.
 const NO_SETTINGS: [&str; 4] = ["config", "print-config", "help", "version"];
 
+/// What stands between the members of a list.
+const LIST: &str = ",";
+
 /// Where settings come from.
 pub(crate) struct Settings {
     /// By name: the value, and where it is set.
@@ -65,6 +68,10 @@ impl Settings {
                 toml::Value::String(text) => text,
                 toml::Value::Integer(number) => number.to_string(),
                 toml::Value::Boolean(value) => value.to_string(),
+                toml::Value::Array(values) if values.iter().all(toml::Value::is_str) => {
+                    let values: Vec<&str> = values.iter().filter_map(toml::Value::as_str).collect();
+                    values.join(LIST)
+                }
                 other => return Err(failed(&format_args!("{name} cannot be a {}", other.type_str()))),
             };
             self.found.insert(name, (value, file.display().to_string()));
@@ -100,10 +107,10 @@ impl Settings {
             };
             let value = match argument.get_action() {
                 ArgAction::SetTrue => Some(matches.get_flag(id).to_string()),
-                _ => matches
-                    .get_raw(id)
-                    .and_then(|mut values| values.next())
-                    .map(|value| value.to_string_lossy().into_owned()),
+                _ => matches.get_raw(id).map(|values| {
+                    let values: Vec<_> = values.map(|value| value.to_string_lossy()).collect();
+                    values.join(LIST)
+                }),
             };
             let _ = match value {
                 None => writeln!(text, "# {name} is not set"),

@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use tailwater_auth::Tls;
 
+use crate::member::Member;
+
 /// Options of a server. All have defaults.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// The address to listen on. One that other machines reach needs users that have to log in, and [`ServerOptions::tls`] or
     /// [`ServerOptions::allow_plaintext`]. Port 0 takes any that is free. Default `127.0.0.1:27017`.
     pub bind: SocketAddr,
-    /// The name of the replica set whose only member it is. Default `rs0`.
+    /// The name of the replica set that it is a member of. Default `rs0`.
     pub replica_set: String,
+    /// What it is among others that have the same log. Default none: it is alone.
+    pub member: Option<Arc<Member>>,
     /// `host:port` by which clients reach it, which it tells them in the handshake. Default: the address that the client's
     /// connection came in by.
     pub advertise: Option<String>,
@@ -63,6 +67,7 @@ impl Default for ServerOptions {
         ServerOptions {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 27017)),
             replica_set: "rs0".to_owned(),
+            member: None,
             advertise: None,
             connections_max: 1000,
             tls: None,

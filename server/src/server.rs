@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bson::{DateTime, Timestamp};
-use tailwater::{ReadConcern, Store};
+use tailwater::{OpId, ReadConcern, Store};
 use tailwater_auth::Authority;
 
 use crate::connection;
@@ -22,6 +22,7 @@ use crate::options::ServerOptions;
 use crate::request::SessionId;
 use crate::session::Sessions;
 use crate::topology::Topology;
+use crate::users::Keeper;
 
 /// How long connections may take to finish what they are at when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -39,7 +40,7 @@ pub(crate) struct Shared {
     pub(crate) options: ServerOptions,
     pub(crate) cursors: Arc<Cursors>,
     pub(crate) sessions: Sessions,
-    pub(crate) topology: Topology,
+    pub(crate) topology: Arc<Topology>,
     pub(crate) operations: Operations,
     /// Of a server that was started for tests.
     pub(crate) fail_points: Option<FailPoints>,
@@ -80,13 +81,20 @@ impl Shared {
 
     /// The cluster time of the newest entry, or of now as long as there is none.
     pub(crate) fn operation_time(&self) -> Timestamp {
-        let log = self.store.log();
-        let newest = log.get(log.newest(ReadConcern::Local), ReadConcern::Local);
-        let time = newest.map_or_else(
-            |_| tailwater::oplog::Timestamp::now(),
-            |entry| entry.entry().timestamp(),
-        );
-        tailwater::cluster_time(time)
+        let newest = self.store.log().newest(ReadConcern::Local);
+        self.op_time(newest).map_or_else(
+            || tailwater::cluster_time(tailwater::oplog::Timestamp::now()),
+            |(time, _)| time,
+        )
+    }
+
+    /// When, and in which term, an entry was written that is still there.
+    pub(crate) fn op_time(&self, op_id: OpId) -> Option<(Timestamp, i64)> {
+        let entry = self.store.log().get(op_id, ReadConcern::Local).ok()?;
+        Some((
+            tailwater::cluster_time(entry.timestamp()),
+            i64::from(entry.term().get()),
+        ))
     }
 }
 
@@ -121,7 +129,7 @@ impl Server {
             authority,
             cursors: Arc::new(Cursors::new(&options)),
             sessions: Sessions::new(options.session_timeout),
-            topology: Topology::new(),
+            topology: Arc::new(Topology::new()),
             operations: Operations::default(),
             fail_points: options.test_commands.then(FailPoints::default),
             options,
@@ -133,6 +141,9 @@ impl Server {
             connections_made: AtomicI32::new(0),
             message_memory: AtomicUsize::new(0),
         };
+        if let Some(member) = &shared.options.member {
+            member.tell(&shared.topology);
+        }
         Ok(Server {
             listener,
             address,
@@ -160,8 +171,9 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`ServerError::Thread`], before it serves anything.
+    /// [`ServerError::Thread`] and [`ServerError::Users`], before it serves anything.
     pub fn run(self) -> ServerResult<()> {
+        let users = Keeper::start(&self.shared, self.handle())?;
         let (stop, stopped) = mpsc::channel::<()>();
         let swept = Arc::clone(&self.shared);
         let sweeper = thread::Builder::new()
@@ -184,6 +196,7 @@ impl Server {
         drop(self.listener);
         drop(stop);
         finish(&self.shared);
+        users.into_iter().for_each(Keeper::stop);
         // A sweep that has panicked has been told of, and keeps nothing from ending.
         let _ = sweeper.join();
         Ok(())
@@ -220,6 +233,10 @@ fn sweep(shared: &Shared, stopped: &mpsc::Receiver<()>) {
 /// Has the store forget what sessions have written that have not written for as long as a session lasts: nobody sends that
 /// again.
 fn forget_writes(shared: &Shared) {
+    if shared.store.is_following() {
+        // The primary's entries say what it has forgotten.
+        return;
+    }
     let age = i64::try_from(shared.options.session_timeout.as_millis()).unwrap_or(i64::MAX);
     let before = DateTime::from_millis(DateTime::now().timestamp_millis().saturating_sub(age));
     if let Err(error) = shared.store.forget_sessions(before) {
@@ -320,7 +337,10 @@ fn finish(shared: &Shared) {
     }
     drop(connections);
     shared.sessions.end_all();
-    if let Err(error) = shared.store.sync() {
+    // One that is to be cut back or replaced is closed already.
+    if !shared.store.log().is_closed()
+        && let Err(error) = shared.store.sync()
+    {
         tracing::error!(%error, "what was written last may not survive power loss");
     }
 }

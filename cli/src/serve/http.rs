@@ -42,15 +42,18 @@ pub(super) struct Serving {
 }
 
 impl HttpArguments {
-    /// Begins to serve, if that is asked for. `wire` is the server of MongoDB's protocol, whose numbers are shown; it is stopped
+    /// Begins to serve, if that is asked for, and again where it was served before. `wire` is the server of MongoDB's protocol, whose numbers are shown; it is stopped
     /// when HTTP cannot be served.
     pub(super) fn begin(
         &self,
+        before: Option<SocketAddr>,
         store: &Store,
         authority: &Arc<Authority>,
         wire: &ServerHandle,
     ) -> Outcome<Option<Serving>> {
-        let Some(bind) = self.http else { return Ok(None) };
+        let Some(bind) = before.or(self.http) else {
+            return Ok(None);
+        };
         allow_files();
         let options = HttpOptions {
             bind,

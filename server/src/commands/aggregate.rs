@@ -8,7 +8,7 @@ use bson::{RawArrayBuf, RawBsonRef, RawDocument, rawdoc};
 use tailwater::{Aggregation, Pipeline};
 use tailwater_auth::{Action, Resource};
 
-use super::{Command, Kind, Needs, current_op};
+use super::{Command, Kind, Needs, Runs, current_op};
 use crate::context::{Context, Target};
 use crate::cursor::{Cursor, FIRST_BATCH, Fill, Source};
 use crate::error::{CommandError, CommandResult, code};
@@ -22,6 +22,7 @@ pub(super) const AGGREGATE: Command = Command {
     aliases: &[],
     help: "Runs a pipeline, or watches changes",
     kind: Kind::InTransaction,
+    runs: Runs::OptIn,
     needs: Needs::Fields(needs),
     run: aggregate,
 };
@@ -44,6 +45,19 @@ fn needs<'a>(request: &Request<'a>) -> CommandResult<Vec<Need<'a>>> {
         // It makes its documents itself.
         _ => Ok(Vec::new()),
     }
+}
+
+/// Whether the last stage writes what the pipeline finds.
+pub(super) fn writes(request: &Request<'_>) -> bool {
+    let last = request
+        .body
+        .get_array("pipeline")
+        .ok()
+        .and_then(|stages| stages.into_iter().last());
+    let stage = last
+        .and_then(Result::ok)
+        .and_then(|stage| stage.as_document()?.iter().next()?.ok());
+    stage.is_some_and(|(name, _)| matches!(name.as_str(), "$out" | "$merge"))
 }
 
 /// Refuses a pipeline that reads or writes collections that the client may not.
@@ -142,7 +156,10 @@ fn answer(context: &Context<'_>, mut cursor: Cursor, collection: &str, batch_siz
         awaits: false,
         interrupts: &context.interrupts,
     })?;
-    context.settle_reads()?;
+    // What a stream sees, it waits for by itself.
+    if !cursor.is_change_stream() {
+        context.settle_reads()?;
+    }
     let token = cursor.resume_token();
     let namespace = format!("{}.{collection}", context.request.database);
     let id = context.keep(cursor, &namespace, false)?;

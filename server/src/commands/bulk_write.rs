@@ -10,7 +10,7 @@ use bson::raw::cstr;
 use tailwater::{BulkWriteOptions, BulkWriteOutcome, Durability, Error, InsertManyOptions, WriteError, WriteModel};
 
 use super::bulk::{check_count, check_server, is_of_many};
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::cursor::{Cursor, Fill};
 use crate::error::{CommandError, CommandResult, code};
@@ -25,6 +25,7 @@ pub(super) const BULK_WRITE: Command = Command {
     aliases: &[],
     help: "Inserts, updates and deletes in several collections",
     kind: Kind::Retryable,
+    runs: Runs::Primary,
     // And what its operations need, as soon as they have been parsed.
     needs: Needs::Login,
     run: bulk_write,
@@ -155,7 +156,7 @@ fn run(
         next += now.len();
     }
     // Each has been written without waiting.
-    if context.transaction.is_none() && context.request.durability != Some(Durability::Memory) {
+    if context.transaction.is_none() && context.request.acknowledged.durability != Some(Durability::Memory) {
         context.server.store.sync()?;
     }
     Ok(())

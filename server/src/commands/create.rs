@@ -5,7 +5,7 @@ use bson::raw::CString;
 use tailwater::CollectionOptions;
 use tailwater_auth::Action;
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::CommandResult;
 
@@ -14,6 +14,7 @@ pub(super) const CREATE: Command = Command {
     aliases: &[],
     help: "Creates a collection",
     kind: Kind::InTransaction,
+    runs: Runs::Primary,
     needs: Needs::Collection(&[Action::CreateCollection]),
     run: create,
 };

@@ -5,7 +5,7 @@ use bson::{RawBsonRef, RawDocument};
 use tailwater::ExplainOptions;
 use tailwater_auth::{Action, Resource};
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 use crate::needs::Need;
@@ -17,6 +17,7 @@ pub(super) const EXPLAIN: Command = Command {
     aliases: &[],
     help: "How a query would be answered",
     kind: Kind::Alone,
+    runs: Runs::OptIn,
     needs: Needs::Fields(needs),
     run: explain,
 };

@@ -4,7 +4,7 @@ use bson::rawdoc;
 use tailwater_auth::Action;
 
 use super::bulk::{Written, check_count};
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::CommandResult;
 
@@ -13,6 +13,7 @@ pub(super) const INSERT: Command = Command {
     aliases: &[],
     help: "Inserts documents",
     kind: Kind::Retryable,
+    runs: Runs::Primary,
     needs: Needs::Collection(&[Action::Insert]),
     run: insert,
 };

@@ -6,7 +6,7 @@ use tailwater::CollectionSpecification;
 use tailwater::matcher::Expression;
 use tailwater_auth::{Action, Resource};
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::cursor::{Cursor, Fill};
 use crate::error::CommandResult;
@@ -20,6 +20,7 @@ pub(super) const LIST_COLLECTIONS: Command = Command {
     aliases: &[],
     help: "The collections of a database",
     kind: Kind::Alone,
+    runs: Runs::OptIn,
     needs: Needs::Fields(needs),
     run: list,
 };

@@ -4,7 +4,7 @@ use bson::RawDocumentBuf;
 
 use tailwater_auth::Action;
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 use crate::needs;
@@ -15,6 +15,7 @@ pub(super) const RENAME_COLLECTION: Command = Command {
     aliases: &[],
     help: "Gives a collection another name",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     // And what it needs of the two collections, as soon as they are known.
     needs: Needs::Login,
     run: rename,

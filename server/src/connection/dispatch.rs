@@ -15,6 +15,7 @@ use crate::fail_points::Plan;
 use crate::needs;
 use crate::reply;
 use crate::request::{Numbered, Request, SessionId};
+use crate::secondary;
 use crate::session::Session;
 use crate::topology;
 
@@ -91,26 +92,38 @@ impl Connection<'_> {
             needed,
             required: RefCell::default(),
         };
-        // Whoever has not logged in leaves nothing behind.
-        let session = request.session.filter(|_| authority.is_known(&context.login.identity));
-        match (session, request.numbered) {
-            (Some(id), Some(numbered)) => {
-                let entry = context.server.sessions.get(id)?;
-                let result = run_numbered(command, &mut context, &mut entry.lock(), numbered, id);
-                context.server.sessions.leave(id, entry);
-                result
+        secondary::check(command, request, self.server)?;
+        context.check_write_concern()?;
+        context.catch_up()?;
+        let answer = run(command, &mut context)?;
+        Ok(context.settle_writes(command, answer))
+    }
+}
+
+/// Runs a command within its session, if it has one.
+fn run(command: &Command, context: &mut Context<'_>) -> CommandResult {
+    let (server, request) = (context.server, context.request);
+    // Whoever has not logged in leaves nothing behind.
+    let session = request
+        .session
+        .filter(|_| server.authority.is_known(&context.login.identity));
+    match (session, request.numbered) {
+        (Some(id), Some(numbered)) => {
+            let entry = server.sessions.get(id)?;
+            let result = run_numbered(command, context, &mut entry.lock(), numbered, id);
+            server.sessions.leave(id, entry);
+            result
+        }
+        (session, _) => {
+            if let Some(id) = session {
+                server.sessions.touch(id)?;
             }
-            (session, _) => {
-                if let Some(id) = session {
-                    context.server.sessions.touch(id)?;
-                }
-                match command.kind {
-                    Kind::EndsTransaction => Err(CommandError::new(
-                        code::INVALID_OPTIONS,
-                        format!("{} needs a session and a transaction number", request.name),
-                    )),
-                    _ => (command.run)(&mut context),
-                }
+            match command.kind {
+                Kind::EndsTransaction => Err(CommandError::new(
+                    code::INVALID_OPTIONS,
+                    format!("{} needs a session and a transaction number", request.name),
+                )),
+                _ => (command.run)(context),
             }
         }
     }
@@ -133,7 +146,7 @@ fn run_numbered(
         (Numbered::Transaction { number, .. }, Kind::EndsTransaction) => {
             let answer = (command.run)(context)?;
             let ended = match request.name {
-                "commitTransaction" => session.commit(number, &server.store, request.durability),
+                "commitTransaction" => session.commit(number, &server.store, request.acknowledged.durability),
                 _ => session.abort(number),
             };
             server.cursors.kill_transactions(id);
