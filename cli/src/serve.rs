@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::Mode;
-use rustix::process::umask;
+use rustix::process::{Resource, getrlimit, setrlimit, umask};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tailwater::Store;
@@ -145,6 +145,9 @@ struct Limits {
     /// Most bytes that messages may have together while they are read and answered.
     #[arg(long, value_name = "BYTES", default_value_t = ServerOptions::default().message_memory_max)]
     message_memory_max: usize,
+    /// Most bytes that open transactions may have staged together.
+    #[arg(long, value_name = "BYTES", default_value_t = ServerOptions::default().transaction_memory_max)]
+    transaction_memory_max: u64,
 }
 
 impl TlsArguments {
@@ -178,6 +181,7 @@ impl TlsArguments {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    allow_files(arguments.limits.connections_max);
     // Whoever can read the store's files needs no login: they are their owner's alone.
     umask(Mode::RWXG | Mode::RWXO);
     let tls = arguments.tls.load()?;
@@ -193,6 +197,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         cursor_memory_max: limits.cursor_memory_max,
         handshake_timeout: Duration::from_secs(limits.handshake_timeout),
         message_memory_max: limits.message_memory_max,
+        transaction_memory_max: limits.transaction_memory_max,
         cursors_max: limits.cursors_max,
         cursors_per_user_max: limits.cursors_per_user_max,
         cursor_timeout: Duration::from_secs(limits.cursor_timeout),
@@ -226,6 +231,26 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         is_announced: false,
     };
     program.run(standing, control)
+}
+
+/// Files that the store may have open beside connections.
+const FILES_OF_STORE: u64 = 256;
+
+/// Has the system allow as many open files as it may: each connection is one, and what a process begins with is often 1,024.
+fn allow_files(connections_max: usize) {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+    let needed = FILES_OF_STORE + connections_max as u64;
+    if let Some(allowed) = getrlimit(Resource::Nofile).current.filter(|allowed| *allowed < needed) {
+        tracing::error!(
+            allowed,
+            needed,
+            "the system allows fewer open files than there may be connections: raise its limit, or lower --connections-max"
+        );
+    }
 }
 
 /// Has signals be told, from before anything can be written: one never meets a server that does not listen to it.

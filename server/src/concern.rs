@@ -41,6 +41,8 @@ pub(crate) enum Held {
     Majority,
     /// So many, the primary's among them. None and one are the same.
     Members(u8),
+    /// Those of a mode that has a name, of which there is none.
+    Mode,
 }
 
 /// `writeConcern`.
@@ -73,12 +75,7 @@ impl Acknowledged {
             // Whatever the store does by itself.
             None => (None, Held::Majority),
             Some((_, RawBsonRef::String("majority"))) => (Some(Durability::Disk), Held::Majority),
-            Some((_, RawBsonRef::String(_))) => {
-                return Err(CommandError::new(
-                    (79, "UnknownReplWriteConcern"),
-                    "there is no write concern mode of that name",
-                ));
-            }
+            Some((_, RawBsonRef::String(_))) => (Some(Durability::Disk), Held::Mode),
             Some((w, _)) => match (w.integer()?, u8::try_from(w.integer()?)) {
                 (count @ 0..=W_MAX, Ok(members)) => {
                     let durability = if count > 1 {
@@ -242,14 +239,6 @@ impl Context<'_> {
         }
     }
 
-    /// Refuses what cannot come to be held: more members than there are.
-    pub(crate) fn check_write_concern(&self) -> CommandResult<()> {
-        match (&self.server.options.member, self.request.acknowledged.held) {
-            (None, Held::Members(2..)) => Err(unsatisfiable()),
-            _ => Ok(()),
-        }
-    }
-
     /// Waits until as many members hold what the command has written as the request asks for; the answer, with what was in the
     /// way of that.
     pub(crate) fn settle_writes(&self, command: &Command, mut answer: RawDocumentBuf) -> RawDocumentBuf {
@@ -283,18 +272,23 @@ impl Context<'_> {
     }
 
     fn wait_for_members(&self) -> CommandResult<()> {
-        let Some(member) = &self.server.options.member else {
-            return Ok(());
-        };
         let acknowledged = self.request.acknowledged;
+        let member = match (&self.server.options.member, acknowledged.held) {
+            (_, Held::Mode) => {
+                let message = "there is no write concern mode of that name";
+                return Err(CommandError::new((79, "UnknownReplWriteConcern"), message));
+            }
+            (None, Held::Members(2..)) => return Err(unsatisfiable()),
+            (None, _) => return Ok(()),
+            (Some(member), _) => member,
+        };
         let concern = match acknowledged.held {
-            Held::Majority if member.has_majority() => WriteConcern::Majority,
-            Held::Majority => return Ok(()),
             Held::Members(count) if member.has_majority() && usize::from(count) > member.options().members.len() => {
                 return Err(unsatisfiable());
             }
             Held::Members(count @ 2..) => WriteConcern::members(count).unwrap_or(WriteConcern::Majority),
-            Held::Members(_) => return Ok(()),
+            Held::Majority if member.has_majority() => WriteConcern::Majority,
+            _ => return Ok(()),
         };
         let stepped_down = || CommandError::new((189, "PrimarySteppedDown"), "another member has become primary");
         let primary = member.primary().ok_or_else(stepped_down)?;

@@ -53,6 +53,7 @@ mod request;
 mod secondary;
 mod server;
 mod session;
+mod staged;
 mod statements;
 mod stats;
 mod topology;

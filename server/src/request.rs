@@ -97,6 +97,9 @@ pub(crate) struct Request<'a> {
 
 impl<'a> Request<'a> {
     pub(crate) fn of_msg(msg: &'a Msg<'a>, user: Option<UserId>) -> CommandResult<Request<'a>> {
+        for sequence in &msg.sequences {
+            check_sequence(sequence.identifier, msg.body)?;
+        }
         for document in msg.sequences.iter().flat_map(|sequence| &sequence.documents) {
             check(document)?;
         }
@@ -192,7 +195,11 @@ impl<'a> Request<'a> {
                 let ids = ids.map(|id| id.ok().and_then(RawBsonRef::as_i32));
                 ids.collect::<Option<Vec<_>>>().filter(|ids| ids.len() == count)
             }
-            None => (self.first_statement..).take(count).map(Some).collect(),
+            None => {
+                let first = i64::from(self.first_statement);
+                let numbers = (first..).take(count).map(|number| i32::try_from(number).ok());
+                numbers.collect::<Option<Vec<_>>>()
+            }
         };
         let statements = statements.ok_or_else(|| {
             let message = format!(
@@ -276,6 +283,34 @@ pub(crate) fn missing(command: &str, name: &str) -> CommandError {
         code::MISSING_FIELD,
         format!("BSON field '{command}.{name}' is missing but a required field"),
     )
+}
+
+/// Names of sequences that commands take.
+const SEQUENCES: [(&str, &[&str]); 4] = [
+    ("insert", &["documents"]),
+    ("update", &["updates"]),
+    ("delete", &["deletes"]),
+    ("bulkWrite", &["ops", "nsInfo"]),
+];
+
+/// Refuses a sequence that the command does not take, or that the body has as well: nothing that was sent is left aside.
+fn check_sequence(name: &str, body: &RawDocument) -> CommandResult<()> {
+    let command = body.iter().next().and_then(Result::ok);
+    let command = command.map_or("", |(command, _)| command.as_str());
+    let is_known = SEQUENCES
+        .iter()
+        .any(|(known, names)| *known == command && names.contains(&name));
+    let message = match (is_known, body.get(name)) {
+        (true, Ok(None)) => return Ok(()),
+        (true, _) => {
+            return Err(CommandError::new(
+                code::DUPLICATE_FIELD,
+                format!("BSON field '{command}.{name}' is a duplicate field"),
+            ));
+        }
+        (false, _) => format!("BSON field '{command}.{name}' is an unknown field."),
+    };
+    Err(CommandError::new(code::UNKNOWN_FIELD, message))
 }
 
 /// A session's document.

@@ -1,7 +1,6 @@
 //! The server: its socket, its connections, and its end.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
@@ -9,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bson::{DateTime, Timestamp};
+use rustix::net::sockopt;
 use tailwater::{OpId, ReadConcern, Store};
 use tailwater_auth::Authority;
 
@@ -33,6 +33,9 @@ const UNPIN_INTERVAL: Duration = Duration::from_millis(500);
 /// How long accepting pauses when the system has no more file descriptors or memory for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// After so long a silence the system asks whether the other machine is still there, and ends the connection if it is not.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) store: Store,
@@ -47,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     pub(crate) commands_run: AtomicU64,
     stopping: AtomicBool,
-    connections: Mutex<HashMap<i32, (TcpStream, IpAddr)>>,
+    connections: Mutex<HashMap<i32, (Arc<TcpStream>, IpAddr)>>,
     /// Told when a connection has ended.
     ended: Condvar,
     connections_made: AtomicI32,
@@ -56,7 +59,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn connections(&self) -> MutexGuard<'_, HashMap<i32, (TcpStream, IpAddr)>> {
+    fn connections(&self) -> MutexGuard<'_, HashMap<i32, (Arc<TcpStream>, IpAddr)>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -222,6 +225,8 @@ fn sweep(shared: &Shared, stopped: &mpsc::Receiver<()>) {
             forgot = Instant::now();
             forget_writes(shared);
         }
+        shared.store.end_expired_transactions();
+        shared.sessions.recount();
         shared.cursors.expire();
         let before = Instant::now();
         for id in shared.sessions.expire() {
@@ -280,21 +285,23 @@ fn accept(shared: &Arc<Shared>, stream: TcpStream) {
         tracing::warn!(%network, max, "a connection was refused: there are too many from its address");
         return;
     }
-    let id = shared.connections_made.fetch_add(1, Ordering::Relaxed) + 1;
-    let prepared = (|| -> io::Result<_> {
-        let peer = Peer {
-            id,
-            address: stream.peer_addr()?,
-            local: stream.local_addr()?,
-            app_name: OnceLock::new(),
-        };
-        stream.set_nodelay(true)?;
-        Ok((peer, stream.try_clone()?))
-    })();
-    let Ok((peer, handle)) = prepared else {
-        // It is gone again.
+    let Ok(local) = stream.local_addr() else {
         return;
     };
+    let id = shared.connections_made.fetch_add(1, Ordering::Relaxed) + 1;
+    let peer = Peer {
+        id,
+        address,
+        local,
+        app_name: OnceLock::new(),
+    };
+    // A system that does not know these has a connection that lives without them.
+    let _ = stream.set_nodelay(true);
+    let _ = sockopt::set_socket_keepalive(&stream, true);
+    let _ = sockopt::set_tcp_keepidle(&stream, KEEPALIVE);
+    // One descriptor for both who serves it and who ends it.
+    let stream = Arc::new(stream);
+    let handle = Arc::clone(&stream);
     connections.insert(id, (handle, network));
     drop(connections);
     let place = Place {

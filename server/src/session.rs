@@ -17,6 +17,7 @@ use tailwater::{Durability, Store, Transaction, TransactionOptions, TransactionS
 
 use crate::error::{CommandError, CommandResult, TRANSIENT_LABEL, code};
 use crate::request::SessionId;
+use crate::staged::{Part, StagedBytes};
 
 /// Most sessions at a time, as MongoDB's `maxSessions`.
 const SESSIONS_MAX: usize = 1_000_000;
@@ -43,6 +44,8 @@ pub(crate) struct Session {
     id: SessionId,
     used: Instant,
     transaction: Option<(i64, Stage)>,
+    /// What the transaction has staged.
+    staged: Part,
     /// The largest number of a write that may be sent again.
     written: i64,
 }
@@ -60,6 +63,8 @@ enum Stage {
 pub(crate) struct Sessions {
     sessions: Mutex<HashMap<SessionId, Arc<Entry>>>,
     timeout: Duration,
+    /// What their transactions have staged.
+    pub(crate) staged: StagedBytes,
 }
 
 impl Sessions {
@@ -67,6 +72,7 @@ impl Sessions {
         Sessions {
             sessions: Mutex::default(),
             timeout,
+            staged: StagedBytes::default(),
         }
     }
 
@@ -93,6 +99,7 @@ impl Sessions {
                 id,
                 used: Instant::now(),
                 transaction: None,
+                staged: self.staged.part(),
                 written: i64::MIN,
             };
             Arc::new(Entry {
@@ -110,6 +117,16 @@ impl Sessions {
             session.used = Instant::now();
         }
         Ok(())
+    }
+
+    /// Counts again what transactions have staged: of those that have expired it is nothing.
+    pub(crate) fn recount(&self) {
+        for entry in self.lock().values() {
+            // One that is in use counts for itself.
+            if let Ok(mut session) = entry.session.try_lock() {
+                session.recount();
+            }
+        }
     }
 
     /// Ends the sessions that have gone without a command for too long; which.
@@ -225,6 +242,14 @@ impl Session {
         let transaction = store.transaction_with(&options)?;
         self.transaction = Some((number, Stage::Open(Box::new(transaction))));
         Ok(())
+    }
+
+    /// Counts what the transaction has staged, if there is one.
+    pub(crate) fn recount(&mut self) {
+        self.staged.set(match &self.transaction {
+            Some((_, Stage::Open(transaction))) => transaction.staged_bytes(),
+            _ => 0,
+        });
     }
 
     /// An operation of the transaction has failed: it is over.

@@ -53,11 +53,6 @@ fn unknown_commands_and_fields_are_refused_by_name() {
             "Location40324",
         ),
         (doc! { "find": "c", "readConcern": { "level": "nope" } }, 2, "BadValue"),
-        (
-            doc! { "insert": "c", "documents": [{}], "writeConcern": { "w": 3 } },
-            100,
-            "UnsatisfiableWriteConcern",
-        ),
         (doc! { "getMore": 5_i64, "collection": "c" }, 43, "CursorNotFound"),
         (
             doc! { "createIndexes": "c", "indexes": [{ "key": { "a": "text" }, "name": "a" }] },
@@ -378,4 +373,18 @@ fn the_compatibility_page_lists_the_commands_that_there_are() {
         .collect();
     let known: Vec<_> = tailwater_server::help().collect();
     assert_eq!(listed, known);
+}
+
+#[test]
+fn a_write_that_more_members_should_hold_than_there_are_is_carried_out_and_says_so() {
+    let running = Running::new();
+    let mut client = running.client();
+    for (id, w, code) in [(1, bson::bson!(2), 100), (2, bson::bson!("west"), 79)] {
+        let insert = doc! { "insert": "c", "documents": [{ "_id": id }], "writeConcern": { "w": w } };
+        let answer = client.ok(insert);
+        assert_eq!(answer.get_i32("n").unwrap(), 1);
+        let error = answer.get_document("writeConcernError").unwrap();
+        assert_eq!(error.get_i32("code").unwrap(), code, "{answer}");
+        assert_eq!(client.ok(doc! { "count": "c" }).get_i32("n").unwrap(), id);
+    }
 }

@@ -3,8 +3,8 @@
 mod common;
 
 use std::net::SocketAddr;
-use std::sync::mpsc::{Receiver, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -42,7 +42,9 @@ impl Node {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let (say, events) = channel();
-        let member = Member::lead(options("a", members), &store, move |event| say.send(event).unwrap_or_default());
+        let member = Member::lead(options("a", members), &store, move |event| {
+            say.send(event).unwrap_or_default()
+        });
         Node::serve(member.unwrap(), dir, events)
     }
 
@@ -52,7 +54,9 @@ impl Node {
         let from = primary.member.address().unwrap().to_string();
         let mut options = options("b", members);
         options.fence = vec![from.clone()];
-        let member = Member::follow(options, dir.path(), &from, move |event| say.send(event).unwrap_or_default());
+        let member = Member::follow(options, dir.path(), &from, move |event| {
+            say.send(event).unwrap_or_default()
+        });
         Node::serve(member.unwrap(), dir, events)
     }
 
@@ -128,7 +132,10 @@ fn after(command: Document, answer: &Document) -> Document {
 }
 
 fn ids(answer: &Document) -> Vec<i32> {
-    batch(answer).iter().map(|document| document.get_i32("_id").unwrap()).collect()
+    batch(answer)
+        .iter()
+        .map(|document| document.get_i32("_id").unwrap())
+        .collect()
 }
 
 fn insert(id: i32) -> Document {
@@ -147,13 +154,24 @@ fn hello_says_who_is_primary_and_where_all_are() {
         assert_eq!(hello.get_bool("isWritablePrimary").unwrap(), is_primary);
         assert_eq!(hello.get_bool("secondary").unwrap(), !is_primary);
         assert_eq!(hello.get_str("setName").unwrap(), "rs0");
-        assert_eq!(hello.get_array("hosts").unwrap(), &vec![HOSTS[0].1.into(), HOSTS[1].1.into()]);
-        assert_eq!((hello.get_str("me").unwrap(), hello.get_str("primary").unwrap()), (me, HOSTS[0].1));
+        assert_eq!(
+            hello.get_array("hosts").unwrap(),
+            &vec![HOSTS[0].1.into(), HOSTS[1].1.into()]
+        );
+        assert_eq!(
+            (hello.get_str("me").unwrap(), hello.get_str("primary").unwrap()),
+            (me, HOSTS[0].1)
+        );
         assert_eq!(hello.contains_key("electionId"), is_primary);
         let old = client.admin(doc! { "isMaster": 1 });
         assert_eq!(old.get_bool("ismaster").unwrap(), is_primary);
         let config = client.admin(doc! { "replSetGetConfig": 1 });
-        let members = config.get_document("config").unwrap().get_array("members").unwrap().clone();
+        let members = config
+            .get_document("config")
+            .unwrap()
+            .get_array("members")
+            .unwrap()
+            .clone();
         assert_eq!(members.len(), 2);
     }
 }
@@ -174,7 +192,10 @@ fn a_secondary_refuses_writes_and_reads_of_who_has_not_said_that_it_will_do() {
         doc! { "createIndexes": "c", "indexes": [{ "key": { "a": 1 }, "name": "a" }] },
         doc! { "createUser": "u", "pwd": "p", "roles": [] },
     ] {
-        assert_eq!(client.refused(anywhere(write)), (10107, "NotWritablePrimary".to_owned()));
+        assert_eq!(
+            client.refused(anywhere(write)),
+            (10107, "NotWritablePrimary".to_owned())
+        );
     }
     // It would write what it has read.
     let out = anywhere(doc! { "aggregate": "c", "pipeline": [{ "$out": "d" }], "cursor": {} });
@@ -190,7 +211,10 @@ fn a_secondary_refuses_writes_and_reads_of_who_has_not_said_that_it_will_do() {
         doc! { "explain": { "find": "c" } },
         doc! { "dbStats": 1 },
     ] {
-        assert_eq!(client.refused(read.clone()), (13435, "NotPrimaryNoSecondaryOk".to_owned()));
+        assert_eq!(
+            client.refused(read.clone()),
+            (13435, "NotPrimaryNoSecondaryOk".to_owned())
+        );
         let mut primary_only = read.clone();
         primary_only.insert("$readPreference", doc! { "mode": "primary" });
         assert_eq!(client.refused(primary_only).0, 13435);
@@ -201,7 +225,12 @@ fn a_secondary_refuses_writes_and_reads_of_who_has_not_said_that_it_will_do() {
     assert_eq!(oplog.get_f64("ok").unwrap(), 1.0, "{oplog}");
     let linearizable = doc! { "find": "c", "readConcern": { "level": "linearizable" } };
     assert_eq!(client.refused(anywhere(linearizable)).0, 10107);
-    assert_eq!(client.refused(doc! { "find": "c", "$readPreference": { "mode": "tertiary" } }).0, 9);
+    assert_eq!(
+        client
+            .refused(doc! { "find": "c", "$readPreference": { "mode": "tertiary" } })
+            .0,
+        9
+    );
 }
 
 #[test]
@@ -237,7 +266,10 @@ fn a_read_after_a_write_elsewhere_waits_for_it() {
         assert_eq!(ids(&found), [id]);
     }
     // What will not come before the time is over.
-    let future = Timestamp { time: u32::MAX, increment: 1 };
+    let future = Timestamp {
+        time: u32::MAX,
+        increment: 1,
+    };
     let mut read = anywhere(doc! { "find": "c", "maxTimeMS": 50 });
     read.insert("readConcern", doc! { "afterClusterTime": future });
     assert_eq!(reader.refused(read).0, 50);
@@ -264,7 +296,10 @@ fn a_stream_of_one_member_goes_on_at_another() {
     let first = next(&mut here, cursor_id(&stream));
     assert_eq!(key(&first), 1);
     let stream = there.ok(watch(Some(first.get_document("_id").unwrap().clone())));
-    let second = batch(&stream).first().cloned().unwrap_or_else(|| next(&mut there, cursor_id(&stream)));
+    let second = batch(&stream)
+        .first()
+        .cloned()
+        .unwrap_or_else(|| next(&mut there, cursor_id(&stream)));
     assert_eq!(key(&second), 2);
     here.ok(watch(Some(second.get_document("_id").unwrap().clone())));
 }
@@ -278,7 +313,10 @@ fn writers_wait_for_as_many_members_as_they_ask_for() {
         write.insert("writeConcern", concern);
         let answer = client.ok(write);
         assert_eq!(answer.get_i32("n").unwrap(), 1, "{answer}");
-        answer.get_document("writeConcernError").ok().map(|error| error.get_i32("code").unwrap())
+        answer
+            .get_document("writeConcernError")
+            .ok()
+            .map(|error| error.get_i32("code").unwrap())
     };
     // Nobody else is there, and two are a majority of two.
     for (id, concern, expected) in [
@@ -292,7 +330,12 @@ fn writers_wait_for_as_many_members_as_they_ask_for() {
     ] {
         assert_eq!(written(&mut client, id, concern), expected, "{id}");
     }
-    assert_eq!(client.refused(doc! { "insert": "c", "documents": [{ "_id": 8 }], "writeConcern": { "w": 51 } }).0, 9);
+    assert_eq!(
+        client
+            .refused(doc! { "insert": "c", "documents": [{ "_id": 8 }], "writeConcern": { "w": 51 } })
+            .0,
+        9
+    );
     // Nor does anybody hold what is read.
     let read = doc! { "find": "c", "readConcern": { "level": "majority" }, "maxTimeMS": 20 };
     assert_eq!(client.refused(read.clone()).0, 50);
@@ -316,7 +359,14 @@ fn writers_wait_for_as_many_members_as_they_ask_for() {
     client.ok(begin);
     let commit = part(doc! { "commitTransaction": 1, "writeConcern": { "w": "majority", "wtimeout": 20 } });
     let committed = client.admin(commit);
-    assert_eq!(committed.get_document("writeConcernError").unwrap().get_i32("code").unwrap(), 64);
+    assert_eq!(
+        committed
+            .get_document("writeConcernError")
+            .unwrap()
+            .get_i32("code")
+            .unwrap(),
+        64
+    );
 }
 
 #[test]
@@ -329,7 +379,12 @@ fn the_status_says_how_members_stand() {
         let members = status.get_array("members").unwrap();
         let members = members.iter().map(|member| member.as_document().unwrap());
         members
-            .map(|member| (member.get_str("name").unwrap().to_owned(), member.get_i32("state").unwrap()))
+            .map(|member| {
+                (
+                    member.get_str("name").unwrap().to_owned(),
+                    member.get_i32("state").unwrap(),
+                )
+            })
             .collect()
     };
     let expected = [(HOSTS[0].1.to_owned(), 1), (HOSTS[1].1.to_owned(), 2)];
@@ -353,13 +408,23 @@ fn a_follower_is_promoted_while_clients_are_connected() {
     let mut watching = follower.client();
     let wait = doc! { "hello": 1, "topologyVersion": known, "maxAwaitTimeMS": 600_000, "$db": "admin" };
     watching.send(&wait, MsgFlags::default(), Vec::new());
-    let election = primary.client().admin(doc! { "hello": 1 }).get_object_id("electionId").unwrap();
+    let election = primary
+        .client()
+        .admin(doc! { "hello": 1 })
+        .get_object_id("electionId")
+        .unwrap();
     primary.end();
 
     let (refused, _) = follower.client().refused(doc! { "replSetStepUp": 1, "force": true });
     assert_eq!(refused, 40415);
     client.admin(doc! { "replSetStepUp": 1 });
-    assert_eq!(client.run_on("admin", doc! { "replSetStepUp": 1 }).get_i32("code").unwrap(), 125);
+    assert_eq!(
+        client
+            .run_on("admin", doc! { "replSetStepUp": 1 })
+            .get_i32("code")
+            .unwrap(),
+        125
+    );
     // The promotion may have been told of twice.
     let (mut hello, ..) = watching.receive();
     if !hello.get_bool("isWritablePrimary").unwrap() {
@@ -387,7 +452,12 @@ fn users_of_the_primary_are_users_of_its_followers_and_who_is_dropped_is_gone_th
         std::thread::yield_now();
     }
     there.login("root", "root's");
-    while there.admin(anywhere(doc! { "usersInfo": "ada" })).get_array("users").unwrap().is_empty() {
+    while there
+        .admin(anywhere(doc! { "usersInfo": "ada" }))
+        .get_array("users")
+        .unwrap()
+        .is_empty()
+    {
         std::thread::yield_now();
     }
     let mut ada = follower.client();
@@ -411,5 +481,8 @@ fn a_primary_whose_place_another_has_taken_says_so() {
     }
     assert_eq!(client.refused(insert(2)).0, 10107);
     let hello = client.admin(doc! { "hello": 1 });
-    assert!(!hello.get_bool("isWritablePrimary").unwrap() && !hello.contains_key("electionId"), "{hello}");
+    assert!(
+        !hello.get_bool("isWritablePrimary").unwrap() && !hello.contains_key("electionId"),
+        "{hello}"
+    );
 }

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use rustix::process::{Resource, getrlimit, setrlimit};
 use tailwater::Store;
 use tailwater_auth::Authority;
 use tailwater_http::{HttpError, HttpHandle, HttpOptions, HttpResult, HttpServer, WireStats};
@@ -54,7 +53,6 @@ impl HttpArguments {
         let Some(bind) = before.or(self.http) else {
             return Ok(None);
         };
-        allow_files();
         let options = HttpOptions {
             bind,
             allow_plaintext: self.http_allow_plaintext,
@@ -105,15 +103,6 @@ fn wire_stats(server: &ServerHandle) -> WireStats {
         commands_total: stats.commands_total,
         cursors: stats.cursors as u64,
         sessions: stats.sessions as u64,
-    }
-}
-
-/// Has the system allow as many open files as it may: each connection is one, and what a process begins with is often 1,024.
-fn allow_files() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open files cannot be raised");
     }
 }
 

@@ -93,7 +93,6 @@ impl Connection<'_> {
             required: RefCell::default(),
         };
         secondary::check(command, request, self.server)?;
-        context.check_write_concern()?;
         context.catch_up()?;
         let answer = run(command, &mut context)?;
         Ok(context.settle_writes(command, answer))
@@ -149,6 +148,7 @@ fn run_numbered(
                 "commitTransaction" => session.commit(number, &server.store, request.acknowledged.durability),
                 _ => session.abort(number),
             };
+            session.recount();
             server.cursors.kill_transactions(id);
             ended.map_err(CommandError::of_retryable)?;
             Ok(answer)
@@ -157,13 +157,18 @@ fn run_numbered(
             if first {
                 server.cursors.kill_transactions(id);
             }
-            let result = run_in_transaction(command, context, session.transaction(number, first, &server.store)?);
+            let mut result = run_in_transaction(command, context, session.transaction(number, first, &server.store)?);
+            session.recount();
+            if server.sessions.staged.get() > server.options.transaction_memory_max {
+                result = result.and(Err(no_room()));
+            }
             // A write that was refused ends it as well.
             let refused = |answer: &RawDocumentBuf| {
                 answer.get_array("writeErrors").is_ok() || answer.get_i32("nErrors").is_ok_and(|errors| errors > 0)
             };
             if result.as_ref().map_or(true, refused) {
                 session.give_up(number);
+                session.recount();
                 server.cursors.kill_transactions(id);
             }
             result
@@ -177,6 +182,14 @@ fn run_numbered(
             format!("Cannot run '{}' in a multi-document transaction.", request.name),
         )),
     }
+}
+
+/// There is no room for what a transaction has staged.
+fn no_room() -> CommandError {
+    CommandError::new(
+        (388, "TransactionTooLargeForCache"),
+        "open transactions have staged too much together: commit or abort some, or write less in one",
+    )
 }
 
 /// Runs a command as a part of a transaction, in a context of its own: the transaction goes on with the session.
