@@ -344,7 +344,13 @@ fn stages_that_hold_documents_keep_to_their_memory() {
         let pipeline = parse(&[doc! { "$skip": 0 }, stage.clone()]).unwrap();
         let limited = |memory_bytes_max| {
             let found = people
-                .aggregate_with(&pipeline, AggregateOptions { memory_bytes_max })
+                .aggregate_with(
+                    &pipeline,
+                    AggregateOptions {
+                        memory_bytes_max,
+                        ..AggregateOptions::default()
+                    },
+                )
                 .unwrap();
             found.collect::<Result<Vec<_>, _>>()
         };
@@ -365,6 +371,7 @@ fn stages_that_hold_documents_keep_to_their_memory() {
     .unwrap();
     let options = AggregateOptions {
         memory_bytes_max: 10_000,
+        ..AggregateOptions::default()
     };
     assert_eq!(
         people
