@@ -80,6 +80,8 @@ pub struct AggregateOptions {
     pub memory_bytes_max: usize,
     /// Which index of the collection the pipeline begins with. Default: whichever the planner chooses.
     pub hint: Option<Hint>,
+    /// Whether what `$out` and `$merge` write may fail the validator of the collection that they write to. Default false.
+    pub bypass_document_validation: bool,
 }
 
 impl Default for AggregateOptions {
@@ -87,6 +89,7 @@ impl Default for AggregateOptions {
         AggregateOptions {
             memory_bytes_max: STAGE_BYTES_MAX,
             hint: None,
+            bypass_document_validation: false,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! - [`background`]: what the store does by itself;
 //! - [`definitions`]: collections and databases;
 //! - [`origin`]: whether log and state belong together;
+//! - [`renewal`]: indexes whose entries an earlier version has made by other rules;
 //! - [`replica`]: what a store does as a member of a replicated one;
 //! - [`slots`]: what the log keeps for others.
 
@@ -19,6 +20,7 @@ mod definitions;
 mod facts;
 mod options;
 mod origin;
+mod renewal;
 mod replica;
 mod shared;
 mod signal;
@@ -118,6 +120,7 @@ impl Store {
         let log = log_options(options).open(log_directory(dir))?;
         let state = dir.join(STATE_DIRECTORY);
         let engine = Engine::open(&state, options.cache_bytes)?;
+        renewal::renew_indexes(&engine)?;
         let core = Arc::new(Core::new(log, engine, options.clone())?);
         core.check_origin(&state)?;
         core.replay()?;

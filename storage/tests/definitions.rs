@@ -4,7 +4,10 @@
 use std::path::Path;
 
 use bson::{RawDocumentBuf, rawdoc};
-use tailwater_storage::{Collection, CollectionOptions, Error, ErrorCode, IndexModel, Store, UpdateOptions};
+use tailwater_storage::{
+    AggregateOptions, BulkWriteOptions, Collection, CollectionOptions, Error, ErrorCode, IndexModel, InsertManyOptions,
+    Pipeline, Store, UpdateOptions, WriteModel,
+};
 
 fn open(dir: &Path) -> Store {
     Store::open(dir).unwrap()
@@ -67,6 +70,71 @@ fn options_that_cannot_be_are_refused_by_name() {
             Err(Error::InvalidOptions { what: said }) => assert!(said.contains(what), "{said}"),
             other => panic!("{options:?}: {other:?}"),
         }
+    }
+}
+
+/// Every write that can make a document can be told to pass the validator by, each in a transaction and outside of one.
+#[test]
+fn writes_that_bypass_the_validator_are_not_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let options = CollectionOptions::parse(&rawdoc! { "validator": { "age": { "$gte": 0 } } }).unwrap();
+    store.create_collection_with("town", "people", &options).unwrap();
+    store.create_collection_with("town", "copies", &options).unwrap();
+    let people = store.collection("town", "people").unwrap();
+    let bad = |id: i32| rawdoc! { "_id": id, "age": -1 };
+    let refused = |error: Error| matches!(error, Error::DocumentFailedValidation { .. });
+    let insert = |bypass| InsertManyOptions {
+        bypass_document_validation: bypass,
+        ..InsertManyOptions::default()
+    };
+    let bulk = |bypass| BulkWriteOptions {
+        bypass_document_validation: bypass,
+        ..BulkWriteOptions::default()
+    };
+    let models = |id: i32| {
+        let set = rawdoc! { "$set": { "age": -2 } };
+        [
+            WriteModel::insert_one(bad(id)),
+            WriteModel::update_one(rawdoc! { "_id": id }, &set),
+            WriteModel::replace_one(rawdoc! { "_id": id }, rawdoc! { "age": -3 }),
+        ]
+    };
+    // Without an index, and with one: inserts go two ways.
+    for (round, first) in [0, 100].into_iter().enumerate() {
+        if round == 1 {
+            people.create_index(&IndexModel::new("age", 1)).unwrap();
+        }
+        people.insert_many_with([&*bad(first)], &insert(false)).unwrap_err();
+        people.insert_many_with([&*bad(first)], &insert(true)).unwrap();
+        people.bulk_write_with(models(first + 1), &bulk(false)).unwrap_err();
+        people.bulk_write_with(models(first + 1), &bulk(true)).unwrap();
+        let transaction = store.transaction().unwrap();
+        let own = transaction.collection("town", "people").unwrap();
+        own.insert_many_with([&*bad(first + 2)], &insert(true)).unwrap();
+        own.bulk_write_with(models(first + 3), &bulk(true)).unwrap();
+        // Of one operation only.
+        assert!(refused(own.insert_one(&bad(first + 4)).unwrap_err()));
+        drop(transaction);
+        let transaction = store.transaction().unwrap();
+        let own = transaction.collection("town", "people").unwrap();
+        own.bulk_write_with(models(first + 3), &bulk(true)).unwrap();
+        transaction.commit().unwrap();
+    }
+    assert_eq!(people.count(&rawdoc! { "age": -3 }).unwrap(), 4);
+
+    let bypass = AggregateOptions {
+        bypass_document_validation: true,
+        ..AggregateOptions::default()
+    };
+    for stage in [rawdoc! { "$merge": "copies" }, rawdoc! { "$out": "copies" }] {
+        let pipeline = Pipeline::parse(&[stage]).unwrap();
+        let error = people.aggregate(&pipeline).unwrap_err();
+        assert!(refused(error));
+        people.aggregate_with(&pipeline, bypass.clone()).unwrap();
+        assert_eq!(all(&store.collection("town", "copies").unwrap()), all(&people));
+        store.drop_collection("town", "copies").unwrap();
+        store.create_collection_with("town", "copies", &options).unwrap();
     }
 }
 

@@ -42,7 +42,13 @@ impl Written {
             Target::Collection(_) if written.statements.is_complete() => {}
             Target::Collection(collection) => {
                 let collection = written.statements.collection(collection);
-                match collection.bulk_write_with(models, &BulkWriteOptions { ordered }) {
+                match collection.bulk_write_with(
+                    models,
+                    &BulkWriteOptions {
+                        ordered,
+                        ..BulkWriteOptions::default()
+                    },
+                ) {
                     Ok(outcome) => written.outcome = outcome,
                     Err(Error::BulkWrite { errors, outcome }) => {
                         check_server(&errors)?;
@@ -105,7 +111,13 @@ impl Written {
             Target::Collection(_) if written.statements.is_complete() => {}
             Target::Collection(collection) => {
                 let collection = written.statements.collection(collection);
-                let inserted = collection.insert_many_with(documents.iter().copied(), &InsertManyOptions { ordered });
+                let inserted = collection.insert_many_with(
+                    documents.iter().copied(),
+                    &InsertManyOptions {
+                        ordered,
+                        ..InsertManyOptions::default()
+                    },
+                );
                 match inserted {
                     Ok(outcome) => written.count = outcome.inserted_ids.len() as u64,
                     Err(error) => written.refused_insert(error)?,

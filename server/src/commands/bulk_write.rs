@@ -178,7 +178,13 @@ fn run_alone(
     let ordered = tally.ordered;
     if operations[0].insert().is_some() {
         let documents = operations.iter().filter_map(Operation::insert);
-        let inserted = collection.insert_many_with(documents, &InsertManyOptions { ordered });
+        let inserted = collection.insert_many_with(
+            documents,
+            &InsertManyOptions {
+                ordered,
+                ..InsertManyOptions::default()
+            },
+        );
         let errors = match inserted {
             Ok(_) => Vec::new(),
             Err(Error::InsertMany { index, source }) => vec![WriteError { index, error: *source }],
@@ -190,7 +196,13 @@ fn run_alone(
         return Ok(());
     }
     let model = operations[0].model.clone();
-    match collection.bulk_write_with([model], &BulkWriteOptions { ordered }) {
+    match collection.bulk_write_with(
+        [model],
+        &BulkWriteOptions {
+            ordered,
+            ..BulkWriteOptions::default()
+        },
+    ) {
         Ok(outcome) => tally.add(indexes[0], &operations[0].model, &outcome)?,
         Err(Error::BulkWrite { mut errors, outcome }) if !errors.is_empty() => {
             check_server(&errors)?;

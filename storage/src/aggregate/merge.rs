@@ -160,6 +160,7 @@ impl Merge {
         while !rest.is_empty() {
             let mut commit = core.lock_commit()?;
             let mut workspace = Workspace::new(core.view_locked(&commit)?);
+            workspace.bypass_validation(context.options.bypass_document_validation);
             let info = workspace.reading().info(namespace);
             self.check_unique(info.as_deref(), place)?;
             // What a capped collection makes room for is counted before it is there, so one at a time.

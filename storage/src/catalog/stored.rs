@@ -8,7 +8,7 @@ use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
 use super::{Catalog, CollectionInfo, CollectionNumber, IndexInfo, IndexState, Namespace, Natural, Size};
 use crate::engine::{EngineBatch, EngineSnapshot};
 use crate::error::{Error, Result};
-use crate::index::IndexDefinition;
+use crate::index::{IndexDefinition, keys};
 use crate::options::CollectionOptions;
 
 const COLLECTION: u8 = b'c';
@@ -131,6 +131,7 @@ fn encode(info: &CollectionInfo) -> RawDocumentBuf {
             "number": i64::from(index.number.0),
             "ready": index.state == IndexState::Ready,
             "multikey": index.multikey,
+            "rules": if index.outdated { 0 } else { keys::RULES },
             "definition": index.definition.document.clone(),
         });
     }
@@ -175,8 +176,12 @@ fn decode(id: [u8; 16], value: Vec<u8>) -> Option<CollectionInfo> {
 
 fn decode_index(index: &RawDocument) -> Option<IndexInfo> {
     let ready = index.get_bool("ready").ok()?;
+    let definition = IndexDefinition::parse(index.get_document("definition").ok()?).ok()?;
+    // Entries written before there were several rules do not name them.
+    let rules = index.get_i32("rules").unwrap_or(0);
     Some(IndexInfo {
-        definition: Arc::new(IndexDefinition::parse(index.get_document("definition").ok()?).ok()?),
+        outdated: rules < keys::RULES && keys::have_changed(&definition),
+        definition: Arc::new(definition),
         number: number(index)?,
         state: if ready { IndexState::Ready } else { IndexState::Building },
         multikey: index.get_bool("multikey").ok()?,
