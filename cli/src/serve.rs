@@ -91,16 +91,16 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Args)]
 struct TlsArguments {
     /// The server's certificate, with those between it and an authority that clients know; PEM. Connections are then encrypted.
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    #[arg(long, value_name = "FILE")]
     tls_cert: Option<PathBuf>,
     /// The private key of that certificate; PEM.
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE")]
     tls_key: Option<PathBuf>,
     /// The certificates of the authorities that clients' certificates are of; PEM. Clients then have to show one.
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
     /// Who shows a certificate: the server alone, a client that has one as well, or every client.
-    #[arg(long, value_name = "MODE", requires = "tls_cert")]
+    #[arg(long, value_name = "MODE")]
     tls_mode: Option<TlsMode>,
     /// Serves an address that other machines reach without encryption.
     #[arg(long)]

@@ -19,6 +19,9 @@ const PREFIX: &str = "TAILWATER_";
 /// Flags that are about settings themselves, or about help.
 const NO_SETTINGS: [&str; 4] = ["config", "print-config", "help", "version"];
 
+/// Settings of which one takes the other back, wherever that is set in a place of less weight.
+const OPPOSITES: [(&str, &str); 1] = [("auth", "no-auth")];
+
 /// What stands between the members of a list.
 const LIST: &str = ",";
 
@@ -47,10 +50,32 @@ impl Settings {
                 let value = value
                     .into_string()
                     .map_err(|_| Failure::new(Exit::Usage, format!("{variable} is not UTF-8")))?;
+                settings.take_back(name);
                 settings.found.insert(name.to_owned(), (value, variable));
             }
         }
+        for (one, other) in OPPOSITES {
+            for flag in [one, other] {
+                if arguments
+                    .iter()
+                    .any(|argument| argument.to_str() == Some(&format!("--{flag}")))
+                {
+                    settings.take_back(flag);
+                }
+            }
+        }
         Ok(settings)
+    }
+
+    /// Forgets the opposite of a setting that was found in a place of more weight.
+    fn take_back(&mut self, name: &str) {
+        for (one, other) in OPPOSITES {
+            if name == one {
+                self.found.remove(other);
+            } else if name == other {
+                self.found.remove(one);
+            }
+        }
     }
 
     fn read_file(&mut self, file: &Path, names: &[&str]) -> Result<(), Failure> {

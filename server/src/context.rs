@@ -12,6 +12,7 @@ use crate::error::{CommandError, CommandResult, code};
 use crate::login::Login;
 use crate::needs::{Need, Reach};
 use crate::operations::Interrupts;
+use crate::oplog_view;
 use crate::request::Request;
 use crate::server::Shared;
 
@@ -58,6 +59,7 @@ impl<'a> Context<'a> {
     /// The collection that the request names, in its transaction if it has one, with the durability it asks for.
     pub(crate) fn target(&self) -> CommandResult<Target<'a>> {
         let name = self.request.collection()?;
+        oplog_view::refuse(self.request.database, name)?;
         match self.transaction {
             Some(transaction) => Ok(Target::Transaction(
                 transaction.collection(self.request.database, name)?,
@@ -69,6 +71,7 @@ impl<'a> Context<'a> {
     /// The collection that the request names, outside of any transaction.
     pub(crate) fn collection(&self) -> CommandResult<Collection> {
         let name = self.request.collection()?;
+        oplog_view::refuse(self.request.database, name)?;
         let collection = self.server.store.collection(self.request.database, name)?;
         Ok(match self.request.acknowledged.durability {
             Some(durability) => collection.with_durability(durability),

@@ -71,6 +71,7 @@ pub(crate) mod code {
     pub(crate) const NOT_PRIMARY_NO_SECONDARY_OK: Code = (13435, "NotPrimaryNoSecondaryOk");
     pub(crate) const INVALID_NAMESPACE: Code = (73, "InvalidNamespace");
     pub(crate) const TOO_MANY_CURSORS: Code = (146, "ExceededMemoryLimit");
+    pub(crate) const COMMAND_NOT_SUPPORTED: Code = (115, "CommandNotSupported");
     pub(crate) const TRANSACTION_TOO_OLD: Code = (225, "TransactionTooOld");
     pub(crate) const NOT_IMPLEMENTED: Code = (238, "NotImplemented");
     pub(crate) const NO_SUCH_TRANSACTION: Code = (251, "NoSuchTransaction");

@@ -14,6 +14,7 @@ use crate::context::{Context, Target};
 use crate::cursor::{Cursor, FIRST_BATCH, Fill, Source};
 use crate::error::{CommandError, CommandResult, code};
 use crate::needs::{self, Need};
+use crate::oplog_view;
 use crate::reply;
 use crate::request::{Request, missing};
 use crate::value::{Value, empty, fields};
@@ -67,9 +68,12 @@ pub(super) fn check_reach(context: &Context<'_>, pipeline: &Pipeline, bypasses: 
     let database = context.request.database;
     for collection in pipeline.reads() {
         context.require(Action::Find, of(database, collection))?;
+        oplog_view::refuse(database, collection)?;
     }
     if let Some(target) = pipeline.writes() {
-        let resource = of(target.database.unwrap_or(database), target.collection);
+        let database = target.database.unwrap_or(database);
+        let resource = of(database, target.collection);
+        oplog_view::refuse(database, target.collection)?;
         context.require(Action::Insert, resource)?;
         context.require(
             if target.replaces {

@@ -15,6 +15,7 @@ use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::cursor::{Cursor, Fill};
 use crate::error::{CommandError, CommandResult, code};
+use crate::oplog_view;
 use crate::reply::{self, Batch};
 use crate::statements::Statements;
 use crate::value::{Value, fields};
@@ -63,6 +64,7 @@ fn bulk_write(context: &mut Context<'_>) -> CommandResult {
     let operations = parsed.collect::<CommandResult<Vec<_>>>()?;
     let needs: BTreeSet<_> = operations.iter().flat_map(Operation::needs).collect();
     for (action, namespace) in needs {
+        oplog_view::refuse(namespace.database, namespace.collection)?;
         context.require(action, namespace.resource())?;
         if options.bypass_document_validation {
             context.require(Action::BypassDocumentValidation, namespace.resource())?;

@@ -12,6 +12,7 @@ use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 use crate::needs::Need;
+use crate::oplog_view;
 use crate::request::{Request, missing};
 use crate::value::{Value, empty, fields};
 
@@ -128,6 +129,7 @@ fn explain(context: &mut Context<'_>) -> CommandResult {
     };
     let (filter, options) = question(name.as_str(), command)?;
     let begun = Instant::now();
+    oplog_view::refuse(context.request.database, collection)?;
     let collection = context.server.store.collection(context.request.database, collection)?;
     verbosity.tell(collection.explain(filter, &options)?, begun)
 }
@@ -148,6 +150,7 @@ pub(super) fn of_pipeline(
     let begun = Instant::now();
     let pipeline = asked.parse(stages)?;
     aggregate::check_reach(context, &pipeline, false)?;
+    oplog_view::refuse(context.request.database, collection)?;
     let collection = context.server.store.collection(context.request.database, collection)?;
     let (query, absorbed) = collection.explain_aggregate(&pipeline, asked.options(), asked.collation())?;
     let query = verbosity.tell(query, begun)?;

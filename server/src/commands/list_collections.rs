@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::cursor::{Cursor, Fill};
 use crate::error::CommandResult;
 use crate::needs::{self, Need};
+use crate::oplog_view;
 use crate::reply;
 use crate::request::Request;
 use crate::value::empty;
@@ -66,6 +67,22 @@ fn list(context: &mut Context<'_>) -> CommandResult {
         if filter.matches(&*description).map_err(tailwater::Error::from)? {
             found.push(match names_only {
                 true => rawdoc! { "name": collection.name, "type": "collection" },
+                false => description,
+            });
+        }
+    }
+    let (local, log) = oplog_view::NAMESPACE;
+    let resource = Resource::Collection {
+        database,
+        collection: log,
+    };
+    if database == local && context.may(Action::Find, resource) {
+        let description = rawdoc! {
+            "name": log, "type": "collection", "options": { "capped": true }, "info": { "readOnly": true },
+        };
+        if filter.matches(&*description).map_err(tailwater::Error::from)? {
+            found.push(match names_only {
+                true => rawdoc! { "name": log, "type": "collection" },
                 false => description,
             });
         }

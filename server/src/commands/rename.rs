@@ -8,6 +8,7 @@ use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 use crate::needs;
+use crate::oplog_view;
 use crate::request::missing;
 
 pub(super) const RENAME_COLLECTION: Command = Command {
@@ -66,6 +67,9 @@ fn rename(context: &mut Context<'_>) -> CommandResult {
     let to = to.ok_or_else(|| missing("renameCollection", "to"))?;
     check(context, from, to, drop_target)?;
     let (from, to) = (namespace(from)?, namespace(to)?);
+    for (database, collection) in [from, to] {
+        oplog_view::refuse(database, collection)?;
+    }
     context.server.store.rename_collection(from, to, drop_target)?;
     Ok(RawDocumentBuf::new())
 }

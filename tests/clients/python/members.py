@@ -70,7 +70,7 @@ try:
     alone.python.things.insert_one({})
     raise AssertionError("a secondary has written")
 except NotPrimaryError as error:
-    assert error.code == 10107, error.details
+    assert error.details["code"] == 10107, error.details
 status = alone.admin.command("replSetGetStatus")
 assert status["myState"] == 2 and len(status["members"]) == 3, status
 assert [member["stateStr"] for member in client.admin.command("replSetGetStatus")["members"]] == [
