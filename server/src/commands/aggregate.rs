@@ -258,9 +258,9 @@ fn over_none(context: &Context<'_>, stages: &[&RawDocument], asked: &Asked<'_>) 
     context.outside_transaction("a pipeline that begins without a collection's documents")?;
     let pipeline = asked.parse(stages)?;
     check_reach(context, &pipeline, asked.options.bypass_document_validation)?;
-    Ok(cursor(
-        context.server.store.aggregate(context.request.database, &pipeline)?,
-    ))
+    let store = &context.server.store;
+    let found = store.aggregate_with(context.request.database, &pipeline, asked.options())?;
+    Ok(cursor(found))
 }
 
 fn cursor(found: Aggregation) -> Cursor {

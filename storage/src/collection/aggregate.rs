@@ -54,8 +54,22 @@ impl Store {
     ///
     /// As [`Collection::aggregate`].
     pub fn aggregate(&self, database: &str, pipeline: &Pipeline) -> Result<Aggregation> {
+        self.aggregate_with(database, pipeline, AggregateOptions::default())
+    }
+
+    /// As [`Store::aggregate`], with options. There is no index to be hinted at.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::aggregate`].
+    pub fn aggregate_with(
+        &self,
+        database: &str,
+        pipeline: &Pipeline,
+        options: AggregateOptions,
+    ) -> Result<Aggregation> {
         names::check_database(database)?;
         let nowhere = Namespace::new(database, "");
-        pipeline.run(self, &nowhere, AggregateOptions::default(), None)
+        pipeline.run(self, &nowhere, options, None)
     }
 }
