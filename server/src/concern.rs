@@ -158,7 +158,7 @@ impl<'a> Reading<'a> {
 }
 
 impl Context<'_> {
-    /// What a watch, or a tail of the log, may see that asks for it by `readConcern`.
+    /// What a watch may see.
     pub(crate) fn sees(&self) -> ReadConcern {
         let counts = self
             .server
@@ -170,6 +170,16 @@ impl Context<'_> {
             true => ReadConcern::Local,
             false if counts => ReadConcern::Majority,
             false => ReadConcern::Durable,
+        }
+    }
+
+    /// What a reader of the log sees as an oplog. It is this member's own, so that it shows what is here unless a majority is asked
+    /// for.
+    pub(crate) fn sees_of_log(&self) -> ReadConcern {
+        match self.request.reading {
+            reading if reading.is_local() => ReadConcern::Local,
+            reading if reading.is_settled() => self.sees(),
+            _ => ReadConcern::Durable,
         }
     }
 

@@ -53,6 +53,7 @@ mod request;
 mod secondary;
 mod server;
 mod session;
+mod share;
 mod staged;
 mod statements;
 mod stats;

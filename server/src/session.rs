@@ -14,13 +14,17 @@ use std::time::{Duration, Instant};
 
 use bson::rawdoc;
 use tailwater::{Durability, Store, Transaction, TransactionOptions, TransactionSession};
+use tailwater_auth::UserId;
 
 use crate::error::{CommandError, CommandResult, TRANSIENT_LABEL, code};
 use crate::request::SessionId;
+use crate::share::{Share, Shares};
 use crate::staged::{Part, StagedBytes};
 
 /// Most sessions at a time, as MongoDB's `maxSessions`.
 const SESSIONS_MAX: usize = 1_000_000;
+/// Most of one user's, where users log in.
+const SESSIONS_PER_USER_MAX: usize = SESSIONS_MAX / 4;
 
 /// A session's place in the table.
 pub(crate) struct Entry {
@@ -28,6 +32,7 @@ pub(crate) struct Entry {
     /// It was ended while somebody used it, and goes with the last who does: who comes for it meanwhile waits for what is
     /// running, so that a write that is sent again finds what it has done.
     ended: AtomicBool,
+    _share: Share,
 }
 
 impl Entry {
@@ -63,6 +68,7 @@ enum Stage {
 pub(crate) struct Sessions {
     sessions: Mutex<HashMap<SessionId, Arc<Entry>>>,
     timeout: Duration,
+    shares: Shares,
     /// What their transactions have staged.
     pub(crate) staged: StagedBytes,
 }
@@ -72,6 +78,7 @@ impl Sessions {
         Sessions {
             sessions: Mutex::default(),
             timeout,
+            shares: Shares::default(),
             staged: StagedBytes::default(),
         }
     }
@@ -88,26 +95,32 @@ impl Sessions {
     /// When there are too many.
     pub(crate) fn get(&self, id: SessionId) -> CommandResult<Arc<Entry>> {
         let mut sessions = self.lock();
-        if sessions.len() >= SESSIONS_MAX && !sessions.contains_key(&id) {
-            return Err(CommandError::new(
-                (261, "TooManyLogicalSessions"),
-                format!("there are {SESSIONS_MAX} sessions: end some"),
-            ));
+        if let Some(session) = sessions.get(&id) {
+            return Ok(Arc::clone(session));
         }
-        let session = sessions.entry(id).or_insert_with(|| {
-            let session = Session {
-                id,
-                used: Instant::now(),
-                transaction: None,
-                staged: self.staged.part(),
-                written: i64::MIN,
-            };
-            Arc::new(Entry {
-                session: Mutex::new(session),
-                ended: AtomicBool::new(false),
-            })
+        let too_many = |max: usize, whose: &str| {
+            let message = format!("there are {max} sessions{whose}: end some");
+            CommandError::new((261, "TooManyLogicalSessions"), message)
+        };
+        if sessions.len() >= SESSIONS_MAX {
+            return Err(too_many(SESSIONS_MAX, ""));
+        }
+        let share = self.shares.take(id.user.map(UserId::uuid), SESSIONS_PER_USER_MAX);
+        let share = share.ok_or_else(|| too_many(SESSIONS_PER_USER_MAX, " of this user"))?;
+        let session = Session {
+            id,
+            used: Instant::now(),
+            transaction: None,
+            staged: self.staged.part(),
+            written: i64::MIN,
+        };
+        let entry = Arc::new(Entry {
+            session: Mutex::new(session),
+            ended: AtomicBool::new(false),
+            _share: share,
         });
-        Ok(Arc::clone(session))
+        sessions.insert(id, Arc::clone(&entry));
+        Ok(entry)
     }
 
     /// Marks the session as used now.

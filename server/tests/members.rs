@@ -43,7 +43,7 @@ impl Node {
         let store = Store::open(dir.path()).unwrap();
         let (say, events) = channel();
         let member = Member::lead(options("a", members), &store, move |event| {
-            say.send(event).unwrap_or_default()
+            say.send(event).unwrap_or_default();
         });
         Node::serve(member.unwrap(), dir, events)
     }
@@ -55,7 +55,7 @@ impl Node {
         let mut options = options("b", members);
         options.fence = vec![from.clone()];
         let member = Member::follow(options, dir.path(), &from, move |event| {
-            say.send(event).unwrap_or_default()
+            say.send(event).unwrap_or_default();
         });
         Node::serve(member.unwrap(), dir, events)
     }

@@ -125,7 +125,7 @@ fn oplog(
         limit: options.limit,
         tailable,
         awaits_data,
-        concern: context.sees(),
+        concern: context.sees_of_log(),
     };
     let tail = OplogTail::open(context.server.store.log(), &find)?;
     Ok(Source::Oplog(Box::new(tail)))
