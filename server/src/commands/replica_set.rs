@@ -177,7 +177,7 @@ fn standings(context: &Context<'_>) -> BTreeMap<String, Standing> {
         Others::OfPrimary(status) => {
             for other in status.members {
                 let Some(name) = other.name else { continue };
-                let state = match other.connected {
+                let state = match other.here {
                     true => State::Secondary,
                     false => State::Down,
                 };
