@@ -1,8 +1,10 @@
 //! A replica set of servers: drivers find all members from one, read from secondaries, and go on when the primary is killed and
 //! another member promoted.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tailwater_tests::binary::tailwater;
 use tailwater_tests::ports::Port;
@@ -78,6 +80,25 @@ fn promote(served: &Served) {
     assert!(promote.status.success() && said.contains("\"term\""), "{promote:?}");
 }
 
+/// What a member answers over HTTP, all of it.
+fn get(served: &Served, path: &str) -> String {
+    let mut answer = String::new();
+    ask(served, path).read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Asks it over HTTP.
+fn ask(served: &Served, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(served.http()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    stream
+}
+
 #[test]
 fn drivers_find_all_members_and_read_from_secondaries() {
     let set = ReplicaSet::start();
@@ -85,6 +106,12 @@ fn drivers_find_all_members_and_read_from_secondaries() {
         let alone = format!("mongodb://{}/", set.members[2].address());
         run(driver.task("members").args([set.uri(seed, ""), alone]));
     }
+    // HTTP is served by every member, and a primary shows who follows it.
+    assert!(get(&set.members[1], "/v1/stats").contains("\"following\":true"));
+    assert!(get(&set.members[0], "/v1/stats").contains("\"follower.b\""));
+    let events = BufReader::new(ask(&set.members[2], "/v1/watch/node/things?from=oldest")).lines();
+    let mut events = events.map(Result::unwrap);
+    assert!(events.any(|line| line.contains("\"operationType\":\"insert\"")));
     set.stop();
 }
 
