@@ -409,8 +409,7 @@ fn pipelines_take_variables_and_a_hint_and_are_explained() {
             .unwrap()
             .to_owned()
     };
-    let explain =
-        |hint: bson::Bson| doc! { "aggregate": "c", "pipeline": [by_a.clone()], "explain": true, "hint": hint };
+    let explain = |hint: Bson| doc! { "aggregate": "c", "pipeline": [by_a.clone()], "explain": true, "hint": hint };
     assert_eq!(planned(&client.ok(explain("a_1".into()))), "FETCH");
     assert_eq!(planned(&client.ok(explain(doc! { "$natural": 1 }.into()))), "COLLSCAN");
     assert_eq!(client.refused(explain("b_1".into())).0, 2);
