@@ -92,6 +92,12 @@ pub struct Transaction {
 }
 
 impl Store {
+    /// Ends the transactions that have expired, with what they hold in memory, before their next use. Somebody whose transactions are
+    /// others', as a server's, calls this from time to time.
+    pub fn end_expired_transactions(&self) {
+        self.core().transactions.reap();
+    }
+
     /// Begins a transaction with default [`TransactionOptions`].
     ///
     /// # Errors
@@ -264,6 +270,15 @@ impl Transaction {
             return Ok(());
         }
         Err(Error::TransactionTooLarge { bytes, bytes_max })
+    }
+
+    /// Bytes that it has staged: about so much memory does it hold beside the state. None when it has failed.
+    #[must_use]
+    pub fn staged_bytes(&self) -> u64 {
+        match &*self.lock() {
+            Progress::Active(workspace) => workspace.bytes() as u64,
+            Progress::Failed(_) => 0,
+        }
     }
 
     /// The error that has ended it, if one has.

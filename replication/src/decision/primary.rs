@@ -307,7 +307,9 @@ impl Primary {
         again
     }
 
-    fn is_here(&self, member: MemberNumber) -> bool {
+    /// Whether a member has a connection, or a relay that has one has spoken for it. When it has left that relay is not told.
+    #[must_use]
+    pub fn is_here(&self, member: MemberNumber) -> bool {
         let relay = self.through.get(&member);
         self.is_connected(member) || relay.is_some_and(|relay| self.is_served(*relay))
     }

@@ -205,5 +205,6 @@ impl Drop for Over<'_> {
     fn drop(&mut self) {
         self.0.lock().ended.get_or_insert(Err(Error::Panicked));
         self.0.changed.notify_all();
+        self.0.tell(&FollowerEvent::Ended);
     }
 }

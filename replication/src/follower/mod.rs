@@ -165,6 +165,12 @@ impl Follower {
         age_of_newest(&self.store()?.log())
     }
 
+    /// How it has ended, if it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<Result<()>> {
+        self.settings.lock().ended.clone()
+    }
+
     /// Stops following, and waits for what was under way. The store stays open while somebody has it.
     pub fn stop(&self) {
         self.settings.lock().stopped = true;

@@ -120,8 +120,13 @@ impl Settings {
         if let Some(relay) = &self.relay {
             relay.show(store.as_ref());
         }
+        let opened = store.is_some();
         self.lock().store = store;
         self.changed.notify_all();
+        self.tell(match opened {
+            true => &FollowerEvent::Opened,
+            false => &FollowerEvent::Closed,
+        });
     }
 
     /// Sleeps; whether to go on afterwards.

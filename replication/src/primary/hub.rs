@@ -457,6 +457,7 @@ impl Hub {
             number: member.0,
             name: decisions.name_of(member).map(str::to_owned),
             connected: decisions.is_connected(member),
+            here: decisions.is_here(member),
             held,
             entries_behind: durable.get().saturating_sub(held.get()),
         });

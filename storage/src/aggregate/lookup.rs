@@ -114,7 +114,7 @@ impl Lookup {
         let filter = filter.transpose().map_err(|kind| place.error(kind))?;
         let namespace = Namespace::new(&context.database, &self.collection);
         let mut array = RawArrayBuf::new();
-        for found in source::collection(&namespace, filter, &self.stages, &context.with(values))? {
+        for found in source::collection(&namespace, filter, &self.stages, None, &context.with(values))? {
             array.push(found?);
             if document.as_bytes().len() + array.as_bytes().len() > DOCUMENT_BYTES_MAX {
                 return Err(place.error(Kind::DocumentTooLarge));
