@@ -52,6 +52,8 @@ pub use decision::{Apart, LISTED_MAX, Refusal, WriteConcern};
 pub use error::{Error, Result};
 pub use follower::{Follower, FollowerBuilder, FollowerEvent, FollowerProgress, FollowerStatus};
 pub use primary::{MemberStatus, Primary, PrimaryBuilder, PrimaryStatus};
+#[doc(no_inline)]
+pub use tailwater_storage::{Selection, SelectionError};
 pub use tls::TlsOptions;
 pub use token::CausalToken;
 

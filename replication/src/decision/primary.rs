@@ -127,6 +127,8 @@ pub struct Primary {
     through: BTreeMap<MemberNumber, PeerId>,
     /// For whom a relay has spoken since [`Primary::held_again`] was last asked.
     heard_of: BTreeSet<MemberNumber>,
+    /// Who has only a part of what it holds, and does not count.
+    partial: BTreeSet<MemberNumber>,
     /// Whose numbers those are.
     names: BTreeMap<MemberNumber, String>,
     deposed: bool,
@@ -188,6 +190,7 @@ impl Primary {
             held: BTreeMap::new(),
             through: BTreeMap::new(),
             heard_of: BTreeSet::new(),
+            partial: BTreeSet::new(),
             names: BTreeMap::new(),
             deposed: false,
         }
@@ -295,7 +298,8 @@ impl Primary {
     /// another member by now, and hold more.
     #[must_use]
     pub fn held_here(&self) -> BTreeMap<MemberNumber, OpId> {
-        let held = self.held.iter().filter(|(member, _)| self.is_here(**member));
+        let here = |member| self.is_here(member) && !self.is_partial(member);
+        let held = self.held.iter().filter(|(member, _)| here(**member));
         held.map(|(&member, &op_id)| (member, op_id)).collect()
     }
 
@@ -305,6 +309,12 @@ impl Primary {
         let mut again = std::mem::take(&mut self.heard_of);
         again.extend(self.peers.values().map(|peer| peer.member));
         again
+    }
+
+    /// Whether a member has only a part of the entries, and counts for nothing.
+    #[must_use]
+    pub fn is_partial(&self, member: MemberNumber) -> bool {
+        self.partial.contains(&member)
     }
 
     fn is_here(&self, member: MemberNumber) -> bool {
@@ -348,7 +358,8 @@ impl Primary {
     pub fn is_held(&self, op_id: OpId, concern: WriteConcern) -> Option<bool> {
         match concern {
             WriteConcern::Members(count) => {
-                let holders = self.held.iter().filter(|(member, _)| **member != self.member.into());
+                let counts = |member| member != self.member.into() && !self.is_partial(member);
+                let holders = self.held.iter().filter(|(member, _)| counts(**member));
                 let durable = holders.map(|(_, held)| *held).chain([self.durable]);
                 Some(held_by(usize::from(count.get()), durable) >= op_id)
             }
@@ -398,12 +409,14 @@ impl Primary {
                 self.count_majority(outputs);
             }
             Report::Credit(bytes) => known.credit = known.credit.saturating_add_unsigned(bytes),
-            Report::Alive => {}
             Report::Holds(holder, op_id) => {
-                if let Some(sent) = known.next.map(OpId::previous) {
+                // Who follows a partial log has no more than that.
+                let sent = known.next.map(OpId::previous);
+                if let Some(sent) = sent.filter(|_| !self.is_partial(member)) {
                     self.reported(peer, holder, op_id.min(sent), outputs);
                 }
             }
+            Report::Alive => {}
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use tailwater_storage::StoreOptions;
+use tailwater_storage::{Selection, StoreOptions};
 
 use super::Follower;
 use super::attempt::follow;
@@ -32,6 +32,7 @@ pub struct FollowerBuilder {
     batch_bytes_max: usize,
     rollback_bytes_max: u64,
     resync: bool,
+    selection: Option<Selection>,
     store: StoreOptions,
     listen: Option<SocketAddr>,
     on_event: Option<Listener>,
@@ -61,6 +62,7 @@ impl FollowerBuilder {
             batch_bytes_max: 128 << 20,
             rollback_bytes_max: 300 << 20,
             resync: false,
+            selection: None,
             store: StoreOptions::default(),
             listen: None,
             on_event: None,
@@ -95,6 +97,16 @@ impl FollowerBuilder {
     #[must_use]
     pub fn resync(mut self) -> FollowerBuilder {
         self.resync = true;
+        self
+    }
+
+    /// Keeps only the documents that `selection` names: a partial copy, in less space, which answers reads and change streams of
+    /// what it has. Its log has every OpID, so it resumes as others do, and its tokens are those of the primary; but the entries
+    /// of no concern to it are only places. It is told by the same name in every start, holds nothing for a write concern, is
+    /// never promoted, and can be followed only by those that filter as narrowly. Not on the list of members. Default all.
+    #[must_use]
+    pub fn filter(mut self, selection: Selection) -> FollowerBuilder {
+        self.selection = Some(selection);
         self
     }
 
@@ -157,6 +169,12 @@ impl FollowerBuilder {
     /// address that cannot be listened at; everything else is told later, by [`Follower::join`] and the events.
     pub fn start(self) -> Result<Follower> {
         let identity = Identity::new(&self.name, &self.members)?;
+        if self.selection.is_some() && self.members.contains(&self.name) {
+            return Err(Error::InvalidOption {
+                option: "the name of a follower with a filter",
+                what: "on the list of members, whose majority has everything; take it off, or the filter away",
+            });
+        }
         std::fs::create_dir_all(&self.dir).map_err(Error::file("create", &self.dir))?;
         let security = Security::new(self.tls.as_ref(), self.plaintext)?;
         let heartbeat = self.heartbeat.max(Duration::from_millis(10));
@@ -172,6 +190,7 @@ impl FollowerBuilder {
             batch_bytes_max: self.batch_bytes_max,
             rollback_bytes_max: self.rollback_bytes_max,
             resync: self.resync,
+            selection: self.selection,
             store: self.store,
             on_event: self.on_event,
             state: Mutex::default(),

@@ -175,6 +175,7 @@ mod tests {
             members: Vec::new(),
             promised: history.end().term,
             durable: holds,
+            part: None,
             history,
         };
         decisions.step(PrimaryInput::Hello(PeerId(1), hello));

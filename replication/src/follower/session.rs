@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use tailwater_oplog::{Error as LogError, Interrupt, OpId, OplogView, ReadConcern, WaitOutcome};
-use tailwater_storage::Error as StoreError;
+use tailwater_storage::{Error as StoreError, Selection};
 
 use super::event::FollowerEvent;
 use super::relay::Passing;
@@ -61,7 +61,8 @@ pub(super) fn run(replica: &Replica, settings: &Settings) -> Result<Ending> {
         history,
         replica.promised(),
         settings.window_bytes,
-    );
+    )
+    .with_part(settings.selection.as_ref().map(Selection::to_bytes));
     // Before it is introduced: what is in the log is on the disk.
     replica.sync()?;
     let stream = link::connect(&settings.from, &settings.security)?;

@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tailwater_oplog::OpId;
-use tailwater_storage::{Store, StoreOptions};
+use tailwater_storage::{Selection, Store, StoreOptions};
 
 use super::event::{FollowerEvent, Listener};
 use super::relay::Relay;
@@ -41,6 +41,8 @@ pub(super) struct Settings {
     pub(super) batch_bytes_max: usize,
     pub(super) rollback_bytes_max: u64,
     pub(super) resync: bool,
+    /// Which part of the primary's store is kept; nothing for all.
+    pub(super) selection: Option<Selection>,
     pub(super) store: StoreOptions,
     pub(super) on_event: Option<Listener>,
     pub(super) state: Mutex<State>,

@@ -44,6 +44,7 @@ fn tell(hub: &Hub, identity: &Identity, address: &str, security: &Security, hear
         promised: hub.promised(),
         history: hub.history(),
         durable: hub.history().last,
+        part: None,
     }))?;
     match inbound.read()? {
         Message::Refuse(Refusal::StalePrimary(_)) => Ok(true),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tailwater_oplog::{OpId, ReadConcern, Term};
-use tailwater_storage::Store;
+use tailwater_storage::{Error as StoreError, Selection, Sharing, Store};
 
 use crate::decision::{
     Hello, History, MemberList, MemberNumber, PeerId, Position, Primary as Decisions, PrimaryInput, PrimaryOutput,
@@ -106,6 +106,25 @@ impl Hub {
     /// Why a member of that name and list is turned away, whatever it has.
     pub(crate) fn refusal_of(&self, name: &str, members: &MemberList) -> Option<Refusal> {
         self.lock().decisions.refusal_of(name, members)
+    }
+
+    /// How entries are shared with a follower that wants `part` of them, nothing for all; a refusal when this member has only a
+    /// part itself that may not have all of it.
+    pub(crate) fn sharing(&self, name: &str, part: Option<&[u8]>) -> Result<Result<Option<Sharing>, Refusal>> {
+        if part.is_some() && self.lock().decisions.lists(name) {
+            return Ok(Err(Refusal::ListedPart));
+        }
+        let wanted = part.map(Selection::from_bytes).transpose().map_err(StoreError::from)?;
+        let own = self.store.selection()?;
+        let within = match (&own, &wanted) {
+            (Some(own), Some(wanted)) => wanted.is_within(own),
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        Ok(match own.filter(|_| !within) {
+            Some(own) => Err(Refusal::WiderPart(own.to_bytes())),
+            None => Ok(wanted.map(Sharing::new)),
+        })
     }
 
     /// Whether a copy may be given to a member in place of what it has.
@@ -417,6 +436,7 @@ impl Hub {
             number: member.0,
             name: decisions.name_of(member).map(str::to_owned),
             connected: decisions.is_connected(member),
+            partial: decisions.is_partial(member),
             held,
             entries_behind: durable.get().saturating_sub(held.get()),
         });

@@ -5,7 +5,8 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tailwater_oplog::{OpId, ReadConcern};
+use tailwater_oplog::{FrameRun, OpId, PartialRun, ReadConcern};
+use tailwater_storage::Sharing;
 
 use super::hub::{Hub, Work};
 use super::service::Settings;
@@ -43,6 +44,10 @@ fn serve(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream) -> Result<()> {
             if let Some(refusal) = refusal_of_outrun(hub, settings, &hello) {
                 return outbound.write(&Message::Refuse(refusal));
             }
+            let sharing = match hub.sharing(&hello.name, hello.part.as_deref())? {
+                Ok(sharing) => sharing,
+                Err(refusal) => return outbound.write(&Message::Refuse(refusal)),
+            };
             let (name, history) = (hello.name.clone(), hello.history.clone());
             let peer = hub.hello(hello, Arc::new(hangup))?;
             let connected = Connected { hub, peer };
@@ -58,7 +63,7 @@ fn serve(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream) -> Result<()> {
                 .name("tailwater-send".into())
                 .spawn(move || {
                     let connected = Connected { hub: &sender_hub, peer };
-                    Sender::new(&connected, outbound).run(heartbeat, chunk)
+                    Sender::new(&connected, outbound, sharing).run(heartbeat, chunk)
                 });
             let sender = sender.map_err(Error::network(inbound.peer(), "starting a thread for it"))?;
             let read = receive(hub, settings, peer, &name, &mut inbound);
@@ -116,6 +121,11 @@ fn receive(hub: &Hub, settings: &Settings, peer: PeerId, name: &str, inbound: &m
     }
 }
 
+/// What a follower has of some frames.
+fn share<'r>(sharing: &Sharing, frames: &'r FrameRun) -> Result<PartialRun<'r>> {
+    Ok(frames.part(|entry| sharing.of(entry.kind, entry.payload))?)
+}
+
 /// Bytes of the first run on a connection, and of each while the link is slow: what is lost when it breaks meanwhile.
 const SLOW_CHUNK_BYTES: usize = 16 << 10;
 
@@ -123,15 +133,18 @@ const SLOW_CHUNK_BYTES: usize = 16 << 10;
 struct Sender<'a> {
     connected: &'a Connected<'a>,
     out: Mutex<Outbound>,
+    /// What the follower has of the entries; nothing when that is all.
+    sharing: Option<Sharing>,
     /// What was last said of how things stand, to be said again when there is nothing else to say; nothing before the welcome.
     last: Mutex<Option<Status>>,
 }
 
 impl<'a> Sender<'a> {
-    fn new(connected: &'a Connected<'a>, out: Outbound) -> Sender<'a> {
+    fn new(connected: &'a Connected<'a>, out: Outbound, sharing: Option<Sharing>) -> Sender<'a> {
         Sender {
             connected,
             out: Mutex::new(out),
+            sharing,
             last: Mutex::default(),
         }
     }
@@ -195,11 +208,21 @@ impl<'a> Sender<'a> {
                     if frames.begins_segment() {
                         self.say(&Message::Segment(frames.segment_start()?.into()))?;
                     }
-                    let run = hub.sending(peer, frames.first, frames.last, frames.bytes().len() as u64)?;
+                    let part = self
+                        .sharing
+                        .as_ref()
+                        .map(|sharing| share(sharing, &frames))
+                        .transpose()?;
+                    let pieces: Vec<&[u8]> = match &part {
+                        Some(part) => part.pieces().collect(),
+                        None => vec![frames.bytes()],
+                    };
+                    let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+                    let run = hub.sending(peer, frames.first, frames.last, bytes as u64)?;
                     told = run.majority;
                     let begun = Instant::now();
                     let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-                    out.write_run(&run, frames.bytes())?;
+                    out.write_run(&run, &pieces)?;
                     drop(out);
                     self.stands(Status {
                         term: run.term,

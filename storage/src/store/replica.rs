@@ -17,6 +17,7 @@ use super::apply::Logged;
 use super::commit::{Draft, Unapplied};
 use super::{STATE_DIRECTORY, Store};
 use crate::error::{Error, Result};
+use crate::selection::Selection;
 
 /// What became of [`Store::cut_back`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +37,16 @@ impl Store {
     #[must_use]
     pub fn is_following(&self) -> bool {
         self.core().log.is_following()
+    }
+
+    /// Which documents a partial copy has; nothing for a store that has everything.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Selection`] when a newer release has written what this one does not understand.
+    pub fn selection(&self) -> Result<Option<Selection>> {
+        let part = self.core().log.part();
+        Ok(part.map(Selection::from_bytes).transpose()?)
     }
 
     /// Which member of a replicated store it is, if it has ever been one.

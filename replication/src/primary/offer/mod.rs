@@ -40,7 +40,12 @@ pub(super) fn serve(
     if let Some(refusal) = hub.refusal_of(&request.name, &request.members) {
         return out.write(&Message::Refuse(refusal));
     }
+    if let Err(refusal) = hub.sharing(&request.name, request.part.as_deref())? {
+        return out.write(&Message::Refuse(refusal));
+    }
+    // On a partial copy nobody counts.
     if let Some(Replaced { promised, rank }) = request.replaces
+        && request.part.is_none()
         && !hub.may_replace(promised, rank)
     {
         return Err(Error::NotElected);
@@ -160,8 +165,8 @@ impl Giving<'_> {
                 if !copies.make_room(name) {
                     return Err(Error::Busy);
                 }
-                let offer = make(self.hub, self.settings, name, &|state| self.prepared(state))?.into();
-                copies.add(name, &offer);
+                let offer = make(self.hub, self.settings, self.request, &|state| self.prepared(state))?.into();
+                copies.add(self.request, &offer);
                 offer
             }
         };
