@@ -230,6 +230,7 @@ impl Error {
     pub fn is_passing(&self) -> bool {
         match self {
             Error::Network { .. } | Error::Protocol { .. } | Error::BadFrames { .. } => true,
+            Error::Refused { refusal } => matches!(refusal, Refusal::Busy | Refusal::NotElected),
             Error::Log(error) | Error::Store(storage::Error::Log(error)) => {
                 error.kind() == oplog::ErrorKind::Environment || self.needs_reopening()
             }
@@ -308,6 +309,11 @@ fn reason(refusal: &Refusal) -> String {
             format!(
                 "more than the {max} bytes of log that it keeps for a copy were written before this member had its copy and had caught up; raise the primary's copy_lag_bytes_max (`--copy-lag-max`) and, where there is one, its log's hard limit, or write less meanwhile"
             )
+        }
+        Refusal::Busy => "it makes a copy of its state for another one, and one at a time".into(),
+        Refusal::NotElected => {
+            "it has not been elected, or does not know as much as this member, and gives no copy in place of what that has; promote the right one"
+                .into()
         }
         Refusal::ListedPart => {
             "it follows with a filter, and is on the list of members whose majority counts; take it off the list, or the filter away"

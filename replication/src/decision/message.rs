@@ -119,6 +119,10 @@ pub enum Refusal {
     CopyOutrun(u64),
     /// The state is in more than so many files, and cannot be offered.
     TooManyFiles(u64),
+    /// No copy at the moment: one is being made for another follower.
+    Busy,
+    /// No copy in place of what the follower has: this primary has not been elected, or does not know as much.
+    NotElected,
     /// The follower wants only a part, and is on the list of those that count: it would count for what it does not have.
     ListedPart,
     /// This member has only a part itself, this one, and the follower's is not known to be within that.

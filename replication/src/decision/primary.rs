@@ -46,6 +46,8 @@ pub enum PrimaryInput {
         /// The last one.
         last: OpId,
     },
+    /// Entries were trimmed that nobody had been told of: this is the log in short, as it is now.
+    Looked(History),
     /// Everything up to this entry is on this member's disk.
     Durable(OpId),
     /// The oldest entry is this one now.
@@ -209,6 +211,7 @@ impl Primary {
                 timestamp,
                 last,
             } => self.appended(term, first, timestamp, last),
+            PrimaryInput::Looked(history) => self.looked(history),
             PrimaryInput::Durable(op_id) => {
                 self.durable = self.durable.max(op_id);
                 self.count_majority(&mut outputs);
@@ -444,6 +447,15 @@ impl Primary {
         if term.is_elected() && term == self.term && self.elected_from.is_none() && !self.members.is_empty() {
             self.elected_from = Some(first);
         }
+    }
+
+    /// The log in short takes the place of what was known of it.
+    fn looked(&mut self, history: History) {
+        let own = history.terms.iter().find(|start| start.term == self.term);
+        if let Some(start) = own.filter(|start| start.term.is_elected() && !self.members.is_empty()) {
+            self.elected_from.get_or_insert(start.first);
+        }
+        self.history = history;
     }
 
     /// A majority's entries count from the elected term's first one on: only who has that has agreed to everything before it.

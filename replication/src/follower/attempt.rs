@@ -105,6 +105,10 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
     } else if let (Some(relay), Some(store)) = (&settings.relay, replica.store()) {
         relay.mend(store);
     }
+    if replica.store().is_none() {
+        // It may have less than it had before it was opened anew.
+        settings.durable(replica.view().watermarks().durable);
+    }
     let ending = session::run(&replica, settings);
     match ending {
         Ok(Ending::StoreDue) => {

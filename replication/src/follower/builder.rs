@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Duration;
 
 use tailwater_storage::{Selection, StoreOptions};
@@ -16,6 +16,7 @@ use super::shared::Settings;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::link::Security;
+use crate::primary::{COPY_LAG_BYTES_MAX, LAG_BYTES_MAX};
 use crate::tls::TlsOptions;
 
 /// Options of a follower. See [`Follower::builder`].
@@ -35,6 +36,8 @@ pub struct FollowerBuilder {
     selection: Option<Selection>,
     store: StoreOptions,
     listen: Option<SocketAddr>,
+    lag_bytes_max: u64,
+    copy_lag_bytes_max: u64,
     on_event: Option<Listener>,
 }
 
@@ -65,6 +68,8 @@ impl FollowerBuilder {
             selection: None,
             store: StoreOptions::default(),
             listen: None,
+            lag_bytes_max: LAG_BYTES_MAX,
+            copy_lag_bytes_max: COPY_LAG_BYTES_MAX,
             on_event: None,
         }
     }
@@ -153,6 +158,22 @@ impl FollowerBuilder {
         self
     }
 
+    /// As [`PrimaryBuilder::lag_bytes_max`](crate::PrimaryBuilder::lag_bytes_max), for those that [follow this
+    /// one](FollowerBuilder::listen). Default 16 GiB.
+    #[must_use]
+    pub fn lag_bytes_max(mut self, bytes: u64) -> FollowerBuilder {
+        self.lag_bytes_max = bytes;
+        self
+    }
+
+    /// As [`PrimaryBuilder::copy_lag_bytes_max`](crate::PrimaryBuilder::copy_lag_bytes_max), for those that [follow this
+    /// one](FollowerBuilder::listen). Default 64 GiB.
+    #[must_use]
+    pub fn copy_lag_bytes_max(mut self, bytes: u64) -> FollowerBuilder {
+        self.copy_lag_bytes_max = bytes;
+        self
+    }
+
     /// Is told what happens, from the follower's threads: [`FollowerEvent::Progress`] comes from the one that makes entries durable
     /// and reports them, which goes on when this returns.
     #[must_use]
@@ -178,9 +199,11 @@ impl FollowerBuilder {
         std::fs::create_dir_all(&self.dir).map_err(Error::file("create", &self.dir))?;
         let security = Security::new(self.tls.as_ref(), self.plaintext)?;
         let heartbeat = self.heartbeat.max(Duration::from_millis(10));
-        let relay = |address| Relay::bind(address, &identity, &security, heartbeat);
+        let caps = (self.lag_bytes_max, self.copy_lag_bytes_max);
+        let relay = |address| Relay::bind(address, &identity, &security, heartbeat, caps);
         let relay = self.listen.map(relay).transpose()?;
-        let settings = Arc::new(Settings {
+        let settings = Arc::new_cyclic(|own| Settings {
+            own: Weak::clone(own),
             identity,
             from: self.from,
             security,

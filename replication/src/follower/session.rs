@@ -9,6 +9,7 @@ use tailwater_oplog::{Error as LogError, Interrupt, OpId, OplogView, ReadConcern
 use tailwater_storage::{Error as StoreError, Selection};
 
 use super::event::FollowerEvent;
+use super::incoming::abandon;
 use super::relay::Passing;
 use super::replica::{Fit, Replica};
 use super::shared::Settings;
@@ -46,7 +47,7 @@ struct Session<'a> {
     out: Mutex<Outbound>,
     ended: AtomicBool,
     /// What is passed on to those that follow this one, and from them.
-    passing: Option<Passing>,
+    passing: Option<Passing<'a>>,
 }
 
 /// Follows over one connection until it ends.
@@ -169,6 +170,7 @@ impl Session<'_> {
                     if let Course::Continue(from) = welcome.course {
                         let term = welcome.term;
                         self.settings.begins(from);
+                        self.abandon_copy();
                         self.settings.tell(&FollowerEvent::Following { term, from });
                     }
                     self.carry_out(self.step(FollowerInput::Welcome(welcome)))?
@@ -184,7 +186,7 @@ impl Session<'_> {
                 }
                 Message::Run(run, frames) => self.append(run, &frames)?,
                 Message::Status(status) => {
-                    self.settings.heard(status.newest);
+                    self.settings.told(status.newest);
                     self.carry_out(self.step(FollowerInput::Status(status)))?
                 }
                 _ => return Err(inbound.unexpected()),
@@ -198,6 +200,16 @@ impl Session<'_> {
             if self.replica.is_store_due() {
                 return Ok(Ending::StoreDue);
             }
+        }
+    }
+
+    /// What is here goes on: a part of a copy that was to replace it is not needed any more.
+    fn abandon_copy(&self) {
+        if let Some(store) = self.replica.store()
+            && let Some(dir) = store.log().path().parent()
+            && let Err(error) = abandon(dir)
+        {
+            tracing::warn!(%error, "a copy that is not needed any more");
         }
     }
 
@@ -231,9 +243,10 @@ impl Session<'_> {
         if !appends {
             return Ok(None);
         }
+        // First what there is, then what is here: nobody finds more here than there.
+        self.settings.heard(run.last);
         self.replica.append(frames).map_err(|error| self.refused(error))?;
         self.settings.received(frames.len());
-        self.settings.heard(run.last);
         {
             let log = self.replica.view();
             let first = log.get(run.first, ReadConcern::Local)?;
@@ -281,6 +294,9 @@ impl Session<'_> {
                 told = Some(now);
                 let progress = self.settings.progress(Some(log));
                 self.settings.tell(&FollowerEvent::Progress(progress));
+                if let (Some(passing), Some(store)) = (&self.passing, self.replica.store()) {
+                    passing.mend(store);
+                }
             }
             let deadline = now + self.settings.heartbeat;
             match log.wait(durable.next(), ReadConcern::Local, Some(deadline), interrupt) {

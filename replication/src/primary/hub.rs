@@ -14,7 +14,7 @@ use crate::decision::{
 };
 use crate::error::{Error, Result};
 use crate::link::Hangup;
-use crate::summary::terms_from;
+use crate::summary::{history_of, terms_from};
 use crate::wire::Message;
 
 use super::status::{MemberStatus, PrimaryStatus};
@@ -176,7 +176,7 @@ impl Hub {
     /// Tells the decisions of the entries up to `last`.
     fn note_entries(&self, state: &mut State, last: OpId) -> Result<()> {
         let history = state.decisions.history();
-        let (first, known) = (history.last.next(), history.end().term);
+        let (first, known, name) = (history.last.next(), history.end().term, history.log);
         if last < first {
             return Ok(());
         }
@@ -192,6 +192,10 @@ impl Hub {
             return self.step(state, input);
         }
         let terms = terms_from(&log, first)?;
+        // What lies between was trimmed before anybody looked at it: it must not be taken for more of the last term.
+        if terms.first().is_some_and(|oldest| oldest.first > first) {
+            return self.step(state, PrimaryInput::Looked(history_of(&log, name)?));
+        }
         for (at, begin) in terms.iter().enumerate() {
             let end = terms.get(at + 1).map_or(last, |next| next.first.previous()).min(last);
             if begin.first.max(first) > end {
@@ -495,7 +499,44 @@ mod tests {
 
     use super::*;
     use crate::decision::LogName;
-    use crate::summary::history_of;
+
+    #[test]
+    fn terms_that_were_trimmed_before_they_were_looked_at_are_not_taken_for_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = StoreOptions::default();
+        options.oplog.segment_bytes = 1 << 20;
+        let store = options.open(dir.path()).unwrap();
+        let member = Member::new(40).unwrap();
+        store.promote(member).unwrap();
+        let write = |count| {
+            let things = store.collection("db", "things").unwrap();
+            for _ in 0..count {
+                things
+                    .insert_one(&bson::rawdoc! { "text": "x".repeat(200_000) })
+                    .unwrap();
+            }
+            store.sync().unwrap();
+        };
+        write(2);
+        let log = store.log();
+        let name = LogName::from(log.log_id());
+        let decisions = Decisions::relay(
+            member,
+            Vec::new(),
+            history_of(&log, name).unwrap(),
+            log.watermarks().durable,
+        );
+        let hub = Hub::new(store.clone(), decisions);
+        write(3);
+        for _ in 0..2 {
+            store.promote(member).unwrap();
+            write(12);
+        }
+        store.trim_log(log.watermarks().durable).unwrap();
+        assert!(log.watermarks().oldest > OpId::new(20), "{:?}", log.watermarks());
+        hub.advance().unwrap();
+        assert_eq!(hub.history(), history_of(&log, name).unwrap());
+    }
 
     #[test]
     fn a_relay_notes_every_term_however_many_came_at_once() {

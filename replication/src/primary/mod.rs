@@ -33,6 +33,7 @@ use crate::decision::{LogName, Primary as Decisions, WriteConcern};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::link::Security;
+use crate::standing::Standings;
 use crate::summary::history_of;
 use crate::tls::TlsOptions;
 
@@ -151,6 +152,7 @@ impl PrimaryBuilder {
         let (decisions, outputs) = Decisions::new(member, members, history, store.promised(), term, durable);
         let hub = Arc::new(Hub::new(store, decisions));
         hub.begin(outputs)?;
+        Standings::is_served_by(&hub.store, Arc::downgrade(&hub));
         let lag_bytes_max = (self.lag_bytes_max, self.copy_lag_bytes_max);
         let service = Service::start(hub, listener, security.clone(), self.heartbeat, lag_bytes_max)?;
         for other in self.fence {

@@ -11,7 +11,7 @@ use tailwater_storage::Sharing;
 use super::hub::{Hub, Work};
 use super::service::Settings;
 use super::{offer, slots};
-use crate::decision::{Course, Hello, PeerId, Refusal, Report, Status};
+use crate::decision::{Course, Hello, History, PeerId, Refusal, Report, Status};
 use crate::error::{Error, Result};
 use crate::heartbeat;
 use crate::link::{self, Inbound, Outbound};
@@ -51,12 +51,6 @@ fn serve(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream) -> Result<()> {
             let (name, history) = (hello.name.clone(), hello.history.clone());
             let peer = hub.hello(hello, Arc::new(hangup))?;
             let connected = Connected { hub, peer };
-            if hub.is_served(peer)
-                && let Some(next) = slots::needed_next(&hub.history(), &history)
-            {
-                slots::hold(&hub.store, settings, &name, next);
-                settle(hub, settings, &name);
-            }
             let sender_hub = Arc::clone(hub);
             let (heartbeat, chunk) = (settings.heartbeat, settings.chunk_bytes);
             let sender = std::thread::Builder::new()
@@ -66,7 +60,7 @@ fn serve(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream) -> Result<()> {
                     Sender::new(&connected, outbound, sharing).run(heartbeat, chunk)
                 });
             let sender = sender.map_err(Error::network(inbound.peer(), "starting a thread for it"))?;
-            let read = receive(hub, settings, peer, &name, &mut inbound);
+            let read = receive(hub, settings, peer, (&name, &history), &mut inbound);
             drop(connected);
             let sent = sender.join().unwrap_or(Err(Error::Panicked));
             read.and(sent)
@@ -103,12 +97,26 @@ fn settle(hub: &Hub, settings: &Settings, name: &str) {
     }
 }
 
-fn receive(hub: &Hub, settings: &Settings, peer: PeerId, name: &str, inbound: &mut Inbound) -> Result<()> {
-    let mut moved = Instant::now();
+fn receive(
+    hub: &Hub,
+    settings: &Settings,
+    peer: PeerId,
+    (name, history): (&str, &History),
+    inbound: &mut Inbound,
+) -> Result<()> {
+    let (mut moved, mut is_held) = (Instant::now(), false);
     loop {
         let Message::Report(report) = inbound.read()? else {
             return Err(inbound.unexpected());
         };
+        // Not for who only came to say something: the log would be held for somebody who never takes any of it.
+        if matches!(report, Report::Credit(_)) && !is_held && hub.is_served(peer) {
+            is_held = true;
+            if let Some(next) = slots::needed_next(&hub.history(), history) {
+                slots::hold(&hub.store, settings, name, next);
+                settle(hub, settings, name);
+            }
+        }
         hub.report(peer, report)?;
         if let Report::Durable(op_id) = report
             && op_id > OpId::ZERO

@@ -48,6 +48,7 @@ pub(super) fn serve(
         && request.part.is_none()
         && !hub.may_replace(promised, rank)
     {
+        out.write(&Message::Refuse(Refusal::NotElected))?;
         return Err(Error::NotElected);
     }
     let giving = Giving {
@@ -81,10 +82,11 @@ pub(super) fn serve(
     })
 }
 
-/// What a follower is told that must not ask again before somebody has done something.
+/// What a follower is told of that; of the rest it hears that the connection ends.
 fn refusal_for(error: &Error) -> Option<Refusal> {
     match error {
         Error::CopyOutrun { max_lag_bytes, .. } => Some(Refusal::CopyOutrun(*max_lag_bytes)),
+        Error::Busy => Some(Refusal::Busy),
         Error::TooManyFiles { max } => Some(Refusal::TooManyFiles(*max as u64)),
         _ => None,
     }
