@@ -124,8 +124,8 @@ fn a_partial_follower_has_every_place_and_the_same_bytes_of_what_it_has() {
     assert!(matches!(none, Err(Error::InvalidOption { .. })));
     create_partial_follower(b.path(), &start, primary.promised(), primary.known(), before, b"thirds").unwrap();
     let mut follower = open(b.path());
-    let is_taken = |op_id: OpId| op_id.get() % 3 == 0;
-    let is_instead = |op_id: OpId| op_id.get() % 7 == 0;
+    let is_taken = |op_id: OpId| op_id.get().is_multiple_of(3);
+    let is_instead = |op_id: OpId| op_id.get().is_multiple_of(7);
     loop {
         let next = follower.watermarks().appended.next();
         let Some(run) = view.frames(next, 50_000, ReadConcern::Durable).unwrap() else {
@@ -147,7 +147,7 @@ fn a_partial_follower_has_every_place_and_the_same_bytes_of_what_it_has() {
         let frames = part.pieces().collect::<Vec<_>>().concat();
         assert_eq!(part.length(), frames.len());
         assert_eq!(follower.append_frames(&frames).unwrap().last, run.last);
-        if run.last.get() % 5 == 0 {
+        if run.last.get().is_multiple_of(5) {
             // Closed and opened, it is still partial, and goes on.
             follower.close().unwrap();
             follower = open(b.path());

@@ -262,7 +262,7 @@ fn conditions(filter: &RawDocument) -> Vec<RawDocumentBuf> {
     for (name, value) in filter.iter().flatten() {
         match (name.as_str(), value) {
             ("$and", RawBsonRef::Array(all)) => {
-                let all = all.into_iter().flatten().filter_map(|value| value.as_document());
+                let all = all.into_iter().flatten().filter_map(RawBsonRef::as_document);
                 conditions.extend(all.map(ToOwned::to_owned));
             }
             _ => {

@@ -174,7 +174,7 @@ fn operation(kind: EntryKind, store: &StoreEntry<'_>) -> Result<Option<Operation
         EntryKind::Delete => of_document("d", key()?, None),
         EntryKind::StartIndexBuild => noop("index build started"),
         EntryKind::AbortIndexBuild => noop("index build aborted"),
-        EntryKind::Noop | EntryKind::SessionWrite => return Ok(None),
+        EntryKind::Noop | EntryKind::SessionWrite | EntryKind::Leave => return Ok(None),
         _ => Operation {
             op: "c",
             namespace: format!("{}.$cmd", store.database),
