@@ -54,7 +54,7 @@ pub use decision::{Apart, LISTED_MAX, Refusal, WriteConcern};
 pub use error::{Error, Result};
 pub use follower::{Follower, FollowerBuilder, FollowerEvent, FollowerProgress, FollowerStatus};
 pub use primary::{MemberStatus, Primary, PrimaryBuilder, PrimaryStatus};
-pub use standing::{Standing, standing};
+pub use standing::{Standing, acknowledgement, standing};
 #[doc(no_inline)]
 pub use tailwater_storage::{Selection, SelectionError};
 pub use tls::TlsOptions;

@@ -1,11 +1,13 @@
 //! How a store's replication stands, asked of the store: who shows it need not be handed the primary or the follower.
 
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
-use tailwater_storage::Store;
+use tailwater_storage::{Acknowledge, Store};
 
+use crate::decision::WriteConcern;
 use crate::follower::{FollowerProgress, Settings};
-use crate::primary::{Hub, MemberStatus, PrimaryStatus};
+use crate::primary::{Hub, MemberStatus, PrimaryStatus, acknowledgement_by};
 
 /// How the replication of a store stands in this process.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +41,17 @@ impl Standings {
         let kept = store.attached(Standings::default);
         *kept.follower.lock().unwrap_or_else(PoisonError::into_inner) = follower;
     }
+}
+
+/// What writes of a store wait for that a [`Primary`](crate::Primary) of this process serves, as
+/// [`Primary::acknowledgement`](crate::Primary::acknowledgement). Nothing where none does, and for a majority where there is no
+/// list of members that could have one: then what is durable here is all there is.
+#[must_use]
+pub fn acknowledgement(store: &Store, concern: WriteConcern, timeout: Duration) -> Option<Arc<dyn Acknowledge>> {
+    let kept = store.attached(Standings::default);
+    let hub = kept.primary.lock().unwrap_or_else(PoisonError::into_inner).upgrade()?;
+    let can_be_told = hub.can_tell(concern);
+    can_be_told.then(|| acknowledgement_by(hub, concern, timeout))
 }
 
 /// How the replication of a store stands: nothing while no [`Primary`](crate::Primary) and no [`Follower`](crate::Follower) of

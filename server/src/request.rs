@@ -6,6 +6,7 @@ use std::time::Duration;
 use bson::{RawBsonRef, RawDocument};
 use sha2::{Digest, Sha256};
 use tailwater::matcher::validate;
+use tailwater::replication::WriteConcern;
 use tailwater::{Durability, ReadConcern, RetryableWrite};
 use tailwater_auth::UserId;
 use tailwater_wire::{Msg, Query, Sequence};
@@ -85,6 +86,8 @@ pub(crate) struct Request<'a> {
     pub(crate) numbered: Option<Numbered>,
     /// How durable writes are when they are answered; the store's default when the request does not say.
     pub(crate) durability: Option<Durability>,
+    /// Which members of a replicated store must have writes when they are answered.
+    pub(crate) wants: Wants,
     /// Whether what is read must survive power loss before it is answered.
     pub(crate) durable_reads: bool,
     /// Whether a change stream may see what power loss could still take back.
@@ -131,6 +134,7 @@ impl<'a> Request<'a> {
             session: None,
             numbered: None,
             durability: None,
+            wants: Wants::Default,
             durable_reads: false,
             reads_local: false,
             max_time: None,
@@ -150,7 +154,7 @@ impl<'a> Request<'a> {
                 "autocommit" => autocommit = field.boolean()?,
                 "stmtId" => self.first_statement = field.int32()?,
                 "maxTimeMS" => self.max_time = Some(field.milliseconds()?).filter(|time| !time.is_zero()),
-                "writeConcern" => self.durability = write_concern(field)?,
+                "writeConcern" => (self.durability, self.wants) = write_concern(field)?,
                 "readConcern" => {
                     let level = read_concern(field)?;
                     snapshot = field
@@ -298,26 +302,45 @@ fn check(document: &RawDocument) -> CommandResult<()> {
     Ok(())
 }
 
+/// Which members of a replicated store must have a write when it is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wants {
+    /// The request does not say.
+    Default,
+    /// This one alone.
+    Here,
+    /// As many as that, within that time.
+    Members(WriteConcern, Duration),
+}
+
 /// `j` and `w` say how durable a write is when it is answered (MongoDB manual: *Write Concern*): a write that a majority must
 /// have survives power loss, one that the server has acknowledged the death of the process.
-fn write_concern(field: Value<'_>) -> CommandResult<Option<Durability>> {
+fn write_concern(field: Value<'_>) -> CommandResult<(Option<Durability>, Wants)> {
     let concern = field.document()?;
-    let (mut journaled, mut w) = (None, None);
+    let (mut journaled, mut w, mut timeout) = (None, None, Duration::MAX);
     for option in fields("writeConcern", concern) {
         let option = option?;
         match option.name {
             "j" | "fsync" => journaled = Some(option.boolean()?),
             "w" => w = Some(option),
-            "wtimeout" | "wtimeoutMS" => drop(option.integer()?),
+            "wtimeout" | "wtimeoutMS" => {
+                let milliseconds = u64::try_from(option.integer()?).unwrap_or_default();
+                timeout = match milliseconds {
+                    0 => Duration::MAX,
+                    _ => Duration::from_millis(milliseconds),
+                };
+            }
             "provenance" => {}
             _ => return Err(option.unknown()),
         }
     }
-    let unsatisfiable = || CommandError::new((100, "UnsatisfiableWriteConcern"), "Not enough data-bearing nodes");
-    let acknowledged = match w.map(|w| (w, w.value)) {
-        None => None,
+    let (acknowledged, wants) = match w.map(|w| (w, w.value)) {
+        None => (None, Wants::Default),
         // Whatever the store does by itself.
-        Some((_, RawBsonRef::String("majority"))) => Some(Durability::Disk),
+        Some((_, RawBsonRef::String("majority"))) => {
+            let majority = Wants::Members(WriteConcern::Majority, timeout);
+            (Some(Durability::Disk), majority)
+        }
         Some((_, RawBsonRef::String(_))) => {
             return Err(CommandError::new(
                 (79, "UnknownReplWriteConcern"),
@@ -325,15 +348,25 @@ fn write_concern(field: Value<'_>) -> CommandResult<Option<Durability>> {
             ));
         }
         Some((w, _)) => match w.integer()? {
-            0 | 1 => Some(Durability::Memory),
-            _ => return Err(unsatisfiable()),
+            0 | 1 => (Some(Durability::Memory), Wants::Here),
+            count => {
+                let members = u8::try_from(count).ok().and_then(WriteConcern::members);
+                let members = members.ok_or_else(unsatisfiable)?;
+                (Some(Durability::Disk), Wants::Members(members, timeout))
+            }
         },
     };
-    Ok(match journaled {
+    let durability = match journaled {
         Some(true) => Some(Durability::Disk),
         Some(false) => Some(Durability::Memory),
         None => acknowledged,
-    })
+    };
+    Ok((durability, wants))
+}
+
+/// There cannot be as many members as a write must have.
+pub(crate) fn unsatisfiable() -> CommandError {
+    CommandError::new((100, "UnsatisfiableWriteConcern"), "Not enough data-bearing nodes")
 }
 
 /// The level of a read concern, if it has one. What a majority has is what survives power loss here.

@@ -331,6 +331,11 @@ impl Hub {
         }
     }
 
+    /// Whether anybody can ever tell that as many members hold something.
+    pub(crate) fn can_tell(&self, concern: WriteConcern) -> bool {
+        self.lock().decisions.is_held(OpId::ZERO, concern).is_some()
+    }
+
     /// Waits until this is a primary no longer, and says why.
     pub(crate) fn join(&self) -> Result<()> {
         let mut state = self.lock();

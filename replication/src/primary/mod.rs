@@ -247,11 +247,7 @@ impl Primary {
     /// afterwards such a write is refused, or not acknowledged.
     #[must_use]
     pub fn acknowledgement(&self, concern: WriteConcern, timeout: Duration) -> Arc<dyn Acknowledge> {
-        Arc::new(Acknowledgement {
-            hub: Arc::clone(&self.0.hub),
-            concern,
-            timeout,
-        })
+        acknowledgement_by(Arc::clone(&self.0.hub), concern, timeout)
     }
 
     /// Blocks until it is stopped.
@@ -267,6 +263,10 @@ impl Primary {
     pub fn stop(&self) {
         self.0.stop();
     }
+}
+
+pub(crate) fn acknowledgement_by(hub: Arc<Hub>, concern: WriteConcern, timeout: Duration) -> Arc<dyn Acknowledge> {
+    Arc::new(Acknowledgement { hub, concern, timeout })
 }
 
 /// A write concern, with what can tell.

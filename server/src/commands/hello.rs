@@ -69,12 +69,16 @@ fn hello(context: &mut Context<'_>) -> CommandResult {
     let mut document = RawDocumentBuf::new();
     document.append(cstr!("helloOk"), true);
     document.append(cstr!("topologyVersion"), version.to_document());
-    document.append(primary, true);
-    document.append(cstr!("secondary"), false);
+    // What follows another takes no writes; where that is listens for members, not for drivers.
+    let follows = context.server.store.is_following();
+    document.append(primary, !follows);
+    document.append(cstr!("secondary"), follows);
     document.append(cstr!("setName"), context.server.options.replica_set.as_str());
     document.append(cstr!("setVersion"), 1);
     document.append(cstr!("hosts"), RawArrayBuf::from_iter([me.as_str()]));
-    document.append(cstr!("primary"), me.as_str());
+    if !follows {
+        document.append(cstr!("primary"), me.as_str());
+    }
     document.append(cstr!("me"), me.as_str());
     document.append(
         cstr!("lastWrite"),

@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use bson::raw::cstr;
-use bson::{RawArrayBuf, RawDocumentBuf};
+use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
 use tailwater::Transaction;
+use tailwater::replication::{Error, WriteConcern, acknowledgement};
 
 use super::{Broken, Connection};
 use crate::commands::{self, Command, Kind};
@@ -14,9 +16,37 @@ use crate::error::{CommandError, CommandResult, code};
 use crate::fail_points::Plan;
 use crate::needs;
 use crate::reply;
-use crate::request::{Numbered, Request, SessionId};
+use crate::request::{Numbered, Request, SessionId, Wants, unsatisfiable};
 use crate::session::Session;
 use crate::topology;
+
+/// Commands that write, and wait for a majority unless they say otherwise.
+const WRITES: [&str; 14] = [
+    "bulkWrite",
+    "collMod",
+    "commitTransaction",
+    "create",
+    "createIndexes",
+    "delete",
+    "drop",
+    "dropDatabase",
+    "dropIndexes",
+    "findAndModify",
+    "findandmodify",
+    "insert",
+    "renameCollection",
+    "update",
+];
+
+/// How often who waits for members looks whether the server stops.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Which members must have what was written before it is answered, and within what time.
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    concern: WriteConcern,
+    timeout: Duration,
+}
 
 impl Connection<'_> {
     /// Runs a command; the answer is complete.
@@ -26,16 +56,20 @@ impl Connection<'_> {
         if plan.closes_before {
             return Err(Broken::FailPoint);
         }
-        let result = match plan.error {
+        let waits = match plan.error {
             Some(error) => Err(error),
-            None => self.run_command(request),
+            None => self.waits_for(request),
         };
+        let result = waits.and_then(|waits| Ok((self.run_command(request)?, waits)));
         if plan.closes_behind {
             return Err(Broken::FailPoint);
         }
         Ok(match result {
-            Ok(mut document) => {
-                if let Some(error) = plan.write_concern_error {
+            Ok((mut document, waits)) => {
+                let failed = waits.and_then(|waits| self.await_members(waits));
+                if let Some(error) = failed {
+                    document.append(cstr!("writeConcernError"), error);
+                } else if let Some(error) = plan.write_concern_error {
                     document.append(cstr!("writeConcernError"), error);
                     if let Some(labels) = plan.labels {
                         document.append(cstr!("errorLabels"), RawArrayBuf::from_iter(labels));
@@ -53,6 +87,56 @@ impl Connection<'_> {
                 self.refusal(&error)
             }
         })
+    }
+
+    /// What the answer waits for when the command has been carried out: members of a replicated store, by its write concern or,
+    /// without one, a majority (MongoDB manual: *Implicit Default Write Concern*).
+    fn waits_for(&self, request: &Request<'_>) -> CommandResult<Option<Waits>> {
+        let is_part =
+            matches!(request.numbered, Some(Numbered::Transaction { .. })) && request.name != "commitTransaction";
+        let waits = match request.wants {
+            Wants::Members(concern, timeout) => Waits { concern, timeout },
+            Wants::Default if WRITES.contains(&request.name) && !is_part => Waits {
+                concern: WriteConcern::Majority,
+                timeout: Duration::MAX,
+            },
+            Wants::Default | Wants::Here => return Ok(None),
+        };
+        let can_be_told = acknowledgement(&self.server.store, waits.concern, Duration::ZERO).is_some();
+        match (can_be_told, waits.concern) {
+            (true, _) => Ok(Some(waits)),
+            (false, WriteConcern::Majority) => Ok(None),
+            (false, _) => Err(unsatisfiable()),
+        }
+    }
+
+    /// Waits until what was written is held by the members; why that is not known, if it is not. The write is done, and may yet
+    /// come to be held.
+    fn await_members(&self, waits: Waits) -> Option<RawDocumentBuf> {
+        let (store, begun) = (&self.server.store, Instant::now());
+        let written = store.applied();
+        loop {
+            let left = waits.timeout.saturating_sub(begun.elapsed());
+            // In parts, for a server that stops not to wait for members that are away.
+            let primary = acknowledgement(store, waits.concern, left.min(LOOK_INTERVAL));
+            let held = primary.map(|primary| primary.acknowledge(written));
+            let reason = held.unwrap_or_else(|| Err(Error::Stopped.into())).err()?;
+            let timed_out = matches!(reason.downcast_ref(), Some(Error::WriteConcernTimeout { .. }));
+            if timed_out && left > LOOK_INTERVAL && !self.server.is_stopping() {
+                continue;
+            }
+            let (code, name) = match timed_out {
+                true => (64, "WriteConcernFailed"),
+                false => (189, "PrimarySteppedDown"),
+            };
+            let message = reason.to_string();
+            return Some(rawdoc! {
+                "code": code,
+                "codeName": name,
+                "errmsg": message,
+                "errInfo": { "wtimeout": timed_out },
+            });
+        }
     }
 
     /// What a test has asked to become of the command.
