@@ -6,9 +6,8 @@ mod stores;
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
 
-use stores::{HEARTBEAT, LONG, Proxy, assert_same, follower, open, primary, write};
+use stores::{HEARTBEAT, LONG, Proxy, assert_same, eventually, follower, open, primary, write};
 use tailwater_oplog::{OpId, SlotState};
 use tailwater_replication::{Error, Follower, FollowerBuilder, FollowerEvent, Primary, Refusal};
 use tailwater_storage::Store;
@@ -62,14 +61,6 @@ fn write_much(store: &Store, from: i32) -> OpId {
     let last = write(store, from, 6000);
     store.trim_log(last).unwrap();
     last
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + LONG;
-    while !holds() {
-        assert!(Instant::now() < until, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn is_outrun(ended: &Result<(), Error>) -> bool {

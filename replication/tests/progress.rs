@@ -5,7 +5,7 @@ mod stores;
 
 use std::sync::mpsc::channel;
 
-use stores::{HEARTBEAT, LONG, follower, open, primary, write};
+use stores::{HEARTBEAT, LONG, eventually, follower, open, primary, write};
 use tailwater_oplog::OpId;
 use tailwater_replication::{FollowerEvent, Primary, Standing, WriteConcern, standing};
 use tempfile::TempDir;
@@ -29,6 +29,10 @@ fn both_sides_say_how_far_a_follower_has_come() {
     let last = write(&store, 0, 300);
     serving.wait(last, WriteConcern::Majority, LONG).unwrap();
 
+    // It comes anew once its log has everything that its copy of the state covers.
+    following.wait_for(last, LONG).unwrap();
+    let is_connected = || serving.status().members.iter().all(|member| member.connected);
+    eventually("b is connected", is_connected);
     let status = serving.status();
     assert_eq!(
         (status.term, status.durable),
