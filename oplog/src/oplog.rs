@@ -60,6 +60,8 @@ pub(crate) struct Core {
     following: AtomicBool,
     /// The role as it is on disk.
     role: Mutex<Role>,
+    /// Which part of the entries the log has; nothing when it has everything.
+    part: Option<Box<[u8]>>,
     appender: Mutex<Appender>,
     /// The manifest as it is on disk; its lock also orders trims.
     manifest: Mutex<Manifest>,

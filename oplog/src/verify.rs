@@ -8,6 +8,7 @@ use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
 use crate::format::FRAMES_START;
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
+use crate::part_file::read_part;
 use crate::recovery::{Rest, Scan, proven_by, scan, search_segment};
 use crate::role_file::read_role;
 use crate::segment::Segment;
@@ -139,6 +140,11 @@ pub(crate) fn verify_on(disk: &dyn Disk) -> Result<VerifyReport> {
         }
         Err(error) => return Err(error),
     };
+    match read_part(disk, log_id) {
+        Ok(_) => {}
+        Err(error @ Error::DamagedMetadata { .. }) => report.findings.push(Finding::Damage(error)),
+        Err(error) => return Err(error),
+    }
     let mut pass = Pass {
         following,
         released,

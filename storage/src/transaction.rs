@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tailwater_oplog::{Durability, OpId};
 
+use crate::acknowledge::{Acknowledge, acknowledge};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::options::CollectionOptions;
@@ -89,6 +90,8 @@ pub struct Transaction {
     remembered_by: Option<SessionId>,
     snapshot: OpId,
     durability: Durability,
+    /// Who says when its commit may return, beside that.
+    acknowledgement: Mutex<Option<Arc<dyn Acknowledge>>>,
 }
 
 impl Store {
@@ -131,6 +134,7 @@ impl Store {
             remembered_by: options.remembered_by,
             snapshot,
             durability: options.durability.unwrap_or(core.options.durability),
+            acknowledgement: Mutex::default(),
         })
     }
 }
@@ -196,6 +200,15 @@ impl Transaction {
         self
     }
 
+    /// Has its commit return when what it has written is durable as asked and, behind that, acknowledged: by as many members of a
+    /// replicated store as `acknowledgement` waits for.
+    ///
+    /// A commit that is not acknowledged fails with [`Error::WriteConcernFailed`], and is done all the same. It may be called in
+    /// the body of [`Store::with_transaction`], which does not repeat what failed so.
+    pub fn acknowledge_by(&self, acknowledgement: Arc<dyn Acknowledge>) {
+        *self.acknowledgement.lock().unwrap_or_else(PoisonError::into_inner) = Some(acknowledgement);
+    }
+
     /// Writes everything at once, and returns when it is as durable as asked, with the last entry; nothing when there was
     /// nothing to write. With [`Durability::Disk`] also what it has read is durable then.
     ///
@@ -203,20 +216,28 @@ impl Transaction {
     ///
     /// [`Error::WriteConflict`] when another has committed first, [`Error::TransactionExpired`],
     /// [`Error::TransactionTooLarge`], [`Error::TransactionAborted`] when an operation has failed, and the log's errors: then
-    /// nothing was written. [`Error::UnknownCommitResult`] when everything was written and is not known to be durable.
+    /// nothing was written. [`Error::UnknownCommitResult`] when everything was written and is not known to be durable;
+    /// [`Error::WriteConcernFailed`] when it is durable and not [acknowledged](Transaction::acknowledge_by).
     pub fn commit(self) -> Result<Option<OpId>> {
         let core = self.store.core();
         let Some(last) = self.append()? else {
             core.settle(self.snapshot, self.durability)?;
             return Ok(None);
         };
-        match core.settle(last, self.durability) {
-            Ok(last) => Ok(Some(last)),
-            Err(source) => Err(Error::UnknownCommitResult {
+        core.settle(last, self.durability)
+            .map_err(|source| Error::UnknownCommitResult {
                 op_id: last,
                 source: Box::new(source),
-            }),
+            })?;
+        let acknowledgement = self
+            .acknowledgement
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(acknowledgement) = acknowledgement {
+            acknowledge(&*acknowledgement, last)?;
         }
+        Ok(Some(last))
     }
 
     /// Appends and applies what is staged, if anything is; returns the last entry.

@@ -13,10 +13,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bson::rawdoc;
+use tailwater::replication::Selection;
 use tailwater::{Store, StoreOptions};
 use tailwater_tests::binary::tailwater;
 use tempfile::TempDir;
 
+/// What the partial copy has.
+const EVEN: &str = r#"{"_id": {"$mod": [2, 0]}}"#;
 const LONG: Duration = Duration::from_secs(60);
 const KILLS: Duration = Duration::from_secs(8);
 /// How much longer the first kill and the first acknowledged write may take.
@@ -41,6 +44,13 @@ struct Member(Child);
 impl Member {
     fn follow(dir: &Path, name: &str, port: u16) -> Member {
         let mut process = base("follow", dir, name);
+        Member(process.args(["--from", &format!("127.0.0.1:{port}")]).spawn().unwrap())
+    }
+
+    /// One that has only a part: every second of the documents.
+    fn follow_part(dir: &Path, port: u16) -> Member {
+        let mut process = base("follow", dir, "part");
+        process.args(["--filter-namespaces", "shop.*", "--filter", EVEN]);
         Member(process.args(["--from", &format!("127.0.0.1:{port}")]).spawn().unwrap())
     }
 
@@ -138,6 +148,21 @@ fn assert_digests_agree(dirs: &[&TempDir]) {
     assert_eq!(digests.len(), 1, "all are at the same entry");
 }
 
+/// The partial copy has its part of what all have.
+fn assert_part_agrees(all: &Path, part: &Path) {
+    let selection = Selection::new(["shop.*"], &rawdoc! { "_id": { "$mod": [2, 0] } }).unwrap();
+    let of = |dir: &Path| {
+        let store = open(dir);
+        let digest = store.digest_of(&selection).unwrap();
+        let count = store.collection("shop", "things").unwrap().count(&rawdoc! {}).unwrap();
+        store.close().unwrap();
+        (digest, count)
+    };
+    let ((all, count), (part, of_part)) = (of(all), of(part));
+    assert_eq!(part, all);
+    assert!(of_part < count, "{of_part} of {count}");
+}
+
 /// Waits until the log in `dir` has come to the entry at which `other` stands.
 fn await_same_end(dir: &Path, other: &Path) {
     let log = |dir: &Path| tailwater::LogView::open(tailwater::log_directory(dir)).unwrap();
@@ -162,12 +187,13 @@ fn killed_at_random_no_member_loses_what_was_acknowledged() {
         .ok()
         .and_then(|text| text.parse().ok());
     let until = Instant::now() + seconds.map_or(KILLS, Duration::from_secs);
-    let [a, b, c] = [(); 3].map(|()| TempDir::new().unwrap());
+    let [a, b, c, p] = [(); 4].map(|()| TempDir::new().unwrap());
     let port = free_port();
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
     let mut of_b = Member::follow(b.path(), "b", port);
     let of_c = Member::follow(c.path(), "c", port);
+    let mut of_p = Member::follow_part(p.path(), port);
     let (mut sent, mut acknowledged) = (0, 0);
     let mut writer = Writer::start(a.path(), "a", port);
     let mut kills = 0;
@@ -180,7 +206,11 @@ fn killed_at_random_no_member_loses_what_was_acknowledged() {
         }
         std::thread::sleep(Duration::from_millis(random.u64(..60)));
         acknowledged += writer.lines.try_iter().count();
-        match random.u8(..4) {
+        match random.u8(..5) {
+            2 => {
+                of_p.kill();
+                of_p = Member::follow_part(p.path(), port);
+            }
             0 => {
                 of_b.kill();
                 of_b = Member::follow(b.path(), "b", port);
@@ -201,13 +231,15 @@ fn killed_at_random_no_member_loses_what_was_acknowledged() {
     let last = sent;
     assert!(writer.insert(last));
     drop(writer.input);
-    for dir in [&b, &c] {
+    for dir in [&b, &c, &p] {
         await_same_end(dir.path(), a.path());
     }
     writer.member.kill();
     of_b.kill();
     of_c.kill();
+    of_p.kill();
     assert_digests_agree(&[&a, &b, &c]);
+    assert_part_agrees(a.path(), p.path());
     acknowledged_are_there(c.path(), acknowledged, seed);
 }
 

@@ -16,6 +16,7 @@ use crate::format::{self, BUFFER, FileName, LOCK, MANIFEST, Manifest, VERSION, e
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::keeper::{FILL_BYTES_MAX, Keeper};
 use crate::options::Options;
+use crate::part_file::read_part;
 use crate::primitives::{AtomicBool, AtomicU32, Mutex};
 use crate::recovery::{self, Evidence};
 use crate::retention::Facts;
@@ -54,6 +55,7 @@ impl Oplog {
         cut::finish(&*disk, &manifest)?;
         let slots = Slots::read(&*disk, log_id)?;
         let role = read_role(&*disk, log_id)?;
+        let part = read_part(&*disk, log_id)?;
         remove(&*disk, |file| matches!(file, FileName::Spare))?;
         let mut chain = Chain::read(&*disk, &manifest)?;
         let new = chain.newest().is_none();
@@ -93,7 +95,8 @@ impl Oplog {
         // A manifest that was restored from an old copy may know less than the entries.
         let was_following = role.following;
         let role = Role {
-            following: was_following || options.follow,
+            // A part is nothing to write to.
+            following: was_following || options.follow || part.is_some(),
             ..role
         };
         manifest.term = opening_term(&*disk, &role, Term::new(manifest.term).max(recovered.end.term))?.get();
@@ -139,6 +142,7 @@ impl Oplog {
             }),
             following: AtomicBool::new(role.following),
             role: Mutex::new(role),
+            part,
             appender: Mutex::new(Appender {
                 ring,
                 base: 0,

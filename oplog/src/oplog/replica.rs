@@ -54,6 +54,13 @@ impl Oplog {
         self.core().following.load(Ordering::SeqCst)
     }
 
+    /// Which part of another log's entries this one has, as [`create_follower`](crate::create_follower) was told; nothing for a log
+    /// that has everything.
+    #[must_use]
+    pub fn part(&self) -> Option<&[u8]> {
+        self.core().part.as_deref()
+    }
+
     /// The newest term that was [promised](Oplog::promise).
     #[must_use]
     pub fn promised(&self) -> Term {
@@ -137,9 +144,15 @@ impl Oplog {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`]; [`Error::InvalidOption`] when there is no term left.
+    /// [`Error::Partial`] for a log that has only a part of the entries; [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`];
+    /// [`Error::InvalidOption`] when there is no term left.
     pub fn promote(&self, member: Member) -> Result<Term> {
         let core = self.core();
+        if core.part.is_some() {
+            return Err(Error::Partial {
+                path: core.disk().path().to_path_buf(),
+            });
+        }
         // What frames say was durable elsewhere is durable here before anybody goes by it.
         self.sync(self.watermarks().appended)?;
         let term = {

@@ -63,6 +63,9 @@ pub struct Hello {
     pub history: History,
     /// Its last entry that is on its disk.
     pub durable: OpId,
+    /// Which part of the entries it has and wants, as a store's `Selection` is written; nothing for all. What it holds of those
+    /// is nothing to be counted.
+    pub part: Option<Vec<u8>>,
 }
 
 /// The primary's answer to a [`Hello`].
@@ -116,6 +119,14 @@ pub enum Refusal {
     CopyOutrun(u64),
     /// The state is in more than so many files, and cannot be offered.
     TooManyFiles(u64),
+    /// No copy at the moment: one is being made for another follower.
+    Busy,
+    /// No copy in place of what the follower has: this primary has not been elected, or does not know as much.
+    NotElected,
+    /// The follower wants only a part, and is on the list of those that count: it would count for what it does not have.
+    ListedPart,
+    /// This member has only a part itself, this one, and the follower's is not known to be within that.
+    WiderPart(Vec<u8>),
 }
 
 /// Entries under way, without their frames.

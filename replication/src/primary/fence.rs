@@ -14,11 +14,14 @@ use crate::identity::Identity;
 use crate::link::{self, Security};
 use crate::wire::{CHUNK_BYTES_MAX, Message};
 
-/// Between two attempts to reach a member.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Between two attempts to reach a member: from this …
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+/// … to this, each twice as long as the one before.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Comes to the member at `address`, again and again, until it has been told or this one is primary no longer.
 pub(super) fn run(hub: &Arc<Hub>, identity: &Identity, address: &str, security: &Security, heartbeat: Duration) {
+    let mut pause = PAUSE_MIN;
     while hub.is_primary() {
         match tell(hub, identity, address, security, heartbeat) {
             Ok(true) => {
@@ -29,7 +32,8 @@ pub(super) fn run(hub: &Arc<Hub>, identity: &Identity, address: &str, security: 
             Ok(false) => {}
             Err(error) => tracing::debug!(address, %error, "a member could not be told who is primary"),
         }
-        hub.pause(PAUSE);
+        hub.pause(pause);
+        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
@@ -44,6 +48,7 @@ fn tell(hub: &Hub, identity: &Identity, address: &str, security: &Security, hear
         promised: hub.promised(),
         history: hub.history(),
         durable: hub.history().last,
+        part: None,
     }))?;
     match inbound.read()? {
         Message::Refuse(Refusal::StalePrimary(_)) => Ok(true),

@@ -72,6 +72,32 @@ impl Catalog {
     }
 }
 
+impl Catalog {
+    /// Takes over into `batch` what the engine keeps beside documents: of the collections that are selected, and of none. Not the
+    /// sizes, and nothing of what was dropped.
+    pub(crate) fn copy_selected(
+        &self,
+        from: &EngineSnapshot,
+        is_selected: impl Fn(&Namespace) -> bool,
+        batch: &mut EngineBatch,
+    ) -> Result<()> {
+        for (key, value) in from.catalog()? {
+            let taken = match key.as_slice() {
+                [COLLECTION, id @ ..] => {
+                    let info = id.try_into().ok().and_then(|id| self.by_id(id));
+                    info.is_some_and(|info| is_selected(&info.namespace))
+                }
+                [SIZE | GARBAGE, number @ ..] if number.len() == size_of::<u32>() => false,
+                _ => true,
+            };
+            if taken {
+                batch.put_catalog(&key, &value);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Numbers of dropped collections and indexes whose contents may not all be gone yet.
 pub(crate) fn garbage(snapshot: &EngineSnapshot) -> Result<Vec<CollectionNumber>> {
     let entries = snapshot.catalog()?;

@@ -9,6 +9,7 @@ use super::{
     BulkWriteOptions, BulkWriteOutcome, Collection, DeleteOptions, ReplaceOptions, UpdateModifications, UpdateOptions,
     WriteError, WriteOutcome,
 };
+use crate::acknowledge::{Acknowledge, acknowledge};
 use crate::catalog::Namespace;
 use crate::error::{Error, Result};
 use crate::names;
@@ -244,6 +245,29 @@ impl Store {
         writes: impl IntoIterator<Item = NamespacedWrite>,
         options: &BulkWriteOptions,
     ) -> Result<BulkWriteOutcome> {
+        self.bulk_write_settled(writes, options, None)
+    }
+
+    /// As [`Store::bulk_write_with`]; it returns when what was written is, behind its durability, acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// As there; [`Error::WriteConcernFailed`] when it is not acknowledged: the writes are done all the same.
+    pub fn bulk_write_acknowledged(
+        &self,
+        writes: impl IntoIterator<Item = NamespacedWrite>,
+        options: &BulkWriteOptions,
+        acknowledgement: &dyn Acknowledge,
+    ) -> Result<BulkWriteOutcome> {
+        self.bulk_write_settled(writes, options, Some(acknowledgement))
+    }
+
+    fn bulk_write_settled(
+        &self,
+        writes: impl IntoIterator<Item = NamespacedWrite>,
+        options: &BulkWriteOptions,
+        acknowledgement: Option<&dyn Acknowledge>,
+    ) -> Result<BulkWriteOutcome> {
         let mut named = Vec::new();
         for write in writes {
             named.push((names::namespace(&write.database, &write.collection)?, write.model));
@@ -251,7 +275,13 @@ impl Store {
         let writes: Vec<_> = named.iter().map(|(namespace, model)| (namespace, model)).collect();
         let core = self.core();
         let bulk = Bulk::run(core, &writes, options, None);
-        bulk.settled(|op_id| core.settle_write(op_id, core.options.durability))
+        bulk.settled(|op_id| {
+            core.settle_write(op_id, core.options.durability)?;
+            match acknowledgement {
+                Some(acknowledgement) => acknowledge(acknowledgement, op_id.unwrap_or_else(|| core.applied())),
+                None => Ok(()),
+            }
+        })
     }
 }
 

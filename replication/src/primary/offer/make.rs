@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 
 use tailwater_oplog::{OpId, codec};
-use tailwater_storage::{BackupError, BackupOptions, BackupProgress, StateCopy};
+use tailwater_storage::{BackupError, BackupOptions, BackupProgress, Error as StoreError, Selection, StateCopy};
 
 use super::copies;
 use crate::error::{Error, Result};
 use crate::primary::hub::Hub;
 use crate::primary::service::Settings;
 use crate::primary::slots::{self, check_copy};
-use crate::wire::{CHUNK_BYTES_MAX, CopyFile, CopyOffer, Preparing};
+use crate::wire::{CHUNK_BYTES_MAX, CopyFile, CopyOffer, CopyRequest, Preparing};
 
 /// Files of a copy at most; an engine makes a few for each gigabyte.
 const FILES_MAX: usize = 2000;
@@ -38,7 +38,12 @@ impl Drop for Unoffered {
 }
 
 /// Makes a copy for a follower; `say` is told how far it has come.
-pub(super) fn make(hub: &Hub, settings: &Settings, follower: &str, say: &dyn Fn(Preparing)) -> Result<CopyOffer> {
+pub(super) fn make(
+    hub: &Hub,
+    settings: &Settings,
+    request: &CopyRequest,
+    say: &dyn Fn(Preparing),
+) -> Result<CopyOffer> {
     let copies = &settings.copies;
     fs::create_dir_all(copies.directory()).map_err(Error::file("create", copies.directory()))?;
     let copy = uuid::Uuid::new_v4().into_bytes();
@@ -46,13 +51,13 @@ pub(super) fn make(hub: &Hub, settings: &Settings, follower: &str, say: &dyn Fn(
         path: copies.path(copy),
         is_offered: false,
     };
-    let (made, files) = copy_state(hub, settings, follower, &target.path, say)?;
+    let (made, files) = copy_state(hub, settings, request, &target.path, say)?;
     // Of an empty store the first entry is waited for.
     let log = hub.store.log();
     let segment = log.segment_of(made.applied.max(OpId::FIRST).max(log.watermarks().oldest))?;
     let before = log.before(segment.first)?;
     // What is held now was held all the while.
-    check_copy(&hub.store, settings, follower, made.applied)?;
+    check_copy(&hub.store, settings, &request.name, made.applied)?;
     target.is_offered = true;
     Ok(CopyOffer {
         copy,
@@ -69,10 +74,13 @@ pub(super) fn make(hub: &Hub, settings: &Settings, follower: &str, say: &dyn Fn(
 fn copy_state(
     hub: &Hub,
     settings: &Settings,
-    follower: &str,
+    request: &CopyRequest,
     target: &Path,
     say: &dyn Fn(Preparing),
 ) -> Result<(StateCopy, Vec<CopyFile>)> {
+    let follower = request.name.as_str();
+    let selection = request.part.as_deref().map(Selection::from_bytes);
+    let selection = selection.transpose().map_err(StoreError::from)?;
     let (progress, heard) = channel();
     let cancel = Arc::new(AtomicBool::new(false));
     let mut options = BackupOptions::default();
@@ -87,7 +95,10 @@ fn copy_state(
         let maker = maker.spawn_scoped(scope, move || -> Result<(StateCopy, Vec<CopyFile>)> {
             let budget = settings.copy_lag_bytes_max;
             let hold = |applied| slots::hold_for_copy(&hub.store, follower, applied, budget);
-            let made = hub.store.copy_state(target, &options, hold)?;
+            let made = match &selection {
+                Some(selection) => hub.store.copy_selected_state(target, selection, &options, hold)?,
+                None => hub.store.copy_state(target, &options, hold)?,
+            };
             let files = files(target, FILES_MAX, &cancelled)?;
             // With it goes who tells of progress.
             drop(options);

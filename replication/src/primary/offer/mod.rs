@@ -40,9 +40,15 @@ pub(super) fn serve(
     if let Some(refusal) = hub.refusal_of(&request.name, &request.members) {
         return out.write(&Message::Refuse(refusal));
     }
+    if let Err(refusal) = hub.sharing(&request.name, request.part.as_deref())? {
+        return out.write(&Message::Refuse(refusal));
+    }
+    // On a partial copy nobody counts.
     if let Some(Replaced { promised, rank }) = request.replaces
+        && request.part.is_none()
         && !hub.may_replace(promised, rank)
     {
+        out.write(&Message::Refuse(Refusal::NotElected))?;
         return Err(Error::NotElected);
     }
     let giving = Giving {
@@ -76,10 +82,11 @@ pub(super) fn serve(
     })
 }
 
-/// What a follower is told that must not ask again before somebody has done something.
+/// What a follower is told of that; of the rest it hears that the connection ends.
 fn refusal_for(error: &Error) -> Option<Refusal> {
     match error {
         Error::CopyOutrun { max_lag_bytes, .. } => Some(Refusal::CopyOutrun(*max_lag_bytes)),
+        Error::Busy => Some(Refusal::Busy),
         Error::TooManyFiles { max } => Some(Refusal::TooManyFiles(*max as u64)),
         _ => None,
     }
@@ -160,8 +167,8 @@ impl Giving<'_> {
                 if !copies.make_room(name) {
                     return Err(Error::Busy);
                 }
-                let offer = make(self.hub, self.settings, name, &|state| self.prepared(state))?.into();
-                copies.add(name, &offer);
+                let offer = make(self.hub, self.settings, self.request, &|state| self.prepared(state))?.into();
+                copies.add(self.request, &offer);
                 offer
             }
         };
