@@ -3,11 +3,14 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Running, encoded};
 use tailwater::Store;
 use tailwater::replication::WriteConcern;
+
+/// So long a busy machine may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn the_numbers_tell_of_the_log_and_of_each_watch() {
@@ -99,8 +102,17 @@ fn metrics_tell_of_those_that_follow() {
     served.store.sync().unwrap();
     let last = served.store.log().watermarks().durable;
     let both = WriteConcern::members(2).unwrap();
-    primary.wait(last, both, Duration::from_secs(60)).unwrap();
-    let text = served.get("/metrics", &[]).body();
+    primary.wait(last, both, PATIENCE).unwrap();
+    // It comes anew once its log has everything that its copy of the state covers.
+    follower.wait_for(last, PATIENCE).unwrap();
+    let begun = Instant::now();
+    let text = loop {
+        let text = served.get("/metrics", &[]).body();
+        if text.contains("tailwater_replication_member_connected{member=\"bo\"} 1") || begun.elapsed() > PATIENCE {
+            break text;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
     for line in [
         "tailwater_replication_role{role=\"primary\"} 1".to_owned(),
         "tailwater_replication_member_connected{member=\"bo\"} 1".to_owned(),
