@@ -60,8 +60,9 @@ impl Settings {
         FollowerProgress::of(&status, log.or(opened.as_ref()))
     }
 
-    /// So many bytes of frames have come.
+    /// So many bytes of frames have come, and have been applied where there is a store.
     pub(super) fn received(&self, bytes: usize) {
         self.lock().status.bytes += bytes as u64;
+        self.changed.notify_all();
     }
 }

@@ -230,9 +230,10 @@ impl Session<'_> {
         if !appends {
             return Ok(None);
         }
+        // First what there is, then what is here: nobody finds more here than there.
+        self.settings.heard(run.last);
         self.replica.append(frames).map_err(|error| self.refused(error))?;
         self.settings.received(frames.len());
-        self.settings.heard(run.last);
         {
             let log = self.replica.view();
             let first = log.get(run.first, ReadConcern::Local)?;
