@@ -32,6 +32,7 @@
 //! ```
 
 pub mod decision;
+mod dial;
 mod error;
 mod follower;
 mod heartbeat;

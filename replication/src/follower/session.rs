@@ -64,8 +64,7 @@ pub(super) fn run(replica: &Replica, settings: &Settings) -> Result<Ending> {
     );
     // Before it is introduced: what is in the log is on the disk.
     replica.sync()?;
-    let stream = link::connect(&settings.from, &settings.security)?;
-    settings.set_hangup(Some(stream.hangup()?));
+    let stream = settings.dial.connect(&settings.from, &settings.security)?;
     let (inbound, outbound, _hangup) = link::open(stream, settings.heartbeat, settings.batch_bytes_max)?;
     settings.connected(inbound.peer());
     let session = Session {
@@ -77,7 +76,7 @@ pub(super) fn run(replica: &Replica, settings: &Settings) -> Result<Ending> {
         passing: settings.relay.as_ref().and_then(Passing::through),
     };
     let ending = session.run(&log, inbound);
-    settings.set_hangup(None);
+    settings.dial.over();
     ending
 }
 
@@ -261,7 +260,7 @@ impl Session<'_> {
         });
         if reported.is_err() {
             // The reader must not wait for what will not come.
-            self.settings.hang_up();
+            self.settings.dial.hang_up();
         }
     }
 
@@ -306,7 +305,7 @@ impl Drop for Over<'_> {
             passing.end();
         }
         self.log.interrupt(self.interrupt);
-        self.session.settings.hang_up();
+        self.session.settings.dial.hang_up();
     }
 }
 
@@ -315,6 +314,6 @@ struct HangUp<'a>(&'a Settings);
 
 impl Drop for HangUp<'_> {
     fn drop(&mut self) {
-        self.0.hang_up();
+        self.0.dial.hang_up();
     }
 }

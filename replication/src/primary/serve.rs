@@ -2,6 +2,7 @@
 //! that neither a disk nor the decisions' lock can end it.
 
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,26 +20,28 @@ use crate::wire::{CHUNK_BYTES_MAX, Message};
 /// How often a follower's retention slot is moved.
 const SLOT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Serves a connection until it ends.
-pub(super) fn run(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream) {
+/// Serves a connection until it ends; says when it is known that there is a member at the other end.
+pub(super) fn run(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream, introduced: &AtomicBool) {
     let peer = stream
         .peer_addr()
         .map_or_else(|_| "a member".to_owned(), |address| address.to_string());
-    match serve(hub, settings, stream) {
+    match serve(hub, settings, stream, introduced) {
         Ok(()) => tracing::debug!(%peer, "a follower has left"),
         Err(error) if hub.is_stopped() => tracing::debug!(%peer, %error, "a connection ended with the primary"),
         Err(error) => tracing::info!(%peer, %error, "the connection of a follower ended"),
     }
 }
 
-fn serve(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream) -> Result<()> {
+fn serve(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream, introduced: &AtomicBool) -> Result<()> {
     // A follower sends nothing that is longer than its introduction.
     let (mut inbound, mut outbound, hangup) = link::open(
         link::accepted(stream, &settings.security)?,
         settings.heartbeat,
         CHUNK_BYTES_MAX,
     )?;
-    match inbound.read_introduction()? {
+    let introduction = inbound.read_introduction()?;
+    introduced.store(true, Ordering::SeqCst);
+    match introduction {
         Message::Hello(hello) => {
             if let Some(refusal) = refusal_of_outrun(hub, settings, &hello) {
                 return outbound.write(&Message::Refuse(refusal));
