@@ -35,6 +35,9 @@ pub mod decision;
 mod dial;
 mod error;
 mod follower;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod heartbeat;
 mod identity;
 mod link;
