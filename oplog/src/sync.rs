@@ -46,6 +46,8 @@ pub(crate) struct Syncer {
     left: OpId,
     /// Interrupts the sync thread's pause.
     pause: (Mutex<()>, Condvar),
+    /// Microseconds within which background syncs come, when that is less than the sync interval; zero when nobody asks for it.
+    pace: AtomicU64,
 }
 
 /// What the last watermark slot says.
@@ -78,6 +80,23 @@ impl Syncer {
             settled: AtomicU64::new(0),
             left,
             pause: (Mutex::new(()), Condvar::new()),
+            pace: AtomicU64::new(0),
+        }
+    }
+
+    /// Has background syncs come within `pace`, if that is shorter than the sync interval.
+    pub(crate) fn set_pace(&self, pace: Option<Duration>) {
+        let micros = pace.map_or(0, |pace| u64::try_from(pace.as_micros()).unwrap_or(u64::MAX).max(1));
+        self.pace.store(micros, Ordering::SeqCst);
+        self.interrupt_pause();
+    }
+
+    /// How long the sync thread waits for company before it syncs.
+    fn interval(&self, core: &Core) -> Duration {
+        let own = core.options.sync_interval;
+        match self.pace.load(Ordering::SeqCst) {
+            0 => own,
+            micros => own.min(Duration::from_micros(micros)),
         }
     }
 
@@ -262,7 +281,7 @@ impl Syncer {
                     if syncer.sync_all(core).is_err() {
                         return;
                     }
-                } else if tail.accepted() == seen {
+                } else if tail.accepted() == seen && syncer.is_at_rest(core, seen) {
                     if syncer.settle(core).is_err() {
                         return;
                     }
@@ -272,12 +291,26 @@ impl Syncer {
         }
     }
 
-    /// Waits out the sync interval, unless an async waiter comes or the log closes.
+    /// Whether nothing is appended behind `seen`, the newest entry, for a whole sync interval: a shorter one, which has passed, is
+    /// not enough.
+    fn is_at_rest(&self, core: &Core, seen: OpId) -> bool {
+        let tail = core.tail();
+        let left = core.options.sync_interval.saturating_sub(self.interval(core));
+        if !left.is_zero() {
+            let deadline = Instant::now().checked_add(left);
+            tail.appended_bell
+                .wait_until(deadline, || tail.accepted() > seen || core.is_closed());
+        }
+        tail.accepted() == seen && !core.is_closed()
+    }
+
+    /// Waits out the interval, unless an async waiter comes or the log closes.
     fn rest(&self, core: &Core) {
-        // One that cannot be named does not come.
-        let deadline = Instant::now().checked_add(core.options.sync_interval);
+        let begun = Instant::now();
         let mut guard = self.pause.0.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
+            // One that cannot be named does not come.
+            let deadline = begun.checked_add(self.interval(core));
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if core.is_closed() || self.wanted() > core.tail().durable() || left == Some(Duration::ZERO) {
                 return;

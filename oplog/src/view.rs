@@ -131,6 +131,12 @@ impl OplogView {
         self.shared.watermarks()
     }
 
+    /// The oldest entry, or the one that will be when there is none. Unlike [`OplogView::watermarks`], it moves nothing.
+    #[must_use]
+    pub fn oldest(&self) -> OpId {
+        self.shared.oldest()
+    }
+
     /// The last entry a reader with that concern sees.
     #[must_use]
     pub fn newest(&self, concern: ReadConcern) -> OpId {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::decision::Run;
 use crate::error::{Error, Result};
 use crate::tls::{self, Decrypting, Encrypting, Tls, TlsOptions};
@@ -350,6 +352,17 @@ impl Inbound {
         let first = self.read();
         self.until(None);
         first
+    }
+
+    /// Whether something has come that was not read yet, as far as can be told without waiting: of what is encrypted, it may be
+    /// less than a message.
+    pub(crate) fn has_more(&mut self) -> bool {
+        if !self.input.buffer().is_empty() {
+            return true;
+        }
+        let stream = &self.input.get_mut().listening().stream;
+        let mut streams = [PollFd::new(stream, PollFlags::IN)];
+        poll(&mut streams, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     pub(crate) fn peer(&self) -> &str {

@@ -29,6 +29,10 @@ fn both_sides_say_how_far_a_follower_has_come() {
     let last = write(&store, 0, 300);
     serving.wait(last, WriteConcern::Majority, LONG).unwrap();
 
+    // It comes anew once its log has everything that its copy of the state covers.
+    following.wait_for(last, LONG).unwrap();
+    let is_connected = || serving.status().members.iter().all(|member| member.connected);
+    eventually("b is connected", is_connected);
     let status = serving.status();
     assert_eq!(
         (status.term, status.durable),

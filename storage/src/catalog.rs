@@ -235,6 +235,16 @@ pub(crate) struct Size {
     pub(crate) bytes: i64,
 }
 
+impl Size {
+    /// That of one document.
+    pub(crate) fn of(document: &bson::RawDocument) -> Size {
+        Size {
+            documents: 1,
+            bytes: i64::try_from(document.as_bytes().len()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
 impl std::ops::AddAssign for Size {
     fn add_assign(&mut self, other: Size) {
         self.documents += other.documents;

@@ -5,15 +5,14 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use bson::{RawDocumentBuf, rawdoc};
-use common::small;
+use common::{catch_up, follower_of, small};
 use proptest::prelude::*;
-use tailwater_oplog::{Before, OpId, ReadConcern, create_follower};
+use tailwater_oplog::OpId;
 use tailwater_storage::{
     Collection, Error, FindOptions, IndexModel, ReplaceOptions, Snapshot, Store, StoreOptions, Transaction,
-    log_directory, state_directory,
+    state_directory,
 };
 
 const DATABASE: &str = "town";
@@ -158,35 +157,6 @@ fn options() -> StoreOptions {
     }
 }
 
-fn follower_of(store: &Store, dir: &Path) -> Store {
-    let start = store.log().segment_of(OpId::FIRST).unwrap();
-    create_follower(
-        log_directory(dir),
-        &start,
-        store.promised(),
-        store.known(),
-        Before::default(),
-    )
-    .unwrap();
-    options().open(dir).unwrap()
-}
-
-/// Brings a follower to the store's last entry, as a driver does.
-fn catch_up(store: &Store, follower: &Store) {
-    store.sync().unwrap();
-    loop {
-        let next = follower.log().watermarks().appended.next();
-        let Some(run) = store.log().frames(next, 4 << 10, ReadConcern::Durable).unwrap() else {
-            return;
-        };
-        follower.promise(run.term).unwrap();
-        if run.begins_segment() && follower.log().segment_of(next).unwrap().first != next {
-            follower.begin_segment(&run.segment_start().unwrap()).unwrap();
-        }
-        follower.append_frames(run.bytes()).unwrap();
-    }
-}
-
 fn apply(store: &Store, model: &mut Model, step: &Step) {
     let collection: Collection = store.collection(DATABASE, NAMES[model.name]).unwrap();
     let is_there = store.collection_names(DATABASE).contains(&NAMES[model.name].to_owned());
@@ -243,7 +213,7 @@ proptest! {
     fn a_look_up_shows_the_state_that_is_read_and_no_other(steps in prop::collection::vec(step(), 1..150)) {
         let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut store = options().open(dir.path()).unwrap();
-        let follower = follower_of(&store, other.path());
+        let follower = follower_of(&store, other.path(), &options());
         let (mut model, mut held) = (Model::default(), Vec::<Held>::new());
         for step in &steps {
             match step {
@@ -260,7 +230,7 @@ proptest! {
                 Step::Look(key) => {
                     look(&store, &model, *key)?;
                     held.iter().try_for_each(|held| held.look(*key))?;
-                    catch_up(&store, &follower);
+                    catch_up(&store, &follower, 4 << 10);
                     look(&follower, &model, *key)?;
                 }
                 step => apply(&store, &mut model, step),

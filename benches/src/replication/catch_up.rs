@@ -16,7 +16,7 @@ use crate::report::{Comparison, Unit};
 const BATCH: u64 = 1000;
 
 pub(super) fn run(plan: &Plan) -> Result<Vec<Comparison>> {
-    let entries: u64 = plan.pick(400_000, 100_000);
+    let entries: u64 = plan.pick(1_000_000, 200_000);
     let (limits, rates) = plan.alternate(|| through(plan, entries), || caught_up(plan, entries))?;
     Ok(vec![Comparison::new(
         "catch-up",
@@ -83,6 +83,8 @@ fn caught_up(plan: &Plan, entries: u64) -> Result<f64> {
         collection.insert_many(batch.iter().map(AsRef::as_ref))?;
     }
     store.sync()?;
+    // Removes nothing, and returns when the engine has everything: the primary has no work of its own left meanwhile.
+    store.trim_log(first.op_id)?;
     let last = store.log().watermarks().durable;
     let following = follower(there.path(), "b", serving.address(), &[])?;
     let (time, caught_up) = timed(|| following.wait_for(last, PATIENCE));

@@ -1,6 +1,7 @@
 //! Suite `replication`: a primary and its followers in one process, over loopback, documents of some 200 bytes.
 
 mod catch_up;
+mod lag;
 mod majority;
 mod writers;
 
@@ -19,12 +20,18 @@ use crate::suite::{self, Workload};
 /// Nothing takes so long that works.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-const WORKLOADS: [Workload; 3] = [
+const WORKLOADS: [Workload; 4] = [
     Workload {
         names: &["catch-up"],
         limit: "the same bytes through a loopback connection into a file, and one sync",
         long: false,
         run: catch_up::run,
+    },
+    Workload {
+        names: &["lag-p99", "lag-durable-p99"],
+        limit: "one sync of this disk, p99",
+        long: false,
+        run: lag::run,
     },
     Workload {
         names: &["majority-of-two"],
@@ -34,7 +41,7 @@ const WORKLOADS: [Workload; 3] = [
     },
     Workload {
         names: &["writers-three-followers"],
-        limit: "the same insertions in batches, without followers",
+        limit: "the same insertions in batches, without followers, on as many processors",
         long: false,
         run: writers::run,
     },

@@ -30,6 +30,10 @@ pub struct FramesOutcome {
     pub first: OpId,
     /// The last one.
     pub last: OpId,
+    /// The term of the last one.
+    pub term: Term,
+    /// When the first one was written.
+    pub timestamp: Timestamp,
 }
 
 /// What a chunk of frames holds, once every one of them has been checked.
@@ -37,7 +41,10 @@ struct Checked {
     /// OpID and length of each.
     frames: Vec<(OpId, usize)>,
     term: Term,
+    /// The last one's.
     timestamp: Timestamp,
+    /// The first one's.
+    begun: Timestamp,
 }
 
 impl Oplog {
@@ -87,6 +94,12 @@ impl Oplog {
         if !core.is_closed() {
             core.tail().set_majority(held);
         }
+    }
+
+    /// Has what nobody waits for become durable within `pace` instead of [`sync_interval`](crate::Options::sync_interval), if that
+    /// is longer: for whom only durable entries are of use, as for followers. `None` ends that.
+    pub fn set_sync_pace(&self, pace: Option<std::time::Duration>) {
+        self.core().syncer.set_pace(pace);
     }
 
     /// Makes the log follow: from here on it refuses entries of its own. Everything it has is durable afterwards.
@@ -224,7 +237,12 @@ impl Oplog {
         if awaited.elsewhere {
             let _ = core.shared.drain();
         }
-        Ok(FramesOutcome { first, last })
+        Ok(FramesOutcome {
+            first,
+            last,
+            term: checked.term,
+            timestamp: checked.begun,
+        })
     }
 }
 
@@ -324,6 +342,7 @@ impl Core {
             frames: Vec::new(),
             term: Term::new(self.term.load(Ordering::SeqCst)),
             timestamp: appender.timestamp,
+            begun: appender.timestamp,
         };
         let (mut next, mut at, mut whole) = (appender.next, 0, false);
         while at < bytes.len() || !whole {
@@ -339,6 +358,9 @@ impl Core {
                 return Err(foreign(
                     "its term is older than its predecessor's, or impossibly much newer than any known",
                 ));
+            }
+            if checked.frames.is_empty() {
+                checked.begun = header.timestamp;
             }
             checked.frames.push((next, header.frame_bytes()));
             checked.term = header.term;

@@ -5,13 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use tailwater_oplog::{OpId, Oplog, OplogView, SegmentStart, Term};
+use tailwater_oplog::{FramesOutcome, OpId, Oplog, OplogView, SegmentStart, Term};
 use tailwater_storage::{CutBack, Error as StoreError, Store, StoreOptions, log_directory};
 
 use super::attempt::closed_for;
 use super::rollback;
 use crate::decision::{LogName, Position};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::summary::history_of;
 
 /// Where entries that were rolled back are written.
@@ -143,10 +143,10 @@ impl Replica {
         Ok(Replica::Log(log, OpId::new(u64::MAX)))
     }
 
-    pub(crate) fn append(&self, frames: &[u8]) -> Result<()> {
+    pub(crate) fn append(&self, frames: &[u8]) -> Result<FramesOutcome> {
         match self {
-            Replica::Store(store) => store.append_frames(frames).map(drop).map_err(Error::from),
-            Replica::Log(log, _) => log.append_frames(frames).map(drop).map_err(Error::from),
+            Replica::Store(store) => Ok(store.append_frames(frames)?),
+            Replica::Log(log, _) => Ok(log.append_frames(frames)?),
         }
     }
 

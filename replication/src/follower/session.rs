@@ -1,11 +1,15 @@
 //! One connection to the primary: a thread that reads and appends, one that syncs and reports, and one that says at every
 //! heartbeat that this member is there, however long the other two wait for the disk.
+//!
+//! While more comes, the second one syncs what the first has appended, and the first goes on meanwhile. When there is nothing to
+//! go on with, the first syncs and reports itself: somebody may wait for just that entry, and to wake the other thread would take
+//! a good part of what a sync takes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use tailwater_oplog::{Error as LogError, Interrupt, OpId, OplogView, ReadConcern, WaitOutcome};
+use tailwater_oplog::{Error as LogError, OpId, OplogView, ReadConcern};
 use tailwater_storage::Error as StoreError;
 
 use super::event::FollowerEvent;
@@ -45,8 +49,36 @@ struct Session<'a> {
     decisions: Mutex<Decisions>,
     out: Mutex<Outbound>,
     ended: AtomicBool,
+    unsynced: Unsynced,
+    /// Held while the primary is told what is durable, so that it never hears of less afterwards.
+    reporting: Mutex<()>,
     /// What is passed on to those that follow this one, and from them.
     passing: Option<Passing>,
+}
+
+/// Whether the thread that syncs has something to do.
+#[derive(Debug, Default)]
+struct Unsynced {
+    waits: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Unsynced {
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the other thread look.
+    fn hand_over(&self) {
+        *self.lock() = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits until there is something, for so long at most.
+    fn wait(&self, length: Duration) {
+        let waited = self.changed.wait_timeout_while(self.lock(), length, |waits| !*waits);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
 }
 
 /// Follows over one connection until it ends.
@@ -73,6 +105,8 @@ pub(super) fn run(replica: &Replica, settings: &Settings) -> Result<Ending> {
         decisions: Mutex::new(decisions),
         out: Mutex::new(outbound),
         ended: AtomicBool::new(false),
+        unsynced: Unsynced::default(),
+        reporting: Mutex::default(),
         passing: settings.relay.as_ref().and_then(Passing::through),
     };
     let ending = session.run(&log, inbound);
@@ -91,21 +125,16 @@ impl Session<'_> {
     }
 
     fn read_and_sync(&self, log: &OplogView, inbound: Inbound) -> Result<Ending> {
-        let interrupt = Interrupt::new();
         std::thread::scope(|scope| {
-            let over = Over {
-                session: self,
-                log,
-                interrupt: &interrupt,
-            };
+            let over = Over { session: self };
             let syncing = std::thread::Builder::new().name("tailwater-ack".into());
-            let syncing = syncing.spawn_scoped(scope, || self.sync_and_report(log, &interrupt));
+            let syncing = syncing.spawn_scoped(scope, || self.sync_and_report(log));
             let syncing = syncing.map_err(Error::network("this member", "starting a thread"))?;
             let relaying = std::thread::Builder::new().name("tailwater-relay".into());
             if let Err(error) = relaying.spawn_scoped(scope, || self.report_followers()) {
                 tracing::warn!(%error, "what followers of this one hold is not reported");
             }
-            let ending = self.read(inbound);
+            let ending = self.read(log, inbound);
             drop(over);
             let synced = syncing.join().unwrap_or(Err(Error::Panicked));
             match ending {
@@ -149,7 +178,8 @@ impl Session<'_> {
         Ok(None)
     }
 
-    fn read(&self, mut inbound: Inbound) -> Result<Ending> {
+    fn read(&self, log: &OplogView, mut inbound: Inbound) -> Result<Ending> {
+        let mut consumed = 0;
         loop {
             let input = match inbound.read() {
                 Ok(message) => message,
@@ -180,7 +210,22 @@ impl Session<'_> {
                         Fit::Nowhere => Some(Ending::Resync(Apart::Unrelated)),
                     }
                 }
-                Message::Run(run, frames) => self.append(run, &frames)?,
+                Message::Run(run, frames) => {
+                    let ending = self.append(run, &frames)?;
+                    consumed += frames.len() as u64;
+                    if ending.is_none() {
+                        // The primary is not told of each run: it knows of room for seven eighths of the window at least.
+                        if consumed >= self.settings.window_bytes / 8 {
+                            self.carry_out(self.step(FollowerInput::Consumed(consumed)))?;
+                            consumed = 0;
+                        }
+                        match inbound.has_more() {
+                            true => self.unsynced.hand_over(),
+                            false => self.sync(log)?,
+                        }
+                    }
+                    ending
+                }
                 Message::Status(status) => {
                     self.settings.heard(status.newest);
                     self.carry_out(self.step(FollowerInput::Status(status)))?
@@ -220,6 +265,7 @@ impl Session<'_> {
         }
     }
 
+    /// Appends and applies the entries of a run; says how the connection ends, if it does.
     fn append(&self, run: Run, frames: &[u8]) -> Result<Option<Ending>> {
         let outputs = self.step(FollowerInput::Run(run));
         let appends = outputs.contains(&FollowerOutput::Append(run));
@@ -231,23 +277,34 @@ impl Session<'_> {
         }
         // First what there is, then what is here: nobody finds more here than there.
         self.settings.heard(run.last);
-        self.replica.append(frames).map_err(|error| self.refused(error))?;
+        let appended = self.replica.append(frames).map_err(|error| self.refused(error))?;
         self.settings.received(frames.len());
-        {
-            let log = self.replica.view();
-            let first = log.get(run.first, ReadConcern::Local)?;
-            let mut decisions = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
-            // A run is of one term.
-            decisions.appended(first.term(), run.first, first.timestamp(), run.last);
-        }
-        self.carry_out(self.step(FollowerInput::Consumed(frames.len() as u64)))
+        let mut decisions = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        // A run is of one term.
+        decisions.appended(appended.term, run.first, appended.timestamp, run.last);
+        drop(decisions);
+        Ok(None)
     }
 
     /// Makes what was appended durable, and says so.
-    fn sync_and_report(&self, log: &OplogView, interrupt: &Interrupt) -> Result<()> {
+    fn sync(&self, log: &OplogView) -> Result<()> {
+        let marks = log.watermarks();
+        if marks.appended > marks.durable {
+            self.replica.sync()?;
+        }
+        let _alone = self.reporting.lock().unwrap_or_else(PoisonError::into_inner);
+        let durable = log.newest(ReadConcern::Durable);
+        if self.settings.durable(durable) {
+            self.carry_out(self.step(FollowerInput::Durable(durable)))?;
+        }
+        Ok(())
+    }
+
+    /// Does so whenever the reader hands that over.
+    fn sync_and_report(&self, log: &OplogView) -> Result<()> {
         // Whatever ends it: the reader must not wait for what will not come.
         let _over = HangUp(self.settings);
-        self.sync_until_ended(log, interrupt)
+        self.sync_until_ended(log)
     }
 
     /// Tells the primary what those hold that follow this one.
@@ -264,28 +321,17 @@ impl Session<'_> {
         }
     }
 
-    fn sync_until_ended(&self, log: &OplogView, interrupt: &Interrupt) -> Result<()> {
+    fn sync_until_ended(&self, log: &OplogView) -> Result<()> {
         let mut told: Option<Instant> = None;
-        while !self.ended.load(Ordering::SeqCst) {
-            let marks = log.watermarks();
-            if marks.appended > marks.durable {
-                self.replica.sync()?;
-            }
-            let durable = log.newest(ReadConcern::Durable);
-            if self.settings.durable(durable) {
-                self.carry_out(self.step(FollowerInput::Durable(durable)))?;
-            }
+        while !self.ended.load(Ordering::SeqCst) && !log.is_closed() {
+            self.sync(log)?;
             let now = Instant::now();
             if told.is_none_or(|told| now - told >= self.settings.heartbeat) && self.follows() {
                 told = Some(now);
                 let progress = self.settings.progress(Some(log));
                 self.settings.tell(&FollowerEvent::Progress(progress));
             }
-            let deadline = now + self.settings.heartbeat;
-            match log.wait(durable.next(), ReadConcern::Local, Some(deadline), interrupt) {
-                WaitOutcome::Ready | WaitOutcome::TimedOut => {}
-                WaitOutcome::Interrupted | WaitOutcome::Closed => return Ok(()),
-            }
+            self.unsynced.wait(self.settings.heartbeat);
         }
         Ok(())
     }
@@ -294,8 +340,6 @@ impl Session<'_> {
 /// Ends the session when it is dropped: the thread that syncs is waited for, whatever becomes of the one that reads.
 struct Over<'a> {
     session: &'a Session<'a>,
-    log: &'a OplogView,
-    interrupt: &'a Interrupt,
 }
 
 impl Drop for Over<'_> {
@@ -304,7 +348,7 @@ impl Drop for Over<'_> {
         if let Some(passing) = &self.session.passing {
             passing.end();
         }
-        self.log.interrupt(self.interrupt);
+        self.session.unsynced.hand_over();
         self.session.settings.dial.hang_up();
     }
 }

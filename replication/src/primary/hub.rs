@@ -19,13 +19,19 @@ use crate::wire::Message;
 
 use super::status::{MemberStatus, PrimaryStatus};
 
+/// While followers are connected, entries that no writer syncs are synced within this time: they travel when they are durable, and
+/// with the log's own interval a follower would always be that much behind.
+const SYNC_PACE: Duration = Duration::from_millis(2);
+
 /// Shared by the threads of a primary.
 #[derive(Debug)]
 pub(crate) struct Hub {
     pub(crate) store: Store,
     state: Mutex<State>,
-    /// Something was decided, or became durable.
-    changed: Condvar,
+    /// Something was decided, or is held by more members.
+    decided: Condvar,
+    /// There may be something to send. Apart from the other, so that what concerns the senders only wakes no writer.
+    sendable: Condvar,
 }
 
 #[derive(Debug)]
@@ -33,6 +39,8 @@ struct State {
     decisions: Decisions,
     outboxes: BTreeMap<PeerId, Outbox>,
     next_peer: u64,
+    /// How many wait for an entry that is not on this member's own disk yet.
+    awaiting_disk: usize,
     stopped: bool,
     failure: Option<Error>,
 }
@@ -65,10 +73,12 @@ impl Hub {
                 decisions,
                 outboxes: BTreeMap::new(),
                 next_peer: 0,
+                awaiting_disk: 0,
                 stopped: false,
                 failure: None,
             }),
-            changed: Condvar::new(),
+            decided: Condvar::new(),
+            sendable: Condvar::new(),
         }
     }
 
@@ -93,6 +103,7 @@ impl Hub {
             closing: false,
         };
         state.outboxes.insert(peer, outbox);
+        self.store.set_sync_pace(Some(SYNC_PACE));
         self.look_at_log(&mut state)?;
         self.step(&mut state, PrimaryInput::Hello(peer, hello))?;
         Ok(peer)
@@ -115,8 +126,9 @@ impl Hub {
 
     pub(crate) fn report(&self, peer: PeerId, report: Report) -> Result<()> {
         let reported = self.step(&mut self.lock(), PrimaryInput::Report(peer, report));
-        // There may be room again.
-        self.changed.notify_all();
+        if let Report::Credit(_) = report {
+            self.sendable.notify_all();
+        }
         reported
     }
 
@@ -125,8 +137,13 @@ impl Hub {
         if let Some(outbox) = state.outboxes.remove(&peer) {
             outbox.hangup.now();
         }
+        if state.outboxes.is_empty() {
+            self.store.set_sync_pace(None);
+        }
         // Nothing is decided when somebody leaves.
         let _ = self.step(&mut state, PrimaryInput::Gone(peer));
+        // Its sender.
+        self.sendable.notify_all();
     }
 
     /// This cannot go on as primary: says so to whoever asks, and ends the connections.
@@ -135,20 +152,30 @@ impl Hub {
         let mut state = self.lock();
         state.failure.get_or_insert(error);
         stop(&mut state);
-        self.changed.notify_all();
+        self.notify_all();
     }
 
     /// Looks at what the log has by now.
     pub(crate) fn advance(&self) -> Result<()> {
-        let looked = self.look_at_log(&mut self.lock());
-        // There may be something to send.
-        self.changed.notify_all();
+        let mut state = self.lock();
+        let looked = self.look_at_log(&mut state);
+        let awaited = state.awaiting_disk > 0;
+        drop(state);
+        if awaited {
+            self.decided.notify_all();
+        }
+        self.sendable.notify_all();
         looked
+    }
+
+    fn notify_all(&self) {
+        self.decided.notify_all();
+        self.sendable.notify_all();
     }
 
     fn look_at_log(&self, state: &mut State) -> Result<()> {
         let log = self.store.log();
-        let (durable, oldest) = (log.newest(ReadConcern::Durable), log.watermarks().oldest);
+        let (durable, oldest) = (log.newest(ReadConcern::Durable), log.oldest());
         self.note_entries(state, durable)?;
         self.step(state, PrimaryInput::Trimmed(oldest))?;
         self.step(state, PrimaryInput::Durable(durable))
@@ -162,7 +189,12 @@ impl Hub {
             return Ok(());
         }
         let log = self.store.log();
-        let newest = log.get(last, ReadConcern::Local)?;
+        // Of what is durable nothing has to be moved out of the log buffer first, which is the writers'.
+        let concern = match last <= log.newest(ReadConcern::Durable) {
+            true => ReadConcern::Durable,
+            false => ReadConcern::Local,
+        };
+        let newest = log.get(last, concern)?;
         if newest.term() == known {
             let input = PrimaryInput::Appended {
                 term: known,
@@ -207,7 +239,7 @@ impl Hub {
             state.failure.get_or_insert_with(|| error.clone());
             stop(state);
         }
-        self.changed.notify_all();
+        self.notify_all();
         done
     }
 
@@ -266,7 +298,7 @@ impl Hub {
             if status.majority > told || left.is_zero() {
                 return Work::Tell(status);
             }
-            let waited = self.changed.wait_timeout(state, left);
+            let waited = self.sendable.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -285,6 +317,11 @@ impl Hub {
     pub(crate) fn wait(&self, op_id: OpId, concern: WriteConcern, timeout: Duration) -> Result<()> {
         let begun = Instant::now();
         let mut state = self.lock();
+        if op_id > state.decisions.status().newest && op_id <= self.store.log().newest(ReadConcern::Durable) {
+            // It is on this disk already, most likely since a moment ago: the senders need not wait until another thread has seen it.
+            self.look_at_log(&mut state)?;
+            self.sendable.notify_all();
+        }
         loop {
             if let Some(error) = &state.failure {
                 return Err(error.clone());
@@ -303,8 +340,11 @@ impl Hub {
                 let waited = timeout;
                 return Err(Error::WriteConcernTimeout { op_id, waited });
             }
-            let waited = self.changed.wait_timeout(state, left);
+            let awaits_disk = usize::from(op_id > state.decisions.status().newest);
+            state.awaiting_disk += awaits_disk;
+            let waited = self.decided.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.awaiting_disk -= awaits_disk;
         }
     }
 
@@ -322,7 +362,7 @@ impl Hub {
             if state.stopped {
                 return Ok(());
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.decided.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -330,7 +370,7 @@ impl Hub {
     pub(crate) fn told(&self, input: PrimaryInput) {
         // A relay takes note of it, and closes connections at most: nothing that could fail.
         let _ = self.step(&mut self.lock(), input);
-        self.changed.notify_all();
+        self.notify_all();
     }
 
     /// Waits until a primary is followed, and members that are here hold something else than is `known`, or it is `due`; returns
@@ -344,7 +384,7 @@ impl Hub {
         let mut state = self.lock();
         while !state.stopped && !ended.load(Ordering::SeqCst) {
             if !state.decisions.is_following() {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.decided.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             let held = state.decisions.held_here();
@@ -352,7 +392,7 @@ impl Hub {
             if held != *known || left.is_zero() {
                 return Some(held);
             }
-            let waited = self.changed.wait_timeout(state, left);
+            let waited = self.decided.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         None
@@ -367,7 +407,7 @@ impl Hub {
     pub(crate) fn nudge(&self) {
         // Whoever has looked before waits by now.
         drop(self.lock());
-        self.changed.notify_all();
+        self.decided.notify_all();
     }
 
     /// Another member writes in this term.
@@ -389,7 +429,7 @@ impl Hub {
                 return;
             }
             state = self
-                .changed
+                .decided
                 .wait_timeout(state, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
@@ -443,7 +483,7 @@ impl Hub {
 
     pub(crate) fn stop(&self) {
         stop(&mut self.lock());
-        self.changed.notify_all();
+        self.notify_all();
     }
 }
 

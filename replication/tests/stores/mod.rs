@@ -60,15 +60,6 @@ pub(crate) fn follower(dir: &Path, name: &str, from: SocketAddr, members: &[&str
     builder.heartbeat(HEARTBEAT).store_options(options())
 }
 
-/// Waits until that is so.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + LONG;
-    while !holds() {
-        assert!(Instant::now() < until, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// An address of this machine that nobody has, and that nobody else is given: for what comes back where it was.
 pub(crate) fn own_address() -> SocketAddr {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
@@ -191,5 +182,14 @@ impl Proxy {
         for stream in self.open.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+}
+
+/// Waits until something holds that needs nothing else to happen.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + LONG;
+    while !holds() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }

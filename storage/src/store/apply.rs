@@ -12,9 +12,10 @@ use tailwater_matcher::encode_key;
 use tailwater_oplog::OpId;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
+use super::Few;
 use super::shared::{Ahead, Core};
 use crate::catalog::{Catalog, CatalogChange, CollectionInfo, CollectionNumber, IndexState, Namespace, Size};
-use crate::engine::Slice;
+use crate::engine::{Slice, StateKey};
 use crate::error::{Error, Result};
 use crate::index::{IndexDefinition, keys, natural};
 use crate::options::CollectionOptions;
@@ -32,7 +33,65 @@ pub(crate) struct Logged<'a> {
     pub(crate) document: Option<&'a Slice>,
 }
 
+/// Inserts that are worth to be put into the overlay together.
+const INSERTS_MIN: usize = 16;
+
 impl Core {
+    /// Applies entries that follow each other, about which nobody knows anything beside what they say.
+    pub(super) fn apply_all(&self, ahead: &mut Ahead, layers: &Layers, entries: &[Logged<'_>]) -> Result<()> {
+        let mut rest = entries;
+        while let Some(entry) = rest.first() {
+            let applied = self.apply_inserts(ahead, layers, rest)?;
+            if applied == 0 {
+                self.apply(ahead, layers, entry, None)?;
+            }
+            rest = &rest[applied.max(1)..];
+        }
+        Ok(())
+    }
+
+    /// Applies the inserts into one collection that `entries` begins with, if they are some and nothing but the documents has to
+    /// be kept of them; returns how many.
+    fn apply_inserts(&self, ahead: &Ahead, layers: &Layers, entries: &[Logged<'_>]) -> Result<usize> {
+        let is_insert = |entry: &Logged<'_>| entry.kind == EntryKind::Insert.number();
+        let Some(first) = entries
+            .first()
+            .filter(|_| entries.iter().take(INSERTS_MIN).all(is_insert))
+        else {
+            return Ok(0);
+        };
+        let collection = StoreEntry::decode(first.payload)?.collection_id;
+        let info = ahead.catalog.by_id(&collection);
+        let info = info.filter(|info| info.indexes.is_empty() && info.natural.is_none());
+        let Some(info) = info.filter(|_| entries.len() >= INSERTS_MIN) else {
+            return Ok(0);
+        };
+        let (mut keys, mut documents) = (Vec::new(), Vec::new());
+        let mut growth = Size::default();
+        for entry in entries.iter().take_while(|entry| is_insert(entry)) {
+            let store = StoreEntry::decode(entry.payload)?;
+            if store.collection_id != collection {
+                break;
+            }
+            let unfit = |what| Error::Inconsistent {
+                op_id: entry.op_id,
+                what,
+            };
+            let document = store.document.ok_or(unfit("it has no document"))?;
+            let id = document.get("_id").ok().flatten().ok_or(unfit("it has no _id"))?;
+            let mut key = Vec::with_capacity(16);
+            encode_key(id, &mut key);
+            keys.push(StateKey::new(info.number.0, &key));
+            documents.push(stored_document(entry, &store));
+            growth += Size::of(document);
+        }
+        let (generation, count) = (&layers.generations[0], keys.len());
+        generation.put_all(first.op_id, Few::from_vec(keys), Few::from_vec(documents));
+        self.grow(generation, info.number, growth);
+        generation.cover(entries[count - 1].op_id);
+        Ok(count)
+    }
+
     /// Applies one entry to the newest generation. `before` is the document that it takes the place of, if the caller knows;
     /// otherwise it is looked up where it is needed.
     pub(super) fn apply(
@@ -114,10 +173,7 @@ impl Core {
         before: Option<&RawDocument>,
         after: Option<&RawDocument>,
     ) {
-        let size = |document: Option<&RawDocument>| Size {
-            documents: document.is_some().into(),
-            bytes: document.map_or(0, |d| i64::try_from(d.as_bytes().len()).unwrap_or(i64::MAX)),
-        };
+        let size = |document: Option<&RawDocument>| document.map(Size::of).unwrap_or_default();
         let (before, after) = (size(before), size(after));
         let growth = Size {
             documents: after.documents - before.documents,

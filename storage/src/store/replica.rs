@@ -9,6 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 use tailwater_oplog::{AppendOutcome, FramesOutcome, Member, OpId, SegmentStart, Term, entries_in};
@@ -30,6 +31,16 @@ pub enum CutBack {
         oldest: OpId,
     },
 }
+
+/// Whether an entry changes documents and what is kept of sessions, and nothing else.
+fn is_plain_entry(kind: u8) -> bool {
+    use EntryKind::{Delete, Insert, Noop, Replace, SessionWrite, Update};
+    let kind = EntryKind::from_number(kind);
+    matches!(kind, Some(Insert | Update | Replace | Delete | SessionWrite | Noop))
+}
+
+/// Entries of a follower that are applied together, until the batch ends: for each group the commit lock is taken once.
+const TOGETHER: usize = 1024;
 
 impl Store {
     /// Whether the store follows another member and refuses writes.
@@ -65,6 +76,11 @@ impl Store {
     /// Says what a majority of the members holds; see [`Oplog::set_majority`](tailwater_oplog::Oplog::set_majority).
     pub fn set_majority(&self, held: Option<OpId>) {
         self.core().log.set_majority(held);
+    }
+
+    /// Has what nobody waits for become durable sooner; see [`Oplog::set_sync_pace`](tailwater_oplog::Oplog::set_sync_pace).
+    pub fn set_sync_pace(&self, pace: Option<Duration>) {
+        self.core().log.set_sync_pace(pace);
     }
 
     /// The newest term that it knows of; see [`Oplog::known`](tailwater_oplog::Oplog::known).
@@ -153,33 +169,50 @@ impl Store {
         // What stops the store's writes stops these, before they are in the log.
         drop(core.lock_commit()?);
         let outcome = core.log.append_frames(frames)?;
-        let mut entries = entries_in(frames).peekable();
-        while entries.peek().is_some() {
-            let mut batch = Vec::new();
-            for entry in entries.by_ref() {
-                batch.push(Logged {
-                    op_id: entry.op_id,
-                    kind: entry.kind,
-                    payload: entry.payload,
-                    document: None,
-                });
-                if entry.ends_batch {
-                    break;
-                }
+        self.apply_frames(frames).inspect_err(|error| {
+            // What comes later must not be applied over what is missing. A store that closes will replay it.
+            if !core.stopping.load(Ordering::SeqCst) {
+                core.fail(error.clone());
             }
-            self.apply_batch(&batch).inspect_err(|error| {
-                // What comes later must not be applied over what is missing. A store that closes will replay it.
-                if !core.stopping.load(Ordering::SeqCst) {
-                    core.fail(error.clone());
-                }
-            })?;
-        }
+        })?;
         Ok(outcome)
     }
 
-    fn apply_batch(&self, batch: &[Logged<'_>]) -> Result<()> {
+    /// Applies what was appended, whole batches together: what is published is what some moment on the primary looked like.
+    fn apply_frames(&self, frames: &[u8]) -> Result<()> {
+        let mut together = Vec::new();
+        let (mut batch, mut is_plain) = (0, true);
+        for entry in entries_in(frames) {
+            together.push(Logged {
+                op_id: entry.op_id,
+                kind: entry.kind,
+                payload: entry.payload,
+                document: None,
+            });
+            is_plain &= is_plain_entry(entry.kind);
+            if !entry.ends_batch {
+                continue;
+            }
+            if !is_plain {
+                // What it defines may look at the state, which has to be there.
+                self.apply_together(&together[..batch])?;
+                self.apply_together(&together[batch..])?;
+                together.clear();
+            } else if together.len() >= TOGETHER {
+                self.apply_together(&together)?;
+                together.clear();
+            }
+            (batch, is_plain) = (together.len(), true);
+        }
+        self.apply_together(&together)
+    }
+
+    fn apply_together(&self, entries: &[Logged<'_>]) -> Result<()> {
+        let Some(last) = entries.last() else {
+            return Ok(());
+        };
         let core = self.core();
-        for entry in batch {
+        for entry in entries {
             core.complete_before(entry)?;
         }
         let mut commit = core.lock_commit()?;
@@ -187,12 +220,8 @@ impl Store {
         let unapplied = Unapplied::new(core);
         let generation = &layers.generations[0];
         let before = generation.bytes();
-        let mut last = OpId::ZERO;
-        for entry in batch {
-            unapplied.check(core.apply(&mut commit.ahead, &layers, entry, None))?;
-            last = entry.op_id;
-        }
-        core.publish(&commit.ahead, last);
+        unapplied.check(core.apply_all(&mut commit.ahead, &layers, entries))?;
+        core.publish(&commit.ahead, last.op_id);
         unapplied.applied();
         core.wake_if_due(generation, before);
         Ok(())

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bson::{RawDocumentBuf, rawdoc};
-use tailwater_oplog::{Durability, Options};
-use tailwater_storage::{Store, StoreOptions};
+use tailwater_oplog::{Before, Durability, OpId, Options, ReadConcern, create_follower};
+use tailwater_storage::{Store, StoreOptions, log_directory};
 
 /// Options with small segments, because each segment is prepared by writing it, and with writes that need no sync.
 pub(crate) fn small() -> StoreOptions {
@@ -73,5 +73,29 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     while !condition() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::yield_now();
+    }
+}
+
+/// An empty follower in `dir`, of a store whose log is complete.
+pub(crate) fn follower_of(store: &Store, dir: &Path, options: &StoreOptions) -> Store {
+    let start = store.log().segment_of(OpId::FIRST).unwrap();
+    let (promised, known) = (store.promised(), store.known());
+    create_follower(log_directory(dir), &start, promised, known, Before::default()).unwrap();
+    options.open(dir).unwrap()
+}
+
+/// Brings a follower to the store's last entry, as a driver does, in runs of so many bytes.
+pub(crate) fn catch_up(store: &Store, follower: &Store, run_bytes: usize) {
+    store.sync().unwrap();
+    loop {
+        let next = follower.log().watermarks().appended.next();
+        let Some(run) = store.log().frames(next, run_bytes, ReadConcern::Durable).unwrap() else {
+            return;
+        };
+        follower.promise(run.term).unwrap();
+        if run.begins_segment() && follower.log().segment_of(next).unwrap().first != next {
+            follower.begin_segment(&run.segment_start().unwrap()).unwrap();
+        }
+        follower.append_frames(run.bytes()).unwrap();
     }
 }

@@ -1,0 +1,146 @@
+//! A store that follows has, at each of the primary's entries that it has come to, the state that the primary had: whatever comes
+//! together in a run, and however many entries are applied together.
+
+mod common;
+
+use bson::{RawDocumentBuf, rawdoc};
+use common::{catch_up, content, follower_of, small};
+use proptest::prelude::*;
+use tailwater_storage::{Collection, CollectionOptions, IndexModel, Store};
+
+const DATABASE: &str = "db";
+/// With nothing beside the documents, with an index, with an order of its own.
+const NAMES: [&str; 3] = ["plain", "indexed", "capped"];
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Inserts documents from this `_id` on, so many, a step apart: enough to be applied as one, or a few.
+    Insert(usize, i32, i32, i32),
+    /// One by one.
+    InsertSingly(usize, i32, i32),
+    Update(usize, i32),
+    Delete(usize, i32),
+    Both(i32),
+    CreateIndex,
+    DropIndex,
+    Drop(usize),
+    CatchUp(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let of = 0..NAMES.len();
+    let id = 0..120_i32;
+    prop_oneof![
+        4 => (of.clone(), id.clone(), 1..60_i32, prop_oneof![Just(1), Just(-1), Just(3)])
+            .prop_map(|(of, id, count, apart)| Step::Insert(of, id, count, apart)),
+        2 => (of.clone(), id.clone(), 1..30_i32).prop_map(|(of, id, count)| Step::InsertSingly(of, id, count)),
+        2 => (of.clone(), id.clone()).prop_map(|(of, id)| Step::Update(of, id)),
+        3 => (of.clone(), id.clone()).prop_map(|(of, id)| Step::Delete(of, id)),
+        1 => id.prop_map(Step::Both),
+        1 => Just(Step::CreateIndex),
+        1 => Just(Step::DropIndex),
+        1 => of.prop_map(Step::Drop),
+        2 => prop_oneof![Just(1), Just(4 << 10), Just(1 << 20)].prop_map(Step::CatchUp),
+    ]
+}
+
+fn collection(store: &Store, of: usize) -> Collection {
+    let name = NAMES[of];
+    if !store.collection_names(DATABASE).iter().any(|there| there == name) {
+        let options = match name {
+            "capped" => rawdoc! { "capped": true, "size": 1 << 20, "max": 50 },
+            _ => rawdoc! {},
+        };
+        let options = CollectionOptions::parse(&options).unwrap();
+        store.create_collection_with(DATABASE, name, &options).unwrap();
+        if name == "indexed" {
+            let indexed = store.collection(DATABASE, name).unwrap();
+            indexed.create_index(&IndexModel::new("k", 1)).unwrap();
+        }
+    }
+    store.collection(DATABASE, name).unwrap()
+}
+
+fn document(id: i32) -> RawDocumentBuf {
+    rawdoc! { "_id": id, "k": id % 7 }
+}
+
+fn apply(store: &Store, step: &Step) {
+    match *step {
+        Step::Insert(of, first, count, apart) => {
+            let documents: Vec<_> = (0..count).map(|n| document(first + n * apart)).collect();
+            // Some are there already; those before the first of them are inserted.
+            let _ = collection(store, of).insert_many(documents.iter().map(AsRef::as_ref));
+        }
+        Step::InsertSingly(of, first, count) => {
+            let collection = collection(store, of);
+            (0..count).for_each(|n| drop(collection.insert_one(&document(first + n))));
+        }
+        Step::Update(of, id) => {
+            let change = rawdoc! { "$set": { "k": id % 5 } };
+            let changed = collection(store, of).update_many(&rawdoc! { "k": id % 7 }, &change);
+            changed.unwrap();
+        }
+        Step::Delete(of, id) => {
+            let few = rawdoc! { "_id": { "$gte": id, "$lt": id + 20 } };
+            collection(store, of).delete_many(&few).unwrap();
+        }
+        Step::Both(first) => {
+            for of in 0..2 {
+                collection(store, of);
+            }
+            let done = store.with_transaction(|transaction| -> Result<(), tailwater_storage::Error> {
+                for name in &NAMES[..2] {
+                    let documents: Vec<_> = (first..first + 30).map(document).collect();
+                    let collection = transaction.collection(DATABASE, name)?;
+                    collection.delete_many(&rawdoc! { "_id": { "$gte": first } })?;
+                    collection.insert_many(documents.iter().map(AsRef::as_ref))?;
+                }
+                Ok(())
+            });
+            done.unwrap();
+        }
+        Step::CreateIndex => drop(collection(store, 0).create_index(&IndexModel::new("k", -1)).unwrap()),
+        // It may not be there.
+        Step::DropIndex => drop(collection(store, 0).drop_index("k_-1")),
+        Step::Drop(of) => drop(store.drop_collection(DATABASE, NAMES[of])),
+        Step::CatchUp(_) => {}
+    }
+}
+
+fn assert_same(follower: &Store, store: &Store) {
+    assert_eq!(follower.applied(), store.applied());
+    assert_eq!(follower.digest().unwrap(), store.digest().unwrap());
+    assert_eq!(content(follower), content(store));
+    for name in store.collection_names(DATABASE) {
+        let counts = [follower, store].map(|store| {
+            let collection = store.collection(DATABASE, &name).unwrap();
+            let along_the_index = collection.count(&rawdoc! { "k": 3 }).unwrap();
+            (collection.estimated_count().unwrap(), along_the_index)
+        });
+        assert_eq!(counts[0], counts[1], "{name}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn a_follower_has_the_state_of_its_primary(steps in proptest::collection::vec(step(), 1..25)) {
+        let [here, there] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let mut options = small();
+        let store = options.open(here.path()).unwrap();
+        // Recent writes go into the engine after a few of them, by themselves.
+        options.overlay_bytes_max = 8 << 10;
+        let follower = follower_of(&store, there.path(), &options);
+        for step in &steps {
+            apply(&store, step);
+            if let Step::CatchUp(run_bytes) = step {
+                catch_up(&store, &follower, *run_bytes);
+                assert_same(&follower, &store);
+            }
+        }
+        catch_up(&store, &follower, 1 << 20);
+        assert_same(&follower, &store);
+    }
+}
