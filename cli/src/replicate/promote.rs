@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use tailwater::{Store, StoreOptions};
 
+use super::name_or_host;
 use crate::failure::Outcome;
 use crate::output;
 
@@ -18,9 +19,9 @@ pub(crate) struct PromoteArguments {
     /// Directory of the store.
     #[arg(long)]
     dir: PathBuf,
-    /// Name of this member.
+    /// Name of this member; without it, that of the machine.
     #[arg(long)]
-    name: String,
+    name: Option<String>,
     /// The members whose majority counts, as everywhere.
     #[arg(long, value_name = "NAME,NAME,…", value_delimiter = ',')]
     members: Vec<String>,
@@ -28,10 +29,11 @@ pub(crate) struct PromoteArguments {
 
 /// Runs `tailwater promote`.
 pub(crate) fn promote(arguments: &PromoteArguments) -> Outcome {
+    let name = name_or_host(arguments.name.as_deref())?;
     let mut options = StoreOptions::default();
     options.oplog.create = false;
     let store = Store::open_with(&arguments.dir, &options)?;
-    let term = store.promote_as(&arguments.name, &arguments.members)?;
+    let term = store.promote_as(&name, &arguments.members)?;
     let last = store.log().watermarks().durable;
     store.close()?;
     output::print(&format!("{{\"term\":{term},\"last\":{last}}}\n"))
