@@ -64,7 +64,8 @@ impl Service {
         let address = listener.local_addr().map_err(listening())?;
         // Who connects may have gone before it is accepted: that must not be waited for.
         listener.set_nonblocking(true).map_err(listening())?;
-        let bell = eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| listening()(error.into()))?;
+        let bell =
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| listening()(error.into()))?;
         let bell = Arc::new(bell);
         let settings = Arc::new(Settings {
             heartbeat,
@@ -108,8 +109,8 @@ impl Service {
     pub(crate) fn stop(&self) {
         self.hub.stop();
         self.hub.store.log().interrupt(&self.interrupt);
-        // It counts as far as nobody has ever rung: this cannot fail.
-        let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());
+        // Any number but zero rings it. When it has been rung so often that this fails, it rings all the same.
+        let _ = rustix::io::write(&*self.bell, &[1; 8]);
         for dial in &*self.dials.lock().unwrap_or_else(PoisonError::into_inner) {
             dial.end();
         }

@@ -69,13 +69,14 @@ fn segment() -> SegmentMessage {
 }
 
 fn assert_is(message: &Message, kind: u8, expected: Body) {
+    let Body(expected) = expected;
     let mut bytes = Vec::new();
     message.write(&mut bytes).unwrap();
     let (head, written) = bytes.split_at(12);
-    let length = u32::try_from(expected.0.len()).unwrap();
+    let length = u32::try_from(expected.len()).unwrap();
     assert_eq!(head[..4], [kind, 0, 0, 0], "{message:?}");
     assert_eq!(head[4..8], length.to_le_bytes(), "{message:?}");
-    assert_eq!(written, expected.0, "{message:?}");
+    assert_eq!(written, expected, "{message:?}");
     let covered = if kind == RUN { RUN_BYTES } else { written.len() };
     let checked = [&head[..8], &written[..covered]].concat();
     assert_eq!(head[8..], codec::checksum(&checked).to_le_bytes(), "{message:?}");
