@@ -17,9 +17,11 @@
 //!
 //! # What is the same as with a [`ChangeStream`](crate::ChangeStream)
 //!
-//! Events, order, tokens, ends. One thing is left open: parts of a filter are evaluated only as far as needed, so a part
-//! that cannot be evaluated (an `$expr` that divides by zero) fails the watch only for an event that the indexed part of the
-//! same filter does not rule out.
+//! Events, order, tokens, ends, errors. A part of a filter that cannot be evaluated (an `$expr` that divides by zero) fails a
+//! watch only for an event that no other part of the same conjunction rules out; so it does not matter which part is indexed.
+//!
+//! A `ChangeStream` itself, once it waits beside others, waits here (`stream/joined.rs`). Its channel is small, and when that is
+//! full it reads on by a cursor of its own instead of on a lap (`channel/streamed.rs`).
 //!
 //! # Costs
 //!
@@ -49,10 +51,12 @@
 //! | `facts.rs`, `postings.rs`, `intervals.rs`, `sketch.rs` | what the index is made of |
 //! | `groups.rs`, `plans.rs` | watches that ask for the same |
 //! | `channel.rs` | the queue of one watch |
+//! | `crowd.rs` | how many streams there are: the only one waits for the log itself |
 
 mod access;
 mod arrivals;
 mod channel;
+mod crowd;
 mod facts;
 mod groups;
 mod helm;
@@ -73,6 +77,7 @@ mod stats;
 mod tail;
 mod worker;
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError};
 
 use tailwater_oplog::{OplogView, ReadConcern};
@@ -82,19 +87,25 @@ use crate::options::Watch;
 use crate::primitives::Mutex;
 use crate::scope::Scope;
 
-pub(crate) use channel::Channel;
+pub(crate) use channel::{Channel, Leaving, Streamed};
+pub(crate) use crowd::Crowd;
+use plans::Plans;
 pub use stats::{Counts, DispatcherStats, Leader};
 pub(crate) use tail::Tail;
 
 /// Reads a log once for all watches that are made from it. See the [crate's documentation](crate) for what a watch may rely
 /// on.
 ///
-/// Cheap to clone; clones are the same dispatcher. Its threads begin with the first subscription and end when the last clone
-/// and the last [`WatchHandle`](crate::WatchHandle) are gone.
+/// Cheap to clone; clones are the same dispatcher. Its threads begin with the first subscription, or the second
+/// [`ChangeStream`](crate::ChangeStream) that waits, and end when the last clone, the last [`WatchHandle`](crate::WatchHandle)
+/// and the last such stream are gone.
 #[derive(Clone, Debug)]
 pub struct Dispatcher {
     view: OplogView,
     tails: Arc<Mutex<[Option<Arc<Tail>>; 3]>>,
+    pub(crate) plans: Arc<Plans>,
+    /// How many streams have been begun from it and are there.
+    streams: Arc<AtomicUsize>,
 }
 
 impl Dispatcher {
@@ -104,6 +115,8 @@ impl Dispatcher {
         Dispatcher {
             view,
             tails: Arc::default(),
+            plans: Arc::default(),
+            streams: Arc::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use bson::{Bson, Document, RawDocumentBuf};
 use tailwater_matcher::{Collation, parse_filter};
 use tailwater_oplog::{OpId, OplogView, ReadConcern};
 
-use crate::dispatch::{Channel, Dispatcher};
+use crate::dispatch::{Channel, Crowd, Dispatcher};
 use crate::document_store::DocumentStore;
 use crate::error::{Error, Result};
 use crate::event::{OperationType, Operations};
@@ -289,7 +289,8 @@ impl Watch {
     }
 
     /// How much a subscription's channel holds before its watcher waits: events (default 10,000) and bytes of their entries
-    /// (default 16 MiB), whichever is reached first; one event always fits.
+    /// (default 16 MiB), whichever is reached first; one event always fits. A stream that waits beside others has a channel, too,
+    /// which holds no more than that, nor than 1,024 events and 4 MiB.
     pub fn channel_capacity(mut self, events: usize, bytes: usize) -> Watch {
         self.capacity = events.max(1);
         self.capacity_bytes = bytes;
@@ -307,7 +308,10 @@ impl Watch {
     /// [`Diverged`](tailwater_oplog::Error::Diverged), and [`MajorityUnknown`](tailwater_oplog::Error::MajorityUnknown) for a
     /// watch from now on with [`ReadConcern::Majority`] while nothing is known of what a majority holds.
     pub fn start(self) -> Result<ChangeStream> {
-        let plan = Arc::new(self.compile()?);
+        let plan = match &self.dispatcher {
+            Some(dispatcher) => self.plan(dispatcher)?,
+            None => Arc::new(self.compile()?),
+        };
         let begins = match self.begins(&plan)? {
             Some(begins) => begins,
             None => {
@@ -317,7 +321,9 @@ impl Watch {
             }
         };
         self.trace_beginning("stream", begins.token());
-        ChangeStream::new(self.view, self.concern, plan, begins)
+        let capacity = (self.capacity, self.capacity_bytes);
+        let crowd = self.dispatcher.map(|dispatcher| Crowd::join(dispatcher, capacity));
+        ChangeStream::new(self.view, self.concern, plan, begins, crowd)
     }
 
     /// Has the events delivered into a bounded channel, from now on or from where the watch begins. Dropping the handle ends
@@ -335,10 +341,7 @@ impl Watch {
             None => Dispatcher::new(self.view.clone()),
         };
         let tail = dispatcher.tail(self.concern)?;
-        let stages: Vec<&[u8]> = self.pipeline.iter().map(|stage| stage.as_bytes()).collect();
-        let collation = self.collation.as_ref().map(|collation| collation.as_bytes());
-        let question = (&self.scope, &self.filter, stages, collation, self.images);
-        let plan = tail.shared.plans.intern(&question, || self.compile())?;
+        let plan = self.plan(&dispatcher)?;
         let begins = self.begins(&plan)?;
         let token = match &begins {
             Some(begins) => begins.token(),
@@ -363,6 +366,15 @@ impl Watch {
             }
         }
         Ok(subscription)
+    }
+
+    /// The plan that it shares with whoever asks a dispatcher for the same.
+    fn plan(&self, dispatcher: &Dispatcher) -> Result<Arc<Plan>> {
+        let stages: Vec<&[u8]> = self.pipeline.iter().map(|stage| stage.as_bytes()).collect();
+        let collation = self.collation.as_ref().map(|collation| collation.as_bytes());
+        let delivered = (self.images, self.whole_for);
+        let question = (&self.scope, &self.filter, stages, collation, delivered);
+        dispatcher.plans.intern(&question, || self.compile())
     }
 
     pub(crate) fn compile(&self) -> Result<Plan> {

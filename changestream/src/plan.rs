@@ -81,10 +81,15 @@ impl Plan {
         if by_deleted {
             return self.judge_deleted(op_id, fields);
         }
-        if !self.satisfies_filter(fields)? {
-            return Ok(Verdict::Passed);
+        match self.satisfies_filter(fields) {
+            Ok(true) => self.deliver(op_id, operation, fields),
+            Ok(false) => Ok(Verdict::Passed),
+            // What the pipeline passes over is not wanted, whatever the filter would have said.
+            Err(error) => match self.pipeline.condition.matches(fields)? {
+                true => Err(error),
+                false => Ok(Verdict::Passed),
+            },
         }
-        self.deliver(op_id, operation, fields)
     }
 
     /// An event without an image that the stream requires: refused, unless the rest of it says that it is not wanted.

@@ -21,7 +21,7 @@
 //! document (`drop`, `rename`, …) are all delivered in step 1.
 //!
 //! It needs the log from *s* on. If that has been trimmed, resuming fails with
-//! [`HistoryLost`](tailwater_oplog::Error::HistoryLost); start anew. Until the stream has caught up, a retention slot keeps it, up to a
+//! [`HistoryLost`](tailwater_oplog::Error::HistoryLost), or begins anew by itself ([`SnapshotWatch::anew_if_lost`]). Until the stream has caught up, a retention slot keeps it, up to a
 //! cap ([`SnapshotWatch::max_lag_bytes`]).
 //!
 //! # What it costs
@@ -34,7 +34,7 @@ mod token;
 
 use std::sync::Arc;
 
-use tailwater_oplog::{OpId, ReadConcern};
+use tailwater_oplog::{Error as LogError, OpId, ReadConcern};
 
 pub use event::{SNAPSHOT_OPERATION, SnapshotDocument, SnapshotEvent};
 pub use stream::SnapshotStream;
@@ -56,6 +56,7 @@ pub struct SnapshotWatch {
     watch: Watch,
     resume: Option<SnapshotToken>,
     max_lag_bytes: u64,
+    anew_if_lost: bool,
 }
 
 impl Watch {
@@ -69,6 +70,7 @@ impl Watch {
             watch: self.whole_for("a stream with a snapshot"),
             resume: None,
             max_lag_bytes: MAX_LAG_BYTES,
+            anew_if_lost: false,
         }
     }
 }
@@ -89,6 +91,17 @@ impl SnapshotWatch {
         self
     }
 
+    /// What to do when the log has been trimmed behind the token that the stream resumes with: instead of failing with
+    /// [`HistoryLost`](tailwater_oplog::Error::HistoryLost), begin with a snapshot of now, and go on from there. So one call
+    /// serves a first start, a resumption, and a return after too long.
+    ///
+    /// [`SnapshotStream::begins_anew`] says that this has happened. Nothing tells then what was deleted meanwhile: who keeps
+    /// a copy empties it first.
+    pub fn anew_if_lost(mut self, anew: bool) -> SnapshotWatch {
+        self.anew_if_lost = anew;
+        self
+    }
+
     /// Starts the stream, with a handle that ends it and a receiver.
     ///
     /// # Errors
@@ -106,13 +119,27 @@ impl SnapshotWatch {
     ///
     /// As [`Watch::start`]; [`Error::ConflictingStart`] when the watch has a starting point of its own; [`Error::NoStore`] when
     /// the watch is one of a log without its store; [`Error::Store`].
-    pub fn start(self) -> Result<SnapshotStream> {
+    pub fn start(mut self) -> Result<SnapshotStream> {
+        let Some(token) = self.resume.take() else {
+            return self.start_behind(None);
+        };
+        let anew = self.anew_if_lost.then(|| self.clone());
+        match (self.start_behind(Some(token)), anew) {
+            (Err(Error::Log(LogError::HistoryLost { requested, oldest })), Some(anew)) => {
+                tracing::warn!(%requested, %oldest, "a stream with a snapshot begins anew: what it needed was trimmed");
+                anew.start_behind(None).map(SnapshotStream::beginning_anew)
+            }
+            (started, _) => started,
+        }
+    }
+
+    fn start_behind(self, resume: Option<SnapshotToken>) -> Result<SnapshotStream> {
         if self.watch.has_start() {
             return Err(Error::ConflictingStart);
         }
         let store = Arc::clone(self.watch.store().ok_or(Error::NoStore)?);
         let (view, concern) = (self.watch.view().clone(), self.watch.concern());
-        let inside = match self.resume {
+        let inside = match resume {
             Some(token) => match token.place() {
                 None => {
                     let changes = self.watch.start_after(token.position()).start()?;

@@ -1,20 +1,25 @@
-//! The stream itself: a cursor that turns entries into events.
+//! The stream itself: a cursor that turns entries into events, and at the end of the log, where others wait too, a place among
+//! them (`joined.rs`).
 
-use std::pin::Pin;
+mod joined;
+mod reading;
+
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures::Stream;
-use futures::stream::FusedStream;
-use tailwater_oplog::{Cursor, Interrupt, OpId, OplogView, ReadConcern, SharedEntry, Timestamp, WaitOutcome};
+use tailwater_oplog::{Cursor, OpId, OplogView, ReadConcern, SharedEntry, Timestamp, WaitOutcome};
 
 use crate::deadline::after;
+use crate::dispatch::{Crowd, Leaving, Streamed};
 use crate::error::Result;
 use crate::event::{ChangeEvent, Fragments, OperationType};
 use crate::plan::{Plan, Verdict};
-use crate::start::{Beginning, Begins, Resumption};
+use crate::start::{Beginning, Begins, Resumption, Start};
 use crate::token::{ResumeToken, TokenKind};
+
+pub use joined::Stopper;
+use joined::{Joined, Stopping};
+pub use reading::BlockingIter;
 
 /// How many entries a stream looks at before it lets other tasks run, and notices that it was stopped or the time is up.
 const ENTRIES_PER_POLL: u32 = 4096;
@@ -26,6 +31,8 @@ enum State {
     Awaiting(Box<Resumption>),
     /// It follows the log.
     Running,
+    /// It has come to the end of the log, and is told what follows.
+    Joined(Joined),
     /// What it watched ended with this entry; the `invalidate` event comes next.
     Ending(SharedEntry),
     /// Nothing more comes.
@@ -68,11 +75,19 @@ pub struct ChangeStream {
     /// What is still to come of the event that was delivered last.
     fragments: Option<Fragments>,
     state: State,
-    interrupt: Interrupt,
+    stopping: Stopping,
+    /// The others of its dispatcher; without one it reads alone.
+    crowd: Option<Crowd>,
 }
 
 impl ChangeStream {
-    pub(crate) fn new(view: OplogView, concern: ReadConcern, plan: Arc<Plan>, begins: Begins) -> Result<ChangeStream> {
+    pub(crate) fn new(
+        view: OplogView,
+        concern: ReadConcern,
+        plan: Arc<Plan>,
+        begins: Begins,
+        crowd: Option<Crowd>,
+    ) -> Result<ChangeStream> {
         let token = begins.token();
         let (cursor, fragments, state) = match begins {
             Begins::Here(beginning) => State::of(beginning),
@@ -89,7 +104,8 @@ impl ChangeStream {
             token,
             fragments,
             state,
-            interrupt: Interrupt::new(),
+            stopping: Stopping::new(),
+            crowd,
         })
     }
 
@@ -97,7 +113,10 @@ impl ChangeStream {
     /// because it did not match; so a stream that rarely matches keeps a fresh token.
     #[must_use]
     pub fn resume_token(&self) -> ResumeToken {
-        self.token
+        match &self.state {
+            State::Joined(joined) => joined.channel.resume_token(),
+            _ => self.token,
+        }
     }
 
     /// Whether nothing more will come.
@@ -115,7 +134,37 @@ impl ChangeStream {
     /// [`Error::EventTooLarge`](crate::Error::EventTooLarge), [`Error::FieldTooLarge`](crate::Error::FieldTooLarge), and the
     /// log's errors. The stream stays where it is.
     pub fn next_if_any(&mut self) -> Result<Option<ChangeEvent>> {
-        Ok(self.advance(u32::MAX)?.flatten())
+        let newest = self.view.newest(self.cursor.concern());
+        loop {
+            if let Some(event) = self.next_at_hand()? {
+                return Ok(Some(event));
+            }
+            match self.leaves_before(newest)? {
+                Leaving::HasEvents => {}
+                Leaving::IsCurrent => return Ok(None),
+                Leaving::Left => return Ok(self.advance(u32::MAX)?.flatten()),
+            }
+        }
+    }
+
+    /// The next event, as long as it takes little to find it: that which has been found for the stream already, or, where it
+    /// reads the log alone, one among the next few thousand entries. What else is there by now comes with a later call. For who
+    /// fills a batch behind a first event that was waited for.
+    ///
+    /// # Errors
+    ///
+    /// As [`ChangeStream::next_if_any`].
+    pub fn next_at_hand(&mut self) -> Result<Option<ChangeEvent>> {
+        if let State::Joined(joined) = &self.state {
+            let streamed = joined.channel.wait_streamed(Some(Instant::now()));
+            if let Some(event) = self.told(streamed)? {
+                return Ok(Some(event));
+            }
+        }
+        match self.state {
+            State::Joined(_) => Ok(None),
+            _ => Ok(self.advance(ENTRIES_PER_POLL)?.flatten()),
+        }
     }
 
     /// The next event of an entry up to `last`. Without one, [`ChangeStream::position`] says whether all of them have been
@@ -134,18 +183,21 @@ impl ChangeStream {
 
     /// The entry that is looked at next.
     pub(crate) fn position(&self) -> OpId {
-        self.cursor.position()
+        match &self.state {
+            State::Joined(joined) => joined.channel.resume_token().op_id().next(),
+            _ => self.cursor.position(),
+        }
     }
 
     /// Whether that entry can be read by now.
     pub(crate) fn is_readable(&self) -> bool {
-        self.cursor.position() <= self.view.newest(self.cursor.concern())
+        self.position() <= self.view.newest(self.cursor.concern())
     }
 
     /// The same stream, which ends when `other` is stopped.
     pub(crate) fn stopped_with(self, other: &ChangeStream) -> ChangeStream {
         ChangeStream {
-            interrupt: other.interrupt.clone(),
+            stopping: other.stopping.clone(),
             ..self
         }
     }
@@ -167,6 +219,8 @@ impl ChangeStream {
             }
             match &self.state {
                 State::Running => {}
+                // It is told what comes, and reads nothing.
+                State::Joined(_) => return Ok(Some(None)),
                 State::Awaiting(resumption) => {
                     // Whatever comes behind what is looked at here ends the wait.
                     let (concern, next) = (self.cursor.concern(), self.view.newest(self.cursor.concern()).next());
@@ -241,21 +295,37 @@ impl ChangeStream {
         ChangeEvent::new(entry, operation, self.plan.log_id, self.plan.images)
     }
 
-    /// The next event, waiting for it: nothing when the time is up, the stream was interrupted, or it has ended.
+    /// The next event, waiting for it: nothing when the time is up, the stream was interrupted, or it has ended. What was there
+    /// before the call comes in any case.
     ///
     /// # Errors
     ///
     /// As [`ChangeStream::next_if_any`]; [`Closed`](tailwater_oplog::Error::Closed).
     pub fn wait_next(&mut self, timeout: Option<Duration>) -> Result<Option<ChangeEvent>> {
         let deadline = timeout.map(after);
+        let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let newest = self.view.newest(self.cursor.concern());
         loop {
+            if let State::Joined(joined) = &self.state {
+                let streamed = joined.channel.wait_streamed(deadline);
+                let nothing = matches!(streamed, Streamed::Nothing);
+                if let Some(event) = self.told(streamed)? {
+                    return Ok(Some(event));
+                }
+                match nothing.then(|| self.leaves_before(newest)).transpose()? {
+                    Some(Leaving::HasEvents) => continue,
+                    Some(Leaving::IsCurrent) => return Ok(None),
+                    Some(Leaving::Left) | None => {}
+                }
+            }
             match self.advance(ENTRIES_PER_POLL)? {
                 Some(event) if event.is_some() || self.is_ended() => return Ok(event),
+                Some(_) if !is_over() && self.joins() => continue,
                 Some(_) => {}
-                None if self.is_interrupted() || deadline.is_some_and(|d| Instant::now() >= d) => return Ok(None),
+                None if self.is_interrupted() || is_over() => return Ok(None),
                 None => continue,
             }
-            match self.cursor.wait(deadline, &self.interrupt) {
+            match self.cursor.wait(deadline, &self.stopping.interrupt) {
                 WaitOutcome::Ready => {}
                 WaitOutcome::TimedOut | WaitOutcome::Interrupted => return Ok(None),
                 WaitOutcome::Closed => {
@@ -271,16 +341,90 @@ impl ChangeStream {
         }
     }
 
+    /// Has the dispatcher tell it what comes next, if there are others and nothing is left to read; whether it does.
+    fn joins(&mut self) -> bool {
+        let (Some(crowd), State::Running) = (&self.crowd, &self.state) else {
+            return false;
+        };
+        if self.view.is_closed() || self.is_interrupted() {
+            return false;
+        }
+        let tail = crowd.tail(self.cursor.concern());
+        let joined = tail.and_then(|tail| {
+            let behind = (self.token, self.cursor.position());
+            Joined::begin(tail, (&self.plan, &self.stopping), behind, crowd.capacity)
+        });
+        match joined {
+            Some(joined) => self.state = State::Joined(joined),
+            None => return false,
+        }
+        true
+    }
+
+    /// Takes what the dispatcher has told: an event, or, without one, where that leaves the stream.
+    fn told(&mut self, streamed: Streamed) -> Result<Option<ChangeEvent>> {
+        match streamed {
+            Streamed::Nothing => {}
+            Streamed::Ended if self.resume_token().kind() == TokenKind::Invalidate => {
+                self.token = self.resume_token();
+                self.state = State::Ended;
+            }
+            // How it has ended was not wanted, and its token does not stand behind it.
+            Streamed::Ended | Streamed::Left => self.reads_alone()?,
+            Streamed::Event(event) => {
+                let is_last = event.resume_token().kind() == TokenKind::Invalidate;
+                if is_last && matches!(&self.state, State::Joined(joined) if joined.channel.is_exhausted()) {
+                    self.token = self.resume_token();
+                    self.state = State::Ended;
+                }
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Lets a stream that is told what comes read by itself, if it has not been told of everything up to `newest`.
+    fn leaves_before(&mut self, newest: OpId) -> Result<Leaving> {
+        let State::Joined(joined) = &self.state else {
+            return Ok(Leaving::Left);
+        };
+        let leaving = joined.channel.leave_before(newest);
+        if leaving == Leaving::Left {
+            self.reads_alone()?;
+        }
+        Ok(leaving)
+    }
+
+    /// Whether a stream that was stopped has nothing left of what is there.
+    fn ends_before_newest(&mut self) -> Result<bool> {
+        let newest = self.view.newest(self.cursor.concern());
+        Ok(self.leaves_before(newest)? == Leaving::IsCurrent)
+    }
+
+    /// Goes on behind its token with the cursor of its own.
+    fn reads_alone(&mut self) -> Result<()> {
+        let token = self.resume_token();
+        let begins = Start::AfterAny(token).find(&self.view, self.cursor.concern(), &self.plan)?;
+        self.token = token;
+        match begins {
+            Begins::Here(beginning) => (self.cursor, self.fragments, self.state) = State::of(beginning),
+            Begins::Later(resumption) => self.state = State::Awaiting(Box::new(resumption)),
+        }
+        Ok(())
+    }
+
     /// Blocks until the log has more to look at, which need not be an event for this stream; whether it has.
     #[must_use]
     pub fn wait_ready(&self, timeout: Option<Duration>) -> bool {
-        let deadline = timeout.map(after);
-        self.cursor.wait(deadline, &self.interrupt) == WaitOutcome::Ready
+        let (deadline, concern) = (timeout.map(after), self.cursor.concern());
+        self.view
+            .wait(self.position(), concern, deadline, &self.stopping.interrupt)
+            == WaitOutcome::Ready
     }
 
     /// Waits for the entry at which another cursor stands, until the deadline, or until this stream is stopped.
     pub(crate) fn wait_with(&self, cursor: &Cursor, deadline: Option<Instant>) -> WaitOutcome {
-        cursor.wait(deadline, &self.interrupt)
+        cursor.wait(deadline, &self.stopping.interrupt)
     }
 
     /// An iterator that blocks for each event and ends with the stream, or behind its first error, which ends the stream.
@@ -293,90 +437,11 @@ impl ChangeStream {
     pub fn stopper(&self) -> Stopper {
         Stopper {
             view: self.view.clone(),
-            interrupt: self.interrupt.clone(),
+            stopping: self.stopping.clone(),
         }
     }
 
     pub(crate) fn is_interrupted(&self) -> bool {
-        self.interrupt.is_raised()
-    }
-}
-
-impl Stream for ChangeStream {
-    type Item = Result<ChangeEvent>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            match self.advance(ENTRIES_PER_POLL) {
-                Err(e) => {
-                    // Whoever reads to the end would read the same error forever.
-                    self.state = State::Ended;
-                    return Poll::Ready(Some(Err(e)));
-                }
-                Ok(Some(Some(event))) => return Poll::Ready(Some(Ok(event))),
-                Ok(Some(None)) if self.is_ended() || self.is_interrupted() => return Poll::Ready(None),
-                Ok(Some(None)) => {}
-                Ok(None) if self.is_interrupted() => return Poll::Ready(None),
-                Ok(None) => {
-                    context.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-            }
-            match self.cursor.poll_ready(context) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(e)) => {
-                    self.state = State::Ended;
-                    return Poll::Ready(Some(Err(e.into())));
-                }
-            }
-        }
-    }
-}
-
-impl FusedStream for ChangeStream {
-    fn is_terminated(&self) -> bool {
-        self.is_ended()
-    }
-}
-
-/// Blocks for each event; see [`ChangeStream::blocking_iter`].
-#[derive(Debug)]
-pub struct BlockingIter<'a> {
-    stream: &'a mut ChangeStream,
-}
-
-impl Iterator for BlockingIter<'_> {
-    type Item = Result<ChangeEvent>;
-
-    fn next(&mut self) -> Option<Result<ChangeEvent>> {
-        if self.stream.is_ended() {
-            return None;
-        }
-        let next = self.stream.wait_next(None);
-        if next.is_err() {
-            self.stream.state = State::Ended;
-        }
-        next.transpose()
-    }
-}
-
-/// Ends a blocking read; see [`ChangeStream::stopper`].
-#[derive(Clone, Debug)]
-pub struct Stopper {
-    view: OplogView,
-    interrupt: Interrupt,
-}
-
-impl Stopper {
-    /// Ends the stream's present and future waits. What is there to be read can still be read.
-    pub fn stop(&self) {
-        self.view.interrupt(&self.interrupt);
-    }
-
-    /// Whether it has been stopped.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        self.interrupt.is_raised()
+        self.stopping.interrupt.is_raised()
     }
 }

@@ -41,6 +41,13 @@ struct Watcher {
     seen: Vec<Seen>,
 }
 
+impl Watcher {
+    /// Whether it has met what it fails at.
+    fn has_failed(&self) -> bool {
+        self.seen.last().is_some_and(Seen::is_failure)
+    }
+}
+
 /// What receiving once came to.
 #[derive(PartialEq, Debug)]
 enum Outcome {
@@ -131,13 +138,8 @@ impl Round<'_> {
         question.watch(|scope| self.dispatcher.watch(scope))
     }
 
-    fn subscribe(&mut self, watch: Watch) -> (WatchHandle, Receiver) {
-        let capacity = if self.dice.once_in(2) {
-            1 + self.dice.roll(4)
-        } else {
-            1000
-        };
-        watch.channel_capacity(capacity, 20_000).subscribe().unwrap()
+    fn subscribe(&self, watch: Watch) -> (WatchHandle, Receiver) {
+        watch.subscribe().unwrap()
     }
 
     fn join(&mut self) {
@@ -171,6 +173,9 @@ impl Round<'_> {
 
     /// Goes away, and comes back with its last token or the one it has been brought to since.
     fn resume(&mut self, watcher: &mut Watcher) {
+        if watcher.has_failed() {
+            return;
+        }
         let token = match self.dice.once_in(2) {
             true => watcher.subscription.1.resume_token(),
             false => watcher.token,
@@ -185,6 +190,9 @@ impl Round<'_> {
     }
 
     fn receive(&mut self, watcher: &mut Watcher, patiently: bool) -> Outcome {
+        if watcher.has_failed() {
+            return Outcome::Nothing;
+        }
         let receiver = &watcher.subscription.1;
         let received = match patiently {
             true => receiver.recv_timeout(PATIENCE).map(Some),
@@ -198,6 +206,10 @@ impl Round<'_> {
             }
             Ok(None) | Err(RecvError::Timeout) => Outcome::Nothing,
             Err(RecvError::Failed(Error::Log(oplog::Error::Closed))) => Outcome::Closed,
+            Err(RecvError::Failed(error)) if Seen::of_error(&error).is_some() => {
+                watcher.seen.extend(Seen::of_error(&error));
+                Outcome::Event
+            }
             Err(RecvError::Ended) => {
                 // Behind the end, which its pipeline may have hidden.
                 watcher.token = receiver.resume_token();
@@ -214,7 +226,7 @@ impl Round<'_> {
         self.log.clone().close().unwrap();
         let mut watchers = std::mem::take(&mut self.watchers);
         for watcher in &mut watchers {
-            while self.receive(watcher, true) != Outcome::Closed {}
+            while !watcher.has_failed() && self.receive(watcher, true) != Outcome::Closed {}
         }
         *self.log = open(self.dir);
         *self.dispatcher = Dispatcher::new(self.log.view());
@@ -253,7 +265,8 @@ impl Round<'_> {
                 "more than there is: {:?}",
                 watcher.question
             );
-            let at_end = last.is_none_or(|last| watcher.subscription.1.resume_token().op_id() >= last);
+            let stands_behind = |last| watcher.subscription.1.resume_token().op_id() >= last;
+            let at_end = watcher.has_failed() || last.is_none_or(stands_behind);
             at_end && self.receive(&mut watcher, false) == Outcome::Nothing || {
                 self.receive(&mut watcher, false);
                 false

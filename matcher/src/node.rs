@@ -204,13 +204,18 @@ impl Node {
     }
 }
 
+/// Whether all hold. One that does not decides it, also behind one that cannot be evaluated: so the answer does not depend on
+/// which part is looked at first, nor on whether an index has answered one of them.
 fn all(parts: &[Node], holds: impl Fn(&Node) -> Result<bool, EvaluateError>) -> Result<bool, EvaluateError> {
+    let mut failed = None;
     for part in parts {
-        if !holds(part)? {
-            return Ok(false);
+        match holds(part) {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(error) => failed = failed.or(Some(error)),
         }
     }
-    Ok(true)
+    failed.map_or(Ok(true), Err)
 }
 
 fn any(parts: &[Node], holds: impl Fn(&Node) -> Result<bool, EvaluateError>) -> Result<bool, EvaluateError> {

@@ -139,12 +139,11 @@ impl Cursor {
             }
             Source::Changes(changes) => {
                 let (stream, _) = &mut **changes;
-                let wait = match is_first && fill.awaits {
-                    true => fill.time.unwrap_or(AWAIT).min(AWAIT_MAX),
+                let next = match is_first && fill.awaits {
+                    true => stream.wait_next(Some(fill.time.unwrap_or(AWAIT).min(AWAIT_MAX)))?,
                     // What is there by now, and of that no more than a stream looks at in one go: history may be long.
-                    false => Duration::ZERO,
+                    false => stream.next_at_hand()?,
                 };
-                let next = stream.wait_next(Some(wait))?;
                 self.ended = next.is_none() && stream.is_ended();
                 Ok(next.map(|event| event.to_document()))
             }

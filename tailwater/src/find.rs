@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bson::{Document, RawDocument, RawDocumentBuf};
 use tailwater_changestream::{DocumentStore, Error, LiveQuery, LiveStream, StreamHandle, StreamReceiver};
+use tailwater_oplog::ReadConcern;
 use tailwater_storage as storage;
 
 use storage::{Documents, FindOptions};
@@ -46,6 +47,16 @@ impl Find {
             documents,
             query,
             refused,
+        }
+    }
+
+    /// The same query, of which, once it is live, changes are seen so: at once ([`ReadConcern::Local`]), or when they are
+    /// durable, the default.
+    #[must_use]
+    pub fn read_concern(self, concern: ReadConcern) -> Find {
+        Find {
+            query: self.query.read_concern(concern),
+            ..self
         }
     }
 

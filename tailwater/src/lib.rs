@@ -30,6 +30,7 @@
 //! survives the death of the process, and power loss after the next sync. Watchers see a write when it is durable, unless
 //! they ask for [`ReadConcern::Local`]. A watcher that resumes with the token of its last event misses nothing.
 
+mod acknowledge;
 mod find;
 mod replicas;
 mod store;

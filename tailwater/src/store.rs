@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bson::RawDocument;
 use tailwater_changestream::{
-    ConsumerStatus, DispatcherStats, DocumentStore, Scope, Watch, WatchList, consumer_drop, consumers,
+    ConsumerGroups, ConsumerStatus, DispatcherStats, DocumentStore, Scope, Watch, WatchList, consumer_drop, consumers,
 };
 use tailwater_oplog::ReadConcern;
 use tailwater_replication::{Primary, WriteConcern};
@@ -78,6 +78,11 @@ impl Store {
     /// [`Error::MalformedConsumer`](tailwater_changestream::Error::MalformedConsumer), and the store's.
     pub fn consumers(&self) -> tailwater_changestream::Result<Vec<ConsumerStatus>> {
         consumers(&*self.0, &self.0.store.log())
+    }
+
+    /// Those that have members now.
+    pub(crate) fn groups(&self) -> &ConsumerGroups {
+        self.0.groups()
     }
 
     /// Drops a durable consumer that has no members: its position, and what the log keeps for it. Its dead letters stay.

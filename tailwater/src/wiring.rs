@@ -12,7 +12,7 @@ use tailwater_oplog::{
 };
 use tailwater_storage as storage;
 
-use storage::{FindOptions, ReplaceOptions, Snapshot, SortOrder, TransactionOptions};
+use storage::{FindOptions, ReplaceOptions, Snapshot, SortOrder, Transaction, TransactionOptions};
 
 /// How long a state that is to be held by a majority waits for that.
 const MAJORITY_WAIT: Duration = Duration::from_secs(10);
@@ -93,21 +93,13 @@ impl DocumentStore for Wiring {
     }
 
     fn put(&self, writes: &[Put<'_>]) -> Result<OpId> {
-        let upsert = ReplaceOptions {
-            upsert: true,
-            ..ReplaceOptions::default()
-        };
         let options = TransactionOptions {
             durability: Some(Durability::Memory),
             ..TransactionOptions::default()
         };
         // Two may make the collection at the same time, and one of them meets a conflict.
         let written = self.store.with_transaction_options(&options, |transaction| {
-            for put in writes {
-                let collection = transaction.collection(put.database, put.collection)?;
-                collection.replace_one_with(&id_of(put.document), put.document, &upsert)?;
-            }
-            Ok::<_, storage::Error>(())
+            writes.iter().try_for_each(|put| replace(transaction, put))
         });
         written.map_err(failed)?;
         // Not before what was written.
@@ -148,6 +140,17 @@ impl DocumentStore for Wiring {
 }
 
 /// `{_id: …}` of a document.
+/// Puts a document in the place of the one with its `_id`, or inserts it, within a transaction.
+pub(crate) fn replace(transaction: &Transaction, put: &Put<'_>) -> storage::Result<()> {
+    let upsert = ReplaceOptions {
+        upsert: true,
+        ..ReplaceOptions::default()
+    };
+    let collection = transaction.collection(put.database, put.collection)?;
+    collection.replace_one_with(&id_of(put.document), put.document, &upsert)?;
+    Ok(())
+}
+
 fn id_of(document: &bson::RawDocument) -> bson::RawDocumentBuf {
     let mut filter = bson::RawDocumentBuf::new();
     if let Ok(Some(id)) = document.get("_id") {

@@ -6,6 +6,9 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use common::{Home, PATIENCE};
@@ -37,6 +40,50 @@ fn activity() -> BTreeMap<String, (u64, u64)> {
         Some((format!("{} {}", name.trim(), path.display()), (count, ticks)))
     };
     tasks.filter_map(of_thread).collect()
+}
+
+/// A thread that polls, as nobody else may: while it has its turns, so would whoever polled beside it.
+struct Poller {
+    turns: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How often it polls.
+const POLL: Duration = Duration::from_millis(5);
+/// So many turns of it are a while. Whoever polls, be it once a second, has had one of its own by then.
+const WHILE: u64 = 400;
+
+impl Poller {
+    fn start() -> Poller {
+        let (turns, stop) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
+        let (counted, stopped) = (Arc::clone(&turns), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                std::thread::sleep(POLL);
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let thread = Some(thread);
+        Poller { turns, stop, thread }
+    }
+
+    /// Returns when it has had its turns.
+    fn wait(&self, turns: u64) {
+        let until = self.turns.load(Ordering::Relaxed) + turns;
+        while self.turns.load(Ordering::Relaxed) < until {
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+impl Drop for Poller {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 #[test]
@@ -94,15 +141,13 @@ fn whoever_waits_sleeps_until_something_is_written() {
         .unwrap();
 
     // Everybody has dealt with what there was when a while passes in which nobody does anything.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + 2 * PATIENCE;
+    let poller = Poller::start();
     let mut before = activity();
     loop {
-        let slept = Instant::now();
-        std::thread::sleep(Duration::from_millis(300));
-        // When this thread did not get its turn, the others may not have got theirs either.
-        let starved = slept.elapsed() > Duration::from_millis(400);
+        poller.wait(WHILE);
         let now = activity();
-        if now == before && !starved {
+        if now == before {
             break;
         }
         assert!(Instant::now() < deadline, "somebody never rests: {before:?} {now:?}");

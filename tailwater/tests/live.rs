@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::{Dice, Home, Named, PATIENCE, seeds, small};
 use futures::StreamExt;
 use tailwater::bson::{RawDocument, RawDocumentBuf, rawdoc};
-use tailwater::{Collection, FindOptions, Hint, LiveEvent, LiveStream, WatchError};
+use tailwater::{Collection, FindOptions, Hint, LiveEvent, LiveStream, ReadConcern, WatchError};
 
 /// A result that follows events.
 #[derive(Default, Debug)]
@@ -70,6 +70,22 @@ fn insert(scores: &Collection, id: i32, points: i32) {
 fn set(scores: &Collection, id: i32, points: i32) {
     let update = rawdoc! { "$set": { "points": points } };
     scores.update_one(&rawdoc! { "_id": id }, &update).unwrap();
+}
+
+#[test]
+fn it_sees_writes_before_they_are_durable_where_it_is_to() {
+    let mut options = small();
+    options.oplog.sync_interval = Duration::from_secs(24 * 3600);
+    let home = Home::with(&options);
+    let scores = scores(&home);
+    let find = || scores.find(&rawdoc! {}).unwrap();
+    let mut at_once = find().read_concern(ReadConcern::Local).live().unwrap();
+    let mut durable = find().live().unwrap();
+    insert(&scores, 1, 3);
+    assert!(matches!(at_once.next_if_any().unwrap(), Some(LiveEvent::Added { .. })));
+    assert!(durable.next_if_any().unwrap().is_none());
+    home.store.sync().unwrap();
+    assert!(matches!(durable.next_if_any().unwrap(), Some(LiveEvent::Added { .. })));
 }
 
 fn next(live: &mut LiveStream) -> LiveEvent {

@@ -262,6 +262,13 @@ fn the_log_is_held_while_the_snapshot_is_read_and_not_longer() {
     assert_eq!(held(), 1);
     drop(stream);
     assert_eq!(held(), 0);
+    // A stopped one holds nothing for a receiver that is still there.
+    let (handle, mut receiver) = orders(&home.store).with_snapshot().subscribe().unwrap();
+    receiver.recv().unwrap();
+    assert_eq!(held(), 1);
+    handle.stop();
+    assert!(receiver.recv().is_err());
+    assert_eq!(held(), 0);
 }
 
 #[test]
@@ -320,15 +327,29 @@ fn a_snapshot_whose_history_is_gone_is_refused_by_name() {
     let newest = home.store.log().newest(tailwater::ReadConcern::Durable);
     assert!(home.store.trim_log(newest).unwrap() > kept.position().op_id().next());
 
-    let refused = orders(&home.store)
-        .with_snapshot()
-        .resume_after(kept)
-        .start()
-        .unwrap_err();
+    let resumed = || orders(&home.store).with_snapshot().resume_after(kept.clone());
+    let refused = resumed().start().unwrap_err();
     assert!(
         matches!(refused, WatchError::Log(LogError::HistoryLost { .. })),
         "{refused}"
     );
+
+    // Or it begins anew in the same call, and says so.
+    insert(&home.store, "orders", 3..=3);
+    let mut anew = resumed().anew_if_lost(true).start().unwrap();
+    assert!(anew.begins_anew());
+    insert(&home.store, "orders", 4..=4);
+    home.store.sync().unwrap();
+    assert_eq!([(); 4].map(|()| next_id(&mut anew)), [1, 2, 3, 4]);
+    let behind = anew.resume_token().clone();
+    insert(&home.store, "orders", 5..=5);
+    home.store.sync().unwrap();
+    // What is still there is resumed as ever, and a first start is none.
+    let watch = || orders(&home.store).with_snapshot().anew_if_lost(true);
+    let mut there = watch().resume_after(behind).start().unwrap();
+    assert!(!there.begins_anew());
+    assert_eq!(next_id(&mut there), 5);
+    assert!(!watch().start().unwrap().begins_anew());
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub(crate) fn idle(arguments: &Arguments) -> Result<()> {
     bench.wait_dispatched();
     Child::say_ready();
     let before = memory::own();
-    let watches = subscribe(&bench, (0..arguments.entries).map(conjunction))?;
+    let watches = subscribe(&bench, (0..arguments.entries).map(conjunction), None)?;
     // Behind this one all have been indexed.
     bench.append(&nobody)?;
     bench.wait_dispatched();

@@ -10,6 +10,7 @@ mod flow;
 mod idle;
 mod lagging;
 mod latency;
+mod together;
 
 use crate::cli::Arguments;
 use crate::guests::Nobody;
@@ -18,7 +19,7 @@ use crate::suite::{self, Workload};
 
 pub(crate) use idle::idle;
 
-const WORKLOADS: [Workload; 11] = [
+const WORKLOADS: [Workload; 12] = [
     Workload {
         names: &["watch-unfiltered"],
         limit: "a change stream with a cursor of its own, read in the same thread",
@@ -38,7 +39,7 @@ const WORKLOADS: [Workload; 11] = [
         run: latency::durable_write_to_hand,
     },
     Workload {
-        names: &["watchers-10k"],
+        names: &["watchers-10k", "watchers-10k-zipf", "watchers-10k-operation"],
         limit: "naive: every filter evaluated on every event",
         long: false,
         run: crowd::watchers_10k,
@@ -84,6 +85,12 @@ const WORKLOADS: [Workload; 11] = [
         limit: "a cursor over the same entries",
         long: false,
         run: lagging::catch_up,
+    },
+    Workload {
+        names: &["streams-1k"],
+        limit: "p50 where each of the streams waits for the log by itself",
+        long: false,
+        run: together::write_to_one_of_many,
     },
 ];
 

@@ -271,6 +271,32 @@ impl Group {
         self.save(state, None, None)
     }
 
+    /// Has `write` write down that an event is acknowledged, with whatever else it writes, and then marks it.
+    pub(super) fn acknowledge_with<T, E: From<Error>>(
+        &self,
+        state: &mut State,
+        id: EventId,
+        write: impl FnOnce(Put<'_>) -> std::result::Result<(T, OpId), E>,
+    ) -> std::result::Result<T, E> {
+        if state.closing {
+            return Err(Error::from(LogError::Closed).into());
+        }
+        self.settle(state);
+        // In a copy: if nothing is written nothing has happened.
+        let mut record = state.record.clone();
+        record.acknowledged += 1;
+        record.last_activity = DateTime::now();
+        record.note(&state.window, &state.before, Some(id));
+        let (value, written) = write(record_put(&record.to_document()))?;
+        state.window.finish(id);
+        state.note_written(record, written);
+        Ok(value)
+    }
+
+    pub(super) fn is_of(&self, groups: &ConsumerGroups) -> bool {
+        std::ptr::eq(self.store.groups(), groups)
+    }
+
     /// Writes down how far the window is, as if `also` were done, in one step with `letter`.
     fn save(&self, state: &mut State, also: Option<EventId>, letter: Option<&RawDocument>) -> Result<()> {
         if state.closing {
@@ -444,20 +470,34 @@ fn resume(
 }
 
 fn put(store: &dyn DocumentStore, state: &mut State, also: Option<EventId>, letter: Option<Put<'_>>) -> Result<()> {
-    state.record.note(&state.window, &state.before, also);
-    let document = state.record.to_document();
-    let record = Put {
+    let mut record = state.record.clone();
+    record.note(&state.window, &state.before, also);
+    let document = record.to_document();
+    let put = record_put(&document);
+    let written = match letter {
+        Some(letter) => store.put(&[letter, put])?,
+        None => store.put(&[put])?,
+    };
+    state.note_written(record, written);
+    Ok(())
+}
+
+impl State {
+    /// Notes that a record was written down, by that entry.
+    fn note_written(&mut self, record: Record, written: OpId) {
+        let from = slot::needed_from(record.position);
+        self.record = record;
+        self.unsettled.get_or_insert((written, from));
+    }
+}
+
+/// The writing down of a record.
+fn record_put(document: &RawDocument) -> Put<'_> {
+    Put {
         database: INTERNAL_DATABASE,
         collection: CONSUMERS,
-        document: &document,
-    };
-    let written = match letter {
-        Some(letter) => store.put(&[letter, record])?,
-        None => store.put(&[record])?,
-    };
-    let from = slot::needed_from(state.record.position);
-    state.unsettled.get_or_insert((written, from));
-    Ok(())
+        document,
+    }
 }
 
 /// The log's error, as the consumer's.

@@ -7,10 +7,12 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::Stream;
+use tailwater_oplog::OpId;
 
-use super::group::{Group, State};
+use super::group::{ConsumerGroups, Group, State};
 use super::window::{EventId, Handed, MemberId};
 use crate::deadline::after;
+use crate::document_store::Put;
 use crate::error::{Error, Result};
 use crate::event::ChangeEvent;
 use crate::subscription::{Stop, Subscribed};
@@ -272,6 +274,34 @@ impl Delivery {
         drop(state);
         self.group.notify();
         saved
+    }
+
+    /// Says that the event is dealt with, in one atomic step with what dealing with it writes into the same store: `write` is
+    /// given the consumer's record as it is to be then, and must write it together with that. What that returns with the OpID
+    /// of the step is returned. This is what a store's façade makes an acknowledgement within a transaction of.
+    ///
+    /// Other members, and the reading of events, wait while `write` runs. It must not use this consumer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DeliveryRevoked`], and those of `write`. Then the event is the member's as before.
+    pub fn ack_with<T, E: From<Error>>(
+        &self,
+        write: impl FnOnce(Put<'_>) -> std::result::Result<(T, OpId), E>,
+    ) -> std::result::Result<T, E> {
+        let mut state = self.group.lock();
+        self.check(&state)?;
+        state.window.see(self.member, Instant::now(), false);
+        let written = self.group.acknowledge_with(&mut state, self.id, write);
+        drop(state);
+        self.group.notify();
+        written
+    }
+
+    /// Whether it was delivered to a consumer of the store that has these groups.
+    #[must_use]
+    pub fn is_of(&self, groups: &ConsumerGroups) -> bool {
+        self.group.is_of(groups)
     }
 
     /// Says that the event could not be dealt with. It is delivered again after

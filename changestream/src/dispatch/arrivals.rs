@@ -4,6 +4,7 @@
 //! moves. A watcher whose entry is here catches up from there like every other; one that cannot be resumed is told why.
 
 use std::cell::OnceCell;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use tailwater_oplog::{self as oplog, Error as LogError, Interrupt, OplogView, ReadConcern, WaitOutcome};
@@ -47,6 +48,8 @@ impl Arrivals {
             let thread = Arc::clone(shared);
             inbox.worker = Some(Worker::spawn("tailwater-arrivals", move || run(&thread))?);
         }
+        // Before it is known to anybody: whoever takes it away says so here.
+        channel.awaited_entry.store(true, Ordering::Relaxed);
         inbox.come.push((channel, resumption));
         shared.arrivals.wake(inbox, shared);
         Ok(())

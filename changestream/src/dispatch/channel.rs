@@ -8,8 +8,10 @@
 //!
 //! The lock is a leaf: whoever holds it takes no other but that of a [`Position`].
 
+mod streamed;
+
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -24,6 +26,8 @@ use crate::plan::{Plan, Verdict};
 use crate::primitives::{Condvar, Mutex, MutexGuard};
 use crate::subscription::RecvError;
 use crate::token::{ResumeToken, TokenKind};
+
+pub(crate) use streamed::{Leaving, Streamed};
 
 /// Up to this many empty places are kept in a queue that has run empty.
 const PLACES_KEPT: usize = 16;
@@ -86,6 +90,10 @@ struct Queue {
     waiting: bool,
     /// The receiver may lead at the tail now (`helm.rs`).
     helm_offered: bool,
+    /// Nobody is to wait for it any more.
+    stopped: bool,
+    /// Its stream has taken itself out.
+    left: bool,
     waker: Option<Waker>,
 }
 
@@ -106,6 +114,10 @@ pub(crate) struct Channel {
     changed: Condvar,
     capacity: usize,
     capacity_bytes: usize,
+    /// Once parked it catches up on a lap; that of a stream does not, which reads on by itself.
+    laps: bool,
+    /// It has waited for the entry of its token to come (`arrivals.rs`).
+    pub(crate) awaited_entry: AtomicBool,
     pub(crate) plan: Arc<Plan>,
     /// Entries from before are passed over.
     pub(crate) not_before: Timestamp,
@@ -157,6 +169,8 @@ impl Channel {
             failure_told: false,
             waiting: false,
             helm_offered: false,
+            stopped: false,
+            left: false,
             waker: None,
         };
         Channel {
@@ -164,6 +178,8 @@ impl Channel {
             changed: Condvar::new(),
             capacity,
             capacity_bytes,
+            laps: true,
+            awaited_entry: AtomicBool::new(false),
             plan,
             not_before: token.start_time().unwrap_or_default(),
             seat: AtomicU64::new(u64::MAX),
@@ -425,6 +441,7 @@ impl Channel {
     /// After an event was taken out: a parked channel with room goes on.
     fn taken(self: &Arc<Channel>, mut queue: MutexGuard<'_, Queue>) {
         if let Phase::Parked(from) = queue.phase
+            && self.laps
             && queue.events.len() <= self.capacity / 2
             && queue.bytes <= self.capacity_bytes / 2
         {

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::channel::Channel;
 use super::matching::Matching;
+use super::plans::Plans;
 use super::tail::Tail;
 use crate::options::Watch;
 use crate::scope::Scope;
@@ -28,6 +29,7 @@ struct Setup {
     _dir: TempDir,
     log: Oplog,
     tail: Tail,
+    plans: Plans,
 }
 
 impl Setup {
@@ -40,7 +42,8 @@ impl Setup {
         let log = options.open(dir.path()).unwrap();
         let tail = Tail::start(log.view(), ReadConcern::Local).unwrap();
         let _dir = dir;
-        Setup { _dir, log, tail }
+        let plans = Plans::default();
+        Setup { _dir, log, tail, plans }
     }
 
     fn append(&self, entries: usize) {
@@ -66,7 +69,7 @@ impl Setup {
         };
         let watch = Watch::new(self.log.view(), scope).pipeline([doc! { "$match": filter }]);
         let shared = &self.tail.shared;
-        let plan = shared.plans.intern(&n, || watch.compile()).unwrap();
+        let plan = self.plans.intern(&n, || watch.compile()).unwrap();
         let token = ResumeToken::without_entry(self.log.log_id(), OpId::ZERO);
         let channel = Arc::new(Channel::new(Arc::clone(shared), plan, token, (CAPACITY, usize::MAX)));
         matching.join(Arc::clone(&channel), OpId::FIRST);

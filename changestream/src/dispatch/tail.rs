@@ -24,7 +24,6 @@ use crate::dispatch::channel::{Channel, Position};
 use crate::dispatch::helm::{self, Helm};
 use crate::dispatch::laps::Laps;
 use crate::dispatch::matching::Matching;
-use crate::dispatch::plans::Plans;
 use crate::dispatch::runner::Runner;
 use crate::dispatch::stats::DispatcherStats;
 use crate::dispatch::worker::Worker;
@@ -83,7 +82,6 @@ pub(crate) struct Shared {
     pub(crate) view: OplogView,
     pub(crate) concern: ReadConcern,
     pub(crate) position: Arc<Position>,
-    pub(crate) plans: Plans,
     pub(crate) laps: Laps,
     pub(crate) arrivals: Arrivals,
     inbox: Mutex<Inbox>,
@@ -124,7 +122,6 @@ impl Tail {
             view,
             concern,
             position: Arc::new(Position::new(token)),
-            plans: Plans::default(),
             laps: Laps::default(),
             arrivals: Arrivals::default(),
             inbox: Mutex::new(inbox),
@@ -194,6 +191,23 @@ impl Shared {
         newest
     }
 
+    /// Lets a stream join that has read everything in front of the entry `from`, unless more has been dispatched by now.
+    pub(crate) fn join_behind(&self, channel: &Arc<Channel>, from: OpId) -> bool {
+        let mut inbox = self.lock();
+        let dispatched = match inbox.idle {
+            true => self.position.token().op_id(),
+            false => inbox.limit,
+        };
+        if inbox.stop || from <= dispatched {
+            return false;
+        }
+        let newest = self.view.newest(self.concern);
+        channel.attach(&self.position);
+        inbox.join(Arc::clone(channel), from, newest);
+        self.wake(inbox, false);
+        true
+    }
+
     /// Lets a watcher begin with the entry `from`.
     pub(crate) fn join_from(self: &Arc<Shared>, channel: Arc<Channel>, from: OpId) {
         let mut inbox = self.lock();
@@ -258,7 +272,9 @@ impl Shared {
             // The receiver that leads may be the one to learn that its watch has ended.
             let urgent = matches!(inbox.helm, Helm::Lent { leading: true });
             self.wake(inbox, urgent);
-            self.arrivals.leave(self);
+            if channel.awaited_entry.load(Ordering::Relaxed) {
+                self.arrivals.leave(self);
+            }
         }
     }
 
@@ -284,7 +300,7 @@ mod tests {
         let shared = Arc::clone(&tail.shared);
         let channel = || {
             let watch = Watch::new(log.view(), Scope::Everything);
-            let plan = shared.plans.intern(&0, || watch.compile()).unwrap();
+            let plan = Arc::new(watch.compile().unwrap());
             let token = ResumeToken::without_entry(log.log_id(), OpId::ZERO);
             Arc::new(Channel::new(Arc::clone(&shared), plan, token, (8, usize::MAX)))
         };

@@ -61,6 +61,7 @@ pub struct SnapshotStream {
     hold: Option<Hold>,
     /// Where that begins.
     held_from: OpId,
+    begins_anew: bool,
     failed: bool,
 }
 
@@ -98,8 +99,23 @@ impl SnapshotStream {
             token,
             hold,
             held_from,
+            begins_anew: false,
             failed: false,
         }
+    }
+
+    pub(super) fn beginning_anew(self) -> SnapshotStream {
+        SnapshotStream {
+            begins_anew: true,
+            ..self
+        }
+    }
+
+    /// Whether it was to be resumed, and begins with a snapshot of now because what it needed was gone: see
+    /// [`SnapshotWatch::anew_if_lost`](crate::SnapshotWatch::anew_if_lost).
+    #[must_use]
+    pub fn begins_anew(&self) -> bool {
+        self.begins_anew
     }
 
     /// The token to go on from later; it stands behind the last event, or behind what was passed over since.
@@ -153,6 +169,7 @@ impl SnapshotStream {
                 }
             }
             if self.changes.is_interrupted() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                self.let_go();
                 return Ok(None);
             }
         }
@@ -292,7 +309,8 @@ impl SnapshotStream {
         if self.hold.is_none() {
             return;
         }
-        if self.changes.is_ended() || !self.changes.is_readable() {
+        let is_over = self.failed || self.changes.is_interrupted() || self.changes.is_ended();
+        if is_over || self.is_snapshot_delivered() && !self.changes.is_readable() {
             self.hold = None;
         } else if self.changes.position().get() >= self.held_from.get().saturating_add(ENTRIES_PER_HOLD) {
             self.move_hold();
@@ -327,6 +345,10 @@ impl Subscribed for SnapshotStream {
     fn is_ended(&self) -> bool {
         SnapshotStream::is_ended(self)
     }
+
+    fn stopped(&mut self) {
+        self.let_go();
+    }
 }
 
 impl Stream for SnapshotStream {
@@ -336,6 +358,7 @@ impl Stream for SnapshotStream {
         let mut steps = 0;
         while !self.is_snapshot_delivered() {
             if self.failed || self.changes.is_interrupted() {
+                self.let_go();
                 return Poll::Ready(None);
             }
             if steps == STEPS_PER_POLL {
@@ -349,6 +372,7 @@ impl Stream for SnapshotStream {
                 Ok(Step::Nothing) => return Poll::Ready(None),
                 Err(error) => {
                     self.failed = true;
+                    self.let_go();
                     return Poll::Ready(Some(Err(error)));
                 }
             }

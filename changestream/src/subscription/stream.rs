@@ -43,6 +43,9 @@ pub trait Subscribed: Stream<Item = Result<Self::Event>> + Unpin + sealed::Seale
 
     /// Whether nothing more will come.
     fn is_ended(&self) -> bool;
+
+    /// Lets go of what it keeps for a reader: its subscription was stopped.
+    fn stopped(&mut self) {}
 }
 
 /// Ends a stream from elsewhere.
@@ -156,6 +159,7 @@ impl<S: Subscribed> StreamReceiver<S> {
     fn receive(&mut self, deadline: Option<Instant>) -> Result<S::Event, RecvError> {
         loop {
             if self.stop.is_stopped() {
+                self.stream.stopped();
                 return Err(RecvError::Ended);
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -177,6 +181,9 @@ impl<S: Subscribed> Stream for StreamReceiver<S> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.is_terminated() {
+            if self.stop.is_stopped() {
+                self.stream.stopped();
+            }
             return Poll::Ready(None);
         }
         let polled = Pin::new(&mut self.stream).poll_next(context);

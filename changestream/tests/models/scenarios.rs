@@ -43,6 +43,7 @@ pub(crate) const MODELS: &[Model] = &[
     ("a_watch_that_resumes_in_front_of_the_log_waits_for_its_entry", || {
         check(2000, a_watch_that_resumes_in_front_of_the_log_waits_for_its_entry);
     }),
+    ("streams_wait_together", || check(2000, streams_wait_together)),
     ("a_task_is_woken", || check(2000, a_task_is_woken)),
     ("a_close_ends_every_receiver_behind_its_events", || {
         check(2000, a_close_ends_every_receiver_behind_its_events);
@@ -240,6 +241,47 @@ fn a_watch_that_resumes_in_front_of_the_log_waits_for_its_entry() {
     match never.recv() {
         Err(RecvError::Failed(crate::error::Error::Log(log::Error::Closed))) => {}
         other => panic!("{other:?}"),
+    }
+}
+
+fn streams_wait_together() {
+    let view = view();
+    let dispatcher = Dispatcher::new(view.clone());
+    let streams = [1, 2, 9].map(|capacity| {
+        orders(&dispatcher)
+            .channel_capacity(capacity, usize::MAX)
+            .start()
+            .unwrap()
+    });
+    let writer = write(&view, 4);
+    let [mut slow, mut quick, mut stopped] = streams;
+    let stopper = stopped.stopper();
+    let reading = thread::spawn(move || {
+        for id in 1..=4 {
+            // Now and then it asks what is there, which takes it out of its place.
+            let event = match slow.next_if_any().unwrap() {
+                Some(event) => event,
+                None => slow.wait_next(None).unwrap().unwrap(),
+            };
+            assert_eq!(event.op_id(), OpId::new(id));
+            assert_eq!(slow.resume_token(), event.resume_token());
+        }
+        assert!(slow.next_if_any().unwrap().is_none());
+    });
+    let waiting = thread::spawn(move || {
+        let mut seen = 0;
+        while let Some(event) = stopped.wait_next(None).unwrap() {
+            seen += 1;
+            assert_eq!(event.op_id(), OpId::new(seen));
+        }
+    });
+    for id in 1..=4 {
+        let event = quick.wait_next(None).unwrap().unwrap();
+        assert_eq!(event.op_id(), OpId::new(id));
+    }
+    stopper.stop();
+    for thread in [writer, reading, waiting] {
+        thread.join().unwrap();
     }
 }
 

@@ -1,12 +1,16 @@
 //! The code of `docs/change-streams.md`.
 
 use std::cell::Cell;
+use std::error::Error;
 use std::io;
 use std::thread;
+use std::time::Duration;
 
-use tailwater::bson::{RawDocumentBuf, doc, rawdoc};
+use tailwater::bson::{RawDocument, RawDocumentBuf, doc, rawdoc};
 use tailwater::{
-    ChangeEvent, Collection, CollectionOptions, FindOptions, FullDocumentBeforeChange, LiveEvent, SnapshotEvent, Store,
+    ChangeEvent, ChangeStream, Collection, CollectionOptions, ConsumerOptions, FindOptions, FullDocument,
+    FullDocumentBeforeChange, IndexModel, LiveEvent, LostHistory, OperationType, ReadConcern, SnapshotEvent, Store,
+    Watch, cluster_time,
 };
 
 use crate::common::{Home, id, small};
@@ -92,6 +96,112 @@ fn collation() -> Outcome {
     people.insert_one(&rawdoc! { "_id": 2, "city": "Ulm" })?;
     home.store.sync()?;
     assert_eq!(count(watch), 1);
+    Ok(())
+}
+
+#[test]
+fn every_option() -> Outcome {
+    let home = Home::new();
+    let (store, orders) = (&home.store, with_images(&home, "orders"));
+    orders.insert_one(&rawdoc! { "_id": 1, "n": 1 })?;
+    store.sync()?;
+    let mut first = orders.watch().start_at_oldest().start()?;
+    let first = first.next_if_any()?.expect("the insert");
+    let (token, time) = (first.resume_token(), cluster_time(first.timestamp()));
+
+    // MongoDB's fullDocument: default, updateLookup, whenAvailable, required
+    let whole = orders.watch().full_document(FullDocument::UpdateLookup);
+    // fullDocumentBeforeChange: off, whenAvailable, required
+    let before = orders
+        .watch()
+        .full_document_before_change(FullDocumentBeforeChange::WhenAvailable);
+    // showExpandedEvents
+    let expanded = store.watch().show_expanded_events(true);
+    // ours: the types by name
+    let replaced = orders
+        .watch()
+        .operations([OperationType::Replace, OperationType::Delete]);
+
+    let behind = orders.watch().resume_after(token); // resumeAfter
+    let behind_an_end = orders.watch().start_after(token); // startAfter: also behind an invalidate
+    let since = orders.watch().start_at_operation_time(time); // startAtOperationTime
+    let from_oldest = orders.watch().start_at_oldest(); // ours: with what the log still has
+
+    // readConcern: Local at once, Durable by default, Majority when no promotion takes it back
+    let at_once = orders.watch().read_concern(ReadConcern::Local);
+    // comment, in the traces beside the stream
+    let named = orders.watch().comment("the warehouse's");
+    // ours: a subscription's channel, in events and bytes
+    let (_handle, events) = orders.watch().channel_capacity(100, 1 << 20).subscribe()?;
+
+    let [mut whole, mut before, mut replaced] = [whole.start()?, before.start()?, replaced.start()?];
+    let [mut expanded, mut at_once, mut named] = [expanded.start()?, at_once.start()?, named.start()?];
+    orders.update_one(&rawdoc! { "_id": 1 }, &rawdoc! { "$set": { "n": 2 } })?;
+    assert!(at_once.next_if_any()?.is_some());
+    orders.create_index(&IndexModel::new("n", 1))?;
+    orders.delete_one(&rawdoc! { "_id": 1 })?;
+    store.sync()?;
+    let n = |document: Option<&RawDocument>| document.and_then(|document| document.get_i32("n").ok());
+    assert_eq!(n(whole.next_if_any()?.expect("the update").full_document()), Some(2));
+    assert_eq!(
+        n(before.next_if_any()?.expect("the update").full_document_before_change()),
+        Some(1)
+    );
+    let names = |stream: &mut ChangeStream| -> Vec<_> {
+        std::iter::from_fn(|| stream.next_if_any().unwrap())
+            .map(|event| event.operation_type().name())
+            .collect()
+    };
+    assert_eq!(names(&mut expanded), ["update", "createIndexes", "delete"]);
+    assert_eq!(names(&mut replaced), ["delete"]);
+    assert_eq!(names(&mut named), ["update", "delete"]);
+    assert_eq!(
+        [behind, behind_an_end, since, from_oldest].map(count_from),
+        [2, 2, 3, 3]
+    );
+    assert_eq!(events.recv()?.operation_type(), OperationType::Update);
+    Ok(())
+}
+
+/// How many events there are from where the watch begins.
+fn count_from(watch: Watch) -> usize {
+    let mut stream = watch.start().unwrap();
+    std::iter::from_fn(|| stream.next_if_any().unwrap()).count()
+}
+
+#[test]
+fn options_of_a_consumer() -> Outcome {
+    let home = Home::new();
+    let orders = collection(&home, "orders");
+
+    let options = ConsumerOptions {
+        partitions: 64,                                                    // members that can share the work
+        max_failures: Some(5),                                             // then to the dead letters; None for ever
+        retry_delay: Duration::from_secs(1),                               // from a failure to the next delivery
+        dead_letters: ("tailwater".to_owned(), "dead_letters".to_owned()), // where those go
+        lease: Duration::from_secs(30),                                    // how long a member may be silent
+        window_events: 10_000,                                             // open events, and
+        window_bytes: 16 << 20,                                            // bytes of them, before reading waits
+        max_lag_bytes: 1 << 30,                                            // what the log keeps for it
+        lost_history: LostHistory::Fail,                                   // or SkipToOldest, SkipToNewest
+    };
+    assert_eq!(options, ConsumerOptions::default());
+    let mut audit = orders.watch().consumer("audit").options(options).join()?;
+
+    orders.insert_one(&rawdoc! { "_id": 1, "customer": "ada" })?;
+    home.store.sync()?;
+    let delivery = audit.wait_next(None)?.expect("an order");
+    let (store, customer, price) = (&home.store, "ada", 30);
+    let accounts = collection(&home, "accounts");
+    accounts.insert_one(&rawdoc! { "_id": customer, "owes": 0 })?;
+
+    store.ack_with(&delivery, |transaction| {
+        let accounts = transaction.collection("shop", "accounts")?;
+        accounts.update_one(&rawdoc! { "_id": customer }, &rawdoc! { "$inc": { "owes": price } })?;
+        Ok::<_, Box<dyn Error>>(())
+    })?;
+
+    assert_eq!(accounts.count(&rawdoc! { "owes": 30 })?, 1);
     Ok(())
 }
 
