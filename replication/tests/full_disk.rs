@@ -98,12 +98,11 @@ fn a_rollback_for_which_there_is_no_space_waits_though_others_hold_the_store() {
             let proxy = Proxy::to(serving.address());
             proxy.weather.silent.store(true, Ordering::SeqCst);
             let (say, said) = channel();
-            let builder = follower(&b, "b", proxy.address, &["a", "b"]).on_event(move |event| match event {
-                FollowerEvent::Retrying { error: Some(error), .. } => {
+            let builder = follower(&b, "b", proxy.address, &["a", "b"]).on_event(move |event| {
+                if let FollowerEvent::Retrying { error: Some(error), .. } = event {
                     // Nobody may be listening any more.
                     let _ = say.send(error.clone());
                 }
-                _ => {}
             });
             let following = builder.start().unwrap();
             let held = following.wait_for(shared, LONG).unwrap();

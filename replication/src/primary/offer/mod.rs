@@ -287,11 +287,12 @@ mod tests {
         });
         let stream: TcpStream = listener.accept().unwrap().0;
         let raw = link::accepted(stream, &security).unwrap();
-        let (inbound, _out, hangup) = link::open(raw, Duration::from_secs(10), 0).unwrap();
+        let (inbound, out, hangup) = link::open(raw, Duration::from_secs(10), 0).unwrap();
         let (said, requests) = sync_channel(REQUESTS_MAX);
         // It returns, though nobody takes any of them.
         read_requests(inbound, &said, &hangup);
-        drop(said);
+        // With what was not read: who asks is told at once, though it may find no room to write any more.
+        drop((said, out, hangup));
         assert_eq!(requests.iter().count(), REQUESTS_MAX);
         assert!(asking.join().unwrap() > REQUESTS_MAX);
     }
