@@ -104,6 +104,8 @@ actions! {
     ReplSetGetStatus = "replSetGetStatus",
     /// See the replica set's members.
     ReplSetGetConfig = "replSetGetConfig",
+    /// Have another member of the replica set be the primary.
+    ReplSetStateChange = "replSetStateChange",
     /// See what is running.
     InProg = "inprog",
     /// End what is running.

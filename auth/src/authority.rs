@@ -4,7 +4,7 @@ mod change;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
@@ -52,25 +52,22 @@ pub struct Authority {
     had_users: AtomicBool,
     /// Held while users or roles are changed.
     changing: Mutex<()>,
-    pub(crate) decoys: Vec<u8>,
+    decoys: ArcSwap<Vec<u8>>,
     pub(crate) throttle: Throttle,
 }
 
 impl Authority {
     /// Reads the users and roles of a store.
     ///
-    /// One authority serves a store at a time: it alone changes them, and does not look for what others have changed.
+    /// One authority serves a store at a time: it alone changes them. Of a store that follows another it is told by
+    /// [`Authority::refresh`] that they have been changed there.
     ///
     /// # Errors
     ///
     /// [`Error::Store`], [`Error::Record`], [`Error::NoRandomness`].
     pub fn open(store: Store, authentication: Authentication) -> Result<Authority> {
         let directory = read(&store)?;
-        let kept = store
-            .collection(INTERNAL_DATABASE, records::SECRETS)?
-            .find_one(&rawdoc! { "_id": DECOYS })?;
-        let kept = kept.and_then(|secret| secret.get_binary("bytes").ok().map(|binary| binary.bytes.to_vec()));
-        let decoys = match kept {
+        let decoys = match read_decoys(&store)? {
             Some(decoys) => decoys,
             // Kept with the first user: until then there is nobody to be told from the others.
             None => {
@@ -85,9 +82,32 @@ impl Authority {
             had_users: AtomicBool::new(directory.has_users()),
             directory: ArcSwap::from_pointee(directory),
             changing: Mutex::default(),
-            decoys,
+            decoys: ArcSwap::from_pointee(decoys),
             throttle: Throttle::new(),
         })
+    }
+
+    /// Reads the users and roles again, because the store follows another one and entries of that have changed them: what they
+    /// allow is in force when this returns. After an error it is what it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`], [`Error::Record`].
+    pub fn refresh(&self) -> Result<()> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(decoys) = read_decoys(&self.store)? {
+            self.decoys.store(Arc::new(decoys));
+        }
+        self.show(read(&self.store)?);
+        Ok(())
+    }
+
+    /// Has these be the users and roles from now on.
+    fn show(&self, directory: Directory) {
+        if directory.has_users() {
+            self.had_users.store(true, Ordering::Release);
+        }
+        self.directory.store(Arc::new(directory));
     }
 
     /// Whether clients have to log in now.
@@ -200,6 +220,11 @@ impl Authority {
         names
     }
 
+    /// The secret by which users that are not there are made up.
+    pub(crate) fn decoys(&self) -> Arc<Vec<u8>> {
+        self.decoys.load_full()
+    }
+
     pub(crate) fn directory(&self) -> Arc<Directory> {
         self.directory.load_full()
     }
@@ -228,6 +253,14 @@ fn read(store: &Store) -> Result<Directory> {
         read_all(store, records::USERS, records::user_from_document)?,
         read_all(store, records::ROLES, records::role_from_document)?,
     ))
+}
+
+/// The secret by which users that are not there are made up, if it is kept.
+fn read_decoys(store: &Store) -> Result<Option<Vec<u8>>> {
+    let kept = store
+        .collection(INTERNAL_DATABASE, records::SECRETS)?
+        .find_one(&rawdoc! { "_id": DECOYS })?;
+    Ok(kept.and_then(|secret| secret.get_binary("bytes").ok().map(|binary| binary.bytes.to_vec())))
 }
 
 fn read_all<T>(store: &Store, collection: &'static str, of: fn(&RawDocument) -> Option<T>) -> Result<Vec<T>> {

@@ -144,7 +144,7 @@ impl Authority {
     #[must_use]
     pub fn mechanisms_of(&self, name: &UserName) -> Vec<Mechanism> {
         let directory = self.directory();
-        let made_up = directory.mechanisms_of_nobody(Credential::decoy_number(&self.decoys, &name.key()));
+        let made_up = directory.mechanisms_of_nobody(Credential::decoy_number(&self.decoys(), &name.key()));
         match directory.user(name) {
             Some(user) => user.mechanisms().collect(),
             None => made_up,
@@ -161,7 +161,7 @@ impl Authority {
     /// The user and its keys; or keys that are made up, and nobody.
     fn credential(&self, name: &UserName, mechanism: Mechanism) -> (Option<Arc<User>>, Credential) {
         // Made up in either case, so that it takes as long.
-        let decoy = Credential::decoy(mechanism, &self.decoys, &name.key());
+        let decoy = Credential::decoy(mechanism, &self.decoys(), &name.key());
         let user = self.user(name);
         let credential = user.as_ref().and_then(|user| user.credential(mechanism)).cloned();
         match credential {

@@ -89,6 +89,9 @@ const MONITOR: &[Action] = &[
 /// What says how much there is, and nothing of what stands in it.
 const SIZES: &[Action] = &[CollStats, DbStats, ListCollections, ListIndexes];
 
+/// What says which member is the primary.
+const MANAGE_SET: &[Action] = &[ReplSetStateChange];
+
 const MANAGE_HOST: &[Action] = &[Fsync, KillOp, KillAnyCursor, KillAnySession];
 
 /// What a role of the table allows on what a pattern takes in: lists of actions together.
@@ -179,7 +182,7 @@ static BUILT_IN: [BuiltIn; 15] = [
         home: Home::Admin,
         privileges: |_| {
             vec![
-                on_cluster(vec![MONITOR, MANAGE_HOST]),
+                on_cluster(vec![MONITOR, MANAGE_HOST, MANAGE_SET]),
                 on_any(vec![SIZES, &[DropDatabase]]),
                 (Pattern::database("config"), vec![SIZES]),
                 (Pattern::database("local"), vec![SIZES]),

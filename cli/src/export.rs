@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 }
 
 /// A filter in either language: JSON begins with a brace, which no text filter does.
-fn parse(filter: &str) -> Outcome<Expression> {
+pub(crate) fn parse(filter: &str) -> Outcome<Expression> {
     let refused = |message: String| Failure::new(Exit::Usage, format!("--filter: {message}"));
     if !filter.trim_start().starts_with('{') {
         return parse_filter(filter).map_err(|e| refused(e.to_string()));

@@ -98,6 +98,7 @@ pub(crate) fn exit_of_store(error: &tailwater::Error) -> Exit {
         | E::StateAhead { .. }
         | E::StateBehind { .. } => Exit::Environment,
         E::Inconsistent { .. } => Exit::Damage,
+        E::EnteredPart { .. } => Exit::History,
         E::NoSuchCollection { .. } | E::InvalidName { .. } | E::Filter(_) | E::Update(_) => Exit::Usage,
         E::DuplicateKey { .. }
         | E::InvalidDocument(_)

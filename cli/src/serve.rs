@@ -1,30 +1,35 @@
 //! `tailwater serve`: a store that MongoDB's drivers can talk to, and browsers.
 
+pub(crate) mod control;
 mod http;
+mod member;
+mod program;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
 use rustix::fs::Mode;
-use rustix::process::umask;
+use rustix::process::{Resource, getrlimit, setrlimit, umask};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tailwater::Store;
-use tailwater_auth::{Authentication, Authority, ClientCertificates, Tls, TlsOptions};
-use tailwater_http::HttpHandle;
-use tailwater_server::{Server, ServerError, ServerHandle, ServerOptions};
+use tailwater_auth::{Authentication, ClientCertificates, Tls, TlsOptions};
+use tailwater_server::{ServerError, ServerOptions};
 
 use crate::failure::{Exit, Failure, Outcome};
-use crate::output;
+use control::Control;
 use http::HttpArguments;
+use member::MemberArguments;
+use program::{Event, Program};
 
 /// Serves a store to MongoDB's drivers, tools and shells.
 ///
-/// It presents itself as the primary of a replica set of one member, so that change streams, transactions and retryable
-/// writes work as they are.
+/// It presents itself as the primary of a replica set, so that change streams, transactions and retryable writes work as they are.
+/// With --follow it is a secondary, whose store is that of another one.
 ///
 /// Clients have to log in as soon as there is a user (createUser), or from the beginning with --auth. An address that other machines
 /// reach needs users that log in, and encryption.
@@ -39,6 +44,8 @@ use http::HttpArguments;
     tailwater serve --dir ./store\n  \
     tailwater serve --dir ./store --auth --bind 0.0.0.0:27017 --tls-cert server.pem --tls-key server.key\n  \
     mongosh 'mongodb://127.0.0.1:27017/?directConnection=true'\n  \
+    tailwater serve --dir ./a --name a --members a,b,c --replicate 127.0.0.1:7001\n  \
+    tailwater serve --dir ./b --name b --members a,b,c --follow 127.0.0.1:7001 --bind 127.0.0.1:27018\n  \
     tailwater serve --dir ./store --http\n  \
     curl -N 'http://127.0.0.1:27080/v1/watch/shop/orders'"
 )]
@@ -55,7 +62,7 @@ pub(crate) struct Arguments {
     /// Where to listen. Port 0 takes any that is free.
     #[arg(long, value_name = "ADDRESS", default_value_t = ServerOptions::default().bind)]
     bind: SocketAddr,
-    /// Name of the replica set whose only member it is.
+    /// Name of the replica set.
     #[arg(long, value_name = "NAME", default_value_t = ServerOptions::default().replica_set)]
     replica_set: String,
     /// How clients reach it, if not by the address they connect to.
@@ -71,6 +78,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     test_commands: bool,
     #[command(flatten)]
+    member: MemberArguments,
+    #[command(flatten)]
     tls: TlsArguments,
     #[command(flatten)]
     limits: Limits,
@@ -82,16 +91,16 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Args)]
 struct TlsArguments {
     /// The server's certificate, with those between it and an authority that clients know; PEM. Connections are then encrypted.
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    #[arg(long, value_name = "FILE")]
     tls_cert: Option<PathBuf>,
     /// The private key of that certificate; PEM.
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE")]
     tls_key: Option<PathBuf>,
     /// The certificates of the authorities that clients' certificates are of; PEM. Clients then have to show one.
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
     /// Who shows a certificate: the server alone, a client that has one as well, or every client.
-    #[arg(long, value_name = "MODE", requires = "tls_cert")]
+    #[arg(long, value_name = "MODE")]
     tls_mode: Option<TlsMode>,
     /// Serves an address that other machines reach without encryption.
     #[arg(long)]
@@ -136,6 +145,9 @@ struct Limits {
     /// Most bytes that messages may have together while they are read and answered.
     #[arg(long, value_name = "BYTES", default_value_t = ServerOptions::default().message_memory_max)]
     message_memory_max: usize,
+    /// Most bytes that open transactions may have staged together.
+    #[arg(long, value_name = "BYTES", default_value_t = ServerOptions::default().transaction_memory_max)]
+    transaction_memory_max: u64,
 }
 
 impl TlsArguments {
@@ -169,6 +181,7 @@ impl TlsArguments {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    allow_files(arguments.limits.connections_max);
     // Whoever can read the store's files needs no login: they are their owner's alone.
     umask(Mode::RWXG | Mode::RWXO);
     let tls = arguments.tls.load()?;
@@ -184,6 +197,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         cursor_memory_max: limits.cursor_memory_max,
         handshake_timeout: Duration::from_secs(limits.handshake_timeout),
         message_memory_max: limits.message_memory_max,
+        transaction_memory_max: limits.transaction_memory_max,
         cursors_max: limits.cursors_max,
         cursors_per_user_max: limits.cursors_per_user_max,
         cursor_timeout: Duration::from_secs(limits.cursor_timeout),
@@ -197,61 +211,62 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         (false, true) => Authentication::Off,
         (false, false) => Authentication::OnceThereAreUsers,
     };
-    // Before anything can be written, so that a signal never meets a server that does not listen to it.
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]);
-    let signals = signals.map_err(|error| Failure::io("listen to the system's signals", &error))?;
-    let store = Store::open(&arguments.dir)?;
-    let authority = Authority::open(store.clone(), authentication).map(Arc::new)?;
-    if authority.has_users() && !authority.is_required() {
-        tracing::warn!("there are users, and nobody has to log in (--no-auth)");
-    }
-    let server = Server::bind(store.clone(), Arc::clone(&authority), options)?;
-    let http = arguments.http.begin(&store, &authority, &server.handle())?;
-    let handle = server.handle();
-    let http_handle = http.as_ref().map(|http| http.handle.clone());
-    let waiting = thread::Builder::new()
-        .name("tailwater-signals".into())
-        .spawn(move || heed(signals, &handle, http_handle.as_ref(), tls.as_deref()));
-    waiting.map_err(|error| Failure::io("start a thread", &error))?;
-    let encrypted = if arguments.tls.tls_cert.is_some() {
-        "&tls=true"
-    } else {
-        ""
+    let (says, events) = channel();
+    heed(&says)?;
+    let standing = arguments
+        .member
+        .begin(&arguments.dir, || Ok(Store::open(&arguments.dir)?), &says)?;
+    let control = match standing.member().filter(|_| arguments.member.follows()) {
+        Some(member) => Some(Control::listen(&arguments.dir, member)?),
+        None => None,
     };
-    let mut listening = format!(
-        "listening on mongodb://{}/?directConnection=true{encrypted}\n",
-        server.local_addr()
-    );
-    if let Some(http) = &http {
-        listening += &format!("listening on http://{}/\n", http.address);
-    }
-    output::print(&listening)?;
-    server.run()?;
-    if let Some(http) = http {
-        http.end()?;
-    }
-    Ok(store.close()?)
+    let program = Program {
+        options,
+        authentication,
+        tls,
+        http: &arguments.http,
+        says,
+        events,
+        http_address: None,
+        is_announced: false,
+    };
+    program.run(standing, control)
 }
 
-/// Does what signals say, until the process ends.
-fn heed(mut signals: Signals, server: &ServerHandle, http: Option<&HttpHandle>, tls: Option<&Tls>) {
-    let mut stopping = false;
-    for signal in signals.forever() {
-        match signal {
-            SIGHUP => match tls.map(Tls::reload) {
-                Some(Ok(())) => tracing::info!("certificates were read again"),
-                Some(Err(error)) => tracing::error!(%error, "certificates stay as they were"),
-                None => {}
-            },
-            // Whoever asks again does not want to wait for its end.
-            _ if stopping => std::process::exit(i32::from(Exit::Failure as u8)),
-            _ => {
-                stopping = true;
-                server.stop();
-                http.into_iter().for_each(HttpHandle::stop);
+/// Files that the store may have open beside connections.
+const FILES_OF_STORE: u64 = 256;
+
+/// Has the system allow as many open files as it may: each connection is one, and what a process begins with is often 1,024.
+fn allow_files(connections_max: usize) {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+    let needed = FILES_OF_STORE + connections_max as u64;
+    if let Some(allowed) = getrlimit(Resource::Nofile).current.filter(|allowed| *allowed < needed) {
+        tracing::error!(
+            allowed,
+            needed,
+            "the system allows fewer open files than there may be connections: raise its limit, or lower --connections-max"
+        );
+    }
+}
+
+/// Has signals be told, from before anything can be written: one never meets a server that does not listen to it.
+fn heed(says: &Sender<Event>) -> Outcome {
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]);
+    let mut signals = signals.map_err(|error| Failure::io("listen to the system's signals", &error))?;
+    let says = says.clone();
+    let heeding = thread::Builder::new().name("tailwater-signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            if says.send(Event::Signal(signal)).is_err() {
+                return;
             }
         }
-    }
+    });
+    heeding.map_err(|error| Failure::io("start a thread", &error))?;
+    Ok(())
 }
 
 impl From<tailwater_auth::Error> for Failure {

@@ -19,6 +19,12 @@ const PREFIX: &str = "TAILWATER_";
 /// Flags that are about settings themselves, or about help.
 const NO_SETTINGS: [&str; 4] = ["config", "print-config", "help", "version"];
 
+/// Settings of which one takes the other back, wherever that is set in a place of less weight.
+const OPPOSITES: [(&str, &str); 1] = [("auth", "no-auth")];
+
+/// What stands between the members of a list.
+const LIST: &str = ",";
+
 /// Where settings come from.
 pub(crate) struct Settings {
     /// By name: the value, and where it is set.
@@ -44,10 +50,32 @@ impl Settings {
                 let value = value
                     .into_string()
                     .map_err(|_| Failure::new(Exit::Usage, format!("{variable} is not UTF-8")))?;
+                settings.take_back(name);
                 settings.found.insert(name.to_owned(), (value, variable));
             }
         }
+        for (one, other) in OPPOSITES {
+            for flag in [one, other] {
+                if arguments
+                    .iter()
+                    .any(|argument| argument.to_str() == Some(&format!("--{flag}")))
+                {
+                    settings.take_back(flag);
+                }
+            }
+        }
         Ok(settings)
+    }
+
+    /// Forgets the opposite of a setting that was found in a place of more weight.
+    fn take_back(&mut self, name: &str) {
+        for (one, other) in OPPOSITES {
+            if name == one {
+                self.found.remove(other);
+            } else if name == other {
+                self.found.remove(one);
+            }
+        }
     }
 
     fn read_file(&mut self, file: &Path, names: &[&str]) -> Result<(), Failure> {
@@ -65,6 +93,10 @@ impl Settings {
                 toml::Value::String(text) => text,
                 toml::Value::Integer(number) => number.to_string(),
                 toml::Value::Boolean(value) => value.to_string(),
+                toml::Value::Array(values) if values.iter().all(toml::Value::is_str) => {
+                    let values: Vec<&str> = values.iter().filter_map(toml::Value::as_str).collect();
+                    values.join(LIST)
+                }
                 other => return Err(failed(&format_args!("{name} cannot be a {}", other.type_str()))),
             };
             self.found.insert(name, (value, file.display().to_string()));
@@ -100,10 +132,10 @@ impl Settings {
             };
             let value = match argument.get_action() {
                 ArgAction::SetTrue => Some(matches.get_flag(id).to_string()),
-                _ => matches
-                    .get_raw(id)
-                    .and_then(|mut values| values.next())
-                    .map(|value| value.to_string_lossy().into_owned()),
+                _ => matches.get_raw(id).map(|values| {
+                    let values: Vec<_> = values.map(|value| value.to_string_lossy()).collect();
+                    values.join(LIST)
+                }),
             };
             let _ = match value {
                 None => writeln!(text, "# {name} is not set"),

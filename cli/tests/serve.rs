@@ -1,4 +1,4 @@
-//! `tailwater serve` as a process: what it leaves on the disk.
+//! `tailwater serve` as a process: what it leaves on the disk, and where its settings come from.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -49,4 +49,91 @@ fn files_of_the_store_are_their_owners_whatever_the_umask_is() {
     assert_eq!(open_to_others(&dir), Vec::<String>::new());
     server.kill().unwrap();
     server.wait().unwrap();
+}
+
+/// What `--print-config` says with a file, variables and flags.
+fn settings(file: &str, variables: &[(&str, &str)], flags: &[&str]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("tailwater.toml");
+    fs::write(&config, file).unwrap();
+    let printed = Command::new(env!("CARGO_BIN_EXE_tailwater"))
+        .arg("serve")
+        .arg("--config")
+        .arg(&config)
+        .args(flags)
+        .arg("--print-config")
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    String::from_utf8(printed.stdout).unwrap()
+}
+
+#[test]
+fn settings_that_belong_together_may_come_from_several_places() {
+    let file = "dir = \"a\"\nhttp = \"127.0.0.1:0\"\nauth = true\nmembers = [\"a\", \"b\"]\nname = \"a\"\n";
+    let printed = settings(
+        file,
+        &[
+            ("TAILWATER_TLS_KEY", "key.pem"),
+            ("TAILWATER_HTTP_ALLOW_HOST", "one,two"),
+        ],
+        &[
+            "--tls-cert",
+            "cert.pem",
+            "--http-allow-origin",
+            "https://a.example,https://b.example",
+            "--no-auth",
+        ],
+    );
+    for line in [
+        "tls-cert = \"cert.pem\"  # command line",
+        "tls-key = \"key.pem\"  # TAILWATER_TLS_KEY",
+        "http-allow-origin = \"https://a.example,https://b.example\"  # command line",
+        "http-allow-host = \"one,two\"  # TAILWATER_HTTP_ALLOW_HOST",
+        "no-auth = true  # command line",
+        "auth = false  # default",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line}\n{printed}");
+    }
+    let members = printed.lines().find(|line| line.starts_with("members"));
+    assert!(members.unwrap().starts_with("members = \"a,b\"  # "), "{printed}");
+}
+
+#[test]
+fn settings_that_say_nothing_alone_are_refused() {
+    for (flags, named) in [
+        (&["--http-allow-origin", "https://a.example"][..], "--http"),
+        (&["--tls-cert", "cert.pem"], "tls-key"),
+        (&["--name", "a"], "--replicate"),
+        (&["--follow", "127.0.0.1:1"], "--name"),
+        (
+            &[
+                "--follow",
+                "127.0.0.1:1",
+                "--name",
+                "a",
+                "--members",
+                "a",
+                "--hosts",
+                "b=127.0.0.1:2",
+            ],
+            "none of the members",
+        ),
+        (
+            &["--replicate", "127.0.0.1:0", "--name", "a", "--hosts", "a"],
+            "NAME=HOST:PORT",
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = Command::new(env!("CARGO_BIN_EXE_tailwater"))
+            .args(["serve", "--bind", "127.0.0.1:0", "--dir"])
+            .arg(dir.path())
+            .args(flags)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{flags:?}: {said}");
+        assert!(said.contains(named), "{flags:?}: {said}");
+    }
 }

@@ -1,6 +1,7 @@
 //! `/metrics`: the numbers in Prometheus' text format (Prometheus documentation: *Exposition formats*, *Metric and label
 //! naming*).
 
+mod replication;
 mod text;
 
 use tailwater::oplog::Histogram;
@@ -26,6 +27,7 @@ pub(crate) fn render(shared: &Shared) -> String {
         watches(&mut text, &snapshot);
         http(&mut text, &snapshot);
     }
+    replication::render(&mut text, &shared.store);
     wire(&mut text, shared);
     text.finish()
 }

@@ -3,8 +3,11 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use common::{Running, encoded};
+use tailwater::Store;
+use tailwater::replication::WriteConcern;
 
 #[test]
 fn the_numbers_tell_of_the_log_and_of_each_watch() {
@@ -81,6 +84,35 @@ fn metrics_are_families_of_samples() {
     let syncs = values["tailwater_log_sync_duration_seconds_count"];
     assert!(syncs >= 1.0);
     assert_eq!(values["tailwater_log_sync_duration_seconds_bucket{le=\"+Inf\"}"], syncs);
+}
+
+#[test]
+fn metrics_tell_of_those_that_follow() {
+    let served = Running::new();
+    assert!(!served.get("/metrics", &[]).body().contains("tailwater_replication"));
+    let primary = served.store.primary("ada").start().unwrap();
+    let there = tempfile::tempdir().unwrap();
+    let follower = Store::follower(there.path(), "bo", primary.address().to_string())
+        .start()
+        .unwrap();
+    served.insert(0..3);
+    served.store.sync().unwrap();
+    let last = served.store.log().watermarks().durable;
+    let both = WriteConcern::members(2).unwrap();
+    primary.wait(last, both, Duration::from_secs(60)).unwrap();
+    let text = served.get("/metrics", &[]).body();
+    for line in [
+        "tailwater_replication_role{role=\"primary\"} 1".to_owned(),
+        "tailwater_replication_member_connected{member=\"bo\"} 1".to_owned(),
+        "tailwater_replication_member_partial{member=\"bo\"} 0".to_owned(),
+        format!("tailwater_replication_member_held_op_id{{member=\"bo\"}} {last}"),
+        "tailwater_replication_member_behind_entries{member=\"bo\"} 0".to_owned(),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+    }
+    drop(follower);
+    drop(primary);
+    assert!(!served.get("/metrics", &[]).body().contains("tailwater_replication"));
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //!   values as bytes in that order.
 //! - [`Path`] walks dotted paths through documents and arrays.
 //! - [`Conjunct`] is what an index may conclude from a predicate.
+//! - [`explain_mismatch`] says what of a predicate a document does not satisfy.
 //! - [`validate`] checks untrusted bytes.
 //!
 //! # What is not here
@@ -40,6 +41,7 @@ mod fields;
 mod filter;
 mod keystring;
 mod leaf;
+mod mismatch;
 mod node;
 mod number;
 mod parse;
@@ -66,6 +68,7 @@ pub use expression::{EXPRESSION_NODES_MAX, EXPRESSION_REGEXES_MAX, Expression, I
 pub use fields::Fields;
 pub use filter::{FILTER_BYTES_MAX, FILTER_DEPTH_MAX, FilterError, FilterErrorKind, parse_filter};
 pub use keystring::{KeyString, encode_key, encode_key_descending, key_class, key_place};
+pub use mismatch::{MISMATCH_BYTES_MAX, Mismatch, explain_mismatch};
 pub use path::{PATH_COMPONENTS_MAX, PATH_POSITIONS_MAX, Path, PathError, is_reference_field};
 pub use path_set::{PathSet, Shape};
 pub use pattern::{PatternError, REGEX_BYTES_MAX, REGEX_STEPS_MAX};

@@ -49,13 +49,7 @@ const REFUSED: [(&str, &str); 10] = [
 
 pub(crate) fn parse(document: &RawDocument, options: &ParseOptions) -> Result<Expression, ParseError> {
     let document = validate(document.as_bytes())?;
-    let mut parser = Parser {
-        place: String::new(),
-        nodes: 0,
-        regexes: 0,
-        options,
-    };
-    let root = parser.document(document)?;
+    let root = Parser::reading(options, |parser| parser.document(document))?;
     if !render::fits(&root) {
         return Err(ParseError::TooDeep);
     }
@@ -69,6 +63,18 @@ pub(crate) struct Parser<'o> {
     nodes: usize,
     regexes: usize,
     options: &'o ParseOptions,
+}
+
+impl<'o> Parser<'o> {
+    /// Reads something that is not a whole filter, at the beginning of one.
+    pub(crate) fn reading<T>(options: &'o ParseOptions, read: impl FnOnce(&mut Parser<'o>) -> T) -> T {
+        read(&mut Parser {
+            place: String::new(),
+            nodes: 0,
+            regexes: 0,
+            options,
+        })
+    }
 }
 
 impl Parser<'_> {

@@ -276,7 +276,7 @@ fn reach_position(value: RawBsonRef<'_>, rest: &[Component], expand: bool, visit
 }
 
 /// Positions are written without leading zeros: `a.01` can only be a field name.
-fn position(name: &str) -> Option<usize> {
+pub(crate) fn position(name: &str) -> Option<usize> {
     let plain = name == "0" || !name.starts_with(['0', '+']);
     if plain { name.parse().ok() } else { None }
 }

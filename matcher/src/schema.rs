@@ -21,9 +21,11 @@ use crate::condition::TypeSet;
 use crate::decimal::Finite;
 use crate::elements::{self, Elements};
 use crate::evaluate::EvaluateError;
+use crate::expression::ParseOptions;
 use crate::leaf;
 use crate::node::{Comparison, Constant};
 use crate::number::Number;
+use crate::parse::Parser;
 use crate::pattern::Pattern;
 
 /// A compiled schema. Clones share it.
@@ -137,6 +139,25 @@ impl PartialEq for Schema {
     fn eq(&self, other: &Schema) -> bool {
         self.0.source == other.0.source
     }
+}
+
+/// Whether a value conforms to a schema, or to a part of one, that has been read before as a part of a filter. What cannot be
+/// decided does not conform.
+pub(crate) fn conforms(schema: &RawDocument, value: RawBsonRef<'_>) -> bool {
+    let read = Parser::reading(&ParseOptions::default(), |parser| parser.rules(schema));
+    read.is_ok_and(|rules| all(&rules, value, "").unwrap_or(false))
+}
+
+/// An item that an array has twice.
+pub(crate) fn duplicate(array: &RawArray) -> Option<RawBsonRef<'_>> {
+    let mut seen = HashSet::new();
+    let mut elements = elements::of_array(array)?;
+    while let Some((_, value)) = elements.next_value() {
+        if !seen.insert(unordered::key(value)) {
+            return Some(value);
+        }
+    }
+    None
 }
 
 fn all(rules: &Rules, value: RawBsonRef<'_>, at: &str) -> Result<bool, EvaluateError> {
@@ -280,14 +301,5 @@ fn items(array: &RawArray, first: &[Rules], others: &Others, at: &str) -> Result
 }
 
 fn is_unique(array: &RawArray) -> bool {
-    let mut seen = HashSet::new();
-    let Some(mut elements) = elements::of_array(array) else {
-        return true;
-    };
-    while let Some((_, value)) = elements.next_value() {
-        if !seen.insert(unordered::key(value)) {
-            return false;
-        }
-    }
-    true
+    duplicate(array).is_none()
 }

@@ -26,7 +26,7 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 
 use crate::boot::boot_id;
-use crate::disk::Disk;
+use crate::disk::{Disk, ZEROS_BYTES};
 use crate::error::{Error, Result};
 use crate::format::{self, BUFFER, BufferIdentity, FRAMES_START, RECORD_BYTES};
 use crate::frame::{FrameHeader, HEADER_BYTES};
@@ -118,10 +118,17 @@ impl Buffer {
         // frames may stand that power loss has taken from the segments.
         if boot_id.is_none() || read_identity(&medium.region) != Some(expected.clone()) {
             // The identity first: from here on until it is written anew nobody takes what is in the file for frames.
+            let zeros = vec![0; ZEROS_BYTES];
+            let pieces = (FRAMES_START..FRAMES_START + capacity).step_by(ZEROS_BYTES);
             medium
                 .file
-                .write_at(0, &[0; FRAMES_START])
-                .and_then(|()| medium.file.write_at(FRAMES_START, &vec![0; capacity]))
+                .write_at(0, &zeros[..FRAMES_START])
+                .and_then(|()| {
+                    pieces.into_iter().try_for_each(|at| {
+                        let piece = ZEROS_BYTES.min(FRAMES_START + capacity - at);
+                        medium.file.write_at(at, &zeros[..piece])
+                    })
+                })
                 .map_err(Error::io("write", &path))?;
         }
         // The last quarter is touched by a writer that comes so far: one that is idle does without it.
@@ -201,9 +208,9 @@ impl Buffer {
         while self.ring.drained() < head {
             self.step(&mut drain, head)?;
         }
-        if tail.appended() < accepted {
-            tail.set_appended(accepted);
-        }
+        // Not under the lock: a task that is woken may look at the log at once, in its waker.
+        drop(drain);
+        tail.set_appended(accepted);
         Ok(())
     }
 
@@ -296,22 +303,34 @@ pub(crate) struct LeftOver {
 }
 
 impl LeftOver {
-    /// Opens the buffer if it belongs to this log and this boot of the machine.
-    pub(crate) fn open(disk: &dyn Disk, log_id: LogId) -> Option<LeftOver> {
-        let (head, identity) = disk.open_shared(BUFFER, FRAMES_START, false).ok()?;
-        let found = read_identity(&head.region)?;
-        let live = found.log_id == log_id.to_bytes()
-            && boot_id().is_ok_and(|boot_id| boot_id == found.boot_id)
-            && (found.device, found.inode) == (identity.device, identity.inode);
-        if !live || !found.capacity.is_power_of_two() || found.capacity > CAPACITY_CREDIBLE {
-            return None;
-        }
+    /// Opens the buffer if it belongs to this log and this boot of the machine. One that cannot be opened may have what its
+    /// writer had accepted, so that is an error.
+    pub(crate) fn open(disk: &dyn Disk, log_id: LogId) -> Result<Option<LeftOver>> {
+        let shared = |length| match disk.open_shared(BUFFER, length, false) {
+            Ok(opened) => Ok(Some(opened)),
+            // None that was ever used is shorter than it says.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => Ok(None),
+            Err(error) => Err(Error::io("open", disk.path().join(BUFFER))(error)),
+        };
+        let Some((head, identity)) = shared(FRAMES_START)? else {
+            return Ok(None);
+        };
+        let live = |found: &BufferIdentity| {
+            found.log_id == log_id.to_bytes()
+                && boot_id().is_ok_and(|boot_id| boot_id == found.boot_id)
+                && (found.device, found.inode) == (identity.device, identity.inode)
+                && found.capacity.is_power_of_two()
+                && found.capacity <= CAPACITY_CREDIBLE
+        };
+        let Some(found) = read_identity(&head.region).filter(live) else {
+            return Ok(None);
+        };
         let capacity = found.capacity as usize;
-        let (whole, _) = disk.open_shared(BUFFER, FRAMES_START + capacity, false).ok()?;
-        Some(LeftOver {
+        let whole = shared(FRAMES_START + capacity)?;
+        Ok(whole.map(|(whole, _)| LeftOver {
             region: whole.region,
             capacity,
-        })
+        }))
     }
 
     /// Bytes of the ring.

@@ -3,53 +3,59 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, Weak};
 
+use arc_swap::ArcSwapWeak;
+
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{FileName, Manifest, parse_name};
 use crate::ids::{LogId, OpId, Sequence};
-use crate::primitives::{Mutex, MutexGuard};
+use crate::primitives::Mutex;
 use crate::segment::Segment;
 
 /// One segment of the chain. It is mapped while somebody reads it, and unmapped afterwards.
+///
+/// Who finds it mapped takes no lock.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) sequence: Sequence,
     pub(crate) first: OpId,
-    mapped: Mutex<Weak<Segment>>,
+    mapped: ArcSwapWeak<Segment>,
+    /// Held by who maps it, so that it is mapped once.
+    mapping: Mutex<()>,
 }
 
 impl Link {
     pub(crate) fn new(sequence: Sequence, first: OpId) -> Link {
-        Link {
-            sequence,
-            first,
-            mapped: Mutex::default(),
-        }
+        Link::with(sequence, first, Weak::new())
     }
 
     pub(crate) fn mapped(segment: &Arc<Segment>) -> Link {
-        let mapped = Mutex::new(Arc::downgrade(segment));
+        Link::with(segment.sequence, segment.first, Arc::downgrade(segment))
+    }
+
+    fn with(sequence: Sequence, first: OpId, mapped: Weak<Segment>) -> Link {
         Link {
-            sequence: segment.sequence,
-            first: segment.first,
-            mapped,
+            sequence,
+            first,
+            mapped: ArcSwapWeak::new(mapped),
+            mapping: Mutex::default(),
         }
     }
 
     /// The mapped segment. If nobody holds it, it is mapped read-only and kept among the `recent` ones.
     pub(crate) fn segment(&self, disk: &dyn Disk, log_id: LogId, recent: &Recent) -> Result<Arc<Segment>> {
-        let mut mapped = self.lock();
-        if let Some(segment) = mapped.upgrade() {
+        if let Some(segment) = self.mapped.load().upgrade() {
+            return Ok(segment);
+        }
+        let _mapping = self.mapping.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have mapped it meanwhile.
+        if let Some(segment) = self.mapped.load().upgrade() {
             return Ok(segment);
         }
         let segment = Arc::new(Segment::open(disk, log_id, self.sequence, self.first, false)?);
-        *mapped = Arc::downgrade(&segment);
+        self.mapped.store(Arc::downgrade(&segment));
         recent.keep(&segment);
         Ok(segment)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Weak<Segment>> {
-        self.mapped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

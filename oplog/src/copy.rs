@@ -311,7 +311,7 @@ fn write_segment(
         records.push(footer);
     }
     target
-        .prepare(&name, length as u64, false, &records)
+        .prepare(&name, length as u64, 0, &records)
         .map_err(Error::preparing(target.path(), &path, length as u64))?;
     let copy = target.open(&name, length, true).map_err(Error::io("map", &path))?;
     for at in (FRAMES_START..end).step_by(PIECE_BYTES) {

@@ -16,12 +16,18 @@ use crate::wakers::{Registration, Wakers};
 /// How often the thread checks whether its view is still there, and whether anybody waits.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Where no thread can be started, tasks are woken after such a pause to look for themselves; it holds up the thread that
+/// polls, which would otherwise turn in circles.
+const WITHOUT_THREAD: Duration = Duration::from_millis(10);
+
 /// The tasks of a view that wait for what a reader with one concern sees.
 #[derive(Debug, Default)]
 pub(crate) struct Courier {
     tasks: Wakers,
     /// Whether the thread runs. Changed under the lock of `tasks`.
     runs: AtomicBool,
+    /// Whether it has been said that there is no thread for them.
+    said: AtomicBool,
 }
 
 impl Courier {
@@ -58,9 +64,15 @@ pub(crate) fn register(
     if start {
         let weak = Arc::downgrade(shared);
         let thread = thread::Builder::new().name("tailwater-carry".to_owned());
-        if let Err(error) = thread.spawn(move || run(&weak, concern)) {
-            tracing::warn!(%error, "no thread for tasks that wait for the log: they look for themselves");
-            courier.tasks.wake(|| courier.runs.store(false, Ordering::SeqCst));
+        match thread.spawn(move || run(&weak, concern)) {
+            Ok(_) => courier.said.store(false, Ordering::Relaxed),
+            Err(error) => {
+                if !courier.said.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "no thread for tasks that wait for the log: they look for themselves");
+                }
+                thread::sleep(WITHOUT_THREAD);
+                courier.tasks.wake(|| courier.runs.store(false, Ordering::SeqCst));
+            }
         }
     }
 }

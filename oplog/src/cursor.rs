@@ -9,7 +9,7 @@ use crate::format::FRAMES_START;
 use crate::frame::FrameHeader;
 use crate::fresh::{Chunk, Fresh};
 use crate::ids::{OpId, Term, Timestamp};
-use crate::primitives::{Instant, Mutex};
+use crate::primitives::{Instant, Mutex, MutexGuard};
 use crate::segment::{InvalidFrame, Segment};
 use crate::view::{Interrupt, OplogView, ReadConcern, Shared, WaitOutcome};
 use crate::wakers::Registration;
@@ -335,12 +335,18 @@ impl Cursor {
         if ready() {
             return Poll::Ready(Ok(()));
         }
-        courier::register(
-            &self.shared,
-            self.concern,
-            context.waker(),
-            &mut self.task.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        // Not under its lock: a task may be woken there and then, and ask again on the spot.
+        let mut registration = self.lock_task().take();
+        courier::register(&self.shared, self.concern, context.waker(), &mut registration);
+        let later = {
+            let mut task = self.lock_task();
+            match &mut *task {
+                // Somebody who has asked since.
+                Some(_) => registration,
+                none => std::mem::replace(none, registration),
+            }
+        };
+        drop(later);
         if ready() {
             return Poll::Ready(Ok(()));
         }
@@ -348,6 +354,10 @@ impl Cursor {
             return Poll::Ready(Err(Error::Closed));
         }
         Poll::Pending
+    }
+
+    fn lock_task(&self) -> MutexGuard<'_, Option<Registration>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A view of the cursor's log.

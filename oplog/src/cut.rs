@@ -24,7 +24,7 @@ use crate::segment::read_header;
 use crate::tail::Tail;
 use crate::view::read_manifest;
 
-const CUT: &str = "CUT";
+pub(crate) const CUT: &str = "CUT";
 /// Zeros are written in pieces of this size.
 const PIECE_BYTES: usize = 1 << 20;
 

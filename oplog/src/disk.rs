@@ -82,9 +82,9 @@ pub(crate) trait Disk: Send + Sync + Debug {
     fn length(&self, name: &str) -> io::Result<u64>;
     /// Replaces a file's contents at once, durably.
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
-    /// Allocates a file that reads as `length` zero bytes but for `records`, durably; the zeros of a `filled` one have been
+    /// Allocates a file that reads as `length` zero bytes but for `records`, durably; the first `filled` of the zeros have been
     /// written, too. On failure nothing is left behind.
-    fn prepare(&self, name: &str, length: u64, filled: bool, records: &[(usize, Vec<u8>)]) -> io::Result<()>;
+    fn prepare(&self, name: &str, length: u64, filled: u64, records: &[(usize, Vec<u8>)]) -> io::Result<()>;
     /// Makes a file that was cut short `length` bytes long again, filled with zeros, durably.
     fn extend(&self, name: &str, length: u64) -> io::Result<()>;
     /// Maps the first `length` bytes of a file for reading, and opens it for writing too if `writable`.
@@ -153,15 +153,13 @@ impl OsDisk {
         WriterLock::holder(&self.at(name))
     }
 
-    fn allocate(file: &File, length: u64, filled: bool, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
+    fn allocate(file: &File, length: u64, filled: u64, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
         // Real blocks: later a full disk would fail a write whose entry has been accepted, here it is an error in time.
         reserve(file, length)?;
-        if filled {
-            let zeros = vec![0; ZEROS_BYTES];
-            for offset in (0..length).step_by(ZEROS_BYTES) {
-                let bytes = ZEROS_BYTES.min(usize::try_from(length - offset).unwrap_or(ZEROS_BYTES));
-                write(file, &zeros[..bytes], offset)?;
-            }
+        let zeros = vec![0; ZEROS_BYTES.min(usize::try_from(filled).unwrap_or(ZEROS_BYTES))];
+        for offset in (0..filled).step_by(ZEROS_BYTES) {
+            let bytes = ZEROS_BYTES.min(usize::try_from(filled - offset).unwrap_or(ZEROS_BYTES));
+            write(file, &zeros[..bytes], offset)?;
         }
         for (at, bytes) in records {
             write(file, bytes, *at as u64)?;
@@ -270,7 +268,7 @@ impl Disk for OsDisk {
         self.sync_directory()
     }
 
-    fn prepare(&self, name: &str, length: u64, filled: bool, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
+    fn prepare(&self, name: &str, length: u64, filled: u64, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
         let path = self.at(name);
         let mut options = OpenOptions::new();
         let file = change(|| options.read(true).write(true).create_new(true).open(&path))?;
@@ -379,8 +377,7 @@ mod tests {
             .flatten()
         {
             let disk = OsDisk::new(dir.path());
-            disk.prepare("file", LENGTH as u64, false, &[(512, vec![1; 8])])
-                .unwrap();
+            disk.prepare("file", LENGTH as u64, 0, &[(512, vec![1; 8])]).unwrap();
             let medium = disk.open("file", LENGTH, true).unwrap();
             for (at, bytes) in [(300_000, 8), (655_360, 40_000), (LENGTH - 8, 8)] {
                 medium.file.write_at(at, &vec![1; bytes]).unwrap();

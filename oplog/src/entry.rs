@@ -10,10 +10,13 @@ use crate::error::{Error, Result};
 
 /// Longest database name in bytes.
 pub const DATABASE_NAME_BYTES_MAX: usize = 63;
-/// Longest collection name in bytes; the namespace with its dot stays within 255, as in MongoDB.
-pub const COLLECTION_NAME_BYTES_MAX: usize = 191;
+/// Longest namespace in bytes: both names and the dot between them, as in MongoDB.
+pub const NAMESPACE_BYTES_MAX: usize = 255;
 
 const HEAD_BYTES: usize = 20;
+
+/// The kind of an entry that a partial log does not have: only its place and time are there, with an empty payload.
+pub const ELIDED: u8 = 32;
 
 /// What an entry of the document store did.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -52,6 +55,9 @@ pub enum EntryKind {
     /// Statements of a session's write were carried out, which its sender may send again, or a session's transaction was
     /// committed: *detail* is the record of that; or it names sessions whose records are no longer kept.
     SessionWrite = 18,
+    /// In a partial log: with *key*, whatever was done to that document here, it is none of this part's from now on; without,
+    /// so is the collection, or, with a *detail*, one has come to be of this part whose documents the entry does not have.
+    Leave = 19,
 }
 
 impl EntryKind {
@@ -74,6 +80,7 @@ impl EntryKind {
             16 => EntryKind::Noop,
             17 => EntryKind::Modify,
             18 => EntryKind::SessionWrite,
+            19 => EntryKind::Leave,
             _ => return None,
         })
     }
@@ -103,6 +110,7 @@ impl EntryKind {
             EntryKind::Noop => "noop",
             EntryKind::Modify => "modify",
             EntryKind::SessionWrite => "sessionWrite",
+            EntryKind::Leave => "leave",
         }
     }
 }

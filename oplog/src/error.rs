@@ -270,6 +270,12 @@ pub enum Error {
         /// The log's directory.
         path: PathBuf,
     },
+    /// The log has only a part of the entries, and cannot be the one that others follow from.
+    #[error("the log at {} is a partial copy, which is never written to: promote a member that has everything", path.display())]
+    Partial {
+        /// The log's directory.
+        path: PathBuf,
+    },
     /// Frames of another member were given to a log that does not follow.
     #[error("the log at {} does not follow another, and takes no frames that were written elsewhere", path.display())]
     NotFollowing {
@@ -347,6 +353,7 @@ impl Error {
             | Error::InvalidSlotName { .. }
             | Error::ForeignFrames { .. }
             | Error::NotFollowing { .. }
+            | Error::Partial { .. }
             | Error::EmptyBatch => ErrorKind::InvalidInput,
             Error::NotPrimary { .. } => ErrorKind::NotPrimary,
             Error::MajorityUnknown { .. } => ErrorKind::NotYet,

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::format::{self, FRAMES_START, MANIFEST, Manifest, SegmentHeader, VERSION, encode_checked};
 use crate::frame::{FrameHeader, HEADER_BYTES};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
+use crate::part_file::{PART_BYTES_MAX, write_part};
 use crate::role_file::{Base, Role, write_role};
 use crate::segment::{Segment, header_records, read_header};
 use crate::terms::Before;
@@ -65,6 +66,11 @@ impl FrameRun {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.segment.region().bytes(self.range.clone())
+    }
+
+    /// The seed of the checksums of its segment.
+    pub(crate) fn seed(&self) -> u32 {
+        self.segment.seed
     }
 
     /// Whether the run is the beginning of its segment.
@@ -194,7 +200,41 @@ pub fn create_follower(
     known: Term,
     before: Before,
 ) -> Result<()> {
-    let dir = dir.as_ref();
+    create(dir.as_ref(), start, promised, known, before, None)
+}
+
+/// As [`create_follower`], for a log that is to have only a part of the entries ([`FrameRun::part`]): the one that `part` names, at
+/// most [`PART_BYTES_MAX`](crate::PART_BYTES_MAX) bytes. It is never written to but by following.
+///
+/// # Errors
+///
+/// As there; [`Error::InvalidOption`] for a name that is empty or too long.
+pub fn create_partial_follower(
+    dir: impl AsRef<Path>,
+    start: &SegmentStart,
+    promised: Term,
+    known: Term,
+    before: Before,
+    part: &[u8],
+) -> Result<()> {
+    match part.len() {
+        1..=PART_BYTES_MAX => create(dir.as_ref(), start, promised, known, before, Some(part)),
+        bytes => Err(Error::InvalidOption {
+            option: "the name of a part",
+            range: "1 to 65,536 bytes",
+            got: bytes as u64,
+        }),
+    }
+}
+
+fn create(
+    dir: &Path,
+    start: &SegmentStart,
+    promised: Term,
+    known: Term,
+    before: Before,
+    part: Option<&[u8]>,
+) -> Result<()> {
     std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
     let disk = OsDisk::new(dir);
     if !disk.names().map_err(Error::io("list", dir))?.is_empty() {
@@ -213,9 +253,12 @@ pub fn create_follower(
         }),
     };
     write_role(&disk, start.log_id, role)?;
+    if let Some(part) = part {
+        write_part(&disk, start.log_id, part)?;
+    }
     let name = format::segment_name(Sequence(start.sequence), start.first);
     let path = dir.join(&name);
-    disk.prepare(&name, start.length, false, &header_records(&start.header()))
+    disk.prepare(&name, start.length, 0, &header_records(&start.header()))
         .map_err(Error::preparing(dir, &path, start.length))?;
     disk.sync_directory().map_err(Error::io("sync", dir))?;
     // Last: until then the directory is no log.

@@ -42,6 +42,9 @@ enum Spare {
 /// Zeros are synced in steps of so many bytes. A log that syncs each entry is faster on blocks that have been written before:
 /// the file system then has nothing to note. `docs/performance.md` has the figures.
 const FILL_SYNC_BYTES: usize = 4 << 20;
+/// Of a longer segment only so many bytes are filled with zeros: an open looks through the zeros behind the log's end, and is to
+/// take no longer because segments are long. What was never written it steps over.
+pub(crate) const FILL_BYTES_MAX: u64 = 64 << 20;
 /// So many bytes of zeros for each byte appended: with three quarters of a segment to go, enough.
 const ZEROS_FOR_EACH: usize = 2;
 /// More unsynced entries than this mean a writer that does not sync each entry, for whom zeros are only in the way.
@@ -200,6 +203,7 @@ impl Keeper {
     pub(crate) fn run(core: &Core) {
         yield_to_others(NICE);
         let keeper = &core.keeper;
+        let fill_end = core.segment_bytes.min(FILL_BYTES_MAX) as usize;
         let mut jobs = keeper.lock();
         loop {
             if jobs.stop {
@@ -235,16 +239,15 @@ impl Keeper {
                 // Asked for meanwhile, it is sooner.
                 jobs.retain_at = jobs.retain_at.or(next);
             } else if let Spare::Ready(prepared) = &mut jobs.spare
-                && prepared.filled < core.segment_bytes as usize
+                && prepared.filled < fill_end
                 && keeper.zeros_due.load(Ordering::Relaxed) >= ZEROS_BYTES
                 && !keeper.taking.load(Ordering::Relaxed)
             {
                 // Under the lock: the spare is not taken while zeros are written into it.
                 keeper.zeros_due.fetch_sub(ZEROS_BYTES, Ordering::Relaxed);
-                let fill = fill(prepared, core.segment_bytes as usize);
+                let fill = fill(prepared, fill_end);
                 let file = Arc::clone(&prepared.medium.file);
-                let sync =
-                    prepared.filled.is_multiple_of(FILL_SYNC_BYTES) || prepared.filled == core.segment_bytes as usize;
+                let sync = prepared.filled.is_multiple_of(FILL_SYNC_BYTES) || prepared.filled == fill_end;
                 drop(jobs);
                 let filled = fill.and_then(|()| if sync { file.sync() } else { Ok(()) });
                 jobs = keeper.lock();
@@ -281,7 +284,7 @@ fn prepare(core: &Core, sequence: Sequence) -> Result<Prepared> {
     let disk = core.disk();
     // The newest segment's name must be durable before its successor has one, or power loss could leave a gap.
     disk.sync_directory().map_err(Error::io("sync", disk.path()))?;
-    let name = prepare_spare(disk, core.shared.log_id, sequence, core.segment_bytes, false)?;
+    let name = prepare_spare(disk, core.shared.log_id, sequence, core.segment_bytes, 0)?;
     let opened = disk.open(&name, core.segment_bytes as usize, true).inspect_err(|_| {
         // Otherwise the next attempt finds it in its way.
         let _ = disk.remove(&name);
@@ -295,10 +298,10 @@ fn prepare(core: &Core, sequence: Sequence) -> Result<Prepared> {
     })
 }
 
-/// Writes the next piece of zeros.
-fn fill(prepared: &mut Prepared, length: usize) -> io::Result<()> {
+/// Writes the next piece of zeros, none of them behind `limit`.
+fn fill(prepared: &mut Prepared, limit: usize) -> io::Result<()> {
     static ZEROS: [u8; ZEROS_BYTES] = [0; ZEROS_BYTES];
-    let end = (prepared.filled + 1).next_multiple_of(ZEROS_BYTES).min(length);
+    let end = (prepared.filled + 1).next_multiple_of(ZEROS_BYTES).min(limit);
     prepared
         .medium
         .file

@@ -2,6 +2,8 @@
 
 #[path = "oplog/append.rs"]
 mod append;
+#[path = "oplog/closing.rs"]
+mod closing;
 #[path = "oplog/durable.rs"]
 mod durable;
 #[path = "oplog/opening.rs"]
@@ -13,23 +15,20 @@ mod roll;
 #[path = "oplog/trim.rs"]
 mod trim;
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use crate::boot::{BOOT_ID, boot_id};
-use crate::buffer;
 use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
 use crate::format::Manifest;
 use crate::ids::{LogId, OpId, Term};
 use crate::keeper::Keeper;
 use crate::options::{Durability, Options};
-use crate::primitives::thread::JoinHandle;
 use crate::primitives::{AtomicBool, AtomicU32, Mutex};
 use crate::retention::{Facts, Retention};
 use crate::role_file::Role;
@@ -41,6 +40,7 @@ use crate::view::{OplogView, Shared};
 
 use append::Appender;
 pub use append::{AppendOutcome, Record};
+use closing::Handle;
 pub use durable::Durable;
 pub(crate) use opening::prepare_spare;
 pub use replica::FramesOutcome;
@@ -60,6 +60,8 @@ pub(crate) struct Core {
     following: AtomicBool,
     /// The role as it is on disk.
     role: Mutex<Role>,
+    /// Which part of the entries the log has; nothing when it has everything.
+    part: Option<Box<[u8]>>,
     appender: Mutex<Appender>,
     /// The manifest as it is on disk; its lock also orders trims.
     manifest: Mutex<Manifest>,
@@ -102,15 +104,6 @@ impl Core {
         self.check_not_closed()?;
         self.syncer.check(self)
     }
-
-    /// Returns when nobody is changing the log's metadata any more. It has been closed, which everybody looks for under these
-    /// locks, so nobody will: the directory may be given free.
-    fn wait_for_changes(&self) {
-        drop(self.slots.lock_open(self));
-        drop(self.manifest.lock());
-        drop(self.role.lock());
-        drop(self.removing.lock());
-    }
 }
 
 /// Handle of the one writable log in a directory. Cheap to clone; every method may be called from any thread.
@@ -130,26 +123,11 @@ impl Core {
 /// # Closing
 ///
 /// The last handle's drop syncs what is left and gives the directory free. Errors at that point have nowhere to go; call
-/// [`Oplog::close`] to see them.
+/// [`Oplog::close`] to see them. In a [`Waker`](std::task::Waker), which may run on a thread that a close waits for, both only
+/// begin it, and a thread of its own carries it to its end.
 #[derive(Clone)]
 pub struct Oplog {
     handle: Arc<Handle>,
-}
-
-#[derive(Debug)]
-struct Handle {
-    core: Arc<Core>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Held until the log is closed.
-    lock: Mutex<Option<Box<dyn LockGuard>>>,
-}
-
-trait LockGuard: Send + Sync {}
-impl<T: Any + Send + Sync + ?Sized> LockGuard for Box<T> {}
-impl fmt::Debug for dyn LockGuard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LockGuard")
-    }
 }
 
 impl Oplog {
@@ -254,6 +232,9 @@ impl Oplog {
     }
 
     /// What this writer has done since it opened the log: sizes of appends, latencies and sizes of syncs, watermarks.
+    ///
+    /// For a metrics system to ask for at any time, from a task as well: it waits for no append and no sync, and neither reads
+    /// nor writes a file. (Soon after the opening it may ask the file system for the lengths of segments.)
     #[must_use]
     pub fn stats(&self) -> Stats {
         let core = self.core();
@@ -261,7 +242,8 @@ impl Oplog {
         Stats {
             log_id: core.shared.log_id,
             term: self.term(),
-            watermarks: core.shared.watermarks(),
+            watermarks: core.shared.watermarks_unmoved(),
+            segment_bytes: core.segments_bytes(),
             segments: core.shared.chain.load().links().len() as u64,
             batch_entries: meters.batch_entries.snapshot(),
             append_bytes: meters.append_bytes.snapshot(),
@@ -285,61 +267,16 @@ impl Oplog {
     }
 
     /// Syncs what is left, ends the log's threads and waits, and gives the directory free. Other handles find the log
-    /// closed.
+    /// closed. Where it is being closed already, this returns when it is closed; but not in a waker, where it returns at once.
     ///
     /// # Errors
     ///
     /// [`Error::Poisoned`] when that sync or an earlier one failed. [`Error::Corrupt`] when a full segment that was still to be
     /// sealed is damaged: everything is durable, and the next open will tell. [`Error::Io`] when it could not be sealed. The
-    /// log is closed and the directory free after an error, too.
+    /// log is closed and the directory free after an error, too; unless this was called in a waker and no thread could be
+    /// started, also [`Error::Io`], after which it is as open as before.
     pub fn close(self) -> Result<()> {
         self.handle.close()
-    }
-}
-
-impl Handle {
-    fn close(&self) -> Result<()> {
-        let core = &self.core;
-        // Held to the end: who closes it a second time returns when it is closed.
-        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        if lock.is_none() {
-            return Ok(());
-        }
-        {
-            // Under the append lock, so that an append either is part of the last sync or finds the log closed.
-            let _appender = core.lock_appender();
-            core.shared.closed.store(true, Ordering::SeqCst);
-        }
-        core.keeper.stop();
-        core.tail().drain_bell.ring();
-        core.syncer.stop(core);
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
-            // A panic of theirs has been reported by the panic hook; the log on disk is sound whatever they did.
-            let _ = thread.join();
-        }
-        let result = core.syncer.finish(core);
-        if let Err(error) = core.slots.save(core) {
-            // As after a crash: they go back to what was written last.
-            tracing::warn!(%error, "writing the positions of retention slots");
-        }
-        core.keeper.discard_spare(core);
-        if result.is_ok() {
-            buffer::remove(core.disk());
-        }
-        core.shared.freeze();
-        core.tail().ring_all();
-        core.wait_for_changes();
-        *lock = None;
-        result
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        if let Err(error) = self.close() {
-            tracing::error!(%error, "closing the log");
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! with another module of this name, over shuttle's or loom's types, and so try out schedules that a machine rarely shows.
 //! What only hints at something, or never changes while it is shared, need not come from here.
 
+use std::cell::Cell;
 use std::ops::Range;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockWriteGuard};
@@ -51,6 +52,14 @@ pub(crate) fn yield_to_others(nice: i32) {
     if !cfg!(miri) {
         let _ = rustix::process::nice(nice);
     }
+}
+
+/// Lends how many tasks this thread is just waking, one inside the other; see `wakers.rs`.
+pub(crate) fn with_waking<T>(act: impl FnOnce(&Cell<u32>) -> T) -> T {
+    std::thread_local! {
+        static WAKING: Cell<u32> = const { Cell::new(0) };
+    }
+    WAKING.with(act)
 }
 
 /// Says that bytes of a region at these addresses are read from here on, by plain loads. For models only.

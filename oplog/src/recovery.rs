@@ -112,7 +112,7 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: E
     }
     let claims: Option<Vec<Claim>> = segments.iter().map(|s| s.region().claim()).collect();
     let mut claims = claims.ok_or(Error::Closed)?;
-    let left_over = LeftOver::open(disk, log_id);
+    let left_over = LeftOver::open(disk, log_id)?;
     let area = |i: usize, start: usize| claims[i].bytes(start..segments[i].frames_limit());
     let complete = |segment: &Segment, found: &Scan| match &left_over {
         Some(left_over) => move_left_over(segment, found, left_over),

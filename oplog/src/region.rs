@@ -257,13 +257,6 @@ impl std::fmt::Debug for Region {
     }
 }
 
-/// Zeroed atomics straight from the allocator, so that those never touched cost address space only.
-pub(crate) fn zeroed_atomics(count: usize) -> Box<[RawU32]> {
-    let zeros = Box::into_raw(vec![0u32; count].into_boxed_slice());
-    // SAFETY: `AtomicU32` has the size, alignment and bit validity of `u32`, and the box is the only owner.
-    unsafe { Box::from_raw(zeros as *mut [RawU32]) }
-}
-
 /// The right to decide what of a region is published; there is one for each region. Who holds it writes the frames, through
 /// the file, and never while a slice of its own is alive.
 #[derive(Debug)]

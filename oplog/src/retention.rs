@@ -83,6 +83,11 @@ impl Facts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Says how long the file of a segment is.
+    pub(crate) fn note_length(&self, sequence: Sequence, bytes: u64) {
+        self.lock().entry(sequence).or_default().bytes = Some(bytes);
+    }
+
     fn forget_before(&self, sequence: Sequence) {
         let mut facts = self.lock();
         *facts = facts.split_off(&sequence);
@@ -147,8 +152,24 @@ impl Core {
         let Ok(bytes) = self.disk().length(&name) else {
             return 0;
         };
-        self.facts.lock().entry(link.sequence).or_default().bytes = Some(bytes);
+        self.facts.note_length(link.sequence, bytes);
         bytes
+    }
+
+    /// Looks up the lengths that are not known, and forgets those of segments that have been removed.
+    fn note_lengths(&self, chain: &Chain) {
+        if let Some(oldest) = chain.oldest() {
+            self.facts.forget_before(oldest.sequence);
+        }
+        for link in chain.links() {
+            self.bytes(link);
+        }
+    }
+
+    /// Lengths of all segment files together.
+    pub(crate) fn segments_bytes(&self) -> u64 {
+        let chain = self.shared.chain.load();
+        chain.links().iter().map(|link| self.bytes(link)).sum()
     }
 
     pub(crate) fn extents(&self, chain: &Chain) -> Extents {
@@ -217,6 +238,8 @@ impl Core {
     pub(crate) fn retain(&self) -> Result<Pace> {
         let policy = self.policy();
         if policy == Retention::default() && self.slots.is_empty() {
+            // All the same, so that who asks for statistics finds the lengths known.
+            self.note_lengths(&self.shared.chain.load());
             return Ok(Pace::Rest);
         }
         let _span = tracing::debug_span!("retain").entered();
@@ -225,9 +248,7 @@ impl Core {
         // wait for somebody's trim.
         let left = self.remove_forgotten(false);
         let chain = self.shared.chain.load_full();
-        if let Some(oldest) = chain.oldest() {
-            self.facts.forget_before(oldest.sequence);
-        }
+        self.note_lengths(&chain);
         let extents = self.lose_lagging(&chain);
         self.slots.save(self)?;
 

@@ -19,7 +19,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{Checked, VERSION, encode_checked};
 use crate::ids::{LogId, OpId, Term};
-use crate::member::{MEMBERS_MAX, Member};
+use crate::member::Member;
 use crate::record_file::read_record;
 use crate::terms::Rank;
 
@@ -41,10 +41,10 @@ pub(crate) struct Role {
 }
 
 impl Role {
-    /// Whether members may decide what a majority holds, for all that is known here: those of a list have the lower half of
-    /// the numbers, and a log that follows does not know whom.
+    /// Whether members may decide what a majority holds, for all that is known here: a log that follows does not know whom, and
+    /// one that is a member's does not know whether there is a list, which that member need not be on.
     pub(crate) fn counts(&self) -> bool {
-        self.following || self.member.is_some_and(|member| member.get() < MEMBERS_MAX / 2)
+        self.following || self.member.is_some()
     }
 }
 

@@ -5,6 +5,8 @@
 //! A segment is *open* while it is the newest, *full* once it has a successor, and *sealed* once its footer says so on
 //! disk. Readers hold it by `Arc`, so that a trim that unlinks the file takes nothing away from them.
 
+#[path = "segment/index.rs"]
+mod index;
 #[path = "segment/lookup.rs"]
 mod lookup;
 #[path = "segment/records.rs"]
@@ -16,7 +18,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::disk::{Disk, Durable, Medium};
 use crate::error::{Error, Result};
@@ -24,8 +26,9 @@ use crate::format::{self, FRAMES_START, INDEX_STRIDE, RECORD_BYTES, SLOT_OFFSETS
 use crate::frame::{FrameHeader, HEADER_BYTES, check_frame, crc32};
 use crate::ids::{LogId, OpId, Sequence};
 use crate::primitives::{AtomicU64, AtomicUsize};
-use crate::region::{Region, zeroed_atomics};
+use crate::region::Region;
 
+use index::OpenIndex;
 pub(crate) use records::{header_copy, header_records, prepared_records, read_header};
 use records::{read_footer, read_trailer};
 use strides::Strides;
@@ -64,8 +67,8 @@ pub(crate) struct Segment {
     last: AtomicU64,
     /// Position of its first byte in the log buffer's count; `NOT_BUFFERED` when its frames do not come from there.
     base: AtomicU64,
-    /// Offsets of every eighth entry divided by eight, 0 where not known yet; empty when the footer has them.
-    index: Box<[AtomicU32]>,
+    /// Offsets of every eighth entry, as far as known; without room when the footer has them.
+    index: OpenIndex,
     /// How long frames between indexed entries are, of those that were looked up.
     strides: Strides,
     /// Frames from here on were checked or written by this process.
@@ -163,10 +166,8 @@ impl Segment {
             }
             None => (0, length / FRAME_BYTES_MIN / INDEX_STRIDE as usize + 1),
         };
-        let index = zeroed_atomics(slots);
-        if let Some(start) = index.first() {
-            start.store((FRAMES_START / 8) as u32, Ordering::Relaxed);
-        }
+        let index = OpenIndex::new(slots);
+        index.note(0, FRAMES_START);
         Segment {
             sequence,
             first,
@@ -333,8 +334,8 @@ impl Segment {
         if !count.is_multiple_of(2) {
             index.extend_from_slice(&[0; 4]);
         }
-        for slot in &self.index[..count] {
-            index.extend_from_slice(&slot.load(Ordering::Relaxed).to_le_bytes());
+        for slot in 0..count {
+            index.extend_from_slice(&((self.index.get(slot) / 8) as u32).to_le_bytes());
         }
         let padded = index.len();
         let padding = padded - 4 * count;

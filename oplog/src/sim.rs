@@ -12,6 +12,8 @@
 //! A sync can be made to fail. As on Linux, the pages are then taken for clean: they read as new, the disk has the old
 //! bytes, and the next sync skips them unless they have been written again.
 
+#[path = "sim/each_call.rs"]
+mod each_call;
 #[path = "sim/faults.rs"]
 mod faults;
 #[path = "sim/files.rs"]
@@ -24,6 +26,8 @@ mod image;
 mod injected;
 #[path = "sim/leader.rs"]
 mod leader;
+#[path = "sim/lies.rs"]
+mod lies;
 #[path = "sim/repair.rs"]
 mod repair;
 #[path = "sim/retention.rs"]
@@ -51,8 +55,9 @@ use std::sync::atomic::AtomicBool;
 use std::thread::ThreadId;
 
 use image::{Change, File, Law, Names};
-use injected::{Faults, Gate};
+use injected::{Faults, Gate, Planned};
 pub(crate) use rng::Rng;
+use rustix::io::Errno;
 
 use crate::primitives::{Mutex, MutexGuard};
 
@@ -209,6 +214,11 @@ impl SimDisk {
         self.state().faults.sync = Some((successes, for_ever));
     }
 
+    /// Has so many of a hundred syncs do nothing, and say that they have.
+    pub(crate) fn lie(&self, percent: u64, seed: u64) {
+        self.state().faults.lies = Some((percent, Rng::new(seed)));
+    }
+
     /// Has the preparation after `successes` more find no space.
     pub(crate) fn fill_up(&self, successes: u64, for_ever: bool) {
         self.state().faults.prepare = Some((successes, for_ever));
@@ -232,6 +242,30 @@ impl SimDisk {
     /// Has the removal after `successes` more fail.
     pub(crate) fn fail_remove(&self, successes: u64, for_ever: bool) {
         self.state().faults.remove = Some((successes, for_ever));
+    }
+
+    /// Has the operation after `successes` more fail once with `error`, whichever it is, also one that only looks: one of the
+    /// owning thread's, or one of the log's own threads'.
+    pub(crate) fn fail_operation(&self, successes: u64, owner: bool, error: Errno) {
+        let mut state = self.state();
+        state.faults.operation_failed = false;
+        state.faults.operation = Some(Planned {
+            left: successes,
+            owner,
+            error,
+        });
+    }
+
+    /// Ends that, and says whether it has come to it.
+    pub(crate) fn has_operation_failed(&self) -> bool {
+        let mut state = self.state();
+        state.faults.operation = None;
+        std::mem::take(&mut state.faults.operation_failed)
+    }
+
+    /// As an open does with another descriptor: a failed sync of the directory is forgotten.
+    pub(crate) fn open_directory_anew(&self) {
+        self.state().faults.directory_syncs = Arc::default();
     }
 
     /// Has the next rename fail.
@@ -258,15 +292,18 @@ impl SimDisk {
         self.state().faults.meanwhile.0 = Some(Box::new(act));
     }
 
-    /// Has `act` done behind the owning thread's next write.
+    /// Has `act` done behind the owning thread's next write, or not at all after [`SimDisk::nothing_meanwhile`].
     pub(crate) fn behind_write(&self, act: impl FnOnce() + Send + 'static) {
         self.state().faults.behind_write.0 = Some(Box::new(act));
     }
 
     pub(crate) fn nothing_meanwhile(&self) {
-        let act = self.state().faults.meanwhile.0.take();
-        // It may hold the last handle of a log, whose drop uses the disk.
-        drop(act);
+        let acts = {
+            let faults = &mut self.state().faults;
+            [faults.meanwhile.0.take(), faults.behind_write.0.take()]
+        };
+        // They may hold the last handle of a log, whose drop uses the disk.
+        drop(acts);
     }
 
     /// Has the log's own threads wait before they remove a file.
@@ -303,8 +340,26 @@ impl SimDisk {
         self.state().faults = Faults::default();
     }
 
-    /// Every operation that changes something passes here first.
+    /// Fails if it is this operation's turn. Each passes here first.
+    fn look(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        match state.faults.operation_due(self.is_owner()) {
+            Some(error) => Err(error),
+            None => Ok(state),
+        }
+    }
+
+    /// As [`SimDisk::look`], for an operation that changes something.
     fn operate(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.powered()?;
+        match state.faults.operation_due(self.is_owner()) {
+            Some(error) => Err(error),
+            None => Ok(state),
+        }
+    }
+
+    /// Every operation that changes something passes here first.
+    fn powered(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
         // Only the owner's operations count, so that the same seed fails at the same place whatever the log's own threads
         // do meanwhile.

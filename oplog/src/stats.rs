@@ -126,6 +126,10 @@ pub struct Stats {
     pub watermarks: Watermarks,
     /// Segments in the log, the newest among them.
     pub segments: u64,
+    /// What the log takes on disk, in bytes: the lengths of all segment files together, the newest included, as
+    /// [`Retention::max_bytes`](crate::Retention::max_bytes) counts them. A segment that is prepared, and the buffer, come on top;
+    /// [`stat`](crate::stat()) has them.
+    pub segment_bytes: u64,
     /// Entries in each append call: how large batches are. Its count is the number of calls, its sum the number of entries.
     pub batch_entries: Histogram,
     /// Bytes that each append call added to the log, frame headers and padding included.

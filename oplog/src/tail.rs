@@ -58,6 +58,17 @@ pub struct Watermarks {
     pub appended: OpId,
 }
 
+/// What has become of *majority*.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum MajorityMoved {
+    /// Nothing.
+    No,
+    /// It is higher.
+    Up,
+    /// Members are counted, or are not any more.
+    Anew,
+}
+
 /// The shared tail page. See the module documentation.
 #[derive(Debug)]
 pub(crate) struct Tail {
@@ -172,20 +183,28 @@ impl Tail {
     }
 
     /// Says what a majority of the members holds, which is released; nothing when there are no members to be counted. It
-    /// does not go back while they are.
-    pub(crate) fn set_majority(&self, known: Option<OpId>) {
+    /// does not go back while they are. Whoever says so passes what is returned on to [`Tail::ring_majority`].
+    pub(crate) fn set_majority(&self, known: Option<OpId>) -> MajorityMoved {
         let cell = self.cell(MAJORITY);
         match known {
-            Some(op_id) if self.counts() => {
-                if cell.fetch_max(held(op_id), Ordering::AcqRel) < held(op_id) {
-                    self.majority_bell.ring();
-                }
-            }
+            Some(op_id) if self.counts() => match cell.fetch_max(held(op_id), Ordering::AcqRel) < held(op_id) {
+                true => MajorityMoved::Up,
+                false => MajorityMoved::No,
+            },
             _ => {
                 cell.store(known.map_or(NO_MEMBERS, held), Ordering::Release);
-                // Who waits does so at another bell from now on.
-                self.ring_all();
+                MajorityMoved::Anew
             }
+        }
+    }
+
+    /// Wakes those for whom *majority* has moved.
+    pub(crate) fn ring_majority(&self, moved: MajorityMoved) {
+        match moved {
+            MajorityMoved::No => {}
+            MajorityMoved::Up => self.majority_bell.ring(),
+            // Who waits does so at another bell from now on.
+            MajorityMoved::Anew => self.ring_all(),
         }
     }
 
@@ -227,10 +246,11 @@ impl Tail {
         self.appended_bell.awaited()
     }
 
-    /// Says that everything up to `op_id` is in the segment.
+    /// Says that everything up to `op_id` is in the segment, unless more has been said to be.
     pub(crate) fn set_appended(&self, op_id: OpId) {
-        self.cell(APPENDED).store(op_id.get(), Ordering::Release);
-        self.appended_bell.ring();
+        if self.cell(APPENDED).fetch_max(op_id.get(), Ordering::AcqRel) < op_id.get() {
+            self.appended_bell.ring();
+        }
     }
 
     /// Asks the writer, who may be another process, to move entry `op_id` from the buffer to the segment. Only a reader that

@@ -8,12 +8,13 @@ use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
 use crate::format::FRAMES_START;
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
+use crate::part_file::read_part;
 use crate::recovery::{Rest, Scan, proven_by, scan, search_segment};
 use crate::role_file::read_role;
 use crate::segment::Segment;
 use crate::slot_file::{RETENTION, read_slots};
 use crate::tail::Tail;
-use crate::view::{read_log, read_manifest};
+use crate::view::{find_tail, read_log, read_manifest};
 
 /// What stands in one segment file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,7 +120,7 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
 pub(crate) fn verify_on(disk: &dyn Disk) -> Result<VerifyReport> {
     let log_id = LogId::from_bytes(read_manifest(disk)?.log_id);
     // The watermark before the directory: every entry up to it is in a segment that the listing shows.
-    let tail = Tail::open(disk, false).ok().filter(|tail| tail.is_live(log_id));
+    let tail = find_tail(disk)?.filter(|tail| tail.is_live(log_id));
     let released = tail.as_ref().map(Tail::released);
     let (manifest, chain) = read_log(disk)?;
     let oldest = OpId::new(manifest.first_op_id);
@@ -139,6 +140,11 @@ pub(crate) fn verify_on(disk: &dyn Disk) -> Result<VerifyReport> {
         }
         Err(error) => return Err(error),
     };
+    match read_part(disk, log_id) {
+        Ok(_) => {}
+        Err(error @ Error::DamagedMetadata { .. }) => report.findings.push(Finding::Damage(error)),
+        Err(error) => return Err(error),
+    }
     let mut pass = Pass {
         following,
         released,

@@ -27,10 +27,10 @@ use crate::poison::Poison;
 use crate::primitives::{AtomicBool, AtomicU8, AtomicU64, Instant};
 use crate::recovery;
 use crate::role_file::read_role;
-use crate::tail::{Tail, Watermarks};
+use crate::tail::Watermarks;
 use crate::wakers::Registration;
 
-pub(crate) use manifest::{read_log, read_manifest};
+pub(crate) use manifest::{find_tail, read_log, read_manifest};
 pub(crate) use shared::Shared;
 use shared::{LIVE, UNKNOWN};
 pub use wait::{Interrupt, WaitOutcome};
@@ -54,6 +54,13 @@ pub enum ReadConcern {
 ///
 /// A view of a log that this process writes comes from [`Oplog::view`](crate::Oplog::view); of any other,
 /// from [`OplogView::open`], which writes nothing and works beside a live writer, after its death, and across its restart.
+///
+/// # Locks
+///
+/// A look-up and a cursor take none where the segment is mapped: not for entries that are durable, in whichever process, nor for
+/// those of a [`ReadConcern::Local`] that are in their segment. In the process that writes the log, an entry that is still in
+/// the log buffer is copied out of it under a lock that readers share and that the thread which moves the buffer takes alone; a
+/// look-up of one has it moved first. A segment that is not mapped is mapped under a lock of its own.
 ///
 /// # What lies outside this promise
 ///
@@ -80,8 +87,7 @@ impl OplogView {
 
     pub(crate) fn on(disk: Box<dyn Disk>) -> Result<OplogView> {
         let log_id = LogId::from_bytes(read_manifest(&*disk)?.log_id);
-        // No tail file, or one that cannot be opened, only means that there is no live writer.
-        let tail = Tail::open(&*disk, false).ok();
+        let tail = find_tail(&*disk)?;
         let live = tail.as_ref().is_some_and(|tail| tail.is_live(log_id));
         let (manifest, chain) = read_log(&*disk)?;
         let first = OpId::new(manifest.first_op_id);

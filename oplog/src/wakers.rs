@@ -2,12 +2,16 @@
 //!
 //! A task that stops waiting, because it was served from elsewhere, timed out or was dropped, is forgotten with its
 //! [`Registration`]: who waits for long is all that is kept, however many have come and gone on a log where nothing happens.
+//!
+//! A waker is code of the program's, and runs on whatever thread has moved the log on: one of the log's own, or one that syncs,
+//! appends or closes. It is called without any lock of the log's. What would have to wait for that very thread asks
+//! [`is_waking`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
-use crate::primitives::{Mutex, MutexGuard};
+use crate::primitives::{Mutex, MutexGuard, with_waking};
 
 /// Tasks that wait. Clones are the same list.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +67,10 @@ impl Wakers {
             noted();
             std::mem::take(&mut list.waiting)
         };
+        if waiting.is_empty() {
+            return;
+        }
+        let _waking = Waking::begin();
         for waker in waiting.into_values() {
             waker.wake();
         }
@@ -76,6 +84,27 @@ impl Wakers {
             noted();
         }
         empty
+    }
+}
+
+/// Whether this thread is inside a waker that the log has called.
+pub(crate) fn is_waking() -> bool {
+    with_waking(|depth| depth.get() > 0)
+}
+
+/// This thread calls wakers, for as long as this lives.
+struct Waking;
+
+impl Waking {
+    fn begin() -> Waking {
+        with_waking(|depth| depth.set(depth.get() + 1));
+        Waking
+    }
+}
+
+impl Drop for Waking {
+    fn drop(&mut self) {
+        with_waking(|depth| depth.set(depth.get() - 1));
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use allocation_counter::measure;
 use tailwater_oplog::{Error, Finding, OpId, OplogView, ReadConcern, verify};
 
 mod common;
@@ -14,14 +15,24 @@ use common::{
 };
 
 const TRAILER: usize = 128;
+/// More than anything about these small logs takes, and less than anything they claim.
+const HEAP_MAX: u64 = 4 << 20;
+
+/// Does `act`, which allocates no more than what is there calls for.
+fn bounded<T>(act: impl FnOnce() -> T) -> T {
+    let mut done = None;
+    let allocated = measure(|| done = Some(act())).bytes_max;
+    assert!(allocated < HEAP_MAX, "{allocated} bytes");
+    done.unwrap()
+}
 
 /// The last entry that a writer, a reader and `verify` find, who must agree.
 fn newest(dir: &Path) -> u64 {
-    let viewed = OplogView::open(dir).unwrap().newest(ReadConcern::Durable);
-    let report = verify(dir).unwrap();
+    let viewed = bounded(|| OplogView::open(dir).unwrap().newest(ReadConcern::Durable));
+    let report = bounded(|| verify(dir).unwrap());
     assert!(report.is_sound(), "{report:?}");
     assert_eq!(report.newest, viewed);
-    let log = options().open(dir).unwrap();
+    let log = bounded(|| options().open(dir).unwrap());
     assert_eq!(log.watermarks().durable, viewed);
     viewed.get()
 }
@@ -29,8 +40,8 @@ fn newest(dir: &Path) -> u64 {
 /// What a writer and a reader are refused with.
 fn refused(dir: &Path) -> [Error; 2] {
     [
-        options().open(dir).map(|_| ()).unwrap_err(),
-        OplogView::open(dir).map(|_| ()).unwrap_err(),
+        bounded(|| options().open(dir).map(|_| ()).unwrap_err()),
+        bounded(|| OplogView::open(dir).map(|_| ()).unwrap_err()),
     ]
 }
 

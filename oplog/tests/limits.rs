@@ -9,7 +9,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tailwater_oplog::{Durability, Error, ErrorKind, OpId, Oplog, OplogView, Options, ReadConcern, verify};
@@ -22,6 +25,8 @@ const KIND: u8 = 200;
 const MIB: u64 = 1 << 20;
 /// So many looks, a millisecond apart at least, that only what never comes is missed.
 const LOOKS_MAX: usize = 60_000;
+/// Of each thread: so large that the C library keeps none that has ended for the next one.
+const STACK: u64 = 64 * MIB;
 const ALONE: &str = "TAILWATER_LIMITS_ALONE";
 
 /// Runs `test`, the test of that name, in a process of its own.
@@ -32,6 +37,7 @@ fn alone(name: &str, test: impl FnOnce(&Path)) {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--test-threads=1"])
         .env(ALONE, "1")
+        .env("RUST_MIN_STACK", STACK.to_string())
         .output()
         .unwrap();
     assert!(
@@ -241,4 +247,132 @@ fn a_segment_that_cannot_be_mapped_is_an_error_by_name() {
         read(&view).unwrap();
         assert_eq!(count(&large.open(&dir).unwrap().view()), 1);
     });
+}
+
+/// Names of this process's threads that are a log's.
+fn log_threads() -> Vec<String> {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    names.filter(|name| name.starts_with("tailwater-")).collect()
+}
+
+/// However much room there is: for no file, for all files and no thread, for some threads.
+#[test]
+fn an_open_that_cannot_start_its_threads_leaves_none_and_a_free_directory() {
+    alone(
+        "an_open_that_cannot_start_its_threads_leaves_none_and_a_free_directory",
+        |temporary| {
+            let dir = temporary.join("log");
+            options(MIB).open(&dir).unwrap().close().unwrap();
+            let mut without_threads = 0;
+            // Less than the stack of a thread more each time, so that each cannot be started at some step.
+            for room in 0..40 {
+                let limit = Limit::set(Resource::As, address_space() + room * STACK / 8);
+                let opened = options(MIB).open(&dir);
+                drop(limit);
+                let error = match opened {
+                    Ok(log) => {
+                        assert!(without_threads > 3, "{without_threads}");
+                        append(&log, Durability::Disk).unwrap();
+                        return log.close().unwrap();
+                    }
+                    Err(error) => error,
+                };
+                refused(&error, &dir);
+                without_threads += u64::from(error.to_string().contains("thread"));
+                // Those that had been started have ended, as soon as the kernel says so; another writer may come at once.
+                let ended = |_| {
+                    std::thread::sleep(Duration::from_millis(1));
+                    log_threads().is_empty()
+                };
+                assert!((0..LOOKS_MAX).any(ended), "{:?}", log_threads());
+                options(MIB).open(&dir).unwrap().close().unwrap();
+            }
+            panic!("it never opened");
+        },
+    );
+}
+
+/// The next segment cannot be mapped, once or for a while: one append says so, and the log rolls when it can.
+#[test]
+fn a_roll_that_cannot_map_its_segment_is_an_error_by_name_and_works_afterwards() {
+    alone(
+        "a_roll_that_cannot_map_its_segment_is_an_error_by_name_and_works_afterwards",
+        |temporary| {
+            let dir = temporary.join("log");
+            let log = options(MIB).open(&dir).unwrap();
+            append(&log, Durability::Disk).unwrap();
+            log.close().unwrap();
+            // The segment that is there is short, and the ones to come are not.
+            let log = options(64 * MIB).open(&dir).unwrap();
+            let limit = Limit::set(Resource::As, address_space() + 32 * MIB);
+            for _ in 0..3 {
+                let error = fill(&log);
+                let (kind, _) = refused(&error, &dir);
+                assert_eq!(kind, io::ErrorKind::OutOfMemory, "{error:?}");
+            }
+            let last = log.watermarks().appended;
+            log.sync(last).unwrap();
+            assert_eq!(count(&log.view()), last.get());
+            assert!(
+                names(&dir).iter().all(|name| !name.ends_with(".spare")),
+                "{:?}",
+                names(&dir)
+            );
+            drop(limit);
+            // The failure of an attempt that began under the limit may still be told.
+            let appended = (0..2).find_map(|_| append(&log, Durability::Disk).ok());
+            assert_eq!(appended, Some(last.next()));
+            assert_eq!(log.stats().rolls, 1);
+            log.close().unwrap();
+            assert!(verify(&dir).unwrap().findings.is_empty());
+        },
+    );
+}
+
+/// How often a task was woken.
+#[derive(Default)]
+struct Woken(AtomicU64);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Tasks of a process that only reads are woken by a thread. Without one they look for themselves, and not without a pause.
+#[test]
+fn tasks_that_no_thread_can_be_started_for_are_woken_now_and_then() {
+    alone(
+        "tasks_that_no_thread_can_be_started_for_are_woken_now_and_then",
+        |temporary| {
+            let dir = temporary.join("log");
+            let log = options(MIB).open(&dir).unwrap();
+            let view = OplogView::open(&dir).unwrap();
+            let cursor = view.cursor_from_oldest(ReadConcern::Durable);
+            let woken = Arc::new(Woken::default());
+            let waker = Waker::from(Arc::clone(&woken));
+            // Less than the stack of a thread takes.
+            let limit = Limit::set(Resource::As, address_space() + MIB);
+            let begun = Instant::now();
+            for polls in 1..=20 {
+                assert!(cursor.poll_ready(&mut Context::from_waker(&waker)).is_pending());
+                assert_eq!(woken.0.load(Ordering::SeqCst), polls);
+            }
+            assert!(
+                begun.elapsed() >= Duration::from_millis(20 * 5),
+                "{:?}",
+                begun.elapsed()
+            );
+            drop(limit);
+            assert!(cursor.poll_ready(&mut Context::from_waker(&waker)).is_pending());
+            append(&log, Durability::Disk).unwrap();
+            let told = |_| {
+                std::thread::sleep(Duration::from_millis(1));
+                woken.0.load(Ordering::SeqCst) > 20
+            };
+            assert!((0..LOOKS_MAX).any(told), "nobody was woken");
+            assert!(cursor.poll_ready(&mut Context::from_waker(&waker)).is_ready());
+        },
+    );
 }

@@ -266,6 +266,17 @@ fn the_stats_say_what_the_writer_has_done() {
     let stats = log.stats();
     assert!(stats.rolls >= 3);
     assert_eq!(stats.segments, stats.rolls + 1);
+    // What the log takes on disk, also when the oldest entries are gone.
+    let on_disk = || -> u64 {
+        let files = segments(dir.path());
+        files.iter().map(|file| std::fs::metadata(file).unwrap().len()).sum()
+    };
+    assert_eq!(stats.segment_bytes, on_disk());
+    log.sync(log.watermarks().appended).unwrap();
+    log.trim(OpId::new(8_000)).unwrap();
+    let trimmed = log.stats();
+    assert_eq!(trimmed.segment_bytes, on_disk());
+    assert!(trimmed.segment_bytes < stats.segment_bytes);
 }
 
 /// `Duration::MAX` is never: nothing is synced before somebody waits for it, in a thread or in a task, or the log is closed.

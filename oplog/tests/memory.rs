@@ -21,10 +21,10 @@ fn options() -> Options {
     }
 }
 
-/// A log of some sixteen segments, with four entries for each reader.
-fn log() -> (TempDir, Oplog) {
+/// A log with four entries for each reader.
+fn log(options: &Options) -> (TempDir, Oplog) {
     let dir = tempfile::tempdir().unwrap();
-    let log = options().open(dir.path()).unwrap();
+    let log = options.open(dir.path()).unwrap();
     for n in 0..4 * READERS {
         log.append(KIND, &[n as u8; 4_000], Durability::Memory).unwrap();
     }
@@ -47,9 +47,16 @@ fn readers(view: &OplogView) -> Vec<Cursor> {
     (0..READERS).map(open).collect()
 }
 
+/// In sixteen segments, and in one of the usual length, of which none is sealed.
 #[test]
 fn a_thousand_readers_of_one_log_cost_less_than_ten_mebibytes() {
-    let (dir, log) = log();
+    for options in [options(), Options::default()] {
+        read_by_a_thousand(&options);
+    }
+}
+
+fn read_by_a_thousand(options: &Options) {
+    let (dir, log) = log(options);
     for (whose, view) in [
         ("the writer's process", log.view()),
         ("another", OplogView::open(dir.path()).unwrap()),
@@ -66,6 +73,13 @@ fn a_thousand_readers_of_one_log_cost_less_than_ten_mebibytes() {
             }
         });
         assert!(more < READERS_BYTES_MAX - bytes, "{more} bytes more in {whose}");
+        // Each looks entries up besides, here and there.
+        let more = kept(|| {
+            for n in (0..4 * READERS).map(|n| n * 7 % (4 * READERS)) {
+                assert!(view.get(OpId::new(1 + n), ReadConcern::Durable).is_ok());
+            }
+        });
+        assert!(more < READERS_BYTES_MAX - bytes, "{more} bytes for look-ups in {whose}");
     }
 }
 
@@ -109,15 +123,41 @@ fn a_thousand_readers_at_the_tail_cost_less_than_ten_mebibytes() {
     }
 }
 
+/// Whether its segments are small or as by default, and whether they hold large entries or a hundred thousand small ones.
 #[test]
 fn a_log_at_rest_costs_some_kibibytes_beside_its_maps() {
-    let (dir, log) = log();
-    log.close().unwrap();
-    let mut view = None;
-    let bytes = kept(|| view = Some(OplogView::open(dir.path()).unwrap()));
-    assert!((1..IDLE_BYTES_MAX).contains(&bytes), "{bytes} bytes for a reader");
-    drop(view);
-    let mut log = None;
-    let bytes = kept(|| log = Some(options().open(dir.path()).unwrap()));
-    assert!((1..IDLE_BYTES_MAX).contains(&bytes), "{bytes} bytes for a writer");
+    for (options, payload, entries) in [
+        (options(), 4_000, 4 * READERS),
+        (Options::default(), 4_000, 4 * READERS),
+        (Options::default(), 20, 100_000),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = options.open(dir.path()).unwrap();
+        for _ in 0..entries {
+            log.append(KIND, &vec![7; payload], Durability::Memory).unwrap();
+        }
+        log.close().unwrap();
+        let what = format!(
+            "{entries} entries of {payload} in segments of {}",
+            options.segment_bytes
+        );
+        let mut view = None;
+        let bytes = kept(|| {
+            let opened = OplogView::open(dir.path()).unwrap();
+            let last = OpId::new(entries);
+            assert_eq!(opened.get(last, ReadConcern::Durable).unwrap().op_id(), last);
+            view = Some(opened);
+        });
+        assert!(
+            (1..IDLE_BYTES_MAX).contains(&bytes),
+            "{bytes} bytes for a reader: {what}"
+        );
+        drop(view);
+        let mut log = None;
+        let bytes = kept(|| log = Some(options.open(dir.path()).unwrap()));
+        assert!(
+            (1..IDLE_BYTES_MAX).contains(&bytes),
+            "{bytes} bytes for a writer: {what}"
+        );
+    }
 }

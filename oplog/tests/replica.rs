@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use common::temporary;
 use tailwater_oplog::{
-    Durability, Error, Member, OpId, Oplog, OplogView, Options, Rank, ReadConcern, Record, Term, create_follower,
-    verify,
+    Durability, Error, Member, OpId, Oplog, OplogView, Options, Rank, ReadConcern, Record, Share, Term,
+    create_follower, create_partial_follower, entry::ELIDED, verify,
 };
 
 const SEGMENT: u64 = 1 << 20;
@@ -108,6 +108,77 @@ fn a_follower_has_the_same_segments_byte_for_byte() {
     primary.close().unwrap();
     follower.close().unwrap();
     assert_same_segments(a.path(), b.path());
+    let report = verify(b.path()).unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
+
+#[test]
+fn a_partial_follower_has_every_place_and_the_same_bytes_of_what_it_has() {
+    let (a, b) = (temporary(), temporary());
+    let primary = open(a.path());
+    write(&primary, 400, 9000);
+    let view = primary.view();
+    let start = view.segment_of(OpId::FIRST).unwrap();
+    let before = view.before(start.first).unwrap();
+    let none = create_partial_follower(b.path(), &start, primary.promised(), primary.known(), before, b"");
+    assert!(matches!(none, Err(Error::InvalidOption { .. })));
+    create_partial_follower(b.path(), &start, primary.promised(), primary.known(), before, b"thirds").unwrap();
+    let mut follower = open(b.path());
+    let is_taken = |op_id: OpId| op_id.get().is_multiple_of(3);
+    let is_instead = |op_id: OpId| op_id.get().is_multiple_of(7);
+    loop {
+        let next = follower.watermarks().appended.next();
+        let Some(run) = view.frames(next, 50_000, ReadConcern::Durable).unwrap() else {
+            break;
+        };
+        if run.begins_segment() && follower.view().segment_of(next).unwrap().first != next {
+            follower.begin_segment(&run.segment_start().unwrap()).unwrap();
+        }
+        let longer = run.part(|entry| Ok(Share::Instead(201, vec![0; entry.payload.len() + 1])));
+        assert!(matches!(longer, Err(Error::TooLarge { .. })));
+        let part = run.part(|entry| {
+            Ok(match entry.op_id {
+                id if is_taken(id) => Share::Whole,
+                id if is_instead(id) => Share::Instead(201, b"instead".to_vec()),
+                _ => Share::Place,
+            })
+        });
+        let part = part.unwrap();
+        let frames = part.pieces().collect::<Vec<_>>().concat();
+        assert_eq!(part.length(), frames.len());
+        assert_eq!(follower.append_frames(&frames).unwrap().last, run.last);
+        if run.last.get().is_multiple_of(5) {
+            // Closed and opened, it is still partial, and goes on.
+            follower.close().unwrap();
+            follower = open(b.path());
+            assert_eq!(follower.part(), Some(&b"thirds"[..]));
+        }
+    }
+    assert_eq!(follower.watermarks().appended, primary.watermarks().appended);
+    let theirs = follower.view();
+    for number in 1..=primary.watermarks().appended.get() {
+        let op_id = OpId::new(number);
+        let (own, other) = (
+            view.get(op_id, ReadConcern::Local).unwrap(),
+            theirs.get(op_id, ReadConcern::Local).unwrap(),
+        );
+        assert_eq!((own.term(), own.timestamp()), (other.term(), other.timestamp()));
+        let expected = match op_id {
+            id if is_taken(id) => (own.kind(), own.payload()),
+            id if is_instead(id) => (201, &b"instead"[..]),
+            _ => (ELIDED, &[][..]),
+        };
+        assert_eq!((other.kind(), other.payload()), expected, "{op_id}");
+    }
+    // It is never anybody's primary.
+    let promoted = follower.promote(member(1));
+    assert!(matches!(promoted, Err(Error::Partial { .. })));
+    follower.close().unwrap();
+    fs::remove_file(b.path().join("REPLICA")).unwrap();
+    let alone = open(b.path());
+    let refused = alone.append(200, b"x", Durability::Memory);
+    assert!(matches!(refused, Err(Error::NotPrimary { .. })));
+    alone.close().unwrap();
     let report = verify(b.path()).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }

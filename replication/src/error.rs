@@ -9,7 +9,7 @@ use std::time::Duration;
 use tailwater_oplog as oplog;
 use tailwater_oplog::{OpId, Term};
 use tailwater_storage as storage;
-use tailwater_storage::BackupError;
+use tailwater_storage::{BackupError, Selection};
 
 use crate::decision::{Apart, Refusal};
 use crate::token::CausalToken;
@@ -133,6 +133,16 @@ pub enum Error {
     NotPrimary {
         /// The term that was promised to another one.
         promised: Option<Term>,
+    },
+    /// What is in the directory is another part of the primary's store than was asked for.
+    #[error("{} has {found}, and {asked} is asked for: give the same filter, or another directory and name", path.display())]
+    OtherPart {
+        /// The directory.
+        path: PathBuf,
+        /// What it has.
+        found: String,
+        /// What is asked for.
+        asked: String,
     },
     /// The store takes writes already.
     #[error("this store does not follow another: it takes writes already")]
@@ -310,6 +320,16 @@ fn reason(refusal: &Refusal) -> String {
                 "more than the {max} bytes of log that it keeps for a copy were written before this member had its copy and had caught up; raise the primary's copy_lag_bytes_max (`--copy-lag-max`) and, where there is one, its log's hard limit, or write less meanwhile"
             )
         }
+        Refusal::ListedPart => {
+            "it follows with a filter, and is on the list of members whose majority counts; take it off the list, or the filter away"
+                .into()
+        }
+        Refusal::WiderPart(part) => {
+            let part = Selection::from_bytes(part).map_or_else(|error| error.to_string(), |part| part.to_string());
+            format!(
+                "it has only a part itself, and this member's filter is not known to leave out all that is outside {part}; follow the primary, or filter as narrowly"
+            )
+        }
         Refusal::TooManyFiles(max) => {
             format!("its state is in more than {max} files, which no copy may have")
         }
@@ -330,6 +350,7 @@ fn cause(apart: &Apart) -> String {
         Apart::OtherLog => "it is another log".into(),
         Apart::HistoryLost(oldest) => format!("that begins with entry {oldest} by now"),
         Apart::Unrelated => "they have nothing in common that is left".into(),
+        Apart::Entered => "a collection was renamed into what this partial copy has, without its documents".into(),
         Apart::TermTwice(term) => format!("both have written in term {term}: one is a copy of the other's directory"),
     }
 }

@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod deadline;
 pub mod decision;
 mod dial;
 mod error;
@@ -42,6 +43,7 @@ mod heartbeat;
 mod identity;
 mod link;
 mod primary;
+mod standing;
 mod summary;
 mod tls;
 mod token;
@@ -56,6 +58,9 @@ pub use decision::{Apart, LISTED_MAX, Refusal, WriteConcern};
 pub use error::{Error, Result};
 pub use follower::{Follower, FollowerBuilder, FollowerEvent, FollowerProgress, FollowerStatus};
 pub use primary::{MemberStatus, Primary, PrimaryBuilder, PrimaryStatus};
+pub use standing::{Standing, acknowledgement, standing};
+#[doc(no_inline)]
+pub use tailwater_storage::{Selection, SelectionError};
 pub use tls::TlsOptions;
 pub use token::CausalToken;
 

@@ -390,7 +390,7 @@ impl Outbound {
         written.map_err(Error::network(&self.peer, "writing"))
     }
 
-    pub(crate) fn write_run(&mut self, run: &Run, frames: &[u8]) -> Result<()> {
+    pub(crate) fn write_run(&mut self, run: &Run, frames: &[&[u8]]) -> Result<()> {
         let written = wire::write_run(&mut self.out, run, frames).and_then(|()| self.out.flush());
         self.said = Instant::now();
         written.map_err(Error::network(&self.peer, "writing"))

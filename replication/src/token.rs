@@ -6,11 +6,12 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tailwater_oplog::{Error as LogError, Interrupt, OpId, OplogView, ReadConcern, Term, WaitOutcome};
 use tailwater_storage::Store;
 
+use crate::deadline::after;
 use crate::error::{Error, Result};
 
 /// Names one entry of a replicated log. As text, `term:opid`.
@@ -65,7 +66,7 @@ impl CausalToken {
     /// another entry stands there; [`Error::Forgotten`] when that cannot be told any more; [`Error::Stopped`] when the store is
     /// closed.
     pub fn wait_in(self, store: &Store, timeout: Duration) -> Result<()> {
-        let deadline = Instant::now() + timeout;
+        let deadline = after(timeout);
         let (log, interrupt) = (store.log(), Interrupt::new());
         match log.wait(self.op_id, ReadConcern::Durable, Some(deadline), &interrupt) {
             WaitOutcome::Ready => {}

@@ -79,6 +79,8 @@ pub(crate) struct CopyRequest {
     pub(crate) copy: [u8; 16],
     /// What the copy takes the place of; nothing when there is nothing.
     pub(crate) replaces: Option<Replaced>,
+    /// Which part of the state is wanted, as in [`Hello`].
+    pub(crate) part: Option<Vec<u8>>,
 }
 
 /// What a member has that is to be replaced by a copy.
@@ -203,9 +205,11 @@ fn write_body(out: &mut impl Write, kind: u8, parts: &[&[u8]]) -> io::Result<()>
     parts.iter().try_for_each(|part| out.write_all(part))
 }
 
-/// Writes frames, without copying them.
-pub(crate) fn write_run(out: &mut impl Write, run: &Run, frames: &[u8]) -> io::Result<()> {
-    write_body(out, RUN, &[&codec::encode(run), frames])
+/// Writes frames, which may be in pieces, without copying them.
+pub(crate) fn write_run(out: &mut impl Write, run: &Run, frames: &[&[u8]]) -> io::Result<()> {
+    let head = codec::encode(run);
+    let parts: Vec<&[u8]> = std::iter::once(&head[..]).chain(frames.iter().copied()).collect();
+    write_body(out, RUN, &parts)
 }
 
 impl Message {
@@ -219,7 +223,7 @@ impl Message {
             Message::Welcome(welcome) => write_body(out, WELCOME, &[&codec::encode(welcome)]),
             Message::Refuse(refusal) => write_body(out, REFUSE, &[&codec::encode(refusal)]),
             Message::Segment(segment) => write_body(out, SEGMENT, &[&codec::encode(segment)]),
-            Message::Run(run, frames) => write_run(out, run, frames),
+            Message::Run(run, frames) => write_run(out, run, &[frames]),
             Message::Status(status) => write_body(out, STATUS, &[&codec::encode(status)]),
             Message::Offer(offer) => write_body(out, OFFER, &[&codec::encode(offer)]),
             Message::Chunk(bytes) => write_body(out, CHUNK, &[bytes]),
@@ -331,6 +335,7 @@ mod tests {
                 promised: Term::new(129),
                 history,
                 durable: OpId::new(6),
+                part: Some(vec![5, 0, 0, 0, 0]),
             }),
             Message::Report(Report::Credit(77)),
             Message::Report(Report::Holds(MemberNumber(2), OpId::new(9))),
@@ -342,6 +347,7 @@ mod tests {
                     promised: Term::new(3),
                     rank: Position::default(),
                 }),
+                part: Some(vec![1]),
             }),
             Message::Fetch(Fetch { file: 2, offset: 9 }),
             Message::CopyDone,

@@ -36,6 +36,7 @@ fn only_an_elected_primary_that_knows_as_much_has_a_log_replaced() {
         promised: term(0),
         history: History::empty(LOG, OpId::FIRST),
         durable: OpId::ZERO,
+        part: None,
     };
     primary.step(PrimaryInput::Hello(PeerId(1), hello));
     let elected = primary.step(PrimaryInput::Report(PeerId(1), Report::Grant(term(129))));

@@ -45,6 +45,24 @@ fn an_empty_segment_of_another_primary_is_set_aside() {
     }
 }
 
+#[test]
+fn a_part_of_a_copy_that_is_not_needed_any_more_is_removed() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    let serving = primary(&store, "a", &[]);
+    let start = || follower(b.path(), "b", serving.address(), &[]).start().unwrap();
+    let following = start();
+    following.wait_for(write(&store, 0, 30), LONG).unwrap();
+    drop(following);
+    // It was to be replaced; by now the primary, or another one, has what comes next.
+    let part = b.path().join("incoming");
+    fs::create_dir_all(part.join("state")).unwrap();
+    fs::write(part.join("state/tables"), vec![7; 1 << 20]).unwrap();
+    let following = start();
+    assert_same(&following, &store, write(&store, 30, 30));
+    assert!(!part.exists());
+}
+
 /// A primary whose log has been trimmed beyond the end of a follower that was away, with that follower's directory.
 struct Behind {
     /// Kept until the end.

@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 
 use stores::{HEARTBEAT, LONG, eventually, follower, open, own_address, primary, write};
 use tailwater_oplog::OpId;
-use tailwater_replication::{FollowerEvent, Primary, WriteConcern};
+use tailwater_replication::{FollowerEvent, Primary, Standing, WriteConcern, standing};
 use tempfile::TempDir;
 
 const MEMBERS: [&str; 2] = ["a", "b"];
@@ -48,6 +48,12 @@ fn both_sides_say_how_far_a_follower_has_come() {
     assert!(member.held >= last);
     assert_eq!(member.entries_behind, status.durable.get() - member.held.get());
 
+    // The store knows, too.
+    let Some(Standing::Primary(standing_now)) = standing(&store) else {
+        panic!("nobody serves the store");
+    };
+    assert_eq!((standing_now.term, standing_now.members.len()), (status.term, 1));
+
     // Told as it goes on, until nothing is missing.
     let complete = events
         .iter()
@@ -55,6 +61,11 @@ fn both_sides_say_how_far_a_follower_has_come() {
     let complete = complete.unwrap();
     assert!(complete.bytes > 0);
     following.wait_for(last, LONG).unwrap();
+    let copy = following.store().unwrap();
+    let Some(Standing::Follower { progress, followers }) = standing(&copy) else {
+        panic!("nobody keeps the store");
+    };
+    assert!(progress.durable >= last && followers.is_empty());
     let progress = following.progress();
     assert!(progress.durable >= last && progress.newest >= last && progress.bytes >= complete.bytes);
     if progress.entries_behind() == 0 {
@@ -63,6 +74,8 @@ fn both_sides_say_how_far_a_follower_has_come() {
 
     // Away, it is known all the same, and how much it lacks.
     drop(following);
+    assert_eq!(standing(&copy), None);
+    drop(copy);
     let behind = |serving: &Primary| serving.status().members[0].clone();
     eventually("the follower is still connected", || !behind(&serving).connected);
     let held = behind(&serving).held;

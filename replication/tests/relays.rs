@@ -35,6 +35,7 @@ fn hello(name: &str, members: &[String], promised: Term, history: History) -> He
         members: members.to_vec(),
         promised,
         durable: history.last,
+        part: None,
         history,
     }
 }

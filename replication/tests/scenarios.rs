@@ -23,8 +23,18 @@ fn command(cluster: &mut Cluster, line: &str) {
             .unwrap_or_else(|_| panic!("no number {text} in {line:?}"))
     };
     match words[..] {
-        ["cluster", ref names @ ..] => *cluster = Cluster::new(names, names.len()),
+        // Those behind a `/` are on nobody's list.
+        ["cluster", ref names @ ..] => {
+            let listed = names.iter().position(|name| *name == "/").unwrap_or(names.len());
+            let names: Vec<&str> = names.iter().copied().filter(|name| *name != "/").collect();
+            *cluster = Cluster::new(&names, listed);
+        }
         ["unlisted", ref names @ ..] => *cluster = Cluster::new(names, 0),
+        // From its next start on it is followed while it follows.
+        ["relay", name] => {
+            let at = node(name);
+            cluster.nodes[at].listens = true;
+        }
         ["start", name] => cluster.start(node(name)),
         ["promote", name] => cluster.promote(node(name)),
         ["kill", name] => cluster.kill(node(name), 0),

@@ -1,5 +1,5 @@
 //! Seeded schedules: connections that break, stall in one direction and are made anew, crashes, promotions at any moment, logs
-//! that are trimmed, and members that are copied anew.
+//! that are trimmed, members that are copied anew, and such as follow a follower.
 //!
 //! What is checked at every step is in `cluster`: logs never differ at an equal term and OpID, nothing that was acknowledged at
 //! majority is lost or shown before it is. At the end the faults stop, and all must come to the same log.
@@ -33,7 +33,10 @@ fn run(seed: u64) -> (usize, usize) {
     // Sometimes one of them is on nobody's list.
     let listed = if random.u8(..4) == 0 { nodes - 1 } else { nodes };
     let mut cluster = Cluster::new(&NAMES[..nodes], listed);
+    // In half of them nobody follows a follower.
+    let chains = random.bool();
     for at in 0..nodes {
+        cluster.nodes[at].listens = chains && random.bool();
         cluster.start(at);
     }
     cluster.promote(random.usize(..listed));
@@ -50,7 +53,9 @@ fn run(seed: u64) -> (usize, usize) {
                 let durable = cluster.nodes[at].disk.durable;
                 cluster.trim(at, random.usize(..=durable));
             }
-            32..50 => {
+            32 => cluster.look(at),
+            33 | 34 => cluster.report(at),
+            35..50 => {
                 if let Some(peer) = random_peer(&cluster, &mut random) {
                     cluster.send(peer, random.usize(1..6));
                 }
@@ -92,7 +97,8 @@ fn run(seed: u64) -> (usize, usize) {
                 }
             }
             _ => {
-                if matches!(cluster.nodes[at].role, Role::Follower(_)) && at < listed {
+                // One that is on no list can be promoted as well, by mistake.
+                if matches!(cluster.nodes[at].role, Role::Follower(_)) && (at < listed || random.u8(..4) == 0) {
                     cluster.promote(at);
                 }
             }
@@ -144,9 +150,39 @@ fn heal(cluster: &mut Cluster, listed: usize) {
             log.len(),
             "not everything is acknowledged"
         );
+        chain(cluster, candidate);
         return;
     }
     panic!("no member can be elected");
+}
+
+/// All follow again, each the one before it; what is written comes to the last of them, and what that holds counts.
+fn chain(cluster: &mut Cluster, first: usize) {
+    let mut last = first;
+    for at in (0..cluster.nodes.len()).filter(|at| *at != first) {
+        cluster.kill(at, 0);
+        cluster.nodes[at].listens = true;
+        cluster.start(at);
+        cluster.connect(at, last);
+        cluster.settle();
+        last = at;
+    }
+    assert!(cluster.write(first, 1));
+    cluster.settle();
+    let log = &cluster.nodes[first].disk.log;
+    for node in &cluster.nodes {
+        assert_eq!(
+            node.disk.log.len(),
+            log.len(),
+            "{} has not got what was written",
+            node.name
+        );
+    }
+    assert_eq!(
+        cluster.ledger.committed.len(),
+        log.len(),
+        "the ends of the chain do not count"
+    );
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub(crate) struct Command {
     /// One sentence for `listCommands` and the compatibility page.
     pub(crate) help: &'static str,
     pub(crate) kind: Kind,
+    /// Who carries it out.
+    pub(crate) runs: Runs,
     /// What its client has to be allowed.
     pub(crate) needs: Needs,
     pub(crate) run: fn(&mut Context<'_>) -> CommandResult,
@@ -29,6 +31,17 @@ pub(crate) enum Kind {
     Retryable,
     /// It ends a transaction.
     EndsTransaction,
+}
+
+/// Which members carry a command out (MongoDB's `AllowedOnSecondary`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Runs {
+    /// Every member: it is about the member, or the connection.
+    Anywhere,
+    /// The primary; others for who has said that a secondary will do (`$readPreference`).
+    OptIn,
+    /// The primary alone: it writes.
+    Primary,
 }
 
 impl Command {

@@ -26,6 +26,7 @@ mod insert;
 mod list_collections;
 mod list_databases;
 mod rename;
+mod replica_set;
 mod roles;
 mod sasl;
 mod sessions;
@@ -35,11 +36,12 @@ mod update;
 mod users;
 mod validate;
 
-pub(crate) use crate::command::{Command, Kind};
+pub(crate) use crate::command::{Command, Kind, Runs};
 pub(crate) use crate::needs::Needs;
+use crate::request::Request;
 
 /// All commands, by name.
-static COMMANDS: [Command; 67] = [
+static COMMANDS: [Command; 68] = [
     transactions::ABORT,
     aggregate::AGGREGATE,
     describe::BUILD_INFO,
@@ -91,8 +93,9 @@ static COMMANDS: [Command; 67] = [
     describe::PING,
     sessions::REFRESH_SESSIONS,
     rename::RENAME_COLLECTION,
-    diagnostics::REPL_SET_GET_CONFIG,
-    diagnostics::REPL_SET_GET_STATUS,
+    replica_set::REPL_SET_GET_CONFIG,
+    replica_set::REPL_SET_GET_STATUS,
+    replica_set::REPL_SET_STEP_UP,
     roles::REVOKE_PRIVILEGES,
     roles::REVOKE_ROLES,
     users::REVOKE_ROLES,
@@ -117,6 +120,11 @@ pub(crate) fn find(name: &str) -> Option<&'static Command> {
 /// Whether a command of that name is the first of a connection.
 pub(crate) fn is_hello(name: &str) -> bool {
     hello::HELLO.is_called(name)
+}
+
+/// Whether a command that reads writes what it has read into a collection.
+pub(crate) fn writes_elsewhere(request: &Request<'_>) -> bool {
+    aggregate::AGGREGATE.is_called(request.name) && aggregate::writes(request)
 }
 
 /// Names and sentences of all commands, in the order of their names.

@@ -22,10 +22,12 @@ use crate::request::Request;
 use crate::server::Shared;
 use crate::topology;
 use crate::transport::Transport;
-use incoming::Plain;
+use incoming::{Plain, Reserved};
 
-/// How long a client may take to send the rest of a message it has begun, or to take any of an answer.
+/// How long a client may take to send the rest of a message it has begun, or to take an answer, …
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// … and a second more for so many bytes of an answer.
+const SLOWEST_BYTES_PER_SECOND: usize = 64 << 10;
 /// What a buffer for messages keeps from one to the next.
 const BUFFER_KEPT: usize = 64 << 10;
 
@@ -91,18 +93,19 @@ pub(crate) fn serve(server: &Arc<Shared>, peer: &Peer, stream: &TcpStream) {
 
 impl<'a> Connection<'a> {
     fn run(&mut self) -> Result<(), Broken> {
-        self.stream.set_write_timeout(Some(MESSAGE_TIMEOUT))?;
         let mut buffer = Vec::new();
         let mut is_first = true;
         while let Some(header) = self.header(is_first)? {
             is_first = false;
-            let _memory = self.reserve(&header)?;
-            self.body(&header, &mut buffer)?;
-            // A compressed one says how large it will be.
-            let _inner = match header.opcode {
-                Opcode::Compressed => Some(self.reserve(&Compressed::parse(&header, &buffer)?.header)?),
-                _ => None,
-            };
+            self.admit(&header)?;
+            let mut memory = Reserved::none(self.server);
+            self.body(&header, &mut buffer, &mut memory)?;
+            if header.opcode == Opcode::Compressed {
+                // It says how large it will be.
+                let inner = Compressed::parse(&header, &buffer)?.header;
+                self.admit(&inner)?;
+                memory.take(inner.body_bytes())?;
+            }
             let message = Plain::new(&header, &buffer)?;
             let (header, bytes) = (&message.header, &message.bytes);
             let asked = Asked {
@@ -138,6 +141,10 @@ impl<'a> Connection<'a> {
             }
             // A cursor that has more is answered for as long as it has, if the client takes that.
             let more = msg.flags.contains(MsgFlags::EXHAUST_ALLOWED) && has_more(request.as_ref().ok(), &answer);
+            let mut memory = Reserved::none(self.server);
+            // Twice while the message is made.
+            let answer_bytes = answer.as_bytes().len();
+            memory.take(2 * answer_bytes)?;
             let mut reply = Msg::new(&answer);
             if more {
                 reply.flags = MsgFlags::MORE_TO_COME;
@@ -151,6 +158,8 @@ impl<'a> Connection<'a> {
                 }
                 bytes => bytes?,
             };
+            drop(answer);
+            memory.give(answer_bytes);
             self.send(bytes, asked.compressor)?;
             if !more || self.server.is_stopping() {
                 return Ok(());
@@ -179,12 +188,18 @@ impl<'a> Connection<'a> {
         id
     }
 
+    /// Sends a message, compressed if it then fits. However slowly it is taken, it has to be taken in time: what waits for a client
+    /// that takes a little now and then is memory that others do not have.
     fn send(&mut self, message: Vec<u8>, compressor: Option<Compressor>) -> Result<(), Broken> {
-        let message = match compressor {
-            Some(compressor) => compressor.compress_message(&message)?,
-            None => message,
+        let compressed = compressor.map(|compressor| compressor.compress_message(&message));
+        let message = match compressed {
+            Some(Ok(compressed)) => compressed,
+            None | Some(Err(tailwater_wire::Error::Length { .. })) => message,
+            Some(Err(error)) => return Err(error.into()),
         };
+        let patience = MESSAGE_TIMEOUT + Duration::from_secs((message.len() / SLOWEST_BYTES_PER_SECOND) as u64);
         let transport = self.reader.get_mut();
+        transport.set_write_deadline(Instant::now() + patience);
         transport.write_all(&message)?;
         Ok(transport.flush()?)
     }

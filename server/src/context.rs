@@ -12,6 +12,7 @@ use crate::error::{CommandError, CommandResult, code};
 use crate::login::Login;
 use crate::needs::{Need, Reach};
 use crate::operations::Interrupts;
+use crate::oplog_view;
 use crate::request::Request;
 use crate::server::Shared;
 
@@ -58,6 +59,7 @@ impl<'a> Context<'a> {
     /// The collection that the request names, in its transaction if it has one, with the durability it asks for.
     pub(crate) fn target(&self) -> CommandResult<Target<'a>> {
         let name = self.request.collection()?;
+        oplog_view::refuse(self.request.database, name)?;
         match self.transaction {
             Some(transaction) => Ok(Target::Transaction(
                 transaction.collection(self.request.database, name)?,
@@ -69,8 +71,9 @@ impl<'a> Context<'a> {
     /// The collection that the request names, outside of any transaction.
     pub(crate) fn collection(&self) -> CommandResult<Collection> {
         let name = self.request.collection()?;
+        oplog_view::refuse(self.request.database, name)?;
         let collection = self.server.store.collection(self.request.database, name)?;
-        Ok(match self.request.durability {
+        Ok(match self.request.acknowledged.durability {
             Some(durability) => collection.with_durability(durability),
             None => collection,
         })
@@ -96,14 +99,6 @@ impl<'a> Context<'a> {
         self.server.cursors.keep(cursor, keeping)
     }
 
-    /// Waits until what has been read survives power loss, if the request asks for that.
-    pub(crate) fn settle_reads(&self) -> CommandResult<()> {
-        match self.request.durable_reads && self.transaction.is_none() {
-            true => Ok(self.server.store.sync()?),
-            false => Ok(()),
-        }
-    }
-
     /// Refuses what a transaction does not have.
     pub(crate) fn outside_transaction(&self, what: &str) -> CommandResult<()> {
         match self.transaction {
@@ -117,7 +112,36 @@ impl<'a> Context<'a> {
 
     /// `host:port` by which the client reaches the server.
     pub(crate) fn me(&self) -> String {
-        let advertised = self.server.options.advertise.clone();
-        advertised.unwrap_or_else(|| self.peer.local.to_string())
+        let options = &self.server.options;
+        let listed = options
+            .member
+            .as_ref()
+            .and_then(|member| member.host_of(&member.options().name));
+        let advertised = listed.or(options.advertise.as_deref());
+        advertised.map_or_else(|| self.peer.local.to_string(), str::to_owned)
+    }
+
+    /// How clients reach all members, this one among them.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        let me = self.me();
+        let member = self.server.options.member.as_ref();
+        let listed = member.into_iter().flat_map(|member| &member.options().hosts);
+        let mut hosts: Vec<String> = listed.map(|(_, host)| host.clone()).collect();
+        if !hosts.contains(&me) {
+            hosts.push(me);
+        }
+        hosts
+    }
+
+    /// How clients reach the primary, as far as that is known.
+    pub(crate) fn primary_host(&self) -> Option<String> {
+        let store = &self.server.store;
+        if !store.is_following() {
+            return Some(self.me());
+        }
+        let member = self.server.options.member.as_ref()?;
+        member
+            .host_of(member.name_of(store.term().member())?)
+            .map(str::to_owned)
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use bson::raw::cstr;
-use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocumentBuf, rawdoc};
+use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
 use tailwater::{WatchError, WriteError};
 
 /// The result of running a server.
@@ -39,6 +39,9 @@ pub enum ServerError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The users of a store that follows another cannot be kept up to date.
+    #[error("changes of users and roles cannot be followed")]
+    Users(#[source] WatchError),
     /// A thread could not be started.
     #[error("cannot start a thread: free some of the system's threads or memory")]
     Thread(#[source] std::io::Error),
@@ -63,8 +66,12 @@ pub(crate) mod code {
     pub(crate) const MAX_TIME_EXPIRED: Code = (50, "MaxTimeMSExpired");
     pub(crate) const COMMAND_NOT_FOUND: Code = (59, "CommandNotFound");
     pub(crate) const INVALID_OPTIONS: Code = (72, "InvalidOptions");
+    pub(crate) const WRITE_CONCERN_FAILED: Code = (64, "WriteConcernFailed");
+    pub(crate) const NOT_WRITABLE_PRIMARY: Code = (10107, "NotWritablePrimary");
+    pub(crate) const NOT_PRIMARY_NO_SECONDARY_OK: Code = (13435, "NotPrimaryNoSecondaryOk");
     pub(crate) const INVALID_NAMESPACE: Code = (73, "InvalidNamespace");
     pub(crate) const TOO_MANY_CURSORS: Code = (146, "ExceededMemoryLimit");
+    pub(crate) const COMMAND_NOT_SUPPORTED: Code = (115, "CommandNotSupported");
     pub(crate) const TRANSACTION_TOO_OLD: Code = (225, "TransactionTooOld");
     pub(crate) const NOT_IMPLEMENTED: Code = (238, "NotImplemented");
     pub(crate) const NO_SUCH_TRANSACTION: Code = (251, "NoSuchTransaction");
@@ -90,7 +97,7 @@ const RESUMABLE: [i32; 18] = [
 pub(crate) const RETRYABLE: [i32; 12] = [6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436];
 
 /// The label for that.
-const RETRYABLE_LABEL: &str = "RetryableWriteError";
+pub(crate) const RETRYABLE_LABEL: &str = "RetryableWriteError";
 
 /// The label for a transaction that may be run again.
 pub(crate) const TRANSIENT_LABEL: &str = "TransientTransactionError";
@@ -200,11 +207,8 @@ impl From<tailwater::Error> for CommandError {
         {
             failure.extra = rawdoc! { "keyPattern": key_pattern.clone(), "keyValue": key_value.clone() };
         }
-        if let E::DocumentFailedValidation { id, .. } = &error
-            && let Ok(Some(id)) = id.get("_id")
-        {
-            let id: RawBsonRef<'_> = id;
-            failure.extra = rawdoc! { "errInfo": { "failingDocumentId": RawBson::from(id) } };
+        if let E::DocumentFailedValidation { info, .. } = &error {
+            failure.extra = rawdoc! { "errInfo": info.clone() };
         }
         failure
     }

@@ -36,28 +36,35 @@
 
 mod command;
 mod commands;
+mod concern;
 mod connection;
 mod context;
 mod cursor;
 mod error;
 mod fail_points;
 mod login;
+mod member;
 mod needs;
 mod operations;
 mod oplog_view;
 mod options;
 mod reply;
 mod request;
+mod secondary;
 mod server;
 mod session;
+mod share;
+mod staged;
 mod statements;
 mod stats;
 mod topology;
 mod transport;
+mod users;
 mod value;
 
 pub use commands::help;
 pub use error::{ServerError, ServerResult};
+pub use member::{Member, MemberEvent, MemberOptions};
 pub use options::ServerOptions;
 pub use server::{Server, ServerHandle};
 pub use stats::ServerStats;

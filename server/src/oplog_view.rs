@@ -31,6 +31,17 @@ use entry::Batch;
 /// Database and collection.
 pub(crate) const NAMESPACE: (&str, &str) = ("local", "oplog.rs");
 
+/// Refuses the log's name as that of a collection: there is none of that name, and must be none, since nobody could read it.
+pub(crate) fn refuse(database: &str, collection: &str) -> CommandResult<()> {
+    match (database, collection) == NAMESPACE {
+        false => Ok(()),
+        true => Err(CommandError::new(
+            code::COMMAND_NOT_SUPPORTED,
+            "local.oplog.rs is the log: read it by find, and write to collections",
+        )),
+    }
+}
+
 /// Entries of the log that a tail looks at before it answers that there is nothing yet.
 const ENTRIES_MAX: usize = 100_000;
 

@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use tailwater_auth::Tls;
 
+use crate::member::Member;
+
 /// Options of a server. All have defaults.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// The address to listen on. One that other machines reach needs users that have to log in, and [`ServerOptions::tls`] or
     /// [`ServerOptions::allow_plaintext`]. Port 0 takes any that is free. Default `127.0.0.1:27017`.
     pub bind: SocketAddr,
-    /// The name of the replica set whose only member it is. Default `rs0`.
+    /// The name of the replica set that it is a member of. Default `rs0`.
     pub replica_set: String,
+    /// What it is among others that have the same log. Default none: it is alone.
+    pub member: Option<Arc<Member>>,
     /// `host:port` by which clients reach it, which it tells them in the handshake. Default: the address that the client's
     /// connection came in by.
     pub advertise: Option<String>,
@@ -39,6 +43,8 @@ pub struct ServerOptions {
     pub connections_per_address_max: Option<usize>,
     /// Most bytes that messages may have together while they are read and answered; a connection that sends more is closed. Default 1 GiB.
     pub message_memory_max: usize,
+    /// Most bytes that open transactions may have staged together; the one that goes beyond is aborted. Default 1 GiB.
+    pub transaction_memory_max: u64,
     /// How long a cursor may stand that nobody asks for more. Default ten minutes, as MongoDB's.
     pub cursor_timeout: Duration,
     /// How long a session may go without a command before what it holds is given up. Default thirty minutes, as MongoDB's.
@@ -63,6 +69,7 @@ impl Default for ServerOptions {
         ServerOptions {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 27017)),
             replica_set: "rs0".to_owned(),
+            member: None,
             advertise: None,
             connections_max: 1000,
             tls: None,
@@ -74,6 +81,7 @@ impl Default for ServerOptions {
             cursor_memory_max: 1 << 30,
             connections_per_address_max: None,
             message_memory_max: 1 << 30,
+            transaction_memory_max: 1 << 30,
             cursor_timeout: Duration::from_secs(600),
             session_timeout: Duration::from_secs(1800),
             test_commands: false,

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use bson::{RawBsonRef, RawDocument};
 use sha2::{Digest, Sha256};
+use tailwater::RetryableWrite;
 use tailwater::matcher::validate;
-use tailwater::{Durability, ReadConcern, RetryableWrite};
 use tailwater_auth::UserId;
 use tailwater_wire::{Msg, Query, Sequence};
 
+use crate::concern::{Acknowledged, Reading};
 use crate::error::{CommandError, CommandResult, code};
 use crate::value::{Value, check_names, fields};
 
-/// Fields that any command may carry and that are read here, or that say nothing to a server of one member.
+/// Fields that any command may carry and that are read here, or that say nothing to this server.
 const GENERIC: [&str; 18] = [
     "$db",
     "$clusterTime",
@@ -83,12 +84,12 @@ pub(crate) struct Request<'a> {
     sequences: &'a [Sequence<'a>],
     pub(crate) session: Option<SessionId>,
     pub(crate) numbered: Option<Numbered>,
-    /// How durable writes are when they are answered; the store's default when the request does not say.
-    pub(crate) durability: Option<Durability>,
-    /// Whether what is read must survive power loss before it is answered.
-    pub(crate) durable_reads: bool,
-    /// Whether a change stream may see what power loss could still take back.
-    pub(crate) reads_local: bool,
+    /// Whose disks writes are on when they are answered.
+    pub(crate) acknowledged: Acknowledged,
+    /// What reads may see.
+    pub(crate) reading: Reading<'a>,
+    /// Whether a secondary will do.
+    pub(crate) secondary_ok: bool,
     pub(crate) max_time: Option<Duration>,
     /// The number of the first statement of a write that may be sent again.
     first_statement: i32,
@@ -96,6 +97,9 @@ pub(crate) struct Request<'a> {
 
 impl<'a> Request<'a> {
     pub(crate) fn of_msg(msg: &'a Msg<'a>, user: Option<UserId>) -> CommandResult<Request<'a>> {
+        for sequence in &msg.sequences {
+            check_sequence(sequence.identifier, msg.body)?;
+        }
         for document in msg.sequences.iter().flat_map(|sequence| &sequence.documents) {
             check(document)?;
         }
@@ -130,9 +134,9 @@ impl<'a> Request<'a> {
             sequences,
             session: None,
             numbered: None,
-            durability: None,
-            durable_reads: false,
-            reads_local: false,
+            acknowledged: Acknowledged::default(),
+            reading: Reading::default(),
+            secondary_ok: false,
             max_time: None,
             first_statement: 0,
         };
@@ -141,7 +145,7 @@ impl<'a> Request<'a> {
     }
 
     fn read_generic(&mut self) -> CommandResult<()> {
-        let (mut number, mut first, mut autocommit, mut snapshot) = (None, false, true, false);
+        let (mut number, mut first, mut autocommit) = (None, false, true);
         for field in self.fields().filter(|field| GENERIC.contains(&field.name)) {
             match field.name {
                 "lsid" => self.session = Some(session_id(field.document()?, self.user)?),
@@ -150,16 +154,9 @@ impl<'a> Request<'a> {
                 "autocommit" => autocommit = field.boolean()?,
                 "stmtId" => self.first_statement = field.int32()?,
                 "maxTimeMS" => self.max_time = Some(field.milliseconds()?).filter(|time| !time.is_zero()),
-                "writeConcern" => self.durability = write_concern(field)?,
-                "readConcern" => {
-                    let level = read_concern(field)?;
-                    snapshot = field
-                        .document()?
-                        .get_str("level")
-                        .is_ok_and(|level| level == "snapshot");
-                    self.durable_reads = level == Some(ReadConcern::Durable);
-                    self.reads_local = level == Some(ReadConcern::Local);
-                }
+                "writeConcern" => self.acknowledged = Acknowledged::parse(field)?,
+                "readConcern" => self.reading = Reading::parse(field)?,
+                "$readPreference" => self.secondary_ok = secondary_ok(field)?,
                 "apiVersion" if field.string()? != "1" => {
                     return Err(CommandError::new((322, "APIVersionError"), "the only API version is 1"));
                 }
@@ -172,7 +169,7 @@ impl<'a> Request<'a> {
             (None, _) => None,
         };
         let in_transaction = matches!(self.numbered, Some(Numbered::Transaction { .. }));
-        if snapshot && !in_transaction {
+        if self.reading.is_snapshot() && !in_transaction {
             // Its users go on to ask for the same state again, which is not kept.
             return Err(CommandError::not_implemented(
                 "readConcern snapshot outside of a transaction",
@@ -198,7 +195,11 @@ impl<'a> Request<'a> {
                 let ids = ids.map(|id| id.ok().and_then(RawBsonRef::as_i32));
                 ids.collect::<Option<Vec<_>>>().filter(|ids| ids.len() == count)
             }
-            None => (self.first_statement..).take(count).map(Some).collect(),
+            None => {
+                let first = i64::from(self.first_statement);
+                let numbers = (first..).take(count).map(|number| i32::try_from(number).ok());
+                numbers.collect::<Option<Vec<_>>>()
+            }
         };
         let statements = statements.ok_or_else(|| {
             let message = format!(
@@ -284,6 +285,34 @@ pub(crate) fn missing(command: &str, name: &str) -> CommandError {
     )
 }
 
+/// Names of sequences that commands take.
+const SEQUENCES: [(&str, &[&str]); 4] = [
+    ("insert", &["documents"]),
+    ("update", &["updates"]),
+    ("delete", &["deletes"]),
+    ("bulkWrite", &["ops", "nsInfo"]),
+];
+
+/// Refuses a sequence that the command does not take, or that the body has as well: nothing that was sent is left aside.
+fn check_sequence(name: &str, body: &RawDocument) -> CommandResult<()> {
+    let command = body.iter().next().and_then(Result::ok);
+    let command = command.map_or("", |(command, _)| command.as_str());
+    let is_known = SEQUENCES
+        .iter()
+        .any(|(known, names)| *known == command && names.contains(&name));
+    let message = match (is_known, body.get(name)) {
+        (true, Ok(None)) => return Ok(()),
+        (true, _) => {
+            return Err(CommandError::new(
+                code::DUPLICATE_FIELD,
+                format!("BSON field '{command}.{name}' is a duplicate field"),
+            ));
+        }
+        (false, _) => format!("BSON field '{command}.{name}' is an unknown field."),
+    };
+    Err(CommandError::new(code::UNKNOWN_FIELD, message))
+}
+
 /// A session's document.
 pub(crate) fn session_id(session: &RawDocument, user: Option<UserId>) -> CommandResult<SessionId> {
     let id = session.get_binary("id").ok();
@@ -292,72 +321,20 @@ pub(crate) fn session_id(session: &RawDocument, user: Option<UserId>) -> Command
         .ok_or_else(|| CommandError::new(code::BAD_VALUE, "a session's id must be a UUID"))
 }
 
+/// Whether a secondary will do (driver specification: *Server Selection*, `$readPreference`).
+fn secondary_ok(field: Value<'_>) -> CommandResult<bool> {
+    match field.document()?.get_str("mode") {
+        Ok("primary") => Ok(false),
+        Ok("primaryPreferred" | "secondary" | "secondaryPreferred" | "nearest") => Ok(true),
+        _ => Err(CommandError::new(
+            code::FAILED_TO_PARSE,
+            "Could not parse $readPreference: mode must be primary, primaryPreferred, secondary, secondaryPreferred or nearest",
+        )),
+    }
+}
+
 /// Looks whether a document is one in all its depth: what is done with it afterwards relies on that.
 fn check(document: &RawDocument) -> CommandResult<()> {
     validate(document.as_bytes()).map_err(tailwater::Error::from)?;
     Ok(())
-}
-
-/// `j` and `w` say how durable a write is when it is answered (MongoDB manual: *Write Concern*): a write that a majority must
-/// have survives power loss, one that the server has acknowledged the death of the process.
-fn write_concern(field: Value<'_>) -> CommandResult<Option<Durability>> {
-    let concern = field.document()?;
-    let (mut journaled, mut w) = (None, None);
-    for option in fields("writeConcern", concern) {
-        let option = option?;
-        match option.name {
-            "j" | "fsync" => journaled = Some(option.boolean()?),
-            "w" => w = Some(option),
-            "wtimeout" | "wtimeoutMS" => drop(option.integer()?),
-            "provenance" => {}
-            _ => return Err(option.unknown()),
-        }
-    }
-    let unsatisfiable = || CommandError::new((100, "UnsatisfiableWriteConcern"), "Not enough data-bearing nodes");
-    let acknowledged = match w.map(|w| (w, w.value)) {
-        None => None,
-        // Whatever the store does by itself.
-        Some((_, RawBsonRef::String("majority"))) => Some(Durability::Disk),
-        Some((_, RawBsonRef::String(_))) => {
-            return Err(CommandError::new(
-                (79, "UnknownReplWriteConcern"),
-                "there is no write concern mode of that name",
-            ));
-        }
-        Some((w, _)) => match w.integer()? {
-            0 | 1 => Some(Durability::Memory),
-            _ => return Err(unsatisfiable()),
-        },
-    };
-    Ok(match journaled {
-        Some(true) => Some(Durability::Disk),
-        Some(false) => Some(Durability::Memory),
-        None => acknowledged,
-    })
-}
-
-/// The level of a read concern, if it has one. What a majority has is what survives power loss here.
-fn read_concern(field: Value<'_>) -> CommandResult<Option<ReadConcern>> {
-    let concern = field.document()?;
-    let mut level = None;
-    for option in fields("readConcern", concern) {
-        let option = option?;
-        match option.name {
-            "level" => level = Some(option.string()?),
-            // Whatever this server has told a client is in what it reads.
-            "afterClusterTime" => drop(option.timestamp()?),
-            "provenance" => {}
-            "atClusterTime" => option.unsupported(false)?,
-            _ => return Err(option.unknown()),
-        }
-    }
-    match level {
-        None => Ok(None),
-        Some("local" | "available") => Ok(Some(ReadConcern::Local)),
-        Some("majority" | "linearizable" | "snapshot") => Ok(Some(ReadConcern::Durable)),
-        Some(level) => Err(CommandError::new(
-            code::BAD_VALUE,
-            format!("Enumeration value '{level}' for field 'readConcern.level' is not a valid value."),
-        )),
-    }
 }

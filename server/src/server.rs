@@ -1,7 +1,6 @@
 //! The server: its socket, its connections, and its end.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
@@ -9,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bson::{DateTime, Timestamp};
-use tailwater::{ReadConcern, Store};
+use rustix::net::sockopt;
+use tailwater::{OpId, ReadConcern, Store};
 use tailwater_auth::Authority;
 
 use crate::connection;
@@ -22,6 +22,7 @@ use crate::options::ServerOptions;
 use crate::request::SessionId;
 use crate::session::Sessions;
 use crate::topology::Topology;
+use crate::users::Keeper;
 
 /// How long connections may take to finish what they are at when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -32,6 +33,9 @@ const UNPIN_INTERVAL: Duration = Duration::from_millis(500);
 /// How long accepting pauses when the system has no more file descriptors or memory for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// After so long a silence the system asks whether the other machine is still there, and ends the connection if it is not.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) store: Store,
@@ -39,14 +43,14 @@ pub(crate) struct Shared {
     pub(crate) options: ServerOptions,
     pub(crate) cursors: Arc<Cursors>,
     pub(crate) sessions: Sessions,
-    pub(crate) topology: Topology,
+    pub(crate) topology: Arc<Topology>,
     pub(crate) operations: Operations,
     /// Of a server that was started for tests.
     pub(crate) fail_points: Option<FailPoints>,
     pub(crate) started: Instant,
     pub(crate) commands_run: AtomicU64,
     stopping: AtomicBool,
-    connections: Mutex<HashMap<i32, (TcpStream, IpAddr)>>,
+    connections: Mutex<HashMap<i32, (Arc<TcpStream>, IpAddr)>>,
     /// Told when a connection has ended.
     ended: Condvar,
     connections_made: AtomicI32,
@@ -55,7 +59,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn connections(&self) -> MutexGuard<'_, HashMap<i32, (TcpStream, IpAddr)>> {
+    fn connections(&self) -> MutexGuard<'_, HashMap<i32, (Arc<TcpStream>, IpAddr)>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -80,13 +84,20 @@ impl Shared {
 
     /// The cluster time of the newest entry, or of now as long as there is none.
     pub(crate) fn operation_time(&self) -> Timestamp {
-        let log = self.store.log();
-        let newest = log.get(log.newest(ReadConcern::Local), ReadConcern::Local);
-        let time = newest.map_or_else(
-            |_| tailwater::oplog::Timestamp::now(),
-            |entry| entry.entry().timestamp(),
-        );
-        tailwater::cluster_time(time)
+        let newest = self.store.log().newest(ReadConcern::Local);
+        self.op_time(newest).map_or_else(
+            || tailwater::cluster_time(tailwater::oplog::Timestamp::now()),
+            |(time, _)| time,
+        )
+    }
+
+    /// When, and in which term, an entry was written that is still there.
+    pub(crate) fn op_time(&self, op_id: OpId) -> Option<(Timestamp, i64)> {
+        let entry = self.store.log().get(op_id, ReadConcern::Local).ok()?;
+        Some((
+            tailwater::cluster_time(entry.timestamp()),
+            i64::from(entry.term().get()),
+        ))
     }
 }
 
@@ -121,7 +132,7 @@ impl Server {
             authority,
             cursors: Arc::new(Cursors::new(&options)),
             sessions: Sessions::new(options.session_timeout),
-            topology: Topology::new(),
+            topology: Arc::new(Topology::new()),
             operations: Operations::default(),
             fail_points: options.test_commands.then(FailPoints::default),
             options,
@@ -133,6 +144,9 @@ impl Server {
             connections_made: AtomicI32::new(0),
             message_memory: AtomicUsize::new(0),
         };
+        if let Some(member) = &shared.options.member {
+            member.tell(&shared.topology);
+        }
         Ok(Server {
             listener,
             address,
@@ -160,8 +174,9 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`ServerError::Thread`], before it serves anything.
+    /// [`ServerError::Thread`] and [`ServerError::Users`], before it serves anything.
     pub fn run(self) -> ServerResult<()> {
+        let users = Keeper::start(&self.shared, self.handle())?;
         let (stop, stopped) = mpsc::channel::<()>();
         let swept = Arc::clone(&self.shared);
         let sweeper = thread::Builder::new()
@@ -184,6 +199,7 @@ impl Server {
         drop(self.listener);
         drop(stop);
         finish(&self.shared);
+        users.into_iter().for_each(Keeper::stop);
         // A sweep that has panicked has been told of, and keeps nothing from ending.
         let _ = sweeper.join();
         Ok(())
@@ -209,6 +225,8 @@ fn sweep(shared: &Shared, stopped: &mpsc::Receiver<()>) {
             forgot = Instant::now();
             forget_writes(shared);
         }
+        shared.store.end_expired_transactions();
+        shared.sessions.recount();
         shared.cursors.expire();
         let before = Instant::now();
         for id in shared.sessions.expire() {
@@ -220,6 +238,10 @@ fn sweep(shared: &Shared, stopped: &mpsc::Receiver<()>) {
 /// Has the store forget what sessions have written that have not written for as long as a session lasts: nobody sends that
 /// again.
 fn forget_writes(shared: &Shared) {
+    if shared.store.is_following() {
+        // The primary's entries say what it has forgotten.
+        return;
+    }
     let age = i64::try_from(shared.options.session_timeout.as_millis()).unwrap_or(i64::MAX);
     let before = DateTime::from_millis(DateTime::now().timestamp_millis().saturating_sub(age));
     if let Err(error) = shared.store.forget_sessions(before) {
@@ -263,21 +285,23 @@ fn accept(shared: &Arc<Shared>, stream: TcpStream) {
         tracing::warn!(%network, max, "a connection was refused: there are too many from its address");
         return;
     }
-    let id = shared.connections_made.fetch_add(1, Ordering::Relaxed) + 1;
-    let prepared = (|| -> io::Result<_> {
-        let peer = Peer {
-            id,
-            address: stream.peer_addr()?,
-            local: stream.local_addr()?,
-            app_name: OnceLock::new(),
-        };
-        stream.set_nodelay(true)?;
-        Ok((peer, stream.try_clone()?))
-    })();
-    let Ok((peer, handle)) = prepared else {
-        // It is gone again.
+    let Ok(local) = stream.local_addr() else {
         return;
     };
+    let id = shared.connections_made.fetch_add(1, Ordering::Relaxed) + 1;
+    let peer = Peer {
+        id,
+        address,
+        local,
+        app_name: OnceLock::new(),
+    };
+    // A system that does not know these has a connection that lives without them.
+    let _ = stream.set_nodelay(true);
+    let _ = sockopt::set_socket_keepalive(&stream, true);
+    let _ = sockopt::set_tcp_keepidle(&stream, KEEPALIVE);
+    // One descriptor for both who serves it and who ends it.
+    let stream = Arc::new(stream);
+    let handle = Arc::clone(&stream);
     connections.insert(id, (handle, network));
     drop(connections);
     let place = Place {
@@ -320,7 +344,10 @@ fn finish(shared: &Shared) {
     }
     drop(connections);
     shared.sessions.end_all();
-    if let Err(error) = shared.store.sync() {
+    // One that is to be cut back or replaced is closed already.
+    if !shared.store.log().is_closed()
+        && let Err(error) = shared.store.sync()
+    {
         tracing::error!(%error, "what was written last may not survive power loss");
     }
 }

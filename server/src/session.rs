@@ -14,12 +14,17 @@ use std::time::{Duration, Instant};
 
 use bson::rawdoc;
 use tailwater::{Durability, Store, Transaction, TransactionOptions, TransactionSession};
+use tailwater_auth::UserId;
 
 use crate::error::{CommandError, CommandResult, TRANSIENT_LABEL, code};
 use crate::request::SessionId;
+use crate::share::{Share, Shares};
+use crate::staged::{Part, StagedBytes};
 
 /// Most sessions at a time, as MongoDB's `maxSessions`.
 const SESSIONS_MAX: usize = 1_000_000;
+/// Most of one user's, where users log in.
+const SESSIONS_PER_USER_MAX: usize = SESSIONS_MAX / 4;
 
 /// A session's place in the table.
 pub(crate) struct Entry {
@@ -27,6 +32,7 @@ pub(crate) struct Entry {
     /// It was ended while somebody used it, and goes with the last who does: who comes for it meanwhile waits for what is
     /// running, so that a write that is sent again finds what it has done.
     ended: AtomicBool,
+    _share: Share,
 }
 
 impl Entry {
@@ -43,6 +49,8 @@ pub(crate) struct Session {
     id: SessionId,
     used: Instant,
     transaction: Option<(i64, Stage)>,
+    /// What the transaction has staged.
+    staged: Part,
     /// The largest number of a write that may be sent again.
     written: i64,
 }
@@ -60,6 +68,9 @@ enum Stage {
 pub(crate) struct Sessions {
     sessions: Mutex<HashMap<SessionId, Arc<Entry>>>,
     timeout: Duration,
+    shares: Shares,
+    /// What their transactions have staged.
+    pub(crate) staged: StagedBytes,
 }
 
 impl Sessions {
@@ -67,6 +78,8 @@ impl Sessions {
         Sessions {
             sessions: Mutex::default(),
             timeout,
+            shares: Shares::default(),
+            staged: StagedBytes::default(),
         }
     }
 
@@ -82,25 +95,32 @@ impl Sessions {
     /// When there are too many.
     pub(crate) fn get(&self, id: SessionId) -> CommandResult<Arc<Entry>> {
         let mut sessions = self.lock();
-        if sessions.len() >= SESSIONS_MAX && !sessions.contains_key(&id) {
-            return Err(CommandError::new(
-                (261, "TooManyLogicalSessions"),
-                format!("there are {SESSIONS_MAX} sessions: end some"),
-            ));
+        if let Some(session) = sessions.get(&id) {
+            return Ok(Arc::clone(session));
         }
-        let session = sessions.entry(id).or_insert_with(|| {
-            let session = Session {
-                id,
-                used: Instant::now(),
-                transaction: None,
-                written: i64::MIN,
-            };
-            Arc::new(Entry {
-                session: Mutex::new(session),
-                ended: AtomicBool::new(false),
-            })
+        let too_many = |max: usize, whose: &str| {
+            let message = format!("there are {max} sessions{whose}: end some");
+            CommandError::new((261, "TooManyLogicalSessions"), message)
+        };
+        if sessions.len() >= SESSIONS_MAX {
+            return Err(too_many(SESSIONS_MAX, ""));
+        }
+        let share = self.shares.take(id.user.map(UserId::uuid), SESSIONS_PER_USER_MAX);
+        let share = share.ok_or_else(|| too_many(SESSIONS_PER_USER_MAX, " of this user"))?;
+        let session = Session {
+            id,
+            used: Instant::now(),
+            transaction: None,
+            staged: self.staged.part(),
+            written: i64::MIN,
+        };
+        let entry = Arc::new(Entry {
+            session: Mutex::new(session),
+            ended: AtomicBool::new(false),
+            _share: share,
         });
-        Ok(Arc::clone(session))
+        sessions.insert(id, Arc::clone(&entry));
+        Ok(entry)
     }
 
     /// Marks the session as used now.
@@ -110,6 +130,16 @@ impl Sessions {
             session.used = Instant::now();
         }
         Ok(())
+    }
+
+    /// Counts again what transactions have staged: of those that have expired it is nothing.
+    pub(crate) fn recount(&self) {
+        for entry in self.lock().values() {
+            // One that is in use counts for itself.
+            if let Ok(mut session) = entry.session.try_lock() {
+                session.recount();
+            }
+        }
     }
 
     /// Ends the sessions that have gone without a command for too long; which.
@@ -225,6 +255,14 @@ impl Session {
         let transaction = store.transaction_with(&options)?;
         self.transaction = Some((number, Stage::Open(Box::new(transaction))));
         Ok(())
+    }
+
+    /// Counts what the transaction has staged, if there is one.
+    pub(crate) fn recount(&mut self) {
+        self.staged.set(match &self.transaction {
+            Some((_, Stage::Open(transaction))) => transaction.staged_bytes(),
+            _ => 0,
+        });
     }
 
     /// An operation of the transaction has failed: it is over.

@@ -81,7 +81,7 @@ impl Statements {
             }
         }
         // What was done then is to be as durable as this answer says.
-        if !done.is_empty() && context.request.durability != Some(Durability::Memory) {
+        if !done.is_empty() && context.request.acknowledged.durability != Some(Durability::Memory) {
             store.sync()?;
         }
         write.statements = statements;

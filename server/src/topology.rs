@@ -120,6 +120,12 @@ impl Topology {
         }
     }
 
+    /// The server is something else from now on, or the primary is another: whoever waits is told.
+    pub(crate) fn change(&self) {
+        self.lock().version.counter += 1;
+        self.changed.notify_all();
+    }
+
     /// The server stops: nobody waits any longer.
     pub(crate) fn stop(&self) {
         let mut state = self.lock();

@@ -3,9 +3,12 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// How often a write that waits for the other side looks whether it has waited for too long.
+const WRITE_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is to be there in time, or whatever time it takes.
 pub(crate) struct Timed<'a> {
@@ -13,6 +16,8 @@ pub(crate) struct Timed<'a> {
     deadline: Option<Instant>,
     /// Whether the socket has a timeout now.
     is_limited: bool,
+    /// When what is written has to have been taken.
+    write_deadline: Instant,
 }
 
 impl Read for Timed<'_> {
@@ -39,7 +44,16 @@ impl Read for Timed<'_> {
 
 impl Write for Timed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.write(bytes)
+        loop {
+            // It comes back after the socket's own timeout at the latest, with what was taken by then.
+            match self.stream.write(bytes) {
+                Ok(written) if written == bytes.len() => return Ok(written),
+                // However little is taken at a time, all of it has to be by then.
+                _ if Instant::now() >= self.write_deadline => return Err(io::ErrorKind::TimedOut.into()),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                written => return written,
+            }
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -60,10 +74,12 @@ impl<'a> Transport<'a> {
         tls: Option<Arc<ServerConfig>>,
         deadline: Instant,
     ) -> io::Result<Transport<'a>> {
+        stream.set_write_timeout(Some(WRITE_LOOK_INTERVAL))?;
         let timed = Timed {
             stream,
             deadline: Some(deadline),
             is_limited: false,
+            write_deadline: deadline,
         };
         Ok(match tls {
             None => Transport::Plain(timed),
@@ -79,6 +95,14 @@ impl<'a> Transport<'a> {
         match self {
             Transport::Plain(timed) => timed.deadline = deadline,
             Transport::Encrypted(stream) => stream.sock.deadline = deadline,
+        }
+    }
+
+    /// By when what is written next has to have been taken.
+    pub(crate) fn set_write_deadline(&mut self, deadline: Instant) {
+        match self {
+            Transport::Plain(timed) => timed.write_deadline = deadline,
+            Transport::Encrypted(stream) => stream.sock.write_deadline = deadline,
         }
     }
 

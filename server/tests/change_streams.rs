@@ -283,3 +283,42 @@ fn who_looks_at_the_server_sees_its_streams() {
     client.ok(doc! { "killCursors": "c", "cursors": [cursor_id(&opened)] });
     assert!(running.store.listed_watches().is_empty());
 }
+
+/// What Debezium's connector for MongoDB sends (its `ChangeStreamPipelineFactory`): the event is wrapped, asked about by regular
+/// expressions that look ahead, and unwrapped.
+#[test]
+fn a_pipeline_that_wraps_events_and_looks_ahead_gives_them_as_they_are() {
+    let running = Running::new();
+    let mut client = running.client();
+    let namespace = doc! { "$concat": ["$ns.db", ".", "$ns.coll"] };
+    let pipeline = [
+        doc! { "$changeStream": { "allChangesForCluster": true, "fullDocument": "updateLookup" } },
+        doc! { "$replaceRoot": { "newRoot": { "namespace": namespace, "event": "$$ROOT" } } },
+        doc! { "$match": { "$and": [
+            { "event.ns.db": { "$regex": "^(?!(admin|config|local)$)", "$options": "i" } },
+            { "namespace": { "$regex": "^(?!test\\.secret$).*$", "$options": "i" } },
+            { "event.operationType": { "$in": ["insert", "update", "replace", "delete"] } },
+        ] } },
+        doc! { "$replaceRoot": { "newRoot": "$event" } },
+        doc! { "$changeStreamSplitLargeEvent": {} },
+    ];
+    let command = doc! { "aggregate": 1, "pipeline": pipeline.to_vec(), "cursor": {} };
+    let opened = client.admin(command);
+    client.ok(doc! { "insert": "secret", "documents": [{ "_id": 1 }] });
+    client.ok(doc! { "insert": "c", "documents": [{ "_id": 2 }] });
+    client.ok(doc! { "update": "c", "updates": [{ "q": {}, "u": { "$set": { "a": 1 } } }] });
+    client.ok(doc! { "drop": "secret" });
+    client.ok(doc! { "delete": "c", "deletes": [{ "q": {}, "limit": 1 }] });
+    let (mut events, more) = (
+        Vec::new(),
+        doc! { "getMore": cursor_id(&opened), "collection": "$cmd.aggregate", "maxTimeMS": 5000 },
+    );
+    while events.len() < 3 {
+        events.extend(batch(&client.admin(more.clone())));
+    }
+    assert_eq!(types(&events), ["insert", "update", "delete"]);
+    for event in events {
+        assert_eq!(event.get_document("ns").unwrap(), &doc! { "db": "test", "coll": "c" });
+        assert!(event.get_document("_id").unwrap().contains_key("_data"));
+    }
+}

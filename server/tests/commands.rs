@@ -53,11 +53,6 @@ fn unknown_commands_and_fields_are_refused_by_name() {
             "Location40324",
         ),
         (doc! { "find": "c", "readConcern": { "level": "nope" } }, 2, "BadValue"),
-        (
-            doc! { "insert": "c", "documents": [{}], "writeConcern": { "w": 3 } },
-            100,
-            "UnsatisfiableWriteConcern",
-        ),
         (doc! { "getMore": 5_i64, "collection": "c" }, 43, "CursorNotFound"),
         (
             doc! { "createIndexes": "c", "indexes": [{ "key": { "a": "text" }, "name": "a" }] },
@@ -378,4 +373,127 @@ fn the_compatibility_page_lists_the_commands_that_there_are() {
         .collect();
     let known: Vec<_> = tailwater_server::help().collect();
     assert_eq!(listed, known);
+}
+
+#[test]
+fn a_write_that_more_members_should_hold_than_there_are_is_carried_out_and_says_so() {
+    let running = Running::new();
+    let mut client = running.client();
+    for (id, w, code) in [(1, bson::bson!(2), 100), (2, bson::bson!("west"), 79)] {
+        let insert = doc! { "insert": "c", "documents": [{ "_id": id }], "writeConcern": { "w": w } };
+        let answer = client.ok(insert);
+        assert_eq!(answer.get_i32("n").unwrap(), 1);
+        let error = answer.get_document("writeConcernError").unwrap();
+        assert_eq!(error.get_i32("code").unwrap(), code, "{answer}");
+        assert_eq!(client.ok(doc! { "count": "c" }).get_i32("n").unwrap(), id);
+    }
+}
+
+#[test]
+fn pipelines_take_variables_and_a_hint_and_are_explained() {
+    let running = Running::new();
+    let mut client = running.client();
+    client.ok(doc! { "insert": "c", "documents": (0..20).map(|n| doc! { "_id": n, "a": n % 5 }).collect::<Vec<_>>() });
+    client.ok(doc! { "createIndexes": "c", "indexes": [{ "key": { "a": 1 }, "name": "a_1" }] });
+    let dear = doc! { "$match": { "$expr": { "$gt": ["$a", "$$least"] } } };
+    let command = doc! { "aggregate": "c", "pipeline": [dear, { "$count": "n" }], "cursor": {}, "let": { "least": { "$add": [1, 2] } } };
+    assert_eq!(batch(&client.ok(command)), [doc! { "n": 4 }]);
+
+    let by_a = doc! { "$match": { "a": 3 } };
+    let planned = |answer: &Document| {
+        let planner = answer.get_document("queryPlanner").unwrap();
+        planner
+            .get_document("winningPlan")
+            .unwrap()
+            .get_str("stage")
+            .unwrap()
+            .to_owned()
+    };
+    let explain = |hint: Bson| doc! { "aggregate": "c", "pipeline": [by_a.clone()], "explain": true, "hint": hint };
+    assert_eq!(planned(&client.ok(explain("a_1".into()))), "FETCH");
+    assert_eq!(planned(&client.ok(explain(doc! { "$natural": 1 }.into()))), "COLLSCAN");
+    assert_eq!(client.refused(explain("b_1".into())).0, 2);
+    let hinted = doc! { "aggregate": "c", "pipeline": [by_a.clone()], "cursor": {}, "hint": { "a": 1 } };
+    assert_eq!(batch(&client.ok(hinted)).len(), 4);
+
+    // What is behind the query is told stage by stage, and nothing is written.
+    let group = doc! { "$group": { "_id": "$a" } };
+    let out = doc! { "$out": "d" };
+    let command = doc! { "aggregate": "c", "pipeline": [by_a, group.clone(), out.clone()], "cursor": {} };
+    let told = client.ok(doc! { "explain": command, "verbosity": "executionStats" });
+    let stages = told.get_array("stages").unwrap();
+    assert_eq!(stages[1..], [group.into(), out.into()]);
+    let cursor = stages[0].as_document().unwrap().get_document("$cursor").unwrap();
+    assert_eq!(planned(cursor), "FETCH");
+    let stats = cursor.get_document("executionStats").unwrap();
+    assert_eq!(
+        stats
+            .get_i64("nReturned")
+            .or_else(|_| stats.get_i32("nReturned").map(i64::from))
+            .unwrap(),
+        4,
+        "{stats}"
+    );
+    assert!(stats.contains_key("executionTimeMillis") && stats.contains_key("executionStages"));
+    assert_eq!(client.ok(doc! { "count": "d" }).get_i32("n").unwrap(), 0);
+    // Only who asks for numbers is told some.
+    let find = |verbosity: &str| doc! { "explain": { "find": "c" }, "verbosity": verbosity };
+    assert!(!client.ok(find("queryPlanner")).contains_key("executionStats"));
+    assert!(client.ok(find("allPlansExecution")).contains_key("executionStats"));
+    assert_eq!(client.refused(find("everything")).0, 2);
+    let watch = doc! { "aggregate": "c", "pipeline": [{ "$changeStream": {} }], "cursor": {}, "hint": "a_1" };
+    assert_eq!(client.refused(watch).0, 238);
+}
+
+#[test]
+fn who_may_can_pass_the_validator_by() {
+    let running = Running::new();
+    let mut client = running.client();
+    client.ok(doc! { "create": "c", "validator": { "a": { "$type": "int" } } });
+    let wrong = doc! { "a": "text" };
+    let refused = |answer: Document| {
+        answer.contains_key("writeErrors")
+            || answer.get_i32("nErrors").is_ok_and(|errors| errors > 0)
+            || answer.contains_key("code")
+    };
+    for (bypass, expected) in [(false, true), (true, false)] {
+        let insert = doc! { "insert": "c", "documents": [&wrong], "bypassDocumentValidation": bypass };
+        assert_eq!(refused(client.run(insert)), expected, "insert {bypass}");
+        let mut bulk = doc! { "bulkWrite": 1, "nsInfo": [{ "ns": "test.c" }] };
+        bulk.extend(doc! { "ops": [{ "insert": 0, "document": &wrong }], "bypassDocumentValidation": bypass });
+        assert_eq!(refused(client.run_on("admin", bulk)), expected, "bulkWrite {bypass}");
+        let source = doc! { "$documents": [&wrong] };
+        let merge = doc! { "aggregate": 1, "pipeline": [source, { "$merge": "c" }], "cursor": {}, "bypassDocumentValidation": bypass };
+        assert_eq!(refused(client.run(merge)), expected, "aggregate {bypass}");
+    }
+}
+
+#[test]
+fn a_sequence_that_is_not_asked_for_or_comes_twice_is_refused() {
+    let running = Running::new();
+    let mut client = running.client();
+    let document = bson::rawdoc! { "_id": 1 };
+    let sequence = |identifier| tailwater_wire::Sequence {
+        identifier,
+        documents: vec![&document],
+    };
+    for (body, name, code) in [
+        (doc! { "insert": "c", "$db": "test" }, "documents", 0),
+        (
+            doc! { "insert": "c", "documents": [{ "_id": 2 }], "$db": "test" },
+            "documents",
+            40413,
+        ),
+        (
+            doc! { "insert": "c", "documents": [{ "_id": 3 }], "$db": "test" },
+            "updates",
+            40415,
+        ),
+        (doc! { "find": "c", "$db": "test" }, "filter", 40415),
+    ] {
+        client.send(&body, tailwater_wire::MsgFlags::default(), vec![sequence(name)]);
+        let (answer, ..) = client.receive();
+        assert_eq!(answer.get_i32("code").unwrap_or(0), code, "{answer}");
+    }
+    assert_eq!(client.ok(doc! { "count": "c" }).get_i32("n").unwrap(), 1);
 }

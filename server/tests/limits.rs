@@ -96,6 +96,39 @@ fn messages_have_no_more_memory_than_they_are_given_and_small_ones_always_some()
 }
 
 #[test]
+fn who_only_promises_a_large_message_takes_nothing_from_others() {
+    let running = Running::with(|options| options.message_memory_max = 1 << 20);
+    let promises: Vec<_> = (0..20)
+        .map(|_| {
+            let mut client = running.client();
+            client.ok(doc! { "ping": 1 });
+            // Length, number, answer to, opcode.
+            let header = [40 << 20, 9, 0, 2013_i32].map(i32::to_le_bytes);
+            client.send_bytes(header.as_flattened());
+            client
+        })
+        .collect();
+    assert!(is_answered(&mut running.client(), 900 << 10));
+    drop(promises);
+}
+
+#[test]
+fn answers_have_no_more_memory_than_they_are_given_and_small_ones_always_some() {
+    let running = Running::with(|options| options.message_memory_max = 4 << 20);
+    let mut client = running.client();
+    for id in 0..3 {
+        client.ok(doc! { "insert": "c", "documents": [{ "_id": id, "text": "x".repeat(900 << 10) }] });
+    }
+    // Twice as much while it is made.
+    let find = |limit: i32| doc! { "find": "c", "limit": limit };
+    assert!(client.run_if_open(find(1)).is_some());
+    assert!(client.run_if_open(find(3)).is_none());
+    let mut client = running.client();
+    assert!(client.run_if_open(doc! { "count": "c" }).is_some());
+    assert!(client.run_if_open(find(1)).is_some());
+}
+
+#[test]
 fn cursors_are_limited_for_each_user_and_for_all() {
     let running = Running::guarded_with(|options| {
         options.cursors_per_user_max = 2;

@@ -238,3 +238,39 @@ fn a_read_of_the_log_ends_when_its_time_is_over_and_when_it_is_killed() {
     });
     assert!(killed);
 }
+
+#[test]
+fn the_log_is_listed_and_is_no_collection_for_other_commands() {
+    let running = Running::new();
+    let mut client = running.client();
+    client.ok(doc! { "insert": "c", "documents": [{ "_id": 1 }] });
+    for command in [
+        doc! { "count": "oplog.rs" },
+        doc! { "distinct": "oplog.rs", "key": "op" },
+        doc! { "aggregate": "oplog.rs", "pipeline": [], "cursor": {} },
+        doc! { "explain": { "find": "oplog.rs" } },
+        doc! { "insert": "oplog.rs", "documents": [{}] },
+        doc! { "update": "oplog.rs", "updates": [{ "q": {}, "u": { "$set": { "a": 1 } } }] },
+        doc! { "delete": "oplog.rs", "deletes": [{ "q": {}, "limit": 0 }] },
+        doc! { "drop": "oplog.rs" },
+        doc! { "create": "oplog.rs" },
+        doc! { "createIndexes": "oplog.rs", "indexes": [{ "key": { "a": 1 }, "name": "a" }] },
+    ] {
+        let answer = client.run_on("local", command);
+        assert_eq!(answer.get_i32("code").ok(), Some(115), "{answer}");
+    }
+    let to = |stage: Document| doc! { "aggregate": "c", "pipeline": [stage], "cursor": {} };
+    for command in [
+        to(doc! { "$out": { "db": "local", "coll": "oplog.rs" } }),
+        to(doc! { "$merge": { "into": { "db": "local", "coll": "oplog.rs" } } }),
+        to(doc! { "$unionWith": { "coll": "c" } }),
+    ] {
+        let answer = client.run(command.clone());
+        let expected = (!command.to_string().contains("unionWith")).then_some(115);
+        assert_eq!(answer.get_i32("code").ok(), expected, "{answer}");
+    }
+    let rename = doc! { "renameCollection": "test.c", "to": "local.oplog.rs" };
+    assert_eq!(client.run_on("admin", rename).get_i32("code").ok(), Some(115));
+    let listed = client.run_on("local", doc! { "listCollections": 1, "filter": { "name": "oplog.rs" } });
+    assert_eq!(batch(&listed)[0].get_str("name").unwrap(), "oplog.rs");
+}

@@ -114,6 +114,18 @@ fn cases() -> Vec<Case> {
         orders(dump(doc! { "$collStats": { "count": {} } }), &["collStats"]),
         orders(doc! { "explain": { "find": "orders" } }, &["find"]),
         orders(
+            doc! { "explain": { "aggregate": "orders", "pipeline": [], "cursor": {} } },
+            &["find"],
+        ),
+        orders(
+            doc! { "aggregate": "orders", "pipeline": [], "explain": true },
+            &["find"],
+        ),
+        orders(
+            doc! { "insert": "orders", "documents": [{}], "bypassDocumentValidation": true },
+            &["insert", "bypassDocumentValidation"],
+        ),
+        orders(
             doc! { "explain": { "update": "orders", "updates": [{ "q": {}, "u": {} }] } },
             &["find", "update"],
         ),
@@ -346,6 +358,7 @@ fn cases() -> Vec<Case> {
         server(doc! { "hostInfo": 1 }, "hostInfo"),
         server(doc! { "replSetGetConfig": 1 }, "replSetGetConfig"),
         server(doc! { "replSetGetStatus": 1 }, "replSetGetStatus"),
+        server(doc! { "replSetStepUp": 1 }, "replSetStateChange"),
         server(doc! { "serverStatus": 1 }, "serverStatus"),
         // Last: whoever has logged out has no more rights to try.
         nothing(doc! { "logout": 1 }),

@@ -399,3 +399,42 @@ fn that_the_server_ends_is_said_of_the_command_and_not_of_a_write() {
         assert_eq!(labels(&answer), ["RetryableWriteError"], "{answer}");
     }
 }
+
+#[test]
+fn numbers_of_statements_end_where_they_can_be_written() {
+    let running = Running::new();
+    let mut client = running.client();
+    let insert = |first: i32, number: i64, lsid: Document| {
+        doc! {
+            "insert": "c", "documents": [{ "_id": first }, { "_id": -first }],
+            "stmtId": first, "txnNumber": number, "lsid": lsid,
+        }
+    };
+    let lsid = session();
+    assert_eq!(client.refused(insert(i32::MAX, 1, lsid.clone())).0, 2);
+    client.ok(insert(i32::MAX - 1, 2, lsid));
+}
+
+#[test]
+fn open_transactions_hold_so_much_memory_together_and_no_more() {
+    let running = Running::with(|options| options.transaction_memory_max = 1 << 20);
+    let mut client = running.client();
+    client.ok(doc! { "create": "c" });
+    let part = |lsid: &Document, first: bool, bytes: usize| {
+        let mut insert = doc! { "insert": "c", "documents": [{ "text": "x".repeat(bytes) }], "lsid": lsid.clone() };
+        insert.extend(doc! { "txnNumber": 1_i64, "autocommit": false });
+        if first {
+            insert.insert("startTransaction", true);
+        }
+        insert
+    };
+    let (one, other) = (session(), session());
+    client.ok(part(&one, true, 600 << 10));
+    assert_eq!(client.refused(part(&other, true, 600 << 10)).0, 388);
+    // It is over, and what it has held is given back.
+    assert_eq!(client.refused(part(&other, false, 10)).0, 251);
+    client.ok(part(&one, false, 300 << 10));
+    let commit = doc! { "commitTransaction": 1, "lsid": one, "txnNumber": 1_i64, "autocommit": false };
+    client.admin(commit);
+    client.ok(part(&session(), true, 900 << 10));
+}

@@ -47,12 +47,12 @@ mod window;
 use std::fmt;
 use std::sync::Arc;
 
-use bson::{RawDocument, RawDocumentBuf};
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 use tailwater_oplog::Durability;
 
 use crate::catalog::Namespace;
 use crate::error::{Error, Result};
-use crate::query::Language;
+use crate::query::{Hint, Language};
 use crate::reading::Reading;
 use crate::store::Store;
 
@@ -60,6 +60,7 @@ pub use error::{AggregateError, AggregateErrorKind};
 pub(crate) use out::is_temporary;
 pub use reach::PipelineTarget;
 pub use tailwater_matcher::STAGES_MAX;
+use tailwater_matcher::ValueExpression;
 
 use context::Context;
 use parse::Scope;
@@ -73,16 +74,22 @@ pub const SUB_PIPELINES_MAX: usize = 20;
 pub const STAGE_BYTES_MAX: usize = 100 << 20;
 
 /// How a pipeline is run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AggregateOptions {
     /// Most bytes of documents and values that one stage holds. Default: [`STAGE_BYTES_MAX`].
     pub memory_bytes_max: usize,
+    /// Which index of the collection the pipeline begins with. Default: whichever the planner chooses.
+    pub hint: Option<Hint>,
+    /// Whether what `$out` and `$merge` write may fail the validator of the collection that they write to. Default false.
+    pub bypass_document_validation: bool,
 }
 
 impl Default for AggregateOptions {
     fn default() -> AggregateOptions {
         AggregateOptions {
             memory_bytes_max: STAGE_BYTES_MAX,
+            hint: None,
+            bypass_document_validation: false,
         }
     }
 }
@@ -111,6 +118,8 @@ impl Default for AggregateOptions {
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     stages: Vec<Stage>,
+    /// What expressions may use beside the documents.
+    variables: Vec<(String, ValueExpression)>,
 }
 
 impl Pipeline {
@@ -149,11 +158,77 @@ impl Pipeline {
     ///
     /// As [`Pipeline::parse`]; [`Error::Collation`].
     pub fn parse_with<D: AsRef<RawDocument>>(stages: &[D], collation: Option<&RawDocument>) -> Result<Pipeline> {
+        Pipeline::parse_with_variables(stages, collation, &RawDocumentBuf::new())
+    }
+
+    /// As [`Pipeline::parse_with`], with variables that its expressions may use, `{name: value, …}`: values are expressions without a
+    /// document to be about (MongoDB manual: *aggregate*, `let`).
+    ///
+    /// ```
+    /// use bson::rawdoc;
+    /// use tailwater_storage::{Pipeline, Store};
+    ///
+    /// # fn main() -> Result<(), tailwater_storage::Error> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = Store::open(dir.path())?;
+    /// let orders = store.collection("shop", "orders")?;
+    /// orders.insert_one(&rawdoc! { "_id": 1, "total": 5 })?;
+    /// orders.insert_one(&rawdoc! { "_id": 2, "total": 7 })?;
+    /// let dear = [rawdoc! { "$match": { "$expr": { "$gt": ["$total", "$$least"] } } }];
+    /// let pipeline = Pipeline::parse_with_variables(&dear, None, &rawdoc! { "least": { "$add": [3, 3] } })?;
+    /// let found = orders.aggregate(&pipeline)?.collect::<Result<Vec<_>, _>>()?;
+    /// assert_eq!(found, [rawdoc! { "_id": 2, "total": 7 }]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Pipeline::parse_with`].
+    pub fn parse_with_variables<D: AsRef<RawDocument>>(
+        stages: &[D],
+        collation: Option<&RawDocument>,
+        variables: &RawDocument,
+    ) -> Result<Pipeline> {
+        let failed = |error| Error::Aggregate(Arc::new(error));
         let documents: Vec<&RawDocument> = stages.iter().map(AsRef::as_ref).collect();
-        let stages = Scope::new(Language::new(collation)?).stages(&documents);
+        let scope = Scope::new(Language::new(collation)?);
+        let variables = lookup::parse_let(&scope, RawBsonRef::Document(variables));
+        let variables = variables.map_err(|kind| failed(kind.at(0, "")))?;
+        let scope = scope.with(variables.iter().map(|(name, _)| name.clone()));
         Ok(Pipeline {
-            stages: stages.map_err(|error| Error::Aggregate(Arc::new(error)))?,
+            stages: scope.stages(&documents).map_err(failed)?,
+            variables,
         })
+    }
+
+    /// How it is run on a collection: `explain` of the query that it begins with, and of how many of its stages that query is made.
+    pub(crate) fn explain(
+        &self,
+        store: &Store,
+        namespace: &Namespace,
+        options: AggregateOptions,
+        collation: Option<&RawDocument>,
+    ) -> Result<(RawDocumentBuf, usize)> {
+        self.check_source(namespace)?;
+        let context = self.context(Reading::new(store.core().view()?), namespace, options)?;
+        let hint = context.options.hint.as_ref();
+        let (query, rest) = source::query(namespace, None, &self.stages, hint, &context)?;
+        let absorbed = self.stages.len() - rest.len();
+        Ok((query.explain(&context.reading, namespace, collation)?, absorbed))
+    }
+
+    /// What it is run with: its variables have their values.
+    fn context(&self, reading: Reading, namespace: &Namespace, options: AggregateOptions) -> Result<Context> {
+        let context = Context::new(reading, &namespace.database, options);
+        let nothing = RawDocumentBuf::new();
+        let mut values = Vec::new();
+        for (name, expression) in &self.variables {
+            let value = expression.evaluate(&context.variables(&nothing));
+            let value = value.and_then(tailwater_matcher::Value::into_bson);
+            values.push((name.clone(), value.map_err(Error::from)?));
+        }
+        Ok(context.with(values))
     }
 
     /// Runs it on a collection, or on none.
@@ -166,8 +241,9 @@ impl Pipeline {
     ) -> Result<Aggregation> {
         self.check_source(namespace)?;
         let core = store.core();
-        let context = Context::new(Reading::new(core.view()?), &namespace.database, options);
-        let stream = source::collection(namespace, None, &self.stages, &context)?;
+        let context = self.context(Reading::new(core.view()?), namespace, options)?;
+        let hint = context.options.hint.as_ref();
+        let stream = source::collection(namespace, None, &self.stages, hint, &context)?;
         let writing = Writing {
             store,
             durability: durability.unwrap_or(core.options.durability),
@@ -210,9 +286,10 @@ impl Pipeline {
                 operation: stage.to_owned(),
             });
         }
-        let context = Context::new(reading.clone(), &namespace.database, options);
+        let context = self.context(reading.clone(), namespace, options)?;
+        let hint = context.options.hint.as_ref();
         Ok(Aggregation {
-            stream: Some(source::collection(namespace, None, &self.stages, &context)?),
+            stream: Some(source::collection(namespace, None, &self.stages, hint, &context)?),
         })
     }
 

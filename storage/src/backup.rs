@@ -20,6 +20,7 @@
 mod draft;
 mod error;
 mod restore;
+mod selected;
 mod state;
 
 use std::fmt;

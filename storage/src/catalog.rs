@@ -56,6 +56,8 @@ pub(crate) struct IndexInfo {
     pub(crate) state: IndexState,
     /// Whether a document has had more than one key, or an array's. It stays so.
     pub(crate) multikey: bool,
+    /// Whether its entries were made by other rules than today's and are to be made anew before anybody reads them.
+    pub(crate) outdated: bool,
 }
 
 /// What is known about one collection.
@@ -193,6 +195,7 @@ impl Catalog {
                     number: self.take_number(),
                     state,
                     multikey: false,
+                    outdated: false,
                 }),
             }
         }

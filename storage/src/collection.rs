@@ -24,9 +24,9 @@ use std::sync::Arc;
 
 use tailwater_oplog::{Durability, OpId};
 
-use crate::acknowledge::Acknowledge;
+use crate::acknowledge::{Acknowledge, acknowledge};
 use crate::catalog::Namespace;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::sessions::RetryableWrite;
 use crate::store::{Core, Store};
 use crate::write::Writer;
@@ -148,11 +148,7 @@ impl Collection {
         let core = self.core();
         core.settle(op_id, self.durability.unwrap_or(core.options.durability))?;
         if let Some(acknowledgement) = &self.acknowledgement {
-            let acknowledged = acknowledgement.acknowledge(op_id);
-            acknowledged.map_err(|reason| Error::WriteConcernFailed {
-                op_id,
-                reason: reason.into(),
-            })?;
+            acknowledge(&**acknowledgement, op_id)?;
         }
         Ok(op_id)
     }

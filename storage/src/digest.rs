@@ -13,7 +13,9 @@
 //! what sessions have written `s` its key and `r` the record.
 
 use std::fmt;
+use std::sync::Arc;
 
+use bson::RawDocument;
 use sha2::{Digest, Sha256};
 use tailwater_oplog::OpId;
 
@@ -21,6 +23,7 @@ use crate::catalog::{CollectionInfo, IndexState};
 use crate::error::Result;
 use crate::overlay::KeyRange;
 use crate::reading::Reading;
+use crate::selection::Selection;
 use crate::sessions::SESSIONS;
 use crate::store::Store;
 
@@ -66,6 +69,37 @@ impl Store {
             sha256: items.0.finalize().into(),
         })
     }
+
+    /// Digests the documents that `selection` names, with the options and indexes of their collections, but without the entries of
+    /// those, and without sessions: a partial copy has the same one as the store that it is of.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::digest`].
+    pub fn digest_of(&self, selection: &Selection) -> Result<StateDigest> {
+        let reading = Reading::new(self.core().view()?);
+        let mut items = Items(Sha256::new());
+        let named = |info: &&Arc<CollectionInfo>| {
+            selection.has_collection(&info.namespace.database, &info.namespace.collection)
+        };
+        for info in reading.view.catalog.collections().filter(named) {
+            items.head(info);
+            for found in reading.scan(info.number, KeyRange::all()) {
+                let (key, stored) = found?;
+                let document = stored.document()?;
+                if selection.has_document(document) {
+                    items.document(&key, document);
+                }
+            }
+            for index in info.indexes.iter().filter(|index| index.state == IndexState::Ready) {
+                items.item(b'i', index.definition.document.as_bytes());
+            }
+        }
+        Ok(StateDigest {
+            op_id: reading.view.at,
+            sha256: items.0.finalize().into(),
+        })
+    }
 }
 
 /// The sequence of items that is digested.
@@ -78,15 +112,23 @@ impl Items {
         self.0.update(bytes);
     }
 
-    fn collection(&mut self, reading: &Reading, info: &CollectionInfo) -> Result<()> {
+    fn head(&mut self, info: &CollectionInfo) {
         self.item(b'c', info.namespace.database.as_bytes());
         self.item(b'n', info.namespace.collection.as_bytes());
         self.item(b'u', &info.id);
         self.item(b'o', info.options.to_document().as_bytes());
+    }
+
+    fn document(&mut self, key: &[u8], document: &RawDocument) {
+        self.item(b'k', key);
+        self.item(b'd', document.as_bytes());
+    }
+
+    fn collection(&mut self, reading: &Reading, info: &CollectionInfo) -> Result<()> {
+        self.head(info);
         for found in reading.scan(info.number, KeyRange::all()) {
             let (key, stored) = found?;
-            self.item(b'k', &key);
-            self.item(b'd', stored.document()?.as_bytes());
+            self.document(&key, stored.document()?);
         }
         for index in info.indexes.iter().filter(|index| index.state == IndexState::Ready) {
             self.item(b'i', index.definition.document.as_bytes());

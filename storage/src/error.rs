@@ -19,6 +19,7 @@ use crate::catalog::CollectionInfo;
 use crate::collection::{BulkWriteOutcome, WriteError};
 use crate::engine::EngineError;
 use crate::index::{ID_INDEX, IndexDefinition, keys};
+use crate::selection::SelectionError;
 use crate::update::UpdateError;
 
 pub use code::ErrorCode;
@@ -98,6 +99,19 @@ pub enum Error {
         /// The log it was made from.
         found: LogId,
     },
+    /// What a partial copy is to have, or has, cannot be told.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    /// The store is a partial copy, and at this entry a collection was renamed into its part, whose documents it does not have.
+    #[error(
+        "at entry {op_id} {namespace} was renamed into what this partial copy has, which does not have its documents: make the copy anew (`resync`)"
+    )]
+    EnteredPart {
+        /// The entry.
+        op_id: OpId,
+        /// The collection as it is called since.
+        namespace: String,
+    },
     /// The state was made from another copy of the log beside it, and each copy was written to by itself.
     #[error("the state in {} was made from a copy of the log beside it with another entry {applied}: restore the two together, or remove the state to have it rebuilt", path.display())]
     StateDiverged {
@@ -162,6 +176,10 @@ pub enum Error {
         namespace: String,
         /// Which document: `{_id: …}`.
         id: RawDocumentBuf,
+        /// Why, as MongoDB's `errInfo` has it: `{failingDocumentId, details: {operatorName, …}}` (manual: *Choose How to Handle
+        /// Invalid Documents*), with `truncated: true` where that would have been too large
+        /// ([`explain_mismatch`](tailwater_matcher::explain_mismatch)).
+        info: RawDocumentBuf,
     },
     /// A document reaches two arrays through the fields of one index. MongoDB's code 171.
     #[error("the document has arrays in two fields of the index {name:?}: at most one may be an array")]

@@ -1,8 +1,9 @@
 //! Which names databases and collections may have (MongoDB manual: *Naming Restrictions*).
 
 use tailwater_matcher::is_reference_field;
-use tailwater_oplog::entry::{COLLECTION_NAME_BYTES_MAX, DATABASE_NAME_BYTES_MAX};
+use tailwater_oplog::entry::{DATABASE_NAME_BYTES_MAX, NAMESPACE_BYTES_MAX};
 
+use crate::catalog::Namespace;
 use crate::error::{Error, Result};
 
 /// Whether text can be a dotted path to a field: without empty components, and without dollar signs in front of one, other
@@ -32,7 +33,35 @@ pub(crate) fn check_database(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks a collection name.
+/// The namespace of two names, checked.
+///
+/// # Errors
+///
+/// [`Error::InvalidName`].
+pub(crate) fn namespace(database: &str, collection: &str) -> Result<Namespace> {
+    check_database(database)?;
+    check_collection(collection)?;
+    let namespace = Namespace::new(database, collection);
+    check_length(&namespace)?;
+    Ok(namespace)
+}
+
+/// Checks that two names, which are good by themselves, are so together.
+///
+/// # Errors
+///
+/// [`Error::InvalidName`].
+pub(crate) fn check_length(namespace: &Namespace) -> Result<()> {
+    if namespace.database.len() + 1 + namespace.collection.len() <= NAMESPACE_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Error::InvalidName {
+        name: namespace.to_string(),
+        what: "a database name, a dot and a collection name have at most 255 bytes together",
+    })
+}
+
+/// Checks a collection name, in whatever database.
 pub(crate) fn check_collection(name: &str) -> Result<()> {
     let invalid = |what| {
         Err(Error::InvalidName {
@@ -42,9 +71,6 @@ pub(crate) fn check_collection(name: &str) -> Result<()> {
     };
     if name.is_empty() {
         return invalid("a collection name cannot be empty");
-    }
-    if name.len() > COLLECTION_NAME_BYTES_MAX {
-        return invalid("a collection name has at most 191 bytes");
     }
     if name.contains(['$', '\0']) {
         return invalid("a collection name cannot contain $ or a NUL");
@@ -70,11 +96,18 @@ mod tests {
         for name in ["", "a.b", "a b", "a/b", "a$b", "a\0b", &"x".repeat(64)] {
             assert!(check_database(name).is_err(), "{name:?}");
         }
-        for name in ["orders", "orders.2026", "a b", &"x".repeat(191)] {
+        for name in ["orders", "orders.2026", "a b"] {
             check_collection(name).unwrap();
         }
-        for name in ["", "a$b", "a\0b", "system.users", ".a", "a.", &"x".repeat(192)] {
+        for name in ["", "a$b", "a\0b", "system.users", ".a", "a."] {
             assert!(check_collection(name).is_err(), "{name:?}");
+        }
+        // Together they have 255 bytes, whichever is the long one.
+        for database in [1, 6, 63] {
+            let (database, rest) = ("d".repeat(database), 254 - database);
+            namespace(&database, &"x".repeat(rest)).unwrap();
+            let refused = namespace(&database, &"x".repeat(rest + 1)).unwrap_err();
+            assert!(matches!(refused, Error::InvalidName { .. }), "{refused}");
         }
     }
 }

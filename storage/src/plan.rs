@@ -42,6 +42,7 @@ use crate::sort::SortPattern;
 
 pub(crate) use bounds::Bounds;
 pub(crate) use interval::{Edge, End, Interval};
+pub(crate) use partial::implies;
 pub(crate) use union::QueryPlan;
 
 /// The order of the documents themselves.

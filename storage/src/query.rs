@@ -1,7 +1,7 @@
 //! Finding the documents that match a filter: what a query asks for, and what it gives.
 //!
 //! - [`by_id`]: filters that need no plan;
-//! - [`source`]: documents that a plan leads to;
+//! - [`source`]: documents that a plan leads to; [`repeats`]: which of them came before;
 //! - [`candidates`]: those of them that match, sorted, skipped and limited;
 //! - [`distinct`]: the different values of a field;
 //! - [`documents`], [`projection`]: what is returned of them;
@@ -17,6 +17,7 @@ mod explain;
 mod hint;
 mod language;
 mod projection;
+mod repeats;
 mod source;
 #[cfg(test)]
 mod tests;

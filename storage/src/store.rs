@@ -7,6 +7,7 @@
 //! - [`background`]: what the store does by itself;
 //! - [`definitions`]: collections and databases;
 //! - [`origin`]: whether log and state belong together;
+//! - [`renewal`]: indexes whose entries an earlier version has made by other rules;
 //! - [`replica`]: what a store does as a member of a replicated one;
 //! - [`slots`]: what the log keeps for others.
 
@@ -19,6 +20,7 @@ mod definitions;
 mod facts;
 mod options;
 mod origin;
+mod renewal;
 mod replica;
 mod shared;
 mod signal;
@@ -36,7 +38,6 @@ use tailwater_oplog::{OpId, OplogView};
 use attached::Attached;
 
 use crate::applier;
-use crate::catalog::Namespace;
 use crate::checkpoint::log_options;
 use crate::collection::Collection;
 use crate::engine::Engine;
@@ -118,6 +119,7 @@ impl Store {
         let log = log_options(options).open(log_directory(dir))?;
         let state = dir.join(STATE_DIRECTORY);
         let engine = Engine::open(&state, options.cache_bytes)?;
+        renewal::renew_indexes(&engine)?;
         let core = Arc::new(Core::new(log, engine, options.clone())?);
         core.check_origin(&state)?;
         core.replay()?;
@@ -150,9 +152,7 @@ impl Store {
     ///
     /// [`Error::InvalidName`].
     pub fn collection(&self, database: &str, collection: &str) -> Result<Collection> {
-        names::check_database(database)?;
-        names::check_collection(collection)?;
-        Ok(Collection::new(self.clone(), Namespace::new(database, collection)))
+        Ok(Collection::new(self.clone(), names::namespace(database, collection)?))
     }
 
     /// The reading face of the store's log.

@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tailwater_oplog::{Durability, OpId};
 
-use crate::catalog::Namespace;
+use crate::acknowledge::{Acknowledge, acknowledge};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::options::CollectionOptions;
@@ -90,9 +90,17 @@ pub struct Transaction {
     remembered_by: Option<SessionId>,
     snapshot: OpId,
     durability: Durability,
+    /// Who says when its commit may return, beside that.
+    acknowledgement: Mutex<Option<Arc<dyn Acknowledge>>>,
 }
 
 impl Store {
+    /// Ends the transactions that have expired, with what they hold in memory, before their next use. Somebody whose transactions are
+    /// others', as a server's, calls this from time to time.
+    pub fn end_expired_transactions(&self) {
+        self.core().transactions.reap();
+    }
+
     /// Begins a transaction with default [`TransactionOptions`].
     ///
     /// # Errors
@@ -126,6 +134,7 @@ impl Store {
             remembered_by: options.remembered_by,
             snapshot,
             durability: options.durability.unwrap_or(core.options.durability),
+            acknowledgement: Mutex::default(),
         })
     }
 }
@@ -137,9 +146,10 @@ impl Transaction {
     ///
     /// [`Error::InvalidName`].
     pub fn collection(&self, database: &str, collection: &str) -> Result<TransactionCollection<'_>> {
-        names::check_database(database)?;
-        names::check_collection(collection)?;
-        Ok(TransactionCollection::new(self, Namespace::new(database, collection)))
+        Ok(TransactionCollection::new(
+            self,
+            names::namespace(database, collection)?,
+        ))
     }
 
     /// Creates a collection with default options, as part of the transaction.
@@ -158,9 +168,7 @@ impl Transaction {
     /// [`Error::InvalidName`]; [`Error::CollectionExists`]; [`Error::WriteConflict`] when somebody has created it since the
     /// transaction began; [`Error::TransactionAborted`], [`Error::TransactionExpired`], [`Error::TransactionTooLarge`].
     pub fn create_collection_with(&self, database: &str, collection: &str, options: &CollectionOptions) -> Result<()> {
-        names::check_database(database)?;
-        names::check_collection(collection)?;
-        let namespace = Namespace::new(database, collection);
+        let namespace = names::namespace(database, collection)?;
         self.run(|workspace| {
             if workspace.reading().info(&namespace).is_some() {
                 return Err(Error::CollectionExists {
@@ -192,6 +200,15 @@ impl Transaction {
         self
     }
 
+    /// Has its commit return when what it has written is durable as asked and, behind that, acknowledged: by as many members of a
+    /// replicated store as `acknowledgement` waits for.
+    ///
+    /// A commit that is not acknowledged fails with [`Error::WriteConcernFailed`], and is done all the same. It may be called in
+    /// the body of [`Store::with_transaction`], which does not repeat what failed so.
+    pub fn acknowledge_by(&self, acknowledgement: Arc<dyn Acknowledge>) {
+        *self.acknowledgement.lock().unwrap_or_else(PoisonError::into_inner) = Some(acknowledgement);
+    }
+
     /// Writes everything at once, and returns when it is as durable as asked, with the last entry; nothing when there was
     /// nothing to write. With [`Durability::Disk`] also what it has read is durable then.
     ///
@@ -199,20 +216,28 @@ impl Transaction {
     ///
     /// [`Error::WriteConflict`] when another has committed first, [`Error::TransactionExpired`],
     /// [`Error::TransactionTooLarge`], [`Error::TransactionAborted`] when an operation has failed, and the log's errors: then
-    /// nothing was written. [`Error::UnknownCommitResult`] when everything was written and is not known to be durable.
+    /// nothing was written. [`Error::UnknownCommitResult`] when everything was written and is not known to be durable;
+    /// [`Error::WriteConcernFailed`] when it is durable and not [acknowledged](Transaction::acknowledge_by).
     pub fn commit(self) -> Result<Option<OpId>> {
         let core = self.store.core();
         let Some(last) = self.append()? else {
             core.settle(self.snapshot, self.durability)?;
             return Ok(None);
         };
-        match core.settle(last, self.durability) {
-            Ok(last) => Ok(Some(last)),
-            Err(source) => Err(Error::UnknownCommitResult {
+        core.settle(last, self.durability)
+            .map_err(|source| Error::UnknownCommitResult {
                 op_id: last,
                 source: Box::new(source),
-            }),
+            })?;
+        let acknowledgement = self
+            .acknowledgement
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(acknowledgement) = acknowledgement {
+            acknowledge(&*acknowledgement, last)?;
         }
+        Ok(Some(last))
     }
 
     /// Appends and applies what is staged, if anything is; returns the last entry.
@@ -266,6 +291,15 @@ impl Transaction {
             return Ok(());
         }
         Err(Error::TransactionTooLarge { bytes, bytes_max })
+    }
+
+    /// Bytes that it has staged: about so much memory does it hold beside the state. None when it has failed.
+    #[must_use]
+    pub fn staged_bytes(&self) -> u64 {
+        match &*self.lock() {
+            Progress::Active(workspace) => workspace.bytes() as u64,
+            Progress::Failed(_) => 0,
+        }
     }
 
     /// The error that has ended it, if one has.

@@ -133,7 +133,13 @@ pub struct ApplyContext {
 /// The machine's time, no position, no insertion.
 impl Default for ApplyContext {
     fn default() -> ApplyContext {
-        let now = DateTime::now();
+        ApplyContext::at(DateTime::now())
+    }
+}
+
+impl ApplyContext {
+    /// The same at another time.
+    pub(crate) fn at(now: DateTime) -> ApplyContext {
         let seconds = u32::try_from(now.timestamp_millis() / 1000).unwrap_or(u32::MAX);
         ApplyContext {
             matched_position: None,

@@ -9,9 +9,9 @@ mod new_document;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use bson::raw::{CStr, RawBsonRef};
+use bson::raw::{CStr, RawBsonRef, cstr};
 use bson::{RawDocument, RawDocumentBuf};
-use tailwater_matcher::validate;
+use tailwater_matcher::{explain_mismatch, validate};
 use tailwater_oplog::OpId;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
@@ -28,7 +28,7 @@ use crate::update::UpdateDiff;
 
 pub(crate) use new_document::{NewDocument, identified};
 
-pub(crate) const ID: &CStr = bson::raw::cstr!("_id");
+pub(crate) const ID: &CStr = cstr!("_id");
 /// By how much a document grows that is given an ObjectId: a type byte, `_id` with its NUL, and the value.
 const OBJECT_ID_ELEMENT_BYTES: usize = 1 + 4 + 12;
 
@@ -429,31 +429,56 @@ pub(crate) fn check_length(definition: &IndexDefinition, values: &[u8], key: &[u
     })
 }
 
-pub(crate) fn check_validator(info: &CollectionInfo, before: Option<&RawDocument>, after: &RawDocument) -> Result<()> {
-    let options = &info.options;
+/// Checks a document against its collection's validator.
+///
+/// # Errors
+///
+/// [`Error::DocumentFailedValidation`].
+pub(crate) fn check_validator(
+    collection: &CollectionInfo,
+    before: Option<&RawDocument>,
+    after: &RawDocument,
+) -> Result<()> {
+    let options = &collection.options;
     let Some(validator) = options.validator_expression() else {
         return Ok(());
     };
+    // A document of which the validator cannot say whether it matches does not.
+    let matches = |document: &RawDocument| validator.matches(document).unwrap_or(false);
     let seen = match (options.validation_level, before) {
         (ValidationLevel::Off, _) => false,
         // Documents that were not valid before may stay so.
-        (ValidationLevel::Moderate, Some(before)) => validator.matches(before)?,
+        (ValidationLevel::Moderate, Some(before)) => matches(before),
         _ => true,
     };
-    if !seen || validator.matches(after)? {
+    if !seen || matches(after) {
         return Ok(());
     }
-    let mut id = RawDocumentBuf::new();
+    let (mut id, mut info) = (RawDocumentBuf::new(), RawDocumentBuf::new());
     if let Ok(Some(value)) = after.get("_id") {
+        let value: RawBsonRef<'_> = value;
         id.append(ID, value);
+        info.append(cstr!("failingDocumentId"), value);
+    }
+    if let Some(filter) = options.validator() {
+        let mismatch = explain_mismatch(filter, after);
+        info.append(cstr!("details"), mismatch.details);
+        if mismatch.truncated {
+            info.append(cstr!("truncated"), true);
+        }
     }
     if options.validation_action == ValidationAction::Warn {
-        tracing::warn!(namespace = %info.namespace, document = text(&id), "a document fails the collection's validator, which only warns");
+        tracing::warn!(
+            namespace = %collection.namespace,
+            info = text(&info),
+            "a document fails the collection's validator, which only warns"
+        );
         return Ok(());
     }
     Err(Error::DocumentFailedValidation {
-        namespace: info.namespace.to_string(),
+        namespace: collection.namespace.to_string(),
         id,
+        info,
     })
 }
 

@@ -12,6 +12,8 @@ mod direct;
 mod fresh;
 mod modify;
 mod positional;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use direct::{Inserted, Writer};
 pub(crate) use modify::{Modification, Modified, Reach, id_key};

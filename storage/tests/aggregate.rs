@@ -1,6 +1,6 @@
 //! Aggregation pipelines, stage by stage, on real files; the data are those of MongoDB's manual where it has some.
 
-use bson::{Bson, Document, RawDocumentBuf, Uuid, doc, rawdoc};
+use bson::{Bson, Document, RawDocumentBuf, Uuid, bson, doc, rawdoc};
 use tailwater_oplog::entry::EntryKind;
 use tailwater_oplog::{OpId, ReadConcern};
 use tailwater_storage::update::{ApplyContext, Update, UpdateError};
@@ -258,6 +258,121 @@ fn lookup_finds_what_belongs_to_each_document() {
     );
 }
 
+/// Which documents belong to each other where one of them has an array (MongoDB manual: *$lookup*, *Use $lookup with an Array*):
+/// the elements of a local array are what is sought, so an empty one seeks what is missing.
+#[test]
+fn lookup_goes_through_arrays_on_both_sides() {
+    let (_dir, store) = open();
+    let regex = bson::Regex {
+        pattern: bson::raw::cstr!("^x").to_owned(),
+        options: bson::raw::cstr!("").to_owned(),
+    };
+    let values: Vec<(i32, Option<Bson>)> = vec![
+        (0, Some(bson!([[]]))),
+        (1, Some(bson!([[], 1]))),
+        (2, Some(bson!([[], null]))),
+        (3, Some(bson!([]))),
+        (10, None),
+        (11, Some(Bson::Null)),
+        (12, Some(bson!([null]))),
+        (13, Some(bson!([null, 1]))),
+        (20, Some(bson!(1))),
+        (21, Some(bson!([[[], 1], 2]))),
+        (22, Some(bson!([1, 2]))),
+        (23, Some(bson!([[1, 2], 3]))),
+        (30, Some(bson!("x"))),
+        (31, Some(Bson::RegularExpression(regex.clone()))),
+        (32, Some(bson!({ "$x": 1 }))),
+    ];
+    let documents = values.iter().map(|(id, value)| {
+        let mut document = doc! { "_id": id };
+        document.extend(value.clone().map(|value| ("a".to_owned(), value)));
+        document
+    });
+    let all = filled(&store, "all", &documents.collect::<Vec<_>>());
+    let cases: Vec<(Bson, Vec<i32>)> = vec![
+        (bson!([]), vec![2, 10, 11, 12, 13]),
+        (Bson::Null, vec![2, 10, 11, 12, 13]),
+        (bson!([[], 42]), vec![0, 1, 2, 3]),
+        (bson!(1), vec![1, 13, 20, 22]),
+        (bson!([2, 3]), vec![21, 22, 23]),
+        // An array within an array is a value.
+        (bson!([[1, 2]]), vec![22, 23]),
+        (bson!({ "b": 1 }), vec![]),
+        // These are values, too, and no conditions.
+        (Bson::RegularExpression(regex), vec![31]),
+        (bson!({ "$x": 1 }), vec![32]),
+        (bson!([{ "$x": 1 }, "x", 1]), vec![1, 13, 20, 22, 30, 32]),
+    ];
+    let lookup = doc! { "from": "all", "localField": "b", "foreignField": "a", "as": "found" };
+    for indexed in [false, true] {
+        if indexed {
+            all.create_index(&IndexModel::new("a", 1)).unwrap();
+        }
+        for (local, expected) in &cases {
+            let of = |pipeline: &[Document]| {
+                let one = [raw(&doc! { "$documents": [{ "b": { "$literal": local.clone() } }] })];
+                let rest = pipeline.iter().map(raw);
+                let stages = one.into_iter().chain(rest).collect::<Vec<_>>();
+                let found = store.aggregate("town", &Pipeline::parse(&stages).unwrap()).unwrap();
+                let found = Document::try_from(found.map(Result::unwrap).next().unwrap()).unwrap();
+                let mut found: Vec<_> = found
+                    .get_array("found")
+                    .unwrap()
+                    .iter()
+                    .map(|id| id.as_i32().unwrap())
+                    .collect();
+                found.sort_unstable();
+                found
+            };
+            let ids = doc! { "$project": { "found": "$found._id" } };
+            let plain = [doc! { "$lookup": lookup.clone() }, ids.clone()];
+            assert_eq!(&of(&plain), expected, "{local} indexed={indexed}");
+            // With a pipeline beside the fields, it goes on from what they have found.
+            let mut both = lookup.clone();
+            both.insert("let", doc! { "least": 13 });
+            both.insert(
+                "pipeline",
+                vec![doc! { "$match": { "$expr": { "$gte": ["$_id", "$$least"] } } }],
+            );
+            let expected: Vec<_> = expected.iter().copied().filter(|id| *id >= 13).collect();
+            assert_eq!(
+                of(&[doc! { "$lookup": both }, ids]),
+                expected,
+                "{local} indexed={indexed}"
+            );
+        }
+    }
+}
+
+/// As many values as a list of a filter may not have.
+#[test]
+fn lookup_finds_by_any_number_of_values() {
+    let (_dir, store) = open();
+    filled(
+        &store,
+        "numbers",
+        &[
+            doc! { "_id": 1, "n": 7 },
+            doc! { "_id": 2, "n": 100_500 },
+            doc! { "_id": 3, "n": -1 },
+        ],
+    );
+    let many = filled(
+        &store,
+        "many",
+        &[doc! { "_id": 1, "n": (0..100_600).collect::<Vec<i32>>() }],
+    );
+    let found = run(
+        &many,
+        &[
+            doc! { "$lookup": { "from": "numbers", "localField": "n", "foreignField": "n", "as": "found" } },
+            doc! { "$project": { "found": "$found._id" } },
+        ],
+    );
+    assert_eq!(found.unwrap(), [doc! { "_id": 1, "found": [1, 2] }]);
+}
+
 #[test]
 fn documents_need_no_collection() {
     let (_dir, store) = open();
@@ -344,7 +459,13 @@ fn stages_that_hold_documents_keep_to_their_memory() {
         let pipeline = parse(&[doc! { "$skip": 0 }, stage.clone()]).unwrap();
         let limited = |memory_bytes_max| {
             let found = people
-                .aggregate_with(&pipeline, AggregateOptions { memory_bytes_max })
+                .aggregate_with(
+                    &pipeline,
+                    AggregateOptions {
+                        memory_bytes_max,
+                        ..AggregateOptions::default()
+                    },
+                )
                 .unwrap();
             found.collect::<Result<Vec<_>, _>>()
         };
@@ -365,6 +486,7 @@ fn stages_that_hold_documents_keep_to_their_memory() {
     .unwrap();
     let options = AggregateOptions {
         memory_bytes_max: 10_000,
+        ..AggregateOptions::default()
     };
     assert_eq!(
         people
@@ -540,6 +662,65 @@ fn merge_finds_documents_by_a_unique_index() {
         run(&target, &[doc! { "$limit": 1 }]).unwrap(),
         [doc! { "_id": 1, "sku": "a", "n": 2 }]
     );
+}
+
+#[test]
+fn merge_finds_documents_by_several_fields() {
+    let (_dir, store) = open();
+    let target = filled(
+        &store,
+        "target",
+        &[
+            doc! { "_id": 1, "year": 2026, "region": { "name": "north" }, "n": 1 },
+            doc! { "_id": 2, "year": 2026, "region": { "name": "south" }, "n": 2 },
+        ],
+    );
+    let on = doc! { "$merge": { "into": "target", "on": ["region.name", "year"], "whenMatched": [
+        { "$set": { "n": { "$add": ["$n", "$$new.n"] } } },
+    ] } };
+    let merge = |document: Document| {
+        let name = format!("source{}", store.collection_names("town").len());
+        let source = filled(&store, &name, &[document]);
+        run(&source, &[doc! { "$unset": "_id" }, on.clone()])
+    };
+    let south = doc! { "year": 2026, "region": { "name": "south" }, "n": 10 };
+    // The index must be on these fields, in whatever order, and unique.
+    target
+        .create_index(&IndexModel::new("year", 1).and("region.name", 1).name("plain"))
+        .unwrap();
+    assert_eq!(failure(merge(south.clone())).code(), 51183);
+    target
+        .create_index(&IndexModel::new("year", 1).and("region.name", 1).unique().name("both"))
+        .unwrap();
+    merge(south).unwrap();
+    merge(doc! { "year": 2027, "region": { "name": "south" }, "n": 5 }).unwrap();
+    let stored = run(
+        &target,
+        &[
+            doc! { "$project": { "_id": 0, "year": 1, "n": 1 } },
+            doc! { "$sort": { "year": 1, "n": 1 } },
+        ],
+    );
+    let expected = [
+        doc! { "year": 2026, "n": 1 },
+        doc! { "year": 2026, "n": 12 },
+        doc! { "year": 2027, "n": 5 },
+    ];
+    assert_eq!(stored.unwrap(), expected);
+    // What cannot be told apart by the fields.
+    for (document, code) in [
+        (doc! { "region": { "name": "south" } }, 51132),
+        (doc! { "year": Bson::Null, "region": { "name": "south" } }, 51132),
+        (doc! { "year": [2026], "region": { "name": "south" } }, 51185),
+        (doc! { "year": 2026, "region": [{ "name": "south" }] }, 51132),
+    ] {
+        assert_eq!(failure(merge(document.clone())).code(), code, "{document}");
+    }
+    let twice = doc! { "$merge": { "into": "target", "on": ["year", "year"] } };
+    assert_eq!(failure(run(&target, &[twice])).code(), 31465);
+    let new =
+        doc! { "$merge": { "into": "target", "let": { "new": 1 }, "whenMatched": [{ "$set": { "a": "$$new" } }] } };
+    assert_eq!(failure(run(&target, &[new])).code(), 51273);
 }
 
 #[test]

@@ -4,7 +4,10 @@
 use std::path::Path;
 
 use bson::{RawDocumentBuf, rawdoc};
-use tailwater_storage::{Collection, CollectionOptions, Error, ErrorCode, IndexModel, Store, UpdateOptions};
+use tailwater_storage::{
+    AggregateOptions, BulkWriteOptions, Collection, CollectionOptions, Error, ErrorCode, IndexModel, InsertManyOptions,
+    Pipeline, Store, UpdateOptions, WriteModel,
+};
 
 fn open(dir: &Path) -> Store {
     Store::open(dir).unwrap()
@@ -70,6 +73,71 @@ fn options_that_cannot_be_are_refused_by_name() {
     }
 }
 
+/// Every write that can make a document can be told to pass the validator by, each in a transaction and outside of one.
+#[test]
+fn writes_that_bypass_the_validator_are_not_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let options = CollectionOptions::parse(&rawdoc! { "validator": { "age": { "$gte": 0 } } }).unwrap();
+    store.create_collection_with("town", "people", &options).unwrap();
+    store.create_collection_with("town", "copies", &options).unwrap();
+    let people = store.collection("town", "people").unwrap();
+    let bad = |id: i32| rawdoc! { "_id": id, "age": -1 };
+    let refused = |error: Error| matches!(error, Error::DocumentFailedValidation { .. });
+    let insert = |bypass| InsertManyOptions {
+        bypass_document_validation: bypass,
+        ..InsertManyOptions::default()
+    };
+    let bulk = |bypass| BulkWriteOptions {
+        bypass_document_validation: bypass,
+        ..BulkWriteOptions::default()
+    };
+    let models = |id: i32| {
+        let set = rawdoc! { "$set": { "age": -2 } };
+        [
+            WriteModel::insert_one(bad(id)),
+            WriteModel::update_one(rawdoc! { "_id": id }, &set),
+            WriteModel::replace_one(rawdoc! { "_id": id }, rawdoc! { "age": -3 }),
+        ]
+    };
+    // Without an index, and with one: inserts go two ways.
+    for (round, first) in [0, 100].into_iter().enumerate() {
+        if round == 1 {
+            people.create_index(&IndexModel::new("age", 1)).unwrap();
+        }
+        people.insert_many_with([&*bad(first)], &insert(false)).unwrap_err();
+        people.insert_many_with([&*bad(first)], &insert(true)).unwrap();
+        people.bulk_write_with(models(first + 1), &bulk(false)).unwrap_err();
+        people.bulk_write_with(models(first + 1), &bulk(true)).unwrap();
+        let transaction = store.transaction().unwrap();
+        let own = transaction.collection("town", "people").unwrap();
+        own.insert_many_with([&*bad(first + 2)], &insert(true)).unwrap();
+        own.bulk_write_with(models(first + 3), &bulk(true)).unwrap();
+        // Of one operation only.
+        assert!(refused(own.insert_one(&bad(first + 4)).unwrap_err()));
+        drop(transaction);
+        let transaction = store.transaction().unwrap();
+        let own = transaction.collection("town", "people").unwrap();
+        own.bulk_write_with(models(first + 3), &bulk(true)).unwrap();
+        transaction.commit().unwrap();
+    }
+    assert_eq!(people.count(&rawdoc! { "age": -3 }).unwrap(), 4);
+
+    let bypass = AggregateOptions {
+        bypass_document_validation: true,
+        ..AggregateOptions::default()
+    };
+    for stage in [rawdoc! { "$merge": "copies" }, rawdoc! { "$out": "copies" }] {
+        let pipeline = Pipeline::parse(&[stage]).unwrap();
+        let error = people.aggregate(&pipeline).unwrap_err();
+        assert!(refused(error));
+        people.aggregate_with(&pipeline, bypass.clone()).unwrap();
+        assert_eq!(all(&store.collection("town", "copies").unwrap()), all(&people));
+        store.drop_collection("town", "copies").unwrap();
+        store.create_collection_with("town", "copies", &options).unwrap();
+    }
+}
+
 #[test]
 fn a_validator_sees_the_writes_that_its_level_names() {
     let dir = tempfile::tempdir().unwrap();
@@ -81,7 +149,7 @@ fn a_validator_sees_the_writes_that_its_level_names() {
     let refused = |result: Result<_, Error>| {
         let error = result.map(drop).unwrap_err();
         assert!(
-            matches!(&error, Error::DocumentFailedValidation { namespace, id } if namespace == "town.people" && id.get("_id").unwrap().is_some()),
+            matches!(&error, Error::DocumentFailedValidation { namespace, id, .. } if namespace == "town.people" && id.get("_id").unwrap().is_some()),
             "{error}"
         );
     };
@@ -110,6 +178,59 @@ fn a_validator_sees_the_writes_that_its_level_names() {
     ));
     let absent = store.modify_collection("town", "nobody", &rawdoc! {}).unwrap_err();
     assert!(matches!(absent, Error::NoSuchCollection { .. }));
+}
+
+#[test]
+fn a_refused_document_is_told_by_its_id_and_by_what_it_breaks() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let age = rawdoc! { "bsonType": "int", "minimum": 18, "description": "a grown-up's" };
+    let validator = rawdoc! { "validator": { "$jsonSchema": { "properties": { "age": age } } } };
+    let options = CollectionOptions::parse(&validator).unwrap();
+    store.create_collection_with("town", "people", &options).unwrap();
+    let people = store.collection("town", "people").unwrap();
+    let documents = [rawdoc! { "_id": "ada", "age": 36 }, rawdoc! { "_id": "bo", "age": 7 }];
+    let error = match people.insert_many(documents.iter().map(AsRef::as_ref)).unwrap_err() {
+        Error::InsertMany { index: 1, source } => *source,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(error.code(), Some(ErrorCode::DocumentValidationFailure));
+    let Error::DocumentFailedValidation { info, .. } = error else {
+        panic!("{error:?}")
+    };
+    let rule = rawdoc! {
+        "operatorName": "minimum", "specifiedAs": { "minimum": 18 }, "reason": "comparison failed", "consideredValue": 7,
+    };
+    let property = rawdoc! { "propertyName": "age", "description": "a grown-up's", "details": [rule] };
+    let rules = rawdoc! { "operatorName": "properties", "propertiesNotSatisfied": [property] };
+    let details = rawdoc! { "operatorName": "$jsonSchema", "schemaRulesNotSatisfied": [rules] };
+    assert_eq!(info, rawdoc! { "failingDocumentId": "bo", "details": details });
+}
+
+/// A validator that cannot be evaluated for a document counts as not matching it, as in MongoDB.
+#[test]
+fn a_document_for_which_the_validator_fails_is_not_valid() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let people = store.collection("town", "people").unwrap();
+    people.insert_one(&rawdoc! { "_id": 1, "n": 0 }).unwrap();
+    let set = |options: RawDocumentBuf| store.modify_collection("town", "people", &options).map(drop);
+    set(rawdoc! { "validator": { "$expr": { "$gt": [{ "$divide": [1, "$n"] }, 0] } } }).unwrap();
+    let error = people.insert_one(&rawdoc! { "_id": 2, "n": 0 }).unwrap_err();
+    let Error::DocumentFailedValidation { info, .. } = error else {
+        panic!("{error:?}")
+    };
+    let details = info.get_document("details").unwrap();
+    assert_eq!(details.get_str("operatorName").unwrap(), "$expr");
+    assert_eq!(
+        details.get_str("reason").unwrap(),
+        "failed to evaluate aggregation expression"
+    );
+    // One that was not valid before may stay so.
+    let change = |value: i32| people.update_one(&rawdoc! { "_id": 1 }, &rawdoc! { "$set": { "m": value } });
+    assert!(matches!(change(1), Err(Error::DocumentFailedValidation { .. })));
+    set(rawdoc! { "validationLevel": "moderate" }).unwrap();
+    assert_eq!(change(2).unwrap().modified, 1);
 }
 
 #[test]

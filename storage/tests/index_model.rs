@@ -8,7 +8,7 @@ use common::{copy_open_store, small};
 use proptest::prelude::*;
 use tailwater_matcher::Expression;
 use tailwater_oplog::OpId;
-use tailwater_storage::{Collection, Error, Store, StoreOptions};
+use tailwater_storage::{Collection, Error, FindOptions, Store, StoreOptions};
 
 const IDS: std::ops::Range<i32> = 0..25;
 
@@ -19,11 +19,93 @@ enum Operation {
     Replace(i32, Document),
     Delete(Document),
     Find(Document),
+    Sorted(Document, Sorting),
     CreateIndex(usize),
     DropIndex(usize),
     Flush,
     Reopen,
     Crash,
+}
+
+/// An order, and what of it is asked for.
+#[derive(Clone, Debug)]
+struct Sorting {
+    path: &'static str,
+    descending: bool,
+    skip: u64,
+    limit: u64,
+}
+
+impl Sorting {
+    /// The documents in this order, those with the same value by their `_id`s: what the manual says (*cursor.sort()*, *Multikey
+    /// Indexes*), worked out without keys.
+    fn of(&self, mut documents: Vec<RawDocumentBuf>) -> Vec<RawDocumentBuf> {
+        let path: Vec<&str> = self.path.split('.').collect();
+        let key = |document: &RawDocumentBuf| {
+            let document = Bson::Document(Document::try_from(&**document).unwrap());
+            let mut values = Vec::new();
+            values_at(&document, &path, &mut values);
+            let order = |a: &Bson, b: &Bson| in_order(a, b);
+            match self.descending {
+                true => values.into_iter().max_by(order),
+                false => values.into_iter().min_by(order),
+            }
+        };
+        documents.sort_by(|a, b| {
+            let order = in_order(&key(a).unwrap(), &key(b).unwrap());
+            let order = if self.descending { order.reverse() } else { order };
+            order.then_with(|| a.get_i32("_id").unwrap().cmp(&b.get_i32("_id").unwrap()))
+        });
+        let left = documents.into_iter().skip(usize::try_from(self.skip).unwrap());
+        left.take(usize::try_from(self.limit).unwrap()).collect()
+    }
+}
+
+fn in_order(a: &Bson, b: &Bson) -> std::cmp::Ordering {
+    let [a, b] = [a, b].map(|value| bson::RawBson::try_from(value.clone()).unwrap());
+    tailwater_matcher::compare(a.as_raw_bson_ref(), b.as_raw_bson_ref())
+}
+
+/// The values by which a document is found in an order: of an array each element, of an empty one `undefined`, of what is
+/// missing null.
+fn values_at(value: &Bson, path: &[&str], values: &mut Vec<Bson>) {
+    match (value, path.split_first()) {
+        (Bson::Array(elements), None) if elements.is_empty() => values.push(Bson::Undefined),
+        (Bson::Array(elements), None) => values.extend(elements.iter().cloned()),
+        (value, None) => values.push(value.clone()),
+        (Bson::Document(document), Some((name, rest))) => match document.get(name) {
+            Some(inner) => values_at(inner, rest, values),
+            None => values.push(Bson::Null),
+        },
+        (Bson::Array(elements), Some((name, rest))) => {
+            let position = name.parse().ok().and_then(|at: usize| elements.get(at));
+            if let Some(element) = position {
+                values_at(element, rest, values);
+            }
+            for element in elements {
+                match element {
+                    Bson::Document(document) if position.is_none() || document.contains_key(name) => {
+                        values_at(element, path, values);
+                    }
+                    _ if position.is_none() => values.push(Bson::Null),
+                    _ => {}
+                }
+            }
+            if elements.is_empty() {
+                values.push(Bson::Null);
+            }
+        }
+        _ => values.push(Bson::Null),
+    }
+}
+
+fn sorting() -> impl Strategy<Value = Sorting> {
+    (path(), any::<bool>(), 0..4u64, 1..30u64).prop_map(|(path, descending, skip, limit)| Sorting {
+        path,
+        descending,
+        skip,
+        limit,
+    })
 }
 
 fn definitions() -> Vec<Document> {
@@ -120,6 +202,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (IDS, document()).prop_map(|(id, document)| Operation::Replace(id, document)),
         3 => filter().prop_map(Operation::Delete),
         16 => filter().prop_map(Operation::Find),
+        8 => (filter(), sorting()).prop_map(|(filter, sorting)| Operation::Sorted(filter, sorting)),
         6 => index().prop_map(Operation::CreateIndex),
         2 => index().prop_map(Operation::DropIndex),
         2 => Just(Operation::Flush),
@@ -175,6 +258,24 @@ fn step((directory, store): (tempfile::TempDir, Store), operation: &Operation) -
             found.sort_by_key(|document| document.get_i32("_id").unwrap());
             assert_eq!(found, expected, "{filter}");
             assert_eq!(collection.count(&raw(filter)).unwrap() as usize, expected.len());
+        }
+        Operation::Sorted(filter, sorting) => {
+            let expression = Expression::parse(&raw(filter)).unwrap();
+            let all = collection.find(&raw(&doc! {})).unwrap().map(Result::unwrap);
+            let matching = all.filter(|document| expression.matches(document).unwrap());
+            let expected = sorting.of(matching.collect());
+            let direction = if sorting.descending { -1 } else { 1 };
+            let mut sort = doc! { sorting.path: direction };
+            sort.entry("_id".to_owned()).or_insert(Bson::Int32(1));
+            let options = FindOptions {
+                sort: Some(raw(&sort)),
+                skip: sorting.skip,
+                limit: Some(sorting.limit),
+                ..FindOptions::default()
+            };
+            let found = collection.find_with(&raw(filter), &options).unwrap();
+            let found: Vec<_> = found.map(Result::unwrap).collect();
+            assert_eq!(found, expected, "{filter} {sorting:?}");
         }
         Operation::CreateIndex(index) => {
             tolerate(collection.create_indexes(&[raw(&definitions()[*index]).as_ref()]));

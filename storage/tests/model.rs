@@ -11,7 +11,7 @@ use bson::{Bson, Document, RawDocumentBuf, doc, rawdoc};
 use common::{Content, content, copy_open_store, small};
 use proptest::prelude::*;
 use tailwater_oplog::OpId;
-use tailwater_storage::{Collection, Error, Store, StoreOptions, WriteOutcome};
+use tailwater_storage::{Collection, Error, FindOptions, Pipeline, Store, StoreOptions, WriteOutcome};
 
 const DATABASES: [&str; 2] = ["shop", "town"];
 const FIELDS: [&str; 4] = ["a", "b", "c", "d"];
@@ -56,6 +56,9 @@ enum Operation {
     DeleteOne(Name, Target),
     DeleteMany(Name, Target),
     Count(Name, Target),
+    Find(Name, Target, Question),
+    /// How many there are of each value of a field, and which.
+    Group(Name, Target, usize),
     Drop(Name),
     DropDatabase(usize),
     Create(Name),
@@ -63,6 +66,91 @@ enum Operation {
     Flush,
     Reopen,
     Crash,
+}
+
+/// In which order, which of them, and what of them.
+#[derive(Clone, Debug)]
+struct Question {
+    /// Fields, and whether they descend; then by `_id`.
+    order: Vec<(usize, bool)>,
+    skip: usize,
+    limit: usize,
+    /// The fields to return, with or without `_id`; all of them if there are none.
+    fields: Vec<usize>,
+    with_id: bool,
+}
+
+impl Question {
+    fn options(&self) -> FindOptions {
+        let mut sort = Document::new();
+        for (field, descending) in &self.order {
+            sort.entry(FIELDS[*field].to_owned())
+                .or_insert(if *descending { -1 } else { 1 }.into());
+        }
+        sort.insert("_id", 1);
+        let mut projection: Document = self
+            .fields
+            .iter()
+            .map(|field| (FIELDS[*field].to_owned(), true.into()))
+            .collect();
+        if !self.with_id && !projection.is_empty() {
+            projection.insert("_id", false);
+        }
+        FindOptions {
+            sort: Some(RawDocumentBuf::try_from(&sort).unwrap()),
+            projection: (!projection.is_empty()).then(|| RawDocumentBuf::try_from(&projection).unwrap()),
+            skip: self.skip as u64,
+            limit: Some(self.limit as u64),
+            ..FindOptions::default()
+        }
+    }
+
+    /// The answer, if these are the documents that match.
+    fn answer(&self, mut documents: Vec<Document>) -> Vec<Document> {
+        documents.sort_by(|a, b| {
+            let fields = self.order.iter().map(|(field, descending)| {
+                let [a, b] = [a, b].map(|document| place(document.get(FIELDS[*field])));
+                if *descending { b.cmp(&a) } else { a.cmp(&b) }
+            });
+            fields.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
+        });
+        let asked = documents.into_iter().skip(self.skip).take(self.limit);
+        asked.map(|document| self.projected(document)).collect()
+    }
+
+    /// Fields keep the order that they have in the document.
+    fn projected(&self, document: Document) -> Document {
+        if self.fields.is_empty() {
+            return document;
+        }
+        let is_asked = |name: &str| match name {
+            "_id" => self.with_id,
+            name => self.fields.iter().any(|field| FIELDS[*field] == name),
+        };
+        document.into_iter().filter(|(name, _)| is_asked(name)).collect()
+    }
+}
+
+/// Where a value stands among those of the model: nothing, numbers, texts.
+fn place(value: Option<&Bson>) -> (u8, i32) {
+    match value {
+        None => (0, 0),
+        Some(Bson::Int32(value)) => (1, *value),
+        Some(_) => (2, 0),
+    }
+}
+
+fn question() -> impl Strategy<Value = Question> {
+    let field = || 0..FIELDS.len();
+    let order = prop::collection::vec((field(), any::<bool>()), 0..3);
+    let fields = prop::collection::vec(field(), 0..3);
+    (order, 0..4usize, 1..20usize, fields, any::<bool>()).prop_map(|(order, skip, limit, fields, with_id)| Question {
+        order,
+        skip,
+        limit,
+        fields,
+        with_id,
+    })
 }
 
 fn name() -> impl Strategy<Value = Name> {
@@ -100,6 +188,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         6 => (name(), target()).prop_map(|(n, t)| Operation::DeleteOne(n, t)),
         1 => (name(), target()).prop_map(|(n, t)| Operation::DeleteMany(n, t)),
         6 => (name(), target()).prop_map(|(n, t)| Operation::Count(n, t)),
+        6 => (name(), target(), question()).prop_map(|(n, t, q)| Operation::Find(n, t, q)),
+        3 => (name(), target(), 0..FIELDS.len()).prop_map(|(n, t, f)| Operation::Group(n, t, f)),
         2 => name().prop_map(Operation::Drop),
         1 => (0..DATABASES.len()).prop_map(Operation::DropDatabase),
         1 => name().prop_map(Operation::Create),
@@ -120,6 +210,11 @@ impl Model {
             .filter(|(id, document)| matches(target, **id, document))
             .map(|(id, _)| *id)
             .collect()
+    }
+
+    fn documents(&self, name: Name, target: Target) -> Vec<Document> {
+        let ids = self.matching(name, target).into_iter();
+        ids.map(|id| self.0[&name][&id].clone()).collect()
     }
 
     fn content(&self) -> Content {
@@ -342,6 +437,41 @@ fn step(mut subject: Subject, model: &mut Model, operation: &Operation) -> Subje
                 name.in_store(store).count(&filter(*target)).unwrap() as usize,
                 expected.len()
             );
+        }
+        Operation::Find(name, target, question) => {
+            let expected = question.answer(model.documents(*name, *target));
+            let found = name
+                .in_store(store)
+                .find_with(&filter(*target), &question.options())
+                .unwrap();
+            assert_eq!(found.into_documents().unwrap(), expected, "{question:?}");
+        }
+        Operation::Group(name, target, field) => {
+            let field = FIELDS[*field];
+            let mut groups: BTreeMap<_, (Bson, Vec<Bson>)> = BTreeMap::new();
+            for document in model.documents(*name, *target) {
+                let value = document.get(field);
+                let group = groups.entry(place(value));
+                let (_, ids) = group.or_insert_with(|| (value.cloned().unwrap_or(Bson::Null), Vec::new()));
+                ids.push(document["_id"].clone());
+            }
+            let group = |(value, ids): (Bson, Vec<Bson>)| {
+                doc! { "_id": value, "count": i32::try_from(ids.len()).unwrap(), "ids": ids }
+            };
+            let expected: Vec<_> = groups.into_values().map(group).collect();
+            let group = rawdoc! { "_id": format!("${field}"), "count": { "$sum": 1 }, "ids": { "$push": "$_id" } };
+            let stages = [
+                rawdoc! { "$match": filter(*target) },
+                rawdoc! { "$sort": { "_id": 1 } },
+                rawdoc! { "$group": group },
+                rawdoc! { "$sort": { "_id": 1 } },
+            ];
+            let found = name
+                .in_store(store)
+                .aggregate(&Pipeline::parse(&stages).unwrap())
+                .unwrap();
+            let found: Vec<_> = found.map(|found| Document::try_from(found.unwrap()).unwrap()).collect();
+            assert_eq!(found, expected);
         }
         Operation::Drop(name) => {
             let collection = name.in_store(store);

@@ -108,10 +108,13 @@ fn records_and_writes_survive_together() {
         .create_index(&tailwater_storage::IndexModel::new("n", 1))
         .unwrap();
     indexed.insert_one(&rawdoc! { "_id": 1000 }).unwrap();
-    let unordered = indexed
-        .clone()
-        .retryable(write(9, 0..2500))
-        .insert_many_with(inserts.iter().map(|d| &**d), &InsertManyOptions { ordered: false });
+    let unordered = indexed.clone().retryable(write(9, 0..2500)).insert_many_with(
+        inserts.iter().map(|d| &**d),
+        &InsertManyOptions {
+            ordered: false,
+            ..InsertManyOptions::default()
+        },
+    );
     unordered.unwrap_err();
     let expected: Vec<i32> = (0..2500).filter(|id| *id != 1000).collect();
     assert_eq!(executed(&store, 9, 0..2600), expected);

@@ -61,6 +61,35 @@ fn receive(receiver: &Receiver, count: usize) -> Vec<i32> {
 }
 
 #[test]
+fn what_a_member_writes_that_is_on_no_list_is_no_majoritys_however_it_is_read() {
+    let [a, b] = [(); 2].map(|()| TempDir::new().unwrap());
+    let store = open(a.path());
+    let serving = primary(&store, "a", &MEMBERS);
+    let following = follow(b.path(), "stranger", &serving, &MEMBERS);
+    following.wait_for(insert(&store, 0..5), PATIENCE).unwrap();
+    drop((serving, store));
+    let promoted = Store::from(following.promote().unwrap());
+    // Somebody else may be elected, without this one's entries.
+    let written = insert(&promoted, 10..15);
+    promoted.close().unwrap();
+    let unknown = |store: &Store| {
+        assert!(store.log().watermarks().durable >= written);
+        let watching = watch(store, ReadConcern::Majority).start();
+        assert!(
+            matches!(&watching, Err(WatchError::Log(LogError::MajorityUnknown { .. }))),
+            "{watching:?}"
+        );
+        let mut cursor = store.log().cursor(OpId::FIRST, ReadConcern::Majority).unwrap();
+        assert!(cursor.try_next().unwrap().is_none());
+    };
+    let alone = open(b.path());
+    unknown(&alone);
+    let elsewhere = LogView::open(log_directory(b.path())).unwrap();
+    let mut cursor = elsewhere.cursor(OpId::FIRST, ReadConcern::Majority).unwrap();
+    assert!(cursor.try_next().unwrap().is_none());
+}
+
+#[test]
 fn a_watcher_sees_nothing_while_the_followers_are_away_and_everything_once_when_one_is_back() {
     let [a, b] = [(); 2].map(|()| TempDir::new().unwrap());
     let store = open(a.path());

@@ -28,7 +28,7 @@ const text = (page, selector) => page.locator(selector).innerText();
 
 // A watcher whose stream is to be seen.
 const control = new AbortController();
-await fetch(`${url}v1/watch/numbers/numbers?filter=${encodeURIComponent('n >= 10')}`, { signal: control.signal });
+const watched = await fetch(`${url}v1/watch/numbers/numbers?filter=${encodeURIComponent('n >= 10')}`, { signal: control.signal });
 
 const page = await open('light');
 await page.locator('#watches tr', { hasText: 'n >= 10' }).waitFor();
@@ -96,6 +96,8 @@ const narrow = await open('dark', { width: 390, height: 800 });
 await picture(narrow, 'overview-narrow');
 assert.ok(await narrow.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'the page is wider than the window');
 
+// Whose answer nobody has is ended when memory is collected: so it is kept until here.
+assert.equal(watched.status, 200);
 control.abort();
 await browser.close();
 // The refused filter is the one thing that the browser's console tells of.

@@ -33,6 +33,9 @@ const answers = {
   project({ filter, projection, documents }) {
     return new Query(filter).find(documents, projection).all();
   },
+  sort({ sort, skip, limit, documents }) {
+    return new Query({}).find(documents).sort(sort).skip(skip).limit(limit).all().map((document) => document._id);
+  },
   aggregate({ pipeline, documents, others }) {
     return new Aggregator(pipeline, { collectionResolver: () => others }).run(documents);
   },

@@ -49,6 +49,9 @@ def answer(case):
         items.insert_many(case["documents"])
     if case["kind"] == "find":
         return [document["_id"] for document in items.find(case["filter"])]
+    if case["kind"] == "sort":
+        found = items.find(sort=list(case["sort"].items()), skip=case["skip"], limit=case["limit"])
+        return [document["_id"] for document in found]
     if case["kind"] == "project":
         return list(items.find(case["filter"], case["projection"]))
     if case["kind"] == "upsert":

@@ -4,4 +4,5 @@ pub mod binary;
 pub mod certificates;
 pub mod driver;
 pub mod packages;
+pub mod ports;
 pub mod served;

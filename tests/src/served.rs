@@ -1,16 +1,17 @@
 //! `tailwater serve` in a process of its own, with HTTP.
 
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::binary::tailwater;
+use crate::ports::Port;
 
 /// A server, killed when it is dropped.
 pub struct Served {
-    address: SocketAddr,
-    http: SocketAddr,
+    address: Port,
+    http: Port,
     dir: tempfile::TempDir,
     arguments: Vec<String>,
     child: Child,
@@ -34,12 +35,20 @@ impl Served {
     /// When it does not start.
     #[must_use]
     pub fn start_with(arguments: &[&str]) -> Served {
-        // Ports that are free now, so that the server can have them again when it is started again.
-        let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [address, http] = free.map(|listener| listener.local_addr().unwrap());
-        let dir = tempfile::tempdir().unwrap();
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let child = spawn(address, http, dir.path(), &arguments);
+        Served::start_at(Port::free(), arguments)
+    }
+
+    /// Starts a server at that port on an empty store, with further arguments.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn start_at(address: Port, arguments: Vec<String>) -> Served {
+        let http = Port::free();
+        let dir = tempfile::tempdir().unwrap();
+        let child = spawn(address.address(), http.address(), dir.path(), &arguments);
         Served {
             address,
             http,
@@ -52,13 +61,19 @@ impl Served {
     /// Where it serves MongoDB's protocol.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.address.address()
     }
 
     /// Where it serves HTTP.
     #[must_use]
     pub fn http(&self) -> SocketAddr {
-        self.http
+        self.http.address()
+    }
+
+    /// The directory of its store.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The process.
@@ -83,7 +98,17 @@ impl Served {
     ///
     /// When it does not start.
     pub fn start_again(&mut self) {
-        self.child = spawn(self.address, self.http, self.dir.path(), &self.arguments);
+        self.child = spawn(self.address(), self.http(), self.dir.path(), &self.arguments);
+    }
+
+    /// Starts it on the same store and addresses, with other arguments.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn start_again_with(&mut self, arguments: Vec<String>) {
+        self.arguments = arguments;
+        self.start_again();
     }
 
     /// Sends it a signal.

@@ -13,10 +13,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bson::rawdoc;
+use tailwater::replication::Selection;
 use tailwater::{LogView, OpId, ReadConcern, Store, StoreOptions, log_directory};
 use tailwater_tests::binary::tailwater;
 use tempfile::TempDir;
 
+/// What the partial copy has.
+const EVEN: &str = r#"{"_id": {"$mod": [2, 0]}}"#;
 const LONG: Duration = Duration::from_secs(60);
 const KILLS: Duration = Duration::from_secs(8);
 /// Insertions that are given to a primary before it has acknowledged those in front of them.
@@ -43,6 +46,13 @@ struct Member(Child);
 impl Member {
     fn follow(dir: &Path, name: &str, from: &str) -> Member {
         let mut process = base("follow", dir, name);
+        Member(process.args(["--from", from]).spawn().unwrap())
+    }
+
+    /// One that has only a part: every second of the documents.
+    fn follow_part(dir: &Path, from: &str) -> Member {
+        let mut process = base("follow", dir, "part");
+        process.args(["--filter-namespaces", "shop.*", "--filter", EVEN]);
         Member(process.args(["--from", from]).spawn().unwrap())
     }
 
@@ -179,6 +189,21 @@ fn assert_digests_agree(dirs: &[&TempDir]) {
     assert_eq!(digests.len(), 1, "all are at the same entry");
 }
 
+/// The partial copy has its part of what all have.
+fn assert_part_agrees(all: &Path, part: &Path) {
+    let selection = Selection::new(["shop.*"], &rawdoc! { "_id": { "$mod": [2, 0] } }).unwrap();
+    let of = |dir: &Path| {
+        let store = open(dir);
+        let digest = store.digest_of(&selection).unwrap();
+        let count = store.collection("shop", "things").unwrap().count(&rawdoc! {}).unwrap();
+        store.close().unwrap();
+        (digest, count)
+    };
+    let ((all, count), (part, of_part)) = (of(all), of(part));
+    assert_eq!(part, all);
+    assert!(of_part < count, "{of_part} of {count}");
+}
+
 /// The last durable entry of the log in `dir`; nothing while there is none, or while a follower changes which files are its.
 fn end_of(dir: &Path) -> Option<OpId> {
     let log = LogView::open(log_directory(dir)).ok()?;
@@ -212,24 +237,25 @@ fn killed_at_random_no_member_loses_what_was_acknowledged() {
     let seconds = std::env::var("TAILWATER_KILL_SECONDS")
         .ok()
         .and_then(|text| text.parse().ok());
-    let [a, b, c] = [(); 3].map(|()| TempDir::new().unwrap());
+    let [a, b, c, p] = [(); 4].map(|()| TempDir::new().unwrap());
     let from = address(0, 0);
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
     let behind = [("b", &b), ("c", &c)];
     let mut followers = behind.map(|(name, dir)| Member::follow(dir.path(), name, &from));
+    let mut of_p = Member::follow_part(p.path(), &from);
     let mut writer = Writer::start(a.path(), "a", &from);
     // All have a log, and have made a majority, before the first one dies.
     assert!(writer.insert(0));
     let first = writer.acknowledged();
-    for (_, dir) in behind {
+    for dir in [&b, &c, &p] {
         await_entry(dir.path(), first.op_id);
     }
     let (mut next, mut acknowledged) = (1, vec![first.id]);
     let until = Instant::now() + seconds.map_or(KILLS, Duration::from_secs);
     for round in 0.. {
         // Each of them is killed once at least.
-        if round >= 3 && Instant::now() >= until {
+        if round >= 4 && Instant::now() >= until {
             break;
         }
         // Some at a time, so that some are under way when the end comes.
@@ -240,7 +266,7 @@ fn killed_at_random_no_member_loses_what_was_acknowledged() {
         }
         std::thread::sleep(Duration::from_millis(random.u64(..60)));
         acknowledged.extend(writer.already());
-        let victim = if round < 3 { round } else { random.usize(..8) };
+        let victim = if round < 4 { round } else { random.usize(..10) };
         match victim {
             0 => {
                 // Those that are under way may come to be there or not; they are not sent again.
@@ -259,6 +285,10 @@ fn killed_at_random_no_member_loses_what_was_acknowledged() {
                 followers[victim - 1].kill();
                 followers[victim - 1] = Member::follow(dir.path(), name, &from);
             }
+            3 => {
+                of_p.kill();
+                of_p = Member::follow_part(p.path(), &from);
+            }
             _ => {}
         }
     }
@@ -269,12 +299,14 @@ fn killed_at_random_no_member_loses_what_was_acknowledged() {
         last = writer.acknowledged();
         acknowledged.push(last.id);
     }
-    for (_, dir) in behind {
+    for dir in [&b, &c, &p] {
         await_entry(dir.path(), last.op_id);
     }
     writer.kill();
     followers.iter_mut().for_each(Member::kill);
+    of_p.kill();
     assert_digests_agree(&[&a, &b, &c]);
+    assert_part_agrees(a.path(), p.path());
     for (_, dir) in behind {
         assert_are_there(dir.path(), &acknowledged, seed);
     }

@@ -1,7 +1,6 @@
 //! Changes of users and roles. Each is checked against what there is, written in one transaction, and read back, under one lock.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 use bson::{RawDocumentBuf, Uuid, rawdoc};
 use tailwater::{Durability, INTERNAL_DATABASE, ReplaceOptions, TransactionOptions};
@@ -66,7 +65,10 @@ impl Authority {
             };
             let mut records = vec![Record::user(&user)];
             if is_first {
-                records.push(Record::Put(SECRETS, records::secret_to_document(DECOYS, &self.decoys)));
+                records.push(Record::Put(
+                    SECRETS,
+                    records::secret_to_document(DECOYS, &self.decoys()),
+                ));
             }
             Ok((records, ()))
         })
@@ -239,10 +241,7 @@ impl Authority {
         let written = self.write(&records);
         // Also after an error: what was written and is not known to be durable is there.
         let directory = read(&self.store)?;
-        if directory.has_users() {
-            self.had_users.store(true, Ordering::Release);
-        }
-        self.directory.store(Arc::new(directory));
+        self.show(directory);
         written.map(|()| outcome)
     }
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tailwater::Store;
-use tailwater::replication::FollowerEvent;
+use tailwater::replication::{FollowerEvent, Selection};
 
 use super::MemberArguments;
-use crate::failure::Outcome;
+use crate::export::parse;
+use crate::failure::{Exit, Failure, Outcome};
 
 /// Keeps a store in step with a primary's: copies it first, while it is written to, then takes every entry as it comes. Until it
 /// is stopped.
@@ -20,7 +21,9 @@ use crate::failure::Outcome;
 /// DIR/rollback before they are removed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  \
-    tailwater follow --from 127.0.0.1:7001 --dir ./b --name b --members a,b,c\n\n\
+    tailwater follow --from 127.0.0.1:7001 --dir ./b --name b --members a,b,c\n  \
+    tailwater follow --from 127.0.0.1:7001 --dir ./part --name part --members a,b,c --filter-namespaces 'shop.*' --filter 'tenant = 7'\n\n\
+    With a filter it is a partial copy: give the same filter each time. It counts for no majority and cannot be promoted.\n\
     Exit code 6 when what is here cannot go on from the primary's log; with --resync it is replaced instead.")]
 pub(crate) struct FollowArguments {
     /// The primary.
@@ -37,6 +40,18 @@ pub(crate) struct FollowArguments {
     /// Bytes of entries that may be on their way.
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = clap::value_parser!(u64).range(1..))]
     window: u64,
+    /// With --listen: bytes of log that are kept for a follower of this one that is away. More than that, and it needs a new copy.
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 30, requires = "listen")]
+    lag_max: u64,
+    /// With --listen: bytes of log that are kept for a follower of this one while it copies, and until it has caught up.
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 30, requires = "listen")]
+    copy_lag_max: u64,
+    /// Keep only documents of these collections: database.collection, or database.* for all of a database.
+    #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',')]
+    filter_namespaces: Vec<String>,
+    /// Keep only documents that match: a $match document, or a text filter (`tailwater help filter`).
+    #[arg(long, value_name = "FILTER")]
+    filter: Option<String>,
     /// Replace what is here by a new copy when it is of no use any more.
     #[arg(long)]
     resync: bool,
@@ -61,6 +76,12 @@ pub(crate) fn follow(arguments: &FollowArguments) -> Outcome {
     if let Some(address) = arguments.listen {
         builder = builder.listen(address);
     }
+    builder = builder
+        .lag_bytes_max(arguments.lag_max)
+        .copy_lag_bytes_max(arguments.copy_lag_max);
+    if let Some(selection) = selection(arguments)? {
+        builder = builder.filter(selection);
+    }
     if arguments.resync {
         builder = builder.resync();
     }
@@ -68,6 +89,19 @@ pub(crate) fn follow(arguments: &FollowArguments) -> Outcome {
     let ended = follower.join();
     bar.finish_and_clear();
     Ok(ended?)
+}
+
+/// What is kept of the primary's store, unless that is everything.
+fn selection(arguments: &FollowArguments) -> Outcome<Option<Selection>> {
+    if arguments.filter_namespaces.is_empty() && arguments.filter.is_none() {
+        return Ok(None);
+    }
+    let filter = arguments.filter.as_deref().map(parse).transpose()?.unwrap_or_default();
+    let namespaces = arguments.filter_namespaces.iter().map(String::as_str);
+    let selection = Selection::new(namespaces, &filter.to_document());
+    Ok(Some(
+        selection.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?,
+    ))
 }
 
 /// A copy is counted in bytes, …

@@ -7,10 +7,12 @@ use tailwater::{Store, StoreOptions};
 use super::name_or_host;
 use crate::failure::Outcome;
 use crate::output;
+use crate::serve::control;
 
-/// Makes the store of a follower, which must not be running, take writes in a new term.
+/// Makes the store of a follower take writes in a new term: of one that is stopped, or of one that `tailwater serve --follow` serves,
+/// which goes on as the primary; what that was told of its name and of the members counts then.
 ///
-/// Then serve it (`tailwater replicate`), and have the others follow it. The old primary finds out from the first member that
+/// One that was stopped is then served (`tailwater serve --replicate`, `tailwater replicate`). Have the others follow it. The old primary finds out from the first member that
 /// connects to it; what it wrote meanwhile was not acknowledged at majority, and is written to a file when it comes back as a
 /// follower.
 #[derive(Debug, clap::Args)]
@@ -29,6 +31,9 @@ pub(crate) struct PromoteArguments {
 
 /// Runs `tailwater promote`.
 pub(crate) fn promote(arguments: &PromoteArguments) -> Outcome {
+    if let Some(promoted) = control::promote(&arguments.dir)? {
+        return output::print(&format!("{promoted}\n"));
+    }
     let name = name_or_host(arguments.name.as_deref())?;
     let mut options = StoreOptions::default();
     options.oplog.create = false;

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use rustix::process::{Resource, getrlimit, setrlimit};
 use tailwater::Store;
 use tailwater_auth::Authority;
 use tailwater_http::{HttpError, HttpHandle, HttpOptions, HttpResult, HttpServer, WireStats};
@@ -18,19 +17,19 @@ pub(super) struct HttpArguments {
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:27080")]
     http: Option<SocketAddr>,
     /// Serves HTTP at an address that other machines reach, though it is not encrypted.
-    #[arg(long, requires = "http")]
+    #[arg(long)]
     http_allow_plaintext: bool,
     /// An origin whose pages may read what is served over HTTP, such as `https://shop.example`; several with commas between.
-    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', requires = "http")]
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     http_allow_origin: Vec<String>,
     /// A name by which HTTP clients may ask for the server, besides addresses and localhost; several with commas between.
-    #[arg(long, value_name = "HOST", value_delimiter = ',', requires = "http")]
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
     http_allow_host: Vec<String>,
     /// Most HTTP connections at a time.
-    #[arg(long, value_name = "N", requires = "http", default_value_t = HttpOptions::default().connections_max)]
+    #[arg(long, value_name = "N", default_value_t = HttpOptions::default().connections_max)]
     http_connections_max: usize,
     /// Most bytes that large events may take together on their way to HTTP clients.
-    #[arg(long, value_name = "BYTES", requires = "http", default_value_t = HttpOptions::default().event_memory_max)]
+    #[arg(long, value_name = "BYTES", default_value_t = HttpOptions::default().event_memory_max)]
     http_event_memory_max: usize,
 }
 
@@ -42,16 +41,30 @@ pub(super) struct Serving {
 }
 
 impl HttpArguments {
-    /// Begins to serve, if that is asked for. `wire` is the server of MongoDB's protocol, whose numbers are shown; it is stopped
+    /// Refuses what says how HTTP is served that is not served at all. It may come from several places, so it is looked at here.
+    fn check_absent(&self) -> Outcome {
+        let given = self.http_allow_plaintext || !self.http_allow_origin.is_empty() || !self.http_allow_host.is_empty();
+        match given {
+            true => Err(Failure::new(
+                Exit::Usage,
+                "settings of HTTP are given, and HTTP is not served: give --http",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Begins to serve, if that is asked for, and again where it was served before. `wire` is the server of MongoDB's protocol, whose numbers are shown; it is stopped
     /// when HTTP cannot be served.
     pub(super) fn begin(
         &self,
+        before: Option<SocketAddr>,
         store: &Store,
         authority: &Arc<Authority>,
         wire: &ServerHandle,
     ) -> Outcome<Option<Serving>> {
-        let Some(bind) = self.http else { return Ok(None) };
-        allow_files();
+        let Some(bind) = before.or(self.http) else {
+            return self.check_absent().map(|()| None);
+        };
         let options = HttpOptions {
             bind,
             allow_plaintext: self.http_allow_plaintext,
@@ -102,15 +115,6 @@ fn wire_stats(server: &ServerHandle) -> WireStats {
         commands_total: stats.commands_total,
         cursors: stats.cursors as u64,
         sessions: stats.sessions as u64,
-    }
-}
-
-/// Has the system allow as many open files as it may: each connection is one, and what a process begins with is often 1,024.
-fn allow_files() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open files cannot be raised");
     }
 }
 

@@ -114,8 +114,19 @@ function showLog(log) {
     date(segment.from),
     date(segment.to),
   ]);
-  rows(at('slots'), log.slots, (slot) => slot.name, (slot) => [
-    slot.name,
+  // What the log keeps for a follower stands in a slot of its name.
+  const followers = log.slots.filter((slot) => slot.name.startsWith(FOLLOWER));
+  at('follower-count').textContent = followers.length ? count(followers.length) : '';
+  showSlots('followers', followers, (slot) => slot.name.slice(FOLLOWER.length));
+  showSlots('slots', log.slots.filter((slot) => !slot.name.startsWith(FOLLOWER)), (slot) => slot.name);
+}
+
+/** What the names of followers' slots begin with. */
+const FOLLOWER = 'follower.';
+
+function showSlots(table, slots, name) {
+  rows(at(table), slots, (slot) => slot.name, (slot) => [
+    name(slot),
     number(slot.position),
     number(slot.lagEntries),
     { text: bytes(slot.lagBytes), className: slot.lagBytes > slot.maxLagBytes * 0.8 ? 'number warn' : 'number' },

@@ -9,6 +9,7 @@ use super::order::Comparer;
 use super::parse::Parser;
 use super::value::Value;
 use crate::error::ParseError;
+use crate::path::position;
 
 /// What to order by.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,7 +104,7 @@ impl Ord for SortKey<'_, '_> {
 fn at_path<'a>(value: &Value<'a>, path: &[Box<str>]) -> Value<'a> {
     let mut found = value.clone();
     for name in path {
-        let item = |items: &[Value<'a>]| items.get(name.parse::<usize>().ok()?).cloned();
+        let item = |items: &[Value<'a>]| items.get(position(name)?).cloned();
         found = match found.items() {
             Some(items) => item(&items).unwrap_or(Value::Missing),
             None => found.field(name),

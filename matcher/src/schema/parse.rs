@@ -39,7 +39,7 @@ impl Parser<'_> {
     }
 
     /// Reads the schema at the present place.
-    fn rules(&mut self, schema: &RawDocument) -> Result<Rules, ParseError> {
+    pub(super) fn rules(&mut self, schema: &RawDocument) -> Result<Rules, ParseError> {
         let mut rules = Vec::new();
         let outer = self.place_len();
         for element in schema {

@@ -94,10 +94,20 @@ impl FindProjection {
     /// What is left of the document. `matched` is the position of the array item that the query has
     /// matched, for the positional operator.
     pub fn apply(&self, document: &RawDocument, matched: Option<usize>) -> Result<RawDocumentBuf, EvaluateError> {
+        self.apply_with(document, matched, &Variables::new(&document))
+    }
+
+    /// As [`apply`](FindProjection::apply), with the root, the time and the bound variables of `variables`.
+    pub fn apply_with(
+        &self,
+        document: &RawDocument,
+        matched: Option<usize>,
+        variables: &Variables<'_>,
+    ) -> Result<RawDocumentBuf, EvaluateError> {
         let Some(projection) = &self.projection else {
             return Ok(document.to_owned());
         };
-        let projected = projection.apply_matched(document, &Variables::new(&document), matched)?;
+        let projected = projection.apply_matched(document, variables, matched)?;
         check(&projected, DOCUMENT_BYTES_MAX)?;
         Ok(projected)
     }

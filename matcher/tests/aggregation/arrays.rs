@@ -112,6 +112,12 @@ fn arrays_as_a_whole() {
             r#"{"t": [{"b": [1, 5]}, {"b": [2, 4]}]}"#,
             r#"[{"b": [2, 4]}, {"b": [1, 5]}]"#,
         ),
+        // A position is written without leading zeros, as in every other path: here the fields are missing.
+        (
+            r#"{"$sortArray": {"input": [{"b": [2, 9]}, {"b": [1, 0]}], "sortBy": {"b.00": 1}}}"#,
+            "{}",
+            r#"[{"b": [2, 9]}, {"b": [1, 0]}]"#,
+        ),
         (r#"{"$sortArray": {"input": [1], "sortBy": 2}}"#, "{}", "error 15975"),
         (
             r#"{"$zip": {"inputs": [["a"], ["b"], ["c"]]}}"#,

@@ -2,26 +2,27 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use super::append::Appender;
-use super::{Core, Handle, LockGuard, Oplog};
+use super::{Core, Handle, Oplog};
 use crate::buffer::Buffer;
 use crate::chain::{Chain, Link};
-use crate::cut;
+use crate::cut::{self, CUT};
 use crate::disk::{Disk, LockError};
 use crate::error::{Error, Result};
-use crate::format::{self, FileName, LOCK, MANIFEST, Manifest, VERSION, encode_checked};
+use crate::format::{self, BUFFER, FileName, LOCK, MANIFEST, Manifest, VERSION, encode_checked};
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
-use crate::keeper::Keeper;
+use crate::keeper::{FILL_BYTES_MAX, Keeper};
 use crate::options::Options;
-use crate::primitives::thread;
+use crate::part_file::read_part;
 use crate::primitives::{AtomicBool, AtomicU32, Mutex};
 use crate::recovery::{self, Evidence};
 use crate::retention::Facts;
-use crate::role_file::{Role, read_role, write_role};
+use crate::role_file::{REPLICA, Role, read_role, write_role};
 use crate::segment::prepared_records;
+use crate::slot_file::RETENTION;
 use crate::slots::Slots;
 use crate::stats::Meters;
 use crate::sync::Syncer;
@@ -45,11 +46,16 @@ impl Oplog {
             Err(Error::NotALog { path }) if options.create => initialise(&*disk, path)?,
             other => other?,
         };
+        if manifest.term == 0 {
+            // An open that failed may have left it without a name that survives power loss: nothing may be made beside it before.
+            disk.sync_directory().map_err(Error::io("sync", disk.path()))?;
+        }
         let log_id = LogId::from_bytes(manifest.log_id);
         let (first_sequence, first) = (Sequence(manifest.first_sequence), OpId::new(manifest.first_op_id));
         cut::finish(&*disk, &manifest)?;
         let slots = Slots::read(&*disk, log_id)?;
         let role = read_role(&*disk, log_id)?;
+        let part = read_part(&*disk, log_id)?;
         remove(&*disk, |file| matches!(file, FileName::Spare))?;
         let mut chain = Chain::read(&*disk, &manifest)?;
         let new = chain.newest().is_none();
@@ -57,6 +63,8 @@ impl Oplog {
             create_segment(&*disk, log_id, first_sequence, first, segment_bytes)?;
             chain = Chain::read(&*disk, &manifest)?;
         }
+
+        name_strangers(&*disk)?;
 
         let tail = Tail::open(&*disk, true).map_err(Error::io("open", disk.path().join(format::TAIL)))?;
         let evidence = match tail.is_live(log_id) {
@@ -87,7 +95,8 @@ impl Oplog {
         // A manifest that was restored from an old copy may know less than the entries.
         let was_following = role.following;
         let role = Role {
-            following: was_following || options.follow,
+            // A part is nothing to write to.
+            following: was_following || options.follow || part.is_some(),
             ..role
         };
         manifest.term = opening_term(&*disk, &role, Term::new(manifest.term).max(recovered.end.term))?.get();
@@ -133,6 +142,7 @@ impl Oplog {
             }),
             following: AtomicBool::new(role.following),
             role: Mutex::new(role),
+            part,
             appender: Mutex::new(Appender {
                 ring,
                 base: 0,
@@ -157,12 +167,7 @@ impl Oplog {
             path = %core.disk().path().display(), log = %log_id, term = core.term.load(Ordering::Relaxed),
             %last, durable = %recovered.durable, "log opened for writing"
         );
-        let lock: Box<dyn LockGuard> = Box::new(lock);
-        let handle = Arc::new(Handle {
-            core,
-            threads: Mutex::default(),
-            lock: Mutex::new(Some(lock)),
-        });
+        let handle = Arc::new(Handle::new(core, Box::new(lock)));
         // If one cannot be started, the handle's drop ends the others before it gives the directory free.
         handle.start("tailwater-sync", Syncer::run)?;
         handle.start("tailwater-keep", Keeper::run)?;
@@ -227,13 +232,34 @@ fn remove(disk: &dyn Disk, left_over: impl Fn(&FileName) -> bool) -> Result<()> 
     Ok(())
 }
 
-/// Prepares a file for segment `sequence` under its spare name, `filled` with zeros or only allocated.
+/// Says, once, what is in the directory that is no part of a log: it stays, and nobody looks at it.
+fn name_strangers(disk: &dyn Disk) -> Result<()> {
+    const OURS: [&str; 7] = [LOCK, MANIFEST, format::TAIL, BUFFER, RETENTION, REPLICA, CUT];
+    let is_stranger = |name: &String| {
+        let name = name.strip_suffix(".tmp").unwrap_or(name);
+        format::parse_name(name) == FileName::Other
+            && !OURS.contains(&name)
+            && !["torn-", "repair-"].iter().any(|kept| name.starts_with(kept))
+            && name != "lost+found"
+    };
+    let names = disk.names().map_err(Error::io("list", disk.path()))?;
+    let mut strangers: Vec<_> = names.into_iter().filter(is_stranger).collect();
+    if !strangers.is_empty() {
+        strangers.sort_unstable();
+        let (files, first) = (strangers.len(), &strangers[0]);
+        tracing::warn!(path = %disk.path().display(), files, first, "files that are no part of the log are left alone");
+    }
+    Ok(())
+}
+
+/// Prepares a file for segment `sequence` under its spare name, of which so many bytes are `filled` with zeros, and the others
+/// only allocated.
 pub(crate) fn prepare_spare(
     disk: &dyn Disk,
     log_id: LogId,
     sequence: Sequence,
     length: u64,
-    filled: bool,
+    filled: u64,
 ) -> Result<String> {
     let name = format::spare_name(sequence);
     let seed = uuid::Uuid::new_v4().as_fields().0;
@@ -247,19 +273,9 @@ pub(crate) fn prepare_spare(
 }
 
 fn create_segment(disk: &dyn Disk, log_id: LogId, sequence: Sequence, first: OpId, length: u64) -> Result<()> {
-    let spare = prepare_spare(disk, log_id, sequence, length, true)?;
+    let spare = prepare_spare(disk, log_id, sequence, length, length.min(FILL_BYTES_MAX))?;
     let name = format::segment_name(sequence, first);
     disk.rename(&spare, &name)
         .map_err(Error::io("rename", disk.path().join(&name)))?;
     disk.sync_directory().map_err(Error::io("sync", disk.path()))
-}
-
-impl Handle {
-    fn start(&self, name: &str, run: fn(&Core)) -> Result<()> {
-        let core = Arc::clone(&self.core);
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || run(&core));
-        let thread = thread.map_err(Error::io("start a thread for", self.core.disk().path()))?;
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
-        Ok(())
-    }
 }

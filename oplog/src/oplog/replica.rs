@@ -54,6 +54,13 @@ impl Oplog {
         self.core().following.load(Ordering::SeqCst)
     }
 
+    /// Which part of another log's entries this one has, as [`create_follower`](crate::create_follower) was told; nothing for a log
+    /// that has everything.
+    #[must_use]
+    pub fn part(&self) -> Option<&[u8]> {
+        self.core().part.as_deref()
+    }
+
     /// The newest term that was [promised](Oplog::promise).
     #[must_use]
     pub fn promised(&self) -> Term {
@@ -90,10 +97,15 @@ impl Oplog {
     /// A log that follows, and that of a member on a list, is opened with nothing known; any other with nobody counted.
     pub fn set_majority(&self, held: Option<OpId>) {
         let core = self.core();
-        // The page may be another writer's afterwards.
-        if !core.is_closed() {
-            core.tail().set_majority(held);
-        }
+        let moved = {
+            // Which a close waits for: the page may be another writer's afterwards.
+            let _role = core.role.lock().unwrap_or_else(PoisonError::into_inner);
+            if core.is_closed() {
+                return;
+            }
+            core.tail().set_majority(held)
+        };
+        core.tail().ring_majority(moved);
     }
 
     /// Has what nobody waits for become durable within `pace` instead of [`sync_interval`](crate::Options::sync_interval), if that
@@ -132,9 +144,15 @@ impl Oplog {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`]; [`Error::InvalidOption`] when there is no term left.
+    /// [`Error::Partial`] for a log that has only a part of the entries; [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`];
+    /// [`Error::InvalidOption`] when there is no term left.
     pub fn promote(&self, member: Member) -> Result<Term> {
         let core = self.core();
+        if core.part.is_some() {
+            return Err(Error::Partial {
+                path: core.disk().path().to_path_buf(),
+            });
+        }
         // What frames say was durable elsewhere is durable here before anybody goes by it.
         self.sync(self.watermarks().appended)?;
         let term = {
@@ -427,7 +445,7 @@ impl Core {
             // Its writer was given other options.
             self.disk().remove(&spare.name).map_err(Error::io("remove", &path))?;
             self.disk()
-                .prepare(&spare.name, start.length, false, &records)
+                .prepare(&spare.name, start.length, 0, &records)
                 .map_err(Error::preparing(self.disk().path(), &path, start.length))?;
             let opened = self.disk().open(&spare.name, start.length as usize, true);
             spare.medium = opened.map_err(Error::io("map", &path))?;

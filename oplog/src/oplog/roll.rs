@@ -52,6 +52,7 @@ impl Core {
             }
         };
         segment.trust_from(FRAMES_START);
+        self.facts.note_length(sequence, length as u64);
         self.meters.rolls.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(segment = %path.display(), first = %appender.next, "rolled to a new segment");
 

@@ -2,7 +2,7 @@
 
 use super::end::End;
 use super::scan::last_nonzero;
-use crate::disk::Disk;
+use crate::disk::{Disk, ZEROS_BYTES};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::region::Claim;
@@ -26,11 +26,14 @@ pub(super) fn cut(disk: &dyn Disk, segment: &Segment, claim: &Claim, end: &End) 
     );
     disk.replace(&name, &torn[..=last])
         .map_err(Error::io("write", disk.path().join(&name)))?;
-    let zeros = vec![0; (last + 1).next_multiple_of(8)];
-    segment
-        .file()
-        .write_at(offset, &zeros)
-        .map_err(Error::io("write", &segment.path))
+    // In pieces: it can be most of a segment.
+    let end = offset + (last + 1).next_multiple_of(8);
+    let zeros = vec![0; ZEROS_BYTES.min(end - offset)];
+    for at in (offset..end).step_by(ZEROS_BYTES) {
+        let written = segment.file().write_at(at, &zeros[..zeros.len().min(end - at)]);
+        written.map_err(Error::io("write", &segment.path))?;
+    }
+    Ok(())
 }
 
 /// Takes a segment out of the log that lies wholly behind the end, and keeps its file.

@@ -123,7 +123,7 @@ pub(super) fn prepare(disk: &dyn Folders, plan: &RepairPlan) -> Result<String> {
                 (records_length(how), records)
             }
         };
-        new.prepare(name, length, false, &records)
+        new.prepare(name, length, 0, &records)
             .map_err(Error::preparing(disk.path(), &path, length))?;
     }
     let write = |disk: &dyn Disk, name: &str, bytes: &[u8]| {

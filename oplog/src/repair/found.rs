@@ -10,7 +10,7 @@ use crate::frame::{FLAG_BATCH, check_frame};
 use crate::ids::{LogId, OpId, Sequence, Term};
 use crate::recovery::{scan, search};
 use crate::segment::Segment;
-use crate::tail::Tail;
+use crate::view::find_tail;
 
 /// One gap-free run of whole entries in one segment.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +76,14 @@ pub(super) fn look(
             found.sealed = segment.sealed().map(|trailer| OpId::new(trailer.last));
             found.slot = segment.slot().map_or(OpId::ZERO, |slot| OpId::new(slot.durable));
         }
-        Err(error @ Error::NewerFormat { .. }) => return Err(error),
+        // Nothing is wrong with the file when there is no room to map it.
+        Err(
+            error @ (Error::NewerFormat { .. }
+            | Error::Io {
+                action: "map" | "look at",
+                ..
+            }),
+        ) => return Err(error),
         Err(error) => found.refused = Some(error),
     }
     let header = match header_of(disk, name)? {
@@ -208,15 +215,15 @@ fn pieces(area: &[u8], seed: u32, first: OpId, term: &mut Term) -> Vec<Piece> {
 }
 
 /// The highest OpID known to have been durable.
-pub(super) fn proven(disk: &dyn Disk, log_id: LogId, found: &[Found]) -> OpId {
+pub(super) fn proven(disk: &dyn Disk, log_id: LogId, found: &[Found]) -> Result<OpId> {
     let files = found.iter().map(|f| f.durable).fold(OpId::ZERO, OpId::max);
-    let Some(tail) = Tail::open(disk, false).ok().filter(|tail| tail.is_live(log_id)) else {
-        return files;
+    let Some(tail) = find_tail(disk)?.filter(|tail| tail.is_live(log_id)) else {
+        return Ok(files);
     };
     let accepted = if tail.is_poisoned() {
         OpId::ZERO
     } else {
         tail.accepted()
     };
-    files.max(tail.durable()).max(accepted)
+    Ok(files.max(tail.durable()).max(accepted))
 }

@@ -94,7 +94,7 @@ pub(crate) fn plan_on(disk: &dyn Folders, keep: Keep) -> Result<RepairPlan> {
         Err(error) => return Err(error),
     };
 
-    let left_over = LeftOver::open(disk, log_id);
+    let left_over = LeftOver::open(disk, log_id)?;
     let mut found = Vec::new();
     let mut others = Vec::new();
     for name in &names {
@@ -107,7 +107,7 @@ pub(crate) fn plan_on(disk: &dyn Folders, keep: Keep) -> Result<RepairPlan> {
     found.sort_by_key(|f| (f.sequence, f.first));
     choose_among_doubles(&mut found, &mut others);
 
-    let durable = proven(disk, log_id, &found);
+    let durable = proven(disk, log_id, &found)?;
     let wanted = manifest
         .as_ref()
         .map(|m| (Sequence(m.first_sequence), OpId::new(m.first_op_id)));

@@ -4,8 +4,6 @@
 //! header, each of which is on a cache line of its own; a sealed segment that is looked up in often remembers the lengths of the
 //! frames it has walked over (`strides.rs`), and then goes to the frame at once.
 
-use std::sync::atomic::Ordering;
-
 use super::strides::LENGTHS;
 use super::{InvalidFrame, Segment};
 use crate::format::{self, INDEX_STRIDE};
@@ -18,10 +16,7 @@ impl Segment {
     pub(crate) fn note(&self, op_id: OpId, offset: usize) {
         let number = op_id.get() - self.first.get();
         if number.is_multiple_of(INDEX_STRIDE) {
-            // Relaxed: readers reach the entry through a watermark or `published`, which order it.
-            if let Some(slot) = self.index.get((number / INDEX_STRIDE) as usize) {
-                slot.store((offset / 8) as u32, Ordering::Relaxed);
-            }
+            self.index.note((number / INDEX_STRIDE) as usize, offset);
         }
     }
 
@@ -30,7 +25,7 @@ impl Segment {
     pub(crate) fn locate(&self, op_id: OpId) -> Result<usize, InvalidFrame> {
         let number = op_id.get() - self.first.get();
         let known = match &self.sealed {
-            None => self.index.len(),
+            None => self.index.slots(),
             Some(sealed) => sealed.trailer.index_len as usize,
         };
         let wanted = usize::try_from(number / INDEX_STRIDE).unwrap_or(usize::MAX);
@@ -112,10 +107,7 @@ impl Segment {
     /// Indexed offset of entry `slot * 8` of this segment, 0 when not known.
     fn indexed(&self, slot: usize) -> usize {
         match &self.sealed {
-            None => self
-                .index
-                .get(slot)
-                .map_or(0, |s| s.load(Ordering::Relaxed) as usize * 8),
+            None => self.index.get(slot),
             Some(sealed) if slot < sealed.trailer.index_len as usize => {
                 let at = sealed.index_offset + 4 * slot;
                 let mut word = [0; 8];

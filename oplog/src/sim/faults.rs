@@ -3,6 +3,8 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::{Rng, SimDisk};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -76,6 +78,27 @@ fn a_failed_sync_poisons_the_log_and_reads_go_on() {
         assert!(matches!(log.close(), Err(Error::Poisoned { .. })));
         check(&open(&crashed).unwrap(), durable);
     }
+}
+
+/// Whoever exports them may be a task.
+#[test]
+fn statistics_touch_no_file() {
+    let disk = SimDisk::new();
+    let log = open(&disk).unwrap();
+    // Before the housekeeping thread has come round, lengths are looked up.
+    assert_eq!(log.stats().segment_bytes, 16 << 10);
+    while log.stats().rolls < 2 {
+        let next = log.view().newest(ReadConcern::Local).next();
+        log.append(KIND, &payload(next), Durability::Memory).unwrap();
+    }
+    let appended = log.view().newest(ReadConcern::Local);
+    disk.fail_operation(0, true, Errno::IO);
+    let stats = log.stats();
+    assert!(!disk.has_operation_failed());
+    assert_eq!(
+        (stats.watermarks.appended, stats.segment_bytes),
+        (appended, 3 * (16 << 10))
+    );
 }
 
 #[tokio::test]
@@ -174,6 +197,21 @@ fn a_damaged_buffer_is_corruption_as_long_as_what_was_in_it_is_missed() {
         // Without its tail page the log claims nothing that only memory held.
         disk.remove(TAIL).unwrap();
         check(&open(&disk).unwrap(), OpId::new(entry - 1));
+    }
+}
+
+#[test]
+fn a_tail_page_or_a_buffer_that_vanished_is_missed_if_it_said_or_held_anything() {
+    for (vanished, found) in [(&[TAIL][..], Some(4)), (&[BUFFER], None), (&[TAIL, BUFFER], Some(1))] {
+        let disk = killed_with_entries_in_the_buffer();
+        for name in vanished {
+            disk.remove(name).unwrap();
+        }
+        match (open(&disk), found) {
+            (Ok(log), Some(last)) => check(&log, OpId::new(last)),
+            (Err(Error::Corrupt { expected, .. }), None) => assert_eq!(expected, OpId::new(2)),
+            (opened, _) => panic!("{vanished:?}: {opened:?}"),
+        }
     }
 }
 

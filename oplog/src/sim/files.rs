@@ -43,16 +43,22 @@ impl fmt::Debug for SimFile {
 
 impl Durable for SimFile {
     fn write_at(&self, offset: usize, bytes: &[u8]) -> io::Result<()> {
-        let mut state = self.disk.operate()?;
-        let fails = due(&mut state.faults.write);
+        let mut state = self.disk.powered()?;
+        let failure = match due(&mut state.faults.write) {
+            true => Some(io::ErrorKind::StorageFull.into()),
+            false => state.faults.operation_due(self.disk.is_owner()),
+        };
         let file = state.files.get_mut(&self.inode).expect("open files stay");
-        let written = if fails { (bytes.len() / 2) & !7 } else { bytes.len() };
+        let written = match failure {
+            Some(_) => (bytes.len() / 2) & !7,
+            None => bytes.len(),
+        };
         match &mut file.current {
             Current::Mapped(region) => region.store(offset, &bytes[..written]),
             Current::Bytes(current) => current[offset..offset + written].copy_from_slice(&bytes[..written]),
         }
-        if fails {
-            return Err(io::ErrorKind::StorageFull.into());
+        if let Some(error) = failure {
+            return Err(error);
         }
         if std::thread::current().id() == self.disk.owner {
             let act = state.faults.behind_write.0.take();
@@ -65,14 +71,24 @@ impl Durable for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.disk.operate()?;
-        let fails = due(&mut state.faults.sync);
+        let mut state = self.disk.powered()?;
+        let failure = match due(&mut state.faults.sync) {
+            true => Some(io_error()),
+            false => state.faults.operation_due(self.disk.is_owner()),
+        };
+        let lies = state
+            .faults
+            .lies
+            .as_mut()
+            .is_some_and(|(percent, rng)| rng.percent(*percent));
         let file = state.files.get_mut(&self.inode).expect("open files stay");
-        if fails {
+        if let Some(error) = failure {
             file.fail_sync();
-            return Err(io_error());
+            return Err(error);
         }
-        file.sync();
+        if !lies {
+            file.sync();
+        }
         if std::thread::current().id() == self.disk.owner {
             let meanwhile = state.faults.meanwhile.0.take();
             drop(state);
@@ -91,7 +107,7 @@ impl Durable for SimFile {
     }
 
     fn probe(&self, range: Range<usize>) -> io::Result<()> {
-        let state = self.disk.state();
+        let state = self.disk.look()?;
         match &state.faults.unreadable {
             Some((name, bad)) if state.inode(name).is_ok_and(|inode| inode == self.inode) => {
                 match bad.start < range.end && range.start < bad.end {
@@ -110,7 +126,7 @@ impl Disk for SimDisk {
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
-        let state = self.state();
+        let state = self.look()?;
         let within = state.names.keys().filter_map(|name| name.strip_prefix(&self.prefix));
         let mut names: Vec<String> = within
             .filter_map(|name| Some(name.split('/').next()?.to_owned()))
@@ -120,11 +136,11 @@ impl Disk for SimDisk {
     }
 
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.state().file(&self.at(name)).ok().map(|file| file.bytes()))
+        Ok(self.look()?.file(&self.at(name)).ok().map(|file| file.bytes()))
     }
 
     fn length(&self, name: &str) -> io::Result<u64> {
-        self.state().file(&self.at(name)).map(|file| file.bytes().len() as u64)
+        self.look()?.file(&self.at(name)).map(|file| file.bytes().len() as u64)
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -140,7 +156,7 @@ impl Disk for SimDisk {
         self.sync_directory()
     }
 
-    fn prepare(&self, name: &str, length: u64, _: bool, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
+    fn prepare(&self, name: &str, length: u64, _: u64, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
         if !self.is_owner() {
             self.gate.pass(format!("prepare {name}"), false);
         }
@@ -159,7 +175,8 @@ impl Disk for SimDisk {
             }
             state.create(&name, File::new(Vec::new(), bytes))
         };
-        if let Some(file) = self.operate()?.files.get_mut(&inode) {
+        // Otherwise the real one removes it.
+        if let Some(file) = self.powered()?.files.get_mut(&inode) {
             file.sync();
         }
         Ok(())
@@ -175,7 +192,7 @@ impl Disk for SimDisk {
     }
 
     fn open(&self, name: &str, length: usize, writable: bool) -> io::Result<Medium> {
-        let mut state = self.state();
+        let mut state = self.look()?;
         let inode = state.inode(&self.at(name))?;
         if due(&mut state.faults.open) {
             return Err(io::ErrorKind::OutOfMemory.into());

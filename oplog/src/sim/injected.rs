@@ -1,11 +1,16 @@
 //! Faults that a test has put in, and the gate at which it holds the log's own threads up.
 
 use std::fmt;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use crate::disk::DirectorySyncs;
 use crate::primitives::{Condvar, Mutex};
+
+use super::Rng;
 
 /// Faults that are due.
 #[derive(Debug, Default)]
@@ -14,6 +19,8 @@ pub(super) struct Faults {
     pub(super) power: Option<(u64, u64)>,
     /// The sync after so many more fails; and all that follow, when `true`.
     pub(super) sync: Option<(u64, bool)>,
+    /// Of a hundred syncs so many do nothing and say that they have, as this says.
+    pub(super) lies: Option<(u64, Rng)>,
     /// The preparation after so many more finds no space; and all that follow, when `true`.
     pub(super) prepare: Option<(u64, bool)>,
     pub(super) rename: bool,
@@ -33,6 +40,34 @@ pub(super) struct Faults {
     pub(super) open: Option<(u64, bool)>,
     /// The removal after so many more fails; and all that follow, when `true`.
     pub(super) remove: Option<(u64, bool)>,
+    /// The operation after so many more fails once, whichever it is.
+    pub(super) operation: Option<Planned>,
+    /// Whether it has.
+    pub(super) operation_failed: bool,
+}
+
+/// A failure of one operation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planned {
+    pub(super) left: u64,
+    /// Counts the owning thread's operations, or those of all others.
+    pub(super) owner: bool,
+    pub(super) error: Errno,
+}
+
+impl Faults {
+    /// Counts an operation; its failure, if it is due.
+    pub(super) fn operation_due(&mut self, owner: bool) -> Option<io::Error> {
+        let planned = self.operation.as_mut().filter(|planned| planned.owner == owner)?;
+        if planned.left > 0 {
+            planned.left -= 1;
+            return None;
+        }
+        let error = planned.error;
+        self.operation = None;
+        self.operation_failed = true;
+        Some(io::Error::from_raw_os_error(error.raw_os_error()))
+    }
 }
 
 /// Holds the log's own threads up at the next file they remove, until it is opened, and notes what they prepare and remove.

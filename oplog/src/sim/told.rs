@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use super::SimDisk;
+use crate::disk::Disk;
 use crate::ids::OpId;
 use crate::oplog::Oplog;
 use crate::options::{Durability, Options};
@@ -127,4 +128,35 @@ fn what_takes_time_has_a_span() {
         assert!(log.trim(OpId::new(80)).unwrap() > OpId::FIRST);
     });
     check(&["trim"], &said);
+}
+
+/// Once, however many there are, and not about what the log itself leaves there.
+#[test]
+fn strangers_in_the_directory_are_named_once_at_the_opening() {
+    let disk = SimDisk::new();
+    drop(open(&disk));
+    let ours = [
+        "torn-0000000001-4096.bin",
+        "MANIFEST.tmp",
+        "repair-1700000000000",
+        "lost+found",
+    ];
+    for (strangers, said) in [
+        (&[][..], None),
+        (&["notes.txt", "99-999.seg"][..], Some("files=2 first=\"99-999.seg\"")),
+    ] {
+        for name in ours.iter().chain(strangers) {
+            disk.replace(name, b"junk").unwrap();
+        }
+        let text = logged(|| drop(open(&disk)));
+        let warnings: Vec<_> = text
+            .lines()
+            .filter(|line| line.contains("no part of the log"))
+            .collect();
+        assert_eq!(warnings.len(), usize::from(said.is_some()), "{text}");
+        assert!(said.is_none_or(|said| warnings[0].contains(said)), "{text}");
+        for name in strangers {
+            assert_eq!(disk.read(name).unwrap().as_deref(), Some(&b"junk"[..]));
+        }
+    }
 }

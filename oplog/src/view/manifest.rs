@@ -1,10 +1,13 @@
 //! The manifest, and the directory as it belongs to it.
 
+use std::io;
+
 use crate::chain::Chain;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::format::{MANIFEST, Manifest, OP_ID_MAX};
+use crate::format::{MANIFEST, Manifest, OP_ID_MAX, TAIL};
 use crate::record_file::read_record;
+use crate::tail::Tail;
 
 /// Reads and checks the manifest.
 pub(crate) fn read_manifest(disk: &dyn Disk) -> Result<Manifest> {
@@ -26,6 +29,17 @@ pub(crate) fn read_manifest(disk: &dyn Disk) -> Result<Manifest> {
         });
     }
     Ok(manifest)
+}
+
+/// Opens the tail page for one who only reads, and whether it is live or not. There is none where no writer has been, or none
+/// that may be read; for any other reason it cannot be opened, there may be a writer that is not to be overlooked.
+pub(crate) fn find_tail(disk: &dyn Disk) -> Result<Option<Tail>> {
+    use io::ErrorKind::{NotFound, PermissionDenied, UnexpectedEof};
+    match Tail::open(disk, false) {
+        Ok(tail) => Ok(Some(tail)),
+        Err(error) if matches!(error.kind(), NotFound | PermissionDenied | UnexpectedEof) => Ok(None),
+        Err(error) => Err(Error::io("open", disk.path().join(TAIL))(error)),
+    }
 }
 
 /// Reads the manifest and the directory as they belong together, though a trim, or segments that are made, may come between.

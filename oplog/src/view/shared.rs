@@ -222,6 +222,19 @@ impl Shared {
         }
     }
 
+    /// As [`Shared::watermarks`], for one who does not read what they cover: what is in the log buffer stays there.
+    pub(crate) fn watermarks_unmoved(&self) -> Watermarks {
+        match self.tail() {
+            Some(tail) => {
+                let marks = tail.watermarks();
+                // Asked for last: it is not below the others.
+                let appended = self.limit(ReadConcern::Local);
+                Watermarks { appended, ..marks }
+            }
+            None => self.watermarks(),
+        }
+    }
+
     pub(crate) fn oldest(&self) -> OpId {
         match self.tail() {
             Some(tail) => tail.oldest(),

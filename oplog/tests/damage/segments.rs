@@ -169,3 +169,42 @@ fn a_segment_that_vanishes_under_a_live_log_costs_its_own_entries() {
     assert!(verify(dir.path()).unwrap().is_sound());
     options().open(dir.path()).unwrap();
 }
+
+/// While nobody has it mapped. How long it is, is looked at whenever it is mapped: nothing behind its end ever is.
+#[test]
+fn a_segment_cut_short_under_a_live_log_is_named_and_read_again_when_it_is_whole() {
+    let (dir, names) = seven_segments();
+    let log = options().open(dir.path()).unwrap();
+    let elsewhere = OplogView::open(dir.path()).unwrap();
+    let path = dir.path().join(&names[2]);
+    let whole = fs::read(&path).unwrap();
+    let get = |view: &OplogView, n| view.get(OpId::new(n), ReadConcern::Durable).map(drop);
+    for length in [0, 1, 4095, 4096, whole.len() / 2, whole.len() - 1] {
+        fs::write(&path, &whole[..length]).unwrap();
+        for view in [log.view(), elsewhere.clone()] {
+            let error = get(&view, 5).unwrap_err();
+            assert!(
+                matches!(&error, Error::DamagedMetadata { path, .. } if path.ends_with(&names[2])),
+                "{length}: {error:?}"
+            );
+            for n in [4, 7, 13] {
+                get(&view, n).unwrap();
+            }
+            // A cursor stays in front of what is missing.
+            let mut cursor = view.cursor(OpId::new(4), ReadConcern::Durable).unwrap();
+            assert!(cursor.try_next().unwrap().is_some());
+            assert!(cursor.try_next().is_err());
+            assert_eq!(cursor.position(), OpId::new(5));
+        }
+        assert!(!verify(dir.path()).unwrap().is_sound());
+    }
+    // Whether it is or not, it can be trimmed away.
+    fs::write(&path, &whole).unwrap();
+    for view in [log.view(), elsewhere] {
+        get(&view, 5).unwrap();
+    }
+    assert!(log.trim(OpId::new(7)).unwrap() >= OpId::new(6));
+    log.close().unwrap();
+    assert!(verify(dir.path()).unwrap().is_sound());
+    options().open(dir.path()).unwrap();
+}

@@ -56,6 +56,8 @@ mod member;
 mod oplog;
 #[path = "../../src/options.rs"]
 mod options;
+#[path = "../../src/part_file.rs"]
+mod part_file;
 #[path = "../../src/poison.rs"]
 mod poison;
 #[path = "shuttle/primitives.rs"]

@@ -87,6 +87,8 @@ pub struct Follower {
     durable: OpId,
     /// Bytes of frames that may be on their way.
     window: u64,
+    /// Which part of the entries it has; nothing for all.
+    part: Option<Vec<u8>>,
     session: Option<Session>,
     majority: OpId,
     /// What the primary last said a majority holds, whether it is here or not.
@@ -112,10 +114,17 @@ impl Follower {
             durable: history.last,
             history,
             window,
+            part: None,
             session: None,
             majority: OpId::ZERO,
             released: OpId::ZERO,
         }
+    }
+
+    /// The same, of a log that has only that part of the entries.
+    #[must_use]
+    pub fn with_part(self, part: Option<Vec<u8>>) -> Follower {
+        Follower { part, ..self }
     }
 
     /// Takes one input; returns what to do.
@@ -192,6 +201,7 @@ impl Follower {
             promised: self.promised,
             history: self.history.clone(),
             durable: self.durable,
+            part: self.part.clone(),
         }));
     }
 

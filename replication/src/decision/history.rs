@@ -84,6 +84,8 @@ pub enum Apart {
     Unrelated,
     /// Both have written in this term: one is a copy of the other's directory, and both were opened for writing.
     TermTwice(Term),
+    /// The follower has only a part, into which a collection was renamed whose documents it does not have.
+    Entered,
 }
 
 impl History {

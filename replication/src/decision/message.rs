@@ -63,6 +63,9 @@ pub struct Hello {
     pub history: History,
     /// Its last entry that is on its disk.
     pub durable: OpId,
+    /// Which part of the entries it has and wants, as a store's `Selection` is written; nothing for all. What it holds of those
+    /// is nothing to be counted.
+    pub part: Option<Vec<u8>>,
 }
 
 /// The primary's answer to a [`Hello`].
@@ -124,6 +127,10 @@ pub enum Refusal {
     NoSpaceForCopy(u64, u64),
     /// No copy at the moment: making one has failed for this reason, and is not begun again for a while.
     CopyFailed(String),
+    /// The follower wants only a part, and is on the list of those that count: it would count for what it does not have.
+    ListedPart,
+    /// This member has only a part itself, this one, and the follower's is not known to be within that.
+    WiderPart(Vec<u8>),
 }
 
 impl Refusal {

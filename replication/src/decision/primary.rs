@@ -46,6 +46,8 @@ pub enum PrimaryInput {
         /// The last one.
         last: OpId,
     },
+    /// Entries were trimmed that nobody had been told of: this is the log in short, as it is now.
+    Looked(History),
     /// Everything up to this entry is on this member's disk.
     Durable(OpId),
     /// The oldest entry is this one now.
@@ -127,6 +129,8 @@ pub struct Primary {
     through: BTreeMap<MemberNumber, PeerId>,
     /// For whom a relay has spoken since [`Primary::held_again`] was last asked.
     heard_of: BTreeSet<MemberNumber>,
+    /// Who has only a part of what it holds, and does not count.
+    partial: BTreeSet<MemberNumber>,
     /// Whose numbers those are.
     names: BTreeMap<MemberNumber, String>,
     deposed: bool,
@@ -188,6 +192,7 @@ impl Primary {
             held: BTreeMap::new(),
             through: BTreeMap::new(),
             heard_of: BTreeSet::new(),
+            partial: BTreeSet::new(),
             names: BTreeMap::new(),
             deposed: false,
         }
@@ -206,6 +211,7 @@ impl Primary {
                 timestamp,
                 last,
             } => self.appended(term, first, timestamp, last),
+            PrimaryInput::Looked(history) => self.looked(history),
             PrimaryInput::Durable(op_id) => {
                 self.durable = self.durable.max(op_id);
                 self.count_majority(&mut outputs);
@@ -295,7 +301,8 @@ impl Primary {
     /// another member by now, and hold more.
     #[must_use]
     pub fn held_here(&self) -> BTreeMap<MemberNumber, OpId> {
-        let held = self.held.iter().filter(|(member, _)| self.is_here(**member));
+        let here = |member| self.is_here(member) && !self.is_partial(member);
+        let held = self.held.iter().filter(|(member, _)| here(**member));
         held.map(|(&member, &op_id)| (member, op_id)).collect()
     }
 
@@ -307,7 +314,15 @@ impl Primary {
         again
     }
 
-    fn is_here(&self, member: MemberNumber) -> bool {
+    /// Whether a member has only a part of the entries, and counts for nothing.
+    #[must_use]
+    pub fn is_partial(&self, member: MemberNumber) -> bool {
+        self.partial.contains(&member)
+    }
+
+    /// Whether a member has a connection, or a relay that has one has spoken for it. When it has left that relay is not told.
+    #[must_use]
+    pub fn is_here(&self, member: MemberNumber) -> bool {
         let relay = self.through.get(&member);
         self.is_connected(member) || relay.is_some_and(|relay| self.is_served(*relay))
     }
@@ -348,7 +363,8 @@ impl Primary {
     pub fn is_held(&self, op_id: OpId, concern: WriteConcern) -> Option<bool> {
         match concern {
             WriteConcern::Members(count) => {
-                let holders = self.held.iter().filter(|(member, _)| **member != self.member.into());
+                let counts = |member| member != self.member.into() && !self.is_partial(member);
+                let holders = self.held.iter().filter(|(member, _)| counts(**member));
                 let durable = holders.map(|(_, held)| *held).chain([self.durable]);
                 Some(held_by(usize::from(count.get()), durable) >= op_id)
             }
@@ -398,12 +414,14 @@ impl Primary {
                 self.count_majority(outputs);
             }
             Report::Credit(bytes) => known.credit = known.credit.saturating_add_unsigned(bytes),
-            Report::Alive => {}
             Report::Holds(holder, op_id) => {
-                if let Some(sent) = known.next.map(OpId::previous) {
+                // Who follows a partial log has no more than that.
+                let sent = known.next.map(OpId::previous);
+                if let Some(sent) = sent.filter(|_| !self.is_partial(member)) {
                     self.reported(peer, holder, op_id.min(sent), outputs);
                 }
             }
+            Report::Alive => {}
         }
     }
 
@@ -431,6 +449,15 @@ impl Primary {
         if term.is_elected() && term == self.term && self.elected_from.is_none() && !self.members.is_empty() {
             self.elected_from = Some(first);
         }
+    }
+
+    /// The log in short takes the place of what was known of it.
+    fn looked(&mut self, history: History) {
+        let own = history.terms.iter().find(|start| start.term == self.term);
+        if let Some(start) = own.filter(|start| start.term.is_elected() && !self.members.is_empty()) {
+            self.elected_from.get_or_insert(start.first);
+        }
+        self.history = history;
     }
 
     /// A majority's entries count from the elected term's first one on: only who has that has agreed to everything before it.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tailwater_oplog::OpId;
-use tailwater_storage::Error as StoreError;
+use tailwater_storage::{Error as StoreError, Selection};
 
 use super::event::FollowerEvent;
 use super::fetch;
@@ -81,10 +81,18 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
                     resync(dir, settings, log, Apart::Unrelated)?;
                     return Ok(true);
                 }
+                Err(Error::Store(StoreError::EnteredPart { .. })) => {
+                    let log = Replica::open_log(dir, &settings.store)?;
+                    resync(dir, settings, log, Apart::Entered)?;
+                    return Ok(true);
+                }
                 opened => opened?,
             }
         }
     };
+    if let Err(error) = check_part(dir, settings, &replica) {
+        return Err(closed_for(replica, error));
+    }
     if settings.lock().store.is_none()
         && let Some(store) = replica.store()
     {
@@ -96,6 +104,10 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
         settings.show(Some(store.clone()));
     } else if let (Some(relay), Some(store)) = (&settings.relay, replica.store()) {
         relay.mend(store);
+    }
+    if replica.store().is_none() {
+        // It may have less than it had before it was opened anew.
+        settings.durable(replica.view().watermarks().durable);
     }
     let ending = session::run(&replica, settings);
     match ending {
@@ -139,6 +151,13 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
             *held = Some(replica);
             Ok(false)
         }
+        Err(error @ Error::Store(StoreError::EnteredPart { .. })) => {
+            // Opened again, it comes to that entry again, and is replaced there.
+            settings.show(None);
+            tracing::warn!(%error, "a partial copy cannot go on");
+            closed_for(replica, error);
+            Ok(true)
+        }
         Err(error) => {
             if error.needs_reopening() {
                 settings.show(None);
@@ -150,6 +169,23 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
             Err(error)
         }
     }
+}
+
+/// Whether what is here is of the part that is asked for: entries that were left out do not come again.
+fn check_part(dir: &Path, settings: &Settings, replica: &Replica) -> Result<()> {
+    let found = replica.selection()?;
+    if found == settings.selection {
+        return Ok(());
+    }
+    let named = |selection: &Option<Selection>| match selection {
+        Some(selection) => selection.to_string(),
+        None => "everything".to_owned(),
+    };
+    Err(Error::OtherPart {
+        path: dir.to_path_buf(),
+        found: named(&found),
+        asked: named(&settings.selection),
+    })
 }
 
 /// Cuts off what lies behind `last`, and is kept in `file`; where that is not possible, all is replaced by a copy.

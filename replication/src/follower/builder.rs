@@ -3,10 +3,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Duration;
 
-use tailwater_storage::StoreOptions;
+use tailwater_storage::{Selection, StoreOptions};
 
 use super::Follower;
 use super::attempt::follow;
@@ -17,6 +17,7 @@ use crate::dial::Dial;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::link::Security;
+use crate::primary::{COPY_LAG_BYTES_MAX, LAG_BYTES_MAX};
 use crate::tls::TlsOptions;
 
 /// Options of a follower. See [`Follower::builder`].
@@ -33,8 +34,11 @@ pub struct FollowerBuilder {
     batch_bytes_max: usize,
     rollback_bytes_max: u64,
     resync: bool,
+    selection: Option<Selection>,
     store: StoreOptions,
     listen: Option<SocketAddr>,
+    lag_bytes_max: u64,
+    copy_lag_bytes_max: u64,
     on_event: Option<Listener>,
 }
 
@@ -62,8 +66,11 @@ impl FollowerBuilder {
             batch_bytes_max: 128 << 20,
             rollback_bytes_max: 300 << 20,
             resync: false,
+            selection: None,
             store: StoreOptions::default(),
             listen: None,
+            lag_bytes_max: LAG_BYTES_MAX,
+            copy_lag_bytes_max: COPY_LAG_BYTES_MAX,
             on_event: None,
         }
     }
@@ -96,6 +103,16 @@ impl FollowerBuilder {
     #[must_use]
     pub fn resync(mut self) -> FollowerBuilder {
         self.resync = true;
+        self
+    }
+
+    /// Keeps only the documents that `selection` names: a partial copy, in less space, which answers reads and change streams of
+    /// what it has. Its log has every OpID, so it resumes as others do, and its tokens are those of the primary; but the entries
+    /// of no concern to it are only places. It is told by the same name in every start, holds nothing for a write concern, is
+    /// never promoted, and can be followed only by those that filter as narrowly. Not on the list of members. Default all.
+    #[must_use]
+    pub fn filter(mut self, selection: Selection) -> FollowerBuilder {
+        self.selection = Some(selection);
         self
     }
 
@@ -142,6 +159,22 @@ impl FollowerBuilder {
         self
     }
 
+    /// As [`PrimaryBuilder::lag_bytes_max`](crate::PrimaryBuilder::lag_bytes_max), for those that [follow this
+    /// one](FollowerBuilder::listen). Default 16 GiB.
+    #[must_use]
+    pub fn lag_bytes_max(mut self, bytes: u64) -> FollowerBuilder {
+        self.lag_bytes_max = bytes;
+        self
+    }
+
+    /// As [`PrimaryBuilder::copy_lag_bytes_max`](crate::PrimaryBuilder::copy_lag_bytes_max), for those that [follow this
+    /// one](FollowerBuilder::listen). Default 64 GiB.
+    #[must_use]
+    pub fn copy_lag_bytes_max(mut self, bytes: u64) -> FollowerBuilder {
+        self.copy_lag_bytes_max = bytes;
+        self
+    }
+
     /// Is told what happens, from the follower's threads: [`FollowerEvent::Progress`] comes from the one that makes entries durable
     /// and reports them, which goes on when this returns.
     #[must_use]
@@ -158,12 +191,20 @@ impl FollowerBuilder {
     /// address that cannot be listened at; everything else is told later, by [`Follower::join`] and the events.
     pub fn start(self) -> Result<Follower> {
         let identity = Identity::new(&self.name, &self.members)?;
+        if self.selection.is_some() && self.members.contains(&self.name) {
+            return Err(Error::InvalidOption {
+                option: "the name of a follower with a filter",
+                what: "on the list of members, whose majority has everything; take it off, or the filter away",
+            });
+        }
         std::fs::create_dir_all(&self.dir).map_err(Error::file("create", &self.dir))?;
         let security = Security::new(self.tls.as_ref(), self.plaintext)?;
         let heartbeat = self.heartbeat.max(Duration::from_millis(10));
-        let relay = |address| Relay::bind(address, &identity, &security, heartbeat);
+        let caps = (self.lag_bytes_max, self.copy_lag_bytes_max);
+        let relay = |address| Relay::bind(address, &identity, &security, heartbeat, caps);
         let relay = self.listen.map(relay).transpose()?;
-        let settings = Arc::new(Settings {
+        let settings = Arc::new_cyclic(|own| Settings {
+            own: Weak::clone(own),
             identity,
             from: self.from,
             security,
@@ -173,6 +214,7 @@ impl FollowerBuilder {
             batch_bytes_max: self.batch_bytes_max,
             rollback_bytes_max: self.rollback_bytes_max,
             resync: self.resync,
+            selection: self.selection,
             store: self.store,
             on_event: self.on_event,
             state: Mutex::default(),
@@ -206,5 +248,6 @@ impl Drop for Over<'_> {
     fn drop(&mut self) {
         self.0.lock().ended.get_or_insert(Err(Error::Panicked));
         self.0.changed.notify_all();
+        self.0.tell(&FollowerEvent::Ended);
     }
 }

@@ -49,6 +49,12 @@ pub enum FollowerEvent {
         /// Why.
         apart: Apart,
     },
+    /// A store has been opened: [`Follower::store`](super::Follower::store) has it. The one before, if there was any, is closed.
+    Opened,
+    /// The store is closed, to be cut back or replaced; another one is opened afterwards.
+    Closed,
+    /// The follower has come to its end: [`Follower::join`](super::Follower::join) says why.
+    Ended,
     /// Something failed that may pass; it is tried again.
     Retrying {
         /// What failed; nothing when the primary is only not one to follow at the moment.

@@ -10,7 +10,8 @@ use std::path::{Component, Path};
 use std::sync::{Mutex, PoisonError};
 
 use bincode::{Decode, Encode};
-use tailwater_oplog::{Before, OpId, Term, codec, create_follower};
+use tailwater_oplog::{Before, OpId, Term, codec, create_follower, create_partial_follower};
+use tailwater_storage::Selection;
 
 use super::discard::discard_directory;
 use super::event::FollowerEvent;
@@ -59,6 +60,7 @@ fn fetch(dir: &Path, settings: &Settings, kept: Option<Kept>) -> Result<()> {
         members: settings.identity.members.clone(),
         copy: begun.map_or([0; 16], |record| record.copy),
         replaces: kept.map(|Kept { promised, rank, .. }| Replaced { promised, rank }),
+        part: settings.selection.as_ref().map(Selection::to_bytes),
     };
     let outbound = Mutex::new(outbound);
     let say = |message: &Message| outbound.lock().unwrap_or_else(PoisonError::into_inner).write(message);
@@ -131,7 +133,7 @@ fn receive(
             });
         }
     }
-    complete(dir, &record, kept)
+    complete(dir, settings.selection.as_ref(), &record, kept)
 }
 
 /// The next part of what was asked for. The primary says in between that it is still there, or that nothing will come of it.
@@ -198,7 +200,7 @@ fn begin(incoming: &Path, record: &CopyRecord) -> Result<()> {
     write_whole(&incoming.join(COPY), &codec::encode(record))
 }
 
-fn complete(dir: &Path, record: &CopyRecord, kept: Option<Kept>) -> Result<()> {
+fn complete(dir: &Path, selection: Option<&Selection>, record: &CopyRecord, kept: Option<Kept>) -> Result<()> {
     let log = incoming::directory(dir).join(LOG);
     if log.exists() {
         fs::remove_dir_all(&log).map_err(Error::file("remove", &log))?;
@@ -209,6 +211,10 @@ fn complete(dir: &Path, record: &CopyRecord, kept: Option<Kept>) -> Result<()> {
         rank: kept.map_or(record.rank, |kept| kept.rank.max(record.rank)).into(),
         term: record.base,
     };
-    create_follower(&log, &record.segment.into(), promised, known, before)?;
+    let segment = record.segment.into();
+    match selection.map(Selection::to_bytes) {
+        Some(part) => create_partial_follower(&log, &segment, promised, known, before, &part)?,
+        None => create_follower(&log, &segment, promised, known, before)?,
+    }
     incoming::declare_whole(dir)
 }

@@ -12,6 +12,7 @@
 
 mod attempt;
 mod builder;
+mod currency;
 mod discard;
 mod event;
 mod fetch;
@@ -34,7 +35,8 @@ use tailwater_storage::Store;
 
 use self::progress::age_of_newest;
 use self::replica::Replica;
-use self::shared::Settings;
+pub(crate) use self::shared::Settings;
+use crate::deadline::after;
 use crate::error::{Error, Result};
 use crate::token::{CausalToken, Stand};
 
@@ -97,7 +99,7 @@ impl Follower {
     ///
     /// [`Error::NotYet`] after `timeout`; what ended the follower.
     pub fn wait_for(&self, op_id: OpId, timeout: Duration) -> Result<Store> {
-        let until = Instant::now() + timeout;
+        let until = after(timeout);
         let mut state = self.settings.lock();
         loop {
             if let Some(store) = state
@@ -130,7 +132,7 @@ impl Follower {
     /// [`Error::NotYet`] after `timeout`, or [`Error::OtherHistory`] when there is another entry then; [`Error::Forgotten`] when
     /// that cannot be told any more; what ended the follower.
     pub fn wait_for_token(&self, token: CausalToken, timeout: Duration) -> Result<Store> {
-        let until = Instant::now() + timeout;
+        let until = after(timeout);
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let store = self.wait_for(token.op_id, left).map_err(|error| match error {
@@ -163,6 +165,12 @@ impl Follower {
     #[must_use]
     pub fn lag(&self) -> Option<Duration> {
         age_of_newest(&self.store()?.log())
+    }
+
+    /// How it has ended, if it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<Result<()>> {
+        self.settings.lock().ended.clone()
     }
 
     /// Stops following, and waits for what was under way. The store stays open while somebody has it.

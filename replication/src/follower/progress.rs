@@ -1,9 +1,10 @@
 //! How far a follower has come, in numbers that a program can show or export.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tailwater_oplog::{OpId, OplogView, ReadConcern, Timestamp};
 
+use super::currency::Currency;
 use super::shared::{FollowerStatus, Settings};
 
 /// How far a follower has come.
@@ -18,7 +19,8 @@ pub struct FollowerProgress {
     pub newest: OpId,
     /// The last entry here that a majority holds.
     pub majority: OpId,
-    /// How far the newest entry here is behind the clock, while the primary has spoken of others; zero when it has not.
+    /// For how long the primary has spoken of entries that are not durable here, or, while that is not known, how far the newest
+    /// entry here is behind the clock; zero when nothing is missing.
     pub behind: Duration,
 }
 
@@ -29,14 +31,15 @@ impl FollowerProgress {
         self.newest.get().saturating_sub(self.durable.get())
     }
 
-    fn of(status: &FollowerStatus, log: Option<&OplogView>) -> FollowerProgress {
+    fn of(status: &FollowerStatus, currency: Currency, log: Option<&OplogView>) -> FollowerProgress {
         let is_behind = status.newest > status.durable;
+        let age = log.filter(|_| is_behind).and_then(age_of_newest);
         FollowerProgress {
             bytes: status.bytes,
             durable: status.durable,
             newest: status.newest,
             majority: status.majority,
-            behind: log.filter(|_| is_behind).and_then(age_of_newest).unwrap_or_default(),
+            behind: age.map_or(Duration::ZERO, |age| currency.behind(age, Instant::now())),
         }
     }
 }
@@ -51,13 +54,13 @@ pub(super) fn age_of_newest(log: &OplogView) -> Option<Duration> {
 
 impl Settings {
     /// How far it has come with this log, or with that of the store that is open.
-    pub(super) fn progress(&self, log: Option<&OplogView>) -> FollowerProgress {
-        let (status, store) = {
+    pub(crate) fn progress(&self, log: Option<&OplogView>) -> FollowerProgress {
+        let (status, currency, store) = {
             let state = self.lock();
-            (state.status.clone(), state.store.clone())
+            (state.status.clone(), state.currency, state.store.clone())
         };
         let opened = store.map(|store| store.log());
-        FollowerProgress::of(&status, log.or(opened.as_ref()))
+        FollowerProgress::of(&status, currency, log.or(opened.as_ref()))
     }
 
     /// So many bytes of frames have come, and have been applied where there is a store.

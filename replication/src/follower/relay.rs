@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::decision::{LogName, MemberNumber, Primary as Decisions, PrimaryInput,
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::link::Security;
-use crate::primary::{COPY_LAG_BYTES_MAX, Hub, LAG_BYTES_MAX, Service};
+use crate::primary::{Hub, Service};
 use crate::summary::history_of;
 
 /// Where others follow a follower.
@@ -26,6 +26,8 @@ pub(super) struct Relay {
     listener: TcpListener,
     security: Security,
     heartbeat: Duration,
+    /// Bytes of log that are kept for a follower that is away, and for one that copies.
+    caps: (u64, u64),
     service: Mutex<Option<Service>>,
 }
 
@@ -36,6 +38,7 @@ impl Relay {
         identity: &Identity,
         security: &Security,
         heartbeat: Duration,
+        caps: (u64, u64),
     ) -> Result<Relay> {
         security.check(address)?;
         let listener = TcpListener::bind(address).map_err(Error::network(address.to_string(), "listening"))?;
@@ -44,6 +47,7 @@ impl Relay {
             listener,
             security: security.clone(),
             heartbeat,
+            caps,
             service: Mutex::default(),
         })
     }
@@ -83,8 +87,7 @@ impl Relay {
             store.clone(),
             Decisions::relay(member, members, history, durable),
         ));
-        let lag_bytes_max = (LAG_BYTES_MAX, COPY_LAG_BYTES_MAX);
-        Service::start(hub, listener, self.security.clone(), self.heartbeat, lag_bytes_max)
+        Service::start(hub, listener, self.security.clone(), self.heartbeat, self.caps)
     }
 
     /// Serves that store again if that has failed.
@@ -102,16 +105,36 @@ impl Relay {
 
 /// What one connection to the primary passes on, in both directions.
 #[derive(Debug)]
-pub(super) struct Passing(Arc<Hub>);
+pub(super) struct Passing<'r> {
+    relay: &'r Relay,
+    /// What is served, which is another one after a failure.
+    hub: Mutex<Arc<Hub>>,
+}
 
-impl Passing {
-    pub(super) fn through(relay: &Relay) -> Option<Passing> {
-        relay.hub().map(Passing)
+impl<'r> Passing<'r> {
+    pub(super) fn through(relay: &'r Relay) -> Option<Passing<'r>> {
+        let hub = Mutex::new(relay.hub()?);
+        Some(Passing { relay, hub })
+    }
+
+    fn hub(&self) -> Arc<Hub> {
+        Arc::clone(&self.hub.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// To those that follow.
     pub(super) fn tell(&self, input: PrimaryInput) {
-        self.0.told(input);
+        self.hub().told(input);
+    }
+
+    /// Serves the store again if that has failed. What is told from then on, those are told who come again.
+    pub(super) fn mend(&self, store: &Store) {
+        if !self.hub().is_stopped() {
+            return;
+        }
+        self.relay.mend(store);
+        if let Some(hub) = self.relay.hub() {
+            *self.hub.lock().unwrap_or_else(PoisonError::into_inner) = hub;
+        }
     }
 
     /// Has `say` report what those hold that follow, as it changes, until `ended` is set and [`Passing::end`] called. At every
@@ -124,11 +147,17 @@ impl Passing {
     ) -> Result<()> {
         let mut known = BTreeMap::<MemberNumber, _>::new();
         let mut due = Instant::now() + heartbeat;
-        while let Some(held) = self.0.held_beyond(&known, due, ended) {
+        while !ended.load(Ordering::SeqCst) {
+            let hub = self.hub();
+            let Some(held) = hub.held_beyond(&known, due, ended) else {
+                // It has failed, and another one takes its place before long; or the connection is over.
+                std::thread::park_timeout(heartbeat);
+                continue;
+            };
             let mut again = BTreeSet::new();
             if Instant::now() >= due {
                 due = Instant::now() + heartbeat;
-                again = self.0.held_again();
+                again = hub.held_again();
             }
             for (member, op_id) in &held {
                 if again.contains(member) || known.get(member) != Some(op_id) {
@@ -142,21 +171,35 @@ impl Passing {
 
     /// The connection is over.
     pub(super) fn end(&self) {
-        self.0.told(PrimaryInput::FollowsNobody);
-        self.0.nudge();
+        let hub = self.hub();
+        hub.told(PrimaryInput::FollowsNobody);
+        hub.nudge();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
-    use std::sync::atomic::Ordering;
 
     use tailwater_oplog::Member;
     use tailwater_storage::StoreOptions;
 
     use super::*;
     use crate::decision::{Hello, PeerId, number_of};
+
+    fn relay() -> Relay {
+        let identity = Identity::new("c", &[]).unwrap();
+        let anywhere = "127.0.0.1:0".parse().unwrap();
+        let security = Security::Plaintext { anywhere: false };
+        Relay::bind(
+            anywhere,
+            &identity,
+            &security,
+            Duration::from_secs(1),
+            (1 << 20, 1 << 20),
+        )
+        .unwrap()
+    }
 
     #[test]
     fn what_followers_hold_is_said_again_until_the_connection_ends() {
@@ -175,10 +218,13 @@ mod tests {
             members: Vec::new(),
             promised: history.end().term,
             durable: holds,
+            part: None,
             history,
         };
         decisions.step(PrimaryInput::Hello(PeerId(1), hello));
-        let passing = Passing(Arc::new(Hub::new(store, decisions)));
+        let relay = relay();
+        let hub = Mutex::new(Arc::new(Hub::new(store, decisions)));
+        let passing = Passing { relay: &relay, hub };
         let (ended, said) = (AtomicBool::new(false), RefCell::new(Vec::new()));
         let say = |report| {
             said.borrow_mut().push(report);
@@ -193,20 +239,18 @@ mod tests {
     fn a_relay_that_failed_serves_again() {
         let dir = tempfile::tempdir().unwrap();
         let store = StoreOptions::default().open(dir.path()).unwrap();
-        let identity = Identity::new("c", &[]).unwrap();
-        let anywhere = "127.0.0.1:0".parse().unwrap();
-        let relay = Relay::bind(
-            anywhere,
-            &identity,
-            &Security::Plaintext { anywhere: false },
-            Duration::from_secs(1),
-        )
-        .unwrap();
+        let relay = relay();
         relay.mend(&store);
         let first = relay.hub().unwrap();
         relay.mend(&store);
         assert!(Arc::ptr_eq(&first, &relay.hub().unwrap()));
+        let passing = Passing::through(&relay).unwrap();
         first.fail(Error::Panicked);
+        // Within the connection to the primary, not only before the next one.
+        passing.mend(&store);
+        let second = relay.hub().unwrap();
+        assert!(!second.is_stopped() && Arc::ptr_eq(&second, &passing.hub()));
+        second.fail(Error::Panicked);
         relay.mend(&store);
         assert!(!relay.hub().unwrap().is_stopped());
         relay.show(None);

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use tailwater_oplog::{FramesOutcome, OpId, Oplog, OplogView, SegmentStart, Term};
-use tailwater_storage::{CutBack, Error as StoreError, Store, StoreOptions, log_directory};
+use tailwater_storage::{CutBack, Error as StoreError, Selection, Store, StoreOptions, log_directory};
 
 use super::attempt::closed_for;
 use super::rollback;
@@ -66,6 +66,17 @@ impl Replica {
             Replica::Store(store) => store.log(),
             Replica::Log(log, _) => log.view(),
         }
+    }
+
+    /// Which part of the primary's store it is; nothing for all.
+    pub(crate) fn selection(&self) -> Result<Option<Selection>> {
+        Ok(match self {
+            Replica::Store(store) => store.selection()?,
+            Replica::Log(log, _) => {
+                let selection = log.part().map(Selection::from_bytes).transpose();
+                selection.map_err(StoreError::from)?
+            }
+        })
     }
 
     pub(crate) fn promised(&self) -> Term {

@@ -10,9 +10,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tailwater_oplog::{Error as LogError, OpId, OplogView, ReadConcern};
-use tailwater_storage::Error as StoreError;
+use tailwater_storage::{Error as StoreError, Selection};
 
 use super::event::FollowerEvent;
+use super::incoming::abandon;
 use super::relay::Passing;
 use super::replica::{Fit, Replica};
 use super::shared::Settings;
@@ -53,7 +54,7 @@ struct Session<'a> {
     /// Held while the primary is told what is durable, so that it never hears of less afterwards.
     reporting: Mutex<()>,
     /// What is passed on to those that follow this one, and from them.
-    passing: Option<Passing>,
+    passing: Option<Passing<'a>>,
 }
 
 /// Whether the thread that syncs has something to do.
@@ -93,7 +94,8 @@ pub(super) fn run(replica: &Replica, settings: &Settings) -> Result<Ending> {
         history,
         replica.promised(),
         settings.window_bytes,
-    );
+    )
+    .with_part(settings.selection.as_ref().map(Selection::to_bytes));
     // Before it is introduced: what is in the log is on the disk.
     replica.sync()?;
     let stream = settings.dial.connect(&settings.from, &settings.security)?;
@@ -197,6 +199,7 @@ impl Session<'_> {
                     if let Course::Continue(from) = welcome.course {
                         let term = welcome.term;
                         self.settings.begins(from);
+                        self.abandon_copy();
                         self.settings.tell(&FollowerEvent::Following { term, from });
                     }
                     self.carry_out(self.step(FollowerInput::Welcome(welcome)))?
@@ -227,7 +230,7 @@ impl Session<'_> {
                     ending
                 }
                 Message::Status(status) => {
-                    self.settings.heard(status.newest);
+                    self.settings.told(status.newest);
                     self.carry_out(self.step(FollowerInput::Status(status)))?
                 }
                 _ => return Err(inbound.unexpected()),
@@ -241,6 +244,16 @@ impl Session<'_> {
             if self.replica.is_store_due() {
                 return Ok(Ending::StoreDue);
             }
+        }
+    }
+
+    /// What is here goes on: a part of a copy that was to replace it is not needed any more.
+    fn abandon_copy(&self) {
+        if let Some(store) = self.replica.store()
+            && let Some(dir) = store.log().path().parent()
+            && let Err(error) = abandon(dir)
+        {
+            tracing::warn!(%error, "a copy that is not needed any more");
         }
     }
 
@@ -330,6 +343,9 @@ impl Session<'_> {
                 told = Some(now);
                 let progress = self.settings.progress(Some(log));
                 self.settings.tell(&FollowerEvent::Progress(progress));
+                if let (Some(passing), Some(store)) = (&self.passing, self.replica.store()) {
+                    passing.mend(store);
+                }
             }
             self.unsynced.wait(self.settings.heartbeat);
         }

@@ -1,18 +1,22 @@
 //! What the threads of a follower share with those that look at it: what it goes by, and how it stands.
 
 use std::fmt;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tailwater_oplog::OpId;
-use tailwater_storage::{Store, StoreOptions};
+use tailwater_storage::{Selection, Store, StoreOptions};
 
+use super::currency::Currency;
 use super::event::{FollowerEvent, Listener};
 use super::relay::Relay;
+use crate::deadline::after;
 use crate::dial::Dial;
 use crate::error::Result;
 use crate::identity::Identity;
 use crate::link::Security;
+use crate::primary::MemberStatus;
+use crate::standing::Standings;
 
 /// How a follower stands.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +37,9 @@ pub struct FollowerStatus {
 }
 
 /// What a follower goes by, and what is known of it.
-pub(super) struct Settings {
+pub(crate) struct Settings {
+    /// Itself, for the store to know whom to ask.
+    pub(super) own: Weak<Settings>,
     pub(super) identity: Identity,
     pub(super) from: String,
     pub(super) security: Security,
@@ -42,6 +48,8 @@ pub(super) struct Settings {
     pub(super) batch_bytes_max: usize,
     pub(super) rollback_bytes_max: u64,
     pub(super) resync: bool,
+    /// Which part of the primary's store is kept; nothing for all.
+    pub(super) selection: Option<Selection>,
     pub(super) store: StoreOptions,
     pub(super) on_event: Option<Listener>,
     pub(super) state: Mutex<State>,
@@ -55,6 +63,7 @@ pub(super) struct Settings {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) status: FollowerStatus,
+    pub(super) currency: Currency,
     pub(super) store: Option<Store>,
     pub(super) stopped: bool,
     pub(super) ended: Option<Result<()>>,
@@ -86,15 +95,29 @@ impl Settings {
 
     /// A primary goes on here with entry `from`. What another one has spoken of may be no part of its log.
     pub(super) fn begins(&self, from: OpId) {
-        self.lock().status.newest = from.previous();
+        let mut state = self.lock();
+        state.status.newest = from.previous();
+        state.currency = Currency::default();
+    }
+
+    /// The primary has said what there is, and has nothing to send.
+    pub(super) fn told(&self, newest: OpId) {
+        {
+            let mut state = self.lock();
+            let durable = state.status.durable;
+            state.currency.told(newest, durable, Instant::now());
+        }
+        self.heard(newest);
     }
 
     pub(super) fn heard(&self, newest: OpId) {
         let mut state = self.lock();
+        let (now, durable) = (Instant::now(), state.status.durable);
         state.status.newest = state.status.newest.max(newest);
-        state.status.heard = Some(Instant::now());
+        state.status.heard = Some(now);
+        let newest = state.status.newest;
+        state.currency.heard(newest, durable, now);
         drop(state);
-        // Something may have been applied.
         self.changed.notify_all();
     }
 
@@ -103,6 +126,8 @@ impl Settings {
         let mut state = self.lock();
         let news = op_id > state.status.durable;
         state.status.durable = op_id;
+        let newest = state.status.newest;
+        state.currency.heard(newest, op_id, Instant::now());
         drop(state);
         self.changed.notify_all();
         news
@@ -122,13 +147,33 @@ impl Settings {
         if let Some(relay) = &self.relay {
             relay.show(store.as_ref());
         }
+        let opened = store.is_some();
+        if let Some(store) = &store {
+            Standings::is_kept_by(store, Weak::clone(&self.own));
+        }
         self.lock().store = store;
         self.changed.notify_all();
+        self.tell(match opened {
+            true => &FollowerEvent::Opened,
+            false => &FollowerEvent::Closed,
+        });
+    }
+
+    /// Whether it follows no longer, and will not again.
+    pub(crate) fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.stopped || state.ended.is_some()
+    }
+
+    /// Who follows this one.
+    pub(crate) fn followers(&self) -> Vec<MemberStatus> {
+        let hub = self.relay.as_ref().and_then(Relay::hub);
+        hub.map(|hub| hub.status().members).unwrap_or_default()
     }
 
     /// Sleeps; whether to go on afterwards.
     pub(super) fn pause(&self, length: Duration) -> bool {
-        let until = Instant::now() + length;
+        let until = after(length);
         let mut state = self.lock();
         while !state.stopped {
             let left = until.saturating_duration_since(Instant::now());

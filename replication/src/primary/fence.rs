@@ -14,8 +14,10 @@ use crate::identity::Identity;
 use crate::link::{self, Raw, Security};
 use crate::wire::{CHUNK_BYTES_MAX, Message};
 
-/// Between two attempts to reach a member.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Between two attempts to reach a member: from this …
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+/// … to this, each twice as long as the one before.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Comes to the member at `address`, again and again, until it has been told or this one is primary no longer.
 pub(super) fn run(
@@ -26,6 +28,7 @@ pub(super) fn run(
     security: &Security,
     heartbeat: Duration,
 ) {
+    let mut pause = PAUSE_MIN;
     while hub.is_primary() {
         let told = dial
             .connect(address, security)
@@ -40,7 +43,8 @@ pub(super) fn run(
             Ok(false) => {}
             Err(error) => tracing::debug!(address, %error, "a member could not be told who is primary"),
         }
-        hub.pause(PAUSE);
+        hub.pause(pause);
+        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
@@ -54,6 +58,7 @@ fn tell(hub: &Hub, identity: &Identity, stream: Raw, heartbeat: Duration) -> Res
         promised: hub.promised(),
         history: hub.history(),
         durable: hub.history().last,
+        part: None,
     }))?;
     match inbound.read()? {
         Message::Refuse(Refusal::StalePrimary(_)) => Ok(true),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tailwater_oplog::{OpId, ReadConcern, Term};
-use tailwater_storage::Store;
+use tailwater_storage::{Error as StoreError, Selection, Sharing, Store};
 
 use crate::decision::{
     Hello, History, MemberList, MemberNumber, PeerId, Position, Primary as Decisions, PrimaryInput, PrimaryOutput,
@@ -14,7 +14,7 @@ use crate::decision::{
 };
 use crate::error::{Error, Result};
 use crate::link::Hangup;
-use crate::summary::terms_from;
+use crate::summary::{history_of, terms_from};
 use crate::wire::Message;
 
 use super::status::{MemberStatus, PrimaryStatus};
@@ -120,6 +120,25 @@ impl Hub {
         self.lock().decisions.refusal_of(name, members)
     }
 
+    /// How entries are shared with a follower that wants `part` of them, nothing for all; a refusal when this member has only a
+    /// part itself that may not have all of it.
+    pub(crate) fn sharing(&self, name: &str, part: Option<&[u8]>) -> Result<Result<Option<Sharing>, Refusal>> {
+        if part.is_some() && self.lock().decisions.lists(name) {
+            return Ok(Err(Refusal::ListedPart));
+        }
+        let wanted = part.map(Selection::from_bytes).transpose().map_err(StoreError::from)?;
+        let own = self.store.selection()?;
+        let within = match (&own, &wanted) {
+            (Some(own), Some(wanted)) => wanted.is_within(own),
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        Ok(match own.filter(|_| !within) {
+            Some(own) => Err(Refusal::WiderPart(own.to_bytes())),
+            None => Ok(wanted.map(Sharing::new)),
+        })
+    }
+
     /// Whether a copy may be given to a member in place of what it has.
     pub(crate) fn may_replace(&self, promised: Term, rank: Position) -> bool {
         self.lock().decisions.may_replace(promised, rank)
@@ -185,7 +204,7 @@ impl Hub {
     /// Tells the decisions of the entries up to `last`.
     fn note_entries(&self, state: &mut State, last: OpId) -> Result<()> {
         let history = state.decisions.history();
-        let (first, known) = (history.last.next(), history.end().term);
+        let (first, known, name) = (history.last.next(), history.end().term, history.log);
         if last < first {
             return Ok(());
         }
@@ -206,6 +225,10 @@ impl Hub {
             return self.step(state, input);
         }
         let terms = terms_from(&log, first)?;
+        // What lies between was trimmed before anybody looked at it: it must not be taken for more of the last term.
+        if terms.first().is_some_and(|oldest| oldest.first > first) {
+            return self.step(state, PrimaryInput::Looked(history_of(&log, name)?));
+        }
         for (at, begin) in terms.iter().enumerate() {
             let end = terms.get(at + 1).map_or(last, |next| next.first.previous()).min(last);
             if begin.first.max(first) > end {
@@ -349,6 +372,11 @@ impl Hub {
         }
     }
 
+    /// Whether anybody can ever tell that as many members hold something.
+    pub(crate) fn can_tell(&self, concern: WriteConcern) -> bool {
+        self.lock().decisions.is_held(OpId::ZERO, concern).is_some()
+    }
+
     /// Waits until this is a primary no longer, and says why.
     pub(crate) fn join(&self) -> Result<()> {
         let mut state = self.lock();
@@ -458,6 +486,8 @@ impl Hub {
             number: member.0,
             name: decisions.name_of(member).map(str::to_owned),
             connected: decisions.is_connected(member),
+            here: decisions.is_here(member),
+            partial: decisions.is_partial(member),
             held,
             entries_behind: durable.get().saturating_sub(held.get()),
         });
@@ -516,7 +546,44 @@ mod tests {
 
     use super::*;
     use crate::decision::LogName;
-    use crate::summary::history_of;
+
+    #[test]
+    fn terms_that_were_trimmed_before_they_were_looked_at_are_not_taken_for_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = StoreOptions::default();
+        options.oplog.segment_bytes = 1 << 20;
+        let store = options.open(dir.path()).unwrap();
+        let member = Member::new(40).unwrap();
+        store.promote(member).unwrap();
+        let write = |count| {
+            let things = store.collection("db", "things").unwrap();
+            for _ in 0..count {
+                things
+                    .insert_one(&bson::rawdoc! { "text": "x".repeat(200_000) })
+                    .unwrap();
+            }
+            store.sync().unwrap();
+        };
+        write(2);
+        let log = store.log();
+        let name = LogName::from(log.log_id());
+        let decisions = Decisions::relay(
+            member,
+            Vec::new(),
+            history_of(&log, name).unwrap(),
+            log.watermarks().durable,
+        );
+        let hub = Hub::new(store.clone(), decisions);
+        write(3);
+        for _ in 0..2 {
+            store.promote(member).unwrap();
+            write(12);
+        }
+        store.trim_log(log.watermarks().durable).unwrap();
+        assert!(log.watermarks().oldest > OpId::new(20), "{:?}", log.watermarks());
+        hub.advance().unwrap();
+        assert_eq!(hub.history(), history_of(&log, name).unwrap());
+    }
 
     #[test]
     fn a_relay_notes_every_term_however_many_came_at_once() {

@@ -33,6 +33,7 @@ use crate::decision::{LogName, Primary as Decisions, WriteConcern};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::link::Security;
+use crate::standing::Standings;
 use crate::summary::history_of;
 use crate::tls::TlsOptions;
 
@@ -151,6 +152,7 @@ impl PrimaryBuilder {
         let (decisions, outputs) = Decisions::new(member, members, history, store.promised(), term, durable);
         let hub = Arc::new(Hub::new(store, decisions));
         hub.begin(outputs)?;
+        Standings::is_served_by(&hub.store, Arc::downgrade(&hub));
         let lag_bytes_max = (self.lag_bytes_max, self.copy_lag_bytes_max);
         let service = Service::start(hub, listener, security.clone(), self.heartbeat, lag_bytes_max)?;
         for other in self.fence {
@@ -245,11 +247,7 @@ impl Primary {
     /// afterwards such a write is refused, or not acknowledged.
     #[must_use]
     pub fn acknowledgement(&self, concern: WriteConcern, timeout: Duration) -> Arc<dyn Acknowledge> {
-        Arc::new(Acknowledgement {
-            hub: Arc::clone(&self.0.hub),
-            concern,
-            timeout,
-        })
+        acknowledgement_by(Arc::clone(&self.0.hub), concern, timeout)
     }
 
     /// Blocks until it is stopped.
@@ -265,6 +263,10 @@ impl Primary {
     pub fn stop(&self) {
         self.0.stop();
     }
+}
+
+pub(crate) fn acknowledgement_by(hub: Arc<Hub>, concern: WriteConcern, timeout: Duration) -> Arc<dyn Acknowledge> {
+    Arc::new(Acknowledgement { hub, concern, timeout })
 }
 
 /// A write concern, with what can tell.

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tailwater_oplog::{OpId, ReadConcern};
+use tailwater_oplog::{FrameRun, OpId, PartialRun, ReadConcern};
+use tailwater_storage::Sharing;
 
 use super::hub::{Hub, Work};
 use super::service::Settings;
 use super::{offer, slots};
-use crate::decision::{Course, Hello, PeerId, Refusal, Report, Status};
+use crate::decision::{Course, Hello, History, PeerId, Refusal, Report, Status};
 use crate::error::{Error, Result};
 use crate::heartbeat;
 use crate::link::{self, Inbound, Outbound};
@@ -46,25 +47,23 @@ fn serve(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream, introduced: &At
             if let Some(refusal) = refusal_of_outrun(hub, settings, &hello) {
                 return outbound.write(&Message::Refuse(refusal));
             }
+            let sharing = match hub.sharing(&hello.name, hello.part.as_deref())? {
+                Ok(sharing) => sharing,
+                Err(refusal) => return outbound.write(&Message::Refuse(refusal)),
+            };
             let (name, history) = (hello.name.clone(), hello.history.clone());
             let peer = hub.hello(hello, Arc::new(hangup))?;
             let connected = Connected { hub, peer };
-            if hub.is_served(peer)
-                && let Some(next) = slots::needed_next(&hub.history(), &history)
-            {
-                slots::hold(&hub.store, settings, &name, next);
-                settle(hub, settings, &name);
-            }
             let sender_hub = Arc::clone(hub);
             let (heartbeat, chunk) = (settings.heartbeat, settings.chunk_bytes);
             let sender = std::thread::Builder::new()
                 .name("tailwater-send".into())
                 .spawn(move || {
                     let connected = Connected { hub: &sender_hub, peer };
-                    Sender::new(&connected, outbound).run(heartbeat, chunk)
+                    Sender::new(&connected, outbound, sharing).run(heartbeat, chunk)
                 });
             let sender = sender.map_err(Error::network(inbound.peer(), "starting a thread for it"))?;
-            let read = receive(hub, settings, peer, &name, &mut inbound);
+            let read = receive(hub, settings, peer, (&name, &history), &mut inbound);
             drop(connected);
             let sent = sender.join().unwrap_or(Err(Error::Panicked));
             read.and(sent)
@@ -101,12 +100,26 @@ fn settle(hub: &Hub, settings: &Settings, name: &str) {
     }
 }
 
-fn receive(hub: &Hub, settings: &Settings, peer: PeerId, name: &str, inbound: &mut Inbound) -> Result<()> {
-    let mut moved = Instant::now();
+fn receive(
+    hub: &Hub,
+    settings: &Settings,
+    peer: PeerId,
+    (name, history): (&str, &History),
+    inbound: &mut Inbound,
+) -> Result<()> {
+    let (mut moved, mut is_held) = (Instant::now(), false);
     loop {
         let Message::Report(report) = inbound.read()? else {
             return Err(inbound.unexpected());
         };
+        // Not for who only came to say something: the log would be held for somebody who never takes any of it.
+        if matches!(report, Report::Credit(_)) && !is_held && hub.is_served(peer) {
+            is_held = true;
+            if let Some(next) = slots::needed_next(&hub.history(), history) {
+                slots::hold(&hub.store, settings, name, next);
+                settle(hub, settings, name);
+            }
+        }
         hub.report(peer, report)?;
         if let Report::Durable(op_id) = report
             && op_id > OpId::ZERO
@@ -119,6 +132,11 @@ fn receive(hub: &Hub, settings: &Settings, peer: PeerId, name: &str, inbound: &m
     }
 }
 
+/// What a follower has of some frames.
+fn share<'r>(sharing: &Sharing, frames: &'r FrameRun) -> Result<PartialRun<'r>> {
+    Ok(frames.part(|entry| sharing.of(entry.kind, entry.payload))?)
+}
+
 /// Bytes of the first run on a connection, and of each while the link is slow: what is lost when it breaks meanwhile.
 const SLOW_CHUNK_BYTES: usize = 16 << 10;
 
@@ -126,15 +144,18 @@ const SLOW_CHUNK_BYTES: usize = 16 << 10;
 struct Sender<'a> {
     connected: &'a Connected<'a>,
     out: Mutex<Outbound>,
+    /// What the follower has of the entries; nothing when that is all.
+    sharing: Option<Sharing>,
     /// What was last said of how things stand, to be said again when there is nothing else to say; nothing before the welcome.
     last: Mutex<Option<Status>>,
 }
 
 impl<'a> Sender<'a> {
-    fn new(connected: &'a Connected<'a>, out: Outbound) -> Sender<'a> {
+    fn new(connected: &'a Connected<'a>, out: Outbound, sharing: Option<Sharing>) -> Sender<'a> {
         Sender {
             connected,
             out: Mutex::new(out),
+            sharing,
             last: Mutex::default(),
         }
     }
@@ -198,11 +219,21 @@ impl<'a> Sender<'a> {
                     if frames.begins_segment() {
                         self.say(&Message::Segment(frames.segment_start()?.into()))?;
                     }
-                    let run = hub.sending(peer, frames.first, frames.last, frames.bytes().len() as u64)?;
+                    let part = self
+                        .sharing
+                        .as_ref()
+                        .map(|sharing| share(sharing, &frames))
+                        .transpose()?;
+                    let pieces: Vec<&[u8]> = match &part {
+                        Some(part) => part.pieces().collect(),
+                        None => vec![frames.bytes()],
+                    };
+                    let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+                    let run = hub.sending(peer, frames.first, frames.last, bytes as u64)?;
                     told = run.majority;
                     let begun = Instant::now();
                     let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-                    out.write_run(&run, frames.bytes())?;
+                    out.write_run(&run, &pieces)?;
                     drop(out);
                     self.stands(Status {
                         term: run.term,

@@ -26,6 +26,11 @@ pub struct MemberStatus {
     pub name: Option<String>,
     /// Whether it is connected here.
     pub connected: bool,
+    /// Whether it is connected here, or a follower that is connected has spoken for it. That it has left such a one is not told.
+    pub here: bool,
+    /// Whether it has only a part of the entries (see [`FollowerBuilder::filter`](crate::FollowerBuilder::filter)), and so does not
+    /// count for a write concern.
+    pub partial: bool,
     /// The last entry that it has said it holds.
     pub held: OpId,
     /// How many durable entries it has not said it holds.

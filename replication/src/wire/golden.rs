@@ -96,12 +96,21 @@ fn what_a_follower_says() {
         promised: term(129),
         history,
         durable: op(6),
+        part: None,
     };
     let expected = body().u8(1).text("b").u64(2).text("a").text("bc").u32(129);
     let expected = expected.raw(&[9; 16]).u64(3);
     let expected = expected.u64(1).u32(128).u64(3).u64(5);
     let expected = expected.u32(131).u64(2).u8(1).u32(130).u64(7);
-    assert_is(&Message::Hello(hello), 1, expected.u64(6));
+    let Body(expected) = expected.u64(6);
+    assert_is(&Message::Hello(hello.clone()), 1, body().raw(&expected).u8(0));
+    let part = Some(vec![0xaa, 0xbb]);
+    let hello = Hello {
+        part: part.clone(),
+        ..hello
+    };
+    let of_a_part = body().raw(&expected).u8(1).u64(2).raw(&[0xaa, 0xbb]);
+    assert_is(&Message::Hello(hello), 1, of_a_part);
     for (report, expected) in [
         (Report::Grant(term(5)), body().u32(0).u32(5)),
         (Report::Durable(op(5)), body().u32(1).u64(5)),
@@ -116,15 +125,22 @@ fn what_a_follower_says() {
         members: vec!["a".into()],
         copy: [7; 16],
         replaces: None,
+        part: None,
     };
     let expected = || body().text("b").u64(1).text("a").raw(&[7; 16]);
-    assert_is(&Message::CopyRequest(request.clone()), 3, expected().u8(0));
+    assert_is(&Message::CopyRequest(request.clone()), 3, expected().u8(0).u8(0));
     let replaces = Some(Replaced {
         promised: term(3),
         rank: position(4, 5),
     });
-    let request = CopyRequest { replaces, ..request };
-    assert_is(&Message::CopyRequest(request), 3, expected().u8(1).u32(3).u32(4).u64(5));
+    let request = CopyRequest {
+        replaces,
+        part,
+        ..request
+    };
+    let replaced = expected().u8(1).u32(3).u32(4).u64(5);
+    let expected = replaced.u8(1).u64(2).raw(&[0xaa, 0xbb]);
+    assert_is(&Message::CopyRequest(request), 3, expected);
     let fetch = Message::Fetch(Fetch { file: 2, offset: 9 });
     assert_is(&fetch, 4, body().u32(2).u64(9));
     assert_is(&Message::CopyDone, 5, body());
@@ -140,6 +156,7 @@ fn what_a_primary_answers() {
         (Course::Resync(Apart::HistoryLost(op(4))), body().u32(3).u32(1).u64(4)),
         (Course::Resync(Apart::Unrelated), body().u32(3).u32(2)),
         (Course::Resync(Apart::TermTwice(term(4))), body().u32(3).u32(3).u32(4)),
+        (Course::Resync(Apart::Entered), body().u32(3).u32(4)),
     ] {
         let welcome = Welcome {
             term: term(130),
@@ -165,6 +182,8 @@ fn what_a_primary_answers() {
         (Refusal::NotElected, body().u32(11)),
         (Refusal::NoSpaceForCopy(5, 6), body().u32(12).u64(5).u64(6)),
         (Refusal::CopyFailed("x".into()), body().u32(13).text("x")),
+        (Refusal::ListedPart, body().u32(14)),
+        (Refusal::WiderPart(vec![0xaa]), body().u32(15).u64(1).raw(&[0xaa])),
     ] {
         assert_is(&Message::Refuse(refusal), 17, expected);
     }

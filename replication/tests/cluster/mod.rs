@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tailwater_oplog::{Member, OpId, Term, Timestamp};
 use tailwater_replication::decision::{
-    Follower, FollowerInput, FollowerOutput, Hello, History, LogName, PeerId, Position, Primary, PrimaryInput,
-    PrimaryOutput, Refusal, Report, Run, Status, Welcome, number_of,
+    Follower, FollowerInput, FollowerOutput, Hello, History, LogName, MemberNumber, PeerId, Position, Primary,
+    PrimaryInput, PrimaryOutput, Refusal, Report, Run, Status, Welcome, number_of,
 };
 
 const LOG: LogName = LogName([7; 16]);
@@ -71,12 +71,29 @@ pub(crate) enum Role {
     Follower(Follower),
 }
 
+impl Role {
+    /// Who decides for those that follow a node in this role.
+    fn hub<'h>(&'h mut self, relay: &'h mut Option<Primary>) -> Option<&'h mut Primary> {
+        match self {
+            Role::Primary(primary) => Some(primary),
+            Role::Follower(_) => relay.as_mut(),
+            Role::Down => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) number: u8,
     pub(crate) disk: Disk,
     pub(crate) role: Role,
+    /// Whether it is followed while it follows.
+    pub(crate) listens: bool,
+    /// What it decides then for those behind it.
+    pub(crate) relay: Option<Primary>,
+    /// What it has last said that those hold, on this connection.
+    reported: BTreeMap<MemberNumber, OpId>,
     /// Was primary when it went down.
     pub(crate) was_primary: bool,
     pub(crate) rolled_back: Vec<u64>,
@@ -134,6 +151,9 @@ impl Cluster {
             number: number_of(name, &members).0,
             disk: Disk::default(),
             role: Role::Down,
+            listens: false,
+            relay: None,
+            reported: BTreeMap::new(),
             was_primary: false,
             rolled_back: Vec::new(),
             connection: None,
@@ -162,6 +182,10 @@ impl Cluster {
     pub(crate) fn start(&mut self, at: usize) {
         let member = self.member(at);
         let node = &mut self.nodes[at];
+        let durable = op_id(node.disk.durable);
+        node.relay = node
+            .listens
+            .then(|| Primary::relay(member, self.members.clone(), node.disk.history(), durable));
         node.role = Role::Follower(Follower::new(
             member,
             node.name.clone(),
@@ -186,7 +210,7 @@ impl Cluster {
         node.disk.known = term;
         let (history, promised, durable) = (node.disk.history(), node.disk.promised, op_id(node.disk.durable));
         let (primary, outputs) = Primary::new(member, self.members.clone(), history, promised, term, durable);
-        node.role = Role::Primary(primary);
+        (node.role, node.relay) = (Role::Primary(primary), None);
         self.note(at, &format!("primary of term {term}"));
         self.carry_out_primary(at, outputs);
     }
@@ -196,7 +220,7 @@ impl Cluster {
         self.drop_connections_of(at);
         let node = &mut self.nodes[at];
         node.was_primary = matches!(&node.role, Role::Primary(primary) if !primary.is_deposed());
-        node.role = Role::Down;
+        (node.role, node.relay) = (Role::Down, None);
         let left = (node.disk.durable + kept).min(node.disk.log.len());
         node.disk.log.truncate(left);
         node.disk.durable = left;
@@ -223,6 +247,7 @@ impl Cluster {
         if self.nodes[follower].connection == Some(peer) {
             self.nodes[follower].connection = None;
             self.follower_step(follower, FollowerInput::Gone);
+            self.relay_step(follower, PrimaryInput::FollowsNobody);
         }
         self.primary_step(primary, PrimaryInput::Gone(peer));
     }
@@ -247,6 +272,7 @@ impl Cluster {
             },
         );
         self.nodes[follower].connection = Some(peer);
+        self.nodes[follower].reported.clear();
         self.follower_step(follower, FollowerInput::Connected);
     }
 
@@ -310,11 +336,15 @@ impl Cluster {
 
     /// Has a primary send what it may on one connection, `entries` at most.
     pub(crate) fn send(&mut self, peer: PeerId, entries: usize) {
+        let Some(sender) = self.connections.get(&peer).map(|connection| connection.primary) else {
+            return;
+        };
+        self.look(sender);
         let Some(connection) = self.connections.get_mut(&peer) else {
             return;
         };
-        let node = &mut self.nodes[connection.primary];
-        let Role::Primary(primary) = &mut node.role else {
+        let node = &mut self.nodes[sender];
+        let Some(primary) = node.role.hub(&mut node.relay) else {
             return;
         };
         let message = match primary.sendable(peer) {
@@ -344,15 +374,29 @@ impl Cluster {
             return false;
         };
         match message {
-            Message::Hello(hello) => match &self.nodes[primary].role {
-                Role::Primary(_) => self.primary_step(primary, PrimaryInput::Hello(peer, hello)),
-                _ => self.tell_follower(peer, Message::Refuse(Refusal::NotPrimary)),
-            },
+            Message::Hello(hello) => {
+                self.look(primary);
+                let node = &mut self.nodes[primary];
+                match node.role.hub(&mut node.relay) {
+                    Some(_) => self.primary_step(primary, PrimaryInput::Hello(peer, hello)),
+                    None => self.tell_follower(peer, Message::Refuse(Refusal::NotPrimary)),
+                }
+            }
             Message::Report(report) => self.primary_step(primary, PrimaryInput::Report(peer, report)),
-            Message::Welcome(welcome) => self.follower_step(follower, FollowerInput::Welcome(welcome)),
+            Message::Welcome(welcome) => {
+                let term = welcome.term;
+                self.follower_step(follower, FollowerInput::Welcome(welcome));
+                self.pass_on(follower, term);
+            }
             Message::Refuse(refusal) => self.follower_step(follower, FollowerInput::Refused(refusal)),
-            Message::Status(status) => self.follower_step(follower, FollowerInput::Status(status)),
-            Message::Run(run, frames) => self.receive(follower, run, &frames),
+            Message::Status(status) => {
+                self.follower_step(follower, FollowerInput::Status(status));
+                self.pass_on(follower, status.term);
+            }
+            Message::Run(run, frames) => {
+                self.receive(follower, run, &frames);
+                self.pass_on(follower, run.term);
+            }
             Message::End => self.break_connection(peer),
         }
         true
@@ -378,11 +422,67 @@ impl Cluster {
         self.follower_step(at, FollowerInput::Consumed(frames.len() as u64 * ENTRY_BYTES));
     }
 
+    /// To whoever decides there for those that follow the node.
     fn primary_step(&mut self, at: usize, input: PrimaryInput) {
-        if let Role::Primary(primary) = &mut self.nodes[at].role {
+        let node = &mut self.nodes[at];
+        if let Some(primary) = node.role.hub(&mut node.relay) {
             let outputs = primary.step(input);
             self.carry_out_primary(at, outputs);
         }
+    }
+
+    fn relay_step(&mut self, at: usize, input: PrimaryInput) {
+        if self.nodes[at].relay.is_some() {
+            self.primary_step(at, input);
+        }
+    }
+
+    /// To those behind a node, after a message of the one that it follows.
+    fn pass_on(&mut self, at: usize, term: Term) {
+        if matches!(&self.nodes[at].role, Role::Follower(follower) if follower.is_following()) {
+            self.relay_step(at, PrimaryInput::Follows(term));
+        }
+    }
+
+    /// Has a node that is followed while it follows look at its log, as it does before it says something to those behind it, and
+    /// now and then.
+    pub(crate) fn look(&mut self, at: usize) {
+        let node = &self.nodes[at];
+        let Some(relay) = &node.relay else {
+            return;
+        };
+        let (from, durable) = (relay.history().last.get() as usize, node.disk.durable);
+        let new = node.disk.log.iter().enumerate().take(durable).skip(from);
+        let mut inputs: Vec<PrimaryInput> = new
+            .map(|(at, entry)| PrimaryInput::Appended {
+                term: entry.term,
+                first: op_id(at + 1),
+                timestamp: entry.timestamp,
+                last: op_id(at + 1),
+            })
+            .collect();
+        inputs.push(PrimaryInput::Trimmed(op_id(node.disk.trimmed + 1)));
+        inputs.push(PrimaryInput::Durable(op_id(durable)));
+        for input in inputs {
+            self.relay_step(at, input);
+        }
+    }
+
+    /// Has a node say what those hold that follow it, as it does at each heartbeat, and when that is news.
+    pub(crate) fn report(&mut self, at: usize) {
+        let relay = self.nodes[at].relay.as_ref().filter(|relay| relay.is_following());
+        let Some(held) = relay.map(Primary::held_here) else {
+            return;
+        };
+        for (member, op_id) in &held {
+            self.tell_primary(at, Message::Report(Report::Holds(*member, *op_id)));
+        }
+        self.nodes[at].reported = held;
+    }
+
+    fn has_news(&self, at: usize) -> bool {
+        let relay = self.nodes[at].relay.as_ref().filter(|relay| relay.is_following());
+        relay.is_some_and(|relay| relay.held_here() != self.nodes[at].reported)
     }
 
     fn follower_step(&mut self, at: usize, input: FollowerInput) {
@@ -399,8 +499,14 @@ impl Cluster {
     }
 
     fn carry_out_primary(&mut self, at: usize, outputs: Vec<PrimaryOutput>) {
+        let decides = matches!(self.nodes[at].role, Role::Primary(_));
         for output in outputs {
             match output {
+                PrimaryOutput::Promise(_) | PrimaryOutput::BeginTerm(_) | PrimaryOutput::StepDown(_) if !decides => {
+                    panic!("{} decides what only a primary may: {output:?}", self.nodes[at].name);
+                }
+                // Its own watchers see it.
+                PrimaryOutput::Majority(op_id) if !decides => self.check_majority(at, op_id),
                 PrimaryOutput::Welcome(peer, welcome) => {
                     self.note(at, &format!("welcome: {}", describe(&welcome)));
                     self.tell_follower(peer, Message::Welcome(welcome));
@@ -458,7 +564,8 @@ impl Cluster {
     fn copy(&mut self, at: usize) {
         let peer = self.nodes[at].connection.expect("a copy is of a primary");
         let primary = self.connections[&peer].primary;
-        self.leave(at);
+        // Those behind it, too: what they follow is closed.
+        self.drop_connections_of(at);
         let theirs = &self.nodes[primary].disk;
         let copied = theirs.durable;
         // A segment begins somewhere between; which, is as good as random.
@@ -540,7 +647,10 @@ impl Cluster {
                 }
                 FollowerOutput::Stop(refusal) => panic!("{} gives up: {refusal:?}", self.nodes[at].name),
                 FollowerOutput::Resync(_) => self.copy(at),
-                FollowerOutput::Majority(op_id) => self.check_majority(at, op_id),
+                FollowerOutput::Majority(op_id) => {
+                    self.check_majority(at, op_id);
+                    self.relay_step(at, PrimaryInput::Majority(op_id));
+                }
                 // The caller has the frames.
                 FollowerOutput::Append(_) => {}
             }
@@ -575,7 +685,7 @@ impl Cluster {
             // Its state covers what would go, or the log could not be replayed.
             return self.copy(at);
         }
-        self.leave(at);
+        self.drop_connections_of(at);
         let node = &mut self.nodes[at];
         for (number, entry) in (last.get() + 1..).zip(&node.disk.log[last.get() as usize..]) {
             assert!(
@@ -598,6 +708,13 @@ impl Cluster {
                 if self.nodes[at].disk.durable < self.nodes[at].disk.log.len() {
                     quiet = false;
                     self.sync(at);
+                }
+            }
+            for at in 0..self.nodes.len() {
+                self.look(at);
+                if self.has_news(at) {
+                    quiet = false;
+                    self.report(at);
                 }
             }
             let peers: Vec<PeerId> = self.connections.keys().copied().collect();
@@ -624,11 +741,11 @@ impl Cluster {
             return false;
         };
         let node = &self.nodes[connection.primary];
-        let Role::Primary(primary) = &node.role else {
-            return false;
+        let hub = match &node.role {
+            Role::Primary(primary) => Some(primary),
+            _ => node.relay.as_ref(),
         };
-        primary
-            .sendable(peer)
+        hub.and_then(|hub| hub.sendable(peer))
             .is_some_and(|(next, _)| next.get() <= node.disk.durable as u64)
     }
 }

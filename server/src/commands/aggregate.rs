@@ -4,24 +4,27 @@ mod change_stream;
 mod coll_stats;
 
 use bson::raw::cstr;
-use bson::{RawArrayBuf, RawBsonRef, RawDocument, rawdoc};
-use tailwater::{Aggregation, Pipeline};
+use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
+use tailwater::{AggregateOptions, Aggregation, Pipeline};
 use tailwater_auth::{Action, Resource};
 
-use super::{Command, Kind, Needs, current_op};
+use super::explain::{self, Verbosity};
+use super::{Command, Kind, Needs, Runs, current_op};
 use crate::context::{Context, Target};
 use crate::cursor::{Cursor, FIRST_BATCH, Fill, Source};
 use crate::error::{CommandError, CommandResult, code};
 use crate::needs::{self, Need};
+use crate::oplog_view;
 use crate::reply;
 use crate::request::{Request, missing};
-use crate::value::{Value, fields};
+use crate::value::{Value, empty, fields};
 
 pub(super) const AGGREGATE: Command = Command {
     name: "aggregate",
     aliases: &[],
     help: "Runs a pipeline, or watches changes",
     kind: Kind::InTransaction,
+    runs: Runs::OptIn,
     needs: Needs::Fields(needs),
     run: aggregate,
 };
@@ -46,15 +49,31 @@ fn needs<'a>(request: &Request<'a>) -> CommandResult<Vec<Need<'a>>> {
     }
 }
 
+/// Whether the last stage writes what the pipeline finds.
+pub(super) fn writes(request: &Request<'_>) -> bool {
+    let last = request
+        .body
+        .get_array("pipeline")
+        .ok()
+        .and_then(|stages| stages.into_iter().last());
+    let stage = last
+        .and_then(Result::ok)
+        .and_then(|stage| stage.as_document()?.iter().next()?.ok());
+    stage.is_some_and(|(name, _)| matches!(name.as_str(), "$out" | "$merge"))
+}
+
 /// Refuses a pipeline that reads or writes collections that the client may not.
-fn check_reach(context: &Context<'_>, pipeline: &Pipeline) -> CommandResult<()> {
+pub(super) fn check_reach(context: &Context<'_>, pipeline: &Pipeline, bypasses: bool) -> CommandResult<()> {
     let of = |database, collection| Resource::Collection { database, collection };
     let database = context.request.database;
     for collection in pipeline.reads() {
         context.require(Action::Find, of(database, collection))?;
+        oplog_view::refuse(database, collection)?;
     }
     if let Some(target) = pipeline.writes() {
-        let resource = of(target.database.unwrap_or(database), target.collection);
+        let database = target.database.unwrap_or(database);
+        let resource = of(database, target.collection);
+        oplog_view::refuse(database, target.collection)?;
         context.require(Action::Insert, resource)?;
         context.require(
             if target.replaces {
@@ -64,13 +83,67 @@ fn check_reach(context: &Context<'_>, pipeline: &Pipeline) -> CommandResult<()> 
             },
             resource,
         )?;
+        if bypasses {
+            context.require(Action::BypassDocumentValidation, resource)?;
+        }
     }
     Ok(())
 }
 
+/// What is asked for beside the pipeline.
+#[derive(Default)]
+pub(super) struct Asked<'a> {
+    collation: Option<RawDocumentBuf>,
+    variables: Option<&'a RawDocument>,
+    options: AggregateOptions,
+}
+
+impl<'a> Asked<'a> {
+    /// Of a command that is explained; other fields say nothing to that.
+    pub(super) fn of(command: &'a RawDocument) -> CommandResult<Asked<'a>> {
+        let mut asked = Asked::default();
+        for field in fields("aggregate", command) {
+            let field = field?;
+            match field.name {
+                "collation" => asked.collation = field.filled()?,
+                "let" => asked.variables = Some(field.document()?),
+                "hint" => asked.options.hint = field.hint()?,
+                _ => {}
+            }
+        }
+        Ok(asked)
+    }
+
+    pub(super) fn parse(&self, stages: &[&RawDocument]) -> CommandResult<Pipeline> {
+        let variables = self.variables.unwrap_or(empty());
+        Ok(Pipeline::parse_with_variables(
+            stages,
+            self.collation.as_deref(),
+            variables,
+        )?)
+    }
+
+    pub(super) fn collation(&self) -> Option<&RawDocument> {
+        self.collation.as_deref()
+    }
+
+    pub(super) fn options(&self) -> AggregateOptions {
+        self.options.clone()
+    }
+
+    /// A stream reads the log, where there are no indexes, and its stages know no variables.
+    fn refuse_for_stream(&self) -> CommandResult<()> {
+        let variables = self.variables.is_some_and(|variables| !variables.is_empty());
+        match variables || self.options.hint.is_some() {
+            true => Err(CommandError::not_implemented("let or hint with $changeStream")),
+            false => Ok(()),
+        }
+    }
+}
+
 fn aggregate(context: &mut Context<'_>) -> CommandResult {
     let (mut pipeline, mut batch_size, mut has_cursor, mut explain) = (None, None, false, false);
-    let mut collation = None;
+    let mut asked = Asked::default();
     for field in context.request.arguments() {
         match field.name {
             "pipeline" => pipeline = Some(field.documents()?),
@@ -79,10 +152,10 @@ fn aggregate(context: &mut Context<'_>) -> CommandResult {
                 batch_size = cursor_batch_size(field)?;
             }
             "explain" => explain = field.boolean()?,
-            "bypassDocumentValidation" => field.unsupported(!field.boolean()?)?,
-            "collation" => collation = field.filled()?,
-            "let" => field.no_variables()?,
-            "hint" => field.unsupported(field.hint()?.is_none())?,
+            "bypassDocumentValidation" => asked.options.bypass_document_validation = field.boolean()?,
+            "collation" => asked.collation = field.filled()?,
+            "let" => asked.variables = Some(field.document()?),
+            "hint" => asked.options.hint = field.hint()?,
             // No stage writes to the disk.
             "allowDiskUse" => {}
             _ => return Err(field.unknown()),
@@ -90,7 +163,13 @@ fn aggregate(context: &mut Context<'_>) -> CommandResult {
     }
     let pipeline = pipeline.ok_or_else(|| missing("aggregate", "pipeline"))?;
     if explain {
-        return Err(CommandError::not_implemented("aggregate.explain"));
+        return explain::of_pipeline(
+            context,
+            context.request.subject()?,
+            &pipeline,
+            &asked,
+            Verbosity::QueryPlanner,
+        );
     }
     if !has_cursor {
         return Err(CommandError::new(
@@ -99,16 +178,16 @@ fn aggregate(context: &mut Context<'_>) -> CommandResult {
         ));
     }
     let changes = stage_options(&pipeline, change_stream::STAGE);
-    let collation = collation.as_deref();
     let (cursor, collection) = if let Some(options) = changes {
         context.outside_transaction("$changeStream")?;
-        change_stream::open(context, options?, &pipeline[1..], collation)?
+        asked.refuse_for_stream()?;
+        change_stream::open(context, options?, &pipeline[1..], asked.collation.as_deref())?
     } else if let Some(options) = stage_options(&pipeline, coll_stats::STAGE) {
         let document = coll_stats::document(context, options?)?;
         let source = rawdoc! { "$documents": [document] };
         let stages: Vec<&RawDocument> = [&*source].into_iter().chain(pipeline[1..].iter().copied()).collect();
         (
-            over_none(context, &stages, collation)?,
+            over_none(context, &stages, &asked)?,
             context.request.collection()?.to_owned(),
         )
     } else if let Some(options) = stage_options(&pipeline, current_op::STAGE) {
@@ -116,9 +195,9 @@ fn aggregate(context: &mut Context<'_>) -> CommandResult {
         options?;
         let source = rawdoc! { "$documents": RawArrayBuf::from_iter(current_op::documents(context)?) };
         let stages: Vec<&RawDocument> = [&*source].into_iter().chain(pipeline[1..].iter().copied()).collect();
-        (over_none(context, &stages, collation)?, "$cmd.aggregate".to_owned())
+        (over_none(context, &stages, &asked)?, "$cmd.aggregate".to_owned())
     } else {
-        run(context, &pipeline, collation)?
+        run(context, &pipeline, &asked)?
     };
     answer(context, cursor, &collection, batch_size)
 }
@@ -142,7 +221,10 @@ fn answer(context: &Context<'_>, mut cursor: Cursor, collection: &str, batch_siz
         awaits: false,
         interrupts: &context.interrupts,
     })?;
-    context.settle_reads()?;
+    // What a stream sees, it waits for by itself.
+    if !cursor.is_change_stream() {
+        context.settle_reads()?;
+    }
     let token = cursor.resume_token();
     let namespace = format!("{}.{collection}", context.request.database);
     let id = context.keep(cursor, &namespace, false)?;
@@ -156,33 +238,29 @@ fn answer(context: &Context<'_>, mut cursor: Cursor, collection: &str, batch_siz
 }
 
 /// A pipeline over a collection, or with `aggregate: 1` over none.
-fn run(
-    context: &Context<'_>,
-    stages: &[&RawDocument],
-    collation: Option<&RawDocument>,
-) -> CommandResult<(Cursor, String)> {
+fn run(context: &Context<'_>, stages: &[&RawDocument], asked: &Asked<'_>) -> CommandResult<(Cursor, String)> {
     match context.request.subject()?.value {
         RawBsonRef::String(name) => {
-            let pipeline = Pipeline::parse_with(stages, collation)?;
-            check_reach(context, &pipeline)?;
+            let pipeline = asked.parse(stages)?;
+            check_reach(context, &pipeline, asked.options.bypass_document_validation)?;
             let found = match context.target()? {
-                Target::Collection(collection) => collection.aggregate(&pipeline)?,
-                Target::Transaction(collection) => collection.aggregate(&pipeline)?,
+                Target::Collection(collection) => collection.aggregate_with(&pipeline, asked.options())?,
+                Target::Transaction(collection) => collection.aggregate_with(&pipeline, asked.options())?,
             };
             Ok((cursor(found), name.to_owned()))
         }
-        _ => Ok((over_none(context, stages, collation)?, "$cmd.aggregate".to_owned())),
+        _ => Ok((over_none(context, stages, asked)?, "$cmd.aggregate".to_owned())),
     }
 }
 
 /// A pipeline that begins with `$documents`.
-fn over_none(context: &Context<'_>, stages: &[&RawDocument], collation: Option<&RawDocument>) -> CommandResult<Cursor> {
+fn over_none(context: &Context<'_>, stages: &[&RawDocument], asked: &Asked<'_>) -> CommandResult<Cursor> {
     context.outside_transaction("a pipeline that begins without a collection's documents")?;
-    let pipeline = Pipeline::parse_with(stages, collation)?;
-    check_reach(context, &pipeline)?;
-    Ok(cursor(
-        context.server.store.aggregate(context.request.database, &pipeline)?,
-    ))
+    let pipeline = asked.parse(stages)?;
+    check_reach(context, &pipeline, asked.options.bypass_document_validation)?;
+    let store = &context.server.store;
+    let found = store.aggregate_with(context.request.database, &pipeline, asked.options())?;
+    Ok(cursor(found))
 }
 
 fn cursor(found: Aggregation) -> Cursor {

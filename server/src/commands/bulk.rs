@@ -42,7 +42,13 @@ impl Written {
             Target::Collection(_) if written.statements.is_complete() => {}
             Target::Collection(collection) => {
                 let collection = written.statements.collection(collection);
-                match collection.bulk_write_with(models, &BulkWriteOptions { ordered }) {
+                match collection.bulk_write_with(
+                    models,
+                    &BulkWriteOptions {
+                        ordered,
+                        ..BulkWriteOptions::default()
+                    },
+                ) {
                     Ok(outcome) => written.outcome = outcome,
                     Err(Error::BulkWrite { errors, outcome }) => {
                         check_server(&errors)?;
@@ -86,9 +92,9 @@ impl Written {
     pub(super) fn of_inserts(
         context: &Context<'_>,
         documents: &[&RawDocument],
-        ordered: bool,
+        options: &InsertManyOptions,
     ) -> CommandResult<Written> {
-        let statements = Statements::of(context, documents.len(), ordered)?;
+        let statements = Statements::of(context, documents.len(), options.ordered)?;
         let mut written = Written {
             statements,
             ..Written::default()
@@ -105,13 +111,12 @@ impl Written {
             Target::Collection(_) if written.statements.is_complete() => {}
             Target::Collection(collection) => {
                 let collection = written.statements.collection(collection);
-                let inserted = collection.insert_many_with(documents.iter().copied(), &InsertManyOptions { ordered });
-                match inserted {
+                match collection.insert_many_with(documents.iter().copied(), options) {
                     Ok(outcome) => written.count = outcome.inserted_ids.len() as u64,
                     Err(error) => written.refused_insert(error)?,
                 }
             }
-            Target::Transaction(collection) => match collection.insert_many(documents.iter().copied()) {
+            Target::Transaction(collection) => match collection.insert_many_with(documents.iter().copied(), options) {
                 Ok(ids) => written.count = ids.len() as u64,
                 Err(error) => written.refused_in_transaction(error)?,
             },

@@ -8,12 +8,14 @@ use std::collections::BTreeSet;
 use bson::RawDocumentBuf;
 use bson::raw::cstr;
 use tailwater::{BulkWriteOptions, BulkWriteOutcome, Durability, Error, InsertManyOptions, WriteError, WriteModel};
+use tailwater_auth::Action;
 
 use super::bulk::{check_count, check_server, is_of_many};
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::cursor::{Cursor, Fill};
 use crate::error::{CommandError, CommandResult, code};
+use crate::oplog_view;
 use crate::reply::{self, Batch};
 use crate::statements::Statements;
 use crate::value::{Value, fields};
@@ -25,6 +27,7 @@ pub(super) const BULK_WRITE: Command = Command {
     aliases: &[],
     help: "Inserts, updates and deletes in several collections",
     kind: Kind::Retryable,
+    runs: Runs::Primary,
     // And what its operations need, as soon as they have been parsed.
     needs: Needs::Login,
     run: bulk_write,
@@ -34,13 +37,14 @@ pub(super) const BULK_WRITE: Command = Command {
 const CURSOR_COLLECTION: &str = "$cmd.bulkWrite";
 
 fn bulk_write(context: &mut Context<'_>) -> CommandResult {
-    let (mut ordered, mut errors_only, mut batch_size) = (true, false, None);
+    let mut options = BulkWriteOptions::default();
+    let (mut errors_only, mut batch_size) = (false, None);
     for field in context.request.arguments() {
         match field.name {
             "ops" | "nsInfo" => {}
-            "ordered" => ordered = field.boolean()?,
+            "ordered" => options.ordered = field.boolean()?,
             "errorsOnly" => errors_only = field.boolean()?,
-            "bypassDocumentValidation" => field.unsupported(!field.boolean()?)?,
+            "bypassDocumentValidation" => options.bypass_document_validation = field.boolean()?,
             "let" => field.no_variables()?,
             "cursor" => batch_size = cursor_batch_size(field)?,
             _ => return Err(field.unknown()),
@@ -60,16 +64,20 @@ fn bulk_write(context: &mut Context<'_>) -> CommandResult {
     let operations = parsed.collect::<CommandResult<Vec<_>>>()?;
     let needs: BTreeSet<_> = operations.iter().flat_map(Operation::needs).collect();
     for (action, namespace) in needs {
+        oplog_view::refuse(namespace.database, namespace.collection)?;
         context.require(action, namespace.resource())?;
+        if options.bypass_document_validation {
+            context.require(Action::BypassDocumentValidation, namespace.resource())?;
+        }
     }
-    let statements = Statements::of(context, operations.len(), ordered)?;
+    let statements = Statements::of(context, operations.len(), options.ordered)?;
     if statements.is_retryable() && operations.iter().any(|operation| is_of_many(&operation.model)) {
         return Err(CommandError::new(
             code::INVALID_OPTIONS,
             "Cannot use retryable writes with multi=true",
         ));
     }
-    let mut tally = Tally::new(ordered, errors_only);
+    let mut tally = Tally::new(options, errors_only);
     run(context, operations, &statements, &mut tally)?;
     let namespace = format!("{}.{CURSOR_COLLECTION}", context.request.database);
     let (batch, id) = tell(context, tally.results(), batch_size, &namespace)?;
@@ -155,7 +163,7 @@ fn run(
         next += now.len();
     }
     // Each has been written without waiting.
-    if context.transaction.is_none() && context.request.durability != Some(Durability::Memory) {
+    if context.transaction.is_none() && context.request.acknowledged.durability != Some(Durability::Memory) {
         context.server.store.sync()?;
     }
     Ok(())
@@ -174,10 +182,16 @@ fn run_alone(
     let store = &context.server.store;
     let collection = store.collection(namespace.database, namespace.collection)?;
     let collection = statements.collection_for(collection.with_durability(Durability::Memory), selected);
-    let ordered = tally.ordered;
+    let options = tally.options;
     if operations[0].insert().is_some() {
         let documents = operations.iter().filter_map(Operation::insert);
-        let inserted = collection.insert_many_with(documents, &InsertManyOptions { ordered });
+        let inserted = collection.insert_many_with(
+            documents,
+            &InsertManyOptions {
+                ordered: options.ordered,
+                bypass_document_validation: options.bypass_document_validation,
+            },
+        );
         let errors = match inserted {
             Ok(_) => Vec::new(),
             Err(Error::InsertMany { index, source }) => vec![WriteError { index, error: *source }],
@@ -189,7 +203,7 @@ fn run_alone(
         return Ok(());
     }
     let model = operations[0].model.clone();
-    match collection.bulk_write_with([model], &BulkWriteOptions { ordered }) {
+    match collection.bulk_write_with([model], &options) {
         Ok(outcome) => tally.add(indexes[0], &operations[0].model, &outcome)?,
         Err(Error::BulkWrite { mut errors, outcome }) if !errors.is_empty() => {
             check_server(&errors)?;
@@ -217,7 +231,7 @@ fn run_in_transaction(
         if tally.is_over() {
             break;
         }
-        match collection.bulk_write([model.clone()]) {
+        match collection.bulk_write_with([model.clone()], &tally.options) {
             Ok(outcome) => tally.add(*index, &model, &outcome)?,
             Err(error) => {
                 let (error, outcome) = match error {

@@ -4,7 +4,7 @@ use bson::RawDocumentBuf;
 use bson::raw::CString;
 use tailwater_auth::Action;
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::CommandResult;
 
@@ -13,6 +13,7 @@ pub(super) const COLL_MOD: Command = Command {
     aliases: &[],
     help: "Changes options of a collection or of one of its indexes",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Collection(&[Action::CollMod]),
     run: coll_mod,
 };

@@ -5,7 +5,7 @@ use tailwater::CountOptions;
 use tailwater_auth::Action;
 
 use super::bulk::number;
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::CommandResult;
 use crate::value::empty;
@@ -15,6 +15,7 @@ pub(super) const COUNT: Command = Command {
     aliases: &[],
     help: "How many documents match a filter",
     kind: Kind::Alone,
+    runs: Runs::OptIn,
     needs: Needs::Collection(&[Action::Find]),
     run: count,
 };

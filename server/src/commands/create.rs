@@ -5,15 +5,17 @@ use bson::raw::CString;
 use tailwater::CollectionOptions;
 use tailwater_auth::Action;
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::CommandResult;
+use crate::oplog_view;
 
 pub(super) const CREATE: Command = Command {
     name: "create",
     aliases: &[],
     help: "Creates a collection",
     kind: Kind::InTransaction,
+    runs: Runs::Primary,
     needs: Needs::Collection(&[Action::CreateCollection]),
     run: create,
 };
@@ -41,6 +43,7 @@ fn create(context: &mut Context<'_>) -> CommandResult {
     }
     let options = CollectionOptions::parse(&options)?;
     let (database, name) = (context.request.database, context.request.collection()?);
+    oplog_view::refuse(database, name)?;
     match context.transaction {
         Some(transaction) => transaction.create_collection_with(database, name, &options)?,
         None => drop(context.server.store.create_collection_with(database, name, &options)?),

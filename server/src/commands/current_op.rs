@@ -5,7 +5,7 @@ use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
 use tailwater::matcher::Expression;
 use tailwater_auth::{Action, Resource};
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::needs::Need;
@@ -20,6 +20,7 @@ pub(super) const CURRENT_OP: Command = Command {
     aliases: &[],
     help: "What is being carried out now",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Fields(to_see),
     run: current,
 };
@@ -29,6 +30,7 @@ pub(super) const KILL_OP: Command = Command {
     aliases: &[],
     help: "Ends an operation that reads, between two documents; of a getMore its cursor, too",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Cluster(&[Action::KillOp]),
     run: kill,
 };

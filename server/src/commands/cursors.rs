@@ -5,7 +5,7 @@ use bson::{RawArrayBuf, RawBsonRef, rawdoc};
 
 use tailwater_auth::{Action, Resource};
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::cursor::{Fill, not_yours};
 use crate::error::{CommandError, CommandResult, code};
@@ -18,6 +18,7 @@ pub(super) const GET_MORE: Command = Command {
     aliases: &[],
     help: "More documents of a cursor; of a change stream, as soon as there are any",
     kind: Kind::InTransaction,
+    runs: Runs::Anywhere,
     needs: Needs::Login,
     run: get_more,
 };
@@ -27,6 +28,7 @@ pub(super) const KILL_CURSORS: Command = Command {
     aliases: &[],
     help: "Lets go of cursors",
     kind: Kind::InTransaction,
+    runs: Runs::Anywhere,
     needs: Needs::Login,
     run: kill_cursors,
 };

@@ -5,7 +5,7 @@ use tailwater::{DeleteOptions, WriteModel};
 use tailwater_auth::Action;
 
 use super::bulk::{Written, check_count, number};
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 use crate::request::missing;
@@ -16,6 +16,7 @@ pub(super) const DELETE: Command = Command {
     aliases: &[],
     help: "Deletes documents",
     kind: Kind::Retryable,
+    runs: Runs::Primary,
     needs: Needs::Collection(&[Action::Remove]),
     run: delete,
 };

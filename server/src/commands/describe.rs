@@ -5,7 +5,7 @@ use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
 use tailwater::limits::DOCUMENT_BYTES_MAX;
 use tailwater_auth::{Action, Mechanism, privileges_to_array, role_names};
 
-use super::{COMMANDS, Command, Kind, Needs};
+use super::{COMMANDS, Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 
@@ -17,6 +17,7 @@ pub(super) const PING: Command = Command {
     aliases: &[],
     help: "Answers",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Nothing,
     run: |context| context.request.no_arguments().map(|()| RawDocumentBuf::new()),
 };
@@ -26,6 +27,7 @@ pub(super) const BUILD_INFO: Command = Command {
     aliases: &["buildinfo"],
     help: "Versions",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Nothing,
     run: build_info,
 };
@@ -35,6 +37,7 @@ pub(super) const CONNECTION_STATUS: Command = Command {
     aliases: &[],
     help: "Who is logged in over this connection",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Nothing,
     run: connection_status,
 };
@@ -44,6 +47,7 @@ pub(super) const GET_CMD_LINE_OPTS: Command = Command {
     aliases: &[],
     help: "How the server was started",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Cluster(&[Action::GetCmdLineOpts]),
     run: command_line,
 };
@@ -53,6 +57,7 @@ pub(super) const GET_PARAMETER: Command = Command {
     aliases: &[],
     help: "Settings of the server",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Cluster(&[Action::GetParameter]),
     run: parameters,
 };
@@ -62,6 +67,7 @@ pub(super) const LIST_COMMANDS: Command = Command {
     aliases: &[],
     help: "The commands that there are",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Nothing,
     run: list_commands,
 };
@@ -71,6 +77,7 @@ pub(super) const WHATSMYURI: Command = Command {
     aliases: &[],
     help: "The client's address",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Nothing,
     run: |context| {
         context.request.no_arguments()?;

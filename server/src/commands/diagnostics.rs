@@ -1,12 +1,11 @@
 //! Commands by which operators and tools look at the server and the machine.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bson::{DateTime, RawArrayBuf, rawdoc};
 use tailwater_auth::Action;
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 
@@ -15,6 +14,7 @@ pub(super) const FSYNC: Command = Command {
     aliases: &[],
     help: "Makes everything that was written durable",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Cluster(&[Action::Fsync]),
     run: fsync,
 };
@@ -24,6 +24,7 @@ pub(super) const GET_LOG: Command = Command {
     aliases: &[],
     help: "Lines of the server's log, which goes to its standard error output and is not kept",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Cluster(&[Action::GetLog]),
     run: get_log,
 };
@@ -33,26 +34,9 @@ pub(super) const HOST_INFO: Command = Command {
     aliases: &[],
     help: "The machine",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Cluster(&[Action::HostInfo]),
     run: host_info,
-};
-
-pub(super) const REPL_SET_GET_CONFIG: Command = Command {
-    name: "replSetGetConfig",
-    aliases: &[],
-    help: "The replica set, of which this server is the one member",
-    kind: Kind::Alone,
-    needs: Needs::Cluster(&[Action::ReplSetGetConfig]),
-    run: replica_set_config,
-};
-
-pub(super) const REPL_SET_GET_STATUS: Command = Command {
-    name: "replSetGetStatus",
-    aliases: &[],
-    help: "How the replica set is",
-    kind: Kind::Alone,
-    needs: Needs::Cluster(&[Action::ReplSetGetStatus]),
-    run: replica_set_status,
 };
 
 pub(super) const SERVER_STATUS: Command = Command {
@@ -60,6 +44,7 @@ pub(super) const SERVER_STATUS: Command = Command {
     aliases: &[],
     help: "How the server is",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Cluster(&[Action::ServerStatus]),
     run: server_status,
 };
@@ -101,47 +86,6 @@ fn host_info(context: &mut Context<'_>) -> CommandResult {
     })
 }
 
-fn replica_set_config(context: &mut Context<'_>) -> CommandResult {
-    context.request.no_arguments()?;
-    let member = rawdoc! {
-        "_id": 0, "host": context.me(), "arbiterOnly": false, "buildIndexes": true, "hidden": false,
-        "priority": 1, "tags": {}, "secondaryDelaySecs": 0_i64, "votes": 1,
-    };
-    Ok(rawdoc! {
-        "config": {
-            "_id": context.server.options.replica_set.as_str(),
-            "version": 1,
-            "term": 1_i64,
-            "members": [member],
-            "protocolVersion": 1_i64,
-            "writeConcernMajorityJournalDefault": true,
-        },
-    })
-}
-
-fn replica_set_status(context: &mut Context<'_>) -> CommandResult {
-    context.request.no_arguments()?;
-    let time = context.server.operation_time();
-    let uptime = context.server.started.elapsed();
-    let op_time = rawdoc! { "ts": time, "t": 1_i64 };
-    let member = rawdoc! {
-        "_id": 0, "name": context.me(), "health": 1.0, "state": 1, "stateStr": "PRIMARY",
-        "uptime": seconds(uptime), "optime": op_time.clone(),
-        "optimeDate": DateTime::from_millis(i64::from(time.time) * 1000), "self": true,
-    };
-    Ok(rawdoc! {
-        "set": context.server.options.replica_set.as_str(),
-        "date": DateTime::now(),
-        "myState": 1,
-        "term": 1_i64,
-        "heartbeatIntervalMillis": 2000_i64,
-        "majorityVoteCount": 1,
-        "writeMajorityCount": 1,
-        "optimes": { "lastCommittedOpTime": op_time.clone(), "appliedOpTime": op_time.clone(), "durableOpTime": op_time },
-        "members": RawArrayBuf::from_iter([member]),
-    })
-}
-
 /// Its fields name sections to show or to leave out; all are shown.
 fn server_status(context: &mut Context<'_>) -> CommandResult {
     let server = context.server;
@@ -173,8 +117,9 @@ fn server_status(context: &mut Context<'_>) -> CommandResult {
         },
         "repl": {
             "setName": server.options.replica_set.as_str(),
-            "isWritablePrimary": true,
-            "secondary": false,
+            "hosts": RawArrayBuf::from_iter(context.hosts()),
+            "isWritablePrimary": !server.store.is_following(),
+            "secondary": server.store.is_following(),
             "me": context.me(),
         },
         "storageEngine": { "name": "tailwater", "supportsCommittedReads": true, "persistent": true },
@@ -183,8 +128,4 @@ fn server_status(context: &mut Context<'_>) -> CommandResult {
 
 fn op_id(op_id: tailwater::OpId) -> i64 {
     i64::try_from(op_id.get()).unwrap_or(i64::MAX)
-}
-
-fn seconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }

@@ -5,7 +5,7 @@ use tailwater::DistinctOptions;
 use tailwater_auth::Action;
 
 use super::update::raw;
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::{Context, Target};
 use crate::error::CommandResult;
 use crate::request::missing;
@@ -16,6 +16,7 @@ pub(super) const DISTINCT: Command = Command {
     aliases: &[],
     help: "The different values of a field",
     kind: Kind::InTransaction,
+    runs: Runs::OptIn,
     needs: Needs::Collection(&[Action::Find]),
     run: distinct,
 };

@@ -5,7 +5,7 @@ use tailwater::Error;
 use tailwater_auth::Action;
 
 use super::bulk::number;
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::CommandResult;
 
@@ -14,6 +14,7 @@ pub(super) const DROP: Command = Command {
     aliases: &[],
     help: "Drops a collection with its documents and indexes",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Collection(&[Action::DropCollection]),
     run: drop_collection,
 };
@@ -23,6 +24,7 @@ pub(super) const DROP_DATABASE: Command = Command {
     aliases: &[],
     help: "Drops all collections of a database",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Database(&[Action::DropDatabase]),
     run: drop_database,
 };

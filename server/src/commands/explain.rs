@@ -1,22 +1,27 @@
-//! `explain` of a `find`, `count`, `update`, `delete` or `findAndModify`.
+//! `explain` of a `find`, `count`, `distinct`, `update`, `delete`, `findAndModify` or `aggregate`.
+
+use std::time::Instant;
 
 use bson::raw::cstr;
-use bson::{RawBsonRef, RawDocument};
+use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use tailwater::ExplainOptions;
 use tailwater_auth::{Action, Resource};
 
-use super::{Command, Kind, Needs};
+use super::aggregate::{self, Asked};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 use crate::needs::Need;
-use crate::request::Request;
-use crate::value::{empty, fields};
+use crate::oplog_view;
+use crate::request::{Request, missing};
+use crate::value::{Value, empty, fields};
 
 pub(super) const EXPLAIN: Command = Command {
     name: "explain",
     aliases: &[],
     help: "How a query would be answered",
     kind: Kind::Alone,
+    runs: Runs::OptIn,
     needs: Needs::Fields(needs),
     run: explain,
 };
@@ -40,28 +45,127 @@ fn needs<'a>(request: &Request<'a>) -> CommandResult<Vec<Need<'a>>> {
     Ok(actions.iter().map(|&action| (action, resource)).collect())
 }
 
+/// How much is told (MongoDB manual: *explain*, verbosity modes).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verbosity {
+    /// Where is looked.
+    QueryPlanner,
+    /// And what that has found. There are no plans beside the winning one to tell more of.
+    ExecutionStats,
+}
+
+impl Verbosity {
+    fn parse(field: Value<'_>) -> CommandResult<Verbosity> {
+        match field.string()? {
+            "queryPlanner" => Ok(Verbosity::QueryPlanner),
+            "executionStats" | "allPlansExecution" => Ok(Verbosity::ExecutionStats),
+            other => {
+                let message =
+                    format!("Enumeration value '{other}' for field 'explain.verbosity' is not a valid value.");
+                Err(CommandError::new(code::BAD_VALUE, message))
+            }
+        }
+    }
+
+    /// The answer with as much as is asked for; it has taken so long.
+    fn tell(self, mut told: RawDocumentBuf, begun: Instant) -> CommandResult<RawDocumentBuf> {
+        let millis = i32::try_from(begun.elapsed().as_millis()).unwrap_or(i32::MAX);
+        let stage = told
+            .get_document("queryPlanner")
+            .and_then(|planner| planner.get_document("winningPlan"));
+        let stage = stage.map(RawDocument::to_owned).unwrap_or_default();
+        let mut answer = RawDocumentBuf::new();
+        for field in &std::mem::take(&mut told) {
+            let (name, value) = field.map_err(|error| CommandError::new(code::INTERNAL_ERROR, error.to_string()))?;
+            match (name.as_str(), value) {
+                ("executionStats", _) if self == Verbosity::QueryPlanner => {}
+                ("executionStats", RawBsonRef::Document(stats)) => {
+                    let mut stats = stats.to_owned();
+                    stats.append(cstr!("executionTimeMillis"), millis);
+                    let mut stages = stage.clone();
+                    if let Ok(returned) = stats.get("nReturned").map(|value| value.map(RawBson::from))
+                        && let Some(returned) = returned
+                    {
+                        stages.append(cstr!("nReturned"), returned);
+                    }
+                    stats.append(cstr!("executionStages"), stages);
+                    answer.append(name, stats);
+                }
+                (_, value) => answer.append(name, value),
+            }
+        }
+        Ok(answer)
+    }
+}
+
 fn explain(context: &mut Context<'_>) -> CommandResult {
+    let mut verbosity = Verbosity::ExecutionStats;
     for field in context.request.arguments() {
         match field.name {
-            // What is told is always that of `queryPlanner`: nothing is run.
-            "verbosity" => drop(field.string()?),
+            "verbosity" => verbosity = Verbosity::parse(field)?,
             _ => return Err(field.unknown()),
         }
     }
     let command = context.request.subject()?.document()?;
-    let (name, subject) = command
+    let (name, value) = command
         .iter()
         .next()
         .and_then(Result::ok)
         .ok_or_else(|| CommandError::new(code::FAILED_TO_PARSE, "there is no command to explain"))?;
-    let RawBsonRef::String(collection) = subject else {
+    let subject = Value {
+        command: "explain",
+        name: name.as_str(),
+        value,
+    };
+    if name == "aggregate" {
+        let pipeline = fields("aggregate", command)
+            .filter_map(Result::ok)
+            .find(|field| field.name == "pipeline");
+        let pipeline = pipeline.ok_or_else(|| missing("aggregate", "pipeline"))?.documents()?;
+        return of_pipeline(context, subject, &pipeline, &Asked::of(command)?, verbosity);
+    }
+    let RawBsonRef::String(collection) = value else {
         return Err(CommandError::not_implemented(format_args!("explain of {name}")));
     };
     let (filter, options) = question(name.as_str(), command)?;
+    let begun = Instant::now();
+    oplog_view::refuse(context.request.database, collection)?;
     let collection = context.server.store.collection(context.request.database, collection)?;
-    let mut answer = collection.explain(filter, &options)?;
-    answer.append(cstr!("explainVersion"), "1");
-    Ok(answer)
+    verbosity.tell(collection.explain(filter, &options)?, begun)
+}
+
+/// What a pipeline finds its documents by, and the stages that are run on them. Nothing is written.
+pub(super) fn of_pipeline(
+    context: &Context<'_>,
+    subject: Value<'_>,
+    stages: &[&RawDocument],
+    asked: &Asked<'_>,
+    verbosity: Verbosity,
+) -> CommandResult {
+    let RawBsonRef::String(collection) = subject.value else {
+        return Err(CommandError::not_implemented(
+            "explain of a pipeline without a collection",
+        ));
+    };
+    let begun = Instant::now();
+    let pipeline = asked.parse(stages)?;
+    aggregate::check_reach(context, &pipeline, false)?;
+    oplog_view::refuse(context.request.database, collection)?;
+    let collection = context.server.store.collection(context.request.database, collection)?;
+    let (query, absorbed) = collection.explain_aggregate(&pipeline, asked.options(), asked.collation())?;
+    let query = verbosity.tell(query, begun)?;
+    let behind = &stages[absorbed.min(stages.len())..];
+    if behind.is_empty() {
+        return Ok(query);
+    }
+    let mut cursor = RawDocumentBuf::new();
+    for (name, value) in query.iter().flatten().filter(|(name, _)| *name != "explainVersion") {
+        cursor.append(name, value);
+    }
+    let mut told = RawArrayBuf::new();
+    told.push(rawdoc! { "$cursor": cursor });
+    behind.iter().for_each(|stage| told.push(*stage));
+    Ok(rawdoc! { "explainVersion": "1", "stages": told })
 }
 
 /// The filter and what else decides how it is answered.

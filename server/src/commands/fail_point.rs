@@ -2,7 +2,7 @@
 
 use bson::rawdoc;
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 use crate::request::missing;
@@ -12,6 +12,7 @@ pub(super) const CONFIGURE_FAIL_POINT: Command = Command {
     aliases: &[],
     help: "Has commands fail, for tests",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     // It is there only on a server that was started for tests.
     needs: Needs::Login,
     run: configure,

@@ -2,10 +2,10 @@
 
 use bson::RawDocument;
 use bson::raw::cstr;
-use tailwater::{FindOptions, Hint, ReadConcern};
+use tailwater::{FindOptions, Hint};
 use tailwater_auth::Action;
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::{Context, Target};
 use crate::cursor::{Cursor, Documents, FIRST_BATCH, Fill, Source};
 use crate::error::{CommandError, CommandResult, code};
@@ -18,6 +18,7 @@ pub(super) const FIND: Command = Command {
     aliases: &[],
     help: "Documents that match a filter",
     kind: Kind::InTransaction,
+    runs: Runs::OptIn,
     needs: Needs::Collection(&[Action::Find]),
     run: find,
 };
@@ -124,10 +125,7 @@ fn oplog(
         limit: options.limit,
         tailable,
         awaits_data,
-        concern: match context.request.reads_local {
-            true => ReadConcern::Local,
-            false => ReadConcern::Durable,
-        },
+        concern: context.sees_of_log(),
     };
     let tail = OplogTail::open(context.server.store.log(), &find)?;
     Ok(Source::Oplog(Box::new(tail)))

@@ -10,7 +10,7 @@ use tailwater::{
 use super::update::{Change, modifications, raw};
 use tailwater_auth::Action;
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::{Context, Target};
 use crate::error::{CommandError, CommandResult, code};
 use crate::needs::{self, Need};
@@ -23,6 +23,7 @@ pub(super) const FIND_AND_MODIFY: Command = Command {
     aliases: &["findandmodify"],
     help: "Updates, replaces or deletes one document, and gives it back",
     kind: Kind::Retryable,
+    runs: Runs::Primary,
     needs: Needs::Fields(needs),
     run: find_and_modify,
 };

@@ -3,15 +3,19 @@
 
 use std::time::Duration;
 
+use bson::oid::ObjectId;
 use bson::raw::cstr;
 use bson::{DateTime, RawArrayBuf, RawDocumentBuf, rawdoc};
+use tailwater::ReadConcern;
 use tailwater::limits::DOCUMENT_BYTES_MAX;
+use tailwater::oplog::Term;
 use tailwater_auth::{Mechanism, UserName};
 use tailwater_wire::{Compressor, MESSAGE_BYTES_MAX};
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
+use crate::server::Shared;
 use crate::topology::TopologyVersion;
 use crate::value::Value;
 
@@ -28,6 +32,7 @@ pub(super) const HELLO: Command = Command {
     aliases: &["isMaster", "ismaster"],
     help: "What the server is, and what it speaks",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Nothing,
     run: hello,
 };
@@ -57,34 +62,28 @@ fn hello(context: &mut Context<'_>) -> CommandResult {
         let _ = context.peer.app_name.set(name.to_owned());
     }
     let version = context.server.topology.version(known(context)?)?;
-    let me = context.me();
     let name = context.request.name;
     let primary = match name {
         "hello" => cstr!("isWritablePrimary"),
         _ => cstr!("ismaster"),
     };
-    let time = context.server.operation_time();
-    let op_time = rawdoc! { "ts": time, "t": 1_i64 };
-    let written = DateTime::from_millis(i64::from(time.time) * 1000);
+    let is_following = context.server.store.is_following();
     let mut document = RawDocumentBuf::new();
     document.append(cstr!("helloOk"), true);
     document.append(cstr!("topologyVersion"), version.to_document());
-    document.append(primary, true);
-    document.append(cstr!("secondary"), false);
+    document.append(primary, !is_following);
+    document.append(cstr!("secondary"), is_following);
     document.append(cstr!("setName"), context.server.options.replica_set.as_str());
     document.append(cstr!("setVersion"), 1);
-    document.append(cstr!("hosts"), RawArrayBuf::from_iter([me.as_str()]));
-    document.append(cstr!("primary"), me.as_str());
-    document.append(cstr!("me"), me.as_str());
-    document.append(
-        cstr!("lastWrite"),
-        rawdoc! {
-            "opTime": op_time.clone(),
-            "lastWriteDate": written,
-            "majorityOpTime": op_time,
-            "majorityWriteDate": written,
-        },
-    );
+    document.append(cstr!("hosts"), RawArrayBuf::from_iter(context.hosts()));
+    if let Some(host) = context.primary_host() {
+        document.append(cstr!("primary"), host);
+    }
+    document.append(cstr!("me"), context.me());
+    if context.server.options.member.is_some() && !is_following {
+        document.append(cstr!("electionId"), election_id(context.server.store.term()));
+    }
+    document.append(cstr!("lastWrite"), last_write(context.server));
     document.append(cstr!("maxBsonObjectSize"), DOCUMENT_BYTES_MAX as i32);
     document.append(cstr!("maxMessageSizeBytes"), MESSAGE_BYTES_MAX as i32);
     document.append(cstr!("maxWriteBatchSize"), WRITES_MAX as i32);
@@ -108,6 +107,39 @@ fn hello(context: &mut Context<'_>) -> CommandResult {
         document.append(cstr!("speculativeAuthenticate"), begun);
     }
     Ok(document)
+}
+
+/// By which drivers tell a primary of the past from the one of now: it grows with the term (driver specification: *Server Discovery
+/// and Monitoring*, stale primaries).
+fn election_id(term: Term) -> ObjectId {
+    let mut bytes = [0; 12];
+    bytes[..4].copy_from_slice(&i32::MAX.to_be_bytes());
+    bytes[4..].copy_from_slice(&u64::from(term.get()).to_be_bytes());
+    ObjectId::from_bytes(bytes)
+}
+
+/// The newest entry, and the newest that stays whatever happens: by their dates drivers see how far a secondary is behind.
+fn last_write(server: &Shared) -> RawDocumentBuf {
+    let log = server.store.log();
+    let settled = match &server.options.member {
+        Some(member) if member.has_majority() => ReadConcern::Majority,
+        _ => ReadConcern::Local,
+    };
+    let of = |concern| {
+        let written = server.op_time(log.newest(concern));
+        let (ts, t) = written.unwrap_or_else(|| (server.operation_time(), i64::from(server.store.term().get())));
+        (
+            rawdoc! { "ts": ts, "t": t },
+            DateTime::from_millis(i64::from(ts.time) * 1000),
+        )
+    };
+    let ((op_time, written), (majority, majority_written)) = (of(ReadConcern::Local), of(settled));
+    rawdoc! {
+        "opTime": op_time,
+        "lastWriteDate": written,
+        "majorityOpTime": majority,
+        "majorityWriteDate": majority_written,
+    }
 }
 
 /// How `database.user` can log in.

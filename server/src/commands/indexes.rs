@@ -7,7 +7,7 @@ use tailwater::matcher::compare;
 use tailwater_auth::Action;
 
 use super::bulk::number;
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::cursor::{Cursor, Fill};
 use crate::error::{CommandError, CommandResult, code};
@@ -20,6 +20,7 @@ pub(super) const CREATE_INDEXES: Command = Command {
     aliases: &[],
     help: "Creates indexes",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Collection(&[Action::CreateIndex]),
     run: create,
 };
@@ -29,6 +30,7 @@ pub(super) const LIST_INDEXES: Command = Command {
     aliases: &[],
     help: "The indexes of a collection",
     kind: Kind::Alone,
+    runs: Runs::OptIn,
     needs: Needs::Collection(&[Action::ListIndexes]),
     run: list,
 };
@@ -38,6 +40,7 @@ pub(super) const DROP_INDEXES: Command = Command {
     aliases: &["deleteIndexes"],
     help: "Drops indexes",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Collection(&[Action::DropIndex]),
     run: drop_indexes,
 };

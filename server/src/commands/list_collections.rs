@@ -6,11 +6,12 @@ use tailwater::CollectionSpecification;
 use tailwater::matcher::Expression;
 use tailwater_auth::{Action, Resource};
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::cursor::{Cursor, Fill};
 use crate::error::CommandResult;
 use crate::needs::{self, Need};
+use crate::oplog_view;
 use crate::reply;
 use crate::request::Request;
 use crate::value::empty;
@@ -20,6 +21,7 @@ pub(super) const LIST_COLLECTIONS: Command = Command {
     aliases: &[],
     help: "The collections of a database",
     kind: Kind::Alone,
+    runs: Runs::OptIn,
     needs: Needs::Fields(needs),
     run: list,
 };
@@ -65,6 +67,22 @@ fn list(context: &mut Context<'_>) -> CommandResult {
         if filter.matches(&*description).map_err(tailwater::Error::from)? {
             found.push(match names_only {
                 true => rawdoc! { "name": collection.name, "type": "collection" },
+                false => description,
+            });
+        }
+    }
+    let (local, log) = oplog_view::NAMESPACE;
+    let resource = Resource::Collection {
+        database,
+        collection: log,
+    };
+    if database == local && context.may(Action::Find, resource) {
+        let description = rawdoc! {
+            "name": log, "type": "collection", "options": { "capped": true }, "info": { "readOnly": true },
+        };
+        if filter.matches(&*description).map_err(tailwater::Error::from)? {
+            found.push(match names_only {
+                true => rawdoc! { "name": log, "type": "collection" },
                 false => description,
             });
         }

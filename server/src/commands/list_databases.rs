@@ -5,7 +5,7 @@ use tailwater::INTERNAL_DATABASE;
 use tailwater::matcher::Expression;
 use tailwater_auth::{Action, Resource};
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 use crate::value::empty;
@@ -15,6 +15,7 @@ pub(super) const LIST_DATABASES: Command = Command {
     aliases: &[],
     help: "The databases that have collections",
     kind: Kind::Alone,
+    runs: Runs::OptIn,
     needs: Needs::Login,
     run: list,
 };

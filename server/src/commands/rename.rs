@@ -4,10 +4,11 @@ use bson::RawDocumentBuf;
 
 use tailwater_auth::Action;
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 use crate::needs;
+use crate::oplog_view;
 use crate::request::missing;
 
 pub(super) const RENAME_COLLECTION: Command = Command {
@@ -15,6 +16,7 @@ pub(super) const RENAME_COLLECTION: Command = Command {
     aliases: &[],
     help: "Gives a collection another name",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     // And what it needs of the two collections, as soon as they are known.
     needs: Needs::Login,
     run: rename,
@@ -65,6 +67,9 @@ fn rename(context: &mut Context<'_>) -> CommandResult {
     let to = to.ok_or_else(|| missing("renameCollection", "to"))?;
     check(context, from, to, drop_target)?;
     let (from, to) = (namespace(from)?, namespace(to)?);
+    for (database, collection) in [from, to] {
+        oplog_view::refuse(database, collection)?;
+    }
     context.server.store.rename_collection(from, to, drop_target)?;
     Ok(RawDocumentBuf::new())
 }

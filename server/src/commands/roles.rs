@@ -9,7 +9,7 @@ use tailwater_auth::{
 };
 
 use super::users::{name_of, of_roles, or_of_home, owned, roles_alone, roles_of, subject};
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 use crate::needs::Need;
@@ -21,6 +21,7 @@ pub(super) const CREATE_ROLE: Command = Command {
     aliases: &[],
     help: "Makes a role",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Fields(|request| {
         let mut needs = vec![(Action::CreateRole, Resource::Database(request.database))];
         needs.extend(of_roles(request, "roles", Action::GrantRole)?);
@@ -35,6 +36,7 @@ pub(super) const UPDATE_ROLE: Command = Command {
     aliases: &[],
     help: "Gives a role other privileges or roles",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Fields(|request| {
         let mut needs = vec![(Action::RevokeRole, Resource::Database(request.database))];
         needs.extend(of_roles(request, "roles", Action::GrantRole)?);
@@ -49,6 +51,7 @@ pub(super) const DROP_ROLE: Command = Command {
     aliases: &[],
     help: "Drops a role, and takes it from whoever has it",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Database(&[Action::DropRole]),
     run: |context| {
         context.request.no_arguments()?;
@@ -62,6 +65,7 @@ pub(super) const DROP_ALL_ROLES: Command = Command {
     aliases: &[],
     help: "Drops all roles of a database that users have made",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Database(&[Action::DropRole]),
     run: |context| {
         context.request.no_arguments()?;
@@ -75,6 +79,7 @@ pub(super) const GRANT_PRIVILEGES: Command = Command {
     aliases: &[],
     help: "Gives a role privileges",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Fields(|request| or_of_home(request, of_privileges(request, Action::GrantRole), Action::GrantRole)),
     run: |context| {
         let added = privileges_alone(context)?;
@@ -90,6 +95,7 @@ pub(super) const REVOKE_PRIVILEGES: Command = Command {
     aliases: &[],
     help: "Takes privileges from a role",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Fields(|request| or_of_home(request, of_privileges(request, Action::RevokeRole), Action::RevokeRole)),
     run: |context| {
         let removed = privileges_alone(context)?;
@@ -108,6 +114,7 @@ pub(super) const GRANT_ROLES: Command = Command {
     aliases: &[],
     help: "Has a role include others",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Fields(|request| {
         or_of_home(
             request,
@@ -133,6 +140,7 @@ pub(super) const REVOKE_ROLES: Command = Command {
     aliases: &[],
     help: "Has a role no longer include others",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Fields(|request| {
         or_of_home(
             request,
@@ -153,6 +161,7 @@ pub(super) const ROLES_INFO: Command = Command {
     aliases: &[],
     help: "Roles, with what they include",
     kind: Kind::Alone,
+    runs: Runs::OptIn,
     needs: Needs::Fields(|request| {
         let names = asked_for(request)?.unwrap_or_else(|| vec![(request.database, "")]);
         let databases = names.into_iter().map(|(database, _)| Resource::Database(database));

@@ -2,7 +2,7 @@
 
 use bson::RawDocumentBuf;
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::CommandResult;
 
@@ -11,6 +11,7 @@ pub(super) const SASL_START: Command = Command {
     aliases: &[],
     help: "Begins to log in",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Nothing,
     run: start,
 };
@@ -20,6 +21,7 @@ pub(super) const SASL_CONTINUE: Command = Command {
     aliases: &[],
     help: "Goes on logging in",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Nothing,
     run: go_on,
 };
@@ -29,6 +31,7 @@ pub(super) const LOGOUT: Command = Command {
     aliases: &[],
     help: "Makes the connection nobody's again",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Nothing,
     run: |context| {
         context.login.log_out(context.peer);

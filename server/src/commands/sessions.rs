@@ -2,7 +2,7 @@
 
 use bson::{Binary, RawDocumentBuf, rawdoc};
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::CommandResult;
 use crate::request::{SessionId, session_id};
@@ -12,6 +12,7 @@ pub(super) const START_SESSION: Command = Command {
     aliases: &[],
     help: "Names a new session",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Login,
     run: start,
 };
@@ -21,6 +22,7 @@ pub(super) const END_SESSIONS: Command = Command {
     aliases: &[],
     help: "Ends sessions, with their transactions and cursors",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Login,
     run: end,
 };
@@ -30,6 +32,7 @@ pub(super) const KILL_SESSIONS: Command = Command {
     aliases: &[],
     help: "As endSessions",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Login,
     run: end,
 };
@@ -39,6 +42,7 @@ pub(super) const REFRESH_SESSIONS: Command = Command {
     aliases: &[],
     help: "Keeps sessions from ending",
     kind: Kind::Alone,
+    runs: Runs::Anywhere,
     needs: Needs::Login,
     run: refresh,
 };

@@ -4,7 +4,7 @@ use bson::{RawDocumentBuf, rawdoc};
 use tailwater::{Collection, CollectionSize, Error, Store};
 use tailwater_auth::Action;
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::CommandResult;
 
@@ -13,6 +13,7 @@ pub(super) const COLL_STATS: Command = Command {
     aliases: &["collstats"],
     help: "How large a collection is",
     kind: Kind::Alone,
+    runs: Runs::OptIn,
     needs: Needs::Collection(&[Action::CollStats]),
     run: of_collection,
 };
@@ -22,6 +23,7 @@ pub(super) const DB_STATS: Command = Command {
     aliases: &["dbstats"],
     help: "How large a database is",
     kind: Kind::Alone,
+    runs: Runs::OptIn,
     needs: Needs::Database(&[Action::DbStats]),
     run: of_database,
 };

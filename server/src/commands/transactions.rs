@@ -2,7 +2,7 @@
 
 use bson::RawDocumentBuf;
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::CommandResult;
 
@@ -11,6 +11,7 @@ pub(super) const COMMIT: Command = Command {
     aliases: &[],
     help: "Commits the session's transaction",
     kind: Kind::EndsTransaction,
+    runs: Runs::Primary,
     needs: Needs::Login,
     run: ended,
 };
@@ -20,6 +21,7 @@ pub(super) const ABORT: Command = Command {
     aliases: &[],
     help: "Aborts the session's transaction",
     kind: Kind::EndsTransaction,
+    runs: Runs::Primary,
     needs: Needs::Login,
     run: ended,
 };

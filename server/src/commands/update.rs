@@ -7,7 +7,7 @@ use tailwater::{ReplaceOptions, UpdateModifications, UpdateOptions, WriteModel};
 use super::bulk::{Written, check_count, number};
 use tailwater_auth::Action;
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 use crate::needs::{self, Need};
@@ -19,6 +19,7 @@ pub(super) const UPDATE: Command = Command {
     aliases: &[],
     help: "Updates and replaces documents",
     kind: Kind::Retryable,
+    runs: Runs::Primary,
     needs: Needs::Fields(needs),
     run: update,
 };

@@ -7,7 +7,7 @@ use tailwater_auth::{
     Action, Mechanism, Resource, RoleName, User, UserChange, UserName, privileges_to_array, role_names,
 };
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
 use crate::needs::Need;
@@ -19,6 +19,7 @@ pub(super) const CREATE_USER: Command = Command {
     aliases: &[],
     help: "Makes a user",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Fields(|request| {
         let mut needs = vec![(Action::CreateUser, Resource::Database(request.database))];
         needs.extend(of_roles(request, "roles", Action::GrantRole)?);
@@ -33,6 +34,7 @@ pub(super) const UPDATE_USER: Command = Command {
     aliases: &[],
     help: "Changes a user's password, roles or custom data",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Login,
     run: update,
 };
@@ -42,6 +44,7 @@ pub(super) const DROP_USER: Command = Command {
     aliases: &[],
     help: "Drops a user",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Database(&[Action::DropUser]),
     run: |context| {
         context.request.no_arguments()?;
@@ -55,6 +58,7 @@ pub(super) const DROP_ALL_USERS: Command = Command {
     aliases: &[],
     help: "Drops all users of a database",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Database(&[Action::DropUser]),
     run: |context| {
         context.request.no_arguments()?;
@@ -68,6 +72,7 @@ pub(super) const GRANT_ROLES: Command = Command {
     aliases: &[],
     help: "Gives a user roles",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Fields(|request| {
         or_of_home(
             request,
@@ -87,6 +92,7 @@ pub(super) const REVOKE_ROLES: Command = Command {
     aliases: &[],
     help: "Takes roles from a user",
     kind: Kind::Alone,
+    runs: Runs::Primary,
     needs: Needs::Fields(|request| {
         or_of_home(
             request,
@@ -107,6 +113,7 @@ pub(super) const USERS_INFO: Command = Command {
     aliases: &[],
     help: "Users, with their roles",
     kind: Kind::Alone,
+    runs: Runs::OptIn,
     needs: Needs::Login,
     run: info,
 };

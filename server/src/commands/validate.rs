@@ -4,7 +4,7 @@ use bson::raw::CString;
 use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
 use tailwater_auth::Action;
 
-use super::{Command, Kind, Needs};
+use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::CommandResult;
 
@@ -13,6 +13,7 @@ pub(super) const VALIDATE: Command = Command {
     aliases: &[],
     help: "Compares a collection's indexes with its documents",
     kind: Kind::Alone,
+    runs: Runs::OptIn,
     needs: Needs::Collection(&[Action::Validate]),
     run: validate,
 };

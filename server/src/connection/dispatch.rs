@@ -15,6 +15,7 @@ use crate::fail_points::Plan;
 use crate::needs;
 use crate::reply;
 use crate::request::{Numbered, Request, SessionId};
+use crate::secondary;
 use crate::session::Session;
 use crate::topology;
 
@@ -91,26 +92,37 @@ impl Connection<'_> {
             needed,
             required: RefCell::default(),
         };
-        // Whoever has not logged in leaves nothing behind.
-        let session = request.session.filter(|_| authority.is_known(&context.login.identity));
-        match (session, request.numbered) {
-            (Some(id), Some(numbered)) => {
-                let entry = context.server.sessions.get(id)?;
-                let result = run_numbered(command, &mut context, &mut entry.lock(), numbered, id);
-                context.server.sessions.leave(id, entry);
-                result
+        secondary::check(command, request, self.server)?;
+        context.catch_up()?;
+        let answer = run(command, &mut context)?;
+        Ok(context.settle_writes(command, answer))
+    }
+}
+
+/// Runs a command within its session, if it has one.
+fn run(command: &Command, context: &mut Context<'_>) -> CommandResult {
+    let (server, request) = (context.server, context.request);
+    // Whoever has not logged in leaves nothing behind.
+    let session = request
+        .session
+        .filter(|_| server.authority.is_known(&context.login.identity));
+    match (session, request.numbered) {
+        (Some(id), Some(numbered)) => {
+            let entry = server.sessions.get(id)?;
+            let result = run_numbered(command, context, &mut entry.lock(), numbered, id);
+            server.sessions.leave(id, entry);
+            result
+        }
+        (session, _) => {
+            if let Some(id) = session {
+                server.sessions.touch(id)?;
             }
-            (session, _) => {
-                if let Some(id) = session {
-                    context.server.sessions.touch(id)?;
-                }
-                match command.kind {
-                    Kind::EndsTransaction => Err(CommandError::new(
-                        code::INVALID_OPTIONS,
-                        format!("{} needs a session and a transaction number", request.name),
-                    )),
-                    _ => (command.run)(&mut context),
-                }
+            match command.kind {
+                Kind::EndsTransaction => Err(CommandError::new(
+                    code::INVALID_OPTIONS,
+                    format!("{} needs a session and a transaction number", request.name),
+                )),
+                _ => (command.run)(context),
             }
         }
     }
@@ -133,9 +145,10 @@ fn run_numbered(
         (Numbered::Transaction { number, .. }, Kind::EndsTransaction) => {
             let answer = (command.run)(context)?;
             let ended = match request.name {
-                "commitTransaction" => session.commit(number, &server.store, request.durability),
+                "commitTransaction" => session.commit(number, &server.store, request.acknowledged.durability),
                 _ => session.abort(number),
             };
+            session.recount();
             server.cursors.kill_transactions(id);
             ended.map_err(CommandError::of_retryable)?;
             Ok(answer)
@@ -144,13 +157,18 @@ fn run_numbered(
             if first {
                 server.cursors.kill_transactions(id);
             }
-            let result = run_in_transaction(command, context, session.transaction(number, first, &server.store)?);
+            let mut result = run_in_transaction(command, context, session.transaction(number, first, &server.store)?);
+            session.recount();
+            if server.sessions.staged.get() > server.options.transaction_memory_max {
+                result = result.and(Err(no_room()));
+            }
             // A write that was refused ends it as well.
             let refused = |answer: &RawDocumentBuf| {
                 answer.get_array("writeErrors").is_ok() || answer.get_i32("nErrors").is_ok_and(|errors| errors > 0)
             };
             if result.as_ref().map_or(true, refused) {
                 session.give_up(number);
+                session.recount();
                 server.cursors.kill_transactions(id);
             }
             result
@@ -164,6 +182,14 @@ fn run_numbered(
             format!("Cannot run '{}' in a multi-document transaction.", request.name),
         )),
     }
+}
+
+/// There is no room for what a transaction has staged.
+fn no_room() -> CommandError {
+    CommandError::new(
+        (388, "TransactionTooLargeForCache"),
+        "open transactions have staged too much together: commit or abort some, or write less in one",
+    )
 }
 
 /// Runs a command as a part of a transaction, in a context of its own: the transaction goes on with the session.

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -14,10 +13,38 @@ use crate::server::Shared;
 /// Messages that are read whatever others need: such as those by which an operator ends something.
 const SMALL_MESSAGE: usize = 64 << 10;
 
-/// Memory that a message has, given back when it has been answered.
+/// Memory that a message, or an answer, has; given back with it.
 pub(super) struct Reserved<'a> {
     server: &'a Shared,
     bytes: usize,
+    /// What else of it there will be, for which there is always some.
+    small: usize,
+}
+
+impl<'a> Reserved<'a> {
+    pub(super) fn none(server: &'a Shared) -> Reserved<'a> {
+        Reserved {
+            server,
+            bytes: 0,
+            small: SMALL_MESSAGE,
+        }
+    }
+
+    /// Takes so much more; no more than what is small while others need all there is.
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), Broken> {
+        self.bytes += bytes;
+        let before = self.server.message_memory.fetch_add(bytes, Ordering::Relaxed);
+        match self.bytes <= self.small || before + bytes <= self.server.options.message_memory_max {
+            true => Ok(()),
+            false => Err(Broken::Memory { bytes: self.bytes }),
+        }
+    }
+
+    /// Gives so much back.
+    pub(super) fn give(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.server.message_memory.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Reserved<'_> {
@@ -56,25 +83,24 @@ impl<'a> Connection<'a> {
         Ok(Some(Header::parse(&bytes)?))
     }
 
-    /// Takes the memory that a message may need; none, and the end of the connection, for one that is too large for a client that
-    /// has not logged in, or while others need all there is.
-    pub(super) fn reserve(&self, header: &Header) -> Result<Reserved<'a>, Broken> {
-        let server: &'a Arc<Shared> = self.server;
+    /// Refuses a message that is too large for a client that has not logged in.
+    pub(super) fn admit(&self, header: &Header) -> Result<(), Broken> {
         let bytes = header.body_bytes();
-        let options = &server.options;
-        if bytes > options.message_bytes_before_login && !server.authority.is_known(&self.login.identity) {
-            return Err(Broken::BeforeLogin { bytes });
-        }
-        let reserved = Reserved { server, bytes };
-        let before = server.message_memory.fetch_add(bytes, Ordering::Relaxed);
-        match bytes <= SMALL_MESSAGE || before + bytes <= options.message_memory_max {
-            true => Ok(reserved),
-            false => Err(Broken::Memory { bytes }),
+        let is_large = bytes > self.server.options.message_bytes_before_login;
+        match is_large && !self.server.authority.is_known(&self.login.identity) {
+            true => Err(Broken::BeforeLogin { bytes }),
+            false => Ok(()),
         }
     }
 
-    /// Reads the rest of a message. The buffer grows with what arrives, not with what is promised.
-    pub(super) fn body(&mut self, header: &Header, buffer: &mut Vec<u8>) -> Result<(), Broken> {
+    /// Reads the rest of a message. The buffer grows, and takes memory from the others, with what arrives and not with what is
+    /// promised: whoever only promises takes nothing.
+    pub(super) fn body(
+        &mut self,
+        header: &Header,
+        buffer: &mut Vec<u8>,
+        memory: &mut Reserved<'_>,
+    ) -> Result<(), Broken> {
         let length = header.body_bytes();
         while buffer.len() < length {
             let chunk = match self.reader.fill_buf() {
@@ -83,6 +109,7 @@ impl<'a> Connection<'a> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             };
+            memory.take(chunk.len())?;
             buffer.extend_from_slice(chunk);
             let taken = chunk.len();
             self.reader.consume(taken);

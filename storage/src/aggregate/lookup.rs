@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use bson::raw::cstr;
 use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocumentBuf};
-use tailwater_matcher::{Expression, ValueExpression};
+use tailwater_matcher::{Expression, IN_VALUES_MAX, ValueExpression};
 
 use super::context::Context;
 use super::error::AggregateErrorKind as Kind;
@@ -113,7 +114,7 @@ impl Lookup {
         let filter = filter.transpose().map_err(|kind| place.error(kind))?;
         let namespace = Namespace::new(&context.database, &self.collection);
         let mut array = RawArrayBuf::new();
-        for found in source::collection(&namespace, filter, &self.stages, &context.with(values))? {
+        for found in source::collection(&namespace, filter, &self.stages, None, &context.with(values))? {
             array.push(found?);
             if document.as_bytes().len() + array.as_bytes().len() > DOCUMENT_BYTES_MAX {
                 return Err(place.error(Kind::DocumentTooLarge));
@@ -126,36 +127,56 @@ impl Lookup {
 impl Equality {
     /// What documents must have to belong to this one: one of its values, or null where it has none.
     fn filter(&self, document: &RawDocumentBuf, language: &Language) -> Result<Expression, Kind> {
-        let values = self.local.values(document);
-        let mut clauses = RawArrayBuf::new();
-        let mut plain = RawArrayBuf::new();
-        for value in &values {
-            match value {
-                // In a list it would be a pattern; here it is a value.
-                RawBson::RegularExpression(_) => {
-                    let mut equal = RawDocumentBuf::new();
-                    equal.append(bson::raw::cstr!("$eq"), value.as_raw_bson_ref());
-                    let mut clause = RawDocumentBuf::new();
-                    clause.append(&self.foreign, equal);
-                    clauses.push(clause);
-                }
-                RawBson::Undefined => plain.push(RawBsonRef::Null),
-                value => plain.push(value.as_raw_bson_ref()),
-            }
-        }
+        let mut values = self.local.values(document);
         if values.is_empty() {
-            plain.push(RawBsonRef::Null);
+            values.push(RawBson::Null);
         }
-        let mut list = RawDocumentBuf::new();
-        list.append(bson::raw::cstr!("$in"), plain);
-        let mut filter = RawDocumentBuf::new();
-        filter.append(&self.foreign, list);
-        if !clauses.is_empty() {
-            clauses.push(filter);
-            filter = RawDocumentBuf::new();
-            filter.append(bson::raw::cstr!("$or"), clauses);
+        let (alone, listed): (Vec<_>, Vec<_>) = values.iter().partition(|value| is_pattern(value));
+        let mut clauses = Vec::new();
+        let mut add = |operator, operand: RawBsonRef<'_>| {
+            let mut condition = RawDocumentBuf::new();
+            condition.append(operator, operand);
+            let mut clause = RawDocumentBuf::new();
+            clause.append(&self.foreign, condition);
+            clauses.push(clause);
+        };
+        for values in listed.chunks(IN_VALUES_MAX) {
+            let mut list = RawArrayBuf::new();
+            for value in values {
+                match value {
+                    RawBson::Undefined => list.push(RawBsonRef::Null),
+                    value => list.push(value.as_raw_bson_ref()),
+                }
+            }
+            add(cstr!("$in"), RawBsonRef::Array(&list));
         }
+        alone
+            .iter()
+            .for_each(|value| add(cstr!("$eq"), value.as_raw_bson_ref()));
+        let filter = match &mut clauses[..] {
+            [only] => std::mem::take(only),
+            several => {
+                let mut list = RawArrayBuf::new();
+                several.iter().for_each(|clause| list.push(clause.clone()));
+                let mut any = RawDocumentBuf::new();
+                any.append(cstr!("$or"), list);
+                any
+            }
+        };
         Ok(Expression::parse_with(&filter, &language.options(&[]))?)
+    }
+}
+
+/// Whether a value would stand for something else in a list of `$in`: there a regular expression is one, and names with a dollar
+/// sign are operators. Here they are values.
+fn is_pattern(value: &RawBson) -> bool {
+    match value {
+        RawBson::RegularExpression(_) => true,
+        RawBson::Document(document) => {
+            let first = document.iter().next();
+            first.is_some_and(|field| field.is_ok_and(|(name, _)| name.as_str().starts_with('$')))
+        }
+        _ => false,
     }
 }
 

@@ -122,7 +122,7 @@ impl Merge {
     }
 
     pub(super) fn run(&self, mut input: Stream, place: &Place, context: &Context, writing: &Writing<'_>) -> Result<()> {
-        let namespace = self.target.namespace(&context.database);
+        let namespace = self.target.checked(&context.database, place)?;
         // By its indexes would be told whether documents are the same; and they compare strings by their bytes.
         if self.language.collation().is_some() && context.reading.info(&namespace).is_some() {
             let problem = "there is no unique index with the pipeline's collation: leave the collation out";
@@ -160,6 +160,7 @@ impl Merge {
         while !rest.is_empty() {
             let mut commit = core.lock_commit()?;
             let mut workspace = Workspace::new(core.view_locked(&commit)?);
+            workspace.bypass_validation(context.options.bypass_document_validation);
             let info = workspace.reading().info(namespace);
             self.check_unique(info.as_deref(), place)?;
             // What a capped collection makes room for is counted before it is there, so one at a time.

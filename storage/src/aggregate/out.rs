@@ -11,7 +11,7 @@ use super::context::Context;
 use super::error::AggregateErrorKind as Kind;
 use super::stage::{Place, Stream};
 use super::target::{Target, Writing, batch};
-use crate::collection::Collection;
+use crate::collection::{Collection, InsertManyOptions};
 use crate::error::{Error, Result};
 
 /// What the names of the collections begin with that results are written to; MongoDB's begin so as well.
@@ -37,7 +37,7 @@ impl Out {
     }
 
     pub(super) fn run(&self, mut input: Stream, place: &Place, context: &Context, writing: &Writing<'_>) -> Result<()> {
-        let target = self.0.namespace(&context.database);
+        let target = self.0.checked(&context.database, place)?;
         let existing = context.reading.info(&target);
         if existing.as_ref().is_some_and(|info| info.options.capped.is_some()) {
             return Err(place.error(Kind::specification("it cannot replace a capped collection", 17152)));
@@ -55,7 +55,11 @@ impl Out {
             if !indexes.is_empty() {
                 collection.create_indexes(&indexes)?;
             }
-            fill(&collection, &mut input)?;
+            let options = InsertManyOptions {
+                bypass_document_validation: context.options.bypass_document_validation,
+                ..InsertManyOptions::default()
+            };
+            fill(&collection, &mut input, &options)?;
             let from = (target.database.as_str(), made.as_str());
             store.rename_collection(from, (&target.database, &target.collection), true)
         })();
@@ -69,13 +73,13 @@ impl Out {
     }
 }
 
-fn fill(collection: &Collection, input: &mut Stream) -> Result<()> {
+fn fill(collection: &Collection, input: &mut Stream, options: &InsertManyOptions) -> Result<()> {
     loop {
         let documents = batch(input)?;
         if documents.is_empty() {
             return Ok(());
         }
-        let inserted = collection.insert_many(documents.iter().map(AsRef::as_ref));
+        let inserted = collection.insert_many_with(documents.iter().map(AsRef::as_ref), options);
         inserted.map_err(|error| match error {
             Error::InsertMany { source, .. } => *source,
             error => error,

@@ -81,6 +81,12 @@ impl Scope {
         }
     }
 
+    /// The same, which also sees `variables`.
+    pub(super) fn with(mut self, variables: impl IntoIterator<Item = String>) -> Scope {
+        self.variables.extend(variables);
+        self
+    }
+
     fn options(&self) -> ParseOptions {
         let names: Vec<&str> = self.variables.iter().map(String::as_str).collect();
         self.language.options(&names)

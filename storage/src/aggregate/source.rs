@@ -12,18 +12,32 @@ use super::stage::{Stage, StageKind, Stream, chain};
 use crate::catalog::Namespace;
 use crate::error::Result;
 use crate::plan::QueryPlan;
-use crate::query::{Documents, Query};
+use crate::query::{Documents, Hint, Query};
 
 /// The documents of a collection that pass `filter`, sent through the stages.
 pub(super) fn collection(
     namespace: &Namespace,
     filter: Option<Expression>,
     stages: &[Stage],
+    hint: Option<&Hint>,
     context: &Context,
 ) -> Result<Stream> {
     if stages.first().is_some_and(Stage::is_documents) {
         return Ok(chain(stages, Box::new(std::iter::empty()), context));
     }
+    let (query, rest) = query(namespace, filter, stages, hint, context)?;
+    let documents = Documents::new(query.candidates(&context.reading, namespace)?, None);
+    Ok(chain(rest, Box::new(documents), context))
+}
+
+/// The query that the stages begin with, and the stages behind it.
+pub(super) fn query<'s>(
+    namespace: &Namespace,
+    filter: Option<Expression>,
+    stages: &'s [Stage],
+    hint: Option<&Hint>,
+    context: &Context,
+) -> Result<(Query, &'s [Stage])> {
     let leading = stages.iter().take_while(|stage| stage.is_match()).count();
     let (matches, mut rest) = stages.split_at(leading);
     let mut filter = filter.unwrap_or_else(Expression::always);
@@ -33,14 +47,14 @@ pub(super) fn collection(
         }
     }
     let mut query = Query::new(Arc::new(filter));
+    query.hint = hint.cloned();
     if let Some((first, behind)) = rest.split_first()
         && let StageKind::Sort(pattern) = &first.kind
         && let Some(info) = context.reading.info(namespace)
-        && QueryPlan::choose(&context.reading, &info, &query.filter, Some(pattern), None)?.is_sorted()
+        && QueryPlan::choose(&context.reading, &info, &query.filter, Some(pattern), hint)?.is_sorted()
     {
         query.sort = Some(pattern.clone());
         rest = behind;
     }
-    let documents = Documents::new(query.candidates(&context.reading, namespace)?, None);
-    Ok(chain(rest, Box::new(documents), context))
+    Ok((query, rest))
 }

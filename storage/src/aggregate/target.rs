@@ -5,7 +5,7 @@ use tailwater_oplog::Durability;
 
 use super::error::AggregateErrorKind as Kind;
 use super::parse::fields;
-use super::stage::Stream;
+use super::stage::{Place, Stream};
 use crate::catalog::Namespace;
 use crate::error::Result;
 use crate::names;
@@ -70,6 +70,14 @@ impl Target {
     /// In the database of the pipeline, unless another one is named.
     pub(super) fn namespace(&self, database: &str) -> Namespace {
         Namespace::new(self.database.as_deref().unwrap_or(database), &self.collection)
+    }
+
+    /// The same, which must be one that a collection can have.
+    pub(super) fn checked(&self, database: &str, place: &Place) -> Result<Namespace> {
+        let namespace = self.namespace(database);
+        let invalid = |error: crate::error::Error| place.error(Kind::specification(error.to_string(), 73));
+        names::check_length(&namespace).map_err(invalid)?;
+        Ok(namespace)
     }
 }
 

@@ -64,7 +64,7 @@ pub(super) fn source_collection(name: Option<&str>, stages: &[Stage]) -> Result<
 pub(super) fn open(input: Stream, union: Arc<Union>, context: Context) -> Stream {
     let other = deferred(move || {
         let namespace = Namespace::new(&context.database, &union.collection);
-        source::collection(&namespace, None, &union.stages, &context)
+        source::collection(&namespace, None, &union.stages, None, &context)
     });
     Box::new(input.chain(other))
 }

@@ -6,10 +6,11 @@ use tailwater_oplog::OpId;
 
 use super::draft::Draft;
 use super::error::BackupError;
-use super::{BackupOptions, BackupProgress, copy_state};
+use super::{BackupOptions, BackupProgress, copy_state, selected};
 use crate::applier;
 use crate::catalog::Size;
 use crate::error::Error;
+use crate::selection::Selection;
 use crate::store::Store;
 
 /// What [`Store::copy_state`] has made.
@@ -38,14 +39,40 @@ impl Store {
         options: &BackupOptions,
         hold: impl FnOnce(OpId) -> Result<(), Error>,
     ) -> Result<StateCopy, BackupError> {
-        let draft = Draft::begin(target.as_ref())?;
-        let made = self.copy_state_into(&draft, options, hold);
+        self.copy_part(target.as_ref(), None, options, hold)
+    }
+
+    /// As [`Store::copy_state`], but only of the documents that `selection` names, with their collections and indexes.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn copy_selected_state(
+        &self,
+        target: impl AsRef<Path>,
+        selection: &Selection,
+        options: &BackupOptions,
+        hold: impl FnOnce(OpId) -> Result<(), Error>,
+    ) -> Result<StateCopy, BackupError> {
+        self.copy_part(target.as_ref(), Some(selection), options, hold)
+    }
+
+    fn copy_part(
+        &self,
+        target: &Path,
+        selection: Option<&Selection>,
+        options: &BackupOptions,
+        hold: impl FnOnce(OpId) -> Result<(), Error>,
+    ) -> Result<StateCopy, BackupError> {
+        let draft = Draft::begin(target)?;
+        let made = self.copy_state_into(&draft, selection, options, hold);
         draft.end(made, |outcome, bytes| StateCopy { bytes, ..outcome })
     }
 
     fn copy_state_into(
         &self,
         draft: &Draft,
+        selection: Option<&Selection>,
         options: &BackupOptions,
         hold: impl FnOnce(OpId) -> Result<(), Error>,
     ) -> Result<StateCopy, BackupError> {
@@ -57,7 +84,11 @@ impl Store {
         let expected: i64 = Size::load(&pin.snapshot)?.iter().map(|(_, size)| size.bytes).sum();
         options.report(BackupProgress::Expected(u64::try_from(expected).unwrap_or(0)));
         // A directory within the draft, because an engine must be the first thing in its own.
-        let documents = copy_state(&pin.snapshot, &draft.path().join("state"), options)?;
+        let target = draft.path().join("state");
+        let documents = match selection {
+            Some(selection) => selected::copy(&pin.snapshot, selection, &target, options)?,
+            None => copy_state(&pin.snapshot, &target, options)?,
+        };
         Ok(StateCopy {
             applied,
             documents,

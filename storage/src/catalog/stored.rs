@@ -8,7 +8,7 @@ use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
 use super::{Catalog, CollectionInfo, CollectionNumber, IndexInfo, IndexState, Namespace, Natural, Size};
 use crate::engine::{EngineBatch, EngineSnapshot};
 use crate::error::{Error, Result};
-use crate::index::IndexDefinition;
+use crate::index::{IndexDefinition, keys};
 use crate::options::CollectionOptions;
 
 const COLLECTION: u8 = b'c';
@@ -72,6 +72,32 @@ impl Catalog {
     }
 }
 
+impl Catalog {
+    /// Takes over into `batch` what the engine keeps beside documents: of the collections that are selected, and of none. Not the
+    /// sizes, and nothing of what was dropped.
+    pub(crate) fn copy_selected(
+        &self,
+        from: &EngineSnapshot,
+        is_selected: impl Fn(&Namespace) -> bool,
+        batch: &mut EngineBatch,
+    ) -> Result<()> {
+        for (key, value) in from.catalog()? {
+            let taken = match key.as_slice() {
+                [COLLECTION, id @ ..] => {
+                    let info = id.try_into().ok().and_then(|id| self.by_id(id));
+                    info.is_some_and(|info| is_selected(&info.namespace))
+                }
+                [SIZE | GARBAGE, number @ ..] if number.len() == size_of::<u32>() => false,
+                _ => true,
+            };
+            if taken {
+                batch.put_catalog(&key, &value);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Numbers of dropped collections and indexes whose contents may not all be gone yet.
 pub(crate) fn garbage(snapshot: &EngineSnapshot) -> Result<Vec<CollectionNumber>> {
     let entries = snapshot.catalog()?;
@@ -131,6 +157,7 @@ fn encode(info: &CollectionInfo) -> RawDocumentBuf {
             "number": i64::from(index.number.0),
             "ready": index.state == IndexState::Ready,
             "multikey": index.multikey,
+            "rules": if index.outdated { 0 } else { keys::RULES },
             "definition": index.definition.document.clone(),
         });
     }
@@ -175,8 +202,12 @@ fn decode(id: [u8; 16], value: Vec<u8>) -> Option<CollectionInfo> {
 
 fn decode_index(index: &RawDocument) -> Option<IndexInfo> {
     let ready = index.get_bool("ready").ok()?;
+    let definition = IndexDefinition::parse(index.get_document("definition").ok()?).ok()?;
+    // Entries written before there were several rules do not name them.
+    let rules = index.get_i32("rules").unwrap_or(0);
     Some(IndexInfo {
-        definition: Arc::new(IndexDefinition::parse(index.get_document("definition").ok()?).ok()?),
+        outdated: rules < keys::RULES && keys::have_changed(&definition),
+        definition: Arc::new(definition),
         number: number(index)?,
         state: if ready { IndexState::Ready } else { IndexState::Building },
         multikey: index.get_bool("multikey").ok()?,

@@ -3,12 +3,13 @@
 //! It saves waiting: inserts that follow each other are appended as batches, and durability is waited for once. It is no
 //! transaction: each write is visible when it is done, and stays when a later one fails.
 
-use bson::{RawDocument, RawDocumentBuf};
+use bson::{DateTime, RawDocument, RawDocumentBuf};
 
 use super::{
     BulkWriteOptions, BulkWriteOutcome, Collection, DeleteOptions, ReplaceOptions, UpdateModifications, UpdateOptions,
     WriteError, WriteOutcome,
 };
+use crate::acknowledge::{Acknowledge, acknowledge};
 use crate::catalog::Namespace;
 use crate::error::{Error, Result};
 use crate::names;
@@ -121,29 +122,33 @@ impl WriteModel {
         }
     }
 
-    /// What it does, checked.
-    pub(crate) fn prepare(&self) -> Result<Prepared<'_>> {
+    /// What it does, checked, at a moment; past the collection's validator if its own options or the caller's say so.
+    pub(crate) fn prepare(&self, now: DateTime, bypass_validation: bool) -> Result<Prepared<'_>> {
         let modification = match self {
             WriteModel::InsertOne { document } => return Ok(Prepared::Insert(document)),
             WriteModel::UpdateOne {
                 filter,
                 update,
                 options,
-            } => Modification::update(filter, Reach::First, update, options),
+            } => Modification::update(filter, Reach::First, update, options, now),
             WriteModel::UpdateMany {
                 filter,
                 update,
                 options,
-            } => Modification::update(filter, Reach::All, update, options),
+            } => Modification::update(filter, Reach::All, update, options, now),
             WriteModel::ReplaceOne {
                 filter,
                 replacement,
                 options,
-            } => Modification::replace(filter, replacement, options),
-            WriteModel::DeleteOne { filter, options } => Modification::delete(filter, Reach::First, options),
-            WriteModel::DeleteMany { filter, options } => Modification::delete(filter, Reach::All, options),
+            } => Modification::replace(filter, replacement, options, now),
+            WriteModel::DeleteOne { filter, options } => Modification::delete(filter, Reach::First, options, now),
+            WriteModel::DeleteMany { filter, options } => Modification::delete(filter, Reach::All, options, now),
         };
-        Ok(Prepared::Modify(Box::new(modification?)))
+        let mut modification = modification?;
+        if bypass_validation {
+            modification.bypass_validation();
+        }
+        Ok(Prepared::Modify(Box::new(modification)))
     }
 
     pub(crate) fn is_delete(&self) -> bool {
@@ -215,7 +220,7 @@ impl Collection {
     ) -> Result<BulkWriteOutcome> {
         let models: Vec<WriteModel> = models.into_iter().collect();
         let writes: Vec<_> = models.iter().map(|model| (&self.namespace, model)).collect();
-        let bulk = Bulk::run(self.core(), &writes, options.ordered, self.retryable.as_deref());
+        let bulk = Bulk::run(self.core(), &writes, options, self.retryable.as_deref());
         bulk.settled(|op_id| self.settle_write(op_id))
     }
 }
@@ -240,22 +245,51 @@ impl Store {
         writes: impl IntoIterator<Item = NamespacedWrite>,
         options: &BulkWriteOptions,
     ) -> Result<BulkWriteOutcome> {
+        self.bulk_write_settled(writes, options, None)
+    }
+
+    /// As [`Store::bulk_write_with`]; it returns when what was written is, behind its durability, acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// As there; [`Error::WriteConcernFailed`] when it is not acknowledged: the writes are done all the same.
+    pub fn bulk_write_acknowledged(
+        &self,
+        writes: impl IntoIterator<Item = NamespacedWrite>,
+        options: &BulkWriteOptions,
+        acknowledgement: &dyn Acknowledge,
+    ) -> Result<BulkWriteOutcome> {
+        self.bulk_write_settled(writes, options, Some(acknowledgement))
+    }
+
+    fn bulk_write_settled(
+        &self,
+        writes: impl IntoIterator<Item = NamespacedWrite>,
+        options: &BulkWriteOptions,
+        acknowledgement: Option<&dyn Acknowledge>,
+    ) -> Result<BulkWriteOutcome> {
         let mut named = Vec::new();
         for write in writes {
-            names::check_database(&write.database)?;
-            names::check_collection(&write.collection)?;
-            named.push((Namespace::new(&write.database, &write.collection), write.model));
+            named.push((names::namespace(&write.database, &write.collection)?, write.model));
         }
         let writes: Vec<_> = named.iter().map(|(namespace, model)| (namespace, model)).collect();
         let core = self.core();
-        let bulk = Bulk::run(core, &writes, options.ordered, None);
-        bulk.settled(|op_id| core.settle_write(op_id, core.options.durability))
+        let bulk = Bulk::run(core, &writes, options, None);
+        bulk.settled(|op_id| {
+            core.settle_write(op_id, core.options.durability)?;
+            match acknowledgement {
+                Some(acknowledgement) => acknowledge(acknowledgement, op_id.unwrap_or_else(|| core.applied())),
+                None => Ok(()),
+            }
+        })
     }
 }
 
 /// How far several writes have come.
-#[derive(Default)]
 struct Bulk {
+    /// One moment for all of them.
+    now: DateTime,
+    bypass_validation: bool,
     outcome: BulkWriteOutcome,
     errors: Vec<WriteError>,
     is_empty: bool,
@@ -267,19 +301,26 @@ impl Bulk {
     fn run(
         core: &Core,
         writes: &[(&Namespace, &WriteModel)],
-        ordered: bool,
+        options: &BulkWriteOptions,
         retryable: Option<&RetryableWrite>,
     ) -> Bulk {
+        let ordered = options.ordered;
         let mut bulk = Bulk {
+            now: DateTime::now(),
+            bypass_validation: options.bypass_document_validation,
+            outcome: BulkWriteOutcome::default(),
+            errors: Vec::new(),
             is_empty: writes.is_empty(),
-            ..Bulk::default()
+            has_modifications: false,
         };
         let mut next = 0;
         while let Some((namespace, model)) = writes.get(next) {
             if ordered && !bulk.errors.is_empty() {
                 break;
             }
-            let writer = Writer::new(core, namespace).retryable(retryable);
+            let writer = Writer::new(core, namespace)
+                .retryable(retryable)
+                .bypassing_validation(options.bypass_document_validation);
             // What can be inserted as one batch.
             let inserts = writes[next..].iter().map_while(|(other, model)| {
                 let document = model.as_insert()?;
@@ -311,10 +352,12 @@ impl Bulk {
     fn modify(&mut self, writer: Writer<'_>, index: usize, model: &WriteModel) {
         self.has_modifications = true;
         let mut outcome = WriteOutcome::default();
-        let modified = model.prepare().and_then(|prepared| match prepared {
-            Prepared::Modify(modification) => writer.at(index).modify(&modification, &mut outcome),
-            Prepared::Insert(_) => Ok(()),
-        });
+        let modified = model
+            .prepare(self.now, self.bypass_validation)
+            .and_then(|prepared| match prepared {
+                Prepared::Modify(modification) => writer.at(index).modify(&modification, &mut outcome),
+                Prepared::Insert(_) => Ok(()),
+            });
         self.outcome.add(index, model.is_delete(), outcome);
         if let Err(error) = modified {
             self.errors.push(WriteError { index, error });

@@ -1,6 +1,6 @@
 //! Deleting documents.
 
-use bson::RawDocument;
+use bson::{DateTime, RawDocument};
 
 use super::{Collection, DeleteOptions, WriteOutcome};
 use crate::error::Result;
@@ -22,7 +22,7 @@ impl Collection {
     ///
     /// As there; [`Error::BadHint`](crate::Error::BadHint).
     pub fn delete_one_with(&self, filter: &RawDocument, options: &DeleteOptions) -> Result<WriteOutcome> {
-        self.modify(&Modification::delete(filter, Reach::First, options)?)
+        self.modify(&Modification::delete(filter, Reach::First, options, DateTime::now())?)
     }
 
     /// Deletes every document that matches. Each is deleted atomically by itself, not all together.
@@ -41,6 +41,6 @@ impl Collection {
     ///
     /// As there; [`Error::BadHint`](crate::Error::BadHint).
     pub fn delete_many_with(&self, filter: &RawDocument, options: &DeleteOptions) -> Result<WriteOutcome> {
-        self.modify(&Modification::delete(filter, Reach::All, options)?)
+        self.modify(&Modification::delete(filter, Reach::All, options, DateTime::now())?)
     }
 }

@@ -45,7 +45,9 @@ impl Collection {
             return Err(Error::NoDocuments);
         }
         let mut inserted = Inserted::default();
-        self.writer().insert(documents, options.ordered, &mut inserted);
+        self.writer()
+            .bypassing_validation(options.bypass_document_validation)
+            .insert(documents, options.ordered, &mut inserted);
         if let (None, Some(error)) = (inserted.op_id, inserted.failure) {
             return Err(error);
         }

@@ -11,11 +11,16 @@ pub struct InsertManyOptions {
     /// Whether the first document that is refused ends the insert. Otherwise the others are inserted all the same, and all
     /// that were refused are told. Default true.
     pub ordered: bool,
+    /// Whether documents may fail the collection's validator. Default false.
+    pub bypass_document_validation: bool,
 }
 
 impl Default for InsertManyOptions {
     fn default() -> InsertManyOptions {
-        InsertManyOptions { ordered: true }
+        InsertManyOptions {
+            ordered: true,
+            bypass_document_validation: false,
+        }
     }
 }
 
@@ -24,11 +29,17 @@ impl Default for InsertManyOptions {
 pub struct BulkWriteOptions {
     /// Whether the first write that fails ends it. Otherwise the others are carried out all the same. Default true.
     pub ordered: bool,
+    /// Whether what the writes make may fail the collection's validator, beside what each write's own options say. Default
+    /// false.
+    pub bypass_document_validation: bool,
 }
 
 impl Default for BulkWriteOptions {
     fn default() -> BulkWriteOptions {
-        BulkWriteOptions { ordered: true }
+        BulkWriteOptions {
+            ordered: true,
+            bypass_document_validation: false,
+        }
     }
 }
 

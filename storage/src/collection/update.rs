@@ -1,6 +1,6 @@
 //! Updating and replacing documents.
 
-use bson::RawDocument;
+use bson::{DateTime, RawDocument};
 
 use super::{Collection, ReplaceOptions, UpdateModifications, UpdateOptions, WriteOutcome};
 use crate::error::{Error, Result};
@@ -30,7 +30,7 @@ impl Collection {
         update: impl Into<UpdateModifications>,
         options: &UpdateOptions,
     ) -> Result<WriteOutcome> {
-        let modification = Modification::update(filter, Reach::First, &update.into(), options)?;
+        let modification = Modification::update(filter, Reach::First, &update.into(), options, DateTime::now())?;
         self.modify(&modification)
     }
 
@@ -55,7 +55,7 @@ impl Collection {
         update: impl Into<UpdateModifications>,
         options: &UpdateOptions,
     ) -> Result<WriteOutcome> {
-        let modification = Modification::update(filter, Reach::All, &update.into(), options)?;
+        let modification = Modification::update(filter, Reach::All, &update.into(), options, DateTime::now())?;
         self.modify(&modification)
     }
 
@@ -83,7 +83,7 @@ impl Collection {
         replacement: &RawDocument,
         options: &ReplaceOptions,
     ) -> Result<WriteOutcome> {
-        self.modify(&Modification::replace(filter, replacement, options)?)
+        self.modify(&Modification::replace(filter, replacement, options, DateTime::now())?)
     }
 
     /// Carries out a modification, and waits for durability.

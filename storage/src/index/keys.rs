@@ -74,6 +74,19 @@ pub(crate) enum Unkeyed {
     TooMany,
 }
 
+/// The rules by which keys are made here. The catalogue says of each index by which rules its entries were made; where they
+/// [have changed](have_changed) since, they are made anew when the store is opened.
+///
+/// - 0: a path with a position has a key for each element of the array;
+/// - 1: it has that of the element at the position.
+pub(crate) const RULES: i32 = 1;
+
+/// Whether an index may have other entries by earlier rules.
+pub(crate) fn have_changed(definition: &IndexDefinition) -> bool {
+    let mut names = definition.fields.iter().flat_map(|field| &field.components);
+    names.any(|name| position(name).is_some())
+}
+
 /// What finding the keys of a document may cost, beside as much as it has bytes. See [`Steps`].
 const STEPS_MIN: usize = 100_000;
 

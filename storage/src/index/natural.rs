@@ -30,13 +30,17 @@ pub(crate) fn remove(natural: Natural, layers: &Layers, key: &[u8], op_id: OpId)
     let generation = &layers.generations[0];
     for found in layers.scan(natural.by_key, KeyRange::prefix(key), before) {
         let (entry, _) = found?;
-        let place = &entry[key.len()..];
-        if place.len() == PLACE_BYTES {
+        if let Some(place) = place_in(&entry, key) {
             generation.put(natural.by_order, &[place, key].concat(), op_id, Version::Deleted);
             generation.put(natural.by_key, &entry, op_id, Version::Deleted);
         }
     }
     Ok(())
+}
+
+/// The place in an entry that says which one a document's key has.
+pub(crate) fn place_in<'e>(entry: &'e [u8], key: &[u8]) -> Option<&'e [u8]> {
+    entry.strip_prefix(key).filter(|place| place.len() == PLACE_BYTES)
 }
 
 /// The keys of the documents, oldest first; newest first when `descending`.

@@ -55,6 +55,25 @@ impl KeyRange {
         }
     }
 
+    /// Whether a key lies in it.
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
+        let to = match &self.to {
+            Bound::Included(to) => key <= to.as_slice(),
+            Bound::Excluded(to) => key < to.as_slice(),
+            Bound::Unbounded => true,
+        };
+        to && self.begins_by(key)
+    }
+
+    /// Whether a key lies in it or behind it, ascending.
+    pub(crate) fn begins_by(&self, key: &[u8]) -> bool {
+        match &self.from {
+            Bound::Included(from) => from.as_slice() <= key,
+            Bound::Excluded(from) => from.as_slice() < key,
+            Bound::Unbounded => true,
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         match (&self.from, &self.to) {
             (Bound::Included(from), Bound::Included(to)) => from > to,

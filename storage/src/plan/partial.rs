@@ -21,7 +21,8 @@ pub(crate) fn has_all(definition: &IndexDefinition, filter: &Expression, conjunc
     partial.is_none_or(|partial| partial == filter || implies(conjuncts, partial))
 }
 
-fn implies(conjuncts: &[Conjunct<'_>], partial: &Expression) -> bool {
+/// Whether `partial` holds wherever all of these conjuncts do.
+pub(crate) fn implies(conjuncts: &[Conjunct<'_>], partial: &Expression) -> bool {
     let parts = partial.indexable();
     // Otherwise it has parts that are no conjuncts.
     let together = parts

@@ -15,7 +15,11 @@ use crate::sort::SortPattern;
 
 /// See the module documentation. The default is by bytes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Language(ParseOptions);
+pub(crate) struct Language {
+    options: ParseOptions,
+    /// What `$$NOW` stands for in all that is asked in it; each query's own moment if there is none.
+    now: Option<DateTime>,
+}
 
 impl Language {
     /// Reads `{locale: …, strength: …}`; none, an empty one and the locale `simple` are by bytes.
@@ -26,16 +30,25 @@ impl Language {
     pub(crate) fn new(collation: Option<&RawDocument>) -> Result<Language> {
         let collation = collation.filter(|document| !document.is_empty());
         let collation = collation.map(Collation::parse).transpose().map_err(Error::Collation)?;
-        Ok(Language(ParseOptions::default().with_collation(collation.flatten())))
+        Ok(Language {
+            options: ParseOptions::default().with_collation(collation.flatten()),
+            now: None,
+        })
+    }
+
+    /// The same at a moment.
+    pub(crate) fn at(mut self, now: DateTime) -> Language {
+        self.now = Some(now);
+        self
     }
 
     pub(crate) fn collation(&self) -> Option<&Collation> {
-        self.0.collation.as_ref()
+        self.options.collation.as_ref()
     }
 
     /// What expressions of this language are parsed with, which may use variables.
     pub(crate) fn options(&self, variables: &[&str]) -> ParseOptions {
-        self.0.clone().with_variables(variables)
+        self.options.clone().with_variables(variables)
     }
 
     /// The order of two values.
@@ -54,13 +67,17 @@ impl Language {
         }
     }
 
+    pub(super) fn now(&self) -> DateTime {
+        self.now.unwrap_or_else(DateTime::now)
+    }
+
     /// A filter in this language.
     ///
     /// # Errors
     ///
     /// [`Error::Filter`].
     pub(crate) fn filter(&self, filter: &RawDocument) -> Result<Expression> {
-        Ok(Expression::parse_with(filter, &self.0)?)
+        Ok(Expression::parse_with(filter, &self.options)?)
     }
 
     /// An order in this language; nothing for an empty one.
@@ -73,7 +90,7 @@ impl Language {
         Ok(sort.map(|sort| sort.with_collation(self.collation().cloned())))
     }
 
-    /// All documents that match a filter, in an order. `$$NOW` is the moment of this call for all of them.
+    /// All documents that match a filter, in an order. `$$NOW` is one moment for all of them.
     ///
     /// # Errors
     ///
@@ -82,7 +99,7 @@ impl Language {
         let mut filter = self.filter(filter)?;
         if filter.computes() {
             let root = RawDocumentBuf::new();
-            filter = filter.bind(&Variables::new(&root).now(DateTime::now()));
+            filter = filter.bind(&Variables::new(&root).now(self.now()));
         }
         let mut query = Query::new(Arc::new(filter));
         query.sort = self.sort(sort)?;

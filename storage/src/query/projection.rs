@@ -1,7 +1,7 @@
 //! What is returned of each document that was found (MongoDB manual: *Projection*).
 
-use bson::{RawDocument, RawDocumentBuf};
-use tailwater_matcher::FindProjection;
+use bson::{DateTime, RawDocument, RawDocumentBuf};
+use tailwater_matcher::{FindProjection, Variables};
 
 use super::Language;
 use crate::error::{Error, Result};
@@ -13,6 +13,8 @@ use crate::write::Positions;
 pub(crate) struct Projection {
     projection: FindProjection,
     positions: Option<Positions>,
+    /// What `$$NOW` stands for, in every document.
+    now: DateTime,
 }
 
 impl Projection {
@@ -27,6 +29,7 @@ impl Projection {
         Ok(Projection {
             positions: positions.transpose()?,
             projection,
+            now: language.now(),
         })
     }
 
@@ -40,7 +43,9 @@ impl Projection {
             Some(positions) => positions.of(document)?,
             None => None,
         };
-        self.projection.apply(document, position).map_err(Error::Project)
+        let variables = Variables::new(&document).now(self.now);
+        let projected = self.projection.apply_with(document, position, &variables);
+        projected.map_err(Error::Project)
     }
 }
 

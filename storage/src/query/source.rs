@@ -1,10 +1,10 @@
 //! The documents that plans lead to, each once, with what it took to find them.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use tailwater_oplog::OpId;
 
+use super::repeats::Repeats;
 use crate::catalog::{CollectionInfo, CollectionNumber};
 use crate::error::{Error, Result};
 use crate::index::natural::{self, NaturalKeys};
@@ -31,8 +31,10 @@ pub(crate) struct Source {
     path: Path,
     /// … and those that come after it.
     paths: std::vec::IntoIter<Path>,
-    /// Documents that were found before; nothing where none can be found twice.
-    seen: Option<HashSet<Vec<u8>>>,
+    /// The number of the path that is followed.
+    way: usize,
+    /// Nothing where no document can be found twice.
+    repeats: Option<Repeats>,
     pub(crate) examined: Examined,
 }
 
@@ -55,8 +57,8 @@ struct Path {
 enum Step {
     /// The key of a document, if there is one.
     Key(Vec<u8>),
-    /// The key of a document that there must be.
-    Entry(Vec<u8>),
+    /// The values of an index entry, and the key of the document that it leads to, which there must be.
+    Entry(Vec<u8>, Vec<u8>),
     Document(Vec<u8>, Stored),
 }
 
@@ -109,9 +111,12 @@ impl Path {
                 return Ok(Some(Step::Document(key, stored)));
             }
             examined.keys += 1;
-            let key = key.get(stored.indexed()?..).map(<[u8]>::to_vec);
-            let key = key.ok_or_else(|| unfit("an index entry is malformed"))?;
-            return Ok(Some(Step::Entry(key)));
+            let (mut values, length) = (key, stored.indexed()?);
+            if length > values.len() {
+                return Err(unfit("an index entry is malformed"));
+            }
+            let key = values.split_off(length);
+            return Ok(Some(Step::Entry(values, key)));
         }
     }
 }
@@ -123,26 +128,27 @@ impl Source {
             collection: CollectionNumber(0),
             path: Path::default(),
             paths: Vec::new().into_iter(),
-            seen: None,
+            way: 0,
+            repeats: None,
             examined: Examined::default(),
         }
     }
 
     /// Follows these plans one after the other.
     pub(crate) fn new(reading: &Reading, info: &Arc<CollectionInfo>, plans: &[Plan<'_>]) -> Source {
-        let plans = || plans.iter().filter(|plan| !plan.bounds.is_empty());
-        let mut paths = plans().map(|plan| Path::new(reading, info, plan));
+        let plans: Vec<_> = plans.iter().filter(|plan| !plan.bounds.is_empty()).collect();
+        let mut paths = plans.iter().map(|plan| Path::new(reading, info, plan));
         let Some(path) = paths.next() else {
             return Source::nothing();
         };
         let paths: Vec<_> = paths.collect();
-        let may_repeat = !paths.is_empty() || plans().any(Plan::may_repeat);
         Source {
             reading: Some(reading.clone()),
             collection: info.number,
             path,
             paths: paths.into_iter(),
-            seen: may_repeat.then(HashSet::new),
+            way: 0,
+            repeats: Repeats::of(&plans),
             examined: Examined::default(),
         }
     }
@@ -152,28 +158,33 @@ impl Source {
             let Some(reading) = &self.reading else { return Ok(None) };
             let Some(step) = self.path.step(reading, self.collection, &mut self.examined)? else {
                 match self.paths.next() {
-                    Some(path) => self.path = path,
+                    Some(path) => (self.path, self.way) = (path, self.way + 1),
                     None => self.reading = None,
                 }
                 continue;
             };
-            let (Step::Key(key) | Step::Entry(key) | Step::Document(key, _)) = &step;
-            if let Some(seen) = &mut self.seen
-                && !seen.insert(key.clone())
-            {
+            let (Step::Key(key) | Step::Entry(_, key) | Step::Document(key, _)) = &step;
+            if self.repeats.as_ref().is_some_and(|repeats| repeats.has_lately(key)) {
                 continue;
             }
-            let (key, stored) = match step {
-                Step::Document(key, stored) => (key, stored),
+            let (values, key, stored) = match step {
+                Step::Document(key, stored) => (None, key, stored),
                 Step::Key(key) => match reading.get(self.collection, &key)? {
-                    Some(stored) => (key, stored),
+                    Some(stored) => (None, key, stored),
                     None => continue,
                 },
-                Step::Entry(key) => {
+                Step::Entry(values, key) => {
                     let stored = reading.get(self.collection, &key)?;
-                    (key, stored.ok_or_else(|| unfit("an index entry leads to no document"))?)
+                    let stored = stored.ok_or_else(|| unfit("an index entry leads to no document"))?;
+                    (Some(values), key, stored)
                 }
             };
+            if let Some(repeats) = &mut self.repeats {
+                let values = values.as_deref().unwrap_or(&key);
+                if repeats.came_before(self.way, values, &key, stored.document()?)? {
+                    continue;
+                }
+            }
             self.examined.documents += 1;
             return Ok(Some(Found { key, stored }));
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bson::{Bson, Document, RawDocumentBuf, bson, doc, rawdoc};
+use proptest::prelude::*;
 use tailwater_matcher::Expression;
 use tailwater_oplog::Durability;
 
@@ -152,4 +153,64 @@ fn orders_that_cannot_be_are_refused() {
         );
     }
     assert_eq!(SortPattern::parse(&rawdoc! {}).unwrap(), None);
+}
+
+/// Values of which a document has several, so that it is found several times.
+fn many() -> impl Strategy<Value = Vec<i32>> {
+    prop::collection::vec(0..12, 0..6)
+}
+
+fn alternative() -> impl Strategy<Value = Document> {
+    prop_oneof![
+        3 => (0..12).prop_map(|from| doc! { "a": { "$gte": from } }),
+        2 => (0..12).prop_map(|to| doc! { "a": { "$lt": to } }),
+        2 => prop::collection::vec(0..12, 1..6).prop_map(|values| doc! { "a": { "$in": values } }),
+        2 => (0..12, 0..12).prop_map(|(from, to)| doc! { "b": { "$gte": from, "$lt": to } }),
+        1 => prop::collection::vec(0..40, 1..20).prop_map(|ids| doc! { "_id": { "$in": ids } }),
+        1 => (0..40).prop_map(|from| doc! { "_id": { "$gte": from } }),
+        2 => (0..12, 0..3).prop_map(|(b, c)| doc! { "b": b, "c": { "$gte": c } }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A search remembers fewer documents here than it finds ([`repeats`]); it finds each once all the same.
+    #[test]
+    fn each_document_is_found_once_however_many_keys_lead_to_it(
+        arrays in prop::collection::vec((many(), many()), 20..40),
+        filters in prop::collection::vec(prop::collection::vec(alternative(), 1..4), 60),
+    ) {
+        let (_directory, collection) = with_documents(&[]);
+        for index in [
+            rawdoc! { "key": { "a": 1 } },
+            rawdoc! { "key": { "b": -1, "c": 1 }, "name": "b" },
+        ] {
+            collection.create_indexes(&[&index]).unwrap();
+        }
+        let stored = |ids: std::ops::Range<usize>| {
+            let arrays = ids.clone().zip(&arrays[ids]);
+            let stored = arrays.map(|(id, (a, b))| raw(&doc! {
+                "_id": i32::try_from(id).unwrap(), "a": a.clone(), "b": b.clone(), "c": i32::try_from(id % 3).unwrap(),
+            }));
+            stored.collect::<Vec<_>>()
+        };
+        // A part of them, and of their keys, is written in a transaction that is still open.
+        let (before, within) = (stored(0..15), stored(15..arrays.len()));
+        collection.insert_many(before.iter().map(AsRef::as_ref)).unwrap();
+        let transaction = collection.store().transaction().unwrap();
+        let own = transaction.collection("d", "c").unwrap();
+        own.insert_many(within.iter().map(AsRef::as_ref)).unwrap();
+        for alternatives in &filters {
+            let filter = raw(&doc! { "$or": alternatives.clone() });
+            let expression = Expression::parse(&filter).unwrap();
+            let expected = before.iter().chain(&within).filter(|document| expression.matches(document).unwrap());
+            let mut expected: Vec<_> = expected.map(|document| document.get_i32("_id").unwrap()).collect();
+            expected.sort_unstable();
+            let found = own.find(&filter).unwrap();
+            let mut found: Vec<_> = found.map(|document| document.unwrap().get_i32("_id").unwrap()).collect();
+            found.sort_unstable();
+            prop_assert_eq!(found, expected, "{:?}", filter);
+        }
+    }
 }

@@ -109,6 +109,10 @@ impl Core {
                 EntryKind::Insert | EntryKind::Update | EntryKind::Replace | EntryKind::Delete => {
                     self.apply_document(ahead, layers, entry, kind, &store, before)?;
                 }
+                EntryKind::Leave if store.key.is_some() => {
+                    // Whatever was done to it: here it is no more, if it was.
+                    self.apply_document(ahead, layers, entry, EntryKind::Delete, &store, before)?;
+                }
                 // A database is gone with its collections, each of which has an entry of its own.
                 EntryKind::DropDatabase | EntryKind::Noop => {}
                 EntryKind::SessionWrite => {
@@ -159,8 +163,9 @@ impl Core {
         generation.put(info.number, &key, op_id, version);
         self.count(generation, info.number, before, document);
         match (info.natural, kind) {
-            (Some(order), EntryKind::Insert) => natural::add(order, generation, &key, op_id),
             (Some(order), EntryKind::Delete) => natural::remove(order, layers, &key, op_id)?,
+            // Inserted; or, in a partial copy, what it was before was none of its part.
+            (Some(order), _) if before.is_none() => natural::add(order, generation, &key, op_id),
             _ => {}
         }
         self.move_index_entries(ahead, generation, op_id, &info, &key, before, document)
@@ -240,7 +245,11 @@ impl Core {
                 let options = store.detail.map(CollectionOptions::parse).transpose()?;
                 changes.extend(catalog.add(namespace, *id, options.unwrap_or_default()));
             }
-            EntryKind::Drop => changes.extend(catalog.remove(id)),
+            EntryKind::Leave if store.detail.is_some() => {
+                let namespace = Namespace::new(store.database, store.collection).to_string();
+                return Err(Error::EnteredPart { op_id, namespace });
+            }
+            EntryKind::Drop | EntryKind::Leave => changes.extend(catalog.remove(id)),
             EntryKind::Rename => {
                 let detail = detail()?;
                 let (to, target) = rename_of(detail).ok_or(unfit("its rename is malformed"))?;

@@ -48,7 +48,7 @@ impl Store {
         collection: &str,
         options: &CollectionOptions,
     ) -> Result<OpId> {
-        let namespace = named(database, collection)?;
+        let namespace = names::namespace(database, collection)?;
         self.define(|core, commit| {
             refuse_taken(commit, &namespace)?;
             let mut workspace = Workspace::new(core.view_locked(commit)?);
@@ -106,7 +106,7 @@ impl Store {
     /// [`Error::InvalidName`]; [`Error::NoSuchCollection`]; [`Error::CollectionExists`] when the new name is taken and
     /// `drop_target` is not set, or both names are the same; and the log's errors.
     pub fn rename_collection(&self, from: (&str, &str), to: (&str, &str), drop_target: bool) -> Result<OpId> {
-        let (from, to) = (named(from.0, from.1)?, named(to.0, to.1)?);
+        let (from, to) = (names::namespace(from.0, from.1)?, names::namespace(to.0, to.1)?);
         self.define(|_, commit| {
             let info = existing(commit, &from)?;
             let catalog = commit.catalog();
@@ -272,12 +272,6 @@ fn index_modification(info: &CollectionInfo, change: &RawDocument) -> Result<Raw
     let index = index.ok_or_else(|| invalid("index needs a name or a keyPattern".into()))?;
     let changed = index.definition.changed(&changes)?;
     Ok(rawdoc! { "index": changed.document, "before": index.definition.document.clone() })
-}
-
-fn named(database: &str, collection: &str) -> Result<Namespace> {
-    names::check_database(database)?;
-    names::check_collection(collection)?;
-    Ok(Namespace::new(database, collection))
 }
 
 pub(crate) fn existing(commit: &Commit<'_>, namespace: &Namespace) -> Result<Arc<CollectionInfo>> {

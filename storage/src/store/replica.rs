@@ -18,6 +18,7 @@ use super::apply::Logged;
 use super::commit::{Draft, Unapplied};
 use super::{STATE_DIRECTORY, Store};
 use crate::error::{Error, Result};
+use crate::selection::Selection;
 
 /// What became of [`Store::cut_back`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,8 +36,9 @@ pub enum CutBack {
 /// Whether an entry changes documents and what is kept of sessions, and nothing else.
 fn is_plain_entry(kind: u8) -> bool {
     use EntryKind::{Delete, Insert, Noop, Replace, SessionWrite, Update};
+    // Of what a partial log does not have there is nothing to apply.
     let kind = EntryKind::from_number(kind);
-    matches!(kind, Some(Insert | Update | Replace | Delete | SessionWrite | Noop))
+    kind.is_none_or(|kind| matches!(kind, Insert | Update | Replace | Delete | SessionWrite | Noop))
 }
 
 /// Entries of a follower that are applied together, until the batch ends: for each group the commit lock is taken once.
@@ -47,6 +49,16 @@ impl Store {
     #[must_use]
     pub fn is_following(&self) -> bool {
         self.core().log.is_following()
+    }
+
+    /// Which documents a partial copy has; nothing for a store that has everything.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Selection`] when a newer release has written what this one does not understand.
+    pub fn selection(&self) -> Result<Option<Selection>> {
+        let part = self.core().log.part();
+        Ok(part.map(Selection::from_bytes).transpose()?)
     }
 
     /// Which member of a replicated store it is, if it has ever been one.

@@ -2,14 +2,18 @@
 
 use std::cell::RefCell;
 
-use bson::rawdoc;
+use bson::{RawBsonRef, RawDocument, rawdoc};
+use tailwater_matcher::encode_key;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 use tailwater_oplog::{Durability, OpId};
 
 use super::commit::Draft;
 use super::{Store, StoreOptions};
 use crate::applier;
+use crate::catalog::{Catalog, Namespace};
+use crate::engine::{EngineBatch, Slice, StateKey};
 use crate::error::Error;
+use crate::index::{IndexModel, keys};
 
 fn open(dir: &std::path::Path) -> Store {
     let mut options = StoreOptions {
@@ -82,4 +86,67 @@ fn what_was_appended_and_not_applied_is_not_skipped() {
     applier::flush(core).unwrap_err();
     assert_eq!(OpId::new(core.engine().unwrap().applied()), before);
     assert!(store.close().is_err());
+}
+
+/// Makes an index what a store has whose keys were made by the rules before today's: with a key for each element of an array
+/// where the path has a position, and nothing in the catalogue about rules.
+fn outdate(store: &Store, name: &str, stale: &[(Vec<u8>, &RawDocument)]) {
+    let core = store.core();
+    applier::flush(core).unwrap();
+    let mut batch = EngineBatch::new();
+    let catalog = core.catalog();
+    let info = catalog.get(&Namespace::new("town", "people")).unwrap();
+    let index = info.index(name).unwrap();
+    for (values, document) in stale {
+        let length = u32::try_from(values.len()).unwrap();
+        let mut key = Vec::new();
+        encode_key(document.get("_id").unwrap().unwrap(), &mut key);
+        let entry = keys::entry_key(values, &key);
+        batch.put(StateKey::new(index.number.0, &entry), Slice::new(&length.to_le_bytes()));
+    }
+    let mut catalog = Catalog::clone(&catalog);
+    let changed = catalog.modify(&info.id.clone(), |info| {
+        info.indexes.iter_mut().for_each(|index| index.outdated = true);
+    });
+    changed.unwrap().record(&mut batch);
+    let engine = core.engine().unwrap();
+    engine.commit(batch, engine.applied()).unwrap();
+}
+
+#[test]
+fn indexes_whose_keys_were_made_by_earlier_rules_are_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let people = store.collection("town", "people").unwrap();
+    people
+        .create_index(&IndexModel::new("x", 1).and("a.0", 1).name("old"))
+        .unwrap();
+    let document = rawdoc! { "_id": 1, "x": 5, "a": [7, 8] };
+    people
+        .insert_many([&*document, &rawdoc! { "_id": 2, "x": 6, "a": [9] }])
+        .unwrap();
+    let digest = store.digest().unwrap().sha256;
+    let mut stale = Vec::new();
+    encode_key(RawBsonRef::Int32(5), &mut stale);
+    encode_key(RawBsonRef::Null, &mut stale);
+    outdate(&store, "old", &[(stale, &document)]);
+    // Goes into the engine when the store is closed, over what is there.
+    people.insert_one(&rawdoc! { "_id": 3, "x": 5, "a": [1] }).unwrap();
+    drop(people);
+    store.close().unwrap();
+
+    let store = open(dir.path());
+    let people = store.collection("town", "people").unwrap();
+    assert_eq!(people.validate().unwrap().findings, Vec::<String>::new());
+    people.delete_one(&rawdoc! { "_id": 3 }).unwrap();
+    assert_eq!(store.digest().unwrap().sha256, digest);
+    people.delete_one(&rawdoc! { "_id": 1 }).unwrap();
+    assert_eq!(people.find(&rawdoc! { "x": 5 }).unwrap().count(), 0);
+    assert!(
+        !store
+            .core()
+            .catalog()
+            .collections()
+            .any(|info| info.indexes[0].outdated)
+    );
 }

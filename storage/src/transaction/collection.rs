@@ -3,6 +3,7 @@
 //! They find and stage with the same code as [`Collection`](crate::Collection)'s; only that nothing is committed between two
 //! documents, and that what cannot be committed any more is refused early.
 
+mod ahead;
 mod find_and_modify;
 mod read;
 mod write;

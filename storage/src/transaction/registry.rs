@@ -1,8 +1,9 @@
 //! The open transactions of a store, and when they expire.
 //!
-//! A transaction that is older than its lifetime lets go of the state it holds at its next use, or when the applier has moved
-//! writes into the engine, whichever comes first. What an old state keeps from being freed grows by nothing else, so there is
-//! no thread that looks at the clock.
+//! A transaction that is older than its lifetime lets go of what it holds at its next use, when the applier has moved writes into
+//! the engine, or when somebody looks ([`Store::end_expired_transactions`](crate::Store::end_expired_transactions)), whichever comes
+//! first. What an old state keeps from being freed grows by nothing else, so there is no thread that looks at the clock; who has many
+//! clients, whose staged writes are memory as well, looks by himself.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};

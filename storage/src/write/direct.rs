@@ -41,6 +41,8 @@ pub(crate) struct Writer<'a> {
     retryable: Option<&'a RetryableWrite>,
     /// Which of its statements a modification is.
     index: usize,
+    /// Whether what they insert may fail the collection's validator; modifications say so themselves.
+    bypass_validation: bool,
 }
 
 /// How far an insert of several documents has come.
@@ -91,7 +93,14 @@ impl<'a> Writer<'a> {
             namespace,
             retryable: None,
             index: 0,
+            bypass_validation: false,
         }
+    }
+
+    /// The same, whose inserts may fail the collection's validator.
+    pub(crate) fn bypassing_validation(mut self, bypass: bool) -> Writer<'a> {
+        self.bypass_validation = bypass;
+        self
     }
 
     /// The same, whose writes leave records of themselves.
@@ -108,7 +117,8 @@ impl<'a> Writer<'a> {
 
     fn turn(&self) -> Result<Turn<'a>> {
         let commit = self.core.lock_commit()?;
-        let workspace = Workspace::new(self.core.view_locked(&commit)?);
+        let mut workspace = Workspace::new(self.core.view_locked(&commit)?);
+        workspace.bypass_validation(self.bypass_validation);
         Ok(Turn { commit, workspace })
     }
 
@@ -148,7 +158,7 @@ impl<'a> Writer<'a> {
         if batch.is_empty() {
             return Ok(false);
         }
-        let Some(fresh) = Fresh::prepare(self.core, self.namespace, batch)? else {
+        let Some(fresh) = Fresh::prepare(self.core, self.namespace, batch, self.bypass_validation)? else {
             return Ok(false);
         };
         let fresh = fresh.recorded(self.retryable);

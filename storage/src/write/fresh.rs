@@ -51,6 +51,7 @@ impl Fresh {
         core: &Core,
         namespace: &Namespace,
         documents: &[(usize, &RawDocument)],
+        bypass_validation: bool,
     ) -> Result<Option<Fresh>> {
         let seen = core.view()?;
         let Some(info) = seen.catalog.get(namespace).cloned() else {
@@ -75,7 +76,7 @@ impl Fresh {
         };
         let mut key = Vec::with_capacity(KEY_BYTES);
         for (index, document) in documents {
-            if fresh.add(*index, document, &mut key).is_err() {
+            if fresh.add(*index, document, bypass_validation, &mut key).is_err() {
                 return Ok(None);
             }
         }
@@ -91,9 +92,11 @@ impl Fresh {
         self
     }
 
-    fn add(&mut self, index: usize, document: &RawDocument, key: &mut Vec<u8>) -> Result<()> {
+    fn add(&mut self, index: usize, document: &RawDocument, bypass_validation: bool, key: &mut Vec<u8>) -> Result<()> {
         let document = identified(document)?;
-        check_validator(&self.info, None, &document)?;
+        if !bypass_validation {
+            check_validator(&self.info, None, &document)?;
+        }
         let id = document.get("_id").ok().flatten().unwrap_or(RawBsonRef::Null);
         key.clear();
         write_document_key(id, key)?;

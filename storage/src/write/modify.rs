@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bson::{Bson, RawBson, RawDocument, RawDocumentBuf};
+use bson::{Bson, DateTime, RawBson, RawDocument, RawDocumentBuf};
 use tailwater_oplog::OpId;
 
 use super::change::{Change, check_replacement};
@@ -65,8 +65,9 @@ impl Returned {
         projection: Option<&RawDocument>,
         filter: &RawDocument,
         collation: Option<&RawDocument>,
+        now: DateTime,
     ) -> Result<Option<Returned>> {
-        let language = Language::new(collation)?;
+        let language = Language::new(collation)?.at(now);
         let projection = projection.map(|projection| Projection::parse(projection, filter, &language));
         Ok(Some(Returned {
             version,
@@ -76,7 +77,8 @@ impl Returned {
 }
 
 impl Modification {
-    /// An update by operators or by a pipeline.
+    /// An update by operators or by a pipeline. Here and in the others, `now` is what `$$NOW` and `$currentDate` take for the
+    /// time, in the filter as in the change, and for every document.
     ///
     /// # Errors
     ///
@@ -87,14 +89,15 @@ impl Modification {
         reach: Reach,
         update: &UpdateModifications,
         options: &UpdateOptions,
+        now: DateTime,
     ) -> Result<Modification> {
-        let language = Language::new(options.collation.as_deref())?;
+        let language = Language::new(options.collation.as_deref())?.at(now);
         let update = update.parse(&options.array_filters, &language)?;
         let positions = update.is_positional().then(|| Positions::parse(filter, &language));
         let positions = positions.transpose()?;
         let change = Change::Update(update);
         let sort = options.sort.as_deref().filter(|_| reach == Reach::First);
-        let mut modification = Modification::new(language.query(filter, sort)?, reach, change);
+        let mut modification = Modification::new(language.query(filter, sort)?, reach, change, now);
         modification.query.hint.clone_from(&options.hint);
         modification.upsert = options.upsert.then(|| filter.to_owned());
         modification.positions = positions;
@@ -112,12 +115,13 @@ impl Modification {
         filter: &RawDocument,
         replacement: &RawDocument,
         options: &ReplaceOptions,
+        now: DateTime,
     ) -> Result<Modification> {
         check_replacement(replacement)?;
         let change = Change::Update(Update::parse_replacement(replacement)?);
-        let language = Language::new(options.collation.as_deref())?;
+        let language = Language::new(options.collation.as_deref())?.at(now);
         let query = language.query(filter, options.sort.as_deref())?;
-        let mut modification = Modification::new(query, Reach::First, change);
+        let mut modification = Modification::new(query, Reach::First, change, now);
         modification.query.hint.clone_from(&options.hint);
         modification.upsert = options.upsert.then(|| filter.to_owned());
         modification.bypass_validation = options.bypass_document_validation;
@@ -129,14 +133,19 @@ impl Modification {
     /// # Errors
     ///
     /// [`Error::Filter`].
-    pub(crate) fn delete(filter: &RawDocument, reach: Reach, options: &DeleteOptions) -> Result<Modification> {
-        let query = Language::new(options.collation.as_deref())?.query(filter, None)?;
-        let mut modification = Modification::new(query, reach, Change::Delete);
+    pub(crate) fn delete(
+        filter: &RawDocument,
+        reach: Reach,
+        options: &DeleteOptions,
+        now: DateTime,
+    ) -> Result<Modification> {
+        let language = Language::new(options.collation.as_deref())?.at(now);
+        let mut modification = Modification::new(language.query(filter, None)?, reach, Change::Delete, now);
         modification.query.hint.clone_from(&options.hint);
         Ok(modification)
     }
 
-    fn new(query: Query, reach: Reach, change: Change) -> Modification {
+    fn new(query: Query, reach: Reach, change: Change, now: DateTime) -> Modification {
         Modification {
             query,
             reach,
@@ -144,7 +153,7 @@ impl Modification {
             upsert: None,
             positions: None,
             bypass_validation: false,
-            context: ApplyContext::default(),
+            context: ApplyContext::at(now),
             returned: None,
         }
     }
@@ -159,14 +168,16 @@ impl Modification {
         update: &UpdateModifications,
         options: &FindOneAndUpdateOptions,
     ) -> Result<Modification> {
+        let now = DateTime::now();
         Ok(Modification {
             returned: Returned::new(
                 options.return_document,
                 options.projection.as_deref(),
                 filter,
                 options.collation.as_deref(),
+                now,
             )?,
-            ..Modification::update(filter, Reach::First, update, &options.update())?
+            ..Modification::update(filter, Reach::First, update, &options.update(), now)?
         })
     }
 
@@ -180,14 +191,16 @@ impl Modification {
         replacement: &RawDocument,
         options: &FindOneAndReplaceOptions,
     ) -> Result<Modification> {
+        let now = DateTime::now();
         Ok(Modification {
             returned: Returned::new(
                 options.return_document,
                 options.projection.as_deref(),
                 filter,
                 options.collation.as_deref(),
+                now,
             )?,
-            ..Modification::replace(filter, replacement, &options.replace())?
+            ..Modification::replace(filter, replacement, &options.replace(), now)?
         })
     }
 
@@ -197,17 +210,24 @@ impl Modification {
     ///
     /// As [`Modification::delete`]; [`Error::InvalidSort`].
     pub(crate) fn find_one_and_delete(filter: &RawDocument, options: &FindOneAndDeleteOptions) -> Result<Modification> {
-        let language = Language::new(options.collation.as_deref())?;
+        let now = DateTime::now();
+        let language = Language::new(options.collation.as_deref())?.at(now);
         let query = language.query(filter, options.sort.as_deref())?;
-        let mut modification = Modification::new(query, Reach::First, Change::Delete);
+        let mut modification = Modification::new(query, Reach::First, Change::Delete, now);
         modification.query.hint.clone_from(&options.hint);
         modification.returned = Returned::new(
             ReturnDocument::Before,
             options.projection.as_deref(),
             filter,
             options.collation.as_deref(),
+            now,
         )?;
         Ok(modification)
+    }
+
+    /// What it makes may fail the collection's validator.
+    pub(crate) fn bypass_validation(&mut self) {
+        self.bypass_validation = true;
     }
 
     /// Whether the first document depends on all others.

@@ -71,10 +71,13 @@ fn an_ordered_bulk_ends_with_the_first_error_and_an_unordered_one_goes_on() {
     assert_eq!(errors, [(0, Some(ErrorCode::DuplicateKey))]);
     assert_eq!(outcome, BulkWriteOutcome::default());
 
-    let (errors, outcome) = failed(
-        town.people
-            .bulk_write_with(models(), &BulkWriteOptions { ordered: false }),
-    );
+    let (errors, outcome) = failed(town.people.bulk_write_with(
+        models(),
+        &BulkWriteOptions {
+            ordered: false,
+            ..BulkWriteOptions::default()
+        },
+    ));
     let expected = [
         (0, Some(ErrorCode::DuplicateKey)),
         (2, Some(ErrorCode::FailedToParse)),

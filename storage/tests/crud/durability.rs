@@ -77,7 +77,10 @@ fn an_insert_makes_durable_what_its_refused_documents_have_seen() {
         }
         &**document
     });
-    let options = InsertManyOptions { ordered: false };
+    let options = InsertManyOptions {
+        ordered: false,
+        ..InsertManyOptions::default()
+    };
     let inserting = people.clone().with_durability(Durability::Disk);
     let refused = inserting.insert_many_with(documents, &options).unwrap_err();
     assert!(

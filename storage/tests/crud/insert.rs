@@ -3,7 +3,10 @@ use tailwater_storage::{Error, ErrorCode, InsertManyOptions};
 
 use crate::Town;
 
-const UNORDERED: InsertManyOptions = InsertManyOptions { ordered: false };
+const UNORDERED: InsertManyOptions = InsertManyOptions {
+    ordered: false,
+    bypass_document_validation: false,
+};
 
 #[test]
 fn an_unordered_insert_goes_on_after_errors_and_tells_all_of_them() {

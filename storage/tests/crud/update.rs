@@ -3,7 +3,8 @@ use std::sync::Barrier;
 use bson::{Bson, RawDocumentBuf, rawdoc};
 use tailwater_storage::update::UpdateError;
 use tailwater_storage::{
-    CollectionOptions, DeleteOptions, Error, ErrorCode, Hint, IndexModel, ReplaceOptions, UpdateOptions,
+    CollectionOptions, DeleteOptions, Error, ErrorCode, FindOptions, Hint, IndexModel, ReplaceOptions, UpdateOptions,
+    WriteModel,
 };
 
 use crate::Town;
@@ -252,7 +253,20 @@ fn now_is_one_moment_for_all_that_an_operation_concerns() {
     town.people
         .update_many(&rawdoc! {}, &rawdoc! { "$currentDate": { "date": true } })
         .unwrap();
+    let each = (0..300).map(|n| {
+        let stamp = vec![rawdoc! { "$set": { "bulk": "$$NOW" } }];
+        WriteModel::update_one(rawdoc! { "_id": n }, stamp)
+    });
+    town.people.bulk_write(each).unwrap();
     assert_eq!(town.people.distinct("at", &rawdoc! {}).unwrap().len(), 1);
+    assert_eq!(town.people.distinct("bulk", &rawdoc! {}).unwrap().len(), 1);
+    let options = FindOptions {
+        projection: Some(rawdoc! { "_id": 0, "read": "$$NOW" }),
+        ..FindOptions::default()
+    };
+    let read = town.people.find_with(&rawdoc! {}, &options).unwrap();
+    let read: std::collections::HashSet<_> = read.map(|found| found.unwrap().into_bytes()).collect();
+    assert_eq!(read.len(), 1);
     assert_eq!(town.people.distinct("date", &rawdoc! {}).unwrap().len(), 1);
     // The time is known to a filter.
     let passed = rawdoc! { "$expr": { "$lte": ["$at", "$$NOW"] } };

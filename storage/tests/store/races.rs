@@ -25,7 +25,10 @@ struct Shape {
 fn insert_all(collection: &Collection, writer: i32, shape: Shape) -> usize {
     let ids = (0..DOCUMENTS).map(|n| n * shape.step % DOCUMENTS);
     let documents: Vec<RawDocumentBuf> = ids.map(|id| rawdoc! { "_id": id, "writer": writer }).collect();
-    let options = InsertManyOptions { ordered: false };
+    let options = InsertManyOptions {
+        ordered: false,
+        ..InsertManyOptions::default()
+    };
     let batches = documents.chunks(shape.batch).map(|batch| {
         match collection.insert_many_with(batch.iter().map(AsRef::as_ref), &options) {
             Ok(outcome) => outcome.inserted_ids.len(),

@@ -15,6 +15,7 @@ const NODE: &[&str] = &[
     "driver.mjs",
     "encrypted.mjs",
     "login.mjs",
+    "members.mjs",
     "mongoose.mjs",
     "operations.mjs",
     "reconnect.mjs",
@@ -29,12 +30,15 @@ const PYTHON: &[&str] = &[
     "encrypted.py",
     "fail_points.py",
     "login.py",
+    "members.py",
     "operations.py",
     "oplog.py",
     "retry.py",
+    "secondary.py",
     "streams.py",
     "watch.py",
     "write.py",
+    "write_one.py",
 ];
 const SHELL: &[&str] = &[
     "package.json",

@@ -1,11 +1,13 @@
 //! Real clients against a real server: the official drivers for Node, Python and Rust, Mongoose and the shell, as their users use
-//! them, watchers whose server is killed under them, and browsers.
+//! them, watchers whose server is killed under them, members of a
+//! replica set, and browsers.
 //!
 //! The first run installs the clients from their registries, pinned by the lock files in `tests/clients/`; later ones do not.
 
 mod browser;
 mod client;
 mod crowd;
+mod members;
 mod resume;
 mod security;
 

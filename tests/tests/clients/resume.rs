@@ -9,7 +9,7 @@ use tailwater_tests::served::Served;
 use crate::client::{Driver, Watcher, run, shell, uris, write_numbers};
 
 /// Asserts that a watcher was told of each number once, in order.
-fn assert_complete(name: &str, numbers: &[u64], count: u64) {
+pub(crate) fn assert_complete(name: &str, numbers: &[u64], count: u64) {
     let different: BTreeSet<u64> = numbers.iter().copied().collect();
     assert_eq!(
         numbers.len() as u64,

@@ -27,6 +27,13 @@ pub(crate) enum Case {
         projection: Document,
         documents: Vec<Document>,
     },
+    /// The `_id`s of some documents in an order.
+    Sort {
+        sort: Document,
+        skip: u64,
+        limit: u64,
+        documents: Vec<Document>,
+    },
     /// The documents after an update of the first that matches, which inserts one where none does.
     Upsert {
         filter: Document,
@@ -80,6 +87,18 @@ impl Case {
                 "projection": object(projection),
                 "documents": objects(documents),
             }),
+            Case::Sort {
+                sort,
+                skip,
+                limit,
+                documents,
+            } => json!({
+                "kind": "sort",
+                "sort": object(sort),
+                "skip": skip,
+                "limit": limit,
+                "documents": objects(documents),
+            }),
             Case::Upsert {
                 filter,
                 update,
@@ -109,6 +128,7 @@ impl Case {
             Case::Find { filter, .. } => vec![filter],
             Case::Update { update, .. } | Case::Upsert { update, .. } => vec![update],
             Case::Project { projection, .. } => vec![projection],
+            Case::Sort { sort, .. } => vec![sort],
             Case::Aggregate { pipeline, .. } => pipeline.iter().collect(),
         }
     }
@@ -136,13 +156,22 @@ impl Case {
         match self {
             Case::Find { filter, documents } => {
                 place.fill(&place.items, documents);
-                let found = place
-                    .items
-                    .find(&raw(filter))
-                    .and_then(Iterator::collect::<Result<Vec<_>, _>>);
-                let ids =
-                    |found: Vec<RawDocumentBuf>| found.iter().map(|document| value(&parsed(document)["_id"])).collect();
-                found.map(ids).map_err(|error| refusal(&error))
+                ids(place.items.find(&raw(filter)))
+            }
+            Case::Sort {
+                sort,
+                skip,
+                limit,
+                documents,
+            } => {
+                place.fill(&place.items, documents);
+                let options = FindOptions {
+                    sort: Some(raw(sort)),
+                    skip: *skip,
+                    limit: Some(*limit),
+                    ..FindOptions::default()
+                };
+                ids(place.items.find_with(&raw(&Document::new()), &options))
             }
             Case::Update {
                 filter,
@@ -207,6 +236,12 @@ impl Case {
             }
         }
     }
+}
+
+fn ids(found: Result<impl Iterator<Item = Result<RawDocumentBuf, Error>>, Error>) -> Answer {
+    let found = found.and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let ids = |found: Vec<RawDocumentBuf>| found.iter().map(|document| value(&parsed(document)["_id"])).collect();
+    found.map(ids).map_err(|error| refusal(&error))
 }
 
 fn collect_operators(name: &str, value: &Bson, names: &mut BTreeSet<String>) {

@@ -4,6 +4,7 @@ mod expressions;
 mod filters;
 mod pipelines;
 mod projections;
+mod sorts;
 mod updates;
 
 use bson::{Bson, Document};
@@ -11,7 +12,7 @@ use bson::{Bson, Document};
 use crate::case::Case;
 use crate::oracle::Oracle;
 use crate::oracle::Oracle::{Decimal, Mingo, Mongomock};
-use crate::{Difference, Suite};
+use crate::{Difference, Suite, same};
 
 /// A difference that is theirs.
 pub(crate) struct Exclusion {
@@ -102,6 +103,7 @@ pub(crate) fn exclusions(suite: Suite) -> &'static [Exclusion] {
         Suite::Filters => filters::EXCLUSIONS,
         Suite::TypedFilters => filters::TYPED,
         Suite::Projections => projections::EXCLUSIONS,
+        Suite::Sorts => sorts::EXCLUSIONS,
         Suite::Updates => updates::EXCLUSIONS,
         Suite::Upserts => updates::UPSERTS,
         Suite::Expressions => expressions::EXCLUSIONS,
@@ -124,6 +126,14 @@ const POSITIONS: &[&str] = &["$arrayElemAt", "$slice", "$first", "$last", "$firs
 /// Whether null or what is missing is in the expression: the fields `z` and `u`.
 fn mentions_nothing(found: &Difference) -> bool {
     mentions(found, |value| matches!(value.as_str(), Some("$z" | "$u")))
+}
+
+/// Whether all that differs is the order of fields.
+fn is_of_order(found: &Difference) -> bool {
+    match (&found.ours, &found.theirs) {
+        (Ok(ours), Ok(theirs)) => same::but_for_the_order_of_fields(&found.case, ours, theirs),
+        _ => false,
+    }
 }
 
 /// What the other has answered.
@@ -158,6 +168,7 @@ fn documents(case: &Case) -> &[Document] {
     match case {
         Case::Find { documents, .. }
         | Case::Project { documents, .. }
+        | Case::Sort { documents, .. }
         | Case::Update { documents, .. }
         | Case::Upsert { documents, .. }
         | Case::Aggregate { documents, .. } => documents,

@@ -9,11 +9,14 @@ mod expressions;
 mod filters;
 mod pipelines;
 mod projections;
+mod sorts;
 mod typed;
 mod updates;
 mod upserts;
 
 use bson::{Bson, DateTime, Document, doc};
+
+pub(crate) use sorts::reached;
 
 use crate::case::Case;
 
@@ -117,6 +120,11 @@ pub(crate) fn typed_find(random: &mut Random) -> Case {
 /// A projection and documents of any shape.
 pub(crate) fn project(random: &mut Random) -> Case {
     projections::project(random)
+}
+
+/// An order, and documents of any shape.
+pub(crate) fn sort(random: &mut Random) -> Case {
+    sorts::sort(random)
 }
 
 /// An update that inserts where nothing matches.

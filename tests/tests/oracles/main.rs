@@ -36,6 +36,7 @@ pub(crate) enum Suite {
     /// On ObjectIds, dates and other scalars.
     TypedFilters,
     Projections,
+    Sorts,
     Updates,
     Upserts,
     Expressions,
@@ -104,6 +105,11 @@ fn filters_on_object_ids_and_dates_match_the_same_documents() {
 #[test]
 fn projections_leave_the_same_of_documents() {
     check(Suite::Projections, 3000, generate::project, &Oracle::ALL);
+}
+
+#[test]
+fn orders_put_the_same_documents_first() {
+    check(Suite::Sorts, 4000, generate::sort, &Oracle::ALL);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! has a fence before it here: one of the two usual ways to compile it. It is the one that orders two such accesses of a
 //! thread, and not such a store and a weaker load behind it; for that the sources need a fence of their own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Range;
 pub(crate) use std::sync::atomic::Ordering;
@@ -20,6 +20,14 @@ pub(crate) use rustix::thread::futex::Flags as FutexFlags;
 
 use crate::futex::Word;
 pub(crate) use crate::futex::{futex_wait, futex_wake};
+
+/// See the crate's own.
+pub(crate) fn with_waking<T>(act: impl FnOnce(&Cell<u32>) -> T) -> T {
+    loom::thread_local! {
+        static WAKING: Cell<u32> = Cell::new(0);
+    }
+    WAKING.with(act)
+}
 
 macro_rules! atomic {
     ($atomic:ident, $value:ty, $($name:ident($($argument:ident),*) -> $result:ty),*) => {

@@ -36,6 +36,9 @@ pub(crate) const MODELS: &[Model] = &[
     ("a_failed_sync_ends_every_wait", || {
         check(5000, a_failed_sync_ends_every_wait);
     }),
+    ("after_a_close_nothing_moves_any_more", || {
+        check(3000, after_a_close_nothing_moves_any_more);
+    }),
 ];
 
 const KIND: u8 = 128;
@@ -261,4 +264,19 @@ fn a_failed_sync_ends_every_wait() {
         served.iter().all(|payload| found.contains(payload)),
         "acknowledged and lost"
     );
+}
+
+/// The tail page may be another writer's by then.
+fn after_a_close_nothing_moves_any_more() {
+    let disk = SimDisk::new();
+    let log = open(&disk, 0);
+    let last = log.append(KIND, b"held", Durability::Disk).unwrap().last;
+    log.set_majority(Some(OpId::ZERO));
+    let view = log.view();
+    let late = spawn(&log, move |log| log.set_majority(Some(last)));
+    log.close().unwrap();
+    let tail = view.shared.any_tail().unwrap();
+    let seen = (tail.majority(), tail.watermarks());
+    late.join().unwrap();
+    assert_eq!((tail.majority(), tail.watermarks()), seen);
 }

@@ -23,6 +23,14 @@ fn step() {
     STEP.with(|step| step.load(Ordering::SeqCst));
 }
 
+/// See the crate's own.
+pub(crate) fn with_waking<T>(act: impl FnOnce(&Cell<u32>) -> T) -> T {
+    shuttle::thread_local! {
+        static WAKING: Cell<u32> = Cell::new(0);
+    }
+    WAKING.with(act)
+}
+
 pub(crate) fn fence(_: Ordering) {
     step();
 }

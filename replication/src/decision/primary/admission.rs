@@ -36,6 +36,10 @@ impl Primary {
         // What it said before may be of a disk that it no longer has.
         self.held.insert(hello.member, held);
         self.names.insert(hello.member, hello.name.clone());
+        match hello.part {
+            Some(_) => self.partial.insert(hello.member),
+            None => self.partial.remove(&hello.member),
+        };
         let next = match course {
             Course::Continue(next) => Some(next),
             _ => None,
@@ -73,6 +77,9 @@ impl Primary {
         }
         if hello.member != number_of(&hello.name, &self.members) {
             return Some(Refusal::OtherNumber);
+        }
+        if hello.part.is_some() && self.is_listed(hello.member) {
+            return Some(Refusal::ListedPart);
         }
         if let Standing::Relay { follows } = self.standing {
             // The primary itself, which comes to say that it is; or somebody else by its number, for it to see.
@@ -164,6 +171,12 @@ impl Primary {
     /// and shown as such.
     pub(super) fn may_decide(&self) -> bool {
         self.members.is_empty() || self.elected_from.is_some()
+    }
+
+    /// Whether the member of that name is on the list.
+    #[must_use]
+    pub fn lists(&self, name: &str) -> bool {
+        self.is_listed(number_of(name, &self.members))
     }
 
     pub(super) fn is_listed(&self, member: MemberNumber) -> bool {

@@ -29,6 +29,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 struct Made {
     offer: Arc<CopyOffer>,
+    /// Which part of the state it is of; nothing for all.
+    part: Option<Vec<u8>>,
     /// Whether its follower has been told of it.
     heard: bool,
     /// When it was last asked for.
@@ -116,7 +118,7 @@ impl Copies {
         let covers = request
             .replaces
             .is_none_or(|replaced| replaced.rank.op_id <= made.offer.applied);
-        if !known || !covers || made.is_over() || !is_held(&made.offer) {
+        if !known || !covers || made.part != request.part || made.is_over() || !is_held(&made.offer) {
             return None;
         }
         made.asked = Instant::now();
@@ -175,15 +177,16 @@ impl Copies {
     }
 
     /// Adds a copy, which is being fetched from now on.
-    pub(super) fn add(&self, name: &str, offer: &Arc<CopyOffer>) {
+    pub(super) fn add(&self, request: &CopyRequest, offer: &Arc<CopyOffer>) {
         let made = Made {
             offer: Arc::clone(offer),
+            part: request.part.clone(),
             heard: false,
             asked: Instant::now(),
             fetched_by: 1,
         };
-        self.lock_failed().remove(name);
-        self.lock().insert(name.to_owned(), made);
+        self.lock_failed().remove(&request.name);
+        self.lock().insert(request.name.clone(), made);
     }
 
     /// The follower is told of its copy.
@@ -270,6 +273,7 @@ mod tests {
                     op_id: OpId::new(op_id),
                 },
             }),
+            part: None,
         }
     }
 
@@ -278,7 +282,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let copies = Copies::new(dir.path().join("copies")).unwrap();
         fs::create_dir_all(copies.path([1; 16])).unwrap();
-        copies.add("b", &offer(1, 100));
+        copies.add(&request(0, None), &offer(1, 100));
         copies.leave("b", &offer(1, 100), false);
         // A part of an older one, or of none: it has not heard of this one yet.
         for had in [0, 9] {
@@ -296,6 +300,11 @@ mod tests {
             let found = copies.of(&request(had, rank), |_| held).is_some();
             assert_eq!(found, good, "{had} {rank:?} {held}");
         }
+        let part = CopyRequest {
+            part: Some(vec![1]),
+            ..request(1, None)
+        };
+        assert!(copies.of(&part, |_| true).is_none(), "it is of everything");
         // While somebody fetches it, no other takes its place.
         assert!(!copies.make_room("b"));
         for _ in 0..4 {
@@ -321,7 +330,7 @@ mod tests {
         let over = |copies: &Copies| copies.lock_failed().get_mut("b").unwrap().until = Instant::now();
         over(&copies);
         assert_eq!(copies.failed_lately("b"), None);
-        copies.add("b", &offer(1, 1));
+        copies.add(&request(0, None), &offer(1, 1));
         copies.failed("b", Duration::ZERO, Refusal::Busy);
         assert_eq!(copies.lock_failed()["b"].pause, PAUSE_MIN);
     }
@@ -334,7 +343,11 @@ mod tests {
         for (copy, name) in (0u8..).zip(names) {
             assert!(copies.make_room(name));
             fs::create_dir_all(copies.path([copy; 16])).unwrap();
-            copies.add(name, &offer(copy, 1));
+            let request = CopyRequest {
+                name: name.into(),
+                ..request(0, None)
+            };
+            copies.add(&request, &offer(copy, 1));
             copies.leave(name, &offer(copy, 1), false);
         }
         let there = (0u8..5).map(|copy| copies.path([copy; 16]).exists());

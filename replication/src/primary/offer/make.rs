@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 
 use tailwater_oplog::{OpId, codec};
-use tailwater_storage::{BackupError, BackupOptions, BackupProgress, StateCopy};
+use tailwater_storage::{BackupError, BackupOptions, BackupProgress, Error as StoreError, Selection, StateCopy};
 
 use super::copies;
 use super::space::Space;
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::primary::hub::Hub;
 use crate::primary::service::Settings;
 use crate::primary::slots::{self, check_copy};
-use crate::wire::{CHUNK_BYTES_MAX, CopyFile, CopyOffer, Preparing};
+use crate::wire::{CHUNK_BYTES_MAX, CopyFile, CopyOffer, CopyRequest, Preparing};
 
 /// Files of a copy at most; an engine makes a few for each gigabyte.
 const FILES_MAX: usize = 2000;
@@ -39,7 +39,12 @@ impl Drop for Unoffered {
 }
 
 /// Makes a copy for a follower; `say` is told how far it has come.
-pub(super) fn make(hub: &Hub, settings: &Settings, follower: &str, say: &dyn Fn(Preparing)) -> Result<CopyOffer> {
+pub(super) fn make(
+    hub: &Hub,
+    settings: &Settings,
+    request: &CopyRequest,
+    say: &dyn Fn(Preparing),
+) -> Result<CopyOffer> {
     let copies = &settings.copies;
     fs::create_dir_all(copies.directory()).map_err(Error::file("create", copies.directory()))?;
     let copy = uuid::Uuid::new_v4().into_bytes();
@@ -47,13 +52,13 @@ pub(super) fn make(hub: &Hub, settings: &Settings, follower: &str, say: &dyn Fn(
         path: copies.path(copy),
         is_offered: false,
     };
-    let (made, files) = copy_state(hub, settings, follower, &target.path, say)?;
+    let (made, files) = copy_state(hub, settings, request, &target.path, say)?;
     // Of an empty store the first entry is waited for.
     let log = hub.store.log();
     let segment = log.segment_of(made.applied.max(OpId::FIRST).max(log.watermarks().oldest))?;
     let before = log.before(segment.first)?;
     // What is held now was held all the while.
-    check_copy(&hub.store, settings, follower, made.applied)?;
+    check_copy(&hub.store, settings, &request.name, made.applied)?;
     target.is_offered = true;
     Ok(CopyOffer {
         copy,
@@ -70,7 +75,7 @@ pub(super) fn make(hub: &Hub, settings: &Settings, follower: &str, say: &dyn Fn(
 fn copy_state(
     hub: &Hub,
     settings: &Settings,
-    follower: &str,
+    request: &CopyRequest,
     target: &Path,
     say: &dyn Fn(Preparing),
 ) -> Result<(StateCopy, Vec<CopyFile>)> {
@@ -79,6 +84,9 @@ fn copy_state(
     let space = Space::of(settings.copies.directory(), newest.length);
     // What is known to be too little is not begun with.
     space.check(0)?;
+    let follower = request.name.as_str();
+    let selection = request.part.as_deref().map(Selection::from_bytes);
+    let selection = selection.transpose().map_err(StoreError::from)?;
     let (progress, heard) = channel();
     let cancel = Arc::new(AtomicBool::new(false));
     let mut options = BackupOptions::default();
@@ -93,7 +101,10 @@ fn copy_state(
         let maker = maker.spawn_scoped(scope, move || -> Result<(StateCopy, Vec<CopyFile>)> {
             let budget = settings.copy_lag_bytes_max;
             let hold = |applied| slots::hold_for_copy(&hub.store, follower, applied, budget);
-            let made = hub.store.copy_state(target, &options, hold)?;
+            let made = match &selection {
+                Some(selection) => hub.store.copy_selected_state(target, selection, &options, hold)?,
+                None => hub.store.copy_state(target, &options, hold)?,
+            };
             let files = files(target, FILES_MAX, &cancelled)?;
             // With it goes who tells of progress.
             drop(options);
@@ -113,7 +124,11 @@ fn copy_state(
             if held && failed.is_none() {
                 // Wherever it begins: that its slot is there is what counts.
                 let checked = check_copy(&hub.store, settings, follower, OpId::new(u64::MAX - 1));
-                let left = state.expected.saturating_sub(state.bytes);
+                // How much a part comes to is not known before it is there.
+                let left = match request.part {
+                    None => state.expected.saturating_sub(state.bytes),
+                    Some(_) => 0,
+                };
                 failed = checked.and_then(|()| space.check(left)).err();
             }
             if failed.is_some() || hub.is_stopped() {

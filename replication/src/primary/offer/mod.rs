@@ -46,7 +46,12 @@ pub(super) fn serve(
     if let Some(refusal) = hub.refusal_of(&request.name, &request.members) {
         return out.write(&Message::Refuse(refusal));
     }
+    if let Err(refusal) = hub.sharing(&request.name, request.part.as_deref())? {
+        return out.write(&Message::Refuse(refusal));
+    }
+    // On a partial copy nobody counts.
     if let Some(Replaced { promised, rank }) = request.replaces
+        && request.part.is_none()
         && !hub.may_replace(promised, rank)
     {
         out.write(&Message::Refuse(Refusal::NotElected))?;
@@ -194,10 +199,10 @@ impl Giving<'_> {
             return Err(Error::Busy);
         }
         let begun = Instant::now();
-        match make(self.hub, self.settings, name, &|state| self.prepared(state)) {
+        match make(self.hub, self.settings, self.request, &|state| self.prepared(state)) {
             Ok(offer) => {
                 let offer = Arc::new(offer);
-                copies.add(name, &offer);
+                copies.add(self.request, &offer);
                 Ok(offer)
             }
             Err(error) => {

@@ -1,7 +1,7 @@
 //! `$changeStream`, the first stage of a pipeline that watches (MongoDB manual: *$changeStream*).
 
 use bson::{Bson, Document, RawBsonRef, RawDocument};
-use tailwater::{FullDocument, FullDocumentBeforeChange, ReadConcern, ResumeToken, Scope, Watch, WatchDescription};
+use tailwater::{FullDocument, FullDocumentBeforeChange, ResumeToken, Scope, Watch, WatchDescription};
 use tailwater_auth::Resource;
 
 use crate::context::Context;
@@ -73,11 +73,7 @@ pub(super) fn open(
         }
     }
     let (watch, name) = scope(context, all_changes)?;
-    let concern = match context.request.reads_local {
-        true => ReadConcern::Local,
-        false => ReadConcern::Durable,
-    };
-    let watch = watch.read_concern(concern);
+    let watch = watch.read_concern(context.sees());
     let watch = watch.raw_pipeline(stages.iter().map(|stage| (*stage).to_owned()));
     let watch = match collation.filter(|collation| !collation.is_empty()) {
         Some(collation) => watch.collation(collation.to_owned()),

@@ -2,7 +2,7 @@
 
 use bson::raw::cstr;
 use bson::{RawDocumentBuf, rawdoc};
-use tailwater::{BulkWriteOutcome, Error, StatementOutcome, WriteError, WriteModel};
+use tailwater::{BulkWriteOptions, BulkWriteOutcome, Error, StatementOutcome, WriteError, WriteModel};
 
 use crate::commands::bulk::{ERROR_BYTES_MAX, is_delete, number};
 use crate::commands::update::raw;
@@ -10,7 +10,7 @@ use crate::error::{CommandResult, write_error};
 
 /// See the module documentation.
 pub(super) struct Tally {
-    pub(super) ordered: bool,
+    pub(super) options: BulkWriteOptions,
     errors_only: bool,
     /// By the operation's index.
     results: Vec<(usize, RawDocumentBuf)>,
@@ -21,9 +21,9 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(ordered: bool, errors_only: bool) -> Tally {
+    pub(super) fn new(options: BulkWriteOptions, errors_only: bool) -> Tally {
         Tally {
-            ordered,
+            options,
             errors_only,
             results: Vec::new(),
             sums: BulkWriteOutcome::default(),
@@ -35,7 +35,7 @@ impl Tally {
 
     /// Whether no more operations are carried out.
     pub(super) fn is_over(&self) -> bool {
-        self.ended || (self.ordered && self.errors > 0)
+        self.ended || (self.options.ordered && self.errors > 0)
     }
 
     /// Carries out no more.
@@ -96,7 +96,7 @@ impl Tally {
             match errors.next_if(|error| error.index == place) {
                 Some(error) => {
                     self.refuse(*index, 0, error.error);
-                    if self.ordered {
+                    if self.options.ordered {
                         return;
                     }
                 }

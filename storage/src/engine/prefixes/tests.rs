@@ -217,9 +217,15 @@ fn a_length_counts_from_the_commit_after_it_is_registered() {
     cache.keep(&prefix, second, Some(&entry));
     assert!(cache.get(&prefix, second).is_some());
     assert!(cache.get(&prefix, first).is_none(), "it is younger than the snapshot");
-    // An older answer does not take its place.
-    cache.keep(&prefix, first, Some(&entry));
-    assert!(cache.get(&prefix, second).is_some());
+    // An older answer does not take its place, be it one that could be kept.
+    let third = second.next();
+    let changes = cache.begin(third);
+    changes.key(&StateKey::new(3, b"pq").0);
+    for older in [first, second] {
+        cache.keep(&prefix, third, Some(&entry));
+        cache.keep(&prefix, older, Some(&entry));
+        assert!(cache.get(&prefix, third).is_some());
+    }
 }
 
 #[test]

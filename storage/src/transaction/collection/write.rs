@@ -2,22 +2,20 @@
 
 use std::sync::Arc;
 
-use bson::{Bson, RawDocument};
+use bson::{Bson, DateTime, RawDocument};
 
 use super::TransactionCollection;
+use super::ahead::Ahead;
 use crate::catalog::CollectionInfo;
 use crate::collection::{
-    BulkWriteOutcome, DeleteOptions, Prepared, ReplaceOptions, UpdateModifications, UpdateOptions, WriteModel,
-    WriteOutcome,
+    BulkWriteOptions, BulkWriteOutcome, DeleteOptions, InsertManyOptions, Prepared, ReplaceOptions,
+    UpdateModifications, UpdateOptions, WriteModel, WriteOutcome,
 };
 use crate::error::{Error, Result};
 use crate::store::View;
 use crate::transaction::conflict;
 use crate::workspace::Workspace;
 use crate::write::{Modification, Modified, Reach, id_key};
-
-/// Documents of a modification of many that are in memory at the same time.
-const DOCUMENTS_AT_ONCE: usize = 100;
 
 impl TransactionCollection<'_> {
     /// Inserts one document; returns its `_id`. Without one it gets an ObjectId, in front. A collection that is not there
@@ -29,7 +27,7 @@ impl TransactionCollection<'_> {
     /// [`Error::DocumentFailedValidation`].
     pub fn insert_one(&self, document: &RawDocument) -> Result<Bson> {
         self.transaction
-            .run(|workspace| self.insert(workspace, document, &self.now()?))
+            .run(|workspace| self.insert(workspace, document, &self.now()?, false))
     }
 
     /// Inserts documents; returns their `_id`s, in order.
@@ -38,6 +36,21 @@ impl TransactionCollection<'_> {
     ///
     /// As [`TransactionCollection::insert_one`], for the first document that cannot be inserted; [`Error::NoDocuments`].
     pub fn insert_many<'a>(&self, documents: impl IntoIterator<Item = &'a RawDocument>) -> Result<Vec<Bson>> {
+        self.insert_many_with(documents, &InsertManyOptions::default())
+    }
+
+    /// As [`TransactionCollection::insert_many`], with options. The first document that is refused aborts the transaction,
+    /// ordered or not.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn insert_many_with<'a>(
+        &self,
+        documents: impl IntoIterator<Item = &'a RawDocument>,
+        options: &InsertManyOptions,
+    ) -> Result<Vec<Bson>> {
+        let bypass = options.bypass_document_validation;
         // Before the transaction is locked: the iterator is the caller's code, which may use the transaction.
         let documents: Vec<_> = documents.into_iter().collect();
         self.transaction.run(|workspace| {
@@ -47,7 +60,7 @@ impl TransactionCollection<'_> {
             let now = self.now()?;
             let ids = documents
                 .into_iter()
-                .map(|document| self.insert(workspace, document, &now));
+                .map(|document| self.insert(workspace, document, &now, bypass));
             ids.collect()
         })
     }
@@ -74,7 +87,7 @@ impl TransactionCollection<'_> {
         options: &UpdateOptions,
     ) -> Result<WriteOutcome> {
         let update = update.into();
-        self.run(|| Modification::update(filter, Reach::First, &update, options))
+        self.run(|| Modification::update(filter, Reach::First, &update, options, DateTime::now()))
     }
 
     /// Changes every document that matches.
@@ -98,7 +111,7 @@ impl TransactionCollection<'_> {
         options: &UpdateOptions,
     ) -> Result<WriteOutcome> {
         let update = update.into();
-        self.run(|| Modification::update(filter, Reach::All, &update, options))
+        self.run(|| Modification::update(filter, Reach::All, &update, options, DateTime::now()))
     }
 
     /// Replaces the first document that matches; its `_id` stays.
@@ -121,7 +134,7 @@ impl TransactionCollection<'_> {
         replacement: &RawDocument,
         options: &ReplaceOptions,
     ) -> Result<WriteOutcome> {
-        self.run(|| Modification::replace(filter, replacement, options))
+        self.run(|| Modification::replace(filter, replacement, options, DateTime::now()))
     }
 
     /// Deletes the first document that matches.
@@ -139,7 +152,7 @@ impl TransactionCollection<'_> {
     ///
     /// As there and as [`TransactionCollection::delete_one`].
     pub fn delete_one_with(&self, filter: &RawDocument, options: &DeleteOptions) -> Result<WriteOutcome> {
-        self.run(|| Modification::delete(filter, Reach::First, options))
+        self.run(|| Modification::delete(filter, Reach::First, options, DateTime::now()))
     }
 
     /// Deletes every document that matches.
@@ -157,7 +170,7 @@ impl TransactionCollection<'_> {
     ///
     /// As [`TransactionCollection::delete_one_with`].
     pub fn delete_many_with(&self, filter: &RawDocument, options: &DeleteOptions) -> Result<WriteOutcome> {
-        self.run(|| Modification::delete(filter, Reach::All, options))
+        self.run(|| Modification::delete(filter, Reach::All, options, DateTime::now()))
     }
 
     /// Carries out writes in order. The first that fails aborts the transaction, as any other operation would.
@@ -166,6 +179,21 @@ impl TransactionCollection<'_> {
     ///
     /// That of the write that fails; [`Error::NoWrites`].
     pub fn bulk_write(&self, models: impl IntoIterator<Item = WriteModel>) -> Result<BulkWriteOutcome> {
+        self.bulk_write_with(models, &BulkWriteOptions::default())
+    }
+
+    /// As [`TransactionCollection::bulk_write`], with options. The first write that fails aborts the transaction, ordered or
+    /// not.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn bulk_write_with(
+        &self,
+        models: impl IntoIterator<Item = WriteModel>,
+        options: &BulkWriteOptions,
+    ) -> Result<BulkWriteOutcome> {
+        let (bypass, moment) = (options.bypass_document_validation, DateTime::now());
         let models: Vec<_> = models.into_iter().collect();
         self.transaction.run(|workspace| {
             if models.is_empty() {
@@ -174,9 +202,9 @@ impl TransactionCollection<'_> {
             let now = self.now()?;
             let mut outcome = BulkWriteOutcome::default();
             for (index, model) in models.iter().enumerate() {
-                match model.prepare()? {
+                match model.prepare(moment, bypass)? {
                     Prepared::Insert(document) => {
-                        outcome.add_insert(index, self.insert(workspace, document, &now)?);
+                        outcome.add_insert(index, self.insert(workspace, document, &now, bypass)?);
                     }
                     Prepared::Modify(modification) => {
                         let modified = self.modify(workspace, &modification)?;
@@ -194,9 +222,9 @@ impl TransactionCollection<'_> {
     }
 
     /// Stages an insert. `now` is the state as of any moment since the transaction began.
-    fn insert(&self, workspace: &mut Workspace, document: &RawDocument, now: &View) -> Result<Bson> {
+    fn insert(&self, workspace: &mut Workspace, document: &RawDocument, now: &View, bypass: bool) -> Result<Bson> {
         let info = self.define(workspace, now)?;
-        workspace.bypass_validation(false);
+        workspace.bypass_validation(bypass);
         let id = workspace.insert(&info, document)?;
         conflict::check_document(workspace.reading(), &info, &id_key(&id)?, now)?;
         self.transaction.check_size(workspace)?;
@@ -228,13 +256,9 @@ impl TransactionCollection<'_> {
         mut each: impl FnMut(Modified),
     ) -> Result<()> {
         let now = self.now()?;
-        let mut candidates = modification.candidates(workspace.reading(), &self.namespace)?;
-        let documents_max = modification.reach.documents_max().min(DOCUMENTS_AT_ONCE);
-        let mut found = candidates.by_ref().take(documents_max).collect::<Result<Vec<_>>>()?;
-        // Those that come later show the state before the first change: what it moves within an index is not met again. As
-        // long as they are there, that state is kept beside the new one; so most often they are not.
-        let mut rest = (modification.reach == Reach::All && found.len() == DOCUMENTS_AT_ONCE).then_some(candidates);
-        if found.is_empty() {
+        let candidates = modification.candidates(workspace.reading(), &self.namespace)?;
+        let mut ahead = Ahead::of(candidates, modification.reach)?;
+        if ahead.is_empty() {
             if let Some(document) = modification.upserted()? {
                 let info = self.define(workspace, &now)?;
                 let modified = modification.stage_upsert(workspace, &info, &document)?;
@@ -249,15 +273,10 @@ impl TransactionCollection<'_> {
             return Ok(());
         };
         refuse_capped(&info)?;
-        while !found.is_empty() {
-            for found in std::mem::take(&mut found) {
-                conflict::check_document(workspace.reading(), &info, &found.key, &now)?;
-                each(modification.stage(workspace, &info, found)?);
-                self.transaction.check_size(workspace)?;
-            }
-            if let Some(rest) = &mut rest {
-                found = rest.by_ref().take(DOCUMENTS_AT_ONCE).collect::<Result<Vec<_>>>()?;
-            }
+        while let Some(found) = ahead.next(workspace.reading(), &info)? {
+            conflict::check_document(workspace.reading(), &info, &found.key, &now)?;
+            each(modification.stage(workspace, &info, found)?);
+            self.transaction.check_size(workspace)?;
         }
         Ok(())
     }

@@ -2,10 +2,17 @@
 
 use bson::{Bson, Document};
 
-use super::{Exclusion, POSITIONS, has_literal_array, holds, mentions, mentions_nothing, of, operand, to_json};
+use super::{
+    Exclusion, POSITIONS, has_literal_array, holds, is_of_order, mentions, mentions_nothing, of, operand, to_json,
+};
 use crate::oracle::Oracle::{Mingo, Mongomock};
 
 pub(super) const EXCLUSIONS: &[Exclusion] = &[
+    of(
+        Mingo,
+        "$dateToParts begins with the year; it begins with the hour",
+        |found| found.case.uses("$dateToParts") && is_of_order(found),
+    ),
     of(
         Mingo,
         "$toUpper, $toLower and $substr of null are empty; they are null",

@@ -1,9 +1,14 @@
 //! Updates.
 
-use super::{Exclusion, has_field, of, operand, to_json};
+use super::{Exclusion, has_field, is_of_order, of, operand, to_json};
 use crate::oracle::Oracle::{Mingo, Mongomock};
 
+/// Both have this one.
+const BY_NAME: &str = "new fields follow in the order of their names; they follow in that of the operators";
+
 pub(super) const EXCLUSIONS: &[Exclusion] = &[
+    of(Mingo, BY_NAME, is_of_order),
+    of(Mongomock, BY_NAME, is_of_order),
     of(
         Mingo,
         "$addToSet leaves what is there twice already, and adds what is not there; it removes doubles instead",
@@ -41,4 +46,4 @@ pub(super) const EXCLUSIONS: &[Exclusion] = &[
 ];
 
 /// Of upserts.
-pub(super) const UPSERTS: &[Exclusion] = &[];
+pub(super) const UPSERTS: &[Exclusion] = &[of(Mongomock, BY_NAME, is_of_order)];

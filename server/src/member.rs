@@ -1,0 +1,382 @@
+//! What a server is among others that have the same log: the primary, or a follower, with the addresses by which clients reach
+//! each of them.
+//!
+//! A server without a [`Member`] is alone, the one member of its replica set. One with it serves the store of a [`Primary`] or
+//! of a [`Follower`]. Whether writes are taken the store says itself, and so whether the server presents itself as a primary or
+//! as a secondary; the member knows the others, waits for them, and is promoted.
+//!
+//! ```text
+//!   follow ──► Follower ── promote ──► Primary ◄── lead
+//!                  │                      │ another has become primary
+//!                  └──────► Ended ◄───────┘
+//! ```
+//!
+//! Who is ended does not come back: the program that serves it ends, and is started again as what it is to be then.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+use tailwater::Store;
+use tailwater::oplog::{self, Term};
+use tailwater::replication::decision::number_of;
+use tailwater::replication::{
+    Error, Follower, FollowerBuilder, FollowerEvent, FollowerStatus, Primary, PrimaryStatus, Result, TlsOptions,
+};
+
+use crate::topology::Topology;
+
+/// What a member is told, whatever it is at the moment.
+#[derive(Clone, Debug)]
+pub struct MemberOptions {
+    /// Its name among the members.
+    pub name: String,
+    /// The members whose majority counts; the same list, in the same order, everywhere. Without it nobody can ask for a majority
+    /// of them.
+    pub members: Vec<String>,
+    /// Names of members with the addresses, `host:port`, by which clients reach them.
+    pub hosts: Vec<(String, String)>,
+    /// Where others follow it. Default a free port of this machine's own address.
+    pub listen: SocketAddr,
+    /// Encrypts what members say to each other. Not what clients say: that is [`ServerOptions::tls`](crate::ServerOptions::tls).
+    pub tls: Option<TlsOptions>,
+    /// Whether members may be on other machines without encryption.
+    pub allow_plaintext: bool,
+    /// How often members say something when there is nothing to say.
+    pub heartbeat: Duration,
+    /// Where other members serve followers, who are told that they are primary no longer once this one is.
+    pub fence: Vec<String>,
+    /// Whether what is here may be replaced by a copy when it is of no use any more.
+    pub resync: bool,
+}
+
+impl MemberOptions {
+    /// A member of that name, and nothing else.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> MemberOptions {
+        MemberOptions {
+            name: name.into(),
+            members: Vec::new(),
+            hosts: Vec::new(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls: None,
+            allow_plaintext: false,
+            heartbeat: Duration::from_secs(1),
+            fence: Vec::new(),
+            resync: false,
+        }
+    }
+
+    fn follower(&self, dir: PathBuf, from: &str) -> FollowerBuilder {
+        let mut builder = Store::follower(dir, &self.name, from)
+            .members(&self.members)
+            .heartbeat(self.heartbeat)
+            .listen(self.listen);
+        if self.allow_plaintext {
+            builder = builder.allow_plaintext();
+        }
+        if let Some(tls) = &self.tls {
+            builder = builder.tls(tls.clone());
+        }
+        if self.resync {
+            builder = builder.resync();
+        }
+        builder
+    }
+
+    fn primary(&self, store: &Store) -> Result<Primary> {
+        let mut builder = store
+            .primary(&self.name)
+            .members(&self.members)
+            .heartbeat(self.heartbeat)
+            .listen(self.listen)
+            .fence(&self.fence);
+        if self.allow_plaintext {
+            builder = builder.allow_plaintext();
+        }
+        if let Some(tls) = &self.tls {
+            builder = builder.tls(tls.clone());
+        }
+        builder.start()
+    }
+}
+
+/// What becomes of a member, as it happens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum MemberEvent {
+    /// [`Member::store`] has a store to serve.
+    Opened,
+    /// The store was closed, to be cut back or replaced. Another one is opened afterwards.
+    Closed,
+    /// It may have come to its end: [`Member::failure`] says so.
+    Ended,
+}
+
+type Listener = Arc<dyn Fn(MemberEvent) + Send + Sync>;
+
+/// What it is at the moment.
+enum Standing {
+    Follower(Follower),
+    Primary(Arc<Primary>, Store),
+    Ended(Error),
+}
+
+/// How others stand, as far as a member knows.
+pub(crate) enum Others {
+    OfPrimary(PrimaryStatus),
+    OfFollower(FollowerStatus),
+    Unknown,
+}
+
+/// A member. See the module documentation.
+pub struct Member {
+    options: MemberOptions,
+    standing: Mutex<Standing>,
+    /// Who is told when clients should look again.
+    topologies: Arc<Mutex<Vec<Weak<Topology>>>>,
+    on_event: Listener,
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Member {
+    /// Has a store that takes writes be the primary, in a new term.
+    ///
+    /// # Errors
+    ///
+    /// As [`PrimaryBuilder::start`](tailwater::replication::PrimaryBuilder::start).
+    pub fn lead(
+        options: MemberOptions,
+        store: &Store,
+        on_event: impl Fn(MemberEvent) + Send + Sync + 'static,
+    ) -> Result<Member> {
+        let on_event: Listener = Arc::new(on_event);
+        let standing = begin(&options, store, &on_event)?;
+        Ok(Member {
+            options,
+            standing: Mutex::new(standing),
+            topologies: Arc::default(),
+            on_event,
+        })
+    }
+
+    /// Follows the member at `from` (`HOST:PORT`) with a store in `dir`, which is there after [`MemberEvent::Opened`].
+    ///
+    /// # Errors
+    ///
+    /// As [`FollowerBuilder::start`].
+    pub fn follow(
+        options: MemberOptions,
+        dir: impl Into<PathBuf>,
+        from: &str,
+        on_event: impl Fn(MemberEvent) + Send + Sync + 'static,
+    ) -> Result<Member> {
+        let on_event: Listener = Arc::new(on_event);
+        let topologies: Arc<Mutex<Vec<Weak<Topology>>>> = Arc::default();
+        let (tell, told) = (Arc::clone(&on_event), Arc::clone(&topologies));
+        let builder = options.follower(dir.into(), from).on_event(move |event| match event {
+            FollowerEvent::Opened => tell(MemberEvent::Opened),
+            FollowerEvent::Closed => tell(MemberEvent::Closed),
+            FollowerEvent::Ended => tell(MemberEvent::Ended),
+            // It may be another primary than before.
+            FollowerEvent::Following { .. } => change(&told),
+            _ => {}
+        });
+        let standing = Standing::Follower(builder.start()?);
+        Ok(Member {
+            options,
+            standing: Mutex::new(standing),
+            topologies,
+            on_event,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Standing> {
+        // Every change is one step.
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store to be served; nothing while there is none.
+    #[must_use]
+    pub fn store(&self) -> Option<Store> {
+        match &*self.lock() {
+            Standing::Follower(follower) => Store::of_follower(follower),
+            Standing::Primary(_, store) => Some(store.clone()),
+            Standing::Ended(_) => None,
+        }
+    }
+
+    /// Where others follow it, while it is something that can be followed.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match &*self.lock() {
+            Standing::Follower(follower) => follower.address(),
+            Standing::Primary(primary, _) => Some(primary.address()),
+            Standing::Ended(_) => None,
+        }
+    }
+
+    /// Why it has ended, if it has.
+    #[must_use]
+    pub fn failure(&self) -> Option<Error> {
+        match &*self.lock() {
+            Standing::Follower(follower) => match follower.ended()? {
+                Ok(()) => Some(Error::Stopped),
+                Err(error) => Some(error),
+            },
+            Standing::Primary(primary, _) if primary.is_primary() => None,
+            Standing::Primary(primary, store) => Some(match primary.join() {
+                Err(error) => error,
+                Ok(()) => Error::NotPrimary {
+                    promised: Some(store.promised()),
+                },
+            }),
+            Standing::Ended(error) => Some(error.clone()),
+        }
+    }
+
+    /// Makes a follower the primary, in a new term, which is returned. Clients that watch the server are told, and those that are
+    /// connected stay.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFollower`] when it is none; [`Error::Stopped`] when it has no whole store yet. After any other it has ended:
+    /// what stopped it from following, the store's errors, and those of [`Member::lead`].
+    pub fn promote(&self) -> Result<Term> {
+        let mut standing = self.lock();
+        match &*standing {
+            Standing::Follower(follower) if follower.store().is_none() => return Err(Error::Stopped),
+            Standing::Follower(_) => {}
+            Standing::Primary(..) | Standing::Ended(_) => return Err(Error::NotFollower),
+        }
+        let before = std::mem::replace(&mut *standing, Standing::Ended(Error::Stopped));
+        let Standing::Follower(follower) = before else {
+            return Err(Error::NotFollower);
+        };
+        let promoted = follower.promote().map(Store::from).and_then(|store| {
+            let leading = begin(&self.options, &store, &self.on_event)?;
+            Ok((leading, store.term()))
+        });
+        let promoted = match promoted {
+            Ok((leading, term)) => {
+                *standing = leading;
+                tracing::info!(%term, "promoted");
+                Ok(term)
+            }
+            Err(error) => {
+                *standing = Standing::Ended(error.clone());
+                Err(error)
+            }
+        };
+        drop(standing);
+        change(&self.topologies);
+        if promoted.is_err() {
+            (self.on_event)(MemberEvent::Ended);
+        }
+        promoted
+    }
+
+    /// Ends it: followers are disconnected, or it follows nobody any more. The store stays open.
+    pub fn stop(&self) {
+        let primary = match &*self.lock() {
+            Standing::Follower(follower) => {
+                follower.stop();
+                return;
+            }
+            Standing::Primary(primary, _) => Arc::clone(primary),
+            Standing::Ended(_) => return,
+        };
+        primary.stop();
+    }
+
+    /// The primary that it is, if it is one.
+    pub(crate) fn primary(&self) -> Option<Arc<Primary>> {
+        match &*self.lock() {
+            Standing::Primary(primary, _) => Some(Arc::clone(primary)),
+            Standing::Follower(_) | Standing::Ended(_) => None,
+        }
+    }
+
+    /// What is known of the others.
+    pub(crate) fn others(&self) -> Others {
+        match &*self.lock() {
+            Standing::Follower(follower) => Others::OfFollower(follower.status()),
+            Standing::Primary(primary, _) => Others::OfPrimary(primary.status()),
+            Standing::Ended(_) => Others::Unknown,
+        }
+    }
+
+    /// How clients reach the member of that name.
+    pub(crate) fn host_of(&self, name: &str) -> Option<&str> {
+        let hosts = &self.options.hosts;
+        hosts
+            .iter()
+            .find(|(member, _)| member == name)
+            .map(|(_, host)| host.as_str())
+    }
+
+    /// The name of the member whose terms have that number, as far as names are known.
+    pub(crate) fn name_of(&self, number: oplog::Member) -> Option<&str> {
+        let MemberOptions {
+            name, members, hosts, ..
+        } = &self.options;
+        let names = members.iter().chain([name]).chain(hosts.iter().map(|(name, _)| name));
+        let mut named = names.filter(|name| number_of(name, members).0 == number.get());
+        let found = named.next()?;
+        // Members that are on no list may share a number.
+        named.all(|other| other == found).then_some(found)
+    }
+
+    pub(crate) fn options(&self) -> &MemberOptions {
+        &self.options
+    }
+
+    /// Whether there is a majority that can be asked for.
+    pub(crate) fn has_majority(&self) -> bool {
+        !self.options.members.is_empty()
+    }
+
+    /// Has those be told that watch this topology when it is another.
+    pub(crate) fn tell(&self, topology: &Arc<Topology>) {
+        let mut topologies = self.topologies.lock().unwrap_or_else(PoisonError::into_inner);
+        topologies.retain(|other| other.strong_count() > 0);
+        topologies.push(Arc::downgrade(topology));
+    }
+}
+
+/// Begins to lead; says so when that is over.
+fn begin(options: &MemberOptions, store: &Store, on_event: &Listener) -> Result<Standing> {
+    let primary = Arc::new(options.primary(store)?);
+    let (watched, tell) = (Arc::clone(&primary), Arc::clone(on_event));
+    let watching = thread::Builder::new().name("tailwater-lead".into()).spawn(move || {
+        // Why it has ended is asked of the member.
+        drop(watched.join());
+        tell(MemberEvent::Ended);
+    });
+    match watching {
+        Ok(_) => Ok(Standing::Primary(primary, store.clone())),
+        Err(source) => Err(Error::Network {
+            peer: "this member".to_owned(),
+            action: "starting a thread",
+            source: Arc::new(source),
+        }),
+    }
+}
+
+fn change(topologies: &Mutex<Vec<Weak<Topology>>>) {
+    let topologies = topologies.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    topologies
+        .iter()
+        .filter_map(Weak::upgrade)
+        .for_each(|topology| topology.change());
+}

@@ -1,0 +1,75 @@
+//! Keeps the users and roles of a store that follows another as they are there: entries of the log that change them have them read
+//! again. A user that was dropped on the primary is refused here as soon as that has come.
+//!
+//! On a primary nothing is done: whoever changes users there knows.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use tailwater::{ChangeStream, INTERNAL_DATABASE, ReadConcern, Stopper, WatchError};
+
+use crate::error::{ServerError, ServerResult};
+use crate::server::{ServerHandle, Shared};
+
+/// The thread that does so.
+pub(crate) struct Keeper {
+    stopper: Stopper,
+    thread: JoinHandle<()>,
+}
+
+impl Keeper {
+    /// Begins, where the store follows another. When changes cannot be followed any more the server is stopped: it would let in who
+    /// is a user no longer.
+    pub(crate) fn start(shared: &Arc<Shared>, server: ServerHandle) -> ServerResult<Option<Keeper>> {
+        if !shared.store.is_following() {
+            return Ok(None);
+        }
+        let mut changes = watch(shared).map_err(ServerError::Users)?;
+        let stopper = changes.stopper();
+        // What has been changed since they were read.
+        refresh(shared);
+        let shared = Arc::clone(shared);
+        let run = move || {
+            if let Err(error) = keep(&shared, &mut changes)
+                && !shared.store.log().is_closed()
+            {
+                tracing::error!(%error, "changes of users cannot be followed: the server stops");
+                server.stop();
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("tailwater-users".into())
+            .spawn(run)
+            .map_err(ServerError::Thread)?;
+        Ok(Some(Keeper { stopper, thread }))
+    }
+
+    pub(crate) fn stop(self) {
+        self.stopper.stop();
+        // A panic has been reported by the panic hook.
+        let _ = self.thread.join();
+    }
+}
+
+fn watch(shared: &Shared) -> Result<ChangeStream, WatchError> {
+    let watch = shared.store.watch_database(INTERNAL_DATABASE);
+    watch.read_concern(ReadConcern::Local).start()
+}
+
+/// Until the server stops, or the store is closed.
+fn keep(shared: &Shared, changes: &mut ChangeStream) -> Result<(), WatchError> {
+    while changes.wait_next(None)?.is_some() {
+        // One look is enough for all that have come.
+        while changes.next_if_any()?.is_some() {}
+        refresh(shared);
+    }
+    Ok(())
+}
+
+fn refresh(shared: &Shared) {
+    // An entry is in the log before it is in the state.
+    shared.store.finish_applying();
+    if let Err(error) = shared.authority.refresh() {
+        tracing::error!(%error, "users and roles stay as they were");
+    }
+}
