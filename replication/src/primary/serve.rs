@@ -54,6 +54,10 @@ fn serve(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream, introduced: &At
             let (name, history) = (hello.name.clone(), hello.history.clone());
             let peer = hub.hello(hello, Arc::new(hangup))?;
             let connected = Connected { hub, peer };
+            // It takes nothing before it has been cut back, and has to find what it needs then when it comes again.
+            if hub.is_served(peer) && slots::needed_next(&hub.history(), &history) < Some(history.last.next()) {
+                hold(hub, settings, &name, &history);
+            }
             let sender_hub = Arc::clone(hub);
             let (heartbeat, chunk) = (settings.heartbeat, settings.chunk_bytes);
             let sender = std::thread::Builder::new()
@@ -100,6 +104,14 @@ fn settle(hub: &Hub, settings: &Settings, name: &str) {
     }
 }
 
+/// Has the log kept for a follower with such a history.
+fn hold(hub: &Hub, settings: &Settings, name: &str, history: &History) {
+    if let Some(next) = slots::needed_next(&hub.history(), history) {
+        slots::hold(&hub.store, settings, name, next);
+        settle(hub, settings, name);
+    }
+}
+
 fn receive(
     hub: &Hub,
     settings: &Settings,
@@ -115,10 +127,7 @@ fn receive(
         // Not for who only came to say something: the log would be held for somebody who never takes any of it.
         if matches!(report, Report::Credit(_)) && !is_held && hub.is_served(peer) {
             is_held = true;
-            if let Some(next) = slots::needed_next(&hub.history(), history) {
-                slots::hold(&hub.store, settings, name, next);
-                settle(hub, settings, name);
-            }
+            hold(hub, settings, name, history);
         }
         hub.report(peer, report)?;
         if let Report::Durable(op_id) = report
