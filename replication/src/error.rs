@@ -213,6 +213,16 @@ pub enum Error {
         /// How many it may have.
         max: usize,
     },
+    /// A copy of the state would take space that the primary's log needs.
+    #[error(
+        "a copy of the state needs {needed} bytes of the disk, with what is reserved for the log, and {free} are free: free some"
+    )]
+    NoSpaceForCopy {
+        /// Bytes of what is yet to be copied, and of the reserve.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// A copy of the state is being made for somebody, and there is one at a time.
     #[error("a copy of the state is being made already")]
     Busy,
@@ -230,7 +240,7 @@ impl Error {
     pub fn is_passing(&self) -> bool {
         match self {
             Error::Network { .. } | Error::Protocol { .. } | Error::BadFrames { .. } => true,
-            Error::Refused { refusal } => matches!(refusal, Refusal::Busy | Refusal::NotElected),
+            Error::Refused { refusal } => refusal.is_passing(),
             Error::Log(error) | Error::Store(storage::Error::Log(error)) => {
                 error.kind() == oplog::ErrorKind::Environment || self.needs_reopening()
             }
@@ -310,11 +320,6 @@ fn reason(refusal: &Refusal) -> String {
                 "more than the {max} bytes of log that it keeps for a copy were written before this member had its copy and had caught up; raise the primary's copy_lag_bytes_max (`--copy-lag-max`) and, where there is one, its log's hard limit, or write less meanwhile"
             )
         }
-        Refusal::Busy => "it makes a copy of its state for another one, and one at a time".into(),
-        Refusal::NotElected => {
-            "it has not been elected, or does not know as much as this member, and gives no copy in place of what that has; promote the right one"
-                .into()
-        }
         Refusal::ListedPart => {
             "it follows with a filter, and is on the list of members whose majority counts; take it off the list, or the filter away"
                 .into()
@@ -328,6 +333,15 @@ fn reason(refusal: &Refusal) -> String {
         Refusal::TooManyFiles(max) => {
             format!("its state is in more than {max} files, which no copy may have")
         }
+        Refusal::Busy => "it makes a copy of its state for another one, and one at a time".into(),
+        Refusal::NotElected => {
+            "it has not been elected, or does not know as much as this member, and gives no copy in place of what that has; promote the right one"
+                .into()
+        }
+        Refusal::NoSpaceForCopy(needed, free) => {
+            format!("a copy of its state needs {needed} bytes of its disk, with what is reserved for its log, and {free} are free; free some there")
+        }
+        Refusal::CopyFailed(error) => format!("it could not make a copy of its state: {error}"),
     }
 }
 

@@ -33,8 +33,12 @@
 
 mod deadline;
 pub mod decision;
+mod dial;
 mod error;
 mod follower;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod heartbeat;
 mod identity;
 mod link;

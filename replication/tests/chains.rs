@@ -7,18 +7,18 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use stores::{LONG, MEMBERS, Proxy, assert_same, assert_same_segments, follower, open, primary, write};
+use stores::{LONG, MEMBERS, Proxy, assert_same, assert_same_segments, follower, open, own_address, primary, write};
 use tailwater_oplog::ReadConcern;
 use tailwater_replication::{Error, Follower, FollowerEvent, Primary, WriteConcern};
 use tailwater_storage::Store;
 use tempfile::TempDir;
 
-/// Any free port of this machine.
-const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
-
-/// A follower that can be followed.
+/// A follower that can be followed, where it can be followed again when it comes back.
 fn relay(dir: &Path, name: &str, from: SocketAddr, members: &[&str]) -> Follower {
-    follower(dir, name, from, members).listen(ANYWHERE).start().unwrap()
+    follower(dir, name, from, members)
+        .listen(own_address())
+        .start()
+        .unwrap()
 }
 
 fn follow(dir: &Path, name: &str, from: SocketAddr, members: &[&str]) -> Follower {

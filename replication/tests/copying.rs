@@ -6,6 +6,7 @@ mod stores;
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use stores::{HEARTBEAT, LONG, Proxy, assert_same, eventually, follower, open, primary, write};
 use tailwater_oplog::{OpId, SlotState};
@@ -15,7 +16,11 @@ use tempfile::TempDir;
 
 /// A primary for which a follower is too far behind as soon as that lacks a segment, with what it keeps for a copy.
 fn impatient(store: &Store, copy_lag_bytes_max: u64) -> Primary {
-    let builder = Primary::builder(store.clone(), "a").heartbeat(HEARTBEAT);
+    impatient_at(HEARTBEAT, store, copy_lag_bytes_max)
+}
+
+fn impatient_at(heartbeat: Duration, store: &Store, copy_lag_bytes_max: u64) -> Primary {
+    let builder = Primary::builder(store.clone(), "a").heartbeat(heartbeat);
     let builder = builder.lag_bytes_max(1).copy_lag_bytes_max(copy_lag_bytes_max);
     builder.start().unwrap()
 }
@@ -148,11 +153,14 @@ fn who_cannot_catch_up_with_a_copy_is_told_so_instead_of_being_given_another() {
     let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let store = open(a.path());
     write(&store, 0, 1000);
-    let serving = impatient(&store, 1);
+    // That it has come whole is said once: that must not be lost because the machine is busy for some heartbeats.
+    let heartbeat = LONG / 4;
+    let serving = impatient_at(heartbeat, &store, 1);
     // It stops when it has all of the copy, and before that is in its place.
     let obstacle = b.path().join("state.gone");
     let made = obstacle.clone();
-    let builder = follower(b.path(), "b", serving.address(), &[]).on_event(move |event| {
+    let builder = follower(b.path(), "b", serving.address(), &[]).heartbeat(heartbeat);
+    let builder = builder.on_event(move |event| {
         if matches!(event, FollowerEvent::Copying { bytes, total } if bytes == total) {
             std::fs::write(&made, b"").unwrap();
         }
@@ -166,6 +174,7 @@ fn who_cannot_catch_up_with_a_copy_is_told_so_instead_of_being_given_another() {
     write_much(&store, 10_000);
     let resyncing = || {
         follower(b.path(), "b", serving.address(), &[])
+            .heartbeat(heartbeat)
             .resync()
             .start()
             .unwrap()

@@ -165,9 +165,9 @@ fn a_copy_does_not_replace_what_was_promoted_since() {
         let (digest, promised) = (promoted.digest().unwrap(), promoted.promised());
         promoted.close().unwrap();
 
-        // Of a primary that is not there, so that nothing but what is here can be shown.
-        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let following = follower(b, "b", nobody, &[]).start().unwrap();
+        // Of somebody who says nothing, so that nothing but what is here can be shown.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let following = follower(b, "b", silent.local_addr().unwrap(), &[]).start().unwrap();
         let store = following.wait_for(last, LONG).unwrap();
         assert_eq!((store.digest().unwrap(), store.promised()), (digest, promised));
         assert!(!b.join("incoming").exists());

@@ -3,11 +3,12 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod stores;
 
-use std::net::TcpListener;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use stores::{LONG, Proxy, assert_same, follower, open, primary, write};
+use stores::{LONG, Proxy, assert_same, eventually, follower, open, primary, write};
 use tailwater_oplog::OpId;
 use tailwater_replication::{Error, FollowerEvent, Primary, WriteConcern};
 use tempfile::TempDir;
@@ -34,9 +35,7 @@ fn connections_that_break_or_fall_silent_are_made_anew() {
             _ => {
                 // Both sides give it up by themselves.
                 proxy.weather.silent.store(true, Ordering::SeqCst);
-                while serving.followers() > 0 {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
+                eventually("the follower is still connected", || serving.followers() == 0);
                 proxy.weather.silent.store(false, Ordering::SeqCst);
             }
         }
@@ -51,13 +50,14 @@ fn a_slow_link_is_slow_and_nothing_else() {
     let store = open(a.path());
     // More than the system takes from a writer before anybody has read it.
     let last = write(&store, 0, 20_000);
-    let heartbeat = Duration::from_millis(50);
+    // Short beside what a run takes on that link, long beside the holes that a busy machine makes.
+    let heartbeat = Duration::from_millis(200);
     let builder = Primary::builder(store.clone(), "a").members(["a", "b"]);
     let serving = builder.heartbeat(heartbeat).start().unwrap();
     let proxy = Proxy::to(serving.address());
     let builder = follower(b.path(), "b", proxy.address, &["a", "b"]).heartbeat(heartbeat);
     let following = builder.window_bytes(64 << 20).start().unwrap();
-    // The copy comes quickly, what is written now does not: a run takes many heartbeats.
+    // The copy comes quickly, what is written now does not: what is on its way takes many heartbeats.
     following.wait_for(last, LONG).unwrap();
     proxy.weather.pace.store(20 << 10, Ordering::SeqCst);
     let last = write(&store, 30_000, 20_000);
@@ -113,6 +113,27 @@ fn frames_that_are_damaged_each_time_end_the_follower_by_name() {
     write(&store, 1000, 300);
     let ended = following.join();
     assert!(matches!(ended, Err(Error::BadFrames { .. })), "{ended:?}");
+}
+
+#[test]
+fn strangers_that_say_nothing_keep_no_member_away() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    let last = write(&store, 0, 10);
+    // So long that nobody is given up meanwhile.
+    let builder = Primary::builder(store.clone(), "a").heartbeat(LONG);
+    let serving = builder.start().unwrap();
+    let strangers = (0..100).map(|_| {
+        let mut stranger = TcpStream::connect(serving.address()).unwrap();
+        // It may be turned away before it has said even this.
+        let _ = stranger.write_all(b"TAILWRPL\x01\x00\x01\x00");
+        stranger
+    });
+    let strangers: Vec<TcpStream> = strangers.collect();
+    let builder = follower(b.path(), "b", serving.address(), &[]);
+    let following = builder.heartbeat(LONG).start().unwrap();
+    following.wait_for(last, LONG).unwrap();
+    drop(strangers);
 }
 
 #[test]

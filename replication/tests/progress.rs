@@ -5,7 +5,7 @@ mod stores;
 
 use std::sync::mpsc::channel;
 
-use stores::{HEARTBEAT, LONG, eventually, follower, open, primary, write};
+use stores::{HEARTBEAT, LONG, eventually, follower, open, own_address, primary, write};
 use tailwater_oplog::OpId;
 use tailwater_replication::{FollowerEvent, Primary, Standing, WriteConcern, standing};
 use tempfile::TempDir;
@@ -77,9 +77,7 @@ fn both_sides_say_how_far_a_follower_has_come() {
     assert_eq!(standing(&copy), None);
     drop(copy);
     let behind = |serving: &Primary| serving.status().members[0].clone();
-    while behind(&serving).connected {
-        std::thread::sleep(HEARTBEAT / 10);
-    }
+    eventually("the follower is still connected", || !behind(&serving).connected);
     let held = behind(&serving).held;
     let missing = write(&store, 1000, 20);
     serving.wait(missing, WriteConcern::members(1).unwrap(), LONG).unwrap();
@@ -92,8 +90,9 @@ fn both_sides_say_how_far_a_follower_has_come() {
 fn what_a_primary_spoke_of_that_is_no_more_is_not_missing() {
     let [a, b, c] = [(); 3].map(|()| TempDir::new().unwrap());
     let store = open(a.path());
-    let serving = primary(&store, "a", &[]);
-    let port = serving.address();
+    let port = own_address();
+    let builder = Primary::builder(store.clone(), "a").listen(port).heartbeat(HEARTBEAT);
+    let serving = builder.start().unwrap();
     let of_b = follower(b.path(), "b", port, &[]).start().unwrap();
     let following = follower(c.path(), "c", port, &[]).start().unwrap();
     of_b.wait_for(write(&store, 0, 100), LONG).unwrap();

@@ -37,6 +37,9 @@ pub(crate) struct FollowArguments {
     /// Where others can follow this follower.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+    /// Bytes of entries that may be on their way.
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = clap::value_parser!(u64).range(1..))]
+    window: u64,
     /// With --listen: bytes of log that are kept for a follower of this one that is away. More than that, and it needs a new copy.
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 30, requires = "listen")]
     lag_max: u64,
@@ -59,9 +62,10 @@ pub(crate) fn follow(arguments: &FollowArguments) -> Outcome {
     let member = &arguments.member;
     let bar = bar();
     let shown = bar.clone();
-    let mut builder = Store::follower(&arguments.dir, &member.name, &arguments.from)
+    let mut builder = Store::follower(&arguments.dir, member.name()?, &arguments.from)
         .members(&member.members)
         .heartbeat(member.heartbeat())
+        .window_bytes(arguments.window)
         .on_event(move |event| show(&shown, event));
     if member.allow_plaintext {
         builder = builder.allow_plaintext();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tailwater::replication::{Error, TlsOptions, WriteConcern};
 
-use crate::failure::{Exit, Failure, exit_of_log, exit_of_store};
+use crate::failure::{Exit, Failure, Outcome, exit_of_log, exit_of_store};
 
 pub(crate) use follow::{FollowArguments, follow};
 pub(crate) use primary::{PrimaryArguments, replicate};
@@ -19,9 +19,9 @@ pub(crate) use promote::{PromoteArguments, promote};
 /// What all members are told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct MemberArguments {
-    /// Name of this member.
+    /// Name of this member; without it, that of the machine.
     #[arg(long)]
-    name: String,
+    name: Option<String>,
     /// The members whose majority counts, separated by commas; the same list, in the same order, everywhere.
     #[arg(long, value_name = "NAME,NAME,…", value_delimiter = ',')]
     members: Vec<String>,
@@ -43,6 +43,10 @@ pub(crate) struct MemberArguments {
 }
 
 impl MemberArguments {
+    fn name(&self) -> Outcome<String> {
+        name_or_host(self.name.as_deref())
+    }
+
     fn tls(&self) -> Option<TlsOptions> {
         Some(TlsOptions {
             certificate: self.tls_cert.clone()?,
@@ -54,6 +58,17 @@ impl MemberArguments {
     fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.heartbeat)
     }
+}
+
+/// The name that was given, or the machine's.
+fn name_or_host(given: Option<&str>) -> Outcome<String> {
+    if let Some(name) = given {
+        return Ok(name.to_owned());
+    }
+    let system = rustix::system::uname();
+    let host = system.nodename().to_str().ok().filter(|host| !host.is_empty());
+    let nameless = || Failure::new(Exit::Usage, "this machine has no name: give one with --name".to_owned());
+    host.map(str::to_owned).ok_or_else(nameless)
 }
 
 /// `1`, `2`, …, or `majority`.

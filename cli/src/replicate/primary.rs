@@ -32,6 +32,9 @@ pub(crate) struct PrimaryArguments {
     /// Where other members serve followers, or may do so again, as their primary: they are told that they are it no longer.
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
     fence: Vec<String>,
+    /// Bytes of the log that are kept for a follower that is away. More than that, and it needs a new copy.
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 30)]
+    lag_max: u64,
     /// Bytes of the log that are kept for a follower from the beginning of its copy of the state until it has caught up.
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 30)]
     copy_lag_max: u64,
@@ -51,10 +54,11 @@ pub(crate) fn replicate(arguments: &PrimaryArguments) -> Outcome {
     let store = Store::open_with(&arguments.dir, &StoreOptions::default())?;
     let member = &arguments.member;
     let mut builder = store
-        .primary(&member.name)
+        .primary(member.name()?)
         .members(&member.members)
         .listen(arguments.listen)
         .fence(&arguments.fence)
+        .lag_bytes_max(arguments.lag_max)
         .copy_lag_bytes_max(arguments.copy_lag_max)
         .heartbeat(member.heartbeat());
     if member.allow_plaintext {

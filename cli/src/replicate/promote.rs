@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use tailwater::{Store, StoreOptions};
 
+use super::name_or_host;
 use crate::failure::Outcome;
 use crate::output;
 use crate::serve::control;
@@ -20,9 +21,9 @@ pub(crate) struct PromoteArguments {
     /// Directory of the store.
     #[arg(long)]
     dir: PathBuf,
-    /// Name of this member.
+    /// Name of this member; without it, that of the machine.
     #[arg(long)]
-    name: String,
+    name: Option<String>,
     /// The members whose majority counts, as everywhere.
     #[arg(long, value_name = "NAME,NAME,…", value_delimiter = ',')]
     members: Vec<String>,
@@ -33,10 +34,11 @@ pub(crate) fn promote(arguments: &PromoteArguments) -> Outcome {
     if let Some(promoted) = control::promote(&arguments.dir)? {
         return output::print(&format!("{promoted}\n"));
     }
+    let name = name_or_host(arguments.name.as_deref())?;
     let mut options = StoreOptions::default();
     options.oplog.create = false;
     let store = Store::open_with(&arguments.dir, &options)?;
-    let term = store.promote_as(&arguments.name, &arguments.members)?;
+    let term = store.promote_as(&name, &arguments.members)?;
     let last = store.log().watermarks().durable;
     store.close()?;
     output::print(&format!("{{\"term\":{term},\"last\":{last}}}\n"))

@@ -123,10 +123,25 @@ pub enum Refusal {
     Busy,
     /// No copy in place of what the follower has: this primary has not been elected, or does not know as much.
     NotElected,
+    /// No copy at the moment: it needs so many bytes of the primary's disk, with what is reserved there, and so many are free.
+    NoSpaceForCopy(u64, u64),
+    /// No copy at the moment: making one has failed for this reason, and is not begun again for a while.
+    CopyFailed(String),
     /// The follower wants only a part, and is on the list of those that count: it would count for what it does not have.
     ListedPart,
     /// This member has only a part itself, this one, and the follower's is not known to be within that.
     WiderPart(Vec<u8>),
+}
+
+impl Refusal {
+    /// Whether the same member may be let on later, without anybody doing anything where it is.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Refusal::Busy | Refusal::NotElected | Refusal::NoSpaceForCopy(..) | Refusal::CopyFailed(_)
+        )
+    }
 }
 
 /// Entries under way, without their frames.

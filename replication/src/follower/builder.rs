@@ -13,6 +13,7 @@ use super::attempt::follow;
 use super::event::{FollowerEvent, Listener};
 use super::relay::Relay;
 use super::shared::Settings;
+use crate::dial::Dial;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::link::Security;
@@ -218,7 +219,7 @@ impl FollowerBuilder {
             on_event: self.on_event,
             state: Mutex::default(),
             changed: Condvar::new(),
-            hangup: Mutex::default(),
+            dial: Dial::default(),
         });
         let (dir, thread_settings) = (self.dir.clone(), Arc::clone(&settings));
         let thread = std::thread::Builder::new()

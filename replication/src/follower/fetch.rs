@@ -41,7 +41,7 @@ struct CopyRecord {
 /// Fetches a copy into `dir`. What is there, closed, is replaced when all of it has come; the member it was has `kept`.
 pub(super) fn run(dir: &Path, settings: &Settings, kept: Option<Kept>) -> Result<()> {
     let fetched = fetch(dir, settings, kept);
-    settings.set_hangup(None);
+    settings.dial.over();
     fetched
 }
 
@@ -53,8 +53,7 @@ fn fetch(dir: &Path, settings: &Settings, kept: Option<Kept>) -> Result<()> {
     let incoming = incoming::directory(dir);
     fs::create_dir_all(&incoming).map_err(Error::file("create", &incoming))?;
     let begun = read_record(&incoming);
-    let stream = link::connect(&settings.from, &settings.security)?;
-    settings.set_hangup(Some(stream.hangup()?));
+    let stream = settings.dial.connect(&settings.from, &settings.security)?;
     let (mut inbound, outbound, _hangup) = link::open(stream, settings.heartbeat, settings.batch_bytes_max)?;
     let request = CopyRequest {
         name: settings.identity.name.clone(),

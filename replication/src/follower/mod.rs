@@ -177,9 +177,7 @@ impl Follower {
     pub fn stop(&self) {
         self.settings.lock().stopped = true;
         self.settings.changed.notify_all();
-        if let Some(hangup) = &*self.settings.hangup.lock().unwrap_or_else(PoisonError::into_inner) {
-            hangup.now();
-        }
+        self.settings.dial.end();
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // A panic over there has been reported by the panic hook.
             let _ = thread.join();

@@ -98,8 +98,7 @@ pub(super) fn run(replica: &Replica, settings: &Settings) -> Result<Ending> {
     .with_part(settings.selection.as_ref().map(Selection::to_bytes));
     // Before it is introduced: what is in the log is on the disk.
     replica.sync()?;
-    let stream = link::connect(&settings.from, &settings.security)?;
-    settings.set_hangup(Some(stream.hangup()?));
+    let stream = settings.dial.connect(&settings.from, &settings.security)?;
     let (inbound, outbound, _hangup) = link::open(stream, settings.heartbeat, settings.batch_bytes_max)?;
     settings.connected(inbound.peer());
     let session = Session {
@@ -113,7 +112,7 @@ pub(super) fn run(replica: &Replica, settings: &Settings) -> Result<Ending> {
         passing: settings.relay.as_ref().and_then(Passing::through),
     };
     let ending = session.run(&log, inbound);
-    settings.set_hangup(None);
+    settings.dial.over();
     ending
 }
 
@@ -331,7 +330,7 @@ impl Session<'_> {
         });
         if reported.is_err() {
             // The reader must not wait for what will not come.
-            self.settings.hang_up();
+            self.settings.dial.hang_up();
         }
     }
 
@@ -366,7 +365,7 @@ impl Drop for Over<'_> {
             passing.end();
         }
         self.session.unsynced.hand_over();
-        self.session.settings.hang_up();
+        self.session.settings.dial.hang_up();
     }
 }
 
@@ -375,6 +374,6 @@ struct HangUp<'a>(&'a Settings);
 
 impl Drop for HangUp<'_> {
     fn drop(&mut self) {
-        self.0.hang_up();
+        self.0.dial.hang_up();
     }
 }

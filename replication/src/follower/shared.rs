@@ -11,9 +11,10 @@ use super::currency::Currency;
 use super::event::{FollowerEvent, Listener};
 use super::relay::Relay;
 use crate::deadline::after;
+use crate::dial::Dial;
 use crate::error::Result;
 use crate::identity::Identity;
-use crate::link::{Hangup, Security};
+use crate::link::Security;
 use crate::primary::MemberStatus;
 use crate::standing::Standings;
 
@@ -53,7 +54,8 @@ pub(crate) struct Settings {
     pub(super) on_event: Option<Listener>,
     pub(super) state: Mutex<State>,
     pub(super) changed: Condvar,
-    pub(super) hangup: Mutex<Option<Hangup>>,
+    /// Its connection to the primary.
+    pub(super) dial: Dial,
     /// Where it is followed itself.
     pub(super) relay: Option<Relay>,
 }
@@ -185,18 +187,5 @@ impl Settings {
                 .0;
         }
         false
-    }
-
-    pub(super) fn hang_up(&self) {
-        if let Some(hangup) = &*self.hangup.lock().unwrap_or_else(PoisonError::into_inner) {
-            hangup.now();
-        }
-    }
-
-    pub(super) fn set_hangup(&self, hangup: Option<Hangup>) {
-        *self.hangup.lock().unwrap_or_else(PoisonError::into_inner) = hangup;
-        if self.is_stopped() {
-            self.hang_up();
-        }
     }
 }

@@ -4,14 +4,14 @@
 //! comes to it. This is a member that comes for that reason only: it introduces itself as a follower would, with its own term as
 //! promise, and leaves with the answer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::hub::Hub;
 use crate::decision::{Hello, Refusal};
+use crate::dial::Dial;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::link::{self, Security};
+use crate::link::{self, Raw, Security};
 use crate::wire::{CHUNK_BYTES_MAX, Message};
 
 /// Between two attempts to reach a member: from this …
@@ -20,10 +20,21 @@ const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Comes to the member at `address`, again and again, until it has been told or this one is primary no longer.
-pub(super) fn run(hub: &Arc<Hub>, identity: &Identity, address: &str, security: &Security, heartbeat: Duration) {
+pub(super) fn run(
+    hub: &Hub,
+    dial: &Dial,
+    identity: &Identity,
+    address: &str,
+    security: &Security,
+    heartbeat: Duration,
+) {
     let mut pause = PAUSE_MIN;
     while hub.is_primary() {
-        match tell(hub, identity, address, security, heartbeat) {
+        let told = dial
+            .connect(address, security)
+            .and_then(|stream| tell(hub, identity, stream, heartbeat));
+        dial.over();
+        match told {
             Ok(true) => {
                 tracing::info!(address, "a member that was primary has been told that it is no longer");
                 return;
@@ -38,8 +49,7 @@ pub(super) fn run(hub: &Arc<Hub>, identity: &Identity, address: &str, security: 
 }
 
 /// Whether it has been told.
-fn tell(hub: &Hub, identity: &Identity, address: &str, security: &Security, heartbeat: Duration) -> Result<bool> {
-    let stream = link::connect(address, security)?;
+fn tell(hub: &Hub, identity: &Identity, stream: Raw, heartbeat: Duration) -> Result<bool> {
     let (mut inbound, mut outbound, _hangup) = link::open(stream, heartbeat, CHUNK_BYTES_MAX)?;
     outbound.write(&Message::Hello(Hello {
         member: identity.member.into(),

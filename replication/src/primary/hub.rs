@@ -102,9 +102,10 @@ impl Hub {
             hangup,
             closing: false,
         };
+        // Before there is anything of it that would stay when this fails.
+        self.look_at_log(&mut state)?;
         state.outboxes.insert(peer, outbox);
         self.store.set_sync_pace(Some(SYNC_PACE));
-        self.look_at_log(&mut state)?;
         self.step(&mut state, PrimaryInput::Hello(peer, hello))?;
         Ok(peer)
     }

@@ -158,9 +158,9 @@ impl PrimaryBuilder {
         for other in self.fence {
             let (fence_hub, identity) = (Arc::clone(&service.hub), identity.clone());
             let (security, heartbeat) = (security.clone(), self.heartbeat);
-            service.add(service::spawn("tailwater-fence", move || {
-                fence::run(&fence_hub, &identity, &other, &security, heartbeat);
-            })?);
+            service.call("tailwater-fence", move |dial| {
+                fence::run(&fence_hub, dial, &identity, &other, &security, heartbeat);
+            })?;
         }
         tracing::info!(address = %service.address, %term, "serving followers");
         Ok(Primary(service))

@@ -2,6 +2,7 @@
 //! that neither a disk nor the decisions' lock can end it.
 
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,26 +21,28 @@ use crate::wire::{CHUNK_BYTES_MAX, Message};
 /// How often a follower's retention slot is moved.
 const SLOT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Serves a connection until it ends.
-pub(super) fn run(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream) {
+/// Serves a connection until it ends; says when it is known that there is a member at the other end.
+pub(super) fn run(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream, introduced: &AtomicBool) {
     let peer = stream
         .peer_addr()
         .map_or_else(|_| "a member".to_owned(), |address| address.to_string());
-    match serve(hub, settings, stream) {
+    match serve(hub, settings, stream, introduced) {
         Ok(()) => tracing::debug!(%peer, "a follower has left"),
         Err(error) if hub.is_stopped() => tracing::debug!(%peer, %error, "a connection ended with the primary"),
         Err(error) => tracing::info!(%peer, %error, "the connection of a follower ended"),
     }
 }
 
-fn serve(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream) -> Result<()> {
+fn serve(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream, introduced: &AtomicBool) -> Result<()> {
     // A follower sends nothing that is longer than its introduction.
     let (mut inbound, mut outbound, hangup) = link::open(
         link::accepted(stream, &settings.security)?,
         settings.heartbeat,
         CHUNK_BYTES_MAX,
     )?;
-    match inbound.read_introduction()? {
+    let introduction = inbound.read_introduction()?;
+    introduced.store(true, Ordering::SeqCst);
+    match introduction {
         Message::Hello(hello) => {
             if let Some(refusal) = refusal_of_outrun(hub, settings, &hello) {
                 return outbound.write(&Message::Refuse(refusal));
@@ -51,6 +54,10 @@ fn serve(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream) -> Result<()> {
             let (name, history) = (hello.name.clone(), hello.history.clone());
             let peer = hub.hello(hello, Arc::new(hangup))?;
             let connected = Connected { hub, peer };
+            // It takes nothing before it has been cut back, and has to find what it needs then when it comes again.
+            if hub.is_served(peer) && slots::needed_next(&hub.history(), &history) < Some(history.last.next()) {
+                hold(hub, settings, &name, &history);
+            }
             let sender_hub = Arc::clone(hub);
             let (heartbeat, chunk) = (settings.heartbeat, settings.chunk_bytes);
             let sender = std::thread::Builder::new()
@@ -97,6 +104,14 @@ fn settle(hub: &Hub, settings: &Settings, name: &str) {
     }
 }
 
+/// Has the log kept for a follower with such a history.
+fn hold(hub: &Hub, settings: &Settings, name: &str, history: &History) {
+    if let Some(next) = slots::needed_next(&hub.history(), history) {
+        slots::hold(&hub.store, settings, name, next);
+        settle(hub, settings, name);
+    }
+}
+
 fn receive(
     hub: &Hub,
     settings: &Settings,
@@ -112,10 +127,7 @@ fn receive(
         // Not for who only came to say something: the log would be held for somebody who never takes any of it.
         if matches!(report, Report::Credit(_)) && !is_held && hub.is_served(peer) {
             is_held = true;
-            if let Some(next) = slots::needed_next(&hub.history(), history) {
-                slots::hold(&hub.store, settings, name, next);
-                settle(hub, settings, name);
-            }
+            hold(hub, settings, name, history);
         }
         hub.report(peer, report)?;
         if let Report::Durable(op_id) = report

@@ -1,20 +1,30 @@
 //! Serving what a log has, whoever is primary: the threads around a [`Hub`].
+//!
+//! All of them can be ended at any moment, without a descriptor or a connection more: the one that accepts waits for a bell
+//! besides, and one that connects to somebody does so by a [`Dial`].
 
+use std::io::ErrorKind;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tailwater_oplog::{Interrupt, ReadConcern, WaitOutcome};
 
 use super::hub::Hub;
 use super::offer::Copies;
 use super::serve;
+use crate::dial::Dial;
 use crate::error::{Error, Result};
 use crate::link::Security;
 
-/// Connections at most.
+/// Connections of members at most.
 const CONNECTIONS_MAX: usize = 64;
+/// Connections at most over which nobody has introduced himself yet: strangers take no place of a member's.
+const STRANGERS_MAX: usize = 16;
 
 /// What the connections go by.
 #[derive(Debug)]
@@ -34,7 +44,10 @@ pub(crate) struct Service {
     pub(crate) hub: Arc<Hub>,
     pub(crate) address: SocketAddr,
     interrupt: Interrupt,
+    bell: Arc<OwnedFd>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// By which some of them connect to others.
+    dials: Mutex<Vec<Dial>>,
 }
 
 impl Service {
@@ -47,9 +60,13 @@ impl Service {
         heartbeat: Duration,
         (lag_bytes_max, copy_lag_bytes_max): (u64, u64),
     ) -> Result<Service> {
-        let address = listener
-            .local_addr()
-            .map_err(Error::network("this member", "listening"))?;
+        let listening = || Error::network("this member", "listening");
+        let address = listener.local_addr().map_err(listening())?;
+        // Who connects may have gone before it is accepted: that must not be waited for.
+        listener.set_nonblocking(true).map_err(listening())?;
+        let bell =
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| listening()(error.into()))?;
+        let bell = Arc::new(bell);
         let settings = Arc::new(Settings {
             heartbeat,
             security,
@@ -60,31 +77,43 @@ impl Service {
         });
         let interrupt = Interrupt::new();
         let (pulse_hub, pulse_interrupt) = (Arc::clone(&hub), interrupt.clone());
-        let accept_hub = Arc::clone(&hub);
+        let (accept_hub, accept_bell) = (Arc::clone(&hub), Arc::clone(&bell));
         let threads = vec![
             spawn("tailwater-pulse", move || pulse(&pulse_hub, &pulse_interrupt))?,
-            spawn("tailwater-accept", move || accept(&listener, &accept_hub, &settings))?,
+            spawn("tailwater-accept", move || {
+                accept(&listener, &accept_bell, &accept_hub, &settings);
+            })?,
         ];
         Ok(Service {
             hub,
             address,
             interrupt,
+            bell,
             threads: Mutex::new(threads),
+            dials: Mutex::default(),
         })
     }
 
-    /// Has a thread joined when this stops.
-    pub(super) fn add(&self, thread: JoinHandle<()>) {
+    /// Starts a thread that connects to others, and that is ended and joined when this stops.
+    pub(super) fn call(&self, name: &str, work: impl FnOnce(&Dial) + Send + 'static) -> Result<()> {
+        let dial = Dial::default();
+        let calling = dial.clone();
+        let thread = spawn(name, move || work(&calling))?;
+        self.dials.lock().unwrap_or_else(PoisonError::into_inner).push(dial);
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         threads.push(thread);
+        Ok(())
     }
 
     /// Ends all connections and waits for the threads.
     pub(crate) fn stop(&self) {
         self.hub.stop();
         self.hub.store.log().interrupt(&self.interrupt);
-        // Whoever waits for a connection gets one.
-        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        // Any number but zero rings it. When it has been rung so often that this fails, it rings all the same.
+        let _ = rustix::io::write(&*self.bell, &[1; 8]);
+        for dial in &*self.dials.lock().unwrap_or_else(PoisonError::into_inner) {
+            dial.end();
+        }
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             // A panic over there has been reported by the panic hook.
@@ -134,36 +163,84 @@ fn pulse(hub: &Hub, interrupt: &Interrupt) {
 struct Served {
     stream: TcpStream,
     thread: JoinHandle<()>,
+    introduced: Arc<AtomicBool>,
+    dismissed: bool,
 }
 
-fn accept(listener: &TcpListener, hub: &Arc<Hub>, settings: &Arc<Settings>) {
+impl Served {
+    fn is_introduced(&self) -> bool {
+        self.introduced.load(Ordering::SeqCst)
+    }
+
+    fn is_stranger(&self) -> bool {
+        !self.dismissed && !self.is_introduced()
+    }
+
+    fn dismiss(&mut self) {
+        self.dismissed = true;
+        // It may have ended by itself.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// Waits until somebody connects, or the bell is rung; for `pause` it only waits for the bell.
+fn wait(listener: &TcpListener, bell: &OwnedFd, pause: Option<Duration>) {
+    let mut waited = vec![PollFd::new(bell, PollFlags::IN)];
+    if pause.is_none() {
+        waited.push(PollFd::new(listener, PollFlags::IN));
+    }
+    let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
+    // Whatever comes back, the caller looks for itself.
+    let _ = poll(&mut waited, pause.as_ref());
+}
+
+fn accept(listener: &TcpListener, bell: &OwnedFd, hub: &Arc<Hub>, settings: &Arc<Settings>) {
     let mut served: Vec<Served> = Vec::new();
-    for stream in listener.incoming() {
+    let mut pause = None;
+    loop {
+        wait(listener, bell, pause.take());
         if hub.is_stopped() {
             break;
         }
         served.retain(|connection| !connection.thread.is_finished());
-        let Ok((stream, other)) = stream.and_then(|stream| Ok((stream.try_clone()?, stream))) else {
+        match listener.accept().and_then(|(one, _)| Ok((one.try_clone()?, one))) {
+            Ok((stream, other)) => serve_one(&mut served, stream, other, hub, settings),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             // Too many files, most likely: some will be closed.
-            std::thread::sleep(Duration::from_millis(50));
-            continue;
-        };
-        if served.len() >= CONNECTIONS_MAX {
-            tracing::warn!("too many connections: turning one away");
-            continue;
-        }
-        let (served_hub, served_settings) = (Arc::clone(hub), Arc::clone(settings));
-        match spawn("tailwater-serve", move || {
-            serve::run(&served_hub, &served_settings, other);
-        }) {
-            Ok(thread) => served.push(Served { stream, thread }),
-            Err(error) => tracing::warn!(%error, "turning a connection away"),
+            Err(_) => pause = Some(Duration::from_millis(50)),
         }
     }
-    for connection in served {
-        // It may have ended by itself.
-        let _ = connection.stream.shutdown(Shutdown::Both);
+    for mut connection in served {
+        connection.dismiss();
         // A panic over there has been reported by the panic hook.
         let _ = connection.thread.join();
+    }
+}
+
+/// Serves a connection, if there are not too many.
+fn serve_one(served: &mut Vec<Served>, stream: TcpStream, other: TcpStream, hub: &Arc<Hub>, settings: &Arc<Settings>) {
+    if served.iter().filter(|connection| connection.is_introduced()).count() >= CONNECTIONS_MAX {
+        tracing::warn!("too many connections: turning one away");
+        return;
+    }
+    // A member introduces itself at once: who has not done so for longest is the least likely to be one.
+    if served.iter().filter(|connection| connection.is_stranger()).count() >= STRANGERS_MAX
+        && let Some(oldest) = served.iter_mut().find(|connection| connection.is_stranger())
+    {
+        tracing::warn!("too many connections of nobody known: ending the oldest");
+        oldest.dismiss();
+    }
+    let introduced = Arc::new(AtomicBool::new(false));
+    let (served_hub, served_settings, says) = (Arc::clone(hub), Arc::clone(settings), Arc::clone(&introduced));
+    match spawn("tailwater-serve", move || {
+        serve::run(&served_hub, &served_settings, other, &says);
+    }) {
+        Ok(thread) => served.push(Served {
+            stream,
+            thread,
+            introduced,
+            dismissed: false,
+        }),
+        Err(error) => tracing::warn!(%error, "turning a connection away"),
     }
 }

@@ -70,6 +70,14 @@ pub(super) fn hold_for_copy(
     store.slot_create(&name, from, SlotOptions { max_lag_bytes })
 }
 
+/// Has the log keep nothing for a follower that is given no copy: it has to begin anew.
+pub(super) fn let_go(store: &Store, follower: &str) {
+    match store.slot_drop(&slot_name(follower)) {
+        Ok(()) | Err(StoreError::Log(LogError::NoSuchSlot { .. })) => {}
+        Err(error) => tracing::warn!(%error, follower, "the log is held for a copy that was not made"),
+    }
+}
+
 /// Whether the log is held for a follower from the entry on with which a copy goes on.
 pub(super) fn is_held(store: &Store, follower: &str, applied: OpId) -> bool {
     let held = |slot: RetentionSlot| slot.state == SlotState::Active && slot.position <= applied.next();

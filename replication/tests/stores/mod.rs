@@ -1,9 +1,9 @@
 //! What the tests of real stores over loopback share.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,15 @@ pub(crate) fn primary(store: &Store, name: &str, members: &[&str]) -> Primary {
 pub(crate) fn follower(dir: &Path, name: &str, from: SocketAddr, members: &[&str]) -> FollowerBuilder {
     let builder = Follower::builder(dir, name, from.to_string()).members(members.iter().copied());
     builder.heartbeat(HEARTBEAT).store_options(options())
+}
+
+/// An address of this machine that nobody has, and that nobody else is given: for what comes back where it was.
+pub(crate) fn own_address() -> SocketAddr {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Process ids have 22 bits at most, and all of 127.0.0.0/8 is this machine's. The port is none that the system gives out.
+    let host = std::process::id() << 2 & 0x00ff_ffff;
+    let port = 7100 + u16::try_from(GIVEN.fetch_add(1, Ordering::SeqCst)).unwrap();
+    SocketAddr::from((Ipv4Addr::from(127 << 24 | host), port))
 }
 
 /// Both have the same state at the same entry, which is the one given, or one behind it with which an elected term has begun

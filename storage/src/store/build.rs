@@ -15,6 +15,7 @@
 //!   checked against all those that came before it, by the builder or by the write, whichever is second.
 
 use std::ops::Bound;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use tailwater_oplog::OpId;
@@ -22,7 +23,7 @@ use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
 use super::apply::{Logged, definitions, indexes_detail, mark_multikey, put_index_entry};
 use super::commit::{Commit, Draft, entry_for};
-use super::shared::{Core, View};
+use super::shared::{Core, View, closed};
 use crate::applier;
 use crate::catalog::{CollectionInfo, IndexInfo, IndexState};
 use crate::error::{Error, Result};
@@ -116,6 +117,10 @@ impl Core {
         };
         let mut after = None;
         loop {
+            // It may take as long as the collection is large; who opens the store again has it done before the entry is replayed.
+            if self.stopping.load(Ordering::SeqCst) {
+                return Err(closed());
+            }
             // Without waiting for room in the overlay: the applier is not running yet.
             after = self.index_chunk(&mut Commit { ahead: self.lock() }, &build, after)?;
             let layers = self.layers()?;

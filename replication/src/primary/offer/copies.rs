@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use crate::decision::Refusal;
 use crate::error::{Error, Result};
 use crate::wire::{CopyOffer, CopyRequest};
 
@@ -18,6 +19,11 @@ use crate::wire::{CopyOffer, CopyRequest};
 const COPIES_MAX: usize = 4;
 /// How long a copy is kept that nobody asks for.
 const COPY_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// After a copy could not be made, the next one for the same follower is begun after this at least …
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// … and after this at most.
+const PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// A copy that was made.
 #[derive(Debug)]
@@ -48,6 +54,18 @@ pub(crate) struct Copies {
     making: Mutex<()>,
     /// Followers that have fetched one and have not caught up since.
     catching_up: Mutex<BTreeSet<String>>,
+    /// Followers for which making one has failed.
+    failed: Mutex<BTreeMap<String, Failed>>,
+}
+
+/// A copy that could not be made.
+#[derive(Debug)]
+struct Failed {
+    /// What its follower is told …
+    refusal: Refusal,
+    /// … until then.
+    until: Instant,
+    pause: Duration,
 }
 
 impl Copies {
@@ -64,6 +82,7 @@ impl Copies {
             made: Mutex::default(),
             making: Mutex::default(),
             catching_up: Mutex::default(),
+            failed: Mutex::default(),
         })
     }
 
@@ -133,6 +152,30 @@ impl Copies {
         copies.len() < COPIES_MAX && !copies.contains_key(name)
     }
 
+    fn lock_failed(&self) -> MutexGuard<'_, BTreeMap<String, Failed>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Making one for that follower, which took so long, has failed. It is not begun again for as long as it took, and for twice as
+    /// long with each failure, up to ten minutes.
+    pub(super) fn failed(&self, name: &str, took: Duration, refusal: Refusal) {
+        let now = Instant::now();
+        let mut failed = self.lock_failed();
+        // Who has not come again is forgotten.
+        failed.retain(|_, failed| now < failed.until + PAUSE_MAX);
+        let pause = failed.get(name).map_or(took, |before| (before.pause * 2).max(took));
+        let pause = pause.clamp(PAUSE_MIN, PAUSE_MAX);
+        let until = now + pause;
+        failed.insert(name.to_owned(), Failed { refusal, until, pause });
+    }
+
+    /// Why a copy for that follower could not be made, while that is not tried again.
+    pub(super) fn failed_lately(&self, name: &str) -> Option<Refusal> {
+        let failed = self.lock_failed();
+        let failed = failed.get(name).filter(|failed| Instant::now() < failed.until)?;
+        Some(failed.refusal.clone())
+    }
+
     /// Adds a copy, which is being fetched from now on.
     pub(super) fn add(&self, request: &CopyRequest, offer: &Arc<CopyOffer>) {
         let made = Made {
@@ -142,6 +185,7 @@ impl Copies {
             asked: Instant::now(),
             fetched_by: 1,
         };
+        self.lock_failed().remove(&request.name);
         self.lock().insert(request.name.clone(), made);
     }
 
@@ -267,6 +311,28 @@ mod tests {
             copies.leave("b", &offer(1, 100), false);
         }
         assert!(copies.make_room("b") && !copies.path([1; 16]).exists());
+    }
+
+    #[test]
+    fn what_has_failed_is_not_begun_again_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let copies = Copies::new(dir.path().join("copies")).unwrap();
+        assert_eq!(copies.failed_lately("b"), None);
+        let mut pauses = Vec::new();
+        for took in [0, 100, 0, 1000, 0] {
+            copies.failed("b", Duration::from_secs(took), Refusal::NoSpaceForCopy(took, 1));
+            assert_eq!(copies.failed_lately("b"), Some(Refusal::NoSpaceForCopy(took, 1)));
+            pauses.push(copies.lock_failed()["b"].pause.as_secs());
+        }
+        assert_eq!(pauses, [1, 100, 200, 600, 600]);
+        assert_eq!(copies.failed_lately("c"), None);
+        // Over for the time being; the next pause is longer all the same.
+        let over = |copies: &Copies| copies.lock_failed().get_mut("b").unwrap().until = Instant::now();
+        over(&copies);
+        assert_eq!(copies.failed_lately("b"), None);
+        copies.add(&request(0, None), &offer(1, 1));
+        copies.failed("b", Duration::ZERO, Refusal::Busy);
+        assert_eq!(copies.lock_failed()["b"].pause, PAUSE_MIN);
     }
 
     #[test]

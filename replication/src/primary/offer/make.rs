@@ -14,6 +14,7 @@ use tailwater_oplog::{OpId, codec};
 use tailwater_storage::{BackupError, BackupOptions, BackupProgress, Error as StoreError, Selection, StateCopy};
 
 use super::copies;
+use super::space::Space;
 use crate::error::{Error, Result};
 use crate::primary::hub::Hub;
 use crate::primary::service::Settings;
@@ -78,6 +79,11 @@ fn copy_state(
     target: &Path,
     say: &dyn Fn(Preparing),
 ) -> Result<(StateCopy, Vec<CopyFile>)> {
+    let log = hub.store.log();
+    let newest = log.segment_of(log.watermarks().appended.next())?;
+    let space = Space::of(settings.copies.directory(), newest.length);
+    // What is known to be too little is not begun with.
+    space.check(0)?;
     let follower = request.name.as_str();
     let selection = request.part.as_deref().map(Selection::from_bytes);
     let selection = selection.transpose().map_err(StoreError::from)?;
@@ -107,7 +113,7 @@ fn copy_state(
         let maker = maker.map_err(Error::file("start a thread to make", target))?;
         let mut state = Preparing { bytes: 0, expected: 0 };
         // Nothing is held before it is known how much there is.
-        let (mut held, mut outrun) = (false, None);
+        let (mut held, mut failed) = (false, None);
         loop {
             match heard.recv_timeout(settings.heartbeat) {
                 Ok(BackupProgress::State(bytes)) => state.bytes = bytes,
@@ -115,17 +121,23 @@ fn copy_state(
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if held && outrun.is_none() {
+            if held && failed.is_none() {
                 // Wherever it begins: that its slot is there is what counts.
-                outrun = check_copy(&hub.store, settings, follower, OpId::new(u64::MAX - 1)).err();
+                let checked = check_copy(&hub.store, settings, follower, OpId::new(u64::MAX - 1));
+                // How much a part comes to is not known before it is there.
+                let left = match request.part {
+                    None => state.expected.saturating_sub(state.bytes),
+                    Some(_) => 0,
+                };
+                failed = checked.and_then(|()| space.check(left)).err();
             }
-            if outrun.is_some() || hub.is_stopped() {
+            if failed.is_some() || hub.is_stopped() {
                 cancel.store(true, Ordering::SeqCst);
             }
             say(state);
         }
         let made = maker.join().unwrap_or(Err(Error::Panicked));
-        match outrun {
+        match failed {
             Some(error) => Err(error),
             None => made,
         }

@@ -5,20 +5,23 @@
 
 mod copies;
 mod make;
+mod space;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use tailwater_storage::BackupError;
 
 pub(super) use self::copies::Copies;
 pub(crate) use self::make::checksum_of;
 use self::make::make;
 use super::hub::Hub;
 use super::service::Settings;
-use super::slots::{check_copy, is_held};
+use super::slots::{check_copy, is_held, let_go};
 use crate::decision::Refusal;
 use crate::error::{Error, Result};
 use crate::heartbeat;
@@ -27,6 +30,9 @@ use crate::wire::{CHUNK_BYTES_MAX, CopyFile, CopyOffer, CopyRequest, Fetch, Mess
 
 /// What a follower may ask for in advance; it asks for one file after the other.
 const REQUESTS_MAX: usize = 16;
+
+/// What a follower is told of an error.
+const ERROR_CHARS_MAX: usize = 1000;
 
 /// Serves a connection on which a copy was asked for.
 pub(super) fn serve(
@@ -82,14 +88,24 @@ pub(super) fn serve(
     })
 }
 
-/// What a follower is told of that; of the rest it hears that the connection ends.
+/// What a follower is told that is given no copy; nothing when the connection itself has failed, or ends with the primary.
 fn refusal_for(error: &Error) -> Option<Refusal> {
-    match error {
-        Error::CopyOutrun { max_lag_bytes, .. } => Some(Refusal::CopyOutrun(*max_lag_bytes)),
-        Error::Busy => Some(Refusal::Busy),
-        Error::TooManyFiles { max } => Some(Refusal::TooManyFiles(*max as u64)),
-        _ => None,
-    }
+    Some(match error {
+        Error::CopyOutrun { max_lag_bytes, .. } => Refusal::CopyOutrun(*max_lag_bytes),
+        Error::TooManyFiles { max } => Refusal::TooManyFiles(*max as u64),
+        Error::Busy => Refusal::Busy,
+        Error::NoSpaceForCopy { needed, free } => Refusal::NoSpaceForCopy(*needed, *free),
+        Error::Refused { refusal } => refusal.clone(),
+        Error::Network { .. } | Error::Protocol { .. } | Error::Copy(BackupError::Cancelled) => return None,
+        other => Refusal::CopyFailed(said(other)),
+    })
+}
+
+/// An error with what led to it, in so many characters as a message has room for.
+fn said(error: &Error) -> String {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    causes.join(": ").chars().take(ERROR_CHARS_MAX).collect()
 }
 
 /// Passes on what is asked for, until the connection ends.
@@ -159,18 +175,7 @@ impl Giving<'_> {
         let held = |offer: &CopyOffer| is_held(&self.hub.store, name, offer.applied);
         let offer = match copies.of(self.request, held) {
             Some(offer) => offer,
-            None => {
-                let Some(_alone) = copies.begin_making() else {
-                    // The follower comes again.
-                    return Err(Error::Busy);
-                };
-                if !copies.make_room(name) {
-                    return Err(Error::Busy);
-                }
-                let offer = make(self.hub, self.settings, self.request, &|state| self.prepared(state))?.into();
-                copies.add(self.request, &offer);
-                offer
-            }
+            None => self.make()?,
         };
         let given = self.send(&copies.path(offer.copy), &offer, requests);
         if matches!(given, Ok(true)) {
@@ -178,6 +183,37 @@ impl Giving<'_> {
         }
         copies.leave(name, &offer, matches!(given, Ok(true) | Err(Error::CopyOutrun { .. })));
         given.map(drop)
+    }
+
+    /// Makes a copy for this follower, unless that has just failed: it would again, and cost the primary as much.
+    fn make(&self) -> Result<Arc<CopyOffer>> {
+        let (copies, name) = (&self.settings.copies, &self.request.name);
+        let Some(_alone) = copies.begin_making() else {
+            // The follower comes again.
+            return Err(Error::Busy);
+        };
+        if let Some(refusal) = copies.failed_lately(name) {
+            return Err(Error::Refused { refusal });
+        }
+        if !copies.make_room(name) {
+            return Err(Error::Busy);
+        }
+        let begun = Instant::now();
+        match make(self.hub, self.settings, self.request, &|state| self.prepared(state)) {
+            Ok(offer) => {
+                let offer = Arc::new(offer);
+                copies.add(self.request, &offer);
+                Ok(offer)
+            }
+            Err(error) => {
+                // Nothing is to be caught up with.
+                let_go(&self.hub.store, name);
+                if let Some(refusal) = refusal_for(&error).filter(Refusal::is_passing) {
+                    copies.failed(name, begun.elapsed(), refusal);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Sends what is asked for; whether the follower has everything at the end.
@@ -256,11 +292,12 @@ mod tests {
         });
         let stream: TcpStream = listener.accept().unwrap().0;
         let raw = link::accepted(stream, &security).unwrap();
-        let (inbound, _out, hangup) = link::open(raw, Duration::from_secs(10), 0).unwrap();
+        let (inbound, out, hangup) = link::open(raw, Duration::from_secs(10), 0).unwrap();
         let (said, requests) = sync_channel(REQUESTS_MAX);
         // It returns, though nobody takes any of them.
         read_requests(inbound, &said, &hangup);
-        drop(said);
+        // With what was not read: who asks is told at once, though it may find no room to write any more.
+        drop((said, out, hangup));
         assert_eq!(requests.iter().count(), REQUESTS_MAX);
         assert!(asking.join().unwrap() > REQUESTS_MAX);
     }
