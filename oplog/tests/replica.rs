@@ -155,6 +155,13 @@ fn a_partial_follower_has_every_place_and_the_same_bytes_of_what_it_has() {
         }
     }
     assert_eq!(follower.watermarks().appended, primary.watermarks().appended);
+    // A log that has everything takes nothing of it.
+    let c = temporary();
+    let whole = follower_of(&primary, c.path());
+    let run = follower.view().frames(OpId::FIRST, 1, ReadConcern::Local).unwrap();
+    let refused = whole.append_frames(run.unwrap().bytes());
+    assert!(matches!(refused, Err(Error::ForeignFrames { .. })), "{refused:?}");
+    catch_up(&view, &whole, 50_000);
     let theirs = follower.view();
     for number in 1..=primary.watermarks().appended.get() {
         let op_id = OpId::new(number);

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bson::rawdoc;
-use common::{Content, content, copy_dir, eventually, small};
-use tailwater_oplog::{Error as LogError, OpId, OplogView, ReadConcern, Retention, Timestamp, verify};
+use common::{Content, catch_up, content, copy_dir, eventually, partial_follower_of, small};
+use tailwater_oplog::{Error as LogError, Member, OpId, OplogView, ReadConcern, Retention, Timestamp, verify};
 use tailwater_storage::{
-    BackupError, BackupOptions, BackupOutcome, BackupProgress, IndexModel, RestoreOptions, RestorePoint, Store,
-    backup_log, log_directory, restore,
+    BackupError, BackupOptions, BackupOutcome, BackupProgress, Error, IndexModel, RestoreOptions, RestorePoint,
+    Selection, Store, backup_log, log_directory, restore,
 };
 use tempfile::TempDir;
 
@@ -380,7 +380,60 @@ fn a_store_that_another_process_has_open_gives_its_log_while_that_is_complete() 
     assert!(matches!(error, BackupError::LogTrimmed { .. }), "{error:?}");
 }
 
-/// While a backup runs, the log keeps what it needs, whatever its limits; afterwards it does not.
+#[test]
+fn a_part_is_a_part_in_its_backups_and_is_joined_with_nothing_else() {
+    let dir = temporary();
+    let at = |name: &str| dir.path().join(name);
+    let (store, _) = lived(&at("whole"));
+    let selection = Selection::new(["shop.things"], &rawdoc! { "n": 1 }).unwrap();
+    let part = partial_follower_of(&store, &at("part"), &small(), &selection);
+    catch_up(&store, &part, 1 << 20);
+    for (store, name) in [(&store, "whole.bak"), (&part, "part.bak")] {
+        store.backup(at(name), &whole_log()).unwrap();
+    }
+    // Without the state, too.
+    backup_log(at("part"), at("log.bak"), &BackupOptions::default()).unwrap();
+    for backup in ["part.bak", "log.bak"] {
+        let restored = at(&format!("{backup}.restored"));
+        restore(at(backup), &restored, &RestoreOptions::default()).unwrap();
+        for dir in [&at(backup), &restored] {
+            let copy = small().open(dir).unwrap();
+            assert_eq!(copy.selection().unwrap().as_ref(), Some(&selection), "{backup}");
+            assert_eq!(content(&copy), content(&part), "{backup}");
+            let written = copy.collection("shop", "things").unwrap().insert_one(&rawdoc! {});
+            assert!(copy.is_following() && written.is_err(), "{backup} {written:?}");
+            let promoted = copy.promote(Member::new(1).unwrap());
+            assert!(
+                matches!(promoted, Err(Error::Log(LogError::Partial { .. }))),
+                "{promoted:?}"
+            );
+            copy.close().unwrap();
+        }
+    }
+    // What has been written since is in both logs, with the same terms and times.
+    let things = store.collection("shop", "things").unwrap();
+    things.insert_one(&rawdoc! { "_id": 50, "n": 1 }).unwrap();
+    catch_up(&store, &part, 1 << 20);
+    part.sync().unwrap();
+    for (backup, log, is_joined) in [
+        ("part.bak", "part", true),
+        ("whole.bak", "whole", true),
+        ("part.bak", "whole", false),
+        ("whole.bak", "part", false),
+    ] {
+        let mut options = RestoreOptions::default();
+        options.log = Some(log_directory(&at(log)));
+        let target = at(&format!("{backup} with {log}"));
+        let restored = restore(at(backup), &target, &options);
+        if is_joined {
+            assert_eq!(restored.unwrap().op_id, store.applied(), "{backup} with {log}");
+        } else {
+            let refused = matches!(restored, Err(BackupError::Log(LogError::OtherPart { .. })));
+            assert!(refused && !target.exists(), "{backup} with {log}: {restored:?}");
+        }
+    }
+}
+
 #[test]
 fn a_copy_that_is_cancelled_leaves_nothing_behind() {
     let dir = temporary();
@@ -409,6 +462,7 @@ fn a_copy_that_is_cancelled_leaves_nothing_behind() {
     assert!(target.exists());
 }
 
+/// While a backup runs, the log keeps what it needs, whatever its limits; afterwards it does not.
 #[test]
 fn a_backup_holds_the_log_and_lets_go_of_it() {
     let (dir, out) = (temporary(), temporary());
