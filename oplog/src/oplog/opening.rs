@@ -56,6 +56,8 @@ impl Oplog {
         let slots = Slots::read(&*disk, log_id)?;
         let role = read_role(&*disk, log_id)?;
         let part = read_part(&*disk, log_id)?;
+        // The frames of a part are another's, whatever `REPLICA` says: a copy has none.
+        let foreign_frames = role.following || part.is_some();
         remove(&*disk, |file| matches!(file, FileName::Spare))?;
         let mut chain = Chain::read(&*disk, &manifest)?;
         let new = chain.newest().is_none();
@@ -76,11 +78,11 @@ impl Oplog {
                 } else {
                     tail.accepted()
                 },
-                following: role.following,
+                following: foreign_frames,
             },
             false => Evidence {
                 new,
-                following: role.following,
+                following: foreign_frames,
                 ..Evidence::default()
             },
         };
