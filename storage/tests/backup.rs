@@ -5,8 +5,8 @@ mod common;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bson::rawdoc;
 use common::{Content, catch_up, content, copy_dir, eventually, partial_follower_of, small};
@@ -460,6 +460,45 @@ fn a_copy_that_is_cancelled_leaves_nothing_behind() {
     cancel.store(false, Ordering::SeqCst);
     back_up(&store, &target);
     assert!(target.exists());
+}
+
+/// What is read counts, not what is taken over: a narrow filter may find nothing in a large collection for a long time.
+#[test]
+fn a_filtered_copy_that_finds_nothing_tells_how_far_it_is_and_can_be_cancelled() {
+    let dir = temporary();
+    let store = small().open(dir.path().join("store")).unwrap();
+    let things = store.collection("shop", "things").unwrap();
+    for id in 0..160 {
+        things
+            .insert_one(&rawdoc! { "_id": id, "text": "x".repeat(60_000) })
+            .unwrap();
+    }
+    let selection = Selection::new(["shop.*"], &rawdoc! { "none": 1 }).unwrap();
+    let target = dir.path().join("copy");
+    for is_cancelled in [false, true] {
+        let (cancel, told) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let mut options = BackupOptions::default();
+        options.cancel = Some(Arc::clone(&cancel));
+        let telling = Arc::clone(&told);
+        options.progress = Some(Arc::new(move |progress| {
+            if let BackupProgress::State(bytes) = progress {
+                telling.lock().unwrap().push(bytes);
+                cancel.store(is_cancelled, Ordering::SeqCst);
+            }
+        }));
+        let copied = store.copy_selected_state(&target, &selection, &options, |_| Ok(()));
+        let told = std::mem::take(&mut *told.lock().unwrap());
+        assert!(told[0] > 0 && told[0] < 160 * 60_000, "{told:?}");
+        if is_cancelled {
+            assert!(matches!(copied, Err(BackupError::Cancelled)), "{copied:?}");
+            assert!(told.len() == 1 && !target.exists(), "{told:?}");
+        } else {
+            assert_eq!(copied.unwrap().documents, 0);
+            assert!(told.len() > 1 && told.is_sorted(), "{told:?}");
+            assert!(told.last() >= Some(&(160 * 60_000)), "{told:?}");
+            std::fs::remove_dir_all(&target).unwrap();
+        }
+    }
 }
 
 /// While a backup runs, the log keeps what it needs, whatever its limits; afterwards it does not.
