@@ -9,6 +9,8 @@
 //! - Headers, slots and footers are made for it and claim what it holds, no more: the last segment has no footer, and a slot that
 //!   proves its end. It is as long as its frames and their index need.
 //! - It has no retention slots, no tail page and no buffer.
+//! - A copy of a [part](crate::create_partial_follower) is one of the same part, and says so. What two logs have of a shared
+//!   history is joined only if both have the same part of it, or everything.
 //!
 //! # Why it is consistent
 //!
@@ -29,6 +31,7 @@ use crate::format::{
     encode_checked,
 };
 use crate::ids::{LogId, OpId, Sequence, Term};
+use crate::part_file::write_part;
 use crate::recovery::scan;
 use crate::segment::{Segment, index_bytes, read_header};
 use crate::view::{OplogView, ReadConcern, Shared, read_manifest};
@@ -77,7 +80,7 @@ impl OplogView {
     ///
     /// [`Error::HistoryLost`] when the first entry has been trimmed, [`Error::Ahead`] when the last has not been released,
     /// [`Error::InsideBatch`] when it is not the last of its batch; [`Error::OtherLog`] and [`Error::Diverged`] when the earlier
-    /// copy is not one of the same history; [`Error::Corrupt`] and its kin when an entry is damaged; [`Error::StorageFull`],
+    /// copy is not one of the same history, [`Error::OtherPart`] when it has another part of it; [`Error::Corrupt`] and its kin when an entry is damaged; [`Error::StorageFull`],
     /// [`Error::Io`].
     pub fn copy_to(
         &self,
@@ -166,6 +169,13 @@ fn check_shared_past(view: &OplogView, earlier: &OplogView) -> Result<()> {
     if expected != got {
         return Err(Error::OtherLog { expected, got });
     }
+    // Places and terms are the same in every part, so the entry below does not tell them apart.
+    if view.part()? != earlier.part()? {
+        return Err(Error::OtherPart {
+            path: view.path().to_path_buf(),
+            other: earlier.path().to_path_buf(),
+        });
+    }
     let newest = earlier.newest(ReadConcern::Durable);
     if newest == OpId::ZERO {
         return Ok(());
@@ -203,6 +213,9 @@ fn write_log(
         term = last_term;
         write_segment(target, &segment, (piece, end), i + 1 == pieces.len(), progress)?;
         bytes += (end - FRAMES_START) as u64;
+    }
+    if let Some(part) = view.part()? {
+        write_part(target, view.log_id(), &part)?;
     }
     target.sync_directory().map_err(Error::io("sync", target.path()))?;
     let manifest = Manifest {

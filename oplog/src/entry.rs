@@ -18,6 +18,11 @@ const HEAD_BYTES: usize = 20;
 /// The kind of an entry that a partial log does not have: only its place and time are there, with an empty payload.
 pub const ELIDED: u8 = 32;
 
+/// Whether entries of that kind are only in partial logs: in them they stand where another log has more.
+pub(crate) fn is_partial(kind: u8) -> bool {
+    kind == ELIDED || kind == EntryKind::Leave.number()
+}
+
 /// What an entry of the document store did.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]

@@ -276,6 +276,17 @@ pub enum Error {
         /// The log's directory.
         path: PathBuf,
     },
+    /// Two logs of one history have different parts of its entries, and are not joined.
+    #[error(
+        "the logs at {} and {} have different parts of the entries, and cannot be joined: name a log with the same filter, or none",
+        path.display(), other.display()
+    )]
+    OtherPart {
+        /// The one log's directory.
+        path: PathBuf,
+        /// The other's.
+        other: PathBuf,
+    },
     /// Frames of another member were given to a log that does not follow.
     #[error("the log at {} does not follow another, and takes no frames that were written elsewhere", path.display())]
     NotFollowing {
@@ -354,6 +365,7 @@ impl Error {
             | Error::ForeignFrames { .. }
             | Error::NotFollowing { .. }
             | Error::Partial { .. }
+            | Error::OtherPart { .. }
             | Error::EmptyBatch => ErrorKind::InvalidInput,
             Error::NotPrimary { .. } => ErrorKind::NotPrimary,
             Error::MajorityUnknown { .. } => ErrorKind::NotYet,

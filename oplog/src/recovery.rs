@@ -21,6 +21,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::frame::FrameHeader;
 use crate::ids::{LogId, OpId};
+use crate::part_file::read_part;
 use crate::region::Claim;
 use crate::role_file::read_role;
 use crate::segment::Segment;
@@ -76,7 +77,7 @@ pub(crate) fn last_whole_entry(disk: &dyn Disk, log_id: LogId, chain: &Chain, fi
     }
     let area = |i: usize, start: usize| segments[i].region().bytes(start..segments[i].frames_limit());
     let evidence = Evidence {
-        following: read_role(disk, log_id)?.following,
+        following: read_role(disk, log_id)?.following || read_part(disk, log_id)?.is_some(),
         ..Evidence::default()
     };
     let nothing = |_: &Segment, _: &Scan| Ok(false);

@@ -132,7 +132,7 @@ pub(crate) fn verify_on(disk: &dyn Disk) -> Result<VerifyReport> {
         segments: Vec::new(),
         findings: Vec::new(),
     };
-    let following = match read_role(disk, log_id) {
+    let mut following = match read_role(disk, log_id) {
         Ok(role) => role.following,
         Err(error @ Error::DamagedMetadata { .. }) => {
             report.findings.push(Finding::Damage(error));
@@ -141,7 +141,7 @@ pub(crate) fn verify_on(disk: &dyn Disk) -> Result<VerifyReport> {
         Err(error) => return Err(error),
     };
     match read_part(disk, log_id) {
-        Ok(_) => {}
+        Ok(part) => following |= part.is_some(),
         Err(error @ Error::DamagedMetadata { .. }) => report.findings.push(Finding::Damage(error)),
         Err(error) => return Err(error),
     }

@@ -23,6 +23,7 @@ use crate::cursor::{Cursor, SharedEntry};
 use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
 use crate::ids::{LogId, OpId, Term, Timestamp};
+use crate::part_file::read_part;
 use crate::poison::Poison;
 use crate::primitives::{AtomicBool, AtomicU8, AtomicU64, Instant};
 use crate::recovery;
@@ -293,6 +294,16 @@ impl OplogView {
     /// [`Error::DamagedMetadata`] of `REPLICA`, [`Error::Io`].
     pub fn is_following(&self) -> Result<bool> {
         Ok(read_role(&*self.shared.disk, self.log_id())?.following)
+    }
+
+    /// Which part of another log's entries this one has, as [`create_partial_follower`](crate::create_partial_follower) was told;
+    /// nothing for a log that has everything. Read from the log's directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DamagedMetadata`] of `PART`, [`Error::Io`].
+    pub fn part(&self) -> Result<Option<Box<[u8]>>> {
+        read_part(&*self.shared.disk, self.log_id())
     }
 
     /// Whether the log was closed by its writer in this process.

@@ -155,6 +155,13 @@ fn a_partial_follower_has_every_place_and_the_same_bytes_of_what_it_has() {
         }
     }
     assert_eq!(follower.watermarks().appended, primary.watermarks().appended);
+    // A log that has everything takes nothing of it.
+    let c = temporary();
+    let whole = follower_of(&primary, c.path());
+    let run = follower.view().frames(OpId::FIRST, 1, ReadConcern::Local).unwrap();
+    let refused = whole.append_frames(run.unwrap().bytes());
+    assert!(matches!(refused, Err(Error::ForeignFrames { .. })), "{refused:?}");
+    catch_up(&view, &whole, 50_000);
     let theirs = follower.view();
     for number in 1..=primary.watermarks().appended.get() {
         let op_id = OpId::new(number);
@@ -305,40 +312,69 @@ fn copy_of(dir: &Path) -> tempfile::TempDir {
     copy
 }
 
+/// A follower with eight entries, of which only two are durable, though the watermarks of the others say more; of a part if that is
+/// named.
+fn ahead_of_its_disk(primary: &Oplog, dir: &Path, part: Option<&[u8]>) -> Oplog {
+    let follower = match part {
+        None => follower_of(primary, dir),
+        Some(part) => {
+            let start = primary.view().segment_of(OpId::FIRST).unwrap();
+            let before = primary.view().before(start.first).unwrap();
+            create_partial_follower(dir, &start, primary.promised(), primary.known(), before, part).unwrap();
+            open(dir)
+        }
+    };
+    let view = primary.view();
+    for synced in [2, 8] {
+        while primary.watermarks().appended < OpId::new(synced) {
+            write(primary, 1, 100);
+        }
+        catch_up(&view, &follower, 1 << 20);
+        if synced == 2 {
+            follower.sync(OpId::new(2)).unwrap();
+        }
+    }
+    follower
+}
+
 #[test]
 fn what_was_durable_elsewhere_proves_nothing_here() {
+    let frame = 40 + 104;
+    for part in [None, Some(&b"some"[..])] {
+        let (a, b) = (temporary(), temporary());
+        let primary = open(a.path());
+        let follower = ahead_of_its_disk(&primary, b.path(), part);
+        let copy = copy_of(b.path());
+        if part.is_some() {
+            // A part is one whether the file is there or not, as in a copy.
+            fs::remove_file(copy.path().join("REPLICA")).unwrap();
+        }
+        let path = segments(copy.path()).remove(0);
+        // Power loss took entry 5 and left those behind it.
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[4096 + 4 * frame..4096 + 5 * frame].fill(0);
+        fs::write(&path, &bytes).unwrap();
+        let report = verify(copy.path()).unwrap();
+        assert!(
+            report
+                .findings
+                .iter()
+                .all(|finding| format!("{finding:?}").contains("Torn")),
+            "{:?}",
+            report.findings
+        );
+        let read = OplogView::open(copy.path()).unwrap();
+        assert_eq!(read.newest(ReadConcern::Local), OpId::new(4));
+        drop(read);
+        let found = open(copy.path());
+        assert_eq!(found.watermarks().appended, OpId::new(4));
+        drop(found);
+        follower.close().unwrap();
+    }
+
     let (a, b) = (temporary(), temporary());
     let primary = open(a.path());
-    write(&primary, 1, 100);
-    write(&primary, 1, 100);
-    let follower = follower_of(&primary, b.path());
-    catch_up(&primary.view(), &follower, 1 << 20);
-    follower.sync(OpId::new(2)).unwrap();
-    // The watermarks of these say that those before them were durable, which on the primary they were.
-    for _ in 0..6 {
-        write(&primary, 1, 100);
-    }
-    catch_up(&primary.view(), &follower, 1 << 20);
-    let copy = copy_of(b.path());
-    let path = segments(copy.path()).remove(0);
-    // Power loss took entry 5 and left those behind it.
-    let mut bytes = fs::read(&path).unwrap();
-    let frame = 40 + 104;
-    bytes[4096 + 4 * frame..4096 + 5 * frame].fill(0);
-    fs::write(&path, &bytes).unwrap();
-    let report = verify(copy.path()).unwrap();
-    assert!(
-        report
-            .findings
-            .iter()
-            .all(|finding| format!("{finding:?}").contains("Torn")),
-        "{:?}",
-        report.findings
-    );
-    let found = open(copy.path());
-    assert_eq!(found.watermarks().appended, OpId::new(4));
-    drop(found);
-
+    let follower = ahead_of_its_disk(&primary, b.path(), None);
     // The same in a log that was promoted is damage: it was all durable then.
     follower.promote(member(1)).unwrap();
     let copy = copy_of(b.path());

@@ -319,6 +319,16 @@ fn a_collection_that_is_renamed_into_the_part_is_copied_anew() {
     let (again, _) = start(false);
     assert!(again.join().as_ref().is_err_and(entered));
     drop(again);
+    // What may be replaced by a copy of the same part is not replaced by one of another, or of everything.
+    for other in [None, Some(even())] {
+        let builder = follower(b.path(), "b", primary.address(), &[]).resync();
+        let builder = match other {
+            Some(other) => builder.filter(other),
+            None => builder,
+        };
+        let refused = builder.start().unwrap().join();
+        assert!(matches!(refused, Err(Error::OtherPart { .. })), "{refused:?}");
+    }
     let (following, events) = start(true);
     let wanted = collection(&store, "shop", "wanted");
     for number in 100..200 {

@@ -48,7 +48,7 @@ const CACHE_BYTES: u64 = 8 << 20;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum BackupProgress {
-    /// Bytes of the state that have been copied.
+    /// Bytes of the state that have been copied; for a copy of some documents, of those that have been read.
     State(u64),
     /// Bytes of the log that have been copied.
     Log(u64),

@@ -5,15 +5,15 @@ mod common;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bson::rawdoc;
-use common::{Content, content, copy_dir, eventually, small};
-use tailwater_oplog::{Error as LogError, OpId, OplogView, ReadConcern, Retention, Timestamp, verify};
+use common::{Content, catch_up, content, copy_dir, eventually, partial_follower_of, small};
+use tailwater_oplog::{Error as LogError, Member, OpId, OplogView, ReadConcern, Retention, Timestamp, verify};
 use tailwater_storage::{
-    BackupError, BackupOptions, BackupOutcome, BackupProgress, IndexModel, RestoreOptions, RestorePoint, Store,
-    backup_log, log_directory, restore,
+    BackupError, BackupOptions, BackupOutcome, BackupProgress, Error, IndexModel, RestoreOptions, RestorePoint,
+    Selection, Store, backup_log, log_directory, restore,
 };
 use tempfile::TempDir;
 
@@ -380,7 +380,60 @@ fn a_store_that_another_process_has_open_gives_its_log_while_that_is_complete() 
     assert!(matches!(error, BackupError::LogTrimmed { .. }), "{error:?}");
 }
 
-/// While a backup runs, the log keeps what it needs, whatever its limits; afterwards it does not.
+#[test]
+fn a_part_is_a_part_in_its_backups_and_is_joined_with_nothing_else() {
+    let dir = temporary();
+    let at = |name: &str| dir.path().join(name);
+    let (store, _) = lived(&at("whole"));
+    let selection = Selection::new(["shop.things"], &rawdoc! { "n": 1 }).unwrap();
+    let part = partial_follower_of(&store, &at("part"), &small(), &selection);
+    catch_up(&store, &part, 1 << 20);
+    for (store, name) in [(&store, "whole.bak"), (&part, "part.bak")] {
+        store.backup(at(name), &whole_log()).unwrap();
+    }
+    // Without the state, too.
+    backup_log(at("part"), at("log.bak"), &BackupOptions::default()).unwrap();
+    for backup in ["part.bak", "log.bak"] {
+        let restored = at(&format!("{backup}.restored"));
+        restore(at(backup), &restored, &RestoreOptions::default()).unwrap();
+        for dir in [&at(backup), &restored] {
+            let copy = small().open(dir).unwrap();
+            assert_eq!(copy.selection().unwrap().as_ref(), Some(&selection), "{backup}");
+            assert_eq!(content(&copy), content(&part), "{backup}");
+            let written = copy.collection("shop", "things").unwrap().insert_one(&rawdoc! {});
+            assert!(copy.is_following() && written.is_err(), "{backup} {written:?}");
+            let promoted = copy.promote(Member::new(1).unwrap());
+            assert!(
+                matches!(promoted, Err(Error::Log(LogError::Partial { .. }))),
+                "{promoted:?}"
+            );
+            copy.close().unwrap();
+        }
+    }
+    // What has been written since is in both logs, with the same terms and times.
+    let things = store.collection("shop", "things").unwrap();
+    things.insert_one(&rawdoc! { "_id": 50, "n": 1 }).unwrap();
+    catch_up(&store, &part, 1 << 20);
+    part.sync().unwrap();
+    for (backup, log, is_joined) in [
+        ("part.bak", "part", true),
+        ("whole.bak", "whole", true),
+        ("part.bak", "whole", false),
+        ("whole.bak", "part", false),
+    ] {
+        let mut options = RestoreOptions::default();
+        options.log = Some(log_directory(&at(log)));
+        let target = at(&format!("{backup} with {log}"));
+        let restored = restore(at(backup), &target, &options);
+        if is_joined {
+            assert_eq!(restored.unwrap().op_id, store.applied(), "{backup} with {log}");
+        } else {
+            let refused = matches!(restored, Err(BackupError::Log(LogError::OtherPart { .. })));
+            assert!(refused && !target.exists(), "{backup} with {log}: {restored:?}");
+        }
+    }
+}
+
 #[test]
 fn a_copy_that_is_cancelled_leaves_nothing_behind() {
     let dir = temporary();
@@ -409,6 +462,46 @@ fn a_copy_that_is_cancelled_leaves_nothing_behind() {
     assert!(target.exists());
 }
 
+/// What is read counts, not what is taken over: a narrow filter may find nothing in a large collection for a long time.
+#[test]
+fn a_filtered_copy_that_finds_nothing_tells_how_far_it_is_and_can_be_cancelled() {
+    let dir = temporary();
+    let store = small().open(dir.path().join("store")).unwrap();
+    let things = store.collection("shop", "things").unwrap();
+    for id in 0..160 {
+        things
+            .insert_one(&rawdoc! { "_id": id, "text": "x".repeat(60_000) })
+            .unwrap();
+    }
+    let selection = Selection::new(["shop.*"], &rawdoc! { "none": 1 }).unwrap();
+    let target = dir.path().join("copy");
+    for is_cancelled in [false, true] {
+        let (cancel, told) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let mut options = BackupOptions::default();
+        options.cancel = Some(Arc::clone(&cancel));
+        let telling = Arc::clone(&told);
+        options.progress = Some(Arc::new(move |progress| {
+            if let BackupProgress::State(bytes) = progress {
+                telling.lock().unwrap().push(bytes);
+                cancel.store(is_cancelled, Ordering::SeqCst);
+            }
+        }));
+        let copied = store.copy_selected_state(&target, &selection, &options, |_| Ok(()));
+        let told = std::mem::take(&mut *told.lock().unwrap());
+        assert!(told[0] > 0 && told[0] < 160 * 60_000, "{told:?}");
+        if is_cancelled {
+            assert!(matches!(copied, Err(BackupError::Cancelled)), "{copied:?}");
+            assert!(told.len() == 1 && !target.exists(), "{told:?}");
+        } else {
+            assert_eq!(copied.unwrap().documents, 0);
+            assert!(told.len() > 1 && told.is_sorted(), "{told:?}");
+            assert!(told.last() >= Some(&(160 * 60_000)), "{told:?}");
+            std::fs::remove_dir_all(&target).unwrap();
+        }
+    }
+}
+
+/// While a backup runs, the log keeps what it needs, whatever its limits; afterwards it does not.
 #[test]
 fn a_backup_holds_the_log_and_lets_go_of_it() {
     let (dir, out) = (temporary(), temporary());

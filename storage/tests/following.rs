@@ -4,9 +4,9 @@
 mod common;
 
 use bson::{RawDocumentBuf, rawdoc};
-use common::{catch_up, content, follower_of, small};
+use common::{catch_up, content, follower_of, partial_follower_of, small};
 use proptest::prelude::*;
-use tailwater_storage::{Collection, CollectionOptions, IndexModel, Store};
+use tailwater_storage::{Collection, CollectionOptions, IndexModel, Selection, Store};
 
 const DATABASE: &str = "db";
 /// With nothing beside the documents, with an index, with an order of its own.
@@ -122,6 +122,31 @@ fn assert_same(follower: &Store, store: &Store) {
     }
 }
 
+/// The follower has of the store what is selected.
+fn assert_part(follower: &Store, store: &Store, selection: &Selection) {
+    assert_eq!(follower.applied(), store.applied());
+    assert_eq!(
+        follower.digest_of(selection).unwrap(),
+        store.digest_of(selection).unwrap()
+    );
+    let (mut found, mut expected) = (content(follower), content(store));
+    for (name, documents) in &mut expected {
+        documents.retain(|document| selection.has_document(document));
+        let collection = follower.collection(DATABASE, name.split_once('.').unwrap().1).unwrap();
+        let along_the_index = collection.count(&rawdoc! { "k": 3 }).unwrap();
+        let of_three = documents
+            .iter()
+            .filter(|document| matches!(document.get_i32("k"), Ok(3)));
+        let counts = (collection.estimated_count().unwrap(), along_the_index);
+        assert_eq!(counts, (documents.len() as u64, of_three.count() as u64), "{name}");
+    }
+    // In a capped collection a document stands where it came in, which may have been by an update.
+    for documents in found.values_mut().chain(expected.values_mut()) {
+        documents.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+    }
+    assert_eq!(found, expected);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
@@ -142,5 +167,30 @@ proptest! {
         }
         catch_up(&store, &follower, 1 << 20);
         assert_same(&follower, &store);
+    }
+
+    /// Between what it has are places, and documents that leave and come again.
+    #[test]
+    fn a_partial_follower_has_its_part_of_the_state(
+        steps in proptest::collection::vec(step(), 1..25),
+        by_key in any::<bool>(),
+    ) {
+        let filter = match by_key {
+            true => rawdoc! { "_id": { "$gt": 40, "$lte": 90 } },
+            false => rawdoc! { "k": { "$in": [0, 2, 3, 4] } },
+        };
+        let selection = Selection::new(["db.*"], &filter).unwrap();
+        let [here, there] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let mut options = small();
+        let store = options.open(here.path()).unwrap();
+        options.overlay_bytes_max = 8 << 10;
+        let follower = partial_follower_of(&store, there.path(), &options, &selection);
+        for step in steps.iter().chain([&Step::CatchUp(1 << 20)]) {
+            apply(&store, step);
+            if let Step::CatchUp(run_bytes) = step {
+                catch_up(&store, &follower, *run_bytes);
+                assert_part(&follower, &store, &selection);
+            }
+        }
     }
 }

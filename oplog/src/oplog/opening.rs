@@ -16,7 +16,7 @@ use crate::format::{self, BUFFER, FileName, LOCK, MANIFEST, Manifest, VERSION, e
 use crate::ids::{LogId, OpId, Sequence, Term, Timestamp};
 use crate::keeper::{FILL_BYTES_MAX, Keeper};
 use crate::options::Options;
-use crate::part_file::read_part;
+use crate::part_file::{PART, read_part};
 use crate::primitives::{AtomicBool, AtomicU32, Mutex};
 use crate::recovery::{self, Evidence};
 use crate::retention::Facts;
@@ -56,6 +56,8 @@ impl Oplog {
         let slots = Slots::read(&*disk, log_id)?;
         let role = read_role(&*disk, log_id)?;
         let part = read_part(&*disk, log_id)?;
+        // The frames of a part are another's, whatever `REPLICA` says: a copy has none.
+        let foreign_frames = role.following || part.is_some();
         remove(&*disk, |file| matches!(file, FileName::Spare))?;
         let mut chain = Chain::read(&*disk, &manifest)?;
         let new = chain.newest().is_none();
@@ -76,11 +78,11 @@ impl Oplog {
                 } else {
                     tail.accepted()
                 },
-                following: role.following,
+                following: foreign_frames,
             },
             false => Evidence {
                 new,
-                following: role.following,
+                following: foreign_frames,
                 ..Evidence::default()
             },
         };
@@ -234,7 +236,7 @@ fn remove(disk: &dyn Disk, left_over: impl Fn(&FileName) -> bool) -> Result<()> 
 
 /// Says, once, what is in the directory that is no part of a log: it stays, and nobody looks at it.
 fn name_strangers(disk: &dyn Disk) -> Result<()> {
-    const OURS: [&str; 7] = [LOCK, MANIFEST, format::TAIL, BUFFER, RETENTION, REPLICA, CUT];
+    const OURS: [&str; 8] = [LOCK, MANIFEST, format::TAIL, BUFFER, RETENTION, REPLICA, PART, CUT];
     let is_stranger = |name: &String| {
         let name = name.strip_suffix(".tmp").unwrap_or(name);
         format::parse_name(name) == FileName::Other

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use super::append::Appender;
 use super::opening::write_manifest;
 use super::{Core, Oplog};
+use crate::entry;
 use crate::error::{Error, Result};
 use crate::format::{self, FRAMES_START};
 use crate::frame::check_frame;
@@ -54,8 +55,8 @@ impl Oplog {
         self.core().following.load(Ordering::SeqCst)
     }
 
-    /// Which part of another log's entries this one has, as [`create_follower`](crate::create_follower) was told; nothing for a log
-    /// that has everything.
+    /// Which part of another log's entries this one has, as [`create_partial_follower`](crate::create_partial_follower) was
+    /// told; nothing for a log that has everything.
     #[must_use]
     pub fn part(&self) -> Option<&[u8]> {
         self.core().part.as_deref()
@@ -230,8 +231,8 @@ impl Oplog {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFollowing`]; [`Error::ForeignFrames`] when a frame is damaged, not the next one, of an older term than its
-    /// predecessor or of one [impossibly far ahead](Term::is_near), or when the last batch is not complete;
+    /// [`Error::NotFollowing`]; [`Error::ForeignFrames`] when a frame is damaged, not the next one, one of a partial log's given
+    /// to a log that has everything, of an older term than its predecessor or of one [impossibly far ahead](Term::is_near), or when the last batch is not complete;
     /// [`Error::TooLarge`], [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`].
     pub fn append_frames(&self, frames: &[u8]) -> Result<FramesOutcome> {
         let core = self.core();
@@ -371,6 +372,11 @@ impl Core {
             let header = header.ok_or_else(|| foreign("the checksum fails, or the last batch is not complete"))?;
             if header.op_id != next || header.watermark >= header.op_id {
                 return Err(foreign("the frame is of another entry"));
+            }
+            if self.part.is_none() && entry::is_partial(header.kind) {
+                return Err(foreign(
+                    "only a part of the entry is there, and this log has everything",
+                ));
             }
             if header.term < checked.term || !header.term.is_near(known) {
                 return Err(foreign(

@@ -28,6 +28,8 @@ mod cursor;
 mod cut;
 #[path = "../../src/disk.rs"]
 mod disk;
+#[path = "../../src/entry.rs"]
+mod entry;
 #[path = "../../src/error.rs"]
 mod error;
 #[path = "../../src/folders.rs"]

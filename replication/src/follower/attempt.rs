@@ -77,13 +77,11 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
             match Replica::open(dir, &settings.store) {
                 // The copy that it was made from covered entries that were rolled back everywhere.
                 Err(Error::Store(StoreError::StateDiverged { .. })) => {
-                    let log = Replica::open_log(dir, &settings.store)?;
-                    resync(dir, settings, log, Apart::Unrelated)?;
+                    resync_log(dir, settings, Apart::Unrelated)?;
                     return Ok(true);
                 }
                 Err(Error::Store(StoreError::EnteredPart { .. })) => {
-                    let log = Replica::open_log(dir, &settings.store)?;
-                    resync(dir, settings, log, Apart::Entered)?;
+                    resync_log(dir, settings, Apart::Entered)?;
                     return Ok(true);
                 }
                 opened => opened?,
@@ -201,6 +199,15 @@ fn cut_back(dir: &Path, settings: &Settings, replica: Replica, last: OpId, file:
             Ok(())
         }
         false => replace(dir, settings, kept, Apart::Unrelated),
+    }
+}
+
+/// Replaces what is here by a copy of the same part. The state cannot be opened, but the log can.
+fn resync_log(dir: &Path, settings: &Settings, apart: Apart) -> Result<()> {
+    let log = Replica::open_log(dir, &settings.store)?;
+    match check_part(dir, settings, &log) {
+        Ok(()) => resync(dir, settings, log, apart),
+        Err(error) => Err(closed_for(log, error)),
     }
 }
 

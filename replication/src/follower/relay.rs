@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tailwater_oplog::ReadConcern;
@@ -109,16 +109,22 @@ pub(super) struct Passing<'r> {
     relay: &'r Relay,
     /// What is served, which is another one after a failure.
     hub: Mutex<Arc<Hub>>,
+    /// It is another one, or the connection is over.
+    changed: Condvar,
 }
 
 impl<'r> Passing<'r> {
     pub(super) fn through(relay: &'r Relay) -> Option<Passing<'r>> {
-        let hub = Mutex::new(relay.hub()?);
-        Some(Passing { relay, hub })
+        let (hub, changed) = (Mutex::new(relay.hub()?), Condvar::new());
+        Some(Passing { relay, hub, changed })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Hub>> {
+        self.hub.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hub(&self) -> Arc<Hub> {
-        Arc::clone(&self.hub.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.lock())
     }
 
     /// To those that follow.
@@ -133,7 +139,8 @@ impl<'r> Passing<'r> {
         }
         self.relay.mend(store);
         if let Some(hub) = self.relay.hub() {
-            *self.hub.lock().unwrap_or_else(PoisonError::into_inner) = hub;
+            *self.lock() = hub;
+            self.changed.notify_all();
         }
     }
 
@@ -151,7 +158,9 @@ impl<'r> Passing<'r> {
             let hub = self.hub();
             let Some(held) = hub.held_beyond(&known, due, ended) else {
                 // It has failed, and another one takes its place before long; or the connection is over.
-                std::thread::park_timeout(heartbeat);
+                let is_over = |now: &mut Arc<Hub>| ended.load(Ordering::SeqCst) || !Arc::ptr_eq(now, &hub);
+                let waited = self.changed.wait_while(self.lock(), |now| !is_over(now));
+                drop(waited);
                 continue;
             };
             let mut again = BTreeSet::new();
@@ -174,6 +183,9 @@ impl<'r> Passing<'r> {
         let hub = self.hub();
         hub.told(PrimaryInput::FollowsNobody);
         hub.nudge();
+        // Whoever has looked before waits by now.
+        drop(self.lock());
+        self.changed.notify_all();
     }
 }
 
@@ -224,7 +236,12 @@ mod tests {
         decisions.step(PrimaryInput::Hello(PeerId(1), hello));
         let relay = relay();
         let hub = Mutex::new(Arc::new(Hub::new(store, decisions)));
-        let passing = Passing { relay: &relay, hub };
+        let changed = Condvar::new();
+        let passing = Passing {
+            relay: &relay,
+            hub,
+            changed,
+        };
         let (ended, said) = (AtomicBool::new(false), RefCell::new(Vec::new()));
         let say = |report| {
             said.borrow_mut().push(report);
@@ -233,6 +250,34 @@ mod tests {
         };
         passing.report(&ended, Duration::from_millis(1), say).unwrap();
         assert_eq!(said.into_inner(), [Report::Holds(member, holds); 3]);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_heartbeat_when_the_connection_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = StoreOptions::default().open(dir.path()).unwrap();
+        let relay = relay();
+        relay.mend(&store);
+        let never = Duration::from_secs(3600);
+        // Also when what was served has failed, and nothing has taken its place yet.
+        for has_failed in [false, true] {
+            let passing = Passing::through(&relay).unwrap();
+            if has_failed {
+                relay.hub().unwrap().fail(Error::Panicked);
+            }
+            for pause in 0..50 {
+                let ended = AtomicBool::new(false);
+                std::thread::scope(|scope| {
+                    let reporting = scope.spawn(|| passing.report(&ended, never, |_| Ok(())));
+                    // At some moment of what it does.
+                    (0..pause * 10).for_each(|_| std::thread::yield_now());
+                    ended.store(true, Ordering::SeqCst);
+                    passing.end();
+                    reporting.join().unwrap().unwrap();
+                });
+            }
+        }
+        relay.show(None);
     }
 
     #[test]

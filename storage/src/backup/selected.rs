@@ -20,6 +20,11 @@ use crate::selection::Selection;
 /// One commit takes documents and index entries of about so many bytes.
 const CHUNK_BYTES: usize = 4 << 20;
 
+/// After so many bytes that were read, whether they are of the part or not, it tells how far it is and whether it is to go on …
+const LOOK_BYTES: u64 = 4 << 20;
+/// … where a document counts for so many at least, as reading a small one takes its time, too.
+const DOCUMENT_BYTES_MIN: u64 = 1 << 10;
+
 /// Copies what `selection` names into a new engine in `target`; returns how many documents it has. The catalogue comes last, with
 /// the OpID that the snapshot covers: what an interruption leaves has applied nothing, and is not to be used.
 pub(super) fn copy(
@@ -33,7 +38,8 @@ pub(super) fn copy(
         engine: &engine,
         options,
         batch: EngineBatch::new(),
-        copied: 0,
+        read: 0,
+        until_look: LOOK_BYTES,
     };
     let is_selected = |name: &Namespace| selection.has_collection(&name.database, &name.collection);
     let catalog = Catalog::load(from)?;
@@ -46,6 +52,7 @@ pub(super) fn copy(
         documents += size.documents;
     }
     filling.commit()?;
+    filling.look()?;
     engine.commit(last, from.applied()).map_err(Error::from)?;
     engine.persist().map_err(Error::from)?;
     Ok(u64::try_from(documents).unwrap_or(0))
@@ -62,7 +69,10 @@ struct Filling<'a> {
     engine: &'a Engine,
     options: &'a BackupOptions,
     batch: EngineBatch,
-    copied: u64,
+    /// Bytes of documents that were read.
+    read: u64,
+    /// How many more until it is looked again whether to go on.
+    until_look: u64,
 }
 
 impl Filling<'_> {
@@ -76,6 +86,7 @@ impl Filling<'_> {
         for found in from.scan(info.number.0, Bound::Unbounded, Bound::Unbounded) {
             let (key, value) = found.map_err(Error::from)?;
             let key = key.key();
+            self.count(value.len() as u64)?;
             let document = RawDocument::from_bytes(&value).map_err(|_| Error::Inconsistent {
                 op_id: OpId::new(from.applied()),
                 what: "a document in the state is malformed",
@@ -126,9 +137,22 @@ impl Filling<'_> {
 
     fn commit(&mut self) -> Result<(), BackupError> {
         let batch = std::mem::take(&mut self.batch);
-        self.copied += batch.bytes() as u64;
-        self.engine.commit(batch, 0).map_err(Error::from)?;
-        self.options.report(BackupProgress::State(self.copied));
+        Ok(self.engine.commit(batch, 0).map_err(Error::from)?)
+    }
+
+    /// A document of so many bytes was read.
+    fn count(&mut self, bytes: u64) -> Result<(), BackupError> {
+        self.read += bytes;
+        self.until_look = self.until_look.saturating_sub(bytes.max(DOCUMENT_BYTES_MIN));
+        match self.until_look {
+            0 => self.look(),
+            _ => Ok(()),
+        }
+    }
+
+    fn look(&mut self) -> Result<(), BackupError> {
+        self.until_look = LOOK_BYTES;
+        self.options.report(BackupProgress::State(self.read));
         match self.options.is_cancelled() {
             true => Err(BackupError::Cancelled),
             false => Ok(()),

@@ -34,11 +34,15 @@ pub enum CutBack {
 }
 
 /// Whether an entry changes documents and what is kept of sessions, and nothing else.
-fn is_plain_entry(kind: u8) -> bool {
-    use EntryKind::{Delete, Insert, Noop, Replace, SessionWrite, Update};
+fn is_plain_entry(kind: u8, payload: &[u8]) -> bool {
+    use EntryKind::{Delete, Insert, Leave, Noop, Replace, SessionWrite, Update};
     // Of what a partial log does not have there is nothing to apply.
-    let kind = EntryKind::from_number(kind);
-    kind.is_none_or(|kind| matches!(kind, Insert | Update | Replace | Delete | SessionWrite | Noop))
+    EntryKind::from_number(kind).is_none_or(|kind| match kind {
+        Insert | Update | Replace | Delete | SessionWrite | Noop => true,
+        // A document that leaves a part; without a key it is a collection.
+        Leave => StoreEntry::decode(payload).is_ok_and(|entry| entry.key.is_some()),
+        _ => false,
+    })
 }
 
 /// Entries of a follower that are applied together, until the batch ends: for each group the commit lock is taken once.
@@ -201,7 +205,7 @@ impl Store {
                 payload: entry.payload,
                 document: None,
             });
-            is_plain &= is_plain_entry(entry.kind);
+            is_plain &= is_plain_entry(entry.kind, entry.payload);
             if !entry.ends_batch {
                 continue;
             }

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bson::{RawDocumentBuf, rawdoc};
-use tailwater_oplog::{Before, Durability, OpId, Options, ReadConcern, create_follower};
-use tailwater_storage::{Store, StoreOptions, log_directory};
+use tailwater_oplog::{Before, Durability, OpId, Options, ReadConcern, create_follower, create_partial_follower};
+use tailwater_storage::{Selection, Sharing, Store, StoreOptions, log_directory};
 
 /// Options with small segments, because each segment is prepared by writing it, and with writes that need no sync.
 pub(crate) fn small() -> StoreOptions {
@@ -84,9 +84,19 @@ pub(crate) fn follower_of(store: &Store, dir: &Path, options: &StoreOptions) -> 
     options.open(dir).unwrap()
 }
 
-/// Brings a follower to the store's last entry, as a driver does, in runs of so many bytes.
+/// As [`follower_of`], one that is to have only what is selected.
+pub(crate) fn partial_follower_of(store: &Store, dir: &Path, options: &StoreOptions, selection: &Selection) -> Store {
+    let start = store.log().segment_of(OpId::FIRST).unwrap();
+    let (promised, known, part) = (store.promised(), store.known(), selection.to_bytes());
+    let dir_of_log = log_directory(dir);
+    create_partial_follower(dir_of_log, &start, promised, known, Before::default(), &part).unwrap();
+    options.open(dir).unwrap()
+}
+
+/// Brings a follower to the store's last entry, as a driver does, in runs of so many bytes, with what it is to have of them.
 pub(crate) fn catch_up(store: &Store, follower: &Store, run_bytes: usize) {
     store.sync().unwrap();
+    let sharing = follower.selection().unwrap().map(Sharing::new);
     loop {
         let next = follower.log().watermarks().appended.next();
         let Some(run) = store.log().frames(next, run_bytes, ReadConcern::Durable).unwrap() else {
@@ -96,6 +106,10 @@ pub(crate) fn catch_up(store: &Store, follower: &Store, run_bytes: usize) {
         if run.begins_segment() && follower.log().segment_of(next).unwrap().first != next {
             follower.begin_segment(&run.segment_start().unwrap()).unwrap();
         }
-        follower.append_frames(run.bytes()).unwrap();
+        let part = sharing.as_ref().map(|sharing| {
+            let part = run.part(|entry| sharing.of(entry.kind, entry.payload));
+            part.unwrap().pieces().collect::<Vec<_>>().concat()
+        });
+        follower.append_frames(part.as_deref().unwrap_or(run.bytes())).unwrap();
     }
 }
