@@ -40,6 +40,7 @@ mod concern;
 mod connection;
 mod context;
 mod cursor;
+mod election;
 mod error;
 mod fail_points;
 mod login;

@@ -15,6 +15,7 @@ use tailwater_auth::Authority;
 use crate::connection;
 use crate::context::Peer;
 use crate::cursor::Cursors;
+use crate::election::Elections;
 use crate::error::{ServerError, ServerResult};
 use crate::fail_points::FailPoints;
 use crate::operations::Operations;
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) cursors: Arc<Cursors>,
     pub(crate) sessions: Sessions,
     pub(crate) topology: Arc<Topology>,
+    pub(crate) elections: Elections,
     pub(crate) operations: Operations,
     /// Of a server that was started for tests.
     pub(crate) fail_points: Option<FailPoints>,
@@ -133,6 +135,7 @@ impl Server {
             cursors: Arc::new(Cursors::new(&options)),
             sessions: Sessions::new(options.session_timeout),
             topology: Arc::new(Topology::new()),
+            elections: Elections::default(),
             operations: Operations::default(),
             fail_points: options.test_commands.then(FailPoints::default),
             options,

@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use bson::oid::ObjectId;
 use bson::raw::cstr;
 use bson::{DateTime, RawArrayBuf, RawDocumentBuf, rawdoc};
 use tailwater::ReadConcern;
 use tailwater::limits::DOCUMENT_BYTES_MAX;
-use tailwater::oplog::Term;
 use tailwater_auth::{Mechanism, UserName};
 use tailwater_wire::{Compressor, MESSAGE_BYTES_MAX};
 
@@ -80,8 +78,13 @@ fn hello(context: &mut Context<'_>) -> CommandResult {
         document.append(cstr!("primary"), host);
     }
     document.append(cstr!("me"), context.me());
-    if context.server.options.member.is_some() && !is_following {
-        document.append(cstr!("electionId"), election_id(context.server.store.term()));
+    if !is_following {
+        let election = context
+            .server
+            .elections
+            .id(&context.server.store)
+            .map_err(tailwater::Error::from)?;
+        document.append(cstr!("electionId"), election);
     }
     document.append(cstr!("lastWrite"), last_write(context.server));
     document.append(cstr!("maxBsonObjectSize"), DOCUMENT_BYTES_MAX as i32);
@@ -107,15 +110,6 @@ fn hello(context: &mut Context<'_>) -> CommandResult {
         document.append(cstr!("speculativeAuthenticate"), begun);
     }
     Ok(document)
-}
-
-/// By which drivers tell a primary of the past from the one of now: it grows with the term (driver specification: *Server Discovery
-/// and Monitoring*, stale primaries).
-fn election_id(term: Term) -> ObjectId {
-    let mut bytes = [0; 12];
-    bytes[..4].copy_from_slice(&i32::MAX.to_be_bytes());
-    bytes[4..].copy_from_slice(&u64::from(term.get()).to_be_bytes());
-    ObjectId::from_bytes(bytes)
 }
 
 /// The newest entry, and the newest that stays whatever happens: by their dates drivers see how far a secondary is behind.

@@ -40,7 +40,9 @@ const stream = things.watch([], elsewhere);
 await stream.tryNext();
 await things.insertOne({ _id: 'one' });
 await things.insertOne({ _id: 'two' });
-const first = await stream.next();
+// It begins with what the secondary knew a majority to hold, which may be before the last of the writes above.
+let first = await stream.next();
+while (typeof first.documentKey._id === 'number') first = await stream.next();
 assert.equal(first.documentKey._id, 'one');
 await stream.close();
 const resumed = things.watch([], { resumeAfter: first._id, readPreference: ReadPreference.primary });
