@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bson::raw::cstr;
 use bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, Timestamp, rawdoc};
 use tailwater::oplog::{Interrupt, WaitOutcome};
-use tailwater::replication::{Error, WriteConcern};
+use tailwater::replication::{Error, Standing, WriteConcern, acknowledgement, standing};
 use tailwater::{Durability, LogError, OpId, ReadConcern};
 
 use crate::command::{Command, Kind, Runs};
@@ -289,7 +289,8 @@ impl Context<'_> {
                 return Err(CommandError::new((79, "UnknownReplWriteConcern"), message));
             }
             (None, Held::Members(2..)) => return Err(unsatisfiable()),
-            (None, _) => return Ok(()),
+            (None, Held::Members(_)) => return Ok(()),
+            (None, Held::Majority) => return self.wait_for_majority_beside(),
             (Some(member), _) => member,
         };
         let concern = match acknowledged.held {
@@ -300,7 +301,6 @@ impl Context<'_> {
             Held::Majority if member.has_majority() => WriteConcern::Majority,
             _ => return Ok(()),
         };
-        let stepped_down = || CommandError::new((189, "PrimarySteppedDown"), "another member has become primary");
         let primary = member.primary().ok_or_else(stepped_down)?;
         // What others have written meanwhile is waited for as well: one sync and one round trip bring both.
         let written = self.server.store.log().newest(ReadConcern::Local);
@@ -320,10 +320,7 @@ impl Context<'_> {
             }
             let over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if over(given) {
-                return Err(CommandError::new(
-                    code::WRITE_CONCERN_FAILED,
-                    "waiting for replication timed out",
-                ));
+                return Err(timed_out());
             }
             if over(asked) {
                 return Err(CommandError::new(
@@ -334,8 +331,55 @@ impl Context<'_> {
             self.interrupts.check_endless()?;
         }
     }
+
+    /// Waits for a majority where the server knows of no other members, though the log may be one of several. A primary that this
+    /// process has beside the server tells; when there is none, nobody knows whether others have elected another one, and what is
+    /// durable here alone is not held by a majority.
+    fn wait_for_majority_beside(&self) -> CommandResult<()> {
+        let store = &self.server.store;
+        if store.member().is_none() {
+            return Ok(());
+        }
+        let is_led = || matches!(standing(store), Some(Standing::Primary(_)));
+        if !is_led() {
+            return Err(CommandError::new(
+                UNSATISFIABLE,
+                "others may have this log as well, and nothing here leads them, so that nobody knows what a majority holds: serve it with --replicate, or write with w: 1",
+            ));
+        }
+        if acknowledgement(store, WriteConcern::Majority, Duration::ZERO).is_none() {
+            // There is no list of members.
+            return Ok(());
+        }
+        let written = store.log().newest(ReadConcern::Local);
+        let now = Instant::now();
+        let given = self.request.acknowledged.timeout.map(|time| now + time);
+        let asked = self.request.max_time.map(|time| now + time);
+        let until = given.into_iter().chain(asked).min();
+        while store.log().newest(ReadConcern::Majority) < written {
+            if !is_led() {
+                return Err(stepped_down());
+            }
+            let waited = self.wait_for_log(written, ReadConcern::Majority, until);
+            waited.map_err(|error| match given.is_some_and(|given| Instant::now() >= given) {
+                true => timed_out(),
+                false => error,
+            })?;
+        }
+        Ok(())
+    }
 }
 
+fn stepped_down() -> CommandError {
+    CommandError::new((189, "PrimarySteppedDown"), "another member has become primary")
+}
+
+fn timed_out() -> CommandError {
+    CommandError::new(code::WRITE_CONCERN_FAILED, "waiting for replication timed out")
+}
+
+const UNSATISFIABLE: code::Code = (100, "UnsatisfiableWriteConcern");
+
 fn unsatisfiable() -> CommandError {
-    CommandError::new((100, "UnsatisfiableWriteConcern"), "Not enough data-bearing nodes")
+    CommandError::new(UNSATISFIABLE, "Not enough data-bearing nodes")
 }

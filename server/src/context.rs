@@ -140,8 +140,9 @@ impl<'a> Context<'a> {
             return Some(self.me());
         }
         let member = self.server.options.member.as_ref()?;
-        member
-            .host_of(member.name_of(store.term().member())?)
-            .map(str::to_owned)
+        // What is newest here may be its own, of when it was the primary.
+        let name = member.name_of(store.term().member());
+        let other = name.filter(|name| *name != member.options().name)?;
+        member.host_of(other).map(str::to_owned)
     }
 }

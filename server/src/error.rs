@@ -40,8 +40,10 @@ pub enum ServerError {
         source: std::io::Error,
     },
     /// The users of a store that follows another cannot be kept up to date.
-    #[error("changes of users and roles cannot be followed")]
-    Users(#[source] WatchError),
+    #[error(
+        "changes of users and roles cannot be followed, and who is a user no longer would be let in: see the cause, and start again"
+    )]
+    Users(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A thread could not be started.
     #[error("cannot start a thread: free some of the system's threads or memory")]
     Thread(#[source] std::io::Error),

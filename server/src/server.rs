@@ -130,13 +130,13 @@ impl Server {
         let listener = TcpListener::bind(address).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let shared = Shared {
-            store,
             authority,
             cursors: Arc::new(Cursors::new(&options)),
             sessions: Sessions::new(options.session_timeout),
-            topology: Arc::new(Topology::new()),
+            topology: Arc::new(Topology::new(store.is_following())),
             elections: Elections::default(),
             operations: Operations::default(),
+            store,
             fail_points: options.test_commands.then(FailPoints::default),
             options,
             started: Instant::now(),
@@ -177,7 +177,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`ServerError::Thread`] and [`ServerError::Users`], before it serves anything.
+    /// [`ServerError::Thread`], before it serves anything; [`ServerError::Users`], also when it has served: it stops for that.
     pub fn run(self) -> ServerResult<()> {
         let users = Keeper::start(&self.shared, self.handle())?;
         let (stop, stopped) = mpsc::channel::<()>();
@@ -202,10 +202,10 @@ impl Server {
         drop(self.listener);
         drop(stop);
         finish(&self.shared);
-        users.into_iter().for_each(Keeper::stop);
+        let kept = users.map_or(Ok(()), Keeper::stop);
         // A sweep that has panicked has been told of, and keeps nothing from ending.
         let _ = sweeper.join();
-        Ok(())
+        kept
     }
 }
 

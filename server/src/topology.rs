@@ -53,6 +53,8 @@ pub(crate) fn is_state_change(code: i32) -> bool {
 #[derive(Clone, Copy)]
 struct State {
     version: TopologyVersion,
+    /// Whether it followed another when the version was told last.
+    is_following: bool,
     is_stopping: bool,
 }
 
@@ -63,7 +65,7 @@ pub(crate) struct Topology {
 }
 
 impl Topology {
-    pub(crate) fn new() -> Topology {
+    pub(crate) fn new(is_following: bool) -> Topology {
         let version = TopologyVersion {
             process: ObjectId::new(),
             counter: 0,
@@ -71,6 +73,7 @@ impl Topology {
         Topology {
             state: Mutex::new(State {
                 version,
+                is_following,
                 is_stopping: false,
             }),
             changed: Condvar::new(),
@@ -82,9 +85,17 @@ impl Topology {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The version as it is.
-    pub(crate) fn current(&self) -> TopologyVersion {
-        self.lock().version
+    /// The version of a server that follows another, or does not: one more than before when it is not as it was. So an error that says
+    /// it has become something else never comes with a version that clients know already, which they would take for an error
+    /// of the past.
+    pub(crate) fn current(&self, is_following: bool) -> TopologyVersion {
+        let mut state = self.lock();
+        if state.is_following != is_following {
+            state.is_following = is_following;
+            state.version.counter += 1;
+            self.changed.notify_all();
+        }
+        state.version
     }
 
     /// The version as it is, or as soon as it is another than the one that is known; as it is still when the time is over.

@@ -11,10 +11,12 @@ use tailwater::{ChangeStream, INTERNAL_DATABASE, ReadConcern, Stopper, WatchErro
 use crate::error::{ServerError, ServerResult};
 use crate::server::{ServerHandle, Shared};
 
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
 /// The thread that does so.
 pub(crate) struct Keeper {
     stopper: Stopper,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<ServerResult<()>>,
 }
 
 impl Keeper {
@@ -24,18 +26,18 @@ impl Keeper {
         if !shared.store.is_following() {
             return Ok(None);
         }
-        let mut changes = watch(shared).map_err(ServerError::Users)?;
+        let mut changes = watch(shared).map_err(|error| ServerError::Users(error.into()))?;
         let stopper = changes.stopper();
         // What has been changed since they were read.
-        refresh(shared);
+        refresh(shared).map_err(ServerError::Users)?;
         let shared = Arc::clone(shared);
-        let run = move || {
-            if let Err(error) = keep(&shared, &mut changes)
-                && !shared.store.log().is_closed()
-            {
+        let run = move || match keep(&shared, &mut changes) {
+            Err(error) if !shared.store.log().is_closed() => {
                 tracing::error!(%error, "changes of users cannot be followed: the server stops");
                 server.stop();
+                Err(ServerError::Users(error))
             }
+            _ => Ok(()),
         };
         let thread = thread::Builder::new()
             .name("tailwater-users".into())
@@ -44,10 +46,15 @@ impl Keeper {
         Ok(Some(Keeper { stopper, thread }))
     }
 
-    pub(crate) fn stop(self) {
+    /// Ends it.
+    ///
+    /// # Errors
+    ///
+    /// What it had stopped the server for.
+    pub(crate) fn stop(self) -> ServerResult<()> {
         self.stopper.stop();
         // A panic has been reported by the panic hook.
-        let _ = self.thread.join();
+        self.thread.join().unwrap_or(Ok(()))
     }
 }
 
@@ -57,19 +64,18 @@ fn watch(shared: &Shared) -> Result<ChangeStream, WatchError> {
 }
 
 /// Until the server stops, or the store is closed.
-fn keep(shared: &Shared, changes: &mut ChangeStream) -> Result<(), WatchError> {
+fn keep(shared: &Shared, changes: &mut ChangeStream) -> Result<(), Failure> {
     while changes.wait_next(None)?.is_some() {
         // One look is enough for all that have come.
         while changes.next_if_any()?.is_some() {}
-        refresh(shared);
+        refresh(shared)?;
     }
     Ok(())
 }
 
-fn refresh(shared: &Shared) {
+/// Reads them again. Where that fails the users are those of before, of whom some may be users no longer.
+fn refresh(shared: &Shared) -> Result<(), Failure> {
     // An entry is in the log before it is in the state.
     shared.store.finish_applying();
-    if let Err(error) = shared.authority.refresh() {
-        tracing::error!(%error, "users and roles stay as they were");
-    }
+    Ok(shared.authority.refresh()?)
 }

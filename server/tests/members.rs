@@ -490,13 +490,22 @@ fn a_primary_whose_place_another_has_taken_says_so() {
     let (primary, follower) = pair();
     let mut client = primary.client();
     client.ok(insert(1));
+    let counter = |answer: &Document| {
+        let version = answer.get_document("topologyVersion").unwrap();
+        version.get_i64("counter").unwrap()
+    };
+    let known = counter(&client.admin(doc! { "hello": 1 }));
     follower.member.promote().unwrap();
     // It is told by the one that has taken it.
     while primary.member.failure().is_none() {
         primary.events.recv().unwrap();
     }
-    assert_eq!(client.refused(insert(2)).0, 10107);
+    let refused = client.run(insert(2));
+    assert_eq!(refused.get_i32("code").unwrap(), 10107);
+    // Drivers take no notice of one whose version they know.
+    assert!(counter(&refused) > known, "{refused}");
     let hello = client.admin(doc! { "hello": 1 });
+    assert!(hello.get_str("primary").is_err(), "{hello}");
     assert!(
         !hello.get_bool("isWritablePrimary").unwrap() && !hello.contains_key("electionId"),
         "{hello}"
@@ -527,4 +536,38 @@ fn an_old_primary_that_is_started_again_is_not_the_one_that_drivers_believe() {
     let (now, old) = (follower.election(), again.election());
     assert!(now > old && old > first, "{now} {old} {first}");
     behind.end();
+}
+
+#[test]
+fn a_majority_is_not_what_is_durable_here_where_others_have_the_log_as_well() {
+    let primary = Node::lead(BOTH);
+    let store = primary.member.store().unwrap();
+    let _dir = primary.end();
+    // As a store is served whose program leads its members itself, or nobody does.
+    let authority = Arc::new(Authority::open(store.clone(), Authentication::default()).unwrap());
+    let options = ServerOptions {
+        bind: "127.0.0.1:0".parse().unwrap(),
+        ..ServerOptions::default()
+    };
+    let server = Server::bind(store.clone(), authority, options).unwrap();
+    let (mut client, handle) = (Client::connect(server.local_addr()), server.handle());
+    let thread = std::thread::spawn(move || server.run().unwrap());
+    let mut id = 0;
+    let mut error_of = |concern: Document| {
+        id += 1;
+        let mut write = insert(id);
+        write.insert("writeConcern", concern);
+        let answer = client.ok(write);
+        let error = answer.get_document("writeConcernError").ok();
+        error.map(|error| error.get_i32("code").unwrap())
+    };
+    assert_eq!(error_of(doc! { "w": 1 }), None);
+    assert_eq!(error_of(doc! { "w": "majority" }), Some(100));
+    assert_eq!(error_of(doc! {}), Some(100));
+    let leading = store.primary("a").members(BOTH.to_vec()).start().unwrap();
+    assert_eq!(error_of(doc! { "w": "majority", "wtimeout": 20 }), Some(64));
+    leading.stop();
+    assert_eq!(error_of(doc! { "w": "majority" }), Some(100));
+    handle.stop();
+    thread.join().unwrap();
 }

@@ -59,6 +59,7 @@ fn hello(context: &mut Context<'_>) -> CommandResult {
         // The first one counts, as in MongoDB: a connection belongs to one application.
         let _ = context.peer.app_name.set(name.to_owned());
     }
+    context.server.topology.current(context.server.store.is_following());
     let version = context.server.topology.version(known(context)?)?;
     let name = context.request.name;
     let primary = match name {

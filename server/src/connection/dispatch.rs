@@ -69,7 +69,8 @@ impl Connection<'_> {
     pub(super) fn refusal(&self, error: &CommandError) -> RawDocumentBuf {
         let mut document = error.to_document();
         if topology::is_state_change(error.code) {
-            document.append(cstr!("topologyVersion"), self.server.topology.current().to_document());
+            let version = self.server.topology.current(self.server.store.is_following());
+            document.append(cstr!("topologyVersion"), version.to_document());
         }
         reply::finish(document, self.server.operation_time())
     }
