@@ -1,29 +1,14 @@
-//! What a log tells while it works: through `tracing`, and in its statistics.
+//! What a log warns about through `tracing`. The rest of what it tells is in `tests/told.rs`, where no other test's thread has a say
+//! in which of its call sites are of interest.
 
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tracing_subscriber::fmt::format::FmtSpan;
-
 use super::SimDisk;
-use crate::disk::Disk;
-use crate::ids::OpId;
 use crate::oplog::Oplog;
-use crate::options::{Durability, Options};
+use crate::options::Options;
 use crate::stats::SLOW_SYNC;
-use crate::view::{OplogView, ReadConcern};
-
-const KIND: u8 = 200;
-
-fn open(disk: &SimDisk) -> Oplog {
-    let options = Options {
-        segment_bytes: 16 << 10,
-        sync_interval: Duration::from_secs(3600),
-        ..Options::default()
-    };
-    Oplog::on(Box::new(disk.clone()), &options).unwrap()
-}
 
 /// What is logged, for a test to read.
 #[derive(Clone, Default)]
@@ -45,7 +30,6 @@ fn logged(act: impl FnOnce()) -> String {
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
-        .with_span_events(FmtSpan::CLOSE)
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
@@ -56,107 +40,11 @@ fn logged(act: impl FnOnce()) -> String {
 #[test]
 fn a_sync_of_a_second_is_warned_about_and_a_short_one_is_not() {
     let disk = SimDisk::new();
-    let log = open(&disk);
+    let log = Oplog::on(Box::new(disk), &Options::default()).unwrap();
     let said = |took: Duration| logged(|| log.core().syncer.measured(log.core(), took, 1));
     for (took, warned) in [(SLOW_SYNC - Duration::from_nanos(1), false), (SLOW_SYNC, true)] {
         let said = said(took);
         let warning = said.contains("WARN") && said.contains("slow sync: writers wait for the disk");
         assert_eq!(warning, warned, "{took:?}: {said}");
-    }
-}
-
-/// Writes down how far the log was durable whenever something is logged.
-struct Watching(Arc<Mutex<Vec<OpId>>>, OplogView);
-
-impl io::Write for Watching {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if String::from_utf8_lossy(bytes).contains("synced") {
-            let durable = self.1.newest(ReadConcern::Durable);
-            self.0.lock().unwrap().push(durable);
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Or an append that the log's own thread has served would not find its sync in the statistics.
-#[test]
-fn a_sync_is_counted_before_anybody_is_told_of_it() {
-    let disk = SimDisk::new();
-    let log = open(&disk);
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let (sink, view) = (Arc::clone(&seen), log.view());
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || Watching(Arc::clone(&sink), view.clone()))
-        .finish();
-    tracing::subscriber::with_default(subscriber, || {
-        for _ in 0..3 {
-            log.append(KIND, &[7; 500], Durability::Disk).unwrap();
-        }
-    });
-    assert_eq!(*seen.lock().unwrap(), [0, 1, 2].map(OpId::new));
-}
-
-/// Each in the thread that does it, so that what a caller waits for is within its own span.
-#[test]
-fn what_takes_time_has_a_span() {
-    let check = |spans: &[&str], said: &str| {
-        for span in spans {
-            let ended = |line: &str| line.contains(&format!(" {span}{{")) && line.contains("time.busy");
-            assert!(said.lines().any(ended), "{span}: {said}");
-        }
-    };
-    let disk = SimDisk::new();
-    let mut log = None;
-    let said = logged(|| {
-        let log = log.insert(open(&disk));
-        // Some segments. Nothing is synced yet, so nothing is sealed.
-        for _ in 0..80 {
-            log.append(KIND, &[7; 500], Durability::Memory).unwrap();
-        }
-    });
-    check(&["recover", "roll"], &said);
-    let log = log.unwrap();
-    // The last sync has them all sealed, and the housekeeping thread has ended by then.
-    check(&["sync", "seal"], &logged(|| log.close().unwrap()));
-    let log = open(&disk);
-    let said = logged(|| {
-        assert!(log.trim(OpId::new(80)).unwrap() > OpId::FIRST);
-    });
-    check(&["trim"], &said);
-}
-
-/// Once, however many there are, and not about what the log itself leaves there.
-#[test]
-fn strangers_in_the_directory_are_named_once_at_the_opening() {
-    let disk = SimDisk::new();
-    drop(open(&disk));
-    let ours = [
-        "torn-0000000001-4096.bin",
-        "MANIFEST.tmp",
-        "repair-1700000000000",
-        "lost+found",
-    ];
-    for (strangers, said) in [
-        (&[][..], None),
-        (&["notes.txt", "99-999.seg"][..], Some("files=2 first=\"99-999.seg\"")),
-    ] {
-        for name in ours.iter().chain(strangers) {
-            disk.replace(name, b"junk").unwrap();
-        }
-        let text = logged(|| drop(open(&disk)));
-        let warnings: Vec<_> = text
-            .lines()
-            .filter(|line| line.contains("no part of the log"))
-            .collect();
-        assert_eq!(warnings.len(), usize::from(said.is_some()), "{text}");
-        assert!(said.is_none_or(|said| warnings[0].contains(said)), "{text}");
-        for name in strangers {
-            assert_eq!(disk.read(name).unwrap().as_deref(), Some(&b"junk"[..]));
-        }
     }
 }
