@@ -14,7 +14,7 @@ use super::error::AggregationErrorKind as Kind;
 use super::numeric::Number;
 use super::operator::{Operator, special};
 use super::parse::Parser;
-use super::tree::Body;
+use super::tree::{Body, Tree};
 use super::value::Value;
 use crate::error::ParseError;
 
@@ -120,7 +120,7 @@ fn expression(
         .p
         .map(|p| parser.inside("p", |parser| parser.expression(p)))
         .transpose()?;
-    let p = p.as_ref().and_then(|p| p.as_constant());
+    let p = p.as_ref().and_then(Tree::as_constant);
     let quantiles = arguments.quantiles(parser, operator, p.as_ref())?;
     Ok(Body::Percentile { input, quantiles })
 }
