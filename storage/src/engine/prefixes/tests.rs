@@ -298,6 +298,8 @@ fn an_answer_has_so_many_keys_and_bytes() {
         (2, ANSWER_KEYS_MAX + 1, 1, false),
         (3, 1, whole, true),
         (4, 1, whole + 1, false),
+        // Of which some are still to be read when it is known that there are too many.
+        (5, ANSWER_KEYS_MAX + 5, 1, false),
     ];
     let mut batch = EngineBatch::new();
     for (first, keys, bytes, _) in cases {
