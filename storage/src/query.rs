@@ -24,11 +24,11 @@ mod tests;
 
 use std::sync::Arc;
 
-use tailwater_matcher::Expression;
+use tailwater_matcher::{Collation, Expression};
 
 use crate::catalog::Namespace;
 use crate::error::Result;
-use crate::plan::QueryPlan;
+use crate::plan::{QueryPlan, Question};
 use crate::reading::Reading;
 use crate::sort::SortPattern;
 
@@ -47,6 +47,8 @@ pub(crate) use projection::{Projection, project};
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
     pub(crate) filter: Arc<Expression>,
+    /// By what the filter compares strings, if not by their bytes.
+    pub(crate) collation: Option<Collation>,
     /// Without one, documents come as the plan finds them; by `_id` where it reads no index.
     pub(crate) sort: Option<SortPattern>,
     pub(crate) hint: Option<Hint>,
@@ -60,10 +62,20 @@ impl Query {
     pub(crate) fn new(filter: Arc<Expression>) -> Query {
         Query {
             filter,
+            collation: None,
             sort: None,
             hint: None,
             skip: 0,
             limit: None,
+        }
+    }
+
+    /// What the planner is asked.
+    pub(crate) fn asked(&self) -> Question<'_> {
+        Question {
+            filter: &self.filter,
+            collation: self.collation.as_ref(),
+            sort: self.sort.as_ref(),
         }
     }
 
@@ -76,7 +88,7 @@ impl Query {
         let Some(info) = reading.info(namespace) else {
             return Ok(Candidates::of(self, Source::nothing(), true));
         };
-        let plan = QueryPlan::choose(reading, &info, &self.filter, self.sort.as_ref(), self.hint.as_ref())?;
+        let plan = QueryPlan::choose(reading, &info, self.asked(), self.hint.as_ref())?;
         let source = Source::new(reading, &info, plan.paths());
         let sorted = plan.is_sorted();
         Ok(Candidates::of(self, source, sorted))

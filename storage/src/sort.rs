@@ -91,14 +91,15 @@ impl SortPattern {
     /// The direction in which walking an index without arrays meets documents in this order, if it does. `is_pinned` says of
     /// which fields everything that is walked has the same value.
     ///
-    /// Documents that have the same values in the index follow each other by `_id`. An order by a collation is none that an index
-    /// has: it sorts strings by their bytes.
+    /// The index has strings in the order of this collation, or of their bytes. Documents that have the same values in it follow
+    /// each other by the bytes of `_id`.
     pub(crate) fn direction_along(
         &self,
         fields: &[IndexField],
+        order: Option<&Collation>,
         is_pinned: impl Fn(usize) -> bool,
     ) -> Option<Direction> {
-        if self.collation.is_some() {
+        if self.collation.as_ref() != order {
             return None;
         }
         let pinned = |wanted: &IndexField| {
@@ -129,7 +130,10 @@ impl SortPattern {
             }
         }
         if let Some(last) = wanted.next()
-            && !(last.path.as_str() == "_id" && goes(last.direction, Direction::Ascending) && wanted.next().is_none())
+            && !(order.is_none()
+                && last.path.as_str() == "_id"
+                && goes(last.direction, Direction::Ascending)
+                && wanted.next().is_none())
         {
             return None;
         }

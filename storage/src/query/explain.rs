@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bson::raw::CString;
 use bson::{Bson, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
-use tailwater_matcher::{Conjunct, Expression};
+use tailwater_matcher::{Collation, Conjunct, Expression};
 
 use super::hint::Hint;
 use super::source::Source;
@@ -30,13 +30,14 @@ pub struct ExplainOptions {
     pub skip: u64,
     /// Most documents to return; no limit when it is missing or 0.
     pub limit: Option<u64>,
-    /// How strings are compared, `{locale: …, strength: …}`; by their bytes when it is missing.
+    /// How strings are compared, `{locale: …, strength: …}`; by the collection's default when it is missing.
     pub collation: Option<RawDocumentBuf>,
 }
 
 impl ExplainOptions {
-    pub(crate) fn query(&self, filter: &RawDocument) -> Result<Query> {
-        let mut query = Language::new(self.collation.as_deref())?.query(filter, self.sort.as_deref())?;
+    pub(crate) fn query(&self, filter: &RawDocument, default: Option<&Collation>) -> Result<Query> {
+        let language = Language::new(self.collation.as_deref(), default)?;
+        let mut query = language.query(filter, self.sort.as_deref())?;
         query.hint.clone_from(&self.hint);
         query.skip = self.skip;
         query.limit = self.limit.filter(|limit| *limit > 0);
@@ -53,6 +54,8 @@ impl Query {
         collation: Option<&RawDocument>,
     ) -> Result<RawDocumentBuf> {
         let filter = Arc::clone(&self.filter);
+        let of_query = || self.collation.as_ref().map(Collation::to_document);
+        let collation = collation.map(RawDocument::to_owned).or_else(of_query);
         let info = reading.info(namespace);
         let (winning, mut candidates) = match &info {
             None => (
@@ -60,9 +63,10 @@ impl Query {
                 Candidates::of(self, Source::nothing(), true),
             ),
             Some(info) => {
-                let plan = QueryPlan::choose(reading, info, &filter, self.sort.as_ref(), self.hint.as_ref())?;
+                let plan = QueryPlan::choose(reading, info, self.asked(), self.hint.as_ref())?;
                 let source = Source::new(reading, info, plan.paths());
-                (self.stages(&plan), Candidates::of(self, source, plan.is_sorted()))
+                let (stages, is_sorted) = (self.stages(&plan), plan.is_sorted());
+                (stages, Candidates::of(self, source, is_sorted))
             }
         };
         let mut returned = 0;
@@ -76,7 +80,7 @@ impl Query {
             "parsedQuery": filter.to_document(),
         };
         if let Some(collation) = collation {
-            planner.append(bson::raw::cstr!("collation"), collation.to_owned());
+            planner.append(bson::raw::cstr!("collation"), collation);
         }
         planner.append(bson::raw::cstr!("winningPlan"), winning);
         planner.append(bson::raw::cstr!("rejectedPlans"), RawArrayBuf::new());
@@ -147,17 +151,26 @@ fn union(paths: &[Plan<'_>], filter: &Expression) -> RawDocumentBuf {
 fn scan(plan: &Plan<'_>) -> RawDocumentBuf {
     let direction = if plan.descending { "backward" } else { "forward" };
     let definition = plan.index.map(|index| &index.definition);
-    rawdoc! {
+    let mut scan = rawdoc! {
         "stage": "IXSCAN",
         "keyPattern": definition.map_or_else(|| rawdoc! { "_id": 1 }, |d| d.key().to_owned()),
         "indexName": definition.map_or(ID_INDEX, |d| &d.name),
+    };
+    if let Some(collation) = definition.and_then(|d| d.collation.as_ref()) {
+        scan.append(bson::raw::cstr!("collation"), collation.to_document());
+    }
+    let rest = rawdoc! {
         "isMultiKey": plan.multikey,
         "isUnique": definition.is_none_or(|d| d.unique),
         "isSparse": definition.is_some_and(|d| d.sparse),
         "isPartial": definition.is_some_and(|d| d.partial.is_some()),
         "direction": direction,
         "indexBounds": bounds(plan),
+    };
+    for (name, value) in rest.iter().flatten() {
+        scan.append(name, value);
     }
+    scan
 }
 
 /// Whether a filter is `{_id: value}` and nothing else.

@@ -20,12 +20,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustc_hash::FxHashMap;
+use tailwater_matcher::Collation;
 use tailwater_oplog::{Durability, OpId, Oplog, ReadConcern};
 
 use super::apply::Logged;
 use super::signal::Signal;
 use crate::applier;
-use crate::catalog::{Catalog, CollectionNumber, Size};
+use crate::catalog::{Catalog, CollectionNumber, Namespace, Size};
 use crate::checkpoint::Checkpoints;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -169,6 +170,13 @@ impl Core {
             // A writer is between two stores that are next to each other, unless it has lost its processor.
             std::thread::yield_now();
         }
+    }
+
+    /// By what operations on a collection compare strings that do not say it themselves: the collection's default as of now. It
+    /// never changes, as long as no other collection takes its name.
+    pub(crate) fn collation_of(&self, namespace: &Namespace) -> Option<Collation> {
+        let published = self.catalog.load();
+        published.catalog.get(namespace)?.options.collation.clone()
     }
 
     /// The state as the holder of the lock finds it.
