@@ -41,12 +41,12 @@ pub use find::Find;
 pub use store::{Collection, LogError, LogView, Store};
 pub use tailwater_changestream::{
     BlockingIter, CONSUMER_NAME_BYTES_MAX, ChangeEvent, ChangeStream, Consumer, ConsumerBuilder, ConsumerOptions,
-    ConsumerStatus, Counts, Delivery, Dispatcher, DispatcherStats, EVENT_BYTES_MAX, Error as WatchError, FullDocument,
-    FullDocumentBeforeChange, INTERNAL_DATABASE, LIVE_DOCUMENTS_MAX, Leader, ListedWatch, LiveEvent, LiveQuery,
-    LiveStream, LostHistory, OperationType, Receiver, RecvError, ResumeToken, SNAPSHOT_OPERATION, Scope,
-    SnapshotDocument, SnapshotEvent, SnapshotStream, SnapshotToken, SnapshotWatch, SplitEvent, Stopper, StoreError,
-    StreamHandle, StreamReceiver, Subscribed, TokenKind, Watch, WatchDescription, WatchHandle, WatchList, WatchStatus,
-    cluster_time,
+    ConsumerSnapshot, ConsumerStatus, Counts, Delivery, Dispatcher, DispatcherStats, EVENT_BYTES_MAX,
+    Error as WatchError, FullDocument, FullDocumentBeforeChange, INTERNAL_DATABASE, LIVE_DOCUMENTS_MAX, Leader,
+    ListedWatch, LiveEvent, LiveQuery, LiveStream, LostHistory, OperationType, Receiver, RecvError, ResumeToken,
+    SNAPSHOT_OPERATION, Scope, SnapshotDocument, SnapshotEvent, SnapshotStream, SnapshotToken, SnapshotWatch,
+    SplitEvent, Stopper, StoreError, StreamHandle, StreamReceiver, Subscribed, TokenKind, Watch, WatchDescription,
+    WatchHandle, WatchList, WatchStatus, cluster_time,
 };
 pub use tailwater_matcher as matcher;
 pub use tailwater_oplog as oplog;
