@@ -23,6 +23,7 @@ use rustc_hash::FxHashMap;
 use tailwater_oplog::{Durability, OpId, Oplog, ReadConcern};
 
 use super::apply::Logged;
+use super::filling::Filling;
 use super::signal::Signal;
 use crate::applier;
 use crate::catalog::{Catalog, CollectionNumber, Size};
@@ -68,6 +69,7 @@ pub(crate) struct Core {
     pub(super) sizes: Mutex<FxHashMap<CollectionNumber, Size>>,
     /// Indexes under construction that this process has completed; the entry that says so has nothing left to do.
     pub(super) completed: Mutex<HashSet<CollectionNumber>>,
+    pub(super) filling: Mutex<Filling>,
     /// Where the thread sleeps that deletes expired documents.
     pub(crate) expiry: Pause,
     pub(crate) transactions: Transactions,
@@ -124,6 +126,7 @@ impl Core {
             applying: Mutex::new(()),
             forgotten: Mutex::default(),
             completed: Mutex::default(),
+            filling: Mutex::default(),
             expiry: Pause::default(),
             transactions: Transactions::new(),
             receiving: Mutex::default(),
@@ -368,7 +371,10 @@ impl Core {
                 payload: entry.payload(),
                 document: None,
             };
-            self.complete_before(&entry)?;
+            // A follower builds beside what it takes; see `filling`.
+            if !self.log.is_following() {
+                self.complete_before(&entry)?;
+            }
             let layers = self.layers()?;
             let due = {
                 let mut ahead = self.lock();
