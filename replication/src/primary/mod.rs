@@ -15,7 +15,7 @@ mod hub;
 mod offer;
 mod serve;
 mod service;
-mod slots;
+pub(crate) mod slots;
 mod status;
 
 use std::net::{SocketAddr, TcpListener};
@@ -33,6 +33,7 @@ use crate::decision::{LogName, Primary as Decisions, WriteConcern};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::link::Security;
+use crate::standby;
 use crate::standing::Standings;
 use crate::summary::history_of;
 use crate::tls::TlsOptions;
@@ -147,6 +148,7 @@ impl PrimaryBuilder {
         let term = identity.promote(&store)?;
         let log = store.log();
         let history = history_of(&log, LogName::from(log.log_id()))?;
+        standby::take_over(&store, identity.member, &identity.members, &history, self.lag_bytes_max);
         let durable = log.newest(ReadConcern::Durable);
         let (member, members) = (identity.member, identity.members.clone());
         let (decisions, outputs) = Decisions::new(member, members, history, store.promised(), term, durable);
