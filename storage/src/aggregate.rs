@@ -52,7 +52,7 @@ use tailwater_oplog::Durability;
 
 use crate::catalog::Namespace;
 use crate::error::{Error, Result};
-use crate::query::{Hint, Language};
+use crate::query::{Explanation, Hint, Language, QueryControl};
 use crate::reading::Reading;
 use crate::store::Store;
 
@@ -64,7 +64,7 @@ use tailwater_matcher::ValueExpression;
 
 use context::Context;
 use parse::Scope;
-use stage::{Stage, StageKind, Stream};
+use stage::{Stage, StageKind, Stream, chain};
 use target::Writing;
 
 /// How deep pipelines may be within stages of pipelines; MongoDB's limit.
@@ -82,6 +82,8 @@ pub struct AggregateOptions {
     pub hint: Option<Hint>,
     /// Whether what `$out` and `$merge` write may fail the validator of the collection that they write to. Default false.
     pub bypass_document_validation: bool,
+    /// What ends it in the middle, and bounds what its stages hold together with those of others.
+    pub control: QueryControl,
 }
 
 impl Default for AggregateOptions {
@@ -90,6 +92,7 @@ impl Default for AggregateOptions {
             memory_bytes_max: STAGE_BYTES_MAX,
             hint: None,
             bypass_document_validation: false,
+            control: QueryControl::default(),
         }
     }
 }
@@ -202,20 +205,20 @@ impl Pipeline {
         })
     }
 
-    /// How it is run on a collection: `explain` of the query that it begins with, and of how many of its stages that query is made.
+    /// How it is run on a collection: the query that it begins with, explained, and of how many of its stages that query is made.
     pub(crate) fn explain(
         &self,
         store: &Store,
         namespace: &Namespace,
         options: AggregateOptions,
         collation: Option<&RawDocument>,
-    ) -> Result<(RawDocumentBuf, usize)> {
+    ) -> Result<(Explanation, usize)> {
         self.check_source(namespace)?;
         let context = self.context(Reading::new(store.core().view()?), namespace, options)?;
         let hint = context.options.hint.as_ref();
         let (query, rest) = source::query(namespace, None, &self.stages, hint, &context)?;
         let absorbed = self.stages.len() - rest.len();
-        Ok((query.explain(&context.reading, namespace, collation)?, absorbed))
+        Ok((query.explanation(&context.reading, namespace, collation)?, absorbed))
     }
 
     /// What it is run with: its variables have their values.
@@ -266,6 +269,31 @@ impl Pipeline {
             _ => Some(stream),
         };
         Ok(Aggregation { stream })
+    }
+
+    /// Runs it on documents that are no collection's, and writes nothing.
+    pub(crate) fn run_over(
+        &self,
+        store: &Store,
+        database: &str,
+        options: AggregateOptions,
+        documents: Stream,
+    ) -> Result<Aggregation> {
+        if let Some(first) = self.stages.first().filter(|stage| stage.is_documents()) {
+            let problem = "$documents goes without other documents: use Store::aggregate";
+            return Err(first.place.error(AggregateErrorKind::specification(problem, 73)));
+        }
+        if let Some(last) = self.stages.last()
+            && matches!(last.kind, StageKind::Out(_) | StageKind::Merge(_))
+        {
+            let problem = "what is not in a collection cannot be written to one";
+            return Err(last.place.error(AggregateErrorKind::specification(problem, 115)));
+        }
+        let nowhere = Namespace::new(database, "");
+        let context = self.context(Reading::new(store.core().view()?), &nowhere, options)?;
+        Ok(Aggregation {
+            stream: Some(chain(&self.stages, documents, &context)),
+        })
     }
 
     /// Runs it on a collection as a reading shows it, which is a transaction's.
