@@ -164,6 +164,23 @@ impl Store {
         core.commit(&mut commit, &[Draft::new(EntryKind::Noop, &entry)])
     }
 
+    /// Appends an entry that changes nothing, in the term that it has. Who holds that entry holds everything before it, and only
+    /// who leads has others hold it: so whoever waits for a majority to hold it knows that no other has led them meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of a write.
+    pub fn append_noop(&self, message: &str) -> Result<AppendOutcome> {
+        let core = self.core();
+        let mut commit = core.lock_commit()?;
+        let detail = bson::rawdoc! { "msg": message };
+        let entry = StoreEntry {
+            detail: Some(&detail),
+            ..StoreEntry::default()
+        };
+        core.commit(&mut commit, &[Draft::new(EntryKind::Noop, &entry)])
+    }
+
     /// Makes an empty segment, as the primary has it, the log's newest; see
     /// [`Oplog::begin_segment`](tailwater_oplog::Oplog::begin_segment).
     ///
