@@ -101,7 +101,7 @@ pub fn distinct_over(
     options: &DistinctOptions,
     documents: impl Iterator<Item = Result<RawDocumentBuf>>,
 ) -> Result<Vec<Bson>> {
-    let language = Language::new(options.collation.as_deref())?;
+    let language = Language::new(options.collation.as_deref(), None)?;
     let mut distinct = Distinct::new(field, language.collation())?;
     for document in documents {
         distinct.add(&document?)?;
