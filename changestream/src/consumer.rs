@@ -24,19 +24,24 @@
 //! [`Consumer::ack_through`] where that counts.
 //!
 //! - [`window`]: who may have which event next;
+//! - [`registry`]: which consumers have members, and whose turn it is to open or close one;
+//! - [`begin`]: beginning with a snapshot;
 //! - [`group`]: what members share, the thread that reads, the writing down;
 //! - [`member`]: what a program holds;
 //! - [`record`], [`slot`], [`status`]: what the store keeps, and what its log; what there is to see of it.
 
+mod begin;
 mod group;
 mod member;
 mod options;
 mod record;
+mod registry;
 mod slot;
 mod status;
 mod window;
 
-pub use group::ConsumerGroups;
+pub use begin::ConsumerSnapshot;
 pub use member::{Consumer, Delivery};
 pub use options::{CONSUMER_NAME_BYTES_MAX, ConsumerBuilder, ConsumerOptions, LostHistory};
+pub use registry::ConsumerGroups;
 pub use status::{ConsumerStatus, consumer_drop, consumers};

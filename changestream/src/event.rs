@@ -185,6 +185,11 @@ impl ChangeEvent {
         self.0.entry.payload().len() + shaped.map_or(0, |document| document.as_bytes().len())
     }
 
+    /// The segment of the log that the event keeps mapped; nothing when it keeps a copy.
+    pub(crate) fn segment(&self) -> Option<u64> {
+        self.0.entry.segment()
+    }
+
     fn store_entry(&self) -> StoreEntry<'_> {
         // Decoded once before the event was made, from bytes that never change.
         StoreEntry::decode(self.0.entry.payload()).unwrap_or_default()

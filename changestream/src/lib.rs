@@ -40,8 +40,8 @@ mod subscription;
 mod token;
 
 pub use consumer::{
-    CONSUMER_NAME_BYTES_MAX, Consumer, ConsumerBuilder, ConsumerGroups, ConsumerOptions, ConsumerStatus, Delivery,
-    LostHistory, consumer_drop, consumers,
+    CONSUMER_NAME_BYTES_MAX, Consumer, ConsumerBuilder, ConsumerGroups, ConsumerOptions, ConsumerSnapshot,
+    ConsumerStatus, Delivery, LostHistory, consumer_drop, consumers,
 };
 pub use dispatch::{Counts, Dispatcher, DispatcherStats, Leader};
 pub use document_store::{

@@ -4,8 +4,8 @@ mod common;
 
 use bson::rawdoc;
 use common::{ORDERS, PATIENCE, collection, drain, eventually, ids, insert_orders, orders, short};
-use tailwater_changestream::{Error, FullDocumentBeforeChange, RecvError};
-use tailwater_oplog::{self as oplog};
+use tailwater_changestream::{Dispatcher, Error, FullDocumentBeforeChange, RecvError};
+use tailwater_oplog::{self as oplog, ReadConcern};
 
 #[test]
 fn a_subscription_delivers_in_every_way_of_receiving() {
@@ -186,4 +186,29 @@ fn a_subscription_fails_by_name() {
         matches!(last, Err(RecvError::Failed(Error::Log(oplog::Error::Closed)))),
         "{last:?}"
     );
+}
+
+#[test]
+fn a_channel_that_nobody_empties_keeps_few_segments_mapped_and_loses_nothing() {
+    const EVENTS: i32 = 40;
+    let (_dir, writer) = orders(0);
+    let dispatcher = Dispatcher::new(writer.log.view());
+    let subscribe = || dispatcher.watch(collection(ORDERS)).subscribe().unwrap();
+    let (_handle, stalled) = subscribe();
+    let (_other_handle, read) = subscribe();
+    // Longer than half a segment, so that each event lies in one of its own.
+    let large = rawdoc! { "_id": 0, "pad": "x".repeat(600 << 10) };
+    for id in 1..=EVENTS {
+        writer.insert("shop.other", &large);
+        insert_orders(&writer, id..=id);
+        assert_eq!(ids(&[read.recv_timeout(PATIENCE).unwrap()]), [id]);
+    }
+    let parks = || dispatcher.stats(ReadConcern::Durable).tail.parks;
+    eventually("the watch is not parked", || parks() == 1);
+    assert_eq!(stalled.len(), 16);
+    let all: Vec<_> = (1..=EVENTS).map(|_| stalled.recv_timeout(PATIENCE).unwrap()).collect();
+    assert_eq!(ids(&all), (1..=EVENTS).collect::<Vec<_>>());
+    // It is at the tail again, and as good as new.
+    insert_orders(&writer, EVENTS + 1..=EVENTS + 1);
+    assert_eq!(ids(&[stalled.recv_timeout(PATIENCE).unwrap()]), [EVENTS + 1]);
 }

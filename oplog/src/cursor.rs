@@ -181,6 +181,15 @@ impl SharedEntry {
     pub fn payload(&self) -> &[u8] {
         self.entry().payload()
     }
+
+    /// The number of the segment that it keeps mapped, one more for each segment of the log; nothing when it keeps a copy.
+    #[must_use]
+    pub fn segment(&self) -> Option<u64> {
+        match &self.place {
+            SharedPlace::Segment(segment, _) => Some(segment.sequence.0),
+            SharedPlace::Copied(..) => None,
+        }
+    }
 }
 
 /// A position in the log that moves forward, entry by entry, and can wait for the next one.

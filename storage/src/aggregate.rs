@@ -53,7 +53,7 @@ use tailwater_oplog::Durability;
 
 use crate::catalog::Namespace;
 use crate::error::{Error, Result};
-use crate::query::{Hint, Language};
+use crate::query::{Explanation, Hint, Language, QueryControl};
 use crate::reading::Reading;
 use crate::store::Store;
 
@@ -65,7 +65,7 @@ use tailwater_matcher::{Collation, ValueExpression};
 
 use context::Context;
 use parse::Scope;
-use stage::{Stage, StageKind, Stream};
+use stage::{Stage, StageKind, Stream, chain};
 use target::Writing;
 
 /// How deep pipelines may be within stages of pipelines; MongoDB's limit.
@@ -83,6 +83,8 @@ pub struct AggregateOptions {
     pub hint: Option<Hint>,
     /// Whether what `$out` and `$merge` write may fail the validator of the collection that they write to. Default false.
     pub bypass_document_validation: bool,
+    /// What ends it in the middle, and bounds what its stages hold together with those of others.
+    pub control: QueryControl,
 }
 
 impl Default for AggregateOptions {
@@ -91,6 +93,7 @@ impl Default for AggregateOptions {
             memory_bytes_max: STAGE_BYTES_MAX,
             hint: None,
             bypass_document_validation: false,
+            control: QueryControl::default(),
         }
     }
 }
@@ -239,14 +242,14 @@ impl Pipeline {
         Pipeline::parse_in(Language::new(None, default)?, &stages, &given.variables).map(Cow::Owned)
     }
 
-    /// How it is run on a collection: `explain` of the query that it begins with, and of how many of its stages that query is made.
+    /// How it is run on a collection: the query that it begins with, explained, and of how many of its stages that query is made.
     pub(crate) fn explain(
         &self,
         store: &Store,
         namespace: &Namespace,
         options: AggregateOptions,
         collation: Option<&RawDocument>,
-    ) -> Result<(RawDocumentBuf, usize)> {
+    ) -> Result<(Explanation, usize)> {
         self.check_source(namespace)?;
         let reading = Reading::new(store.core().view()?);
         let pipeline = self.on(&reading, namespace)?;
@@ -254,7 +257,7 @@ impl Pipeline {
         let hint = context.options.hint.as_ref();
         let (query, rest) = source::query(namespace, None, &pipeline.stages, hint, &context)?;
         let absorbed = pipeline.stages.len() - rest.len();
-        Ok((query.explain(&context.reading, namespace, collation)?, absorbed))
+        Ok((query.explanation(&context.reading, namespace, collation)?, absorbed))
     }
 
     /// What it is run with: its variables have their values.
@@ -307,6 +310,31 @@ impl Pipeline {
             _ => Some(stream),
         };
         Ok(Aggregation { stream })
+    }
+
+    /// Runs it on documents that are no collection's, and writes nothing.
+    pub(crate) fn run_over(
+        &self,
+        store: &Store,
+        database: &str,
+        options: AggregateOptions,
+        documents: Stream,
+    ) -> Result<Aggregation> {
+        if let Some(first) = self.stages.first().filter(|stage| stage.is_documents()) {
+            let problem = "$documents goes without other documents: use Store::aggregate";
+            return Err(first.place.error(AggregateErrorKind::specification(problem, 73)));
+        }
+        if let Some(last) = self.stages.last()
+            && matches!(last.kind, StageKind::Out(_) | StageKind::Merge(_))
+        {
+            let problem = "what is not in a collection cannot be written to one";
+            return Err(last.place.error(AggregateErrorKind::specification(problem, 115)));
+        }
+        let nowhere = Namespace::new(database, "");
+        let context = self.context(Reading::new(store.core().view()?), &nowhere, options)?;
+        Ok(Aggregation {
+            stream: Some(chain(&self.stages, documents, &context)),
+        })
     }
 
     /// Runs it on a collection as a reading shows it, which is a transaction's.

@@ -44,6 +44,9 @@ impl std::fmt::Display for Namespace {
 pub(crate) enum IndexState {
     /// Writes maintain it; older documents may be missing. No query uses it.
     Building,
+    /// The log says that every document is in it; in this store's some may be missing yet. Writes maintain it, and no query uses
+    /// it. Of a follower, or of one that was.
+    Filling,
     /// Every document is in it.
     Ready,
 }

@@ -1,5 +1,6 @@
 //! Finding the documents that match a filter: what a query asks for, and what it gives.
 //!
+//! - [`control`], [`budget`]: when it has to end, and what it may hold;
 //! - [`by_id`]: filters that need no plan;
 //! - [`source`]: documents that a plan leads to; [`repeats`]: which of them came before;
 //! - [`candidates`]: those of them that match, sorted, skipped and limited;
@@ -9,8 +10,10 @@
 //! - [`hint`]: an index named by whoever asks;
 //! - [`language`]: how strings are compared.
 
+mod budget;
 mod by_id;
 mod candidates;
+mod control;
 mod distinct;
 mod documents;
 mod explain;
@@ -34,11 +37,14 @@ use crate::sort::SortPattern;
 
 pub(crate) use source::Source;
 
+pub use budget::{MemoryBudget, MemoryShare};
 pub(crate) use by_id::only_id;
 pub(crate) use candidates::Candidates;
+pub(crate) use control::Looks;
+pub use control::QueryControl;
 pub(crate) use distinct::Distinct;
 pub use documents::Documents;
-pub use explain::ExplainOptions;
+pub use explain::{ExplainOptions, Explanation};
 pub use hint::Hint;
 pub(crate) use language::Language;
 pub(crate) use projection::{Projection, project};
@@ -55,6 +61,7 @@ pub(crate) struct Query {
     pub(crate) skip: u64,
     /// No limit when `None`.
     pub(crate) limit: Option<u64>,
+    pub(crate) control: QueryControl,
 }
 
 impl Query {
@@ -67,6 +74,7 @@ impl Query {
             hint: None,
             skip: 0,
             limit: None,
+            control: QueryControl::default(),
         }
     }
 

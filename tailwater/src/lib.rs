@@ -41,12 +41,12 @@ pub use find::Find;
 pub use store::{Collection, LogError, LogView, Store};
 pub use tailwater_changestream::{
     BlockingIter, CONSUMER_NAME_BYTES_MAX, ChangeEvent, ChangeStream, Consumer, ConsumerBuilder, ConsumerOptions,
-    ConsumerStatus, Counts, Delivery, Dispatcher, DispatcherStats, EVENT_BYTES_MAX, Error as WatchError, FullDocument,
-    FullDocumentBeforeChange, INTERNAL_DATABASE, LIVE_DOCUMENTS_MAX, Leader, ListedWatch, LiveEvent, LiveQuery,
-    LiveStream, LostHistory, OperationType, Receiver, RecvError, ResumeToken, SNAPSHOT_OPERATION, Scope,
-    SnapshotDocument, SnapshotEvent, SnapshotStream, SnapshotToken, SnapshotWatch, SplitEvent, Stopper, StoreError,
-    StreamHandle, StreamReceiver, Subscribed, TokenKind, Watch, WatchDescription, WatchHandle, WatchList, WatchStatus,
-    cluster_time,
+    ConsumerSnapshot, ConsumerStatus, Counts, Delivery, Dispatcher, DispatcherStats, EVENT_BYTES_MAX,
+    Error as WatchError, FullDocument, FullDocumentBeforeChange, INTERNAL_DATABASE, LIVE_DOCUMENTS_MAX, Leader,
+    ListedWatch, LiveEvent, LiveQuery, LiveStream, LostHistory, OperationType, Receiver, RecvError, ResumeToken,
+    SNAPSHOT_OPERATION, Scope, SnapshotDocument, SnapshotEvent, SnapshotStream, SnapshotToken, SnapshotWatch,
+    SplitEvent, Stopper, StoreError, StreamHandle, StreamReceiver, Subscribed, TokenKind, Watch, WatchDescription,
+    WatchHandle, WatchList, WatchStatus, cluster_time,
 };
 pub use tailwater_matcher as matcher;
 pub use tailwater_oplog as oplog;
@@ -55,12 +55,12 @@ pub use tailwater_replication as replication;
 pub use tailwater_storage::{
     AggregateError, AggregateErrorKind, AggregateOptions, Aggregation, BackupError, BackupOptions, BackupOutcome,
     BackupProgress, BulkWriteOptions, BulkWriteOutcome, CollectionOptions, CollectionSize, CollectionSpecification,
-    CountOptions, DeleteOptions, DistinctOptions, Documents, Error, ErrorCode, ErrorLabel, ExplainOptions,
+    CountOptions, DeleteOptions, DistinctOptions, Documents, Error, ErrorCode, ErrorLabel, ExplainOptions, Explanation,
     FindAndModify, FindAndModifyOutcome, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions,
-    FindOptions, Hint, IndexModel, IndexOutcome, InsertManyOptions, InsertOutcome, NamespacedWrite, Pipeline,
-    PipelineTarget, ReplaceOptions, RestoreOptions, RestoreOutcome, RestorePoint, Result, RetryableWrite,
-    ReturnDocument, SessionId, SessionWrites, StateDigest, StatementOutcome, StoreOptions, Transaction,
-    TransactionCollection, TransactionOptions, TransactionSession, TypedCollection, TypedDocuments,
-    UpdateModifications, UpdateOptions, ValidationAction, ValidationLevel, WriteError, WriteModel, WriteOutcome,
-    backup_log, limits, log_directory, restore, update,
+    FindOptions, Hint, IndexModel, IndexOutcome, InsertManyOptions, InsertOutcome, MemoryBudget, MemoryShare,
+    NamespacedWrite, Pipeline, PipelineTarget, QueryControl, ReplaceOptions, RestoreOptions, RestoreOutcome,
+    RestorePoint, Result, RetryableWrite, ReturnDocument, SessionId, SessionWrites, StateDigest, StatementOutcome,
+    StoreOptions, Transaction, TransactionCollection, TransactionOptions, TransactionSession, TypedCollection,
+    TypedDocuments, UpdateModifications, UpdateOptions, ValidationAction, ValidationLevel, WriteError, WriteModel,
+    WriteOutcome, backup_log, distinct_over, limits, log_directory, restore, update,
 };

@@ -129,6 +129,22 @@ fn whoever_waits_sleeps_until_something_is_written() {
     for n in 1..=50 {
         orders.insert_one(&rawdoc! { "_id": n, "n": n }).unwrap();
     }
+    // The only watch of a store: its receiver leads, and the dispatching thread stands by.
+    let lonely = Home::new();
+    let (lone_handle, lone) = common::orders(&lonely.store).subscribe().unwrap();
+    let (told, hears) = std::sync::mpsc::channel();
+    let leader = named()
+        .spawn(move || {
+            for event in lone.iter().map_while(Result::ok) {
+                told.send(event.op_id()).unwrap();
+            }
+        })
+        .unwrap();
+    for n in 1..=50 {
+        let collection = lonely.store.collection("shop", "orders").unwrap();
+        collection.insert_one(&rawdoc! { "_id": n }).unwrap();
+        hears.recv_timeout(PATIENCE).unwrap();
+    }
     // A member has an event that failed and is due again, and does not ask for it; the other one waits.
     let failed = one.wait_next(Some(PATIENCE)).unwrap().expect("an event in time");
     failed.fail("not yet").unwrap();
@@ -160,6 +176,8 @@ fn whoever_waits_sleeps_until_something_is_written() {
     let event = subscriptions[99].1.recv_timeout(PATIENCE).unwrap();
     assert_eq!(event.document_key(), Some(rawdoc! { "_id": 99 }));
     stops.iter().for_each(tailwater::Stopper::stop);
+    drop(lone_handle);
+    leader.join().unwrap();
     readers.into_iter().for_each(|reader| reader.join().unwrap());
     // The other member takes over what failed, and ends with the collection.
     drop(one);

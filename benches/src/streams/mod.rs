@@ -4,6 +4,7 @@
 //! The baseline of the workloads with many watches is what everybody does who has no index: every filter is evaluated on every
 //! event.
 
+mod acknowledging;
 mod crowd;
 mod events;
 mod flow;
@@ -19,7 +20,7 @@ use crate::suite::{self, Workload};
 
 pub(crate) use idle::idle;
 
-const WORKLOADS: [Workload; 12] = [
+const WORKLOADS: [Workload; 13] = [
     Workload {
         names: &["watch-unfiltered"],
         limit: "a change stream with a cursor of its own, read in the same thread",
@@ -91,6 +92,12 @@ const WORKLOADS: [Workload; 12] = [
         limit: "p50 where each of the streams waits for the log by itself",
         long: false,
         run: together::write_to_one_of_many,
+    },
+    Workload {
+        names: &["consumer-ack"],
+        limit: "p50 of replacing a document of that size",
+        long: false,
+        run: acknowledging::one_by_one,
     },
 ];
 

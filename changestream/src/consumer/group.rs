@@ -4,18 +4,18 @@
 //! nothing. Members take from the window. Everything is under one lock, also the write of a position: positions are written in
 //! the order in which they are reached.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use bson::{DateTime, RawDocument, rawdoc};
+use bson::{DateTime, RawDocument};
 use tailwater_oplog::{Error as LogError, OpId, OplogView, ReadConcern};
 
 use super::member::Consumer;
 use super::options::{ConsumerOptions, LostHistory};
 use super::record::{self, CONSUMERS, Record};
+use super::registry::{ConsumerGroups, Turn};
 use super::slot;
 use super::status::dead_letter;
 use super::window::{EventId, MemberId, Window};
@@ -30,24 +30,13 @@ const QUIET_ENTRIES: u64 = 4096;
 /// How many entries the thread looks at before it notes how far it is.
 const ENTRIES_PER_STEP: u64 = 1024;
 
-/// The consumers of a store that have members now; see [`DocumentStore::groups`].
-#[derive(Debug, Default)]
-pub struct ConsumerGroups {
-    groups: Mutex<HashMap<String, Arc<Group>>>,
-}
-
-impl ConsumerGroups {
-    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Group>>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// See the module documentation.
 #[derive(Debug)]
 pub(super) struct Group {
     name: String,
     /// What its members' watches say, all the same.
     selection: String,
+    entries_per_look: u64,
     options: ConsumerOptions,
     store: Arc<dyn DocumentStore>,
     view: OplogView,
@@ -79,25 +68,51 @@ pub(super) struct State {
     unsettled: Option<(OpId, OpId)>,
 }
 
-/// Joins a consumer, and makes it if need be.
-pub(super) fn join(watch: Watch, name: &str, options: ConsumerOptions) -> Result<Consumer> {
-    let store = Arc::clone(watch.store().ok_or(Error::NoStore)?);
-    let mut groups = store.groups().lock();
-    if let Some(group) = groups.get(name) {
+/// Joins the consumer whose turn it is, and makes it if need be.
+pub(super) fn join(turn: &Turn<'_>, watch: Watch, options: ConsumerOptions) -> Result<Joined> {
+    let name = turn.name();
+    if let Some(group) = turn.group() {
         if group.selection != watch.selection() {
             let what = "has members that watch otherwise".to_owned();
             let name = name.to_owned();
             return Err(Error::ConsumerMismatch { name, what });
         }
-        let (group, member) = (Arc::clone(group), group.enter());
-        drop(groups);
-        // The work is divided anew. Not under the registry's lock: who is woken may ask it.
-        group.notify();
-        return Ok(member);
+        return Ok(Joined(group.enter()));
     }
+    let store = Arc::clone(watch.store().ok_or(Error::NoStore)?);
     let group = Group::open(&store, watch, name, options)?;
-    groups.insert(name.to_owned(), Arc::clone(&group));
-    Ok(group.enter())
+    turn.insert(Arc::clone(&group));
+    Ok(Joined(group.enter()))
+}
+
+/// A member that has come, of which the others are still to be told: the work is divided anew.
+#[must_use]
+pub(super) struct Joined(Consumer);
+
+impl Joined {
+    /// Tells the others. Not in the consumer's turn: who is woken may ask for it.
+    pub(super) fn told(self) -> Consumer {
+        self.0.notify();
+        self.0
+    }
+}
+
+/// That a name stays with its scope.
+pub(super) fn check_scope(record: &Record, watch: &Watch) -> Result<()> {
+    if record.scope == watch.scope().to_string() {
+        return Ok(());
+    }
+    let (name, what) = (record.name.clone(), format!("watches {}", record.scope));
+    Err(Error::ConsumerMismatch { name, what })
+}
+
+/// What the thread remembers of positions that move because nothing matches.
+#[derive(Debug, Default)]
+struct Quiet {
+    /// Where it was looked last whether the slot is near its cap.
+    looked_at: OpId,
+    /// Writing one down has failed, and that was told.
+    failing: bool,
 }
 
 impl Group {
@@ -105,17 +120,16 @@ impl Group {
     fn open(store: &Arc<dyn DocumentStore>, watch: Watch, name: &str, options: ConsumerOptions) -> Result<Arc<Group>> {
         // A position that this log has not come to is nothing to write down.
         let watch = watch.at_once();
-        let (selection, scope, view) = (watch.selection(), watch.scope().to_string(), watch.view().clone());
-        let found = record::find(&**store, &rawdoc! { "_id": name })?.pop();
+        let (selection, view) = (watch.selection(), watch.view().clone());
+        let found = record::of(&**store, name)?;
         let is_new = found.is_none();
         let (stream, record) = match found {
-            Some(record) if record.scope != scope => {
-                let what = format!("watches {}", record.scope);
-                let name = name.to_owned();
-                return Err(Error::ConsumerMismatch { name, what });
+            Some(record) => {
+                check_scope(&record, &watch)?;
+                resume(&**store, &watch, record, &options)?
             }
-            Some(record) => resume(&**store, &watch, record, &options)?,
             None => {
+                let scope = watch.scope().to_string();
                 let stream = watch.start()?;
                 let record = Record::new(name, &scope, stream.resume_token());
                 (stream, record)
@@ -146,6 +160,7 @@ impl Group {
         let group = Arc::new(Group {
             name: name.to_owned(),
             selection,
+            entries_per_look: slot::entries_per_look(options.max_lag_bytes),
             options,
             store: Arc::clone(store),
             view,
@@ -228,7 +243,9 @@ impl Group {
 
     /// Takes back what a member has; the last one ends the thread.
     pub(super) fn leave(&self, member: MemberId) {
-        let mut groups = self.store.groups().lock();
+        let groups = self.store.groups();
+        // Who would join now waits, and finds all of it written down. A thread in a turn of this name has no member of it.
+        let turn = groups.turn(&self.name).ok();
         let mut state = self.lock();
         state.window.leave(member);
         state.held -= 1;
@@ -242,13 +259,15 @@ impl Group {
             {
                 tracing::debug!(consumer = self.name, %error, "writing down where a consumer is that its last member leaves");
             }
-            // Nothing is written down from here on: who joins now finds all of it.
+            // Nothing is written down from here on.
             state.closing = true;
-            groups.remove(&self.name);
         }
         drop(state);
-        // Wakers and threads go on without it: they may ask the registry.
-        drop(groups);
+        if last {
+            groups.remove(&self.name);
+        }
+        // Wakers and threads go on without it: they may ask for a turn.
+        drop(turn);
         self.notify();
         if !last {
             return;
@@ -366,7 +385,7 @@ impl Group {
     }
 
     fn read_on(&self, stream: &mut ChangeStream) -> Result<()> {
-        let mut failing = false;
+        let mut quiet = Quiet::default();
         loop {
             let mut state = self.lock();
             while !state.window.has_room() && !state.closing {
@@ -386,7 +405,7 @@ impl Group {
                 state.window.push(event, failures, done);
             }
             state.window.note_read(stream.resume_token());
-            self.keep_up(state, &mut failing);
+            self.keep_up(state, &mut quiet);
             if found {
                 self.notify();
             }
@@ -404,12 +423,16 @@ impl Group {
 
     /// Writes a position down that has moved because nothing matched, when it has moved far, or the slot comes near its cap. If that
     /// fails the next entry is another occasion: the members' own steps say what is wrong with the store.
-    fn keep_up(&self, mut state: MutexGuard<'_, State>, failing: &mut bool) {
+    fn keep_up(&self, mut state: MutexGuard<'_, State>, quiet: &mut Quiet) {
         let (low, saved) = (state.window.low(None).op_id(), state.record.position.op_id());
-        let quiet = low.get().saturating_sub(saved.get());
-        // What is written down is an entry itself.
-        let near = quiet > 1 && slot::is_near_cap(&*self.store, &self.name);
-        if state.closing || !(near || quiet >= QUIET_ENTRIES) {
+        let moved = low.get().saturating_sub(saved.get());
+        // What is written down is an entry itself. A look goes through all slots of the log.
+        let looks = moved > 1 && low.get() >= quiet.looked_at.get().saturating_add(self.entries_per_look);
+        if looks {
+            quiet.looked_at = low;
+        }
+        let near = looks && slot::is_near_cap(&*self.store, &self.name);
+        if state.closing || !(near || moved >= QUIET_ENTRIES) {
             return;
         }
         let mut kept_up = self.save(&mut state, None, None);
@@ -420,11 +443,11 @@ impl Group {
             self.settle(&mut self.lock());
         }
         if let Err(error) = &kept_up
-            && !*failing
+            && !quiet.failing
         {
             tracing::warn!(consumer = self.name, %error, "writing down where a quiet consumer is");
         }
-        *failing = kept_up.is_err();
+        quiet.failing = kept_up.is_err();
     }
 }
 
@@ -460,13 +483,13 @@ fn resume(
     };
     tracing::warn!(consumer = record.name, %requested, %oldest, "a consumer skips history that is gone");
     record.position = stream.resume_token();
-    let put = Put {
-        database: INTERNAL_DATABASE,
-        collection: CONSUMERS,
-        document: &record.to_document(),
-    };
-    store.put(&[put])?;
+    put_record(store, &record)?;
     Ok((stream, record))
+}
+
+/// Writes a record down.
+pub(super) fn put_record(store: &dyn DocumentStore, record: &Record) -> Result<()> {
+    store.put(&[record_put(&record.to_document())]).map(drop)
 }
 
 fn put(store: &dyn DocumentStore, state: &mut State, also: Option<EventId>, letter: Option<Put<'_>>) -> Result<()> {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use futures::Stream;
 use tailwater_oplog::OpId;
 
-use super::group::{ConsumerGroups, Group, State};
+use super::group::{Group, State};
+use super::registry::ConsumerGroups;
 use super::window::{EventId, Handed, MemberId};
 use crate::deadline::after;
 use crate::document_store::Put;
@@ -39,6 +40,11 @@ impl Consumer {
             stopped: Arc::default(),
             failed: false,
         }
+    }
+
+    /// Wakes all who wait, to look again.
+    pub(super) fn notify(&self) {
+        self.group.notify();
     }
 
     /// Ends its deliveries from elsewhere.

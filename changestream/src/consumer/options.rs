@@ -1,7 +1,9 @@
 //! How a durable consumer is made.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::begin::{self, ConsumerSnapshot};
 use super::group;
 use super::member::Consumer;
 use crate::error::{Error, Result};
@@ -98,11 +100,35 @@ impl ConsumerBuilder {
     /// # Errors
     ///
     /// [`Error::InvalidConsumerName`]; [`Error::NoStore`] when the watch is one of a log without its store;
-    /// [`Error::ConsumerMismatch`] when the consumer watches something else, or its other members watch otherwise;
+    /// [`Error::ConsumerMismatch`] when the consumer watches something else, its other members watch otherwise, or this thread is
+    /// joining it already;
     /// [`Error::ConsumerLostHistory`]; [`Error::MalformedConsumer`]; as [`Watch::start`]; [`Error::Store`].
     pub fn join(self) -> Result<Consumer> {
         check_name(&self.name)?;
-        group::join(self.watch, &self.name, self.options)
+        let store = Arc::clone(self.watch.store().ok_or(Error::NoStore)?);
+        let turn = store.groups().turn(&self.name)?;
+        let joined = group::join(&turn, self.watch, self.options);
+        drop(turn);
+        Ok(joined?.told())
+    }
+
+    /// Joins the consumer as a new member. One that is new, or has lost history, begins with a snapshot: `begin` is given the
+    /// documents that match, all as of one OpID, and what is delivered are the changes behind that OpID. So one call serves the
+    /// first start, every later one, and the return after too long.
+    ///
+    /// Only when `begin` is through is the position written down: if it fails, or the program dies in it, the next call begins with
+    /// a snapshot of then. The log is kept for it meanwhile, up to [`ConsumerOptions::max_lag_bytes`]. Others who join under the
+    /// name wait until it is through, and join behind it.
+    ///
+    /// # Errors
+    ///
+    /// What `begin` fails with. As [`ConsumerBuilder::join`]; [`Error::ConflictingStart`] when the watch has a starting point of
+    /// its own, or [`ConsumerOptions::lost_history`] says how to go on without a snapshot.
+    pub fn join_with_snapshot<E: From<Error>>(
+        self,
+        begin: impl FnOnce(&mut ConsumerSnapshot) -> Result<(), E>,
+    ) -> Result<Consumer, E> {
+        begin::join((self.watch, &self.name, self.options), begin)
     }
 
     /// Joins the consumer as a new member, with a handle that ends its deliveries and a receiver. The member leaves with the
@@ -118,7 +144,7 @@ impl ConsumerBuilder {
     }
 }
 
-fn check_name(name: &str) -> Result<()> {
+pub(super) fn check_name(name: &str) -> Result<()> {
     let what = match name.len() {
         0 => "it is empty",
         1..=CONSUMER_NAME_BYTES_MAX if !name.chars().any(char::is_control) => return Ok(()),

@@ -59,6 +59,14 @@ impl Record {
         }
     }
 
+    /// Of a consumer that begins at another position, whatever it had done before.
+    pub(super) fn begun_anew(mut self, position: ResumeToken) -> Record {
+        self.position = position;
+        self.done.clear();
+        self.failing.clear();
+        self
+    }
+
     /// Brings the record up to a window, as if `also` were done. What the window has not read again since a restart is as it
     /// was `before`.
     pub(super) fn note(&mut self, window: &Window, before: &Record, also: Option<EventId>) {
@@ -169,6 +177,11 @@ pub(super) fn find(store: &dyn DocumentStore, filter: &RawDocument) -> Result<Ve
         .find(&query)?
         .map(|document| Record::from_document(&document?))
         .collect()
+}
+
+/// The record of a consumer, if it is there.
+pub(super) fn of(store: &dyn DocumentStore, name: &str) -> Result<Option<Record>> {
+    Ok(find(store, &rawdoc! { "_id": name })?.pop())
 }
 
 /// The entry and, in the last bit, which of its events.

@@ -9,6 +9,8 @@ use crate::document_store::DocumentStore;
 use crate::error::{Error, Result};
 use crate::token::{ResumeToken, TokenKind};
 
+const ENTRIES_PER_LOOK_MAX: u64 = 64;
+
 /// The name of a consumer's retention slot.
 pub(super) fn slot_name(name: &str) -> String {
     format!("consumer.{name}")
@@ -64,6 +66,13 @@ pub(super) fn is_near_cap(store: &dyn DocumentStore, name: &str) -> bool {
     slots.any(|found| found.name == slot && is_near(found.lag_bytes, found.max_lag_bytes))
 }
 
+/// After so many entries it is worth a look whether a slot is near its cap: as many as come to a quarter of that when each is as
+/// large as a document may be.
+pub(super) fn entries_per_look(max_lag_bytes: u64) -> u64 {
+    const ENTRY_BYTES: u64 = 16 << 20;
+    (max_lag_bytes / 4 / ENTRY_BYTES).clamp(1, ENTRIES_PER_LOOK_MAX)
+}
+
 fn is_near(lag_bytes: u64, max_lag_bytes: u64) -> bool {
     lag_bytes > max_lag_bytes / 4
 }
@@ -71,6 +80,12 @@ fn is_near(lag_bytes: u64, max_lag_bytes: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_than_a_quarter_of_the_cap_goes_by_between_two_looks() {
+        let looks = [0, 2 << 20, 128 << 20, 1 << 30, 1 << 40].map(entries_per_look);
+        assert_eq!(looks, [1, 1, 2, 16, ENTRIES_PER_LOOK_MAX]);
+    }
 
     #[test]
     fn what_does_not_lag_is_not_near_the_smallest_cap() {

@@ -52,7 +52,7 @@ pub struct ConsumerStatus {
 ///
 /// The store's; [`Error::MalformedConsumer`].
 pub fn consumers(store: &dyn DocumentStore, view: &OplogView) -> Result<Vec<ConsumerStatus>> {
-    let groups = store.groups().lock();
+    let groups = store.groups().all();
     let slots = store.slots();
     let newest = view.newest(ReadConcern::Local);
     let records = record::find(store, &rawdoc! {})?;
@@ -93,9 +93,9 @@ fn lag(newest: OpId, position: OpId) -> u64 {
 ///
 /// [`Error::ConsumerActive`], [`Error::NoSuchConsumer`]; the store's.
 pub fn consumer_drop(store: &dyn DocumentStore, name: &str) -> Result<()> {
-    let groups = store.groups().lock();
+    let turn = store.groups().turn(name)?;
     let name_owned = || name.to_owned();
-    if groups.contains_key(name) {
+    if turn.group().is_some() {
         return Err(Error::ConsumerActive { name: name_owned() });
     }
     let found = store.delete(CONSUMERS, name)?;

@@ -29,6 +29,10 @@ use crate::token::{ResumeToken, TokenKind};
 
 pub(crate) use streamed::{Leaving, Streamed};
 
+/// The events of a queue lie in so many segments of the log at the most. Each is kept mapped, also when it has been trimmed,
+/// and a queue of small events that seldom match could hold on to any number of them.
+const SEGMENTS_MAX: u64 = 16;
+
 /// Up to this many empty places are kept in a queue that has run empty.
 const PLACES_KEPT: usize = 16;
 
@@ -79,6 +83,8 @@ struct Queue {
     fragments: Option<Box<Fragments>>,
     /// Of the entries of both.
     bytes: usize,
+    /// The oldest segment that an event keeps mapped, or one that none does any more.
+    held_from: u64,
     /// Stands behind the last event that was taken out, or behind what was passed over since.
     taken: ResumeToken,
     phase: Phase,
@@ -131,6 +137,25 @@ impl Queue {
         self.events.is_empty() && self.fragments.is_none()
     }
 
+    /// Whether it would keep too many segments mapped with one more event.
+    fn holds_too_much_with(&mut self, event: &ChangeEvent) -> bool {
+        let Some(newest) = event.segment() else { return false };
+        if newest.saturating_sub(self.held_from) < SEGMENTS_MAX {
+            return false;
+        }
+        // Events have been taken out since that was noted.
+        self.held_from = self.events.iter().find_map(ChangeEvent::segment).unwrap_or(newest);
+        newest.saturating_sub(self.held_from) >= SEGMENTS_MAX
+    }
+
+    /// Whether there is room again for many more events.
+    fn has_room_again(&self, capacity: usize, capacity_bytes: usize) -> bool {
+        let segment = |event: Option<&ChangeEvent>| event.and_then(ChangeEvent::segment);
+        let (oldest, newest) = (segment(self.events.front()), segment(self.events.back()));
+        let segments = oldest.zip(newest).map_or(0, |(oldest, newest)| newest - oldest);
+        self.events.len() <= capacity / 2 && self.bytes <= capacity_bytes / 2 && segments < SEGMENTS_MAX / 2
+    }
+
     fn next(&mut self) -> Option<ChangeEvent> {
         let Some(fragments) = &mut self.fragments else {
             let event = self.events.pop_front()?;
@@ -163,6 +188,7 @@ impl Channel {
             events: VecDeque::new(),
             fragments: None,
             bytes: 0,
+            held_from: 0,
             taken: token,
             phase: Phase::Underway,
             failure: None,
@@ -214,7 +240,9 @@ impl Channel {
         if matches!(queue.phase, Phase::Ended) {
             return Offer::Gone;
         }
-        let full = queue.events.len() >= self.capacity || queue.bytes.saturating_add(bytes) > self.capacity_bytes;
+        let full = queue.events.len() >= self.capacity
+            || queue.bytes.saturating_add(bytes) > self.capacity_bytes
+            || queue.holds_too_much_with(event);
         if full && !queue.events.is_empty() {
             queue.phase = Phase::Parked(event.op_id());
             return Offer::Full;
@@ -442,8 +470,7 @@ impl Channel {
     fn taken(self: &Arc<Channel>, mut queue: MutexGuard<'_, Queue>) {
         if let Phase::Parked(from) = queue.phase
             && self.laps
-            && queue.events.len() <= self.capacity / 2
-            && queue.bytes <= self.capacity_bytes / 2
+            && queue.has_room_again(self.capacity, self.capacity_bytes)
         {
             queue.phase = Phase::Underway;
             drop(queue);

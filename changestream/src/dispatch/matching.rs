@@ -29,6 +29,14 @@ const IN_VAIN_MAX: u16 = 512;
 /// How many times in vain one match makes up for.
 const MATCH_WORTH: u16 = 8;
 
+/// Entries of one kind, of the namespace that was asked for last: they concern one space, and their document says whether
+/// anybody there wants them.
+#[derive(Clone, Copy, Debug)]
+struct Alike {
+    kind: u8,
+    space: u32,
+}
+
 /// The watchers of one reader, and what finds them. See the module documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Matching {
@@ -40,6 +48,8 @@ pub(crate) struct Matching {
     index: Index,
     members: usize,
     turn: u32,
+    /// What the last entry was like, when it was passed over for what its document has. Whoever joins or leaves ends that.
+    alike: Option<Alike>,
     /// Receivers to wake.
     bells: Vec<Arc<Channel>>,
     pub(crate) counts: Counts,
@@ -74,6 +84,7 @@ impl Matching {
         if channel.is_ended() {
             return;
         }
+        self.alike = None;
         self.members += 1;
         let plan = Arc::clone(&channel.plan);
         let address = Arc::as_ptr(&plan).addr();
@@ -163,6 +174,7 @@ impl Matching {
         let Some(group) = self.groups.remove(number) else {
             return;
         };
+        self.alike = None;
         self.by_plan.remove(&Arc::as_ptr(&group.plan).addr());
         let Some(space) = self.spaces.get_mut(group.space) else {
             return;
@@ -181,8 +193,34 @@ impl Matching {
     }
 
     /// Puts what an entry means for each watcher into its channel. What nobody watches is not looked into.
+    #[inline]
     pub(crate) fn dispatch(&mut self, entry: &Entry<'_>) {
         self.counts.entries += 1;
+        if !self.passes_over_alike(entry) {
+            self.dispatch_closely(entry);
+        }
+    }
+
+    /// Whether the entry is like the last one, which was passed over, and nobody wants it either. Who lags behind meets little
+    /// else, so this asks for nothing that was found out about the last one.
+    #[inline]
+    fn passes_over_alike(&mut self, entry: &Entry<'_>) -> bool {
+        let Some(Alike { kind, space }) = self.alike else {
+            return false;
+        };
+        let payload = entry.payload();
+        if kind != entry.kind() || !self.namespaces.is_last(payload) {
+            return false;
+        }
+        let (Some(space), Ok(Some(document))) = (self.spaces.get_mut(space), StoreEntry::document_bytes(payload))
+        else {
+            return false;
+        };
+        space.passes_over(document)
+    }
+
+    fn dispatch_closely(&mut self, entry: &Entry<'_>) {
+        self.alike = None;
         let Some(kind) = EntryKind::from_number(entry.kind()) else {
             return;
         };
@@ -204,6 +242,9 @@ impl Matching {
         }
         if let Err(error) = dispatched {
             self.fail_all(entry, &error);
+        }
+        if concerned.len() > 1 {
+            self.alike = None;
         }
         self.concerned = concerned;
     }
@@ -233,7 +274,10 @@ impl Matching {
                 true => StoreEntry::document_bytes(entry.payload())?,
                 false => None,
             };
-            if !bytes.is_some_and(|bytes| space.passes_over(bytes)) {
+            if bytes.is_some_and(|bytes| space.passes_over(bytes)) {
+                let kind = kind.number();
+                self.alike = Some(Alike { kind, space: number });
+            } else {
                 let document = match bytes {
                     Some(_) => StoreEntry::decode_document(entry.payload())?,
                     None => None,

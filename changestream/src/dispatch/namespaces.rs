@@ -77,15 +77,21 @@ impl Namespaces {
     /// whether it was.
     #[inline]
     pub(crate) fn find_again(&self, payload: &[u8], found: &mut Vec<u32>) -> bool {
-        let last = &self.last;
-        let again = last.is_known
-            && StoreEntry::namespace_bytes(payload)
-                .is_some_and(|(length, names)| length == last.database_length && names == last.names);
+        let again = self.is_last(payload);
         if again {
             found.clear();
-            found.extend_from_slice(&last.spaces);
+            found.extend_from_slice(&self.last.spaces);
         }
         again
+    }
+
+    /// Whether a payload is of the namespace that was asked for last.
+    #[inline]
+    pub(crate) fn is_last(&self, payload: &[u8]) -> bool {
+        let last = &self.last;
+        last.is_known
+            && StoreEntry::namespace_bytes(payload)
+                .is_some_and(|(length, names)| length == last.database_length && names == last.names)
     }
 
     /// Replaces `found` by the spaces that an entry with this payload concerns.

@@ -182,6 +182,17 @@ impl SnapshotStream {
         Ok(event?.map(|event| self.plain(event)))
     }
 
+    /// The next document of a snapshot that was not resumed; nothing when all have been delivered.
+    pub(crate) fn next_document(&mut self) -> Result<Option<SnapshotDocument>> {
+        while !self.is_snapshot_delivered() {
+            // Nothing was delivered that a change could be to.
+            if let Step::Event(SnapshotEvent::Document(document)) = self.step()? {
+                return Ok(Some(document));
+            }
+        }
+        Ok(None)
+    }
+
     fn step(&mut self) -> Result<Step<SnapshotEvent>> {
         match &self.phase {
             Phase::CatchingUp(state) => {

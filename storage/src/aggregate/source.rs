@@ -50,6 +50,7 @@ pub(super) fn query<'s>(
     let mut query = Query::new(Arc::new(filter));
     query.collation = context.collation.clone();
     query.hint = hint.cloned();
+    query.control = context.options.control.clone();
     if let Some((first, behind)) = rest.split_first()
         && let StageKind::Sort(pattern) = &first.kind
         && let Some(info) = context.reading.info(namespace)

@@ -161,6 +161,7 @@ fn encode(info: &CollectionInfo) -> RawDocumentBuf {
         let mut entry = rawdoc! {
             "number": i64::from(index.number.0),
             "ready": index.state == IndexState::Ready,
+            "filling": index.state == IndexState::Filling,
             "multikey": index.multikey,
             "rules": if index.outdated { 0 } else { keys::RULES },
             "definition": index.definition.document.clone(),
@@ -211,6 +212,8 @@ fn decode(id: [u8; 16], value: Vec<u8>) -> Option<CollectionInfo> {
 
 fn decode_index(index: &RawDocument) -> Option<IndexInfo> {
     let ready = index.get_bool("ready").ok()?;
+    // Entries written before followers built beside what they take do not have it.
+    let filling = index.get_bool("filling").unwrap_or(false);
     let definition = IndexDefinition::parse(index.get_document("definition").ok()?).ok()?;
     // Entries written before there were several rules do not name them.
     let rules = index.get_i32("rules").unwrap_or(0);
@@ -220,7 +223,11 @@ fn decode_index(index: &RawDocument) -> Option<IndexInfo> {
         outdated: (rules < keys::RULES && keys::have_changed(&definition)) || is_collated_otherwise,
         definition: Arc::new(definition),
         number: number(index)?,
-        state: if ready { IndexState::Ready } else { IndexState::Building },
+        state: match (ready, filling) {
+            (true, _) => IndexState::Ready,
+            (false, true) => IndexState::Filling,
+            (false, false) => IndexState::Building,
+        },
         multikey: index.get_bool("multikey").ok()?,
     })
 }

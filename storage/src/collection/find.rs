@@ -5,7 +5,7 @@ use tailwater_matcher::{Collation, Expression};
 
 use super::{Collection, CollectionSize, CountOptions, DistinctOptions, FindOptions};
 use crate::error::Result;
-use crate::query::{Candidates, Distinct, Documents, ExplainOptions, Query, only_id};
+use crate::query::{Candidates, Distinct, Documents, ExplainOptions, Explanation, Query, only_id};
 use crate::reading::Reading;
 use crate::state::Stored;
 
@@ -92,8 +92,17 @@ impl Collection {
     /// [`Error::SortMemoryExceeded`](crate::Error::SortMemoryExceeded),
     /// [`Error::SortParallelArrays`](crate::Error::SortParallelArrays).
     pub fn explain(&self, filter: &RawDocument, options: &ExplainOptions) -> Result<RawDocumentBuf> {
+        self.explanation(filter, options)?.run()
+    }
+
+    /// As [`Collection::explain`], of a query that is only planned until somebody runs it.
+    ///
+    /// # Errors
+    ///
+    /// As there, but for those that running it has.
+    pub fn explanation(&self, filter: &RawDocument, options: &ExplainOptions) -> Result<Explanation> {
         let query = options.query(filter, self.collation().as_ref())?;
-        query.explain(
+        query.explanation(
             &Reading::new(self.core().view()?),
             &self.namespace,
             options.collation.as_deref(),

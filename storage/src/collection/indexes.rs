@@ -87,7 +87,9 @@ impl Collection {
         // Those that somebody else is building are completed with them.
         let catalog = commit.catalog();
         let is_asked_for = |index: &IndexInfo| asked_for.contains(&index.definition.name);
-        let build = catalog.by_id(&info.id).and_then(|info| Build::new(info, is_asked_for));
+        let build = catalog
+            .by_id(&info.id)
+            .and_then(|info| Build::begun(info, is_asked_for));
         Ok(Begun { build, op_id })
     }
 

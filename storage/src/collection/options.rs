@@ -4,7 +4,7 @@ use bson::{RawDocument, RawDocumentBuf};
 use tailwater_matcher::Collation;
 
 use crate::error::Result;
-use crate::query::{Hint, Language, Projection, Query};
+use crate::query::{Hint, Language, Projection, Query, QueryControl};
 
 /// Options of [`Collection::insert_many_with`](crate::Collection::insert_many_with).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +60,8 @@ pub struct FindOptions {
     /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); as the
     /// collection says when it is missing.
     pub collation: Option<RawDocumentBuf>,
+    /// What ends it in the middle, and bounds what it holds.
+    pub control: QueryControl,
 }
 
 impl FindOptions {
@@ -77,6 +79,7 @@ impl FindOptions {
         query.skip = self.skip;
         query.limit = self.limit.filter(|limit| *limit > 0);
         query.hint.clone_from(&self.hint);
+        query.control = self.control.clone();
         Ok((query, projection))
     }
 }
@@ -93,6 +96,8 @@ pub struct CountOptions {
     /// How the filter compares strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); as the
     /// collection says when it is missing.
     pub collation: Option<RawDocumentBuf>,
+    /// What ends it in the middle, and bounds what it holds.
+    pub control: QueryControl,
 }
 
 impl CountOptions {
@@ -101,6 +106,7 @@ impl CountOptions {
         query.skip = self.skip;
         query.limit = self.limit.filter(|limit| *limit > 0);
         query.hint.clone_from(&self.hint);
+        query.control = self.control.clone();
         Ok(query)
     }
 }
@@ -113,6 +119,8 @@ pub struct DistinctOptions {
     /// How the filter compares strings and which of the values are equal, `{locale: …, strength: …}` (MongoDB manual:
     /// *Collation*); as the collection says when it is missing.
     pub collation: Option<RawDocumentBuf>,
+    /// What ends it in the middle, and bounds what it holds.
+    pub control: QueryControl,
 }
 
 /// Options of updates.

@@ -62,6 +62,7 @@ impl Distinct {
         let mut distinct = Distinct::new(field, language.collation())?;
         let mut query = language.query(filter, None)?;
         query.hint.clone_from(&options.hint);
+        query.control = options.control.clone();
         for found in candidates(query)? {
             distinct.add(found?.document()?)?;
         }

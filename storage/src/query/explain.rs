@@ -1,6 +1,6 @@
 //! What was planned for a query and what it took, as MongoDB's `explain` shows it (manual: *Explain Results*).
 //!
-//! The query is run to its end. There is one plan and no trial of others, so `rejectedPlans` is always empty.
+//! The query is run only when that is asked for, and then to its end. There is one plan and no trial of others, so `rejectedPlans` is always empty.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tailwater_matcher::{Collation, Conjunct, Expression};
 
 use super::hint::Hint;
 use super::source::Source;
-use super::{Language, Query};
+use super::{Language, Query, QueryControl};
 use crate::catalog::Namespace;
 use crate::error::Result;
 use crate::index::{Direction, ID_INDEX, IndexField};
@@ -32,6 +32,8 @@ pub struct ExplainOptions {
     pub limit: Option<u64>,
     /// How strings are compared, `{locale: …, strength: …}`; by the collection's default when it is missing.
     pub collation: Option<RawDocumentBuf>,
+    /// What ends it in the middle, and bounds what it holds.
+    pub control: QueryControl,
 }
 
 impl ExplainOptions {
@@ -41,23 +43,64 @@ impl ExplainOptions {
         query.hint.clone_from(&self.hint);
         query.skip = self.skip;
         query.limit = self.limit.filter(|limit| *limit > 0);
+        query.control = self.control.clone();
         Ok(query)
     }
 }
 
+/// A query that has been planned, and not been run.
+#[derive(Debug)]
+pub struct Explanation {
+    planner: RawDocumentBuf,
+    candidates: Candidates,
+}
+
+impl Explanation {
+    /// What was planned: `explainVersion` and `queryPlanner`.
+    #[must_use]
+    pub fn planned(&self) -> RawDocumentBuf {
+        rawdoc! { "explainVersion": "1", "queryPlanner": self.planner.clone() }
+    }
+
+    /// Runs the query to its end, and tells of that as well, in `executionStats`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the documents, as of [`Collection::find_with`](crate::Collection::find_with).
+    pub fn run(mut self) -> Result<RawDocumentBuf> {
+        let mut returned = 0;
+        for found in &mut self.candidates {
+            found?;
+            returned += 1;
+        }
+        let examined = self.candidates.examined();
+        let mut told = self.planned();
+        told.append(
+            bson::raw::cstr!("executionStats"),
+            rawdoc! {
+                "executionSuccess": true,
+                "nReturned": count(returned),
+                "totalKeysExamined": count(examined.keys),
+                "totalDocsExamined": count(examined.documents),
+            },
+        );
+        Ok(told)
+    }
+}
+
 impl Query {
-    /// Plans and runs the query, and tells about both.
-    pub(crate) fn explain(
+    /// Plans the query.
+    pub(crate) fn explanation(
         self,
         reading: &Reading,
         namespace: &Namespace,
         collation: Option<&RawDocument>,
-    ) -> Result<RawDocumentBuf> {
+    ) -> Result<Explanation> {
         let filter = Arc::clone(&self.filter);
         let of_query = || self.collation.as_ref().map(Collation::to_document);
         let collation = collation.map(RawDocument::to_owned).or_else(of_query);
         let info = reading.info(namespace);
-        let (winning, mut candidates) = match &info {
+        let (winning, candidates) = match &info {
             None => (
                 rawdoc! { "stage": "EOF" },
                 Candidates::of(self, Source::nothing(), true),
@@ -69,12 +112,6 @@ impl Query {
                 (stages, Candidates::of(self, source, is_sorted))
             }
         };
-        let mut returned = 0;
-        for found in &mut candidates {
-            found?;
-            returned += 1;
-        }
-        let examined = candidates.examined();
         let mut planner = rawdoc! {
             "namespace": namespace.to_string(),
             "parsedQuery": filter.to_document(),
@@ -84,16 +121,7 @@ impl Query {
         }
         planner.append(bson::raw::cstr!("winningPlan"), winning);
         planner.append(bson::raw::cstr!("rejectedPlans"), RawArrayBuf::new());
-        Ok(rawdoc! {
-            "explainVersion": "1",
-            "queryPlanner": planner,
-            "executionStats": {
-                "executionSuccess": true,
-                "nReturned": count(returned),
-                "totalKeysExamined": count(examined.keys),
-                "totalDocsExamined": count(examined.documents),
-            },
-        })
+        Ok(Explanation { planner, candidates })
     }
 
     /// The stages from the last to the first, each within the one that reads from it.

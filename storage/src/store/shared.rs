@@ -24,6 +24,7 @@ use tailwater_matcher::Collation;
 use tailwater_oplog::{Durability, OpId, Oplog, ReadConcern};
 
 use super::apply::Logged;
+use super::filling::Filling;
 use super::signal::Signal;
 use crate::applier;
 use crate::catalog::{Catalog, CollectionNumber, Namespace, Size};
@@ -69,6 +70,7 @@ pub(crate) struct Core {
     pub(super) sizes: Mutex<FxHashMap<CollectionNumber, Size>>,
     /// Indexes under construction that this process has completed; the entry that says so has nothing left to do.
     pub(super) completed: Mutex<HashSet<CollectionNumber>>,
+    pub(super) filling: Mutex<Filling>,
     /// Where the thread sleeps that deletes expired documents.
     pub(crate) expiry: Pause,
     pub(crate) transactions: Transactions,
@@ -125,6 +127,7 @@ impl Core {
             applying: Mutex::new(()),
             forgotten: Mutex::default(),
             completed: Mutex::default(),
+            filling: Mutex::default(),
             expiry: Pause::default(),
             transactions: Transactions::new(),
             receiving: Mutex::default(),
@@ -376,7 +379,10 @@ impl Core {
                 payload: entry.payload(),
                 document: None,
             };
-            self.complete_before(&entry)?;
+            // A follower builds beside what it takes; see `filling`.
+            if !self.log.is_following() {
+                self.complete_before(&entry)?;
+            }
             let layers = self.layers()?;
             let due = {
                 let mut ahead = self.lock();

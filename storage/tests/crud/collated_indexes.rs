@@ -186,6 +186,7 @@ fn operations_follow_the_collections_collation() {
     let (explained, _) = people
         .explain_aggregate(&matching, AggregateOptions::default(), None)
         .unwrap();
+    let explained = explained.planned();
     let planner = explained.get_document("queryPlanner").unwrap();
     let shown = planner.get_document("collation").unwrap();
     assert_eq!(shown.get_i32("strength").unwrap(), 1);

@@ -303,6 +303,29 @@ fn durable_consumers() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn a_consumer_that_begins_with_a_snapshot() -> Outcome {
+    let home = Home::new();
+    let orders = collection(&home, "orders");
+    orders.insert_one(&rawdoc! { "_id": 1 })?;
+    let mut copy = vec![rawdoc! { "_id": "of before" }];
+
+    let mut billing = orders.watch().consumer("billing").join_with_snapshot(|snapshot| {
+        copy.clear();
+        for document in snapshot {
+            copy.push(document?.document().to_owned());
+        }
+        Ok::<_, Box<dyn Error>>(())
+    })?;
+
+    assert_eq!(copy, [rawdoc! { "_id": 1 }]);
+    orders.insert_one(&rawdoc! { "_id": 2 })?;
+    home.store.sync()?;
+    let delivery = billing.wait_next(None)?.expect("the collection is there");
+    assert_eq!(delivery.event().document_key(), Some(rawdoc! { "_id": 2 }));
+    Ok(())
+}
+
 /// What a live query is shown on; what it shows is changed each time.
 struct Screen {
     store: Store,
