@@ -109,6 +109,31 @@ fn an_index_serves_strings_of_its_own_collation() {
     store.close().unwrap();
 }
 
+/// Behind the fields of an index documents follow each other by the bytes of `_id`, which is not the order of a collation.
+#[test]
+fn an_index_provides_an_order_only_as_far_as_it_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, people) = collated(dir.path());
+    people.create_index(&IndexModel::new("name", 1)).unwrap();
+    for id in ["B", "a", "C"] {
+        people.insert_one(&rawdoc! { "_id": id, "name": "x" }).unwrap();
+    }
+    let sorted = |collation| {
+        let options = FindOptions {
+            sort: Some(rawdoc! { "name": 1, "_id": 1 }),
+            collation,
+            ..FindOptions::default()
+        };
+        let found = people.find_with(&rawdoc! {}, &options).unwrap();
+        found
+            .map(|document| document.unwrap().get_str("_id").unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(sorted(None), ["a", "B", "C"]);
+    assert_eq!(sorted(Some(simple())), ["B", "C", "a"]);
+    store.close().unwrap();
+}
+
 #[test]
 fn operations_follow_the_collections_collation() {
     let dir = tempfile::tempdir().unwrap();
@@ -383,7 +408,7 @@ fn the_catalogue_keeps_collations_and_the_log_tells_them() {
 }
 
 fn value() -> impl Strategy<Value = Bson> {
-    let text = prop::sample::select(vec!["a", "A", "á", "b", "B", "ab", "", "ß", "SS"]);
+    let text = prop::sample::select(vec!["a", "A", "á", "b", "B", "ß", "SS"]);
     let plain = prop_oneof![
         4 => text.prop_map(|text| Bson::String(text.into())),
         1 => (0..3_i32).prop_map(Bson::Int32),
@@ -425,8 +450,8 @@ proptest! {
     /// Whatever the planner chooses, the same documents are found, and in the same order, as by looking at all of them.
     #[test]
     fn what_is_found_does_not_depend_on_the_index(
-        documents in prop::collection::vec((value(), value()), 1..12),
-        filters in prop::collection::vec(filter(), 1..6),
+        documents in prop::collection::vec((value(), value()), 6..20),
+        filters in prop::collection::vec(filter(), 4..10),
         is_collated in any::<bool>(),
     ) {
         let dir = tempfile::tempdir().unwrap();
@@ -445,7 +470,7 @@ proptest! {
         }
         for (n, (a, b)) in documents.into_iter().enumerate() {
             // Two arrays in one index are refused, and so are strings that are one `_id`.
-            let id = if n % 2 == 0 { Bson::Int64(n as i64) } else { Bson::String(format!("id{n}")) };
+            let id = if n % 2 == 0 { Bson::Int64(n as i64) } else { Bson::String(format!("{}{n}", ["B", "a"][n % 4 / 2])) };
             let _ = all.insert_one(&raw(&doc! { "_id": id, "a": a, "b": b }));
         }
         let sorts = [None, Some(rawdoc! { "a": 1, "_id": 1 }), Some(rawdoc! { "b": -1, "a": 1, "_id": -1 })];
