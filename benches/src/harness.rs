@@ -171,11 +171,17 @@ impl Latencies {
 
 /// Latencies of a round that has too many to keep each: to within 2 %, and taking one costs a few instructions.
 #[derive(Clone, Debug)]
-pub(crate) struct Histogram {
+pub struct Histogram {
     /// How many there were in each bucket: one for each nanosecond up to 128, then 64 for each power of two.
     counts: Box<[u64]>,
     total: u64,
     longest: u64,
+}
+
+impl Default for Histogram {
+    fn default() -> Histogram {
+        Histogram::new()
+    }
 }
 
 impl Histogram {
@@ -183,7 +189,9 @@ impl Histogram {
     const BITS: u32 = 6;
     const BUCKETS: usize = ((64 - Self::BITS as usize) << Self::BITS) + (1 << Self::BITS);
 
-    pub(crate) fn new() -> Histogram {
+    /// With none.
+    #[must_use]
+    pub fn new() -> Histogram {
         Histogram {
             counts: vec![0; Self::BUCKETS].into(),
             total: 0,
@@ -191,8 +199,9 @@ impl Histogram {
         }
     }
 
+    /// Takes one.
     #[inline]
-    pub(crate) fn push(&mut self, latency: Duration) {
+    pub fn push(&mut self, latency: Duration) {
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         self.counts[Self::bucket(nanos)] += 1;
         self.total += 1;
@@ -213,7 +222,8 @@ impl Histogram {
     }
 
     /// Microseconds that the share `q` of all latencies does not exceed.
-    pub(crate) fn quantile(&self, q: f64) -> f64 {
+    #[must_use]
+    pub fn quantile(&self, q: f64) -> f64 {
         let rank = (q * self.total as f64).ceil() as u64;
         let mut seen = 0;
         let bucket = self.counts.iter().position(|count| {

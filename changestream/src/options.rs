@@ -124,6 +124,7 @@ pub struct Watch {
     capacity: usize,
     /// Bytes of entries in a subscription's channel.
     capacity_bytes: usize,
+    growth_max: Option<usize>,
 }
 
 impl Watch {
@@ -149,6 +150,7 @@ impl Watch {
             at_once: false,
             capacity: 10_000,
             capacity_bytes: 16 << 20,
+            growth_max: None,
         }
     }
 
@@ -297,6 +299,13 @@ impl Watch {
         self
     }
 
+    /// By how many bytes the pipeline may make an event larger than it is; the watch fails when it makes more. Default 64 MiB, whatever
+    /// the event's own length.
+    pub fn growth_max(mut self, bytes: usize) -> Watch {
+        self.growth_max = Some(bytes);
+        self
+    }
+
     /// Starts the stream.
     ///
     /// # Errors
@@ -372,7 +381,7 @@ impl Watch {
     fn plan(&self, dispatcher: &Dispatcher) -> Result<Arc<Plan>> {
         let stages: Vec<&[u8]> = self.pipeline.iter().map(|stage| stage.as_bytes()).collect();
         let collation = self.collation.as_ref().map(|collation| collation.as_bytes());
-        let delivered = (self.images, self.whole_for);
+        let delivered = (self.images, self.whole_for, self.growth_max);
         let question = (&self.scope, &self.filter, stages, collation, delivered);
         dispatcher.plans.intern(&question, || self.compile())
     }
@@ -383,7 +392,7 @@ impl Watch {
         if collation.is_some() && self.filter.is_some() {
             return Err(Error::CollationUnsupported);
         }
-        let pipeline = Pipeline::compile(&self.pipeline, collation.as_ref())?;
+        let pipeline = Pipeline::compile(&self.pipeline, collation.as_ref())?.with_growth_max(self.growth_max);
         let oversize = match (pipeline.splits, self.whole_for) {
             (true, Some(by)) => return Err(Error::SplitUnsupported { by }),
             (true, None) => Oversize::Split,

@@ -22,6 +22,8 @@ pub(crate) struct Pipeline {
     pub(crate) condition: Expression,
     /// What becomes of it then.
     transform: Transform,
+    /// By how many bytes an event may become larger.
+    growth_max: Option<usize>,
     /// Whether it ends with `$changeStreamSplitLargeEvent`.
     pub(crate) splits: bool,
 }
@@ -63,8 +65,14 @@ impl Pipeline {
         Ok(Pipeline {
             condition,
             transform: transform.with_bytes_max(SHAPED_BYTES_MAX),
+            growth_max: None,
             splits: split_at.is_some(),
         })
+    }
+
+    /// The same, by which an event may become so many bytes larger, and no more.
+    pub(crate) fn with_growth_max(self, growth_max: Option<usize>) -> Pipeline {
+        Pipeline { growth_max, ..self }
     }
 
     /// Whether events are delivered as they are.
@@ -74,6 +82,12 @@ impl Pipeline {
 
     /// The event's document as it is delivered; nothing when a later `$match` or a `$redact` leaves it out.
     pub(crate) fn shape(&self, event: &RawDocument) -> Result<Option<RawDocumentBuf>, EvaluateError> {
-        self.transform.apply(event)
+        match self.growth_max {
+            Some(growth) => {
+                let bytes_max = event.as_bytes().len().saturating_add(growth).min(SHAPED_BYTES_MAX);
+                self.transform.apply_within(event, bytes_max)
+            }
+            None => self.transform.apply(event),
+        }
     }
 }

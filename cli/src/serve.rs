@@ -145,6 +145,9 @@ struct Limits {
     /// Most bytes that messages may have together while they are read and answered.
     #[arg(long, value_name = "BYTES", default_value_t = ServerOptions::default().message_memory_max)]
     message_memory_max: usize,
+    /// Most bytes that the sorts and groups of all queries may hold together.
+    #[arg(long, value_name = "BYTES", default_value_t = ServerOptions::default().query_memory_max)]
+    query_memory_max: usize,
     /// Most bytes that open transactions may have staged together.
     #[arg(long, value_name = "BYTES", default_value_t = ServerOptions::default().transaction_memory_max)]
     transaction_memory_max: u64,
@@ -184,6 +187,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     allow_files(arguments.limits.connections_max);
     // Whoever can read the store's files needs no login: they are their owner's alone.
     umask(Mode::RWXG | Mode::RWXO);
+    arguments.member.check(arguments.advertise.as_deref())?;
+    arguments.http.check()?;
     let tls = arguments.tls.load()?;
     let limits = &arguments.limits;
     let options = ServerOptions {
@@ -197,6 +202,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         cursor_memory_max: limits.cursor_memory_max,
         handshake_timeout: Duration::from_secs(limits.handshake_timeout),
         message_memory_max: limits.message_memory_max,
+        query_memory_max: limits.query_memory_max,
         transaction_memory_max: limits.transaction_memory_max,
         cursors_max: limits.cursors_max,
         cursors_per_user_max: limits.cursors_per_user_max,

@@ -9,10 +9,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::budget::Eviction;
 use crate::patience::Patient;
+use crate::places::Place;
 use crate::router;
 use crate::server::Shared;
 
@@ -29,11 +29,11 @@ pub(crate) struct Peer {
     /// Tells it to leave what it takes too little of.
     pub(crate) eviction: Eviction,
     /// Its place among the connections.
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Peer {
-    pub(crate) fn new(address: SocketAddr, place: OwnedSemaphorePermit) -> Peer {
+    pub(crate) fn new(address: SocketAddr, place: Place) -> Peer {
         Peer {
             address,
             eviction: Eviction::default(),

@@ -142,9 +142,11 @@ impl Gate {
 
     fn remembered(&self, key: (u64, u64)) -> Option<Identity> {
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = remembered.get(&key)?;
+        let entry = remembered.get_mut(&key)?;
         let now = self.authority.user_of(&entry.identity);
         if entry.at.elapsed() < REMEMBERED && now.is_some_and(|(user, _)| user == entry.user) {
+            // Who uses it goes on, whatever others have guessed of that user meanwhile.
+            entry.at = Instant::now();
             return Some(entry.identity.clone());
         }
         remembered.remove(&key);

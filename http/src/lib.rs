@@ -52,6 +52,7 @@ mod metrics;
 mod options;
 mod origin;
 mod patience;
+mod places;
 mod problem;
 mod router;
 mod server;

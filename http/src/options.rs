@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use tailwater::ReadConcern;
+
 /// Options of a server. All have defaults.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
@@ -17,8 +19,14 @@ pub struct HttpOptions {
     /// that a page on the web cannot reach a server on this machine by giving its address to a name of its own (DNS
     /// rebinding). Default: none.
     pub allowed_hosts: Vec<String>,
+    /// Whether the store has members whose majority counts: then a watch shows what a majority holds, and otherwise what survives
+    /// power loss here. Default: no.
+    pub counts_majority: bool,
     /// Most connections at a time, of which each can be a watch; one more is told so and closed. Default 20,000.
     pub connections_max: usize,
+    /// Most connections at a time from one address, of IPv6 from one network of 64 bits. Default: none for this machine's own
+    /// addresses, three quarters of [`HttpOptions::connections_max`] for others.
+    pub connections_per_address_max: Option<usize>,
     /// Most bytes that large events may take together on their way to clients, while they are written and until they are taken; a
     /// watch whose event has no place waits for it. Default 256 MiB.
     pub event_memory_max: usize,
@@ -36,6 +44,16 @@ pub struct HttpOptions {
     pub workers: usize,
 }
 
+impl HttpOptions {
+    /// What watches see that ask for `majority`, or for nothing.
+    pub(crate) fn majority(&self) -> ReadConcern {
+        match self.counts_majority {
+            true => ReadConcern::Majority,
+            false => ReadConcern::Durable,
+        }
+    }
+}
+
 impl Default for HttpOptions {
     fn default() -> HttpOptions {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -44,7 +62,9 @@ impl Default for HttpOptions {
             allow_plaintext: false,
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
+            counts_majority: false,
             connections_max: 20_000,
+            connections_per_address_max: None,
             event_memory_max: 256 << 20,
             header_deadline: Duration::from_secs(30),
             stall_deadline: Duration::from_secs(300),

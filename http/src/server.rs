@@ -11,7 +11,6 @@ use tailwater::Store;
 use tailwater_auth::Authority;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use crate::budget::Budget;
@@ -19,6 +18,7 @@ use crate::connection::{self, Peer};
 use crate::error::{HttpError, HttpResult};
 use crate::gate::Gate;
 use crate::options::HttpOptions;
+use crate::places::Places;
 use crate::stats::{Monitor, WireStats};
 use crate::stop::{Stop, Stopper};
 
@@ -53,16 +53,14 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) monitor: Monitor,
     pub(crate) budget: Arc<Budget>,
-    pub(crate) places: Arc<Semaphore>,
+    pub(crate) places: Places,
     pub(crate) stop: Stop,
 }
 
 impl Shared {
     /// Connections that are open.
     pub(crate) fn connections(&self) -> usize {
-        self.options
-            .connections_max
-            .saturating_sub(self.places.available_permits())
+        self.places.taken()
     }
 }
 
@@ -141,7 +139,7 @@ impl HttpServer {
         let grace = self.options.grace;
         let shared = Arc::new(Shared {
             budget: Arc::new(Budget::new(self.options.event_memory_max, self.options.stall_deadline)),
-            places: Arc::new(Semaphore::new(self.options.connections_max)),
+            places: Places::new(&self.options),
             store: self.store,
             options: self.options,
             gate: self.gate,
@@ -154,14 +152,10 @@ impl HttpServer {
             let listener = TcpListener::from_std(listener).map_err(HttpError::Runtime)?;
             let sampled = Arc::clone(&shared);
             let sampling = tokio::spawn(async move { Monitor::sample(&sampled).await });
-            let all = u32::try_from(shared.options.connections_max).unwrap_or(u32::MAX);
             accept(&shared, listener).await;
             sampling.abort();
             // All places are free when all connections have ended.
-            if tokio::time::timeout(grace, shared.places.acquire_many(all))
-                .await
-                .is_err()
-            {
+            if tokio::time::timeout(grace, shared.places.all_free()).await.is_err() {
                 let connections = shared.connections();
                 tracing::warn!(connections, "connections did not end in time");
             }
@@ -205,11 +199,12 @@ async fn accept(shared: &Arc<Shared>, listener: TcpListener) {
 /// Gives a connection its task, if there is a place for it.
 fn welcome(shared: &Arc<Shared>, stream: TcpStream, address: SocketAddr) {
     shared.counters.connections.fetch_add(1, Ordering::Relaxed);
-    let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
+    let Some(place) = shared.places.take(address.ip()) else {
         shared.counters.refused.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(
             max = shared.options.connections_max,
-            "a connection was refused: there are too many"
+            %address,
+            "a connection was refused: there are too many, or too many from its address"
         );
         // What does not go at once does not matter.
         let _ = stream.try_write(FULL);

@@ -11,11 +11,13 @@ mod socket;
 mod sse;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tailwater::{Scope, WatchDescription};
+use tokio::time::{Instant, sleep};
 
 use crate::body::{Body, Chunks};
 use crate::connection::Peer;
@@ -28,6 +30,10 @@ use query::{Asked, Question};
 
 /// Most events and bytes of entries that wait in a watch's channel.
 const CHANNEL: (usize, usize) = (256, 1 << 20);
+
+/// How long a watch waits for the first majority, and how often it looks.
+const MAJORITY_WAIT_MAX: Duration = Duration::from_secs(10);
+const MAJORITY_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How events come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,6 +89,7 @@ pub(crate) async fn answer(shared: &Arc<Shared>, peer: &Arc<Peer>, mut request: 
     let scope = scope_of(parts.uri.path())?;
     let sight = Sight::Changes(scope.clone());
     let warrant = shared.gate.admit(&parts.headers, peer.address.ip(), sight).await?;
+    await_majority(shared).await;
     let caller = Arc::clone(peer);
     let feed = in_background(shared, move |shared| {
         begin(
@@ -117,6 +124,18 @@ pub(crate) async fn answer(shared: &Arc<Shared>, peer: &Arc<Peer>, mut request: 
     })
 }
 
+/// Waits for a while until a majority is known to hold anything, where one counts: in its first moments a primary has heard of
+/// nobody, and a browser that is refused does not come back. Nothing tells of that moment but a wait that takes a thread, of which
+/// there are not as many as watches; so this looks, as long as it lasts.
+async fn await_majority(shared: &Shared) {
+    let majority = shared.options.majority();
+    let log = shared.store.log();
+    let until = Instant::now() + MAJORITY_WAIT_MAX;
+    while log.newest_known(majority).is_err() && Instant::now() < until && !shared.stop.is_stopped() {
+        sleep(MAJORITY_LOOK_INTERVAL).await;
+    }
+}
+
 /// Begins the watch that the request asks for, by path, query and head; nothing when it is over by what the client has seen.
 fn begin(
     shared: &Arc<Shared>,
@@ -127,7 +146,7 @@ fn begin(
 ) -> Answer<Option<Feed>> {
     let last_event_id = headers.get("last-event-id").map(HeaderValue::to_str).transpose();
     let last_event_id = last_event_id.map_err(|_| Problem::bad_parameter("Last-Event-ID", "it is no text"))?;
-    let asked = query::parse(&shared.store, scope, query, last_event_id)?;
+    let asked = query::parse((&shared.store, shared.options.majority()), scope, query, last_event_id)?;
     let Asked::Watch(question) = asked else { return Ok(None) };
     let Question {
         scope,

@@ -226,3 +226,63 @@ fn events_come_in_other_envelopes() {
     let past = events.block().unwrap();
     assert!(past.id.is_some() && past.data.is_none(), "{past:?}");
 }
+
+#[test]
+fn a_watch_shows_what_a_majority_of_the_members_holds() {
+    let members = ["a", "b"];
+    let dir = tempfile::tempdir().unwrap();
+    let store = tailwater::Store::open(dir.path()).unwrap();
+    let options = tailwater_http::HttpOptions {
+        bind: "127.0.0.1:0".parse().unwrap(),
+        counts_majority: true,
+        ..tailwater_http::HttpOptions::default()
+    };
+    let served = Running::over(store.clone(), options);
+    served.insert(0..1);
+    let primary = store.primary("a").members(members).start().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let follow = || {
+        let follower = tailwater::Store::follower(copy.path(), "b", primary.address().to_string());
+        follower.members(members).start().unwrap()
+    };
+    // Nothing is known of a majority yet, so that a watch waits for the first.
+    let watching = std::thread::scope(|scope| {
+        let watching = scope.spawn(|| served.get(&format!("{ORDERS}?heartbeat=1"), &[]));
+        let follower = follow();
+        (watching.join().unwrap(), follower)
+    });
+    let (mut events, follower) = watching;
+    assert_eq!(events.status, 200);
+    events.block().unwrap();
+    let mut local = served.get(&format!("{ORDERS}?readConcern=local"), &[]);
+    local.block().unwrap();
+    follower.stop();
+    follower.join().unwrap();
+    // Another one takes its copy over.
+    drop(follower);
+    served.insert(1..2);
+    assert_eq!(local.number(), 1);
+    // Nobody else has it: what comes is the word that nothing has.
+    for _ in 0..2 {
+        assert!(events.block().unwrap().data.is_none());
+    }
+    let follower = follow();
+    assert_eq!(events.number(), 1);
+    follower.stop();
+    primary.stop();
+}
+
+#[test]
+fn an_event_that_a_pipeline_makes_much_larger_ends_its_watch() {
+    let served = Running::new();
+    let range = |n: u32| encoded(&json!([{ "$addFields": { "all": { "$range": [0, n] } } }]).to_string());
+    let mut small = served.get(&format!("{ORDERS}?pipeline={}", range(1000)), &[]);
+    let mut large = served.get(&format!("{ORDERS}?pipeline={}", range(500_000)), &[]);
+    for events in [&mut small, &mut large] {
+        events.block().unwrap();
+    }
+    served.insert(0..1);
+    assert_eq!(small.number(), 0);
+    let problem = large.event().unwrap();
+    assert_eq!(problem.event.as_deref(), Some("problem"), "{problem:?}");
+}

@@ -36,6 +36,7 @@ mod object;
 mod operator;
 mod order;
 mod parse;
+mod percentile;
 mod prefix;
 mod regex;
 mod set;

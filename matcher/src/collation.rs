@@ -7,7 +7,7 @@
 //!
 //! ICU4X does the comparing, with data compiled in. Its sort keys ([`Collation::encode_key`]) are
 //! good as long as the version of the crate is the same: an index that stores them must be rebuilt
-//! when that changes.
+//! when that changes ([`Collation::KEYS`]).
 //!
 //! Rules: <https://www.mongodb.com/docs/manual/reference/collation/>
 
@@ -15,7 +15,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-use bson::{RawBsonRef, RawDocument};
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use icu_collator::options::{AlternateHandling, CaseLevel, CollatorOptions, MaxVariable, Strength};
 use icu_collator::preferences::{CollationCaseFirst, CollationNumericOrdering};
 use icu_collator::{Collator, CollatorBorrowed, CollatorPreferences};
@@ -85,6 +85,10 @@ pub enum CollationError {
 }
 
 impl Collation {
+    /// Names the rules by which [`encode_key`](Collation::encode_key) makes keys: those of two versions that have the same name
+    /// here can be compared. The crate is pinned to the version that this names.
+    pub const KEYS: &str = "icu4x 2.4.0";
+
     /// Compiles a collation document such as `{ locale: "en", strength: 2 }`. The locale `simple`
     /// stands for the order of bytes, which is no collation.
     pub fn parse(document: &RawDocument) -> Result<Option<Collation>, CollationError> {
@@ -94,6 +98,50 @@ impl Collation {
         }
         let collator = spec.compile()?;
         Ok(Some(Collation(Arc::new(Compiled { spec, collator }))))
+    }
+
+    /// The collation as a document, with what the locale decides where nothing was said. It parses to an equal collation.
+    ///
+    /// ```
+    /// use bson::rawdoc;
+    /// use tailwater_matcher::Collation;
+    ///
+    /// let letters = Collation::parse(&rawdoc! { "locale": "en", "strength": 1 })?.unwrap();
+    /// let whole = letters.to_document();
+    /// assert_eq!(whole.get_str("alternate")?, "non-ignorable");
+    /// assert_eq!(Collation::parse(&whole)?, Some(letters));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn to_document(&self) -> RawDocumentBuf {
+        let options = self.0.collator.resolved_options();
+        rawdoc! {
+            "locale": self.0.spec.locale.as_str(),
+            "caseLevel": options.case_level == CaseLevel::On,
+            "caseFirst": match options.case_first {
+                CollationCaseFirst::Upper => "upper",
+                CollationCaseFirst::Lower => "lower",
+                _ => "off",
+            },
+            "strength": match options.strength {
+                Strength::Primary => 1,
+                Strength::Secondary => 2,
+                Strength::Quaternary => 4,
+                Strength::Identical => 5,
+                _ => 3,
+            },
+            "numericOrdering": options.numeric == CollationNumericOrdering::True,
+            "alternate": match options.alternate_handling {
+                AlternateHandling::Shifted => "shifted",
+                _ => "non-ignorable",
+            },
+            "maxVariable": match options.max_variable {
+                MaxVariable::Space => "space",
+                _ => "punct",
+            },
+            "normalization": false,
+            "backwards": false,
+        }
     }
 
     /// Compares two strings.
@@ -121,10 +169,23 @@ impl Collation {
     }
 }
 
+/// Whether they say the same, in whatever words: what one leaves to the locale the other may spell out.
 impl PartialEq for Collation {
     fn eq(&self, other: &Collation) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.spec == other.0.spec
+        Arc::ptr_eq(&self.0, &other.0) || self.0.spec == other.0.spec || self.to_document() == other.to_document()
     }
+}
+
+/// Whether comparisons with a value depend on a collation: it is, or may hold, a string.
+pub(crate) fn matters_to(value: RawBsonRef<'_>) -> bool {
+    matches!(
+        value,
+        RawBsonRef::String(_)
+            | RawBsonRef::Symbol(_)
+            | RawBsonRef::Document(_)
+            | RawBsonRef::Array(_)
+            | RawBsonRef::JavaScriptCodeWithScope(_)
+    )
 }
 
 impl fmt::Debug for Collation {

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 
 use bson::{RawBson, RawBsonRef};
 
+use crate::collation;
 use crate::condition::{Condition, TypeSet};
 use crate::expression::Expression;
 use crate::node::{Comparison, Constant, Node};
@@ -32,7 +33,7 @@ pub(crate) use derive::{alternatives, of};
 ///
 /// The elements of an `$elemMatch` are reported with their whole paths; that one element must satisfy
 /// all of them is lost. Negations, comparisons that cross types (with MinKey or MaxKey) and schemas
-/// are not reported. Of comparisons under a collation only is reported that there must be a value.
+/// are not reported. Of comparisons by another collation than asked for only is reported that there must be a value.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Conjunct<'a> {
@@ -113,6 +114,25 @@ impl<'a> Values<'a> {
     /// The values.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = RawBsonRef<'a>> + use<'a> {
         self.0.iter().map(Constant::get)
+    }
+}
+
+impl<'a> Conjunct<'a> {
+    /// What an index can conclude that has strings in another order than the conjunct compares them in: nothing of values that
+    /// are, or may hold, strings but that there must be one; not even that where null is as good.
+    #[must_use]
+    pub fn without_strings(&self) -> Option<Conjunct<'a>> {
+        let compares = match self {
+            Conjunct::Equal { value, .. } | Conjunct::Range { bound: value, .. } => collation::matters_to(*value),
+            Conjunct::In { values, .. } => values.iter().any(collation::matters_to),
+            Conjunct::Prefix { .. } => true,
+            Conjunct::Type { .. } | Conjunct::Exists { .. } => false,
+        };
+        if !compares {
+            return Some(self.clone());
+        }
+        let path = self.path().clone();
+        (!self.accepts_missing()).then_some(Conjunct::Exists { path: Cow::Owned(path) })
     }
 }
 

@@ -159,7 +159,13 @@ impl Expression {
 
     /// What the predicate asks of single paths; see [`Conjunct`] for what may be concluded.
     pub fn indexable(&self) -> Vec<Conjunct<'_>> {
-        conjunct::of(&self.root)
+        self.indexable_by(None)
+    }
+
+    /// As [`indexable`](Expression::indexable), for an index that has strings in the order of a collation: of comparisons by this
+    /// one.
+    pub fn indexable_by(&self, order: Option<&Collation>) -> Vec<Conjunct<'_>> {
+        conjunct::of(&self.root, order)
     }
 
     /// The predicate as alternatives, at most `limit` of them (at least one): whenever it holds, all
@@ -182,7 +188,12 @@ impl Expression {
     /// # Ok::<(), tailwater_matcher::ParseError>(())
     /// ```
     pub fn alternatives(&self, limit: usize) -> Vec<Vec<Conjunct<'_>>> {
-        conjunct::alternatives(&self.root, limit.max(1))
+        self.alternatives_by(limit, None)
+    }
+
+    /// As [`alternatives`](Expression::alternatives), for indexes that have strings in the order of a collation.
+    pub fn alternatives_by(&self, limit: usize, order: Option<&Collation>) -> Vec<Vec<Conjunct<'_>>> {
+        conjunct::alternatives(&self.root, limit.max(1), order)
     }
 
     /// Has the predicate share its paths with others: it uses those in `known` where they are equal to its own, and adds its

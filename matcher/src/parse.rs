@@ -18,7 +18,7 @@ use bson::raw::RawBsonRef;
 use bson::{RawArray, RawDocument};
 
 use crate::aggregation::ValueExpression;
-use crate::collation::Collation;
+use crate::collation::{self, Collation};
 use crate::condition::Condition;
 use crate::error::{ParseError, type_name};
 use crate::expression::{EXPRESSION_NODES_MAX, EXPRESSION_REGEXES_MAX, Expression, IN_VALUES_MAX, ParseOptions};
@@ -224,14 +224,7 @@ impl Parser<'_> {
 
     /// The collation, where it makes a difference to comparisons with the value.
     fn collation_for(&self, value: RawBsonRef<'_>) -> Option<Collation> {
-        match value {
-            RawBsonRef::String(_)
-            | RawBsonRef::Symbol(_)
-            | RawBsonRef::Document(_)
-            | RawBsonRef::Array(_)
-            | RawBsonRef::JavaScriptCodeWithScope(_) => self.options.collation.clone(),
-            _ => None,
-        }
+        self.options.collation.clone().filter(|_| collation::matters_to(value))
     }
 
     /// Compiles a regular expression at the present place.

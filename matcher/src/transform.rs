@@ -146,6 +146,24 @@ impl Transform {
         document: &RawDocument,
         variables: &Variables<'_>,
     ) -> Result<Option<RawDocumentBuf>, EvaluateError> {
+        self.run(document, variables, self.bytes_max)
+    }
+
+    /// As [`apply`](Transform::apply), with a result of so many bytes at most.
+    pub fn apply_within(
+        &self,
+        document: &RawDocument,
+        bytes_max: usize,
+    ) -> Result<Option<RawDocumentBuf>, EvaluateError> {
+        self.run(document, &Variables::new(&document), bytes_max)
+    }
+
+    fn run(
+        &self,
+        document: &RawDocument,
+        variables: &Variables<'_>,
+        bytes_max: usize,
+    ) -> Result<Option<RawDocumentBuf>, EvaluateError> {
         let mut current = Cow::Borrowed(document);
         for stage in &self.stages {
             let next = match stage {
@@ -165,7 +183,7 @@ impl Transform {
             current = Cow::Owned(next);
         }
         if let Cow::Owned(made) = &current {
-            check(made, self.bytes_max)?;
+            check(made, bytes_max)?;
         }
         Ok(Some(current.into_owned()))
     }

@@ -8,7 +8,8 @@ use bson::RawBsonRef;
 use common::document;
 use proptest::prelude::*;
 use tailwater_matcher::{
-    Accumulator, Collation, Expression, FindProjection, ParseOptions, Transform, ValueExpression, Variables, compare,
+    Accumulator, Collation, Conjunct, Expression, FindProjection, ParseOptions, Transform, ValueExpression, Variables,
+    compare,
 };
 
 fn collation(json: &str) -> Collation {
@@ -292,5 +293,121 @@ proptest! {
             };
             prop_assert_eq!(key(&a).cmp(&key(&b)), collation.compare(&a, &b), "{}", options);
         }
+    }
+}
+
+#[test]
+fn a_collation_says_what_its_locale_decides() {
+    for (given, field, expected) in [
+        (r#"{"locale": "en"}"#, "strength", r#"{"x": 3}"#),
+        (r#"{"locale": "en"}"#, "caseFirst", r#"{"x": "off"}"#),
+        (r#"{"locale": "da"}"#, "caseFirst", r#"{"x": "upper"}"#),
+        (r#"{"locale": "th"}"#, "alternate", r#"{"x": "shifted"}"#),
+        (
+            r#"{"locale": "en", "numericOrdering": true}"#,
+            "numericOrdering",
+            r#"{"x": true}"#,
+        ),
+        (
+            r#"{"locale": "en", "strength": 2, "caseLevel": true}"#,
+            "caseLevel",
+            r#"{"x": true}"#,
+        ),
+        (
+            r#"{"locale": "en", "alternate": "shifted", "maxVariable": "space"}"#,
+            "maxVariable",
+            r#"{"x": "space"}"#,
+        ),
+    ] {
+        let whole = collation(given).to_document();
+        assert_eq!(
+            whole.get(field).unwrap(),
+            document(expected).get("x").unwrap(),
+            "{given}"
+        );
+        assert_eq!(Collation::parse(&whole), Ok(Some(collation(given))), "{given}");
+    }
+}
+
+#[test]
+fn collations_are_equal_that_say_the_same() {
+    let english = collation(r#"{"locale": "en"}"#);
+    for (other, equal) in [
+        (r#"{"locale": "en", "strength": 3}"#, true),
+        (
+            r#"{"locale": "en", "alternate": "non-ignorable", "version": "57.1"}"#,
+            true,
+        ),
+        (r#"{"locale": "en", "strength": 2}"#, false),
+        (r#"{"locale": "en_US"}"#, false),
+        (r#"{"locale": "en", "numericOrdering": true}"#, false),
+    ] {
+        assert_eq!(english == collation(other), equal, "{other}");
+    }
+}
+
+/// What may be sought in an index whose strings are in the order of a collation, and what in one by bytes.
+#[test]
+fn conjuncts_are_those_of_one_order() {
+    let options = letters();
+    let by_letters = options.collation.as_ref();
+    let exists = |path: &str| format!("exists {path}");
+    let told = |conjunct: &Conjunct<'_>| match conjunct {
+        Conjunct::Exists { path } => exists(path.as_str()),
+        Conjunct::Equal { .. } => "equal".to_owned(),
+        Conjunct::In { .. } => "in".to_owned(),
+        Conjunct::Range { .. } => "range".to_owned(),
+        Conjunct::Prefix { .. } => "prefix".to_owned(),
+        other => format!("{other:?}"),
+    };
+    let all = |conjuncts: Vec<Conjunct<'_>>| conjuncts.iter().map(told).collect::<Vec<_>>();
+    let cases: [(&str, &[&str], &[&str]); 8] = [
+        (r#"{"a": "x"}"#, &["equal"], &["exists a"]),
+        (r#"{"a": {"$gt": "x"}}"#, &["range"], &["exists a"]),
+        (r#"{"a": 5}"#, &["equal"], &["equal"]),
+        (r#"{"a": {"b": 5}}"#, &["equal"], &["exists a"]),
+        (r#"{"a": {"$in": ["x", 5]}}"#, &["in"], &["exists a"]),
+        (r#"{"a": {"$in": ["x", null]}}"#, &["in"], &[]),
+        (r#"{"a": {"$in": [1, null]}}"#, &["in"], &["in"]),
+        // In the order of letters the texts that begin so are not together.
+        (r#"{"a": {"$regex": "^x"}}"#, &["exists a"], &["prefix"]),
+    ];
+    for (filter, here, in_bytes) in cases {
+        let filter = document(filter);
+        let expression = Expression::parse_with(&filter, &options).unwrap();
+        let conjuncts = expression.indexable_by(by_letters);
+        assert_eq!(all(conjuncts.clone()), here, "{filter:?}");
+        assert_eq!(all(expression.indexable_by(None)), in_bytes, "{filter:?}");
+        // For an index in another order the same is left, of patterns less.
+        let left: Vec<_> = conjuncts.iter().filter_map(Conjunct::without_strings).collect();
+        let expected = if in_bytes == ["prefix"] { here } else { in_bytes };
+        assert_eq!(all(left), expected, "{filter:?}");
+        let plain = Expression::parse(&filter).unwrap();
+        let apart: Vec<_> = plain.indexable().iter().filter_map(Conjunct::without_strings).collect();
+        assert_eq!(all(apart), expected, "{filter:?}");
+    }
+}
+
+/// Indexes keep such keys. Where these change, [`Collation::KEYS`] must as well, or stores are read by the wrong keys.
+#[test]
+fn keys_are_those_of_the_version_that_is_named() {
+    assert_eq!(Collation::KEYS, "icu4x 2.4.0");
+    for (options, text, expected) in [
+        (r#"{"locale": "en", "strength": 1}"#, "Zoé", "285d47330000"),
+        (
+            r#"{"locale": "de"}"#,
+            "Straße 10",
+            "284f514d2b4f4f330414120142700901dcc3e0d3080000",
+        ),
+        (
+            r#"{"locale": "sv", "numericOrdering": true}"#,
+            "ö 10",
+            "285e7f0404100c010701070000",
+        ),
+    ] {
+        let mut key = Vec::new();
+        collation(options).encode_key(RawBsonRef::String(text), &mut key);
+        let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(key, expected, "{options}");
     }
 }

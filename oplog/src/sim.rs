@@ -40,8 +40,6 @@ mod rounds;
 mod schedules;
 #[path = "sim/slots.rs"]
 mod slots;
-#[path = "sim/told.rs"]
-mod told;
 #[path = "sim/unasked.rs"]
 mod unasked;
 

@@ -9,8 +9,12 @@ use crate::tail::Watermarks;
 /// Buckets of a histogram: powers of two, enough for an hour in microseconds.
 const BUCKETS: usize = 33;
 
-/// A sync that takes longer than this is worth a warning: writers wait for it.
-pub(crate) const SLOW_SYNC: Duration = Duration::from_secs(1);
+const SLOW_SYNC: Duration = Duration::from_secs(1);
+
+/// Whether a sync that took so long is worth a warning: writers wait for it.
+pub(crate) fn is_slow(sync: Duration) -> bool {
+    sync >= SLOW_SYNC
+}
 
 /// How often values of a magnitude were seen: bucket *i* counts the values from 2^(i-1) up to, and not with, 2^i; bucket 0
 /// counts zeros.
@@ -163,5 +167,17 @@ mod tests {
         assert_eq!(histogram.quantile(0.5), 3);
         assert_eq!(histogram.quantile(0.75), 1023);
         assert_eq!(Counts::default().snapshot().quantile(0.5), 0);
+    }
+
+    #[test]
+    fn a_sync_is_slow_from_a_second_on() {
+        for (took, slow) in [
+            (Duration::ZERO, false),
+            (Duration::from_nanos(999_999_999), false),
+            (Duration::from_secs(1), true),
+            (Duration::MAX, true),
+        ] {
+            assert_eq!(is_slow(took), slow, "{took:?}");
+        }
     }
 }

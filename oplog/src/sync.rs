@@ -17,7 +17,7 @@ use crate::ids::OpId;
 use crate::oplog::Core;
 use crate::primitives::{AtomicU64, Condvar, Instant, Mutex, MutexGuard};
 use crate::segment::Segment;
-use crate::stats::SLOW_SYNC;
+use crate::stats::is_slow;
 use crate::view::ReadConcern;
 
 /// A watermark slot is rewritten when so many bytes have become durable since the last; it bounds what recovery scans.
@@ -167,13 +167,13 @@ impl Syncer {
     }
 
     /// Counts a sync that has worked, and warns if it was slow.
-    pub(crate) fn measured(&self, core: &Core, took: Duration, entries: u64) {
+    fn measured(&self, core: &Core, took: Duration, entries: u64) {
         core.meters
             .sync_micros
             .add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         core.meters.sync_entries.add(entries);
         tracing::trace!(entries, micros = took.as_micros(), "synced");
-        if took >= SLOW_SYNC {
+        if is_slow(took) {
             tracing::warn!(path = %core.disk().path().display(), ?took, entries, "slow sync: writers wait for the disk");
         }
     }

@@ -1,5 +1,5 @@
-//! A real process on a real file system, of which one system call fails: a library that is loaded before the C library answers
-//! the *n*-th call of its kind with an error, and does not make it.
+//! A real process on a real file system, of which one system call fails or takes long: a library that is loaded before the C
+//! library answers the *n*-th call of its kind with an error, and does not make it; or makes it a second later.
 //!
 //! The test compiles that library and starts itself again under it. What the system would do after a failed call is the
 //! simulated disk's business; here it is shown that what the log does is the same when the error comes from the C library.
@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use tailwater_oplog::{Durability, Error, ErrorKind, OpId, Oplog, OplogView, Options, ReadConcern, verify};
 
@@ -15,7 +15,8 @@ mod common;
 
 use common::temporary;
 
-const TEST: &str = "a_system_call_that_fails_once_loses_nothing_acknowledged";
+const FAILING: &str = "a_system_call_that_fails_once_loses_nothing_acknowledged";
+const SLOW: &str = "a_sync_of_a_second_is_warned_about";
 const DIRECTORY: &str = "TAILWATER_SHIM_DIRECTORY";
 const MARK: &str = "shim:";
 const KIND: u8 = 200;
@@ -23,8 +24,8 @@ const ENTRIES: u64 = 25;
 /// More calls of one kind than the process makes.
 const CALLS_MAX: u32 = 1_000;
 
-/// Fails call number `FAIL_AT` of the function `FAIL`, counted from 1, with the error `FAIL_WITH`. A write that fails has written
-/// half. It says so on standard error, as this may be a thread of the log's own.
+/// Fails call number `FAIL_AT` of the function `FAIL`, counted from 1, with the error `FAIL_WITH`; an error of 0 has it wait for a
+/// second, and work. A write that fails has written half. It says so on standard error, as this may be a thread of the log's own.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -44,7 +45,9 @@ static int fails(const char *name) {
     static const char said[] = "FAILED\n";
     (void)!write(2, said, sizeof said - 1);
     errno = atoi(getenv("FAIL_WITH"));
-    return 1;
+    if (errno != 0) return 1;
+    sleep(1);
+    return 0;
 }
 
 int fdatasync(int fd) {
@@ -182,10 +185,10 @@ fn read(view: &OplogView, last: OpId) {
     }
 }
 
-/// The last entry that the process says was durable, and whether the call has failed.
-fn run(library: &Path, dir: &Path, fault: &str, call: u32, error: u32) -> (OpId, bool) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", TEST, "--nocapture", "--test-threads=1"])
+/// This program under the library, running one test.
+fn child(test: &str, library: &Path, dir: &Path, fault: &str, call: u32, error: u32) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(DIRECTORY, dir)
         .env("LD_PRELOAD", library)
         .env("FAIL", fault)
@@ -194,7 +197,12 @@ fn run(library: &Path, dir: &Path, fault: &str, call: u32, error: u32) -> (OpId,
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+/// The last entry that the process says was durable, and whether the call has failed.
+fn run(library: &Path, dir: &Path, fault: &str, call: u32, error: u32) -> (OpId, bool) {
+    let mut child = child(FAILING, library, dir, fault, call, error);
     let mut last = OpId::ZERO;
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         if let Some((_, said)) = line.unwrap().split_once(MARK)
@@ -235,6 +243,37 @@ fn a_system_call_that_fails_once_loses_nothing_acknowledged() {
                 }
             }
             assert!(failed > 0, "{fault} is never called: nothing was checked");
+        }
+    }
+}
+
+/// Which sync an append waits for is the log's affair, so each has its turn until one is warned about.
+#[test]
+fn a_sync_of_a_second_is_warned_about() {
+    if let Some(dir) = std::env::var_os(DIRECTORY) {
+        // What the log's own threads tell counts, too.
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr);
+        subscriber.with_max_level(tracing::Level::WARN).init();
+        let log = open(Path::new(&dir)).unwrap();
+        log.append(KIND, b"entry", Durability::Disk).unwrap();
+        return log.close().unwrap();
+    }
+    let tools = temporary();
+    let library = compile(tools.path());
+    for call in 1..CALLS_MAX {
+        let dir = temporary();
+        let ended = child(SLOW, &library, dir.path(), "fdatasync", call, 0)
+            .wait_with_output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success(), "call {call}: {said}");
+        assert!(said.contains("FAILED"), "none of {} syncs was warned about", call - 1);
+        let path = dir.path().display().to_string();
+        if said
+            .lines()
+            .any(|line| line.contains("WARN") && line.contains("slow sync") && line.contains(&path))
+        {
+            return;
         }
     }
 }

@@ -43,6 +43,7 @@ mod heartbeat;
 mod identity;
 mod link;
 mod primary;
+mod standby;
 mod standing;
 mod summary;
 mod tls;

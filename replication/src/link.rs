@@ -27,12 +27,14 @@ const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the first message may take behind it.
 const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// When the other side was last heard.
+/// When the other side was last heard, and for how long it may not be.
 #[derive(Debug)]
 struct Heard {
     begun: Instant,
     /// Milliseconds since then.
     last: AtomicU64,
+    /// Milliseconds.
+    patience: AtomicU64,
 }
 
 impl Heard {
@@ -44,8 +46,14 @@ impl Heard {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn ago(&self) -> Duration {
-        Duration::from_millis(self.elapsed().saturating_sub(self.last.load(Ordering::Relaxed)))
+    fn is_recent(&self) -> bool {
+        let ago = self.elapsed().saturating_sub(self.last.load(Ordering::Relaxed));
+        ago < self.patience.load(Ordering::Relaxed)
+    }
+
+    fn have_patience(&self, patience: Duration) {
+        let millis = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        self.patience.store(millis, Ordering::Relaxed);
     }
 }
 
@@ -74,14 +82,13 @@ impl Read for Listening {
 struct Patient {
     stream: TcpStream,
     heard: Arc<Heard>,
-    patience: Duration,
 }
 
 impl Write for Patient {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         loop {
             match self.stream.write(bytes) {
-                Err(error) if is_timeout(&error) && self.heard.ago() < self.patience => {}
+                Err(error) if is_timeout(&error) && self.heard.is_recent() => {}
                 other => return other,
             }
         }
@@ -263,7 +270,8 @@ pub(crate) fn accepted(stream: TcpStream, security: &Security) -> Result<Raw> {
     Ok(Raw { stream, tls })
 }
 
-/// Makes the two halves of a connection whose other side is heard from at every `heartbeat`, and exchanges prefaces.
+/// Makes the two halves of a connection over which this side says something at every `heartbeat`, and exchanges prefaces, by which
+/// each side learns how often the other does.
 pub(crate) fn open(raw: Raw, heartbeat: Duration, frames_max: usize) -> Result<(Inbound, Outbound, Hangup)> {
     let Raw { stream, tls } = raw;
     let peer = stream
@@ -282,7 +290,9 @@ pub(crate) fn open(raw: Raw, heartbeat: Duration, frames_max: usize) -> Result<(
     let heard = Arc::new(Heard {
         begun,
         last: AtomicU64::new(0),
+        patience: AtomicU64::new(0),
     });
+    heard.have_patience(patience);
     let input = Listening {
         stream: input,
         heard: Arc::clone(&heard),
@@ -290,8 +300,7 @@ pub(crate) fn open(raw: Raw, heartbeat: Duration, frames_max: usize) -> Result<(
     };
     let out = Patient {
         stream: out,
-        heard,
-        patience,
+        heard: Arc::clone(&heard),
     };
     let (input, out) = match tls {
         None => (Incoming::Plain(input), Outgoing::Plain(out)),
@@ -312,13 +321,15 @@ pub(crate) fn open(raw: Raw, heartbeat: Duration, frames_max: usize) -> Result<(
     };
     let sent = outbound
         .out
-        .write_all(&wire::preface())
+        .write_all(&wire::preface(heartbeat))
         .and_then(|()| outbound.out.flush());
     sent.map_err(Error::network(&peer, "greeting"))?;
     let mut preface = [0; PREFACE_BYTES];
     let read = inbound.input.read_exact(&mut preface);
     read.map_err(Error::network(&peer, "greeting"))?;
     inbound.until(None);
+    let patience = patience.max(wire::heartbeat_in(&preface) * MISSED_MAX);
+    heard.have_patience(patience);
     let patient = hangup.0.set_read_timeout(Some(patience));
     patient.map_err(Error::network(&peer, "opening"))?;
     match wire::versions(&preface) {

@@ -6,6 +6,7 @@
 //! own. Every kind has a limit, checked before the body is read, and a body is allocated as it arrives.
 
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 use bincode::{Decode, Encode};
 use tailwater_oplog::{LogId, OpId, SegmentStart, Term, codec};
@@ -16,8 +17,10 @@ use crate::decision::{Hello, LogName, MemberList, Position, Refusal, Report, Run
 pub(crate) const MAGIC: [u8; 8] = *b"TAILWRPL";
 /// The one version there is.
 pub(crate) const VERSION: u16 = 1;
-/// Bytes of the preface: magic, oldest and newest version.
-pub(crate) const PREFACE_BYTES: usize = 12;
+/// Bytes of the preface: magic, oldest and newest version, heartbeat.
+pub(crate) const PREFACE_BYTES: usize = 16;
+/// A heartbeat that the other side says to have counts for so much at most: nobody waits for ever for who says that he is slow.
+const HEARTBEAT_MAX: Duration = Duration::from_secs(60);
 /// Most bytes of a file in one message.
 pub(crate) const CHUNK_BYTES_MAX: usize = 256 << 10;
 /// Most bytes of a message without raw bytes.
@@ -131,6 +134,15 @@ pub(crate) struct Fetch {
     pub(crate) offset: u64,
 }
 
+/// What another follower needs of the log.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub(crate) struct Need {
+    /// Its name.
+    pub(crate) name: String,
+    /// The first entry.
+    pub(crate) from: OpId,
+}
+
 /// How far making a copy has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 pub(crate) struct Preparing {
@@ -154,6 +166,7 @@ pub(crate) enum Message {
     Offer(CopyOffer),
     Chunk(Vec<u8>),
     Preparing(Preparing),
+    Needs(Vec<Need>),
 }
 
 const HELLO: u8 = 1;
@@ -169,10 +182,11 @@ const STATUS: u8 = 20;
 const OFFER: u8 = 21;
 const CHUNK: u8 = 22;
 const PREPARING: u8 = 23;
+const NEEDS: u8 = 24;
 
 fn limit(kind: u8) -> Option<usize> {
     Some(match kind {
-        HELLO | WELCOME | REFUSE | OFFER | COPY_REQUEST => CONTROL_BYTES_MAX,
+        HELLO | WELCOME | REFUSE | OFFER | COPY_REQUEST | NEEDS => CONTROL_BYTES_MAX,
         REPORT | FETCH | STATUS | SEGMENT | PREPARING => 256,
         COPY_DONE => 0,
         RUN => RUN_BYTES + FRAMES_BYTES_MAX,
@@ -228,6 +242,7 @@ impl Message {
             Message::Offer(offer) => write_body(out, OFFER, &[&codec::encode(offer)]),
             Message::Chunk(bytes) => write_body(out, CHUNK, &[bytes]),
             Message::Preparing(preparing) => write_body(out, PREPARING, &[&codec::encode(preparing)]),
+            Message::Needs(needs) => write_body(out, NEEDS, &[&codec::encode(needs)]),
         }
     }
 
@@ -272,7 +287,8 @@ impl Message {
             STATUS => Message::Status(decode(&body)?),
             OFFER => Message::Offer(decode(&body)?),
             CHUNK => Message::Chunk(body),
-            _ => Message::Preparing(decode(&body)?),
+            PREPARING => Message::Preparing(decode(&body)?),
+            _ => Message::Needs(decode(&body)?),
         })
     }
 }
@@ -288,11 +304,13 @@ fn read_body(input: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
 }
 
 /// The preface that each side sends.
-pub(crate) fn preface() -> [u8; PREFACE_BYTES] {
+pub(crate) fn preface(heartbeat: Duration) -> [u8; PREFACE_BYTES] {
     let mut bytes = [0; PREFACE_BYTES];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
-    bytes[10..].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[10..12].copy_from_slice(&VERSION.to_le_bytes());
+    let heartbeat = u32::try_from(heartbeat.as_millis()).unwrap_or(u32::MAX);
+    bytes[12..].copy_from_slice(&heartbeat.to_le_bytes());
     bytes
 }
 
@@ -301,6 +319,12 @@ pub(crate) fn versions(preface: &[u8; PREFACE_BYTES]) -> Option<(u16, u16)> {
     let magic = preface.starts_with(&MAGIC);
     let version = |at: usize| u16::from_le_bytes([preface[at], preface[at + 1]]);
     magic.then(|| (version(8), version(10)))
+}
+
+/// How often the other side says something at least, as far as that is believed.
+pub(crate) fn heartbeat_in(preface: &[u8; PREFACE_BYTES]) -> Duration {
+    let [.., a, b, c, d] = *preface;
+    Duration::from_millis(u32::from_le_bytes([a, b, c, d]).into()).min(HEARTBEAT_MAX)
 }
 
 #[cfg(feature = "fuzzing")]

@@ -283,7 +283,7 @@ fn strangers_are_refused_by_name() {
     garbage.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     let mut answer = Vec::new();
     garbage.read_to_end(&mut answer).unwrap();
-    assert!(answer.len() <= 12, "a preface and nothing else");
+    assert!(answer.len() <= 16, "a preface and nothing else");
 
     let elsewhere = Primary::builder(store.clone(), "a")
         .listen("0.0.0.0:0".parse().unwrap())

@@ -6,6 +6,7 @@ mod stores;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use stores::{LONG, Proxy, assert_same, eventually, follower, open, primary, write};
@@ -126,7 +127,7 @@ fn strangers_that_say_nothing_keep_no_member_away() {
     let strangers = (0..100).map(|_| {
         let mut stranger = TcpStream::connect(serving.address()).unwrap();
         // It may be turned away before it has said even this.
-        let _ = stranger.write_all(b"TAILWRPL\x01\x00\x01\x00");
+        let _ = stranger.write_all(b"TAILWRPL\x01\x00\x01\x00\x60\xea\x00\x00");
         stranger
     });
     let strangers: Vec<TcpStream> = strangers.collect();
@@ -134,6 +135,31 @@ fn strangers_that_say_nothing_keep_no_member_away() {
     let following = builder.heartbeat(LONG).start().unwrap();
     following.wait_for(last, LONG).unwrap();
     drop(strangers);
+}
+
+/// Who says something every few milliseconds does not expect as much of one that does so every two seconds.
+#[test]
+fn members_with_other_heartbeats_have_patience_with_each_other() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    let last = write(&store, 0, 10);
+    let builder = Primary::builder(store.clone(), "a").heartbeat(Duration::from_millis(10));
+    let serving = builder.start().unwrap();
+    let (tell, told) = channel();
+    let builder = follower(b.path(), "b", serving.address(), &[]).heartbeat(Duration::from_secs(2));
+    let builder = builder.on_event(move |event| drop(tell.send(event.clone())));
+    let following = builder.start().unwrap();
+    following.wait_for(last, LONG).unwrap();
+    // They come once in each of its heartbeats: the connection is kept for that long.
+    let mut progressed = 0;
+    while progressed < 3 {
+        match told.recv_timeout(LONG).unwrap() {
+            FollowerEvent::Following { .. } => progressed = 0,
+            FollowerEvent::Progress(_) => progressed += 1,
+            FollowerEvent::Retrying { error, .. } => panic!("{error:?}"),
+            _ => {}
+        }
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod indexes;
 mod insert;
 mod list_collections;
 mod list_databases;
+mod oplog_commands;
 mod rename;
 mod replica_set;
 mod roles;

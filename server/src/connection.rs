@@ -9,6 +9,7 @@ mod incoming;
 use std::io::{self, BufReader, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bson::RawDocument;
@@ -21,13 +22,16 @@ use crate::login::Login;
 use crate::request::Request;
 use crate::server::Shared;
 use crate::topology;
-use crate::transport::Transport;
+use crate::transport::{Transport, WriteDeadline};
 use incoming::{Plain, Reserved};
 
 /// How long a client may take to send the rest of a message it has begun, or to take an answer, …
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// … and a second more for so many bytes of an answer.
 const SLOWEST_BYTES_PER_SECOND: usize = 64 << 10;
+/// The same while messages have more than half of the memory that there is for them.
+const PRESSED_TIMEOUT: Duration = Duration::from_secs(10);
+const PRESSED_BYTES_PER_SECOND: usize = 1 << 20;
 /// What a buffer for messages keeps from one to the next.
 const BUFFER_KEPT: usize = 64 << 10;
 
@@ -67,7 +71,8 @@ struct Connection<'a> {
 pub(crate) fn serve(server: &Arc<Shared>, peer: &Peer, stream: &TcpStream) {
     let tls = server.options.tls.as_ref().map(|tls| tls.config());
     let deadline = Instant::now() + server.options.handshake_timeout;
-    let transport = match Transport::new(stream, tls, deadline) {
+    let is_pressed = || server.message_memory.load(Ordering::Relaxed) > server.options.message_memory_max / 2;
+    let transport = match Transport::new(stream, tls, deadline, is_pressed) {
         Ok(transport) => transport,
         Err(error) => {
             tracing::warn!(client = %peer.address, %error, "a connection could not be encrypted");
@@ -197,9 +202,13 @@ impl<'a> Connection<'a> {
             None | Some(Err(tailwater_wire::Error::Length { .. })) => message,
             Some(Err(error)) => return Err(error.into()),
         };
-        let patience = MESSAGE_TIMEOUT + Duration::from_secs((message.len() / SLOWEST_BYTES_PER_SECOND) as u64);
+        let seconds_at = |rate: usize| Duration::from_secs((message.len() / rate) as u64);
+        let now = Instant::now();
         let transport = self.reader.get_mut();
-        transport.set_write_deadline(Instant::now() + patience);
+        transport.set_write_deadline(WriteDeadline {
+            latest: now + MESSAGE_TIMEOUT + seconds_at(SLOWEST_BYTES_PER_SECOND),
+            pressed: now + PRESSED_TIMEOUT + seconds_at(PRESSED_BYTES_PER_SECOND),
+        });
         transport.write_all(&message)?;
         Ok(transport.flush()?)
     }

@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
-use tailwater::{Collection, Transaction, TransactionCollection};
+use tailwater::{Collection, QueryControl, Transaction, TransactionCollection};
 use tailwater_auth::Identity;
 
 use crate::cursor::{Cursor, Keeping};
@@ -51,6 +52,14 @@ pub(crate) enum Target<'a> {
 }
 
 impl<'a> Context<'a> {
+    /// Over a query of the request: it ends with that, and when its time is over.
+    pub(crate) fn control(&self) -> QueryControl {
+        let control = self.interrupts.control();
+        let deadline = self.request.max_time.map(|time| Instant::now() + time);
+        self.interrupts.rule(&control, deadline);
+        control
+    }
+
     /// Who the client is.
     pub(crate) fn identity(&self) -> &Identity {
         &self.login.identity
@@ -89,11 +98,14 @@ impl<'a> Context<'a> {
         if cursor.is_ended() {
             return Ok(0);
         }
+        let mut question = self.interrupts.memory();
+        question.take(self.request.body.as_bytes().len())?;
         let keeping = Keeping {
             namespace: namespace.to_owned(),
             owner: self.request.owner(),
             never_expires,
             reach: self.reach(),
+            question,
             written: self.server.bytes_written(),
         };
         self.server.cursors.keep(cursor, keeping)

@@ -9,7 +9,7 @@ mod standing;
 use std::time::{Duration, Instant};
 
 use bson::RawDocumentBuf;
-use tailwater::{ChangeStream, ListedWatch, ResumeToken, Stopper};
+use tailwater::{ChangeStream, ListedWatch, MemoryShare, QueryControl, ResumeToken, Stopper};
 
 use crate::error::{CommandError, CommandResult, code};
 use crate::operations::Interrupts;
@@ -27,12 +27,15 @@ const AWAIT: Duration = Duration::from_secs(1);
 /// How long it waits at most, whatever the client says: it may be gone, which is found with the answer.
 const AWAIT_MAX: Duration = Duration::from_secs(10);
 
+/// The largest document that an answer can hold beside what else stands in it.
+const ANSWER_DOCUMENT_MAX: usize = tailwater_wire::MESSAGE_BYTES_MAX - (16 << 10);
+
 /// Documents that a query, an aggregation or a list still has.
 pub(crate) type Documents = Box<dyn Iterator<Item = CommandResult> + Send>;
 
 /// What a cursor reads from.
 pub(crate) enum Source {
-    Documents(Documents),
+    Documents(Documents, QueryControl),
     /// With its place in the list of those who watch.
     Changes(Box<(ChangeStream, ListedWatch)>),
     Oplog(Box<OplogTail>),
@@ -41,9 +44,17 @@ pub(crate) enum Source {
 /// A cursor as long as a request has it.
 pub(crate) struct Cursor {
     source: Source,
-    /// A document that did not fit into the last batch, and for a change stream the token before it.
-    pending: Option<(RawDocumentBuf, Option<ResumeToken>)>,
+    pending: Option<Pending>,
     ended: bool,
+}
+
+/// A document that did not fit into the last batch.
+struct Pending {
+    document: RawDocumentBuf,
+    /// Of a change stream, the token before it.
+    before: Option<ResumeToken>,
+    /// It may stand for long.
+    _memory: MemoryShare,
 }
 
 /// How a batch is filled.
@@ -70,7 +81,10 @@ impl Cursor {
 
     /// A cursor over documents that are all there.
     pub(crate) fn of_list(documents: Vec<RawDocumentBuf>) -> Cursor {
-        Cursor::new(Source::Documents(Box::new(documents.into_iter().map(Ok))))
+        Cursor::new(Source::Documents(
+            Box::new(documents.into_iter().map(Ok)),
+            QueryControl::default(),
+        ))
     }
 
     pub(crate) fn is_ended(&self) -> bool {
@@ -83,14 +97,14 @@ impl Cursor {
 
     /// Whether it shows a state of the past, which is kept in memory and on disk for it.
     fn pins_state(&self) -> bool {
-        matches!(self.source, Source::Documents(_))
+        matches!(self.source, Source::Documents(..))
     }
 
     /// The token that a change stream may be resumed with behind what it has given.
     pub(crate) fn resume_token(&self) -> Option<ResumeToken> {
         match &self.pending {
             // What waits has not been given yet.
-            Some((_, before)) => *before,
+            Some(pending) => pending.before,
             None => self.source.token(),
         }
     }
@@ -102,15 +116,37 @@ impl Cursor {
             .count_max
             .map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX));
         let deadline = fill.time.map(|time| Instant::now() + time);
+        if let Source::Documents(_, control) = &self.source {
+            fill.interrupts.rule(control, deadline);
+        }
         while batch.count < count_max {
             let before = self.source.token();
             let next = match self.pending.take() {
-                Some((pending, _)) => Some(pending),
+                Some(pending) => Some(pending.document),
                 None => self.next(batch.count == 0, fill, deadline)?,
             };
             let Some(document) = next else { break };
+            if document.as_bytes().len() > ANSWER_DOCUMENT_MAX {
+                // It would be lost to whoever asks for what comes behind it.
+                let message = format!(
+                    "a document of {} bytes is larger than an answer: leave fields out of it",
+                    document.as_bytes().len()
+                );
+                return Err(CommandError::new(code::BSON_TOO_LARGE, message));
+            }
             if !batch.has_room_for(&document) {
-                self.pending = Some((document, before));
+                let mut memory = fill.interrupts.memory();
+                // A change stream would end for good.
+                if let Err(error) = memory.take(document.as_bytes().len())
+                    && !self.is_change_stream()
+                {
+                    return Err(error.into());
+                }
+                self.pending = Some(Pending {
+                    document,
+                    before,
+                    _memory: memory,
+                });
                 break;
             }
             batch.push(&document);
@@ -128,7 +164,7 @@ impl Cursor {
         deadline: Option<Instant>,
     ) -> CommandResult<Option<RawDocumentBuf>> {
         match &mut self.source {
-            Source::Documents(documents) => {
+            Source::Documents(documents, _) => {
                 fill.interrupts.check()?;
                 if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                     return Err(too_slow());
@@ -153,7 +189,7 @@ impl Cursor {
                     true => Patience::Wait(Instant::now() + fill.time.unwrap_or(AWAIT).min(AWAIT_MAX)),
                     false => Patience::Read(deadline),
                 };
-                let next = tail.next(patience, fill.interrupts)?;
+                let next = tail.next(patience, &|| fill.interrupts.check_endless())?;
                 self.ended = next.is_none() && !tail.is_tailable();
                 Ok(next)
             }
@@ -166,7 +202,7 @@ impl Source {
     fn token(&self) -> Option<ResumeToken> {
         match self {
             Source::Changes(changes) => Some(changes.0.resume_token()),
-            Source::Documents(_) | Source::Oplog(_) => None,
+            Source::Documents(..) | Source::Oplog(_) => None,
         }
     }
 
@@ -175,7 +211,7 @@ impl Source {
         match self {
             Source::Changes(changes) => Some(Stop::Changes(changes.0.stopper())),
             Source::Oplog(tail) => Some(Stop::Oplog(tail.stopper())),
-            Source::Documents(_) => None,
+            Source::Documents(..) => None,
         }
     }
 }

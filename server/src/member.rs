@@ -13,8 +13,10 @@
 //!
 //! Who is ended does not come back: the program that serves it ends, and is started again as what it is to be then.
 
+mod troubles;
+
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
@@ -28,6 +30,7 @@ use tailwater::replication::{
 };
 
 use crate::topology::Topology;
+use troubles::Troubles;
 
 /// What a member is told, whatever it is at the moment.
 #[derive(Clone, Debug)]
@@ -87,7 +90,8 @@ impl MemberOptions {
         builder
     }
 
-    fn primary(&self, store: &Store) -> Result<Primary> {
+    /// `listener` is where others follow it already.
+    fn primary(&self, store: &Store, listener: Option<TcpListener>) -> Result<Primary> {
         let mut builder = store
             .primary(&self.name)
             .members(&self.members)
@@ -99,6 +103,9 @@ impl MemberOptions {
         }
         if let Some(tls) = &self.tls {
             builder = builder.tls(tls.clone());
+        }
+        if let Some(listener) = listener {
+            builder = builder.listener(listener);
         }
         builder.start()
     }
@@ -161,7 +168,7 @@ impl Member {
         on_event: impl Fn(MemberEvent) + Send + Sync + 'static,
     ) -> Result<Member> {
         let on_event: Listener = Arc::new(on_event);
-        let standing = begin(&options, store, &on_event)?;
+        let standing = begin(&options, store, None, &on_event)?;
         Ok(Member {
             options,
             standing: Mutex::new(standing),
@@ -184,13 +191,17 @@ impl Member {
         let on_event: Listener = Arc::new(on_event);
         let topologies: Arc<Mutex<Vec<Weak<Topology>>>> = Arc::default();
         let (tell, told) = (Arc::clone(&on_event), Arc::clone(&topologies));
-        let builder = options.follower(dir.into(), from).on_event(move |event| match event {
-            FollowerEvent::Opened => tell(MemberEvent::Opened),
-            FollowerEvent::Closed => tell(MemberEvent::Closed),
-            FollowerEvent::Ended => tell(MemberEvent::Ended),
-            // It may be another primary than before.
-            FollowerEvent::Following { .. } => change(&told),
-            _ => {}
+        let troubles = Troubles::default();
+        let builder = options.follower(dir.into(), from).on_event(move |event| {
+            troubles.log(event);
+            match event {
+                FollowerEvent::Opened => tell(MemberEvent::Opened),
+                FollowerEvent::Closed => tell(MemberEvent::Closed),
+                FollowerEvent::Ended => tell(MemberEvent::Ended),
+                // It may be another primary than before.
+                FollowerEvent::Following { .. } => change(&told),
+                _ => {}
+            }
         });
         let standing = Standing::Follower(builder.start()?);
         Ok(Member {
@@ -263,8 +274,10 @@ impl Member {
         let Standing::Follower(follower) = before else {
             return Err(Error::NotFollower);
         };
+        // Nobody else is to have the address when the new term has been written.
+        let listener = follower.listener();
         let promoted = follower.promote().map(Store::from).and_then(|store| {
-            let leading = begin(&self.options, &store, &self.on_event)?;
+            let leading = begin(&self.options, &store, listener, &self.on_event)?;
             Ok((leading, store.term()))
         });
         let promoted = match promoted {
@@ -342,7 +355,8 @@ impl Member {
     }
 
     /// Whether there is a majority that can be asked for.
-    pub(crate) fn has_majority(&self) -> bool {
+    #[must_use]
+    pub fn has_majority(&self) -> bool {
         !self.options.members.is_empty()
     }
 
@@ -355,8 +369,13 @@ impl Member {
 }
 
 /// Begins to lead; says so when that is over.
-fn begin(options: &MemberOptions, store: &Store, on_event: &Listener) -> Result<Standing> {
-    let primary = Arc::new(options.primary(store)?);
+fn begin(
+    options: &MemberOptions,
+    store: &Store,
+    listener: Option<TcpListener>,
+    on_event: &Listener,
+) -> Result<Standing> {
+    let primary = Arc::new(options.primary(store, listener)?);
     let (watched, tell) = (Arc::clone(&primary), Arc::clone(on_event));
     let watching = thread::Builder::new().name("tailwater-lead".into()).spawn(move || {
         // Why it has ended is asked of the member.

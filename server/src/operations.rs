@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bson::raw::{CString, cstr};
 use bson::{RawDocumentBuf, rawdoc};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tailwater::{MemoryShare, QueryControl};
 
 use crate::context::Peer;
 use crate::error::{CommandError, CommandResult, code};
@@ -69,6 +70,21 @@ pub(crate) struct Interrupts<'a> {
 }
 
 impl Interrupts<'_> {
+    /// Over a query that is part of the operation, or of a cursor that it has.
+    pub(crate) fn control(&self) -> QueryControl {
+        QueryControl::new(self.server.query_memory.clone())
+    }
+
+    /// Memory for what a cursor keeps, with nothing in it yet.
+    pub(crate) fn memory(&self) -> MemoryShare {
+        self.server.query_memory.share()
+    }
+
+    /// Has a query end with this operation, and at the deadline.
+    pub(crate) fn rule(&self, control: &QueryControl, deadline: Option<Instant>) {
+        control.set_ends(Arc::clone(&self.killed), deadline);
+    }
+
     /// Refuses to go on when the operation was killed, or its client is gone.
     pub(crate) fn check(&self) -> CommandResult<()> {
         if self.killed.load(Ordering::Relaxed) {

@@ -25,7 +25,6 @@ use tailwater::{LogError, LogView, ReadConcern};
 
 use crate::cursor::too_slow;
 use crate::error::{CommandError, CommandResult, code};
-use crate::operations::Interrupts;
 use entry::Batch;
 
 /// Database and collection.
@@ -37,7 +36,7 @@ pub(crate) fn refuse(database: &str, collection: &str) -> CommandResult<()> {
         false => Ok(()),
         true => Err(CommandError::new(
             code::COMMAND_NOT_SUPPORTED,
-            "local.oplog.rs is the log: read it by find, and write to collections",
+            "local.oplog.rs is the log: it is read, and not written or planned for",
         )),
     }
 }
@@ -48,6 +47,8 @@ const ENTRIES_MAX: usize = 100_000;
 /// What is asked for.
 pub(crate) struct OplogFind<'a> {
     pub(crate) filter: &'a RawDocument,
+    /// By what it asks of `ts`, where to begin: the filter, or what comes first of what is asked of the entries afterwards.
+    pub(crate) from: &'a RawDocument,
     pub(crate) projection: Option<&'a RawDocument>,
     pub(crate) backward: bool,
     pub(crate) skip: u64,
@@ -113,7 +114,7 @@ impl OplogTail {
         let direction = match find.backward {
             true => Direction::Backward(Box::new(view.reverse_from_newest(concern))),
             false => {
-                let from = range::lower_bound(find.filter).map(|time| view.cursor_from_time(time, concern));
+                let from = range::lower_bound(find.from).map(|time| view.cursor_from_time(time, concern));
                 Direction::Forward(Box::new(match from {
                     Some(Ok(cursor)) => cursor,
                     // What was asked for from is gone: the oldest entry that is left says so by its time.
@@ -157,15 +158,15 @@ impl OplogTail {
         self.awaits_data
     }
 
-    /// The next entry that matches; of a tail that waits for data as soon as there is one.
+    /// The next entry that matches; of a tail that waits for data as soon as there is one. It ends when `check` fails.
     pub(crate) fn next(
         &mut self,
         patience: Patience,
-        interrupts: &Interrupts<'_>,
+        check: &dyn Fn() -> CommandResult<()>,
     ) -> CommandResult<Option<RawDocumentBuf>> {
         let mut looked_at = 0;
         while self.left > 0 && !self.stopped.load(Ordering::Acquire) {
-            interrupts.check_endless()?;
+            check()?;
             if let Patience::Read(Some(deadline)) = patience
                 && Instant::now() >= deadline
             {

@@ -43,8 +43,12 @@ pub struct ServerOptions {
     pub connections_per_address_max: Option<usize>,
     /// Most bytes that messages may have together while they are read and answered; a connection that sends more is closed. Default 1 GiB.
     pub message_memory_max: usize,
-    /// Most bytes that open transactions may have staged together; the one that goes beyond is aborted. Default 1 GiB.
+    /// Most bytes that open transactions may have staged together, those of one user three quarters of it; the one that goes beyond
+    /// is aborted. Default 1 GiB.
     pub transaction_memory_max: u64,
+    /// Most bytes that the sorts and groups of all queries may hold together, those of cursors that stand among them, and documents
+    /// that cursors have read ahead; the query that goes beyond fails. Default 1 GiB.
+    pub query_memory_max: usize,
     /// How long a cursor may stand that nobody asks for more. Default ten minutes, as MongoDB's.
     pub cursor_timeout: Duration,
     /// How long a session may go without a command before what it holds is given up. Default thirty minutes, as MongoDB's.
@@ -82,6 +86,7 @@ impl Default for ServerOptions {
             connections_per_address_max: None,
             message_memory_max: 1 << 30,
             transaction_memory_max: 1 << 30,
+            query_memory_max: 1 << 30,
             cursor_timeout: Duration::from_secs(600),
             session_timeout: Duration::from_secs(1800),
             test_commands: false,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bson::{DateTime, Timestamp};
 use rustix::net::sockopt;
-use tailwater::{OpId, ReadConcern, Store};
+use tailwater::{MemoryBudget, OpId, ReadConcern, Store};
 use tailwater_auth::Authority;
 
 use crate::connection;
@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     connections_made: AtomicI32,
     /// Bytes of the messages that are being read and answered.
     pub(crate) message_memory: AtomicUsize,
+    /// What queries hold.
+    pub(crate) query_memory: MemoryBudget,
 }
 
 impl Shared {
@@ -136,6 +138,7 @@ impl Server {
             topology: Arc::new(Topology::new(store.is_following())),
             elections: Elections::default(),
             operations: Operations::default(),
+            query_memory: MemoryBudget::new(options.query_memory_max),
             store,
             fail_points: options.test_commands.then(FailPoints::default),
             options,
@@ -180,11 +183,12 @@ impl Server {
     /// [`ServerError::Thread`], before it serves anything; [`ServerError::Users`], also when it has served: it stops for that.
     pub fn run(self) -> ServerResult<()> {
         let users = Keeper::start(&self.shared, self.handle())?;
-        let (stop, stopped) = mpsc::channel::<()>();
+        let (wake, woken) = mpsc::channel::<()>();
+        self.shared.cursors.watched_by(wake.clone());
         let swept = Arc::clone(&self.shared);
         let sweeper = thread::Builder::new()
             .name("tailwater-sweep".into())
-            .spawn(move || sweep(&swept, &stopped))
+            .spawn(move || sweep(&swept, &woken))
             .map_err(ServerError::Thread)?;
         for stream in self.listener.incoming() {
             if self.shared.is_stopping() {
@@ -200,7 +204,8 @@ impl Server {
             }
         }
         drop(self.listener);
-        drop(stop);
+        // It is there as long as this runs, or has panicked.
+        let _ = wake.send(());
         finish(&self.shared);
         let kept = users.map_or(Ok(()), Keeper::stop);
         // A sweep that has panicked has been told of, and keeps nothing from ending.
@@ -209,13 +214,21 @@ impl Server {
     }
 }
 
-/// Ends cursors and sessions whose time is over, until the other end of `stopped` is gone.
-fn sweep(shared: &Shared, stopped: &mpsc::Receiver<()>) {
+/// Ends cursors and sessions whose time is over, until the server stops. It is woken for that, and when there is a cursor again.
+fn sweep(shared: &Shared, woken: &mpsc::Receiver<()>) {
     let shortest = shared.options.cursor_timeout.min(shared.options.session_timeout);
     let interval = (shortest / 4).clamp(SWEEP_INTERVALS.0, SWEEP_INTERVALS.1);
     let (mut forgot, mut swept) = (Instant::now(), Instant::now());
     let mut written = 0;
-    while stopped.recv_timeout(interval.min(UNPIN_INTERVAL)) == Err(mpsc::RecvTimeoutError::Timeout) {
+    loop {
+        let pause = match shared.cursors.len() {
+            0 => interval,
+            _ => interval.min(UNPIN_INTERVAL),
+        };
+        let woke = woken.recv_timeout(pause);
+        if shared.is_stopping() || woke == Err(mpsc::RecvTimeoutError::Disconnected) {
+            break;
+        }
         let now_written = shared.bytes_written();
         if now_written != std::mem::replace(&mut written, now_written) {
             shared.cursors.unpin(written);

@@ -111,7 +111,7 @@ impl Sessions {
             id,
             used: Instant::now(),
             transaction: None,
-            staged: self.staged.part(),
+            staged: self.staged.part(id.user.map(UserId::uuid)),
             written: i64::MIN,
         };
         let entry = Arc::new(Entry {
@@ -130,6 +130,13 @@ impl Sessions {
             session.used = Instant::now();
         }
         Ok(())
+    }
+
+    /// Whether transactions have staged more than so much together, or those of the user three quarters of it: others are to have some
+    /// as well.
+    pub(crate) fn is_over(&self, max: u64, user: Option<UserId>) -> bool {
+        let of_user = user.map_or(0, |user| self.staged.of(user.uuid()));
+        self.staged.get() > max || of_user > max - max / 4
     }
 
     /// Counts again what transactions have staged: of those that have expired it is nothing.
@@ -211,6 +218,7 @@ impl Session {
         if last < number {
             // A transaction that is still open is over with the session's next write, as with its next transaction.
             self.transaction = None;
+            self.recount();
         }
         self.written = number;
         Ok(())
@@ -243,6 +251,7 @@ impl Session {
         }
         // The one before it, if it is still open, is aborted.
         self.transaction = None;
+        self.recount();
         let id = bson::Uuid::from_bytes(self.id.id);
         let options = TransactionOptions {
             durability: None,

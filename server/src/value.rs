@@ -177,13 +177,6 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A collation that is none (`{locale: "simple"}`).
-    pub(crate) fn simple_collation(self) -> CommandResult<()> {
-        let collation = self.document()?;
-        let simple = matches!(collation.get_str("locale"), Ok("simple"));
-        self.unsupported(collation.is_empty() || simple)
-    }
-
     /// Variables of which there are none.
     pub(crate) fn no_variables(self) -> CommandResult<()> {
         let none = self.document()?.is_empty();

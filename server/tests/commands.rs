@@ -17,11 +17,7 @@ fn unknown_commands_and_fields_are_refused_by_name() {
         (doc! { "find": "c", "skip": -1 }, 2, "BadValue"),
         (doc! { "find": "c", "filter": { "$nope": 1 } }, 2, "BadValue"),
         (doc! { "find": "c", "tailable": true }, 238, "NotImplemented"),
-        (
-            doc! { "create": "c", "collation": { "locale": "de" } },
-            238,
-            "NotImplemented",
-        ),
+        (doc! { "create": "c", "collation": { "strength": 1 } }, 2, "BadValue"),
         (doc! { "find": "c", "collation": { "strength": 1 } }, 2, "BadValue"),
         (doc! { "find": 7 }, 73, "InvalidNamespace"),
         (doc! { "insert": "c" }, 40414, "IDLFailedToParse"),
@@ -317,6 +313,54 @@ fn collections_and_indexes_are_made_listed_and_dropped() {
     client.ok(doc! { "drop": "d" });
     client.ok(doc! { "drop": "d" });
     client.ok(doc! { "dropDatabase": 1 });
+}
+
+#[test]
+fn collections_and_indexes_have_collations() {
+    let running = Running::new();
+    let mut client = running.client();
+    let letters = doc! { "locale": "en", "strength": 1 };
+    client.ok(doc! { "create": "c", "collation": letters.clone() });
+    let french = doc! { "key": { "b": 1 }, "name": "b_1", "collation": { "locale": "fr" } };
+    let plain = doc! { "key": { "c": 1 }, "name": "c_1", "collation": { "locale": "simple" } };
+    let indexes = vec![doc! { "key": { "a": 1 }, "name": "a_1" }, french, plain];
+    let answer = client.ok(doc! { "createIndexes": "c", "indexes": indexes });
+    assert_eq!(answer.get_i32("numIndexesBefore").ok(), Some(1));
+    assert_eq!(answer.get_i32("numIndexesAfter").ok(), Some(4));
+    let locale = |index: &Document| Some(index.get_document("collation").ok()?.get_str("locale").ok()?.to_owned());
+    let locales: Vec<_> = batch(&client.ok(doc! { "listIndexes": "c" }))
+        .iter()
+        .map(locale)
+        .collect();
+    let expected = [Some("en"), Some("en"), Some("fr"), None];
+    assert_eq!(locales, expected.map(|locale| locale.map(str::to_owned)));
+    let listed = batch(&client.ok(doc! { "listCollections": 1 }));
+    let options = listed[0].get_document("options").unwrap();
+    assert_eq!(
+        options.get_document("collation").unwrap().get_i32("strength").ok(),
+        Some(1)
+    );
+    assert_eq!(
+        locale(listed[0].get_document("idIndex").unwrap()),
+        Some("en".to_owned())
+    );
+
+    client.ok(doc! { "insert": "c", "documents": [{ "_id": "Zoé", "a": "x" }] });
+    let found = client.ok(doc! { "find": "c", "filter": { "_id": "zoe", "a": "X" } });
+    assert_eq!(batch(&found).len(), 1);
+    let by_bytes = doc! { "find": "c", "filter": { "a": "X" }, "collation": { "locale": "simple" } };
+    assert_eq!(batch(&client.ok(by_bytes)).len(), 0);
+    let counted = doc! { "aggregate": "c", "pipeline": [{ "$match": { "a": "X" } }, { "$count": "n" }], "cursor": {} };
+    assert_eq!(batch(&client.ok(counted))[0].get_i32("n").ok(), Some(1));
+    let again = client.run(doc! { "insert": "c", "documents": [{ "_id": "ZOE" }] });
+    assert_eq!(
+        again.get_array("writeErrors").unwrap()[0]
+            .as_document()
+            .unwrap()
+            .get_i32("code")
+            .ok(),
+        Some(11000)
+    );
 }
 
 #[test]

@@ -129,6 +129,67 @@ fn answers_have_no_more_memory_than_they_are_given_and_small_ones_always_some() 
 }
 
 #[test]
+fn what_sorts_and_groups_of_standing_cursors_hold_together_is_bounded() {
+    let running = Running::with(|options| options.query_memory_max = 8 << 20);
+    let mut client = running.client();
+    for first in [0, 1000] {
+        let documents: Vec<Document> = (first..first + 1000)
+            .map(|id| doc! { "_id": id, "text": "x".repeat(1000) })
+            .collect();
+        client.ok(doc! { "insert": "c", "documents": documents });
+    }
+    let cursor = doc! { "batchSize": 1 };
+    let group = doc! { "$group": { "_id": "$_id", "all": { "$push": "$text" } } };
+    for query in [
+        doc! { "find": "c", "sort": { "text": 1 }, "batchSize": 1 },
+        doc! { "aggregate": "c", "pipeline": [{ "$sort": { "text": 1 } }], "cursor": cursor.clone() },
+        doc! { "aggregate": "c", "pipeline": [group], "cursor": cursor.clone() },
+        doc! { "aggregate": "c", "pipeline": [{ "$sample": { "size": 2000 } }], "cursor": cursor.clone() },
+    ] {
+        // Each holds between one and eight.
+        let mut standing = Vec::new();
+        let refused = loop {
+            let answer = client.run(query.clone());
+            match answer.get_f64("ok").unwrap() {
+                0.0 => break answer,
+                _ => standing.push(cursor_id(&answer)),
+            }
+        };
+        assert_eq!(refused.get_str("codeName").unwrap(), "ExceededMemoryLimit", "{query}");
+        assert!((1..8).contains(&standing.len()), "{query}: {}", standing.len());
+        // What needs none of it goes on.
+        client.ok(doc! { "find": "c" });
+        client.ok(doc! { "killCursors": "c", "cursors": standing });
+        let again = cursor_id(&client.ok(query));
+        client.ok(doc! { "killCursors": "c", "cursors": [again] });
+    }
+}
+
+#[test]
+fn what_standing_cursors_were_asked_for_is_bounded_as_well() {
+    let running = Running::with(|options| options.query_memory_max = 4 << 20);
+    let mut client = running.client();
+    let names: Vec<String> = (0..1000).map(|n| format!("{n:01100}")).collect();
+    let stages = [
+        doc! { "$changeStream": {} },
+        doc! { "$match": { "fullDocument.name": { "$in": names } } },
+    ];
+    let watch = doc! { "aggregate": "c", "pipeline": stages.to_vec(), "cursor": {} };
+    let mut standing = Vec::new();
+    while standing.len() < 10 {
+        let answer = client.run(watch.clone());
+        if answer.get_f64("ok").unwrap() == 0.0 {
+            assert_eq!(answer.get_i32("code").unwrap(), 146, "{answer}");
+            break;
+        }
+        standing.push(cursor_id(&answer));
+    }
+    assert_eq!(standing.len(), 3);
+    client.ok(doc! { "killCursors": "c", "cursors": standing });
+    client.ok(watch);
+}
+
+#[test]
 fn cursors_are_limited_for_each_user_and_for_all() {
     let running = Running::guarded_with(|options| {
         options.cursors_per_user_max = 2;

@@ -399,6 +399,36 @@ fn writers_wait_for_as_many_members_as_they_ask_for() {
 }
 
 #[test]
+fn a_watch_in_the_first_moments_of_a_primary_waits_for_a_majority() {
+    let primary = Node::lead(BOTH);
+    let mut client = primary.client();
+    let mut write = insert(1);
+    write.insert("writeConcern", doc! { "w": 1 });
+    client.ok(write);
+    let watch = |millis: i32| {
+        let stages = [doc! { "$changeStream": {} }];
+        doc! { "aggregate": "c", "pipeline": stages.to_vec(), "cursor": {}, "maxTimeMS": millis }
+    };
+    assert_eq!(client.refused(watch(20)).0, 50);
+    let watching = std::thread::spawn(move || client.ok(watch(50_000)));
+    let _follower = Node::follow(&primary, BOTH);
+    watching.join().unwrap();
+}
+
+#[test]
+fn a_primary_that_has_been_cut_off_does_not_read_what_is_to_be_the_newest_of_all() {
+    let (primary, follower) = pair();
+    let mut client = primary.client();
+    client.ok(insert(1));
+    let read = |level: &str, millis: i32| doc! { "find": "c", "readConcern": { "level": level }, "maxTimeMS": millis };
+    assert_eq!(ids(&client.ok(read("linearizable", 50_000))), [1]);
+    follower.end();
+    // A majority has held it. Nobody is there to say that none has written since.
+    assert_eq!(ids(&client.ok(read("majority", 50_000))), [1]);
+    assert_eq!(client.refused(read("linearizable", 50)).0, 50);
+}
+
+#[test]
 fn the_status_says_how_members_stand() {
     let (primary, follower) = pair();
     let written = primary.client().ok(insert(1));
@@ -441,7 +471,10 @@ fn a_follower_is_promoted_while_clients_are_connected() {
 
     let (refused, _) = follower.client().refused(doc! { "replSetStepUp": 1, "force": true });
     assert_eq!(refused, 40415);
+    let followed_at = follower.member.address();
     client.admin(doc! { "replSetStepUp": 1 });
+    // Who follows it need not look for it elsewhere.
+    assert_eq!(follower.member.address(), followed_at);
     assert_eq!(
         client
             .run_on("admin", doc! { "replSetStepUp": 1 })

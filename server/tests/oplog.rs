@@ -240,14 +240,80 @@ fn a_read_of_the_log_ends_when_its_time_is_over_and_when_it_is_killed() {
 }
 
 #[test]
-fn the_log_is_listed_and_is_no_collection_for_other_commands() {
+fn what_tools_ask_of_listed_collections_is_answered_for_the_log() {
+    let running = Running::new();
+    let mut client = running.client();
+    client.ok(doc! { "create": "c" });
+    for id in 0..5 {
+        client.ok(doc! { "insert": "c", "documents": [{ "_id": id, "n": id % 2 }] });
+    }
+    client.ok(doc! { "delete": "c", "deletes": [{ "q": { "_id": 1 }, "limit": 1 }] });
+    let mut local = |command: Document| {
+        let answer = client.run_on("local", command.clone());
+        assert_eq!(answer.get_f64("ok").ok(), Some(1.0), "{command}: {answer}");
+        answer
+    };
+    let times = times(&batch(&local(doc! { "find": "oplog.rs" })));
+    for (expected, query, options) in [
+        (7, doc! {}, doc! {}),
+        (5, doc! { "op": "i" }, doc! {}),
+        (2, doc! { "op": "i" }, doc! { "limit": 2 }),
+        (4, doc! { "op": "i" }, doc! { "skip": 1 }),
+        (3, doc! { "ts": { "$gt": times[3] } }, doc! {}),
+    ] {
+        let mut count = doc! { "count": "oplog.rs", "query": query };
+        count.extend(options);
+        assert_eq!(local(count.clone()).get_i32("n").unwrap(), expected, "{count}");
+    }
+    let kinds = local(doc! { "distinct": "oplog.rs", "key": "op", "query": { "ts": { "$gte": times[1] } } });
+    assert_eq!(kinds.get_array("values").unwrap(), &vec!["i".into(), "d".into()]);
+    let aggregate = |stages: Vec<Document>| doc! { "aggregate": "oplog.rs", "pipeline": stages, "cursor": {} };
+    let group = doc! { "$group": { "_id": "$op", "n": { "$sum": 1 } } };
+    let found = batch(&local(aggregate(vec![
+        doc! { "$match": { "ts": { "$gte": times[1] } } },
+        group,
+        doc! { "$sort": { "n": 1 } },
+    ])));
+    assert_eq!(found, [doc! { "_id": "d", "n": 1 }, doc! { "_id": "i", "n": 5 }]);
+    assert!(batch(&local(doc! { "listIndexes": "oplog.rs" })).is_empty());
+    let sizes = [
+        local(doc! { "collStats": "oplog.rs" }),
+        batch(&local(aggregate(vec![doc! { "$collStats": { "storageStats": {} } }])))[0]
+            .get_document("storageStats")
+            .unwrap()
+            .clone(),
+    ];
+    for size in sizes {
+        assert!(size.get_bool("capped").unwrap(), "{size}");
+        assert!(size.get_i64("count").unwrap() >= 7, "{size}");
+        let (size, max) = (size.get_i64("size").unwrap(), size.get_i64("maxSize").unwrap());
+        assert!(size > 0 && max >= size, "{size} {max}");
+    }
+}
+
+#[test]
+fn a_pipeline_over_the_log_ends_when_its_time_is_over_and_writes_nothing() {
+    let running = Running::new();
+    let mut client = running.client();
+    let filter = long_log(&mut client);
+    let aggregate = |stage: Document| doc! { "aggregate": "oplog.rs", "pipeline": [stage], "cursor": {} };
+    let mut late = aggregate(doc! { "$match": filter.clone() });
+    late.insert("maxTimeMS", 1);
+    let mut count = doc! { "count": "oplog.rs", "query": filter };
+    count.insert("maxTimeMS", 1);
+    for late in [late, count] {
+        assert_eq!(client.run_on("local", late).get_i32("code").ok(), Some(50));
+    }
+    let out = client.run_on("local", aggregate(doc! { "$out": { "db": "test", "coll": "d" } }));
+    assert_eq!(out.get_i32("code").ok(), Some(115), "{out}");
+}
+
+#[test]
+fn the_log_is_listed_and_is_no_collection_for_commands_that_write_or_plan() {
     let running = Running::new();
     let mut client = running.client();
     client.ok(doc! { "insert": "c", "documents": [{ "_id": 1 }] });
     for command in [
-        doc! { "count": "oplog.rs" },
-        doc! { "distinct": "oplog.rs", "key": "op" },
-        doc! { "aggregate": "oplog.rs", "pipeline": [], "cursor": {} },
         doc! { "explain": { "find": "oplog.rs" } },
         doc! { "insert": "oplog.rs", "documents": [{}] },
         doc! { "update": "oplog.rs", "updates": [{ "q": {}, "u": { "$set": { "a": 1 } } }] },

@@ -438,3 +438,23 @@ fn open_transactions_hold_so_much_memory_together_and_no_more() {
     client.admin(commit);
     client.ok(part(&session(), true, 900 << 10));
 }
+
+#[test]
+fn one_user_with_large_transactions_leaves_room_for_those_of_others() {
+    let running = Running::guarded_with(|options| options.transaction_memory_max = 1 << 20);
+    let mut root = running.root();
+    root.admin(doc! { "createUser": "ada", "pwd": "ada's", "roles": ["readWriteAnyDatabase"] });
+    let mut ada = running.client();
+    ada.login("ada", "ada's");
+    root.ok(doc! { "create": "c" });
+    let begin = |bytes: usize| {
+        doc! {
+            "insert": "c", "documents": [{ "text": "x".repeat(bytes) }], "lsid": session(),
+            "txnNumber": 1_i64, "autocommit": false, "startTransaction": true,
+        }
+    };
+    root.ok(begin(700 << 10));
+    // There would be room for it, but not all of it is this user's.
+    assert_eq!(root.refused(begin(100 << 10)).0, 388);
+    ada.ok(begin(100 << 10));
+}

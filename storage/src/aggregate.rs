@@ -44,6 +44,7 @@ mod union;
 mod unwind;
 mod window;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -52,7 +53,7 @@ use tailwater_oplog::Durability;
 
 use crate::catalog::Namespace;
 use crate::error::{Error, Result};
-use crate::query::{Hint, Language};
+use crate::query::{Explanation, Hint, Language, QueryControl};
 use crate::reading::Reading;
 use crate::store::Store;
 
@@ -60,11 +61,11 @@ pub use error::{AggregateError, AggregateErrorKind};
 pub(crate) use out::is_temporary;
 pub use reach::PipelineTarget;
 pub use tailwater_matcher::STAGES_MAX;
-use tailwater_matcher::ValueExpression;
+use tailwater_matcher::{Collation, ValueExpression};
 
 use context::Context;
 use parse::Scope;
-use stage::{Stage, StageKind, Stream};
+use stage::{Stage, StageKind, Stream, chain};
 use target::Writing;
 
 /// How deep pipelines may be within stages of pipelines; MongoDB's limit.
@@ -82,6 +83,8 @@ pub struct AggregateOptions {
     pub hint: Option<Hint>,
     /// Whether what `$out` and `$merge` write may fail the validator of the collection that they write to. Default false.
     pub bypass_document_validation: bool,
+    /// What ends it in the middle, and bounds what its stages hold together with those of others.
+    pub control: QueryControl,
 }
 
 impl Default for AggregateOptions {
@@ -90,6 +93,7 @@ impl Default for AggregateOptions {
             memory_bytes_max: STAGE_BYTES_MAX,
             hint: None,
             bypass_document_validation: false,
+            control: QueryControl::default(),
         }
     }
 }
@@ -120,6 +124,17 @@ pub struct Pipeline {
     stages: Vec<Stage>,
     /// What expressions may use beside the documents.
     variables: Vec<(String, ValueExpression)>,
+    /// What it was parsed of, where no collation was named: on a collection that has one it is parsed anew, by that.
+    uncollated: Option<Arc<Given>>,
+    /// By what it compares strings, if not by their bytes.
+    collation: Option<Collation>,
+}
+
+/// What a pipeline is parsed of.
+#[derive(Debug)]
+struct Given {
+    stages: Vec<RawDocumentBuf>,
+    variables: RawDocumentBuf,
 }
 
 impl Pipeline {
@@ -133,7 +148,7 @@ impl Pipeline {
     }
 
     /// As [`Pipeline::parse`], with a collation, `{locale: …, strength: …}` (MongoDB manual: *Collation*), by which all stages
-    /// compare strings, also those of pipelines within them.
+    /// compare strings, also those of pipelines within them. Without one that is the default of the collection that it is run on.
     ///
     /// ```
     /// use bson::rawdoc;
@@ -190,32 +205,59 @@ impl Pipeline {
         collation: Option<&RawDocument>,
         variables: &RawDocument,
     ) -> Result<Pipeline> {
+        let stages: Vec<&RawDocument> = stages.iter().map(AsRef::as_ref).collect();
+        let mut pipeline = Pipeline::parse_in(Language::new(collation, None)?, &stages, variables)?;
+        if collation.is_none_or(RawDocument::is_empty) {
+            pipeline.uncollated = Some(Arc::new(Given {
+                stages: stages.into_iter().map(RawDocument::to_owned).collect(),
+                variables: variables.to_owned(),
+            }));
+        }
+        Ok(pipeline)
+    }
+
+    fn parse_in(language: Language, documents: &[&RawDocument], variables: &RawDocument) -> Result<Pipeline> {
         let failed = |error| Error::Aggregate(Arc::new(error));
-        let documents: Vec<&RawDocument> = stages.iter().map(AsRef::as_ref).collect();
-        let scope = Scope::new(Language::new(collation)?);
+        let collation = language.collation().cloned();
+        let scope = Scope::new(language);
         let variables = lookup::parse_let(&scope, RawBsonRef::Document(variables));
         let variables = variables.map_err(|kind| failed(kind.at(0, "")))?;
         let scope = scope.with(variables.iter().map(|(name, _)| name.clone()));
         Ok(Pipeline {
-            stages: scope.stages(&documents).map_err(failed)?,
+            stages: scope.stages(documents).map_err(failed)?,
             variables,
+            uncollated: None,
+            collation,
         })
     }
 
-    /// How it is run on a collection: `explain` of the query that it begins with, and of how many of its stages that query is made.
+    /// As it is on a collection: by the collection's collation where it names none.
+    fn on(&self, reading: &Reading, namespace: &Namespace) -> Result<Cow<'_, Pipeline>> {
+        let info = reading.info(namespace);
+        let default = info.as_ref().and_then(|info| info.options.collation.as_ref());
+        let (Some(given), Some(_)) = (&self.uncollated, default) else {
+            return Ok(Cow::Borrowed(self));
+        };
+        let stages: Vec<&RawDocument> = given.stages.iter().map(AsRef::as_ref).collect();
+        Pipeline::parse_in(Language::new(None, default)?, &stages, &given.variables).map(Cow::Owned)
+    }
+
+    /// How it is run on a collection: the query that it begins with, explained, and of how many of its stages that query is made.
     pub(crate) fn explain(
         &self,
         store: &Store,
         namespace: &Namespace,
         options: AggregateOptions,
         collation: Option<&RawDocument>,
-    ) -> Result<(RawDocumentBuf, usize)> {
+    ) -> Result<(Explanation, usize)> {
         self.check_source(namespace)?;
-        let context = self.context(Reading::new(store.core().view()?), namespace, options)?;
+        let reading = Reading::new(store.core().view()?);
+        let pipeline = self.on(&reading, namespace)?;
+        let context = pipeline.context(reading, namespace, options)?;
         let hint = context.options.hint.as_ref();
-        let (query, rest) = source::query(namespace, None, &self.stages, hint, &context)?;
-        let absorbed = self.stages.len() - rest.len();
-        Ok((query.explain(&context.reading, namespace, collation)?, absorbed))
+        let (query, rest) = source::query(namespace, None, &pipeline.stages, hint, &context)?;
+        let absorbed = pipeline.stages.len() - rest.len();
+        Ok((query.explanation(&context.reading, namespace, collation)?, absorbed))
     }
 
     /// What it is run with: its variables have their values.
@@ -228,7 +270,7 @@ impl Pipeline {
             let value = value.and_then(tailwater_matcher::Value::into_bson);
             values.push((name.clone(), value.map_err(Error::from)?));
         }
-        Ok(context.with(values))
+        Ok(context.with(values).collated(self.collation.clone()))
     }
 
     /// Runs it on a collection, or on none.
@@ -241,14 +283,16 @@ impl Pipeline {
     ) -> Result<Aggregation> {
         self.check_source(namespace)?;
         let core = store.core();
-        let context = self.context(Reading::new(core.view()?), namespace, options)?;
+        let reading = Reading::new(core.view()?);
+        let pipeline = self.on(&reading, namespace)?;
+        let context = pipeline.context(reading, namespace, options)?;
         let hint = context.options.hint.as_ref();
-        let stream = source::collection(namespace, None, &self.stages, hint, &context)?;
+        let stream = source::collection(namespace, None, &pipeline.stages, hint, &context)?;
         let writing = Writing {
             store,
             durability: durability.unwrap_or(core.options.durability),
         };
-        let stream: Option<Stream> = match self.stages.last() {
+        let stream: Option<Stream> = match pipeline.stages.last() {
             Some(Stage {
                 place,
                 kind: StageKind::Out(out),
@@ -266,6 +310,31 @@ impl Pipeline {
             _ => Some(stream),
         };
         Ok(Aggregation { stream })
+    }
+
+    /// Runs it on documents that are no collection's, and writes nothing.
+    pub(crate) fn run_over(
+        &self,
+        store: &Store,
+        database: &str,
+        options: AggregateOptions,
+        documents: Stream,
+    ) -> Result<Aggregation> {
+        if let Some(first) = self.stages.first().filter(|stage| stage.is_documents()) {
+            let problem = "$documents goes without other documents: use Store::aggregate";
+            return Err(first.place.error(AggregateErrorKind::specification(problem, 73)));
+        }
+        if let Some(last) = self.stages.last()
+            && matches!(last.kind, StageKind::Out(_) | StageKind::Merge(_))
+        {
+            let problem = "what is not in a collection cannot be written to one";
+            return Err(last.place.error(AggregateErrorKind::specification(problem, 115)));
+        }
+        let nowhere = Namespace::new(database, "");
+        let context = self.context(Reading::new(store.core().view()?), &nowhere, options)?;
+        Ok(Aggregation {
+            stream: Some(chain(&self.stages, documents, &context)),
+        })
     }
 
     /// Runs it on a collection as a reading shows it, which is a transaction's.
@@ -286,10 +355,11 @@ impl Pipeline {
                 operation: stage.to_owned(),
             });
         }
-        let context = self.context(reading.clone(), namespace, options)?;
+        let pipeline = self.on(reading, namespace)?;
+        let context = pipeline.context(reading.clone(), namespace, options)?;
         let hint = context.options.hint.as_ref();
         Ok(Aggregation {
-            stream: Some(source::collection(namespace, None, &self.stages, hint, &context)?),
+            stream: Some(source::collection(namespace, None, &pipeline.stages, hint, &context)?),
         })
     }
 

@@ -44,11 +44,15 @@ impl std::fmt::Display for Namespace {
 pub(crate) enum IndexState {
     /// Writes maintain it; older documents may be missing. No query uses it.
     Building,
+    /// The log says that every document is in it; in this store's some may be missing yet. Writes maintain it, and no query uses
+    /// it. Of a follower, or of one that was.
+    Filling,
     /// Every document is in it.
     Ready,
 }
 
-/// What is known about one index, the one on `_id` excepted, which is the order of the documents themselves.
+/// What is known about one index. The one on `_id` is the order of the documents themselves, and not among these, but where the
+/// collection has a collation: that order is the one of bytes.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct IndexInfo {
     pub(crate) definition: Arc<IndexDefinition>,
@@ -58,6 +62,19 @@ pub(crate) struct IndexInfo {
     pub(crate) multikey: bool,
     /// Whether its entries were made by other rules than today's and are to be made anew before anybody reads them.
     pub(crate) outdated: bool,
+}
+
+impl IndexInfo {
+    /// The index of a collection that has no documents yet.
+    pub(crate) fn ready(definition: IndexDefinition, number: CollectionNumber) -> IndexInfo {
+        IndexInfo {
+            definition: Arc::new(definition),
+            number,
+            state: IndexState::Ready,
+            multikey: false,
+            outdated: false,
+        }
+    }
 }
 
 /// What is known about one collection.
@@ -129,6 +146,7 @@ impl Catalog {
         if self.by_name.contains_key(&namespace) || self.by_id.contains_key(&id) {
             return None;
         }
+        let on_id = options.collation.as_ref().map(IndexDefinition::on_id);
         let info = CollectionInfo {
             namespace,
             id,
@@ -138,7 +156,10 @@ impl Catalog {
                 by_key: self.take_number(),
             }),
             options,
-            indexes: Vec::new(),
+            indexes: on_id
+                .map(|definition| IndexInfo::ready(definition, self.take_number()))
+                .into_iter()
+                .collect(),
         };
         Some(self.put(info))
     }
@@ -191,11 +212,8 @@ impl Catalog {
                 Some(index) if state == IndexState::Ready => index.state = state,
                 Some(_) => {}
                 None => info.indexes.push(IndexInfo {
-                    definition: Arc::new(definition),
-                    number: self.take_number(),
                     state,
-                    multikey: false,
-                    outdated: false,
+                    ..IndexInfo::ready(definition, self.take_number())
                 }),
             }
         }

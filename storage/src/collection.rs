@@ -31,6 +31,7 @@ use crate::sessions::RetryableWrite;
 use crate::store::{Core, Store};
 use crate::write::Writer;
 
+pub use aggregate::distinct_over;
 pub(crate) use bulk::Prepared;
 pub use bulk::{NamespacedWrite, WriteModel};
 pub use find_and_modify::{FindAndModify, FindAndModifyOutcome};

@@ -47,14 +47,15 @@ impl fmt::Display for StateDigest {
 impl Store {
     /// Reads everything in the store and digests it. Writes go on meanwhile; the digest is of the moment of the call.
     ///
-    /// It costs a scan of all documents and index entries, and holds on to the state while it lasts, as any long read does.
+    /// It costs a scan of all documents and index entries, and holds on to the state while it lasts, as any long read does. A follower
+    /// first completes the indexes that the primary had completed by the entry that is digested.
     ///
     /// # Errors
     ///
     /// [`Error::Engine`](crate::Error::Engine), [`Error::Inconsistent`](crate::Error::Inconsistent), and
     /// [`Error::Log`](crate::Error::Log) when the store is closed.
     pub fn digest(&self) -> Result<StateDigest> {
-        let reading = Reading::new(self.core().view()?);
+        let reading = Reading::new(self.core().view_filled()?);
         let mut items = Items(Sha256::new());
         for info in reading.view.catalog.collections() {
             items.collection(&reading, info)?;
@@ -91,7 +92,7 @@ impl Store {
                     items.document(&key, document);
                 }
             }
-            for index in info.indexes.iter().filter(|index| index.state == IndexState::Ready) {
+            for index in info.indexes.iter().filter(|index| index.state != IndexState::Building) {
                 items.item(b'i', index.definition.document.as_bytes());
             }
         }

@@ -273,6 +273,21 @@ pub enum Error {
         /// The order.
         sort: String,
     },
+    /// What the sorts and groups of several queries hold together would be more than their
+    /// [`MemoryBudget`](crate::MemoryBudget). MongoDB's code 146.
+    #[error(
+        "sorts and groups of all queries together would hold more than {bytes_max} bytes: close cursors that are not read to their end, or raise the limit"
+    )]
+    MemoryBudgetExceeded {
+        /// Most bytes they may hold together.
+        bytes_max: usize,
+    },
+    /// A query was ended in the middle, by its [`QueryControl`](crate::QueryControl). MongoDB's code 11601.
+    #[error("operation was interrupted")]
+    QueryInterrupted,
+    /// A query has not come to its end in the time that its [`QueryControl`](crate::QueryControl) gives it. MongoDB's code 50.
+    #[error("operation exceeded time limit")]
+    QueryTimeExpired,
     /// Options of a collection that cannot be.
     #[error("invalid collection options: {what}")]
     InvalidOptions {

@@ -66,13 +66,13 @@ pub use collection::{
     FindAndModify, FindAndModifyOutcome, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions,
     FindOptions, IndexOutcome, InsertManyOptions, InsertOutcome, NamespacedWrite, ReplaceOptions, ReturnDocument,
     TypedCollection, TypedDocuments, UpdateModifications, UpdateOptions, Validation, WriteError, WriteModel,
-    WriteOutcome,
+    WriteOutcome, distinct_over,
 };
 pub use digest::StateDigest;
 pub use error::{Error, ErrorCode, ErrorLabel, Result};
 pub use index::{ID_INDEX, INDEX_FIELDS_MAX, INDEXES_MAX, IndexModel};
 pub use options::{CAPPED_BYTES_MIN, Capped, CollectionOptions, ValidationAction, ValidationLevel};
-pub use query::{Documents, ExplainOptions, Hint};
+pub use query::{Documents, ExplainOptions, Explanation, Hint, MemoryBudget, MemoryShare, QueryControl};
 pub use selection::{SELECTION_NAMESPACES_MAX, Selection, SelectionError, Share, Sharing};
 pub use sessions::{RetryableWrite, SessionId, SessionWrites, StatementOutcome};
 pub use snapshot::{Snapshot, SnapshotCollection, SnapshotScan, SortOrder};

@@ -2,7 +2,7 @@
 
 use bson::raw::RawBsonRef;
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
-use tailwater_matcher::Expression;
+use tailwater_matcher::{Collation, Expression, ParseOptions};
 
 use crate::error::{Error, Result};
 
@@ -53,6 +53,8 @@ pub struct CollectionOptions {
     pub validation_action: ValidationAction,
     /// Set for a capped collection.
     pub capped: Option<Capped>,
+    /// How operations and indexes compare strings that do not say it themselves; by their bytes if there is none. It stays.
+    pub(crate) collation: Option<Collation>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -63,13 +65,24 @@ struct Validator {
 
 impl CollectionOptions {
     /// Options as `create` takes them: `changeStreamPreAndPostImages`, `validator`, `validationLevel`, `validationAction`,
-    /// `capped`, `size`, `max`.
+    /// `capped`, `size`, `max`, `collation`.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOptions`] for unknown ones, and for values they cannot have; [`Error::Filter`] for the validator.
+    /// [`Error::InvalidOptions`] for unknown ones, and for values they cannot have; [`Error::Filter`] for the validator;
+    /// [`Error::Collation`].
     pub fn parse(document: &RawDocument) -> Result<CollectionOptions> {
-        let mut options = CollectionOptions::default();
+        // The validator compares by it, wherever it stands.
+        let collation = match document.get("collation") {
+            Ok(Some(RawBsonRef::Document(nothing))) if nothing.is_empty() => None,
+            Ok(Some(RawBsonRef::Document(collation))) => Collation::parse(collation).map_err(Error::Collation)?,
+            Ok(None) => None,
+            _ => return Err(invalid("collation must be a document")),
+        };
+        let mut options = CollectionOptions {
+            collation,
+            ..CollectionOptions::default()
+        };
         let (mut capped, mut bytes_max, mut documents_max) = (false, None, None);
         for field in document {
             let (name, value) = field.map_err(|_| invalid("they are malformed"))?;
@@ -77,6 +90,7 @@ impl CollectionOptions {
                 "capped" => capped = value.as_bool().ok_or_else(|| invalid("capped must be a boolean"))?,
                 "size" => bytes_max = Some(positive(value).ok_or_else(|| invalid("size must be a positive number"))?),
                 "max" => documents_max = Some(positive(value).ok_or_else(|| invalid("max must be a positive number"))?),
+                "collation" => {}
                 name => options.set(name, value)?,
             }
         }
@@ -136,7 +150,8 @@ impl CollectionOptions {
     ///
     /// [`Error::Filter`].
     pub fn set_validator(&mut self, validator: &RawDocument) -> Result<()> {
-        let expression = Expression::parse(validator)?;
+        let language = ParseOptions::default().with_collation(self.collation.clone());
+        let expression = Expression::parse_with(validator, &language)?;
         self.validator = (!expression.is_always()).then(|| Validator {
             document: validator.to_owned(),
             expression,
@@ -148,6 +163,13 @@ impl CollectionOptions {
     #[must_use]
     pub fn validator(&self) -> Option<&RawDocument> {
         self.validator.as_ref().map(|validator| &*validator.document)
+    }
+
+    /// How operations and indexes compare strings that do not say it themselves, `{locale: …, strength: …}` with all that the
+    /// locale decides (MongoDB manual: *Collation*); by their bytes if there is none.
+    #[must_use]
+    pub fn collation(&self) -> Option<RawDocumentBuf> {
+        self.collation.as_ref().map(Collation::to_document)
     }
 
     pub(crate) fn validator_expression(&self) -> Option<&Expression> {
@@ -184,6 +206,9 @@ impl CollectionOptions {
         }
         if self.validation_action == ValidationAction::Warn {
             document.append(bson::raw::cstr!("validationAction"), "warn");
+        }
+        if let Some(collation) = self.collation() {
+            document.append(bson::raw::cstr!("collation"), collation);
         }
         document
     }

@@ -18,6 +18,8 @@
 //! Where no index bounds a field by points, and the filter is of alternatives (`$or`), each of them may be looked for by an
 //! index of its own; see [`union`].
 //!
+//! An index bounds comparisons with strings, and has an order, only where its collation is the question's.
+//!
 //! A hint overrules this. Only indexes that are complete take part, and hidden ones do not.
 
 mod bounds;
@@ -26,11 +28,12 @@ mod partial;
 mod ranges;
 mod union;
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::sync::LazyLock;
 
 use bson::{RawBsonRef, RawDocument};
-use tailwater_matcher::{Conjunct, Expression, compare};
+use tailwater_matcher::{Collation, Conjunct, Expression, compare};
 
 use crate::catalog::{CollectionInfo, IndexInfo, IndexState};
 use crate::error::{Error, Result};
@@ -69,8 +72,35 @@ pub(crate) struct Plan<'a> {
     pub(crate) natural: bool,
 }
 
+/// What the documents are to be, and in which order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) filter: &'a Expression,
+    /// By what the filter compares strings, if not by their bytes.
+    pub(crate) collation: Option<&'a Collation>,
+    pub(crate) sort: Option<&'a SortPattern>,
+}
+
+impl<'a> Question<'a> {
+    /// Those that match a filter that compares strings by their bytes, in any order.
+    pub(crate) fn unsorted(filter: &'a Expression) -> Question<'a> {
+        Question {
+            filter,
+            collation: None,
+            sort: None,
+        }
+    }
+
+    fn asked(self) -> Asked<'a> {
+        Asked {
+            conjuncts: self.filter.indexable_by(self.collation),
+            question: self,
+        }
+    }
+}
+
 impl<'a> Plan<'a> {
-    /// The plan for a filter on a collection.
+    /// The plan for a question to a collection.
     ///
     /// # Errors
     ///
@@ -78,15 +108,10 @@ impl<'a> Plan<'a> {
     pub(crate) fn choose(
         reading: &Reading,
         info: &'a CollectionInfo,
-        filter: &'a Expression,
-        sort: Option<&SortPattern>,
+        question: Question<'a>,
         hint: Option<&Hint>,
     ) -> Result<Plan<'a>> {
-        let asked = Asked {
-            filter,
-            conjuncts: filter.indexable(),
-            sort,
-        };
+        let asked = question.asked();
         match hint {
             Some(hint) => hinted(reading, info, &asked, hint),
             None => Ok(asked.best(reading, info)),
@@ -95,12 +120,7 @@ impl<'a> Plan<'a> {
 
     /// The plan that reads the documents of an index that a filter can match, whether or not the index has all of them.
     pub(crate) fn along_index(reading: &Reading, index: &'a IndexInfo, filter: &'a Expression) -> Plan<'a> {
-        let asked = Asked {
-            filter,
-            conjuncts: filter.indexable(),
-            sort: None,
-        };
-        asked.by_index(reading, index)
+        Question::unsorted(filter).asked().by_index(reading, index)
     }
 
     /// The fields whose order it follows.
@@ -158,13 +178,13 @@ impl<'a> Plan<'a> {
 type Rank = (bool, usize, bool, bool, bool, Reverse<usize>, Reverse<usize>);
 
 /// What a query asks for.
-struct Asked<'a, 's> {
-    filter: &'a Expression,
+struct Asked<'a> {
+    question: Question<'a>,
+    /// What the filter asks of single paths, strings by the question's collation.
     conjuncts: Vec<Conjunct<'a>>,
-    sort: Option<&'s SortPattern>,
 }
 
-impl<'a> Asked<'a, '_> {
+impl<'a> Asked<'a> {
     /// The plan that comes first by the module's rules.
     fn best(&self, reading: &Reading, info: &'a CollectionInfo) -> Plan<'a> {
         let by_id = self.by_id();
@@ -174,7 +194,8 @@ impl<'a> Asked<'a, '_> {
         let usable = info.indexes.iter().filter(|index| is_usable(index)).enumerate();
         let plans = usable.filter_map(|(order, index)| {
             let plan = self.by_index(reading, index);
-            let complete = partial::has_all(&index.definition, self.filter, &self.conjuncts);
+            let conjuncts = self.conjuncts_by(index.definition.collation.as_ref());
+            let complete = partial::has_all(&index.definition, self.question.filter, &conjuncts);
             let of_use = complete && self.is_use(&plan);
             of_use.then(|| (plan.rank(order), plan))
         });
@@ -186,19 +207,31 @@ impl<'a> Asked<'a, '_> {
     }
 
     fn by_id(&self) -> Plan<'a> {
-        self.along(None, Bounds::new(&ID_FIELDS, false, &self.conjuncts), false)
+        let conjuncts = self.conjuncts_by(None);
+        self.along(None, Bounds::new(&ID_FIELDS, false, &conjuncts, None), false)
+    }
+
+    /// What an index can conclude that has strings in the order of this collation.
+    fn conjuncts_by(&self, order: Option<&Collation>) -> Cow<'_, [Conjunct<'a>]> {
+        if order == self.question.collation {
+            return Cow::Borrowed(&self.conjuncts);
+        }
+        let strings_apart = self.conjuncts.iter().filter_map(Conjunct::without_strings);
+        Cow::Owned(strings_apart.collect())
     }
 
     fn by_index(&self, reading: &Reading, index: &'a IndexInfo) -> Plan<'a> {
         let multikey = index.multikey || reading.has_staged_arrays(index.number);
-        let bounds = Bounds::new(&index.definition.fields, multikey, &self.conjuncts);
+        let order = index.definition.collation.as_ref();
+        let bounds = Bounds::new(&index.definition.fields, multikey, &self.conjuncts_by(order), order);
         self.along(Some(index), bounds, multikey)
     }
 
     fn along(&self, index: Option<&'a IndexInfo>, bounds: Bounds<'a>, multikey: bool) -> Plan<'a> {
         let fields = index.map_or(&*ID_FIELDS, |index| &index.definition.fields);
-        let direction = match self.sort {
-            Some(sort) if !multikey => sort.direction_along(fields, |field| bounds.is_pinned(field)),
+        let order = index.and_then(|index| index.definition.collation.as_ref());
+        let direction = match self.question.sort {
+            Some(sort) if !multikey => sort.direction_along(fields, order, |field| bounds.is_pinned(field)),
             _ => None,
         };
         Plan {
@@ -206,7 +239,7 @@ impl<'a> Asked<'a, '_> {
             bounds,
             multikey,
             descending: direction == Some(Direction::Descending),
-            sorted: self.sort.is_none() || direction.is_some(),
+            sorted: self.question.sort.is_none() || direction.is_some(),
             natural: false,
         }
     }
@@ -214,7 +247,7 @@ impl<'a> Asked<'a, '_> {
     /// Where no order is asked for, all documents come in the one that the collection keeps.
     fn naturally(&self, by_id: Plan<'a>) -> Plan<'a> {
         Plan {
-            natural: by_id.bounds.is_whole() && self.sort.is_none(),
+            natural: by_id.bounds.is_whole() && self.question.sort.is_none(),
             ..by_id
         }
     }
@@ -227,7 +260,7 @@ impl<'a> Asked<'a, '_> {
             let selective = index.definition.sparse || index.definition.partial.is_some();
             selective && self.conjuncts.iter().any(|conjunct| conjunct.path() == first)
         };
-        !plan.bounds.is_whole() || (self.sort.is_some() && plan.sorted) || plan.index.is_some_and(asked_for)
+        !plan.bounds.is_whole() || (self.question.sort.is_some() && plan.sorted) || plan.index.is_some_and(asked_for)
     }
 }
 
@@ -235,7 +268,7 @@ fn is_usable(index: &IndexInfo) -> bool {
     index.state == IndexState::Ready && !index.definition.hidden
 }
 
-fn hinted<'a>(reading: &Reading, info: &'a CollectionInfo, asked: &Asked<'a, '_>, hint: &Hint) -> Result<Plan<'a>> {
+fn hinted<'a>(reading: &Reading, info: &'a CollectionInfo, asked: &Asked<'a>, hint: &Hint) -> Result<Plan<'a>> {
     let id_key = bson::rawdoc! { "_id": 1 };
     let is_id = |key: &RawDocument| compare(RawBsonRef::Document(key), RawBsonRef::Document(&id_key)).is_eq();
     let bad = |what| Error::BadHint {
@@ -247,7 +280,7 @@ fn hinted<'a>(reading: &Reading, info: &'a CollectionInfo, asked: &Asked<'a, '_>
             let mut plan = asked.along(None, Bounds::whole(1), false);
             let descending = *direction < 0;
             let by_id = info.natural.is_none() && plan.sorted && plan.descending == descending;
-            plan.sorted = asked.sort.is_none() || by_id;
+            plan.sorted = asked.question.sort.is_none() || by_id;
             plan.descending = descending;
             plan.natural = true;
             return Ok(plan);
@@ -270,7 +303,8 @@ fn hinted<'a>(reading: &Reading, info: &'a CollectionInfo, asked: &Asked<'a, '_>
     let index = index.ok_or_else(|| bad("there is no such index, or it is hidden or still being built"))?;
     // A hint may ask for a sparse index at the price of documents that are not in it, as in MongoDB.
     let sparse_only = index.definition.partial.is_none();
-    if sparse_only || partial::has_all(&index.definition, asked.filter, &asked.conjuncts) {
+    let conjuncts = asked.conjuncts_by(index.definition.collation.as_ref());
+    if sparse_only || partial::has_all(&index.definition, asked.question.filter, &conjuncts) {
         return Ok(asked.by_index(reading, index));
     }
     Err(bad(

@@ -98,7 +98,8 @@ impl Snapshot {
         SnapshotScan(info.map(|info| self.reading.scan(info.number, range)))
     }
 
-    /// As [`Collection::find_with`](crate::Collection::find_with), as of this state.
+    /// As [`Collection::find_with`](crate::Collection::find_with), as of this state. Without a collation strings are compared by
+    /// their bytes, whatever the collection says: so do change streams, with whose events the result is put together.
     ///
     /// # Errors
     ///
@@ -110,7 +111,7 @@ impl Snapshot {
         filter: &RawDocument,
         options: &FindOptions,
     ) -> Result<Documents> {
-        let (query, projection) = options.query(filter)?;
+        let (query, projection) = options.query(filter, None)?;
         let namespace = Namespace::new(database, collection);
         Ok(Documents::new(query.candidates(&self.reading, &namespace)?, projection))
     }

@@ -19,6 +19,7 @@ use tailwater_matcher::{Collation, Path};
 use crate::error::{Error, Result, text};
 use crate::index::{Direction, INDEX_FIELDS_MAX, IndexField, keys};
 use crate::names::is_field_path;
+use crate::query::MemoryShare;
 use crate::workspace::Found;
 
 /// Most bytes of documents and keys that one query sorts in memory; MongoDB's figure.
@@ -91,14 +92,15 @@ impl SortPattern {
     /// The direction in which walking an index without arrays meets documents in this order, if it does. `is_pinned` says of
     /// which fields everything that is walked has the same value.
     ///
-    /// Documents that have the same values in the index follow each other by `_id`. An order by a collation is none that an index
-    /// has: it sorts strings by their bytes.
+    /// The index has strings in the order of this collation, or of their bytes. Documents that have the same values in it follow
+    /// each other by the bytes of `_id`.
     pub(crate) fn direction_along(
         &self,
         fields: &[IndexField],
+        order: Option<&Collation>,
         is_pinned: impl Fn(usize) -> bool,
     ) -> Option<Direction> {
-        if self.collation.is_some() {
+        if self.collation.as_ref() != order {
             return None;
         }
         let pinned = |wanted: &IndexField| {
@@ -129,7 +131,10 @@ impl SortPattern {
             }
         }
         if let Some(last) = wanted.next()
-            && !(last.path.as_str() == "_id" && goes(last.direction, Direction::Ascending) && wanted.next().is_none())
+            && !(order.is_none()
+                && last.path.as_str() == "_id"
+                && goes(last.direction, Direction::Ascending)
+                && wanted.next().is_none())
         {
             return None;
         }
@@ -189,7 +194,7 @@ pub(crate) struct Sorter {
     /// Only so many are wanted.
     wanted: usize,
     bytes_max: usize,
-    bytes: usize,
+    memory: MemoryShare,
     arrivals: u64,
     /// The last of the order on top.
     waiting: BinaryHeap<Waiting>,
@@ -202,7 +207,7 @@ impl Sorter {
             pattern,
             wanted: wanted.map_or(usize::MAX, |wanted| usize::try_from(wanted).unwrap_or(usize::MAX)),
             bytes_max: SORT_BYTES_MAX,
-            bytes: 0,
+            memory: MemoryShare::default(),
             arrivals: 0,
             waiting: BinaryHeap::new(),
         }
@@ -213,11 +218,16 @@ impl Sorter {
         Sorter { bytes_max, ..self }
     }
 
+    /// With memory of a budget.
+    pub(crate) fn with_memory(self, memory: MemoryShare) -> Sorter {
+        Sorter { memory, ..self }
+    }
+
     /// Takes a document in.
     ///
     /// # Errors
     ///
-    /// [`Error::SortMemoryExceeded`], [`Error::SortParallelArrays`].
+    /// [`Error::SortMemoryExceeded`], [`Error::MemoryBudgetExceeded`], [`Error::SortParallelArrays`].
     pub(crate) fn push(&mut self, found: Found) -> Result<()> {
         let document = found.document()?;
         let key = self.pattern.key(document)?;
@@ -232,7 +242,7 @@ impl Sorter {
         if self.waiting.len() >= self.wanted {
             match self.waiting.peek_mut() {
                 Some(mut last) if waiting < *last => {
-                    self.bytes -= last.bytes;
+                    self.memory.release(last.bytes);
                     *last = waiting;
                 }
                 _ => return Ok(()),
@@ -240,8 +250,8 @@ impl Sorter {
         } else {
             self.waiting.push(waiting);
         }
-        self.bytes += bytes;
-        if self.bytes > self.bytes_max {
+        self.memory.take(bytes)?;
+        if self.memory.bytes() > self.bytes_max {
             return Err(Error::SortMemoryExceeded {
                 bytes_max: self.bytes_max,
                 sort: text(&self.pattern.document),
@@ -252,18 +262,27 @@ impl Sorter {
 
     /// The documents in order.
     pub(crate) fn finish(self) -> Sorted {
-        Sorted(self.waiting.into_sorted_vec().into_iter())
+        Sorted {
+            waiting: self.waiting.into_sorted_vec().into_iter(),
+            memory: self.memory,
+        }
     }
 }
 
 /// Documents in order.
 #[derive(Debug)]
-pub(crate) struct Sorted(std::vec::IntoIter<Waiting>);
+pub(crate) struct Sorted {
+    waiting: std::vec::IntoIter<Waiting>,
+    /// Of those that are left.
+    memory: MemoryShare,
+}
 
 impl Iterator for Sorted {
     type Item = Found;
 
     fn next(&mut self) -> Option<Found> {
-        self.0.next().map(|waiting| waiting.found)
+        let waiting = self.waiting.next()?;
+        self.memory.release(waiting.bytes);
+        Some(waiting.found)
     }
 }

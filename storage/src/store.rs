@@ -4,6 +4,7 @@
 //! - [`commit`]: entries on their way into the log;
 //! - [`apply`]: what an entry does to the state;
 //! - [`build`]: indexes that are built while writes go on;
+//! - [`filling`]: the same of a follower;
 //! - [`background`]: what the store does by itself;
 //! - [`definitions`]: collections and databases;
 //! - [`origin`]: whether log and state belong together;
@@ -18,6 +19,7 @@ mod build;
 mod commit;
 mod definitions;
 mod facts;
+mod filling;
 mod options;
 mod origin;
 mod renewal;

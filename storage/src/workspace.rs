@@ -15,7 +15,7 @@ use tailwater_matcher::{explain_mismatch, validate};
 use tailwater_oplog::OpId;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
-use crate::catalog::{CollectionInfo, CollectionNumber, Namespace, Size};
+use crate::catalog::{CollectionInfo, CollectionNumber, IndexInfo, Namespace, Size};
 use crate::engine::KEY_BYTES_MAX;
 use crate::error::{Error, Result, text};
 use crate::index::{IndexDefinition, keys, natural};
@@ -143,13 +143,17 @@ impl Workspace {
     pub(crate) fn create(&mut self, namespace: Namespace, options: CollectionOptions) -> Arc<CollectionInfo> {
         let staged = Arc::make_mut(&mut self.reading.staged);
         // From the far end, where no collection's real number is.
-        let made = u32::try_from(staged.created.len()).unwrap_or(u32::MAX);
+        let made = u32::try_from(staged.created.len())
+            .unwrap_or(u32::MAX)
+            .saturating_mul(2);
+        let on_id = options.collation.as_ref().map(IndexDefinition::on_id);
+        let on_id = on_id.map(|definition| IndexInfo::ready(definition, CollectionNumber(u32::MAX - 2 - made)));
         let info = Arc::new(CollectionInfo {
             namespace: namespace.clone(),
             id: uuid::Uuid::new_v4().into_bytes(),
             number: CollectionNumber(u32::MAX - 1 - made),
             options,
-            indexes: Vec::new(),
+            indexes: on_id.into_iter().collect(),
             natural: None,
         });
         staged.created.insert(namespace, Arc::clone(&info));

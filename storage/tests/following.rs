@@ -3,10 +3,10 @@
 
 mod common;
 
-use bson::{RawDocumentBuf, rawdoc};
-use common::{catch_up, content, follower_of, partial_follower_of, small};
+use bson::{Document, RawDocumentBuf, rawdoc};
+use common::{catch_up, content, copy_open_store, eventually, follower_of, partial_follower_of, small};
 use proptest::prelude::*;
-use tailwater_storage::{Collection, CollectionOptions, IndexModel, Selection, Store};
+use tailwater_storage::{Collection, CollectionOptions, ExplainOptions, IndexModel, Selection, Store};
 
 const DATABASE: &str = "db";
 /// With nothing beside the documents, with an index, with an order of its own.
@@ -145,6 +145,51 @@ fn assert_part(follower: &Store, store: &Store, selection: &Selection) {
         documents.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
     }
     assert_eq!(found, expected);
+}
+
+/// What a crash leaves of a follower, at whatever moment of an index build, comes to the same state.
+#[test]
+fn an_index_build_that_a_crash_interrupts_comes_to_the_same() {
+    let [here, there] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let mut options = small();
+    let store = options.open(here.path()).unwrap();
+    options.overlay_bytes_max = 64 << 10;
+    let follower = follower_of(&store, there.path(), &options);
+    let plain = collection(&store, 0);
+    let documents: Vec<_> = (0..6000).map(document).collect();
+    plain.insert_many(documents.iter().map(AsRef::as_ref)).unwrap();
+    catch_up(&store, &follower, 1 << 20);
+
+    plain.create_index(&IndexModel::new("k", -1)).unwrap();
+    let mut copies = Vec::new();
+    for id in 0..12 {
+        plain
+            .update_one(&rawdoc! { "_id": id * 500 }, &rawdoc! { "$set": { "k": [id, 70] } })
+            .unwrap();
+        plain.delete_one(&rawdoc! { "_id": id * 400 + 1 }).unwrap();
+        catch_up(&store, &follower, 1 << 20);
+        // Reads answer whether there is an index by now or not.
+        let found = collection(&follower, 0).count(&rawdoc! { "k": 70 }).unwrap();
+        assert_eq!(i32::try_from(found), Ok(id + 1));
+        let copy = tempfile::tempdir().unwrap();
+        copy_open_store(&follower, there.path(), copy.path());
+        copies.push(copy);
+    }
+    assert_same(&follower, &store);
+    for copy in copies {
+        let follower = options.open(copy.path()).unwrap();
+        catch_up(&store, &follower, 1 << 20);
+        assert_same(&follower, &store);
+        eventually("the index is in use", || {
+            let plain = follower.collection(DATABASE, NAMES[0]).unwrap();
+            let explained = plain.explain(&rawdoc! { "k": 3 }, &ExplainOptions::default()).unwrap();
+            Document::try_from(explained.as_ref())
+                .unwrap()
+                .to_string()
+                .contains("IXSCAN")
+        });
+        follower.close().unwrap();
+    }
 }
 
 proptest! {

@@ -41,6 +41,11 @@ pub(crate) trait Peer: Sync {
         true
     }
 
+    /// Whether an open log can be read from its oldest entry more than once.
+    fn reads_again(&self) -> bool {
+        true
+    }
+
     /// Opens the log in `dir`, or begins one; appends keep `guarantee`.
     fn open(&self, dir: &Path, guarantee: Guarantee) -> Result<Box<dyn Log>>;
 

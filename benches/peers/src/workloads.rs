@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tailwater_benches::harness::{Dice, Plan, Result, millions_per_second, timed};
-use tailwater_benches::log::{GIBIBYTE, MORE, kill_a_writer, payload};
+use tailwater_benches::harness::{Dice, Histogram, Plan, Result, millions_per_second, timed};
+use tailwater_benches::log::{GIBIBYTE, MORE, ROLL_QUANTILE, kill_a_writer, payload};
 use tailwater_benches::report::Series;
 
 use crate::engines;
@@ -30,12 +30,16 @@ pub(crate) fn measure(plan: &Plan, workload: &str) -> Result<Vec<Series>> {
     match workload {
         "append-memory-1" => rounds(plan, memory, |peer| burst(plan, peer, 1)),
         "append-memory-batch64" => rounds(plan, memory, |peer| burst(plan, peer, BATCH)),
+        "append-memory-2threads" => rounds(plan, memory, |peer| beside_each_other(plan, peer)),
         "append-disk-1" => durable(plan, 1),
         "append-disk-64" => durable(plan, WRITERS),
         "scan-crc" => scans(plan),
+        "scan-verified" => scans_again(plan),
         "lookup" => lookups(plan),
         // Filling a gibibyte takes some of them a minute.
-        "open-1g" if !plan.pick(false, true) => opens(plan),
+        "open-1g" if !plan.pick(false, true) => opens(plan, GIBIBYTE),
+        "open-10g" if !plan.pick(false, true) => opens(plan, 10 * GIBIBYTE),
+        "roll" => rounds(plan, memory, |peer| pauses(plan, peer)),
         _ => Ok(Vec::new()),
     }
 }
@@ -86,6 +90,32 @@ fn burst(plan: &Plan, peer: &dyn Peer, batch: usize) -> Result<f64> {
     Ok(millions_per_second(count, start.elapsed()))
 }
 
+/// Millions of entries a second of two threads together.
+fn beside_each_other(plan: &Plan, peer: &dyn Peer) -> Result<f64> {
+    let dir = plan.scratch()?;
+    let log = peer.open(dir.path(), Guarantee::Process)?;
+    let span = plan.pick(Duration::from_secs(1), Duration::from_millis(300));
+    Ok(appends_of(&*log, 2, span)? / 1e6)
+}
+
+/// How many microseconds the longest appends but one in ten thousand take, at full speed across many of the peer's files.
+fn pauses(plan: &Plan, peer: &dyn Peer) -> Result<f64> {
+    let dir = plan.scratch()?;
+    let log = peer.open(dir.path(), Guarantee::Process)?;
+    let payload = black_box(payload());
+    let span = plan.pick(Duration::from_secs(10), Duration::from_secs(1));
+    let mut latencies = Histogram::new();
+    let start = Instant::now();
+    let mut last = start;
+    while last - start < span {
+        log.append(0, &payload)?;
+        let now = Instant::now();
+        latencies.push(now - last);
+        last = now;
+    }
+    Ok(latencies.quantile(ROLL_QUANTILE))
+}
+
 /// Appends a second of so many writers, each append durable when it returns. The logs stay open from round to round, as
 /// Tailwater's does: making and removing files of one of them would slow the syncs of the next.
 fn durable(plan: &Plan, writers: u64) -> Result<Vec<Series>> {
@@ -105,13 +135,14 @@ fn durable(plan: &Plan, writers: u64) -> Result<Vec<Series>> {
             .map(|(_, log, _)| log)
     };
     rounds(plan, Peer::disk, |peer| {
-        appends(plan, &**log(peer).ok_or("a peer that is not open")?, writers)
+        let span = plan.pick(Duration::from_secs(1), Duration::from_millis(400));
+        appends_of(&**log(peer).ok_or("a peer that is not open")?, writers, span)
     })
 }
 
-fn appends(plan: &Plan, log: &dyn Log, writers: u64) -> Result<f64> {
+/// Appends a second, of so many threads for so long.
+fn appends_of(log: &dyn Log, writers: u64, span: Duration) -> Result<f64> {
     let payload = payload();
-    let span = plan.pick(Duration::from_secs(1), Duration::from_millis(400));
     let (total, start) = (AtomicU64::new(0), Instant::now());
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..writers)
@@ -172,6 +203,30 @@ fn scans(plan: &Plan) -> Result<Vec<Series>> {
     Ok(all)
 }
 
+/// As [`scans`], by the same open log for the second time: what it need not check or load again is its own affair.
+fn scans_again(plan: &Plan) -> Result<Vec<Series>> {
+    let entries = plan.pick(1_000_000, 250_000);
+    let mut all = Vec::new();
+    for peer in engines::ALL.into_iter().filter(|peer| peer.reads_again()) {
+        let dir = plan.scratch()?;
+        fill(peer, dir.path(), entries)?;
+        let log = peer.open(dir.path(), kept(peer))?;
+        log.read_all()?;
+        all.extend(rounds(
+            plan,
+            |one| one.name() == peer.name(),
+            |_| {
+                let (time, count) = timed(|| log.read_all());
+                if count? != entries {
+                    return Err("entries are missing".into());
+                }
+                Ok(millions_per_second(entries, time))
+            },
+        )?);
+    }
+    Ok(all)
+}
+
 fn lookups(plan: &Plan) -> Result<Vec<Series>> {
     let entries = plan.pick(1_000_000, 250_000);
     let mut all = Vec::new();
@@ -208,12 +263,12 @@ fn reads(plan: &Plan, log: &dyn Log, entries: u64) -> Result<f64> {
     Ok(millions_per_second(count, start.elapsed()))
 }
 
-/// Milliseconds to open what a killed writer has left.
-fn opens(plan: &Plan) -> Result<Vec<Series>> {
+/// Milliseconds to open what a killed writer has left, some `entries`.
+fn opens(plan: &Plan, entries: u64) -> Result<Vec<Series>> {
     let mut all = Vec::new();
     for peer in engines::ALL {
         let dir = plan.scratch()?;
-        kill_a_writer(Some(peer.name()), dir.path(), GIBIBYTE)?;
+        kill_a_writer(Some(peer.name()), dir.path(), entries)?;
         plan.settle()?;
         let (start, mut values) = (Instant::now(), Vec::new());
         while values.is_empty() || (values.len() < plan.rounds && start.elapsed() < PATIENCE) {

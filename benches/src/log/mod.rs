@@ -19,6 +19,7 @@ use crate::suite::{self, Workload};
 pub use frames::{PAYLOAD_BYTES, payload};
 pub(crate) use killed::fill;
 pub use killed::{GIBIBYTE, MORE, kill_a_writer};
+pub use roll::QUANTILE as ROLL_QUANTILE;
 pub(crate) use tail_process::{follow, listen};
 
 const WORKLOADS: [Workload; 13] = [

@@ -12,7 +12,8 @@ use crate::report::{Comparison, Unit};
 
 /// What the share of [`QUANTILE`] is not to exceed, in microseconds.
 const PROMISE: f64 = 1000.0;
-const QUANTILE: f64 = 0.9999;
+/// The share of appends that are not longer than what is reported.
+pub const QUANTILE: f64 = 0.9999;
 
 pub(crate) fn pauses(plan: &Plan) -> Result<Vec<Comparison>> {
     let mut memory = vec![0x55; 64 << 20];

@@ -22,8 +22,10 @@ const NAME: &str = "control.sock";
 const PROMOTE: &str = "promote";
 /// Longest line that is read.
 const LINE_BYTES_MAX: u64 = 4096;
-/// How long whoever has connected may take to ask.
+/// How long whoever has connected may take to ask, and to take the answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it pauses when nobody can be let in.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The socket, which is removed with it.
 pub(crate) struct Control(PathBuf);
@@ -52,9 +54,15 @@ impl Control {
         let listener = within(dir, |path| UnixListener::bind(path)).map_err(failed)?;
         let member = Arc::clone(member);
         let answering = thread::Builder::new().name("tailwater-control".into()).spawn(move || {
-            for stream in listener.incoming().filter_map(Result::ok) {
-                if let Err(error) = answer(&stream, &member) {
-                    tracing::warn!(%error, "somebody who wanted a promotion went away");
+            for stream in listener.incoming() {
+                match stream.map(|stream| answer(&stream, &member)) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "somebody who wanted a promotion went away"),
+                    Err(error) => {
+                        // Too many open files, which is not for long.
+                        tracing::warn!(%error, "whoever wants a promotion cannot be heard");
+                        thread::sleep(ACCEPT_PAUSE);
+                    }
                 }
             }
         });
@@ -72,6 +80,7 @@ fn within<T>(dir: &Path, run: impl FnOnce(&Path) -> io::Result<T>) -> io::Result
 
 fn answer(stream: &UnixStream, member: &Member) -> io::Result<()> {
     stream.set_read_timeout(Some(ASK_TIMEOUT))?;
+    stream.set_write_timeout(Some(ASK_TIMEOUT))?;
     let mut asked = String::new();
     BufReader::new(stream.take(LINE_BYTES_MAX)).read_line(&mut asked)?;
     let line = match asked.trim_end() {

@@ -28,6 +28,9 @@ pub(super) struct HttpArguments {
     /// Most HTTP connections at a time.
     #[arg(long, value_name = "N", default_value_t = HttpOptions::default().connections_max)]
     http_connections_max: usize,
+    /// Most HTTP connections at a time from one address; if not given, three quarters of them all, and for this machine all.
+    #[arg(long, value_name = "N")]
+    http_connections_per_address_max: Option<usize>,
     /// Most bytes that large events may take together on their way to HTTP clients.
     #[arg(long, value_name = "BYTES", default_value_t = HttpOptions::default().event_memory_max)]
     http_event_memory_max: usize,
@@ -42,9 +45,9 @@ pub(super) struct Serving {
 
 impl HttpArguments {
     /// Refuses what says how HTTP is served that is not served at all. It may come from several places, so it is looked at here.
-    fn check_absent(&self) -> Outcome {
+    pub(super) fn check(&self) -> Outcome {
         let given = self.http_allow_plaintext || !self.http_allow_origin.is_empty() || !self.http_allow_host.is_empty();
-        match given {
+        match given && self.http.is_none() {
             true => Err(Failure::new(
                 Exit::Usage,
                 "settings of HTTP are given, and HTTP is not served: give --http",
@@ -53,24 +56,27 @@ impl HttpArguments {
         }
     }
 
-    /// Begins to serve, if that is asked for, and again where it was served before. `wire` is the server of MongoDB's protocol, whose numbers are shown; it is stopped
-    /// when HTTP cannot be served.
+    /// Begins to serve, if that is asked for, and again where it was served before. `wire` is the server of MongoDB's protocol, whose
+    /// numbers are shown; it is stopped when HTTP cannot be served. `counts_majority` says whether there is a majority of members.
     pub(super) fn begin(
         &self,
         before: Option<SocketAddr>,
         store: &Store,
         authority: &Arc<Authority>,
         wire: &ServerHandle,
+        counts_majority: bool,
     ) -> Outcome<Option<Serving>> {
         let Some(bind) = before.or(self.http) else {
-            return self.check_absent().map(|()| None);
+            return Ok(None);
         };
         let options = HttpOptions {
             bind,
             allow_plaintext: self.http_allow_plaintext,
+            counts_majority,
             allowed_origins: self.http_allow_origin.clone(),
             allowed_hosts: self.http_allow_host.clone(),
             connections_max: self.http_connections_max,
+            connections_per_address_max: self.http_connections_per_address_max,
             event_memory_max: self.http_event_memory_max,
             ..HttpOptions::default()
         };

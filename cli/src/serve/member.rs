@@ -59,12 +59,30 @@ pub(super) struct MemberArguments {
 /// `NAME=HOST:PORT`.
 fn host(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once('=');
-    let parts = parts.filter(|(name, host)| !name.is_empty() && host.rsplit_once(':').is_some());
+    let is_host = |host: &str| {
+        host.rsplit_once(':')
+            .is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
+    };
+    let parts = parts.filter(|(name, host)| !name.is_empty() && is_host(host));
     let (name, host) = parts.ok_or("give NAME=HOST:PORT")?;
     Ok((name.to_owned(), host.to_owned()))
 }
 
 impl MemberArguments {
+    /// Refuses an address for this member that is told in two ways.
+    pub(super) fn check(&self, advertise: Option<&str>) -> Outcome {
+        let own = self.hosts.iter().find(|(name, _)| Some(name) == self.name.as_ref());
+        match (own, advertise) {
+            (Some((_, host)), Some(advertised)) if host != advertised => Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "hosts says that clients reach this member by {host}, and advertise by {advertised}: leave one out"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the store is another one's.
     pub(super) fn follows(&self) -> bool {
         self.follow.is_some()

@@ -130,7 +130,10 @@ impl Program<'_> {
         }
         let server = Server::bind(store.clone(), Arc::clone(&authority), self.options.clone())?;
         let handle = server.handle();
-        let http = self.http.begin(self.http_address, store, &authority, &handle)?;
+        let counts_majority = standing.member().is_some_and(|member| member.has_majority());
+        let http = self
+            .http
+            .begin(self.http_address, store, &authority, &handle, counts_majority)?;
         let address = server.local_addr();
         let http_address = http.as_ref().map(|http| http.address);
         let over = Over(self.says.clone());

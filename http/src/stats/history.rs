@@ -22,7 +22,7 @@ pub(super) struct Totals {
 impl Totals {
     pub(super) fn of(store: &Store) -> Totals {
         let log = store.log_stats();
-        let delivered = [ReadConcern::Local, ReadConcern::Durable].map(|concern| {
+        let delivered = [ReadConcern::Local, ReadConcern::Durable, ReadConcern::Majority].map(|concern| {
             let stats = store.watch_stats(concern);
             stats.tail.delivered + stats.behind.delivered
         });

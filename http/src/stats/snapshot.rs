@@ -215,7 +215,7 @@ impl Snapshot {
             now: bson::DateTime::now().timestamp_millis(),
             uptime_seconds: shared.monitor.uptime().as_secs_f64(),
             log: Log::of(shared, &found, &stats, &slots, rates),
-            dispatcher: [(ReadConcern::Durable, "majority"), (ReadConcern::Local, "local")]
+            dispatcher: [(shared.options.majority(), "majority"), (ReadConcern::Local, "local")]
                 .map(|(concern, name)| Dispatcher::of(name, store.watch_stats(concern)))
                 .into(),
             watches: Watches::of(store.listed_watches().statuses(), (newest, newest_at), &expiry),

@@ -40,6 +40,10 @@ const PARAMETERS: [&str; 16] = [
 /// Seconds between two heartbeats that can be asked for.
 const HEARTBEAT_SECONDS: std::ops::RangeInclusive<u64> = 1..=3600;
 
+/// Bytes by which a pipeline may make an event larger than it is. Events are made by the thread that serves all watches, and before
+/// they have a place in memory.
+const GROWTH_MAX: usize = 1 << 20;
+
 /// What a request asks for.
 pub(crate) struct Question {
     pub(crate) scope: Scope,
@@ -59,9 +63,14 @@ pub(crate) enum Asked {
     Ended,
 }
 
-/// Reads a request. `last_event_id` wins over every starting point in the query: a browser that reconnects sends the URL that it
+/// Reads a request. `majority` is what is seen where the query does not say otherwise. `last_event_id` wins over every starting point in the query: a browser that reconnects sends the URL that it
 /// has begun with.
-pub(crate) fn parse(store: &Store, scope: Scope, query: Option<&str>, last_event_id: Option<&str>) -> Answer<Asked> {
+pub(crate) fn parse(
+    (store, majority): (&Store, ReadConcern),
+    scope: Scope,
+    query: Option<&str>,
+    last_event_id: Option<&str>,
+) -> Answer<Asked> {
     let parameters = Parameters::of(query.unwrap_or_default())?;
     let mut watch = match &scope {
         Scope::Everything => store.watch(),
@@ -93,9 +102,8 @@ pub(crate) fn parse(store: &Store, scope: Scope, query: Option<&str>, last_event
     if let Some(by_pre_image) = parameters.parse("matchDeletes", boolean)? {
         watch = watch.match_deletes_by_pre_image(by_pre_image);
     }
-    if let Some(concern) = parameters.parse("readConcern", read_concern)? {
-        watch = watch.read_concern(concern);
-    }
+    let concern = parameters.parse("readConcern", |text| read_concern(text, majority))?;
+    watch = watch.read_concern(concern.unwrap_or(majority)).growth_max(GROWTH_MAX);
     match last_event_id.filter(|id| !id.is_empty()) {
         Some(id) => {
             let token: ResumeToken = id.parse()?;
@@ -247,11 +255,11 @@ fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-fn read_concern(text: &str) -> Result<ReadConcern, String> {
+fn read_concern(text: &str, majority: ReadConcern) -> Result<ReadConcern, String> {
     match text {
-        "majority" => Ok(ReadConcern::Durable),
+        "majority" => Ok(majority),
         "local" => Ok(ReadConcern::Local),
-        _ => Err("it must be majority, for what survives power loss, or local, for writes at once".into()),
+        _ => Err("it must be majority, for what stays whatever happens, or local, for writes at once".into()),
     }
 }
 

@@ -15,6 +15,7 @@ use super::array::count_of;
 use super::error::SyntaxErrorKind as Syntax;
 use super::numeric::Number;
 use super::order::Comparer;
+use super::percentile::{self, Quantiles};
 use super::sort::SortPattern;
 use super::statistic::Deviation;
 use super::sum::Sum;
@@ -46,6 +47,7 @@ enum Method {
     MergeObjects,
     StdDevPop,
     StdDevSamp,
+    Percentile(Quantiles),
     FirstN(usize),
     LastN(usize),
     MinN(usize),
@@ -73,6 +75,8 @@ enum Gathered {
         count: u64,
     },
     Deviation(Deviation),
+    /// Every number there was.
+    Numbers(Vec<f64>),
     One(Option<RawBson>),
     Many(std::collections::VecDeque<RawBson>),
     Set {
@@ -145,8 +149,26 @@ impl Accumulator {
             "$firstN" | "$lastN" | "$minN" | "$maxN" | "$top" | "$topN" | "$bottom" | "$bottomN" => {
                 Accumulator::parse_counted(parser, operator, argument, options)
             }
+            "$median" => Accumulator::parse_percentile(parser, operator, argument, 7_436_100, options),
+            "$percentile" => Accumulator::parse_percentile(parser, operator, argument, 7_429_703, options),
             _ => Err(parser.error(operator, Syntax::UnknownOperator)),
         }
+    }
+
+    fn parse_percentile(
+        parser: &Parser,
+        operator: &str,
+        argument: RawBsonRef<'_>,
+        not_a_document: i32,
+        options: &ParseOptions,
+    ) -> Result<Accumulator, ParseError> {
+        let arguments = percentile::Arguments::read(parser, operator, argument, not_a_document)?;
+        let input = ValueExpression::parse_at("input", arguments.input, options)?;
+        let p = arguments.p.map(|p| ValueExpression::parse_at("p", p, options));
+        let p = p.transpose()?;
+        let p = p.as_ref().and_then(ValueExpression::constant);
+        let method = Method::Percentile(arguments.quantiles(parser, operator, p.as_ref())?);
+        Ok(Accumulator { method, input })
     }
 
     fn parse_counted(
@@ -206,6 +228,7 @@ impl Accumulator {
                 count: 0,
             },
             Method::StdDevPop | Method::StdDevSamp => Gathered::Deviation(Deviation::default()),
+            Method::Percentile(_) => Gathered::Numbers(Vec::new()),
             Method::Min | Method::Max | Method::First | Method::Last => Gathered::One(None),
             Method::Push | Method::FirstN(_) | Method::LastN(_) | Method::MinN(_) | Method::MaxN(_) => {
                 Gathered::Many(std::collections::VecDeque::new())
@@ -240,6 +263,10 @@ impl Accumulator {
                 if let Some(number) = Number::of(&value) {
                     deviation.add(number.to_f64());
                 }
+            }
+            (Gathered::Numbers(numbers), _) => {
+                numbers.extend(percentile::counted(&value));
+                *bytes = numbers.capacity() * size_of::<f64>();
             }
             (Gathered::One(kept), method) => {
                 if replaces(kept.as_ref(), &value, method, comparer) {
@@ -306,15 +333,18 @@ impl Accumulator {
     /// The result; what has seen nothing yields null, an empty array, an empty document or zero.
     #[must_use]
     pub fn finish(&self, state: AccumulatorState) -> RawBson {
-        let number = |number: Option<Number>| {
-            let value = number.map_or(Value::NULL, Number::into_value);
-            value.encode().ok().flatten().unwrap_or(RawBson::Null)
-        };
+        let encoded = |value: Value<'_>| value.encode().ok().flatten().unwrap_or(RawBson::Null);
+        let number = |number: Option<Number>| encoded(number.map_or(Value::NULL, Number::into_value));
         match (state.gathered, &self.method) {
             (Gathered::Sum { sum, count }, Method::Avg) => number((count > 0).then(|| sum.mean(count))),
             (Gathered::Sum { sum, .. }, _) => number(Some(sum.total())),
             (Gathered::Deviation(deviation), Method::StdDevSamp) => number(deviation.sample().map(Number::Double)),
             (Gathered::Deviation(deviation), _) => number(deviation.population().map(Number::Double)),
+            (Gathered::Numbers(numbers), Method::Percentile(quantiles)) => {
+                encoded(quantiles.of(numbers).unwrap_or(Value::NULL))
+            }
+            // No other method keeps them.
+            (Gathered::Numbers(_), _) => RawBson::Null,
             (Gathered::One(value), _) => value.unwrap_or(RawBson::Null),
             (Gathered::Many(values), _) => array(values),
             (Gathered::Set { values, .. }, _) => array(values),

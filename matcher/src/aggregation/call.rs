@@ -2,6 +2,7 @@
 //! parts are evaluated, how often, and with which variables.
 
 use super::error::{AggregationError, AggregationErrorKind as Kind};
+use super::percentile;
 use super::sort::SortPattern;
 use super::tree::{Body, Call, Frame, Tree, items};
 use super::value::Value;
@@ -55,6 +56,7 @@ impl Call {
                 body,
             } => reduce(input, initial, [*value, *this], body, frame),
             Body::SortArray { input, pattern } => sort_array(input, pattern, frame),
+            Body::Percentile { input, quantiles } => Ok(percentile::of_value(quantiles, &input.evaluate(frame)?)?),
             Body::Convert {
                 input,
                 to,

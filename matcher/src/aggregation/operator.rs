@@ -11,8 +11,8 @@ use super::parse::Parser;
 use super::tree::{Body, Named, Positional};
 use super::value::Value;
 use super::{
-    arithmetic, array, boolean, collection, compare_operators, convert, date, math, object, regex, set, statistic,
-    string, text,
+    arithmetic, array, boolean, collection, compare_operators, convert, date, math, object, percentile, regex, set,
+    statistic, string, text,
 };
 use crate::error::ParseError;
 
@@ -149,6 +149,7 @@ const FAMILIES: &[&[Operator]] = &[
     date::OPERATORS,
     convert::OPERATORS,
     statistic::OPERATORS,
+    percentile::OPERATORS,
 ];
 
 pub(crate) fn lookup(name: &str) -> Option<&'static Operator> {

@@ -12,6 +12,7 @@ use bson::{DateTime, RawBsonRef, RawDocumentBuf};
 use super::call;
 use super::error::{AggregationError, AggregationErrorKind as Kind};
 use super::order::Comparer;
+use super::percentile::Quantiles;
 use super::regex::RegexCall;
 use super::sort::SortPattern;
 use super::value::Value;
@@ -131,6 +132,10 @@ pub(crate) enum Body {
     SortArray {
         input: Tree,
         pattern: SortPattern,
+    },
+    Percentile {
+        input: Tree,
+        quantiles: Quantiles,
     },
     Convert {
         input: Tree,
@@ -292,7 +297,7 @@ impl Body {
             Body::Reduce {
                 input, initial, body, ..
             } => [input, initial, body].into_iter().for_each(visit),
-            Body::SortArray { input, .. } => visit(input),
+            Body::SortArray { input, .. } | Body::Percentile { input, .. } => visit(input),
             Body::Convert {
                 input,
                 to,

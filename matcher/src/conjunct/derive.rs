@@ -3,12 +3,16 @@
 //! A predicate is read as alternatives (a disjunction of conjunctions), of which there are at most
 //! as many as the caller wants: what would make them more is left out, which only makes the answer
 //! weaker. An alternative without conjuncts says nothing.
+//!
+//! `order` is the collation by which strings are in order where the conjuncts are sought; by their bytes if there is none. A
+//! comparison by another one is not reported.
 
 use std::borrow::Cow;
 
 use bson::RawBsonRef;
 
 use super::{Conjunct, RangeOperator, Values};
+use crate::collation::{self, Collation};
 use crate::condition::{Condition, List};
 use crate::node::{Comparison, Node};
 use crate::number::Number;
@@ -18,25 +22,25 @@ use crate::pattern::Pattern;
 type Alternatives<'a> = Vec<Vec<Conjunct<'a>>>;
 
 /// The conjuncts that hold whenever the predicate does.
-pub(crate) fn of(node: &Node) -> Vec<Conjunct<'_>> {
-    alternatives(node, 1).pop().unwrap_or_default()
+pub(crate) fn of<'a>(node: &'a Node, order: Option<&Collation>) -> Vec<Conjunct<'a>> {
+    alternatives(node, 1, order).pop().unwrap_or_default()
 }
 
 /// At least one of these, at most `limit`, holds entirely whenever the predicate does.
-pub(crate) fn alternatives(node: &Node, limit: usize) -> Alternatives<'_> {
+pub(crate) fn alternatives<'a>(node: &'a Node, limit: usize, order: Option<&Collation>) -> Alternatives<'a> {
     match node {
         Node::And(parts) => {
-            let mut product: Alternatives<'_> = vec![Vec::new()];
+            let mut product: Alternatives<'a> = vec![Vec::new()];
             for part in parts {
                 // What has room beside the others; a part that has none is left out.
-                product = times(product, &alternatives(part, limit), limit);
+                product = times(product, &alternatives(part, limit, order), limit);
             }
             product
         }
         Node::Or(parts) => {
             let mut sum = Vec::new();
             for part in parts {
-                let more = alternatives(part, limit);
+                let more = alternatives(part, limit, order);
                 let says_nothing = more.iter().any(Vec::is_empty);
                 sum.extend(more);
                 if says_nothing || sum.len() > limit {
@@ -48,7 +52,7 @@ pub(crate) fn alternatives(node: &Node, limit: usize) -> Alternatives<'_> {
         // An expression does not look into arrays as a predicate does, so an index that lists their
         // elements says nothing about it.
         Node::Not(_) | Node::Schema(_) | Node::Computed(_) => vec![Vec::new()],
-        Node::Leaf { path, condition } => leaf(path, condition, limit),
+        Node::Leaf { path, condition } => leaf(path, condition, limit, order),
     }
 }
 
@@ -71,15 +75,15 @@ fn times<'a>(mut product: Alternatives<'a>, part: &[Vec<Conjunct<'a>>], limit: u
     times
 }
 
-fn leaf<'a>(path: &'a Path, condition: &'a Condition, limit: usize) -> Alternatives<'a> {
+fn leaf<'a>(path: &'a Path, condition: &'a Condition, limit: usize, order: Option<&Collation>) -> Alternatives<'a> {
     match condition {
-        Condition::ElementDocument(node) => below(alternatives(node, limit), path),
+        Condition::ElementDocument(node) => below(alternatives(node, limit, order), path),
         // An array that was itself reached by position is not looked into.
         Condition::ElementValue(node) if !path.ends_in_position() => {
-            let elements = alternatives(node, limit);
+            let elements = alternatives(node, limit, order);
             map(elements, |conjunct| Some(conjunct.at(path.clone())))
         }
-        condition => vec![one(path, condition).into_iter().collect()],
+        condition => vec![one(path, condition, order).into_iter().collect()],
     }
 }
 
@@ -111,21 +115,28 @@ fn exists(path: &Path) -> Conjunct<'_> {
     }
 }
 
-fn one<'a>(path: &'a Path, condition: &'a Condition) -> Option<Conjunct<'a>> {
+/// Whether a comparison with a value is one by the order in which it is sought.
+fn is_sought(value: RawBsonRef<'_>, by: Option<&Collation>, order: Option<&Collation>) -> bool {
+    by == order || !collation::matters_to(value)
+}
+
+fn one<'a>(path: &'a Path, condition: &'a Condition, order: Option<&Collation>) -> Option<Conjunct<'a>> {
     match condition {
         Condition::Compare {
             operator,
             value,
-            collation: None,
-        } => compare(path, *operator, value.get()),
-        Condition::In(list) => listed(path, list),
-        Condition::Regex(pattern) => Some(regex(path, pattern)),
+            collation,
+        } if is_sought(value.get(), collation.as_ref(), order) => compare(path, *operator, value.get()),
+        Condition::In(list) => listed(path, list, order),
+        // The texts that begin so are together in the order of bytes only.
+        Condition::Regex(pattern) if order.is_none() => Some(regex(path, pattern)),
         Condition::Type(types) => Some(Conjunct::Type {
             path: Cow::Borrowed(path),
             types: *types,
         }),
-        // Text compared by a collation is no null.
-        Condition::Compare { collation: Some(_), .. }
+        // What a collation matters to is no null.
+        Condition::Compare { .. }
+        | Condition::Regex(_)
         | Condition::Exists
         | Condition::Modulo(_)
         | Condition::Bits(..)
@@ -146,9 +157,14 @@ fn regex<'a>(path: &'a Path, pattern: &Pattern) -> Conjunct<'a> {
     }
 }
 
-fn listed<'a>(path: &'a Path, list: &'a List) -> Option<Conjunct<'a>> {
+fn listed<'a>(path: &'a Path, list: &'a List, order: Option<&Collation>) -> Option<Conjunct<'a>> {
     let values = Values(&list.values);
-    if list.patterns.is_empty() && list.collation.is_none() {
+    let are_sought = || {
+        values
+            .iter()
+            .all(|value| is_sought(value, list.collation.as_ref(), order))
+    };
+    if list.patterns.is_empty() && are_sought() {
         return Some(Conjunct::In {
             path: Cow::Borrowed(path),
             values,

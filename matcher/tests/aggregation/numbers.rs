@@ -148,3 +148,83 @@ fn accumulators_as_expressions() {
         (r#"{"$sum": [0.1, 0.2, 0.3]}"#, "{}", "0.6"),
     ]);
 }
+
+#[test]
+fn percentiles_of_one_document() {
+    let scores = r#"{"test01": 62, "test02": 81, "test03": 80, "all": [62, 81, 80, "x", null]}"#;
+    check(&[
+        (
+            r#"{"$median": {"input": ["$test01", "$test02", "$test03"], "method": "approximate"}}"#,
+            scores,
+            "80.0",
+        ),
+        (
+            r#"{"$percentile": {"input": ["$test01", "$test02", "$test03"], "p": [0.5, 0.95], "method": "approximate"}}"#,
+            scores,
+            "[80.0, 81.0]",
+        ),
+        (
+            r#"{"$percentile": {"input": "$all", "p": [0.34, 0.33], "method": "approximate"}}"#,
+            scores,
+            "[80.0, 62.0]",
+        ),
+        // A number alone is the only one; nothing else has a median.
+        (
+            r#"{"$median": {"input": "$test01", "method": "approximate"}}"#,
+            scores,
+            "62.0",
+        ),
+        (
+            r#"{"$median": {"input": "$none", "method": "approximate"}}"#,
+            scores,
+            "null",
+        ),
+        (r#"{"$median": {"input": [], "method": "approximate"}}"#, "{}", "null"),
+        (
+            r#"{"$median": {"input": ["$all"], "method": "approximate"}}"#,
+            scores,
+            "null",
+        ),
+        (
+            r#"{"$percentile": {"input": "text", "p": [0, 1], "method": "approximate"}}"#,
+            "{}",
+            "[null, null]",
+        ),
+        (r#"{"$median": [1, 2]}"#, "{}", "error 7436201"),
+        (r#"{"$percentile": 1}"#, "{}", "error 7436200"),
+        (r#"{"$median": {"input": 1}}"#, "{}", "error 40414"),
+        (r#"{"$median": {"method": "approximate"}}"#, "{}", "error 40414"),
+        (
+            r#"{"$median": {"input": 1, "method": "approximate", "p": [0.5]}}"#,
+            "{}",
+            "error 40415",
+        ),
+        (r#"{"$median": {"input": 1, "method": "continuous"}}"#, "{}", "error 2"),
+        (r#"{"$median": {"input": 1, "method": 1}}"#, "{}", "error 14"),
+        (
+            r#"{"$let": {"vars": {"ps": [0.5]}, "in": {"$percentile": {"input": 1, "p": "$$ps", "method": "approximate"}}}}"#,
+            "{}",
+            "error 7750300",
+        ),
+        (
+            r#"{"$percentile": {"input": 1, "p": [], "method": "approximate"}}"#,
+            "{}",
+            "error 7750301",
+        ),
+        (
+            r#"{"$percentile": {"input": 1, "p": 0.5, "method": "approximate"}}"#,
+            "{}",
+            "error 7750301",
+        ),
+        (
+            r#"{"$percentile": {"input": 1, "p": ["a"], "method": "discrete"}}"#,
+            "{}",
+            "error 7750302",
+        ),
+        (
+            r#"{"$percentile": {"input": 1, "p": [-0.1], "method": "approximate"}}"#,
+            "{}",
+            "error 7750303",
+        ),
+    ]);
+}

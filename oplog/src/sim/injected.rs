@@ -82,7 +82,8 @@ pub(super) struct GateState {
     pub(super) closed: bool,
     /// Names with what is done to them, in order, since the gate was closed.
     pub(super) passed: Vec<String>,
-    pub(super) waiting: bool,
+    /// How many threads are held up.
+    waiting: usize,
 }
 
 impl Gate {
@@ -97,18 +98,20 @@ impl Gate {
 
     pub(super) fn pass(&self, what: String, stops: bool) {
         let mut state = self.state.lock().unwrap();
-        while stops && state.closed {
-            state.waiting = true;
+        if stops && state.closed {
+            state.waiting += 1;
             self.changed.notify_all();
-            state = self.changed.wait(state).unwrap();
+            while state.closed {
+                state = self.changed.wait(state).unwrap();
+            }
+            state.waiting -= 1;
         }
-        state.waiting = false;
         state.passed.push(what);
     }
 
     pub(super) fn await_arrival(&self) {
         let mut state = self.state.lock().unwrap();
-        while !state.waiting {
+        while state.waiting == 0 {
             state = self.changed.wait(state).unwrap();
         }
     }
@@ -138,4 +141,19 @@ pub(super) fn due(fault: &mut Option<(u64, bool)>) -> bool {
         }
         None => false,
     }
+}
+
+#[test]
+fn who_passes_the_gate_does_not_hide_who_is_held_up_there() {
+    let gate = Gate::default();
+    gate.set_closed(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| gate.pass("remove one".to_owned(), true));
+        gate.await_arrival();
+        // As the housekeeping thread may, between the arrival and the look of the one who waits for it.
+        gate.pass("prepare another".to_owned(), false);
+        let waiting = gate.state.lock().unwrap().waiting;
+        gate.set_closed(false);
+        assert_eq!(waiting, 1);
+    });
 }

@@ -160,7 +160,7 @@ impl FollowerBuilder {
     }
 
     /// As [`PrimaryBuilder::lag_bytes_max`](crate::PrimaryBuilder::lag_bytes_max), for those that [follow this
-    /// one](FollowerBuilder::listen). Default 16 GiB.
+    /// one](FollowerBuilder::listen), and for the primary's other followers, which may have to. Default 16 GiB.
     #[must_use]
     pub fn lag_bytes_max(mut self, bytes: u64) -> FollowerBuilder {
         self.lag_bytes_max = bytes;
@@ -213,6 +213,7 @@ impl FollowerBuilder {
             window_bytes: self.window_bytes,
             batch_bytes_max: self.batch_bytes_max,
             rollback_bytes_max: self.rollback_bytes_max,
+            lag_bytes_max: self.lag_bytes_max,
             resync: self.resync,
             selection: self.selection,
             store: self.store,

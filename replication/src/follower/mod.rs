@@ -24,7 +24,7 @@ mod rollback;
 mod session;
 mod shared;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -72,6 +72,13 @@ impl Follower {
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.settings.relay.as_ref()?.address()
+    }
+
+    /// The socket at which others follow it: whoever becomes the primary after it and is to be followed there takes it over, so that
+    /// nobody else has the address meanwhile ([`PrimaryBuilder::listener`](crate::PrimaryBuilder::listener)).
+    #[must_use]
+    pub fn listener(&self) -> Option<TcpListener> {
+        self.settings.relay.as_ref()?.listener()
     }
 
     /// How it stands.

@@ -57,6 +57,11 @@ impl Relay {
         self.listener.local_addr().ok()
     }
 
+    /// The socket, which stays bound with this one as well.
+    pub(super) fn listener(&self) -> Option<TcpListener> {
+        self.listener.try_clone().ok()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Service>> {
         self.service.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -23,6 +23,7 @@ use crate::decision::{
 use crate::error::{Error, Result};
 use crate::heartbeat;
 use crate::link::{self, Inbound, Outbound};
+use crate::standby;
 use crate::summary::history_of;
 use crate::wire::Message;
 
@@ -232,6 +233,14 @@ impl Session<'_> {
                 Message::Status(status) => {
                     self.settings.told(status.newest);
                     self.carry_out(self.step(FollowerInput::Status(status)))?
+                }
+                Message::Needs(needs) if self.follows() => {
+                    // What is on the way to a store cannot be promoted.
+                    if let Some(store) = self.replica.store() {
+                        let (own, lag_bytes_max) = (&self.settings.identity.name, self.settings.lag_bytes_max);
+                        standby::keep(store, own, &needs, lag_bytes_max);
+                    }
+                    None
                 }
                 _ => return Err(inbound.unexpected()),
             };

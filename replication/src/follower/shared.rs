@@ -47,6 +47,7 @@ pub(crate) struct Settings {
     pub(super) window_bytes: u64,
     pub(super) batch_bytes_max: usize,
     pub(super) rollback_bytes_max: u64,
+    pub(super) lag_bytes_max: u64,
     pub(super) resync: bool,
     /// Which part of the primary's store is kept; nothing for all.
     pub(super) selection: Option<Selection>,

@@ -15,7 +15,7 @@ mod hub;
 mod offer;
 mod serve;
 mod service;
-mod slots;
+pub(crate) mod slots;
 mod status;
 
 use std::net::{SocketAddr, TcpListener};
@@ -33,6 +33,7 @@ use crate::decision::{LogName, Primary as Decisions, WriteConcern};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::link::Security;
+use crate::standby;
 use crate::standing::Standings;
 use crate::summary::history_of;
 use crate::tls::TlsOptions;
@@ -44,6 +45,7 @@ pub struct PrimaryBuilder {
     name: String,
     members: Vec<String>,
     listen: SocketAddr,
+    listener: Option<Arc<TcpListener>>,
     plaintext: bool,
     tls: Option<TlsOptions>,
     heartbeat: Duration,
@@ -103,6 +105,13 @@ impl PrimaryBuilder {
         self
     }
 
+    /// A socket that is bound already, instead of an address to listen at.
+    #[must_use]
+    pub fn listener(mut self, listener: TcpListener) -> PrimaryBuilder {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
     /// How much may be written, in bytes of the log, from the moment a copy of the state is begun for a follower until it has
     /// caught up: the log is held for it so long. When it is more, the copy is given up, and both sides say so. At least
     /// [`PrimaryBuilder::lag_bytes_max`]. Default 64 GiB.
@@ -129,7 +138,12 @@ impl PrimaryBuilder {
     pub fn start(self) -> Result<Primary> {
         let identity = Identity::new(&self.name, &self.members)?;
         let security = Security::new(self.tls.as_ref(), self.plaintext)?;
-        security.check(self.listen)?;
+        let listening = |error| Error::network(self.listen.to_string(), "listening")(error);
+        let listen = match &self.listener {
+            Some(listener) => listener.local_addr().map_err(listening)?,
+            None => self.listen,
+        };
+        security.check(listen)?;
         if self.heartbeat < Duration::from_millis(10) {
             return Err(Error::InvalidOption {
                 option: "heartbeat",
@@ -140,13 +154,16 @@ impl PrimaryBuilder {
         if store.is_following() {
             return Err(Error::NotPrimary { promised: None });
         }
-        let listening = |error| Error::network(self.listen.to_string(), "listening")(error);
-        let listener = TcpListener::bind(self.listen).map_err(listening)?;
+        let listener = match self.listener {
+            Some(listener) => listener.try_clone().map_err(listening)?,
+            None => TcpListener::bind(listen).map_err(listening)?,
+        };
         // What watchers may see at majority is said by the hub, once it knows.
         store.set_majority((!identity.members.is_empty()).then_some(OpId::ZERO));
         let term = identity.promote(&store)?;
         let log = store.log();
         let history = history_of(&log, LogName::from(log.log_id()))?;
+        standby::take_over(&store, identity.member, &identity.members, &history, self.lag_bytes_max);
         let durable = log.newest(ReadConcern::Durable);
         let (member, members) = (identity.member, identity.members.clone());
         let (decisions, outputs) = Decisions::new(member, members, history, store.promised(), term, durable);
@@ -180,6 +197,7 @@ impl Primary {
             name: name.into(),
             members: Vec::new(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listener: None,
             plaintext: false,
             tls: None,
             heartbeat: Duration::from_secs(1),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tailwater_oplog::{FrameRun, OpId, PartialRun, ReadConcern};
+use tailwater_oplog::{FrameEntry, FrameRun, OpId, PartialRun, ReadConcern, Share};
 use tailwater_storage::Sharing;
 
 use super::hub::{Hub, Work};
@@ -16,9 +16,10 @@ use crate::decision::{Course, Hello, History, PeerId, Refusal, Report, Status};
 use crate::error::{Error, Result};
 use crate::heartbeat;
 use crate::link::{self, Inbound, Outbound};
-use crate::wire::{CHUNK_BYTES_MAX, Message};
+use crate::standby;
+use crate::wire::{CHUNK_BYTES_MAX, Message, Need};
 
-/// How often a follower's retention slot is moved.
+/// How often a follower's retention slot is moved, and others are told of it.
 const SLOT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends; says when it is known that there is a member at the other end.
@@ -107,7 +108,7 @@ fn settle(hub: &Hub, settings: &Settings, name: &str) {
 /// Has the log kept for a follower with such a history.
 fn hold(hub: &Hub, settings: &Settings, name: &str, history: &History) {
     if let Some(next) = slots::needed_next(&hub.history(), history) {
-        slots::hold(&hub.store, settings, name, next);
+        slots::hold(&hub.store, settings.lag_bytes_max, name, next);
         settle(hub, settings, name);
     }
 }
@@ -141,9 +142,16 @@ fn receive(
     }
 }
 
-/// What a follower has of some frames.
+/// What a follower has of some frames. An entry of which it cannot be told is sent as it is: the follower says by name what is
+/// wrong with it, where an error here would end this connection and each one after it.
 fn share<'r>(sharing: &Sharing, frames: &'r FrameRun) -> Result<PartialRun<'r>> {
-    Ok(frames.part(|entry| sharing.of(entry.kind, entry.payload))?)
+    let share = |entry: &FrameEntry<'_>| {
+        sharing.of(entry.kind, entry.payload).or_else(|error| {
+            tracing::warn!(op_id = %entry.op_id, %error, "an entry is sent whole to a follower that has only a part");
+            Ok(Share::Whole)
+        })
+    };
+    Ok(frames.part(share)?)
 }
 
 /// Bytes of the first run on a connection, and of each while the link is slow: what is lost when it breaks meanwhile.
@@ -157,6 +165,14 @@ struct Sender<'a> {
     sharing: Option<Sharing>,
     /// What was last said of how things stand, to be said again when there is nothing else to say; nothing before the welcome.
     last: Mutex<Option<Status>>,
+}
+
+/// What a follower was told that the others need.
+#[derive(Debug, Default)]
+struct Needs {
+    /// Nothing before it was let on.
+    due: Option<Instant>,
+    told: Vec<Need>,
 }
 
 impl<'a> Sender<'a> {
@@ -190,12 +206,29 @@ impl<'a> Sender<'a> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
     }
 
+    /// Tells a follower that may be promoted what the others need.
+    fn tell_needs(&self, needs: &mut Needs) -> Result<()> {
+        let now = Instant::now();
+        if self.sharing.is_some() || needs.due.is_none_or(|due| now < due) {
+            return Ok(());
+        }
+        needs.due = Some(now + SLOT_INTERVAL);
+        let found = standby::needs(&self.connected.hub.store);
+        if found != needs.told {
+            self.say(&Message::Needs(found.clone()))?;
+            needs.told = found;
+        }
+        Ok(())
+    }
+
     fn send(&self, heartbeat: Duration, chunk_max: usize) -> Result<()> {
         let Connected { hub, peer } = *self.connected;
         let log = hub.store.log();
         let mut told = OpId::ZERO;
         let mut chunk = SLOW_CHUNK_BYTES.min(chunk_max);
+        let mut needs = Needs::default();
         loop {
+            self.tell_needs(&mut needs)?;
             match hub.work(peer, told, heartbeat) {
                 Work::End => return Ok(()),
                 Work::Say(messages) => {
@@ -212,6 +245,7 @@ impl<'a> Sender<'a> {
                         if let Course::Continue(next) = welcome.course {
                             // The follower may have begun an empty segment of another primary there.
                             self.say(&Message::Segment(log.segment_of(next)?.into()))?;
+                            needs.due = Some(Instant::now());
                         }
                     }
                 }
@@ -256,5 +290,35 @@ impl<'a> Sender<'a> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tailwater_oplog::entry::EntryKind;
+    use tailwater_oplog::{Durability, Options, Record};
+    use tailwater_storage::Selection;
+
+    use super::*;
+
+    #[test]
+    fn an_entry_that_cannot_be_shared_is_sent_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            segment_bytes: 1 << 20,
+            ..Options::default()
+        };
+        let log = options.open(dir.path()).unwrap();
+        let kind = EntryKind::Insert.number();
+        let record = Record {
+            kind,
+            payload: &[b"no entry of a store".as_slice()],
+        };
+        log.append_batch(&[record], Durability::Disk).unwrap();
+        let log = log.view();
+        let run = log.frames(OpId::FIRST, 1 << 20, ReadConcern::Durable).unwrap().unwrap();
+        let sharing = Sharing::new(Selection::new(["db.*"], &bson::rawdoc! {}).unwrap());
+        let part = share(&sharing, &run).unwrap();
+        assert_eq!(part.pieces().collect::<Vec<_>>().concat(), run.bytes());
     }
 }

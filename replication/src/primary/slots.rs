@@ -10,9 +10,12 @@ use super::service::Settings;
 use crate::decision::{History, Meeting};
 use crate::error::{Error, Result};
 
+/// With this the name of a follower's slot begins.
+pub(crate) const FOLLOWER: &str = "follower.";
+
 /// Name of the retention slot of a follower.
 pub(super) fn slot_name(follower: &str) -> String {
-    format!("follower.{follower}")
+    format!("{FOLLOWER}{follower}")
 }
 
 fn find(store: &Store, follower: &str) -> Option<RetentionSlot> {
@@ -30,13 +33,8 @@ pub(super) fn needed_next(own: &History, follower: &History) -> Option<OpId> {
 }
 
 /// Has the log keep what a follower needs, from `next` on.
-pub(super) fn hold(store: &Store, settings: &Settings, follower: &str, next: OpId) {
-    let create = || {
-        let options = SlotOptions {
-            max_lag_bytes: settings.lag_bytes_max,
-        };
-        store.slot_create(&slot_name(follower), next, options)
-    };
+pub(crate) fn hold(store: &Store, max_lag_bytes: u64, follower: &str, next: OpId) {
+    let create = || store.slot_create(&slot_name(follower), next, SlotOptions { max_lag_bytes });
     let created = match create() {
         // It has moved on with entries that this follower has lost since.
         Err(StoreError::Log(LogError::SlotExists { position, .. })) if position > next => {

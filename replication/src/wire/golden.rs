@@ -225,11 +225,21 @@ fn what_a_primary_sends() {
     assert_is(&Message::Chunk(vec![1, 2, 3]), 22, body().raw(&[1, 2, 3]));
     let preparing = Preparing { bytes: 1, expected: 2 };
     assert_is(&Message::Preparing(preparing), 23, body().u64(1).u64(2));
+    let need = |name: &str, from| Need {
+        name: name.into(),
+        from: op(from),
+    };
+    let needs = Message::Needs(vec![need("b", 7), need("c", 8)]);
+    assert_is(&needs, 24, body().u64(2).text("b").u64(7).text("c").u64(8));
 }
 
 #[test]
 fn the_preface() {
-    assert_eq!(preface(), *b"TAILWRPL\x01\x00\x01\x00");
-    assert_eq!(versions(b"TAILWRPL\x01\x00\x03\x00"), Some((1, 3)));
-    assert_eq!(versions(b"TAILWRPM\x01\x00\x03\x00"), None);
+    let own = preface(Duration::from_secs(1));
+    assert_eq!(own, *b"TAILWRPL\x01\x00\x01\x00\xe8\x03\x00\x00");
+    assert_eq!(heartbeat_in(&own), Duration::from_secs(1));
+    assert_eq!(versions(b"TAILWRPL\x01\x00\x03\x00\0\0\0\0"), Some((1, 3)));
+    assert_eq!(versions(b"TAILWRPM\x01\x00\x03\x00\0\0\0\0"), None);
+    // Nobody waits for hours.
+    assert_eq!(heartbeat_in(b"TAILWRPL\x01\x00\x01\x00\xff\xff\xff\xff"), HEARTBEAT_MAX);
 }

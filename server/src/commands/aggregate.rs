@@ -5,11 +5,11 @@ mod coll_stats;
 
 use bson::raw::cstr;
 use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
-use tailwater::{AggregateOptions, Aggregation, Pipeline};
+use tailwater::{AggregateOptions, Aggregation, Pipeline, QueryControl};
 use tailwater_auth::{Action, Resource};
 
 use super::explain::{self, Verbosity};
-use super::{Command, Kind, Needs, Runs, current_op};
+use super::{Command, Kind, Needs, Runs, current_op, oplog_commands};
 use crate::context::{Context, Target};
 use crate::cursor::{Cursor, FIRST_BATCH, Fill, Source};
 use crate::error::{CommandError, CommandResult, code};
@@ -127,8 +127,11 @@ impl<'a> Asked<'a> {
         self.collation.as_deref()
     }
 
-    pub(super) fn options(&self) -> AggregateOptions {
-        self.options.clone()
+    pub(super) fn options_of(&self, context: &Context<'_>) -> AggregateOptions {
+        AggregateOptions {
+            control: context.control(),
+            ..self.options.clone()
+        }
     }
 
     /// A stream reads the log, where there are no indexes, and its stages know no variables.
@@ -243,11 +246,17 @@ fn run(context: &Context<'_>, stages: &[&RawDocument], asked: &Asked<'_>) -> Com
         RawBsonRef::String(name) => {
             let pipeline = asked.parse(stages)?;
             check_reach(context, &pipeline, asked.options.bypass_document_validation)?;
+            let options = asked.options_of(context);
+            let control = options.control.clone();
+            if (context.request.database, name) == oplog_view::NAMESPACE {
+                let documents = oplog_commands::aggregate(context, &pipeline, stages, options)?;
+                return Ok((Cursor::new(Source::Documents(documents, control)), name.to_owned()));
+            }
             let found = match context.target()? {
-                Target::Collection(collection) => collection.aggregate_with(&pipeline, asked.options())?,
-                Target::Transaction(collection) => collection.aggregate_with(&pipeline, asked.options())?,
+                Target::Collection(collection) => collection.aggregate_with(&pipeline, options)?,
+                Target::Transaction(collection) => collection.aggregate_with(&pipeline, options)?,
             };
-            Ok((cursor(found), name.to_owned()))
+            Ok((cursor(found, control), name.to_owned()))
         }
         _ => Ok((over_none(context, stages, asked)?, "$cmd.aggregate".to_owned())),
     }
@@ -259,13 +268,15 @@ fn over_none(context: &Context<'_>, stages: &[&RawDocument], asked: &Asked<'_>) 
     let pipeline = asked.parse(stages)?;
     check_reach(context, &pipeline, asked.options.bypass_document_validation)?;
     let store = &context.server.store;
-    let found = store.aggregate_with(context.request.database, &pipeline, asked.options())?;
-    Ok(cursor(found))
+    let options = asked.options_of(context);
+    let control = options.control.clone();
+    let found = store.aggregate_with(context.request.database, &pipeline, options)?;
+    Ok(cursor(found, control))
 }
 
-fn cursor(found: Aggregation) -> Cursor {
+fn cursor(found: Aggregation, control: QueryControl) -> Cursor {
     let documents = found.map(|document| document.map_err(CommandError::from));
-    Cursor::new(Source::Documents(Box::new(documents)))
+    Cursor::new(Source::Documents(Box::new(documents), control))
 }
 
 fn cursor_batch_size(field: Value<'_>) -> CommandResult<Option<u64>> {

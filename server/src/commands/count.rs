@@ -5,9 +5,10 @@ use tailwater::CountOptions;
 use tailwater_auth::Action;
 
 use super::bulk::number;
-use super::{Command, Kind, Needs, Runs};
+use super::{Command, Kind, Needs, Runs, oplog_commands};
 use crate::context::Context;
 use crate::error::CommandResult;
+use crate::oplog_view;
 use crate::value::empty;
 
 pub(super) const COUNT: Command = Command {
@@ -36,10 +37,14 @@ fn count(context: &mut Context<'_>) -> CommandResult {
         }
     }
     let everything = query.is_empty() && options == CountOptions::default();
-    let collection = context.collection()?;
-    let count = match everything {
-        true => collection.estimated_count()?,
-        false => collection.count_with(query, &options)?,
+    let count = match (context.request.database, context.request.collection()?) {
+        oplog_view::NAMESPACE if everything => oplog_commands::entries(context),
+        oplog_view::NAMESPACE => oplog_commands::count(context, query, &options)?,
+        _ if everything => context.collection()?.estimated_count()?,
+        _ => {
+            options.control = context.control();
+            context.collection()?.count_with(query, &options)?
+        }
     };
     context.settle_reads()?;
     Ok(rawdoc! { "n": number(count) })

@@ -24,7 +24,6 @@ fn create(context: &mut Context<'_>) -> CommandResult {
     let mut options = RawDocumentBuf::new();
     for field in context.request.arguments() {
         match field.name {
-            "collation" => field.simple_collation()?,
             // What an `_id` index always is.
             "idIndex" | "autoIndexId" => {}
             "storageEngine"

@@ -5,9 +5,10 @@ use tailwater::DistinctOptions;
 use tailwater_auth::Action;
 
 use super::update::raw;
-use super::{Command, Kind, Needs, Runs};
+use super::{Command, Kind, Needs, Runs, oplog_commands};
 use crate::context::{Context, Target};
 use crate::error::CommandResult;
+use crate::oplog_view;
 use crate::request::missing;
 use crate::value::empty;
 
@@ -34,9 +35,15 @@ fn distinct(context: &mut Context<'_>) -> CommandResult {
         }
     }
     let key = key.ok_or_else(|| missing("distinct", "key"))?;
-    let found = match context.target()? {
-        Target::Collection(collection) => collection.distinct_with(key, query, &options)?,
-        Target::Transaction(collection) => collection.distinct_with(key, query, &options)?,
+    let found = match (context.request.database, context.request.collection()?) {
+        oplog_view::NAMESPACE => oplog_commands::distinct(context, key, query, &options)?,
+        _ => {
+            options.control = context.control();
+            match context.target()? {
+                Target::Collection(collection) => collection.distinct_with(key, query, &options)?,
+                Target::Transaction(collection) => collection.distinct_with(key, query, &options)?,
+            }
+        }
     };
     context.settle_reads()?;
     let mut values = RawArrayBuf::new();

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bson::raw::cstr;
 use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
-use tailwater::ExplainOptions;
+use tailwater::{ExplainOptions, Explanation};
 use tailwater_auth::{Action, Resource};
 
 use super::aggregate::{self, Asked};
@@ -67,18 +67,22 @@ impl Verbosity {
         }
     }
 
-    /// The answer with as much as is asked for; it has taken so long.
-    fn tell(self, mut told: RawDocumentBuf, begun: Instant) -> CommandResult<RawDocumentBuf> {
+    /// The answer with as much as is asked for: the query is run for that, or not.
+    fn tell(self, explanation: Explanation) -> CommandResult<RawDocumentBuf> {
+        let begun = Instant::now();
+        let told = match self {
+            Verbosity::QueryPlanner => return Ok(explanation.planned()),
+            Verbosity::ExecutionStats => explanation.run()?,
+        };
         let millis = i32::try_from(begun.elapsed().as_millis()).unwrap_or(i32::MAX);
         let stage = told
             .get_document("queryPlanner")
             .and_then(|planner| planner.get_document("winningPlan"));
         let stage = stage.map(RawDocument::to_owned).unwrap_or_default();
         let mut answer = RawDocumentBuf::new();
-        for field in &std::mem::take(&mut told) {
+        for field in &told {
             let (name, value) = field.map_err(|error| CommandError::new(code::INTERNAL_ERROR, error.to_string()))?;
             match (name.as_str(), value) {
-                ("executionStats", _) if self == Verbosity::QueryPlanner => {}
                 ("executionStats", RawBsonRef::Document(stats)) => {
                     let mut stats = stats.to_owned();
                     stats.append(cstr!("executionTimeMillis"), millis);
@@ -127,11 +131,11 @@ fn explain(context: &mut Context<'_>) -> CommandResult {
     let RawBsonRef::String(collection) = value else {
         return Err(CommandError::not_implemented(format_args!("explain of {name}")));
     };
-    let (filter, options) = question(name.as_str(), command)?;
-    let begun = Instant::now();
+    let (filter, mut options) = question(name.as_str(), command)?;
+    options.control = context.control();
     oplog_view::refuse(context.request.database, collection)?;
     let collection = context.server.store.collection(context.request.database, collection)?;
-    verbosity.tell(collection.explain(filter, &options)?, begun)
+    verbosity.tell(collection.explanation(filter, &options)?)
 }
 
 /// What a pipeline finds its documents by, and the stages that are run on them. Nothing is written.
@@ -147,13 +151,13 @@ pub(super) fn of_pipeline(
             "explain of a pipeline without a collection",
         ));
     };
-    let begun = Instant::now();
     let pipeline = asked.parse(stages)?;
     aggregate::check_reach(context, &pipeline, false)?;
     oplog_view::refuse(context.request.database, collection)?;
     let collection = context.server.store.collection(context.request.database, collection)?;
-    let (query, absorbed) = collection.explain_aggregate(&pipeline, asked.options(), asked.collation())?;
-    let query = verbosity.tell(query, begun)?;
+    let options = asked.options_of(context);
+    let (explanation, absorbed) = collection.explain_aggregate(&pipeline, options, asked.collation())?;
+    let query = verbosity.tell(explanation)?;
     let behind = &stages[absorbed.min(stages.len())..];
     if behind.is_empty() {
         return Ok(query);

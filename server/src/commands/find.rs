@@ -62,7 +62,10 @@ fn find(context: &mut Context<'_>) -> CommandResult {
                 "find.tailable, except on local.oplog.rs,",
             ));
         }
-        _ => Source::Documents(documents(context, filter, &options)?),
+        _ => {
+            options.control = context.control();
+            Source::Documents(documents(context, filter, &options)?, options.control.clone())
+        }
     };
     let mut cursor = Cursor::new(source);
     let batch = cursor.fill(Fill {
@@ -119,6 +122,7 @@ fn oplog(
     };
     let find = OplogFind {
         filter,
+        from: filter,
         projection: options.projection.as_deref(),
         backward,
         skip: options.skip,

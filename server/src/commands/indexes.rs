@@ -11,6 +11,7 @@ use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::cursor::{Cursor, Fill};
 use crate::error::{CommandError, CommandResult, code};
+use crate::oplog_view;
 use crate::reply;
 use crate::request::missing;
 use crate::value::Value;
@@ -84,7 +85,11 @@ fn list(context: &mut Context<'_>) -> CommandResult {
             _ => return Err(field.unknown()),
         }
     }
-    let indexes = context.collection()?.list_indexes()?;
+    let indexes = match (context.request.database, context.request.collection()?) {
+        // It is read in its order alone.
+        oplog_view::NAMESPACE => Vec::new(),
+        _ => context.collection()?.list_indexes()?,
+    };
     let mut cursor = Cursor::of_list(indexes);
     let batch = cursor.fill(Fill {
         count_max: None,

@@ -100,11 +100,15 @@ fn list(context: &mut Context<'_>) -> CommandResult {
 }
 
 fn describe(collection: &CollectionSpecification) -> RawDocumentBuf {
+    let mut on_id = rawdoc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" };
+    if let Some(collation) = collection.options.collation() {
+        on_id.append(cstr!("collation"), collation);
+    }
     rawdoc! {
         "name": collection.name.as_str(),
         "type": "collection",
         "options": collection.options.to_document(),
         "info": { "readOnly": false, "uuid": Binary::from_uuid(collection.uuid) },
-        "idIndex": { "v": 2, "key": { "_id": 1 }, "name": "_id_" },
+        "idIndex": on_id,
     }
 }

@@ -4,9 +4,10 @@ use bson::{RawDocumentBuf, rawdoc};
 use tailwater::{Collection, CollectionSize, Error, Store};
 use tailwater_auth::Action;
 
-use super::{Command, Kind, Needs, Runs};
+use super::{Command, Kind, Needs, Runs, oplog_commands};
 use crate::context::Context;
 use crate::error::CommandResult;
+use crate::oplog_view;
 
 pub(super) const COLL_STATS: Command = Command {
     name: "collStats",
@@ -50,14 +51,18 @@ fn scale(context: &Context<'_>) -> CommandResult<u64> {
     Ok(scale)
 }
 
-fn number(count: u64) -> i64 {
+pub(super) fn number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn of_collection(context: &mut Context<'_>) -> CommandResult {
     let scale = scale(context)?;
     let mut answer = rawdoc! { "ns": context.namespace()? };
-    for field in &collection(&context.collection()?, scale)? {
+    let sizes = match (context.request.database, context.request.collection()?) {
+        oplog_view::NAMESPACE => oplog_commands::sizes(context, scale),
+        _ => collection(&context.collection()?, scale)?,
+    };
+    for field in &sizes {
         let Ok((name, value)) = field else { break };
         answer.append(name, value);
     }

@@ -160,7 +160,10 @@ fn run_numbered(
             }
             let mut result = run_in_transaction(command, context, session.transaction(number, first, &server.store)?);
             session.recount();
-            if server.sessions.staged.get() > server.options.transaction_memory_max {
+            if server
+                .sessions
+                .is_over(server.options.transaction_memory_max, request.user)
+            {
                 result = result.and(Err(no_room()));
             }
             // A write that was refused ends it as well.
@@ -189,7 +192,7 @@ fn run_numbered(
 fn no_room() -> CommandError {
     CommandError::new(
         (388, "TransactionTooLargeForCache"),
-        "open transactions have staged too much together: commit or abort some, or write less in one",
+        "open transactions have staged too much together, or those of this user: commit or abort some, or write less in one",
     )
 }
 

@@ -1,10 +1,11 @@
 //! The cursors that stand on the server between two requests: whose they are, and when they are closed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tailwater::ResumeToken;
+use tailwater::{MemoryShare, ResumeToken};
 use tailwater_auth::UserId;
 
 use super::{Cursor, Fill, Stop};
@@ -26,6 +27,8 @@ struct Standing {
     never_expires: bool,
     /// Who asks for more must be allowed that.
     reach: Reach,
+    /// That of what was asked for: a filter or a pipeline may be as large as a message.
+    _question: MemoryShare,
     /// Bytes that the store had written when it was made, if the state of then is kept for it.
     pinned_at: Option<u64>,
 }
@@ -37,6 +40,8 @@ pub(crate) struct Keeping {
     /// Whether it stands as long as its session.
     pub(crate) never_expires: bool,
     pub(crate) reach: Reach,
+    /// Memory for what was asked for.
+    pub(crate) question: MemoryShare,
     /// Bytes that the store has written so far.
     pub(crate) written: u64,
 }
@@ -76,6 +81,8 @@ pub(crate) struct Cursors {
     max: usize,
     per_user_max: usize,
     pinned_bytes_max: u64,
+    /// Told of the first that stands.
+    watcher: OnceLock<Sender<()>>,
 }
 
 /// A cursor taken from the table by a request, and put back when it is dropped, unless it has ended or was killed meanwhile.
@@ -97,7 +104,14 @@ impl Cursors {
             pinned_bytes_max: options.cursor_memory_max,
             max: options.cursors_max,
             per_user_max: options.cursors_per_user_max,
+            watcher: OnceLock::new(),
         }
+    }
+
+    /// Whom to tell when there is one again after there was none.
+    pub(crate) fn watched_by(&self, watcher: Sender<()>) {
+        // There is one of them.
+        let _ = self.watcher.set(watcher);
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -116,9 +130,16 @@ impl Cursors {
             owner,
             never_expires,
             reach,
+            question,
             written,
         } = keeping;
         let mut standing = self.lock();
+        if standing.cursors.is_empty()
+            && let Some(watcher) = self.watcher.get()
+        {
+            // It may have ended with the server.
+            let _ = watcher.send(());
+        }
         let of_user = standing.by_user.get(&owner.user).copied().unwrap_or(0);
         for (count, max) in [(standing.cursors.len(), self.max), (of_user, self.per_user_max)] {
             if count >= max {
@@ -146,6 +167,7 @@ impl Cursors {
                 used: Instant::now(),
                 never_expires,
                 reach,
+                _question: question,
             },
         );
         Ok(id)
@@ -238,12 +260,9 @@ impl Cursors {
     /// Lets go of those since which more was written than may be kept for them. Each keeps the writes that were in memory when it
     /// was made, so all of them together keep no more than was written since the oldest, and a little before.
     pub(crate) fn unpin(&self, written: u64) {
-        let mut closed = 0;
-        self.kill_where(|standing| {
+        let closed = self.kill_where(|standing| {
             let pinned = standing.pinned_at.map(|at| written.saturating_sub(at));
-            let is_over = standing.cursor.is_some() && pinned.is_some_and(|pinned| pinned > self.pinned_bytes_max);
-            closed += u32::from(is_over);
-            is_over
+            standing.cursor.is_some() && pinned.is_some_and(|pinned| pinned > self.pinned_bytes_max)
         });
         if closed > 0 {
             let max = self.pinned_bytes_max;
@@ -255,20 +274,25 @@ impl Cursors {
         }
     }
 
-    fn kill_where(&self, mut doomed: impl FnMut(&Standing) -> bool) {
+    /// Lets go of those that are doomed; how many.
+    fn kill_where(&self, doomed: impl Fn(&Standing) -> bool) -> usize {
         let ids: Vec<i64> = {
             let standing = self.lock();
-            standing
-                .cursors
-                .iter()
-                .filter(|(_, standing)| doomed(standing))
-                .map(|(id, _)| *id)
-                .collect()
+            let doomed = standing.cursors.iter().filter(|(_, standing)| doomed(standing));
+            doomed.map(|(id, _)| *id).collect()
         };
-        // Dropped one by one, outside of the lock.
-        for id in ids {
-            self.kill(id);
-        }
+        // Dropped one by one, outside of the lock. Meanwhile somebody may have come for one.
+        let killed = ids.into_iter().filter(|id| {
+            let mut standing = self.lock();
+            let still = standing.cursors.get(id).is_some_and(&doomed);
+            let killed = still.then(|| standing.remove(*id)).flatten();
+            drop(standing);
+            if let Some(stopper) = killed.as_ref().and_then(|killed| killed.stopper.as_ref()) {
+                stopper.stop();
+            }
+            killed.is_some()
+        });
+        killed.count()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -106,6 +106,8 @@ impl Running {
 fn on_a_free_port() -> ServerOptions {
     ServerOptions {
         bind: "127.0.0.1:0".parse().unwrap(),
+        // A test may connect long before it says something, and a busy machine makes that longer.
+        handshake_timeout: Duration::from_secs(300),
         ..ServerOptions::default()
     }
 }

@@ -98,7 +98,7 @@ impl BucketAuto {
 
 pub(super) fn open(input: Stream, buckets: Arc<BucketAuto>, place: Place, context: Context) -> Stream {
     deferred(move || {
-        let mut memory = Memory::new(context.options.memory_bytes_max);
+        let mut memory = Memory::new(&context);
         let mut sorted = Vec::new();
         for document in input {
             let document = document?;
@@ -110,6 +110,6 @@ pub(super) fn open(input: Stream, buckets: Arc<BucketAuto>, place: Place, contex
         }
         sorted.sort_by(|a, b| a.key.cmp(&b.key));
         let made = buckets.divide(&sorted, &mut memory, &place, &context)?;
-        Ok(Box::new(made.into_iter().map(Ok)))
+        Ok(memory.held_for(made.into_iter().map(Ok)))
     })
 }

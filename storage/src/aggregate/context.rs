@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bson::{DateTime, RawBson};
-use tailwater_matcher::{Expression, Fields, Transform, Variables};
+use tailwater_matcher::{Collation, Expression, Fields, Transform, Variables};
 
 use super::AggregateOptions;
 use crate::reading::Reading;
@@ -14,6 +14,8 @@ pub(super) struct Context {
     pub(super) reading: Reading,
     pub(super) database: Arc<str>,
     pub(super) options: AggregateOptions,
+    /// By what the pipeline compares strings, if not by their bytes.
+    pub(super) collation: Option<Collation>,
     now: DateTime,
     /// Of `let`, the innermost last; nothing where the value is missing.
     bound: Arc<Vec<(String, Option<RawBson>)>>,
@@ -25,6 +27,7 @@ impl Context {
             reading,
             database: database.into(),
             options,
+            collation: None,
             now: DateTime::now(),
             bound: Arc::default(),
         }
@@ -42,6 +45,11 @@ impl Context {
             bound: Arc::new(bound),
             ..self.clone()
         }
+    }
+
+    /// The same for a pipeline with a collation.
+    pub(super) fn collated(self, collation: Option<Collation>) -> Context {
+        Context { collation, ..self }
     }
 
     /// What expressions about `root` are evaluated with.

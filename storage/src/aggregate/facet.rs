@@ -46,7 +46,7 @@ impl Facet {
 
 pub(super) fn open(input: Stream, facet: Arc<Facet>, place: Place, context: Context) -> Stream {
     deferred(move || {
-        let mut memory = Memory::new(context.options.memory_bytes_max);
+        let mut memory = Memory::new(&context);
         let mut documents = Vec::new();
         for document in input {
             let document = document?;

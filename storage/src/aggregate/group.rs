@@ -133,7 +133,7 @@ pub(super) fn open(input: Stream, group: Arc<Group>, place: Place, context: Cont
         if let Some(boundaries) = &group.boundaries {
             boundaries.check().map_err(|kind| place.error(kind))?;
         }
-        let mut memory = Memory::new(context.options.memory_bytes_max);
+        let mut memory = Memory::new(&context);
         let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
         let mut groups: Vec<Gathered> = Vec::new();
         for document in input {
@@ -165,7 +165,7 @@ pub(super) fn open(input: Stream, group: Arc<Group>, place: Place, context: Cont
             let language = &group.language;
             groups.sort_by(|a, b| language.compare(a.id.as_raw_bson_ref(), b.id.as_raw_bson_ref()));
         }
-        Ok(Box::new(groups.into_iter().map(move |gathered| {
+        Ok(memory.held_for(groups.into_iter().map(move |gathered| {
             group
                 .output
                 .finish(gathered.id.as_raw_bson_ref(), gathered.states, &place)

@@ -202,7 +202,7 @@ pub(super) fn parse_let(scope: &Scope, value: RawBsonRef<'_>) -> Result<Vec<(Str
 }
 
 pub(super) fn open(input: Stream, lookup: Arc<Lookup>, place: Place, context: Context) -> Stream {
-    let mut kept: Option<RawArrayBuf> = None;
+    let (mut kept, mut memory): (Option<RawArrayBuf>, _) = (None, context.options.control.share());
     Box::new(input.map(move |document| {
         let document = document?;
         let found = match kept.take() {
@@ -213,7 +213,10 @@ pub(super) fn open(input: Stream, lookup: Arc<Lookup>, place: Place, context: Co
         if with.as_bytes().len() > DOCUMENT_BYTES_MAX {
             return Err(place.error(Kind::DocumentTooLarge));
         }
-        if lookup.is_constant() && found.as_bytes().len() <= context.options.memory_bytes_max {
+        let bytes = found.as_bytes().len();
+        // Where there is no memory for it, it is found again each time.
+        let mut is_kept = || memory.bytes() > 0 || memory.take(bytes).is_ok();
+        if lookup.is_constant() && bytes <= context.options.memory_bytes_max && is_kept() {
             kept = Some(found);
         }
         Ok(with)

@@ -123,9 +123,12 @@ impl Merge {
 
     pub(super) fn run(&self, mut input: Stream, place: &Place, context: &Context, writing: &Writing<'_>) -> Result<()> {
         let namespace = self.target.checked(&context.database, place)?;
-        // By its indexes would be told whether documents are the same; and they compare strings by their bytes.
-        if self.language.collation().is_some() && context.reading.info(&namespace).is_some() {
-            let problem = "there is no unique index with the pipeline's collation: leave the collation out";
+        // The index on `_id` tells by the collection's collation whether documents are the same.
+        if let Some(info) = context.reading.info(&namespace)
+            && self.is_by_id()
+            && info.options.collation.as_ref() != self.language.collation()
+        {
+            let problem = "the pipeline needs the collation of the collection, by which its index on _id is unique";
             return Err(place.error(Kind::specification(problem, 51183)));
         }
         let mut last = None;
@@ -218,7 +221,8 @@ impl Merge {
         workspace: &Workspace,
         place: &Place,
     ) -> Result<Option<Found>> {
-        if self.is_by_id() {
+        let info = workspace.reading().info(namespace);
+        if self.is_by_id() && info.is_none_or(|info| info.options.collation.is_none()) {
             let Ok(Some(id)) = document.get("_id") else {
                 return Ok(None);
             };
@@ -238,11 +242,11 @@ impl Merge {
             equal.append(cstr!("$eq"), value);
             filter.append(name, equal);
         }
-        let filter = Expression::parse(&filter).map_err(|error| place.error(error))?;
-        Query::new(Arc::new(filter))
-            .candidates(workspace.reading(), namespace)?
-            .next()
-            .transpose()
+        let language = self.language.options(&[]);
+        let filter = Expression::parse_with(&filter, &language).map_err(|error| place.error(error))?;
+        let mut query = Query::new(Arc::new(filter));
+        query.collation = self.language.collation().cloned();
+        query.candidates(workspace.reading(), namespace)?.next().transpose()
     }
 
     /// The new version of a document that is there; nothing where it stays.
@@ -290,6 +294,7 @@ impl Merge {
             let definition = &index.definition;
             definition.unique
                 && definition.partial.is_none()
+                && definition.collation.as_ref() == self.language.collation()
                 && definition.fields.len() == self.on.len()
                 && self.on.iter().all(|(name, _)| {
                     definition
@@ -301,7 +306,8 @@ impl Merge {
         if self.is_by_id() || info.is_some_and(|info| info.indexes.iter().find(serves).is_some()) {
             return Ok(());
         }
-        let problem = "the fields of on need a unique index of the collection, not a partial one";
+        let problem =
+            "the fields of on need a unique index of the collection with the pipeline's collation, not a partial one";
         Err(place.error(Kind::specification(problem, 51183)))
     }
 }

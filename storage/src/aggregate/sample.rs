@@ -26,10 +26,9 @@ pub(super) fn parse(value: RawBsonRef<'_>) -> Result<u64, Kind> {
 }
 
 pub(super) fn open(input: Stream, size: u64, place: Place, context: &Context) -> Stream {
-    let bytes_max = context.options.memory_bytes_max;
+    let mut memory = Memory::new(context);
     deferred(move || {
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        let mut memory = Memory::new(bytes_max);
         let mut reservoir: Vec<RawDocumentBuf> = Vec::new();
         for (seen, document) in input.enumerate() {
             let document = document?;
@@ -47,6 +46,6 @@ pub(super) fn open(input: Stream, size: u64, place: Place, context: &Context) ->
             }
         }
         fastrand::shuffle(&mut reservoir);
-        Ok(Box::new(reservoir.into_iter().map(Ok)))
+        Ok(memory.held_for(reservoir.into_iter().map(Ok)))
     })
 }

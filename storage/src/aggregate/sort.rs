@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bson::RawBsonRef;
 
+use super::context::Context;
 use super::error::AggregateErrorKind as Kind;
 use super::parse::Scope;
 use super::stage::{Place, Stream, deferred};
@@ -24,9 +25,18 @@ pub(super) fn parse(scope: &Scope, value: RawBsonRef<'_>) -> Result<SortPattern,
 }
 
 /// Sorts, of which only the first `wanted` documents matter.
-pub(super) fn open(input: Stream, pattern: SortPattern, wanted: Option<u64>, place: Place, bytes_max: usize) -> Stream {
+pub(super) fn open(
+    input: Stream,
+    pattern: SortPattern,
+    wanted: Option<u64>,
+    place: Place,
+    context: &Context,
+) -> Stream {
+    let (bytes_max, memory) = (context.options.memory_bytes_max, context.options.control.share());
     deferred(move || {
-        let mut sorter = Sorter::new(pattern, wanted).with_bytes_max(bytes_max);
+        let mut sorter = Sorter::new(pattern, wanted)
+            .with_bytes_max(bytes_max)
+            .with_memory(memory);
         for document in input {
             let found = Found {
                 key: Vec::new(),

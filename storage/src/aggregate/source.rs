@@ -11,8 +11,9 @@ use super::context::Context;
 use super::stage::{Stage, StageKind, Stream, chain};
 use crate::catalog::Namespace;
 use crate::error::Result;
-use crate::plan::QueryPlan;
+use crate::plan::{QueryPlan, Question};
 use crate::query::{Documents, Hint, Query};
+use crate::sort::SortPattern;
 
 /// The documents of a collection that pass `filter`, sent through the stages.
 pub(super) fn collection(
@@ -47,14 +48,23 @@ pub(super) fn query<'s>(
         }
     }
     let mut query = Query::new(Arc::new(filter));
+    query.collation = context.collation.clone();
     query.hint = hint.cloned();
+    query.control = context.options.control.clone();
     if let Some((first, behind)) = rest.split_first()
         && let StageKind::Sort(pattern) = &first.kind
         && let Some(info) = context.reading.info(namespace)
-        && QueryPlan::choose(&context.reading, &info, &query.filter, Some(pattern), hint)?.is_sorted()
+        && QueryPlan::choose(&context.reading, &info, sorted_by(&query, pattern), hint)?.is_sorted()
     {
         query.sort = Some(pattern.clone());
         rest = behind;
     }
     Ok((query, rest))
+}
+
+fn sorted_by<'q>(query: &'q Query, pattern: &'q SortPattern) -> Question<'q> {
+    Question {
+        sort: Some(pattern),
+        ..query.asked()
+    }
 }

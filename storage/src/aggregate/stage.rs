@@ -109,13 +109,7 @@ impl Stage {
                     made.transpose()
                 }))
             }
-            StageKind::Sort(pattern) => sort::open(
-                input,
-                pattern.clone(),
-                wanted(after),
-                place,
-                context.options.memory_bytes_max,
-            ),
+            StageKind::Sort(pattern) => sort::open(input, pattern.clone(), wanted(after), place, &context),
             StageKind::Limit(limit) => Box::new(input.take(usize::try_from(*limit).unwrap_or(usize::MAX))),
             StageKind::Skip(skip) => {
                 let mut left = *skip;

@@ -3,13 +3,18 @@
 
 use std::sync::Arc;
 
+use bson::raw::{CStr, cstr};
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
+use tailwater_matcher::Collation;
 
 use super::{Catalog, CollectionInfo, CollectionNumber, IndexInfo, IndexState, Namespace, Natural, Size};
 use crate::engine::{EngineBatch, EngineSnapshot};
 use crate::error::{Error, Result};
 use crate::index::{IndexDefinition, keys};
 use crate::options::CollectionOptions;
+
+/// Of an index with a collation: what its strings' sort keys were made by.
+const COLLATED_BY: &CStr = cstr!("collatedBy");
 
 const COLLECTION: u8 = b'c';
 const GARBAGE: u8 = b'g';
@@ -153,13 +158,18 @@ fn collection_key(id: &[u8; 16]) -> Vec<u8> {
 fn encode(info: &CollectionInfo) -> RawDocumentBuf {
     let mut indexes = RawArrayBuf::new();
     for index in &info.indexes {
-        indexes.push(rawdoc! {
+        let mut entry = rawdoc! {
             "number": i64::from(index.number.0),
             "ready": index.state == IndexState::Ready,
+            "filling": index.state == IndexState::Filling,
             "multikey": index.multikey,
             "rules": if index.outdated { 0 } else { keys::RULES },
             "definition": index.definition.document.clone(),
-        });
+        };
+        if index.definition.collation.is_some() && !index.outdated {
+            entry.append(COLLATED_BY, Collation::KEYS);
+        }
+        indexes.push(entry);
     }
     let mut document = rawdoc! {
         "db": info.namespace.database.as_str(),
@@ -202,14 +212,22 @@ fn decode(id: [u8; 16], value: Vec<u8>) -> Option<CollectionInfo> {
 
 fn decode_index(index: &RawDocument) -> Option<IndexInfo> {
     let ready = index.get_bool("ready").ok()?;
+    // Entries written before followers built beside what they take do not have it.
+    let filling = index.get_bool("filling").unwrap_or(false);
     let definition = IndexDefinition::parse(index.get_document("definition").ok()?).ok()?;
     // Entries written before there were several rules do not name them.
     let rules = index.get_i32("rules").unwrap_or(0);
+    let collated_by = index.get_str(COLLATED_BY).unwrap_or_default();
+    let is_collated_otherwise = definition.collation.is_some() && collated_by != Collation::KEYS;
     Some(IndexInfo {
-        outdated: rules < keys::RULES && keys::have_changed(&definition),
+        outdated: (rules < keys::RULES && keys::have_changed(&definition)) || is_collated_otherwise,
         definition: Arc::new(definition),
         number: number(index)?,
-        state: if ready { IndexState::Ready } else { IndexState::Building },
+        state: match (ready, filling) {
+            (true, _) => IndexState::Ready,
+            (false, true) => IndexState::Filling,
+            (false, false) => IndexState::Building,
+        },
         multikey: index.get_bool("multikey").ok()?,
     })
 }

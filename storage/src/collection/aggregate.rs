@@ -1,12 +1,13 @@
 //! Running pipelines: on a collection, and on none.
 
-use bson::{RawDocument, RawDocumentBuf};
+use bson::{Bson, RawDocument, RawDocumentBuf};
 
-use super::Collection;
+use super::{Collection, DistinctOptions};
 use crate::aggregate::{AggregateOptions, Aggregation, Pipeline};
 use crate::catalog::Namespace;
 use crate::error::Result;
 use crate::names;
+use crate::query::{Distinct, Explanation, Language};
 use crate::store::Store;
 
 impl Collection {
@@ -31,8 +32,8 @@ impl Collection {
     }
 
     /// How the pipeline finds what it begins with, and how many of its stages that takes in: those behind them are run one after
-    /// the other. The first is told as by [`Collection::explain`], with the collation that the pipeline was parsed with; that query
-    /// is run, and nothing is written.
+    /// the other. The first is told as by [`Collection::explanation`], with the collation that the pipeline was parsed with;
+    /// nothing is written.
     ///
     /// # Errors
     ///
@@ -42,7 +43,7 @@ impl Collection {
         pipeline: &Pipeline,
         options: AggregateOptions,
         collation: Option<&RawDocument>,
-    ) -> Result<(RawDocumentBuf, usize)> {
+    ) -> Result<(Explanation, usize)> {
         pipeline.explain(&self.store, &self.namespace, options, collation)
     }
 }
@@ -72,4 +73,38 @@ impl Store {
         let nowhere = Namespace::new(database, "");
         pipeline.run(self, &nowhere, options, None)
     }
+
+    /// Runs a pipeline on documents that are no collection's; its `$lookup` and `$unionWith` find their collections in `database`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::aggregate`], for a pipeline that writes, too; of the items those of the documents.
+    pub fn aggregate_over(
+        &self,
+        database: &str,
+        pipeline: &Pipeline,
+        options: AggregateOptions,
+        documents: impl Iterator<Item = Result<RawDocumentBuf>> + Send + 'static,
+    ) -> Result<Aggregation> {
+        names::check_database(database)?;
+        pipeline.run_over(self, database, options, Box::new(documents))
+    }
+}
+
+/// The different values of a field in documents that are no collection's; as [`Collection::distinct_with`].
+///
+/// # Errors
+///
+/// As there, and those of the documents.
+pub fn distinct_over(
+    field: &str,
+    options: &DistinctOptions,
+    documents: impl Iterator<Item = Result<RawDocumentBuf>>,
+) -> Result<Vec<Bson>> {
+    let language = Language::new(options.collation.as_deref(), None)?;
+    let mut distinct = Distinct::new(field, language.collation())?;
+    for document in documents {
+        distinct.add(&document?)?;
+    }
+    Ok(distinct.finish())
 }

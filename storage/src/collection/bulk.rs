@@ -4,6 +4,7 @@
 //! transaction: each write is visible when it is done, and stays when a later one fails.
 
 use bson::{DateTime, RawDocument, RawDocumentBuf};
+use tailwater_matcher::Collation;
 
 use super::{
     BulkWriteOptions, BulkWriteOutcome, Collection, DeleteOptions, ReplaceOptions, UpdateModifications, UpdateOptions,
@@ -122,27 +123,37 @@ impl WriteModel {
         }
     }
 
-    /// What it does, checked, at a moment; past the collection's validator if its own options or the caller's say so.
-    pub(crate) fn prepare(&self, now: DateTime, bypass_validation: bool) -> Result<Prepared<'_>> {
+    /// What it does, checked, at a moment; past the collection's validator if its own options or the caller's say so. `default` is
+    /// the collection's collation.
+    pub(crate) fn prepare(
+        &self,
+        now: DateTime,
+        bypass_validation: bool,
+        default: Option<&Collation>,
+    ) -> Result<Prepared<'_>> {
         let modification = match self {
             WriteModel::InsertOne { document } => return Ok(Prepared::Insert(document)),
             WriteModel::UpdateOne {
                 filter,
                 update,
                 options,
-            } => Modification::update(filter, Reach::First, update, options, now),
+            } => Modification::update(filter, Reach::First, update, options, default, now),
             WriteModel::UpdateMany {
                 filter,
                 update,
                 options,
-            } => Modification::update(filter, Reach::All, update, options, now),
+            } => Modification::update(filter, Reach::All, update, options, default, now),
             WriteModel::ReplaceOne {
                 filter,
                 replacement,
                 options,
-            } => Modification::replace(filter, replacement, options, now),
-            WriteModel::DeleteOne { filter, options } => Modification::delete(filter, Reach::First, options, now),
-            WriteModel::DeleteMany { filter, options } => Modification::delete(filter, Reach::All, options, now),
+            } => Modification::replace(filter, replacement, options, default, now),
+            WriteModel::DeleteOne { filter, options } => {
+                Modification::delete(filter, Reach::First, options, default, now)
+            }
+            WriteModel::DeleteMany { filter, options } => {
+                Modification::delete(filter, Reach::All, options, default, now)
+            }
         };
         let mut modification = modification?;
         if bypass_validation {
@@ -353,7 +364,7 @@ impl Bulk {
         self.has_modifications = true;
         let mut outcome = WriteOutcome::default();
         let modified = model
-            .prepare(self.now, self.bypass_validation)
+            .prepare(self.now, self.bypass_validation, writer.collation().as_ref())
             .and_then(|prepared| match prepared {
                 Prepared::Modify(modification) => writer.at(index).modify(&modification, &mut outcome),
                 Prepared::Insert(_) => Ok(()),

@@ -22,7 +22,14 @@ impl Collection {
     ///
     /// As there; [`Error::BadHint`](crate::Error::BadHint).
     pub fn delete_one_with(&self, filter: &RawDocument, options: &DeleteOptions) -> Result<WriteOutcome> {
-        self.modify(&Modification::delete(filter, Reach::First, options, DateTime::now())?)
+        let (default, now) = (self.collation(), DateTime::now());
+        self.modify(&Modification::delete(
+            filter,
+            Reach::First,
+            options,
+            default.as_ref(),
+            now,
+        )?)
     }
 
     /// Deletes every document that matches. Each is deleted atomically by itself, not all together.
@@ -41,6 +48,13 @@ impl Collection {
     ///
     /// As there; [`Error::BadHint`](crate::Error::BadHint).
     pub fn delete_many_with(&self, filter: &RawDocument, options: &DeleteOptions) -> Result<WriteOutcome> {
-        self.modify(&Modification::delete(filter, Reach::All, options, DateTime::now())?)
+        let (default, now) = (self.collation(), DateTime::now());
+        self.modify(&Modification::delete(
+            filter,
+            Reach::All,
+            options,
+            default.as_ref(),
+            now,
+        )?)
     }
 }

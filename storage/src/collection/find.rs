@@ -1,11 +1,11 @@
 //! Reading documents.
 
 use bson::{Bson, RawDocument, RawDocumentBuf};
-use tailwater_matcher::Expression;
+use tailwater_matcher::{Collation, Expression};
 
 use super::{Collection, CollectionSize, CountOptions, DistinctOptions, FindOptions};
 use crate::error::Result;
-use crate::query::{Candidates, Distinct, Documents, ExplainOptions, Query, only_id};
+use crate::query::{Candidates, Distinct, Documents, ExplainOptions, Explanation, Query, only_id};
 use crate::reading::Reading;
 use crate::state::Stored;
 
@@ -35,7 +35,7 @@ impl Collection {
     /// [`Error::SortMemoryExceeded`](crate::Error::SortMemoryExceeded),
     /// [`Error::SortParallelArrays`](crate::Error::SortParallelArrays) and [`Error::Project`](crate::Error::Project), too.
     pub fn find_with(&self, filter: &RawDocument, options: &FindOptions) -> Result<Documents> {
-        let (query, projection) = options.query(filter)?;
+        let (query, projection) = options.query(filter, self.collation().as_ref())?;
         Ok(Documents::new(self.candidates(query)?, projection))
     }
 
@@ -61,6 +61,10 @@ impl Collection {
         let Some(info) = view.catalog.get(&self.namespace) else {
             return Ok(None);
         };
+        // Then another document may match, too.
+        if info.options.collation.is_some() {
+            return self.find(filter)?.next().transpose();
+        }
         let stored = view.layers.get(info.number, &key, view.at)?;
         stored.map(Stored::into_document).transpose()
     }
@@ -88,8 +92,17 @@ impl Collection {
     /// [`Error::SortMemoryExceeded`](crate::Error::SortMemoryExceeded),
     /// [`Error::SortParallelArrays`](crate::Error::SortParallelArrays).
     pub fn explain(&self, filter: &RawDocument, options: &ExplainOptions) -> Result<RawDocumentBuf> {
-        let query = options.query(filter)?;
-        query.explain(
+        self.explanation(filter, options)?.run()
+    }
+
+    /// As [`Collection::explain`], of a query that is only planned until somebody runs it.
+    ///
+    /// # Errors
+    ///
+    /// As there, but for those that running it has.
+    pub fn explanation(&self, filter: &RawDocument, options: &ExplainOptions) -> Result<Explanation> {
+        let query = options.query(filter, self.collation().as_ref())?;
+        query.explanation(
             &Reading::new(self.core().view()?),
             &self.namespace,
             options.collation.as_deref(),
@@ -111,7 +124,8 @@ impl Collection {
     ///
     /// As [`Collection::find`]; [`Error::BadHint`](crate::Error::BadHint).
     pub fn count_with(&self, filter: &RawDocument, options: &CountOptions) -> Result<u64> {
-        self.candidates(options.query(filter)?)?.count_all()
+        self.candidates(options.query(filter, self.collation().as_ref())?)?
+            .count_all()
     }
 
     /// How many documents there are, without looking at them.
@@ -161,7 +175,13 @@ impl Collection {
     ///
     /// As there; [`Error::BadHint`](crate::Error::BadHint), [`Error::Collation`](crate::Error::Collation).
     pub fn distinct_with(&self, field: &str, filter: &RawDocument, options: &DistinctOptions) -> Result<Vec<Bson>> {
-        Distinct::gather(field, filter, options, |query| self.candidates(query))
+        let default = self.collation();
+        Distinct::gather(field, filter, options, default.as_ref(), |query| self.candidates(query))
+    }
+
+    /// By what operations compare strings that do not say it themselves.
+    pub(super) fn collation(&self) -> Option<Collation> {
+        self.core().collation_of(&self.namespace)
     }
 
     fn candidates(&self, query: Query) -> Result<Candidates> {

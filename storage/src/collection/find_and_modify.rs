@@ -3,6 +3,7 @@
 //! What is returned is the very version that was changed, or what it was changed to: nobody else comes in between.
 
 use bson::{Bson, RawDocument, RawDocumentBuf};
+use tailwater_matcher::Collation;
 
 use super::{
     Collection, FindOneAndDeleteOptions, FindOneAndReplaceOptions, FindOneAndUpdateOptions, UpdateModifications,
@@ -35,7 +36,8 @@ impl Collection {
         update: impl Into<UpdateModifications>,
         options: &FindOneAndUpdateOptions,
     ) -> Result<Option<RawDocumentBuf>> {
-        let modification = Modification::find_one_and_update(filter, &update.into(), options)?;
+        let modification =
+            Modification::find_one_and_update(filter, &update.into(), options, self.collation().as_ref())?;
         Ok(self.run(&modification)?.document)
     }
 
@@ -63,7 +65,7 @@ impl Collection {
         replacement: &RawDocument,
         options: &FindOneAndReplaceOptions,
     ) -> Result<Option<RawDocumentBuf>> {
-        let modification = Modification::find_one_and_replace(filter, replacement, options)?;
+        let modification = Modification::find_one_and_replace(filter, replacement, options, self.collation().as_ref())?;
         Ok(self.run(&modification)?.document)
     }
 
@@ -86,7 +88,7 @@ impl Collection {
         filter: &RawDocument,
         options: &FindOneAndDeleteOptions,
     ) -> Result<Option<RawDocumentBuf>> {
-        let modification = Modification::find_one_and_delete(filter, options)?;
+        let modification = Modification::find_one_and_delete(filter, options, self.collation().as_ref())?;
         Ok(self.run(&modification)?.document)
     }
 
@@ -97,7 +99,7 @@ impl Collection {
     ///
     /// Those of the operation that it is.
     pub fn find_and_modify(&self, filter: &RawDocument, operation: &FindAndModify) -> Result<FindAndModifyOutcome> {
-        self.run(&operation.modification(filter)?)
+        self.run(&operation.modification(filter, self.collation().as_ref())?)
     }
 
     fn run(&self, modification: &Modification) -> Result<FindAndModifyOutcome> {
@@ -133,13 +135,15 @@ pub enum FindAndModify {
 }
 
 impl FindAndModify {
-    pub(crate) fn modification(&self, filter: &RawDocument) -> Result<Modification> {
+    pub(crate) fn modification(&self, filter: &RawDocument, default: Option<&Collation>) -> Result<Modification> {
         match self {
-            FindAndModify::Update { update, options } => Modification::find_one_and_update(filter, update, options),
-            FindAndModify::Replace { replacement, options } => {
-                Modification::find_one_and_replace(filter, replacement, options)
+            FindAndModify::Update { update, options } => {
+                Modification::find_one_and_update(filter, update, options, default)
             }
-            FindAndModify::Delete { options } => Modification::find_one_and_delete(filter, options),
+            FindAndModify::Replace { replacement, options } => {
+                Modification::find_one_and_replace(filter, replacement, options, default)
+            }
+            FindAndModify::Delete { options } => Modification::find_one_and_delete(filter, options, default),
         }
     }
 }

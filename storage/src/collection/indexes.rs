@@ -44,9 +44,10 @@ impl Collection {
     /// [`Error::DuplicateKey`] when the documents do not allow a unique index; [`Error::ParallelArrays`],
     /// [`Error::TooManyKeys`], [`Error::IndexKeyTooLong`]; and the log's errors.
     pub fn create_indexes(&self, definitions: &[&RawDocument]) -> Result<IndexOutcome> {
+        let default = self.core().collation_of(&self.namespace);
         let parsed = definitions
             .iter()
-            .map(|definition| IndexDefinition::asked_for(definition));
+            .map(|definition| IndexDefinition::asked_for(definition, default.as_ref()));
         let definitions = parsed.collect::<Result<Vec<_>>>()?;
         let names = definitions.iter().map(|definition| definition.name.clone()).collect();
         let core = self.core();
@@ -86,7 +87,9 @@ impl Collection {
         // Those that somebody else is building are completed with them.
         let catalog = commit.catalog();
         let is_asked_for = |index: &IndexInfo| asked_for.contains(&index.definition.name);
-        let build = catalog.by_id(&info.id).and_then(|info| Build::new(info, is_asked_for));
+        let build = catalog
+            .by_id(&info.id)
+            .and_then(|info| Build::begun(info, is_asked_for));
         Ok(Begun { build, op_id })
     }
 
@@ -101,8 +104,10 @@ impl Collection {
             return Ok(Vec::new());
         };
         let on_id = rawdoc! { "v": 2, "key": { "_id": 1 }, "name": ID_INDEX };
+        // With a collation it is one of the others, and the first.
+        let on_id = info.index(ID_INDEX).is_none().then_some(on_id);
         let others = info.indexes.iter().map(|index| index.definition.document.clone());
-        Ok(std::iter::once(on_id).chain(others).collect())
+        Ok(on_id.into_iter().chain(others).collect())
     }
 
     /// Drops an index by name; `"*"` drops all but the one on `_id`. One that is being built is given up.
@@ -121,7 +126,10 @@ impl Collection {
         let op_id = {
             let mut commit = core.lock_commit()?;
             let info = existing(&commit, &self.namespace)?;
-            let is_doomed = |index: &&IndexInfo| name == "*" || index.definition.name == name;
+            let is_doomed = |index: &&IndexInfo| match name {
+                "*" => !index.definition.is_id(),
+                name => index.definition.name == name,
+            };
             let doomed = info.indexes.iter().filter(is_doomed);
             let (building, ready): (Vec<_>, Vec<_>) = doomed.partition(|index| index.state == IndexState::Building);
             let entries = [(EntryKind::AbortIndexBuild, building), (EntryKind::DropIndexes, ready)];
@@ -155,6 +163,12 @@ fn wanted(info: &CollectionInfo, definitions: Vec<IndexDefinition>) -> Result<Ve
     let mut wanted: Vec<IndexDefinition> = Vec::new();
     for definition in definitions {
         if definition.is_id() {
+            if definition.collation != info.options.collation {
+                return Err(Error::InvalidIndex {
+                    name: definition.name,
+                    what: "the index on _id has the collation of the collection".into(),
+                });
+            }
             continue;
         }
         let present = info.indexes.iter().map(|index| &*index.definition);

@@ -1,9 +1,10 @@
 //! Options of operations, under the names of MongoDB's drivers (driver specifications: *CRUD API*).
 
 use bson::{RawDocument, RawDocumentBuf};
+use tailwater_matcher::Collation;
 
 use crate::error::Result;
-use crate::query::{Hint, Language, Projection, Query};
+use crate::query::{Hint, Language, Projection, Query, QueryControl};
 
 /// Options of [`Collection::insert_many_with`](crate::Collection::insert_many_with).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,15 +57,21 @@ pub struct FindOptions {
     pub limit: Option<u64>,
     /// Which index to use.
     pub hint: Option<Hint>,
-    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); by their bytes
-    /// when it is missing.
+    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); as the
+    /// collection says when it is missing.
     pub collation: Option<RawDocumentBuf>,
+    /// What ends it in the middle, and bounds what it holds.
+    pub control: QueryControl,
 }
 
 impl FindOptions {
     /// The query for a filter, and what is returned of what it finds.
-    pub(crate) fn query(&self, filter: &RawDocument) -> Result<(Query, Option<Projection>)> {
-        let language = Language::new(self.collation.as_deref())?;
+    pub(crate) fn query(
+        &self,
+        filter: &RawDocument,
+        default: Option<&Collation>,
+    ) -> Result<(Query, Option<Projection>)> {
+        let language = Language::new(self.collation.as_deref(), default)?;
         let projection = self.projection.as_deref();
         let projection = projection.map(|projection| Projection::parse(projection, filter, &language));
         let projection = projection.transpose()?;
@@ -72,6 +79,7 @@ impl FindOptions {
         query.skip = self.skip;
         query.limit = self.limit.filter(|limit| *limit > 0);
         query.hint.clone_from(&self.hint);
+        query.control = self.control.clone();
         Ok((query, projection))
     }
 }
@@ -85,17 +93,20 @@ pub struct CountOptions {
     pub limit: Option<u64>,
     /// Which index to use.
     pub hint: Option<Hint>,
-    /// How the filter compares strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); by their bytes
-    /// when it is missing.
+    /// How the filter compares strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); as the
+    /// collection says when it is missing.
     pub collation: Option<RawDocumentBuf>,
+    /// What ends it in the middle, and bounds what it holds.
+    pub control: QueryControl,
 }
 
 impl CountOptions {
-    pub(crate) fn query(&self, filter: &RawDocument) -> Result<Query> {
-        let mut query = Language::new(self.collation.as_deref())?.query(filter, None)?;
+    pub(crate) fn query(&self, filter: &RawDocument, default: Option<&Collation>) -> Result<Query> {
+        let mut query = Language::new(self.collation.as_deref(), default)?.query(filter, None)?;
         query.skip = self.skip;
         query.limit = self.limit.filter(|limit| *limit > 0);
         query.hint.clone_from(&self.hint);
+        query.control = self.control.clone();
         Ok(query)
     }
 }
@@ -106,8 +117,10 @@ pub struct DistinctOptions {
     /// Which index to use.
     pub hint: Option<Hint>,
     /// How the filter compares strings and which of the values are equal, `{locale: …, strength: …}` (MongoDB manual:
-    /// *Collation*); by their bytes when it is missing.
+    /// *Collation*); as the collection says when it is missing.
     pub collation: Option<RawDocumentBuf>,
+    /// What ends it in the middle, and bounds what it holds.
+    pub control: QueryControl,
 }
 
 /// Options of updates.
@@ -123,8 +136,8 @@ pub struct UpdateOptions {
     pub hint: Option<Hint>,
     /// Whether the result may fail the collection's validator.
     pub bypass_document_validation: bool,
-    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); by their bytes
-    /// when it is missing.
+    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); as the
+    /// collection says when it is missing.
     pub collation: Option<RawDocumentBuf>,
 }
 
@@ -139,8 +152,8 @@ pub struct ReplaceOptions {
     pub hint: Option<Hint>,
     /// Whether the result may fail the collection's validator.
     pub bypass_document_validation: bool,
-    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); by their bytes
-    /// when it is missing.
+    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); as the
+    /// collection says when it is missing.
     pub collation: Option<RawDocumentBuf>,
 }
 
@@ -149,8 +162,8 @@ pub struct ReplaceOptions {
 pub struct DeleteOptions {
     /// Which index to use.
     pub hint: Option<Hint>,
-    /// How the filter compares strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); by their bytes
-    /// when it is missing.
+    /// How the filter compares strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); as the
+    /// collection says when it is missing.
     pub collation: Option<RawDocumentBuf>,
 }
 
@@ -181,8 +194,8 @@ pub struct FindOneAndUpdateOptions {
     pub hint: Option<Hint>,
     /// Whether the result may fail the collection's validator.
     pub bypass_document_validation: bool,
-    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); by their bytes
-    /// when it is missing.
+    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); as the
+    /// collection says when it is missing.
     pub collation: Option<RawDocumentBuf>,
 }
 
@@ -214,8 +227,8 @@ pub struct FindOneAndReplaceOptions {
     pub hint: Option<Hint>,
     /// Whether the result may fail the collection's validator.
     pub bypass_document_validation: bool,
-    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); by their bytes
-    /// when it is missing.
+    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); as the
+    /// collection says when it is missing.
     pub collation: Option<RawDocumentBuf>,
 }
 
@@ -240,7 +253,7 @@ pub struct FindOneAndDeleteOptions {
     pub projection: Option<RawDocumentBuf>,
     /// Which index to use.
     pub hint: Option<Hint>,
-    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); by their bytes
-    /// when it is missing.
+    /// How the filter and the sort compare strings, `{locale: …, strength: …}` (MongoDB manual: *Collation*); as the
+    /// collection says when it is missing.
     pub collation: Option<RawDocumentBuf>,
 }

@@ -30,7 +30,8 @@ impl Collection {
         update: impl Into<UpdateModifications>,
         options: &UpdateOptions,
     ) -> Result<WriteOutcome> {
-        let modification = Modification::update(filter, Reach::First, &update.into(), options, DateTime::now())?;
+        let (default, now) = (self.collation(), DateTime::now());
+        let modification = Modification::update(filter, Reach::First, &update.into(), options, default.as_ref(), now)?;
         self.modify(&modification)
     }
 
@@ -55,7 +56,8 @@ impl Collection {
         update: impl Into<UpdateModifications>,
         options: &UpdateOptions,
     ) -> Result<WriteOutcome> {
-        let modification = Modification::update(filter, Reach::All, &update.into(), options, DateTime::now())?;
+        let (default, now) = (self.collation(), DateTime::now());
+        let modification = Modification::update(filter, Reach::All, &update.into(), options, default.as_ref(), now)?;
         self.modify(&modification)
     }
 
@@ -83,7 +85,14 @@ impl Collection {
         replacement: &RawDocument,
         options: &ReplaceOptions,
     ) -> Result<WriteOutcome> {
-        self.modify(&Modification::replace(filter, replacement, options, DateTime::now())?)
+        let (default, now) = (self.collation(), DateTime::now());
+        self.modify(&Modification::replace(
+            filter,
+            replacement,
+            options,
+            default.as_ref(),
+            now,
+        )?)
     }
 
     /// Carries out a modification, and waits for durability.

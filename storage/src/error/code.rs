@@ -69,6 +69,8 @@ codes! {
     ConflictingUpdateOperators = 40,
     /// There is such a collection already.
     NamespaceExists = 48,
+    /// A query's time is over.
+    MaxTimeMSExpired = 50,
     /// A field's name begins with a dollar sign where it must not.
     DollarPrefixedFieldName = 52,
     /// An `_id` of a type that cannot be one.
@@ -131,6 +133,8 @@ codes! {
     BSONObjectTooLarge = 10334,
     /// A key that must be unique is there already.
     DuplicateKey = 11000,
+    /// A query was ended in the middle.
+    Interrupted = 11601,
     /// The different values of a field are too large for one answer.
     Location17217 = 17217,
     /// A key in an index is too long.
@@ -194,6 +198,9 @@ impl Error {
             | Error::InvalidSort { .. }
             | Error::SortParallelArrays { .. }
             | Error::Collation(_) => ErrorCode::BadValue,
+            Error::MemoryBudgetExceeded { .. } => ErrorCode::ExceededMemoryLimit,
+            Error::QueryInterrupted => ErrorCode::Interrupted,
+            Error::QueryTimeExpired => ErrorCode::MaxTimeMSExpired,
             Error::SortMemoryExceeded { .. } => ErrorCode::QueryExceededMemoryLimitNoDiskUseAllowed,
             Error::DistinctTooLarge { .. } => ErrorCode::Location17217,
             Error::IndexKeyTooLong { .. } => ErrorCode::KeyTooLong,

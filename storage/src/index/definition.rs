@@ -1,4 +1,4 @@
-//! What an index is asked to be: `{key, name, unique, sparse, partialFilterExpression, expireAfterSeconds}`, checked.
+//! What an index is asked to be: `{key, name, unique, sparse, partialFilterExpression, expireAfterSeconds, collation}`, checked.
 //!
 //! The options and their rules are those of MongoDB's `createIndexes` (manual: *createIndexes*, *Indexes*). Index types other
 //! than ascending and descending, and options that this store does not have, are refused by name: an index that silently does
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bson::raw::{CString, RawBsonRef};
 use bson::{RawDocument, RawDocumentBuf};
-use tailwater_matcher::{Expression, Path, compare};
+use tailwater_matcher::{Collation, Expression, ParseOptions, Path, compare};
 
 use super::partial;
 use crate::error::{Error, Result};
@@ -52,19 +52,21 @@ pub(crate) struct IndexDefinition {
     pub(crate) partial: Option<Expression>,
     /// Documents whose date in the first field is older than this are deleted.
     pub(crate) expire_after: Option<Duration>,
+    /// How strings sort in it, and are compared by its filter; by their bytes if there is none.
+    pub(crate) collation: Option<Collation>,
     /// As it was given, with its name; goes into the log and comes back from `list_indexes`.
     pub(crate) document: RawDocumentBuf,
 }
 
 impl IndexDefinition {
     /// Checks a definition that somebody asks for: beyond [`IndexDefinition::parse`], that its filter is one that an index may
-    /// have.
+    /// have. It has the collation that it names, or else the collection's.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidIndex`], [`Error::Filter`].
-    pub(crate) fn asked_for(given: &RawDocument) -> Result<IndexDefinition> {
-        let definition = IndexDefinition::parse(given)?;
+    /// [`Error::InvalidIndex`], [`Error::Filter`], [`Error::Collation`].
+    pub(crate) fn asked_for(given: &RawDocument, default: Option<&Collation>) -> Result<IndexDefinition> {
+        let definition = IndexDefinition::parse_with(given, default)?;
         for (option, value) in given.iter().flatten() {
             if let ("partialFilterExpression", RawBsonRef::Document(filter)) = (option.as_str(), value) {
                 partial::check(filter)?;
@@ -73,13 +75,30 @@ impl IndexDefinition {
         Ok(definition)
     }
 
+    /// That of the index on `_id` in a collection with a default collation. Elsewhere the documents themselves are that index.
+    pub(crate) fn on_id(collation: &Collation) -> IndexDefinition {
+        let given = bson::rawdoc! { "key": { "_id": 1 }, "name": ID_INDEX, "unique": true };
+        IndexDefinition::parse_with(&given, Some(collation)).expect("the index on _id can be defined")
+    }
+
     /// Reads a definition. What is in the catalogue and the log was asked for once and is taken as it is, whatever would be refused
     /// today: a store must open.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidIndex`], [`Error::Filter`].
+    /// [`Error::InvalidIndex`], [`Error::Filter`], [`Error::Collation`].
     pub(crate) fn parse(given: &RawDocument) -> Result<IndexDefinition> {
+        IndexDefinition::parse_with(given, None)
+    }
+
+    fn parse_with(given: &RawDocument, default: Option<&Collation>) -> Result<IndexDefinition> {
+        // The filter compares by it, wherever it stands.
+        let collation = match given.get("collation") {
+            Ok(Some(RawBsonRef::Document(collation))) => Collation::parse(collation).map_err(Error::Collation)?,
+            Ok(None) => default.cloned(),
+            _ => return Err(invalid("", "collation must be a document".into())),
+        };
+        let language = ParseOptions::default().with_collation(collation.clone());
         let mut key = None;
         let mut name = None;
         let mut definition = IndexDefinition {
@@ -90,6 +109,7 @@ impl IndexDefinition {
             hidden: false,
             partial: None,
             expire_after: None,
+            collation,
             document: RawDocumentBuf::new(),
         };
         for field in given {
@@ -106,7 +126,7 @@ impl IndexDefinition {
                 ("sparse", value) => definition.sparse = truth(value).ok_or_else(|| refuse("a boolean"))?,
                 ("hidden", value) => definition.hidden = truth(value).ok_or_else(|| refuse("a boolean"))?,
                 ("partialFilterExpression", RawBsonRef::Document(filter)) => {
-                    definition.partial = Some(Expression::parse(filter)?);
+                    definition.partial = Some(Expression::parse_with(filter, &language)?);
                 }
                 ("partialFilterExpression", _) => return Err(refuse("a document")),
                 ("expireAfterSeconds", value) => {
@@ -114,6 +134,7 @@ impl IndexDefinition {
                     let seconds = seconds.ok_or_else(|| refuse("a number of seconds from 0 to 2147483647"))?;
                     definition.expire_after = Some(Duration::from_secs(seconds.unsigned_abs()));
                 }
+                ("collation", _) => {}
                 // Version and build options of MongoDB that ask for nothing here.
                 ("v" | "background" | "ns" | "commitQuorum", _) => {}
                 (unknown, _) => return Err(invalid("", format!("the option {unknown} is not supported"))),
@@ -154,6 +175,9 @@ impl IndexDefinition {
             if kept {
                 document.append(option, value);
             }
+        }
+        if let Some(collation) = &self.collation {
+            document.append(bson::raw::cstr!("collation"), collation.to_document());
         }
         document
     }
@@ -203,7 +227,10 @@ impl IndexDefinition {
     /// Whether two definitions ask for what makes them one index, whatever their names and other options.
     pub(crate) fn is_equivalent(&self, other: &IndexDefinition) -> bool {
         let options = |definition: &IndexDefinition| (definition.unique, definition.sparse);
-        self.has_key(other.key()) && self.partial == other.partial && options(self) == options(other)
+        self.has_key(other.key())
+            && self.partial == other.partial
+            && self.collation == other.collation
+            && options(self) == options(other)
     }
 }
 
@@ -351,6 +378,13 @@ impl IndexModel {
     #[must_use]
     pub fn expire_after(self, age: Duration) -> IndexModel {
         self.option("expireAfterSeconds", i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
+    }
+
+    /// How strings sort and are compared in it, `{locale: …, strength: …}` (MongoDB manual: *Collation*). Default: as the
+    /// collection says.
+    #[must_use]
+    pub fn collation(self, collation: &RawDocument) -> IndexModel {
+        self.option("collation", collation.to_owned())
     }
 
     /// Its name. Default: fields and directions, as in `age_1_name_-1`.

@@ -21,7 +21,7 @@
 //!
 //! # Layout
 //!
-//! A key in the engine is the fields' values as the matcher's key strings, inverted where the field is descending, then the
+//! A key in the engine is the fields' values as the matcher's key strings, by the index's collation if it has one, inverted where the field is descending, then the
 //! document's own key. The value says where the second part begins.
 
 #[cfg(test)]
@@ -154,7 +154,7 @@ impl<'f> Wanted<'f> {
         Wanted {
             fields: &definition.fields,
             sparse: definition.sparse,
-            collation: None,
+            collation: definition.collation.as_ref(),
         }
     }
 }

@@ -128,7 +128,7 @@ mod tests {
     fn what_is_in_a_store_is_read_as_it_is() {
         let stored = rawdoc! { "key": { "a": 1 }, "partialFilterExpression": { "b": { "$ne": 1 } } };
         assert!(IndexDefinition::parse(&stored).is_ok());
-        let asked_for = IndexDefinition::asked_for(&stored);
+        let asked_for = IndexDefinition::asked_for(&stored, None);
         assert!(matches!(asked_for, Err(Error::InvalidIndex { .. })), "{asked_for:?}");
     }
 }

@@ -9,7 +9,7 @@
 //! only one conjunct bounds a field; and a field is not bounded when one before it, whose path begins with the same name, is:
 //! both may go through one array, and the conditions be satisfied by two of its elements.
 
-use tailwater_matcher::{Conjunct, IN_VALUES_MAX};
+use tailwater_matcher::{Collation, Conjunct, IN_VALUES_MAX};
 
 use super::interval::{self, Interval, Intervals};
 use super::partial::excludes_missing;
@@ -39,8 +39,13 @@ impl<'a> Bounds<'a> {
         }
     }
 
-    /// What the conjuncts say of an index on these fields.
-    pub(crate) fn new(fields: &[IndexField], multikey: bool, conjuncts: &[Conjunct<'a>]) -> Bounds<'a> {
+    /// What the conjuncts say of an index on these fields, which has strings in the order of a collation, or of their bytes.
+    pub(crate) fn new(
+        fields: &[IndexField],
+        multikey: bool,
+        conjuncts: &[Conjunct<'a>],
+        order: Option<&Collation>,
+    ) -> Bounds<'a> {
         let mut bounds = Bounds::whole(fields.len());
         let mut stretches = 1;
         for (i, field) in fields.iter().enumerate() {
@@ -48,7 +53,7 @@ impl<'a> Bounds<'a> {
             if multikey && fields[..i].iter().any(|before| before.components.first() == first) {
                 break;
             }
-            let Some(intervals) = of_field(field, multikey, conjuncts) else {
+            let Some(intervals) = of_field(field, multikey, conjuncts, order) else {
                 break;
             };
             stretches *= intervals.len();
@@ -82,7 +87,12 @@ impl<'a> Bounds<'a> {
     }
 }
 
-fn of_field<'a>(field: &IndexField, multikey: bool, conjuncts: &[Conjunct<'a>]) -> Option<Intervals<'a>> {
+fn of_field<'a>(
+    field: &IndexField,
+    multikey: bool,
+    conjuncts: &[Conjunct<'a>],
+    order: Option<&Collation>,
+) -> Option<Intervals<'a>> {
     // Such a path has the key of one element, and may be missing from another.
     let may_be_missing = multikey && field.components.iter().skip(1).any(|name| position(name).is_some());
     let bounds = |conjunct: &&Conjunct<'a>| !may_be_missing || excludes_missing(conjunct);
@@ -90,7 +100,7 @@ fn of_field<'a>(field: &IndexField, multikey: bool, conjuncts: &[Conjunct<'a>]) 
         .iter()
         .filter(|conjunct| *conjunct.path() == field.path)
         .filter(bounds);
-    let mut each = here.filter_map(interval::of_conjunct);
+    let mut each = here.filter_map(|conjunct| interval::of_conjunct(conjunct, order));
     if multikey {
         // Points before ranges, few before many.
         return each.min_by_key(|intervals| (!intervals.iter().all(Interval::is_point), intervals.len()));

@@ -5,7 +5,7 @@
 //! class of its bound, as comparisons do.
 
 use bson::RawBsonRef;
-use tailwater_matcher::{Conjunct, RangeOperator, encode_key};
+use tailwater_matcher::{Collation, Conjunct, RangeOperator, encode_key};
 
 use crate::overlay::after_prefix;
 
@@ -61,9 +61,9 @@ impl<'a> Interval<'a> {
         }
     }
 
-    pub(crate) fn point(value: RawBsonRef<'a>) -> Interval<'a> {
+    pub(crate) fn point(value: RawBsonRef<'a>, order: Option<&Collation>) -> Interval<'a> {
         let end = End {
-            key: key_of(value),
+            key: key_of(value, order),
             inclusive: true,
             edge: Edge::Value(value),
         };
@@ -120,29 +120,30 @@ pub(crate) fn intersect<'a>(a: &[Interval<'a>], b: &[Interval<'a>]) -> Intervals
 /// Where an index on the conjunct's path has a key of every document that satisfies it; nothing when that may be anywhere.
 ///
 /// An array as a constant is sought as a whole, which is its key inside another array, and by its first element, which is one
-/// of the keys of a document that has it at the path; the key of an empty array there is `undefined`.
-pub(crate) fn of_conjunct<'a>(conjunct: &Conjunct<'a>) -> Option<Intervals<'a>> {
+/// of the keys of a document that has it at the path; the key of an empty array there is `undefined`. The index has strings in
+/// this order, by which the conjunct compares them, too.
+pub(crate) fn of_conjunct<'a>(conjunct: &Conjunct<'a>, order: Option<&Collation>) -> Option<Intervals<'a>> {
     match conjunct {
-        Conjunct::Equal { value, .. } => Some(points([*value])),
-        Conjunct::In { values, .. } => Some(points(values.iter())),
+        Conjunct::Equal { value, .. } => Some(points([*value], order)),
+        Conjunct::In { values, .. } => Some(points(values.iter(), order)),
         Conjunct::Range {
             operator: _,
             bound: RawBsonRef::Array(_),
             ..
         } => None,
-        Conjunct::Range { operator, bound, .. } => Some(range(*operator, *bound)),
+        Conjunct::Range { operator, bound, .. } => Some(range(*operator, *bound, order)),
         Conjunct::Prefix { prefix, regex, .. } => Some(prefixed(prefix, regex.as_raw_bson_ref())),
         _ => None,
     }
 }
 
-fn points<'a>(values: impl IntoIterator<Item = RawBsonRef<'a>>) -> Intervals<'a> {
+fn points<'a>(values: impl IntoIterator<Item = RawBsonRef<'a>>, order: Option<&Collation>) -> Intervals<'a> {
     let mut points = Vec::new();
     for value in values {
-        points.push(Interval::point(value));
+        points.push(Interval::point(value, order));
         if let RawBsonRef::Array(array) = value {
             let first = array.into_iter().next().and_then(Result::ok);
-            points.push(Interval::point(first.unwrap_or(RawBsonRef::Undefined)));
+            points.push(Interval::point(first.unwrap_or(RawBsonRef::Undefined), order));
         }
     }
     points.sort_by(|a, b| a.low.key.cmp(&b.low.key));
@@ -150,9 +151,9 @@ fn points<'a>(values: impl IntoIterator<Item = RawBsonRef<'a>>) -> Intervals<'a>
     points
 }
 
-fn range(operator: RangeOperator, bound: RawBsonRef<'_>) -> Intervals<'_> {
-    let key = key_of(bound);
-    let nan = key_of(RawBsonRef::Double(f64::NAN));
+fn range<'a>(operator: RangeOperator, bound: RawBsonRef<'a>, order: Option<&Collation>) -> Intervals<'a> {
+    let key = key_of(bound, order);
+    let nan = key_of(RawBsonRef::Double(f64::NAN), None);
     if key == nan {
         // Nothing is above or below it.
         return Vec::new();
@@ -199,7 +200,7 @@ fn prefixed<'a>(prefix: &str, regex: RawBsonRef<'_>) -> Intervals<'a> {
         inclusive,
         edge: Edge::Shown(text),
     };
-    let mut low = key_of(RawBsonRef::String(prefix));
+    let mut low = key_of(RawBsonRef::String(prefix), None);
     // Without the two bytes that end a text.
     low.truncate(low.len() - 2);
     let mut behind: Vec<char> = prefix.chars().collect();
@@ -214,7 +215,7 @@ fn prefixed<'a>(prefix: &str, regex: RawBsonRef<'_>) -> Intervals<'a> {
         ),
         low: shown(format!("{prefix:?}"), low, true),
     };
-    let end = shown(regex_text(regex), key_of(regex), true);
+    let end = shown(regex_text(regex), key_of(regex, None), true);
     let itself = Interval {
         low: end.clone(),
         high: end,
@@ -229,8 +230,11 @@ fn regex_text(regex: RawBsonRef<'_>) -> String {
     }
 }
 
-fn key_of(value: RawBsonRef<'_>) -> Vec<u8> {
+fn key_of(value: RawBsonRef<'_>, order: Option<&Collation>) -> Vec<u8> {
     let mut key = Vec::with_capacity(16);
-    encode_key(value, &mut key);
+    match order {
+        Some(collation) => collation.encode_key(value, &mut key),
+        None => encode_key(value, &mut key),
+    }
     key
 }

@@ -1,7 +1,8 @@
 //! Whether an index that leaves documents out has all that a filter can match.
 //!
 //! The implication is decided part by part, and only where it is certain: each part of the index's filter must follow from one
-//! part of the query's. What cannot be decided counts as no.
+//! part of the query's. What cannot be decided counts as no: under a collation, a filter of the index that compares strings,
+//! unless it is the query's.
 
 use tailwater_matcher::{Conjunct, Expression, compare};
 
@@ -51,7 +52,7 @@ fn follows(part: &Conjunct<'_>, given: &Conjunct<'_>) -> bool {
         }
         _ if has_array(part) || has_array(given) => false,
         // Without arrays the intervals are exactly the values that satisfy the conjunct.
-        _ => match (interval::of_conjunct(part), interval::of_conjunct(given)) {
+        _ => match (interval::of_conjunct(part, None), interval::of_conjunct(given, None)) {
             (Some(part), Some(given)) => given.iter().all(|g| part.iter().any(|p| Interval::is_within(g, p))),
             _ => false,
         },

@@ -6,14 +6,11 @@
 //!
 //! The whole filter is asked about whatever is found, so that the alternatives may say less than it does.
 
-use tailwater_matcher::Expression;
-
-use super::{Asked, Plan};
+use super::{Asked, Plan, Question};
 use crate::catalog::CollectionInfo;
 use crate::error::Result;
 use crate::query::Hint;
 use crate::reading::Reading;
-use crate::sort::SortPattern;
 
 /// Most alternatives that are looked for one by one. Of a filter with more, all documents are looked at.
 const ALTERNATIVES_MAX: usize = 64;
@@ -33,7 +30,7 @@ pub(crate) enum QueryPlan<'a> {
 }
 
 impl<'a> QueryPlan<'a> {
-    /// The plan for a filter on a collection.
+    /// The plan for a question to a collection.
     ///
     /// # Errors
     ///
@@ -41,21 +38,20 @@ impl<'a> QueryPlan<'a> {
     pub(crate) fn choose(
         reading: &Reading,
         info: &'a CollectionInfo,
-        filter: &'a Expression,
-        sort: Option<&SortPattern>,
+        question: Question<'a>,
         hint: Option<&Hint>,
     ) -> Result<QueryPlan<'a>> {
-        let single = Plan::choose(reading, info, filter, sort, hint)?;
+        let single = Plan::choose(reading, info, question, hint)?;
         if hint.is_some() || single.bounds.points > 0 || single.bounds.is_empty() {
             return Ok(QueryPlan::Single(single));
         }
-        let paths = alternatives(reading, info, filter);
+        let paths = alternatives(reading, info, question);
         // A range that all alternatives share is worth as much as ranges of their own, and costs less.
         let is_better = |path: &Plan<'_>| path.bounds.points > 0 || (path.bounds.range && !single.bounds.range);
         Ok(if paths.len() > 1 && paths.iter().all(is_better) {
             QueryPlan::Union {
                 paths,
-                sorted: sort.is_none(),
+                sorted: question.sort.is_none(),
             }
         } else {
             QueryPlan::Single(single)
@@ -79,15 +75,11 @@ impl<'a> QueryPlan<'a> {
     }
 }
 
-fn alternatives<'a>(reading: &Reading, info: &'a CollectionInfo, filter: &'a Expression) -> Vec<Plan<'a>> {
-    let alternatives = filter.alternatives(ALTERNATIVES_MAX).into_iter();
-    let best = alternatives.map(|conjuncts| {
-        let asked = Asked {
-            filter,
-            conjuncts,
-            sort: None,
-        };
-        asked.best(reading, info)
-    });
+fn alternatives<'a>(reading: &Reading, info: &'a CollectionInfo, question: Question<'a>) -> Vec<Plan<'a>> {
+    let question = Question { sort: None, ..question };
+    let alternatives = question.filter.alternatives_by(ALTERNATIVES_MAX, question.collation);
+    let best = alternatives
+        .into_iter()
+        .map(|conjuncts| Asked { question, conjuncts }.best(reading, info));
     best.collect()
 }

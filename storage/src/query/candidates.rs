@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tailwater_matcher::Expression;
 
-use super::Query;
 use super::source::{Examined, Source};
+use super::{Looks, Query};
 use crate::error::Result;
 use crate::sort::{Sorted, Sorter};
 use crate::workspace::Found;
@@ -16,6 +16,7 @@ pub(crate) struct Candidates {
     source: Source,
     filter: Arc<Expression>,
     order: Order,
+    looks: Looks,
     skip: u64,
     /// How many more there may be.
     left: u64,
@@ -36,13 +37,16 @@ impl Candidates {
     pub(super) fn of(query: Query, source: Source, sorted: bool) -> Candidates {
         let wanted = query.limit.map(|limit| query.skip.saturating_add(limit));
         let order = match query.sort {
-            Some(pattern) if !sorted => Order::Unsorted(Some(Sorter::new(pattern, wanted))),
+            Some(pattern) if !sorted => {
+                Order::Unsorted(Some(Sorter::new(pattern, wanted).with_memory(query.control.share())))
+            }
             _ => Order::Kept,
         };
         Candidates {
             source,
             filter: query.filter,
             order,
+            looks: Looks::new(query.control),
             skip: query.skip,
             left: query.limit.unwrap_or(u64::MAX),
         }
@@ -69,6 +73,7 @@ impl Candidates {
 
     fn next_match(&mut self) -> Result<Option<Found>> {
         while let Some(found) = self.source.next()? {
+            self.looks.next()?;
             if self.filter.matches(found.document()?)? {
                 return Ok(Some(found));
             }

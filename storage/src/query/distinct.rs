@@ -55,12 +55,14 @@ impl Distinct {
         field: &str,
         filter: &RawDocument,
         options: &DistinctOptions,
+        default: Option<&Collation>,
         candidates: impl FnOnce(Query) -> Result<Candidates>,
     ) -> Result<Vec<Bson>> {
-        let language = Language::new(options.collation.as_deref())?;
+        let language = Language::new(options.collation.as_deref(), default)?;
         let mut distinct = Distinct::new(field, language.collation())?;
         let mut query = language.query(filter, None)?;
         query.hint.clone_from(&options.hint);
+        query.control = options.control.clone();
         for found in candidates(query)? {
             distinct.add(found?.document()?)?;
         }

@@ -1,16 +1,16 @@
 //! What was planned for a query and what it took, as MongoDB's `explain` shows it (manual: *Explain Results*).
 //!
-//! The query is run to its end. There is one plan and no trial of others, so `rejectedPlans` is always empty.
+//! The query is run only when that is asked for, and then to its end. There is one plan and no trial of others, so `rejectedPlans` is always empty.
 
 use std::sync::Arc;
 
 use bson::raw::CString;
 use bson::{Bson, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
-use tailwater_matcher::{Conjunct, Expression};
+use tailwater_matcher::{Collation, Conjunct, Expression};
 
 use super::hint::Hint;
 use super::source::Source;
-use super::{Language, Query};
+use super::{Language, Query, QueryControl};
 use crate::catalog::Namespace;
 use crate::error::Result;
 use crate::index::{Direction, ID_INDEX, IndexField};
@@ -30,66 +30,98 @@ pub struct ExplainOptions {
     pub skip: u64,
     /// Most documents to return; no limit when it is missing or 0.
     pub limit: Option<u64>,
-    /// How strings are compared, `{locale: …, strength: …}`; by their bytes when it is missing.
+    /// How strings are compared, `{locale: …, strength: …}`; by the collection's default when it is missing.
     pub collation: Option<RawDocumentBuf>,
+    /// What ends it in the middle, and bounds what it holds.
+    pub control: QueryControl,
 }
 
 impl ExplainOptions {
-    pub(crate) fn query(&self, filter: &RawDocument) -> Result<Query> {
-        let mut query = Language::new(self.collation.as_deref())?.query(filter, self.sort.as_deref())?;
+    pub(crate) fn query(&self, filter: &RawDocument, default: Option<&Collation>) -> Result<Query> {
+        let language = Language::new(self.collation.as_deref(), default)?;
+        let mut query = language.query(filter, self.sort.as_deref())?;
         query.hint.clone_from(&self.hint);
         query.skip = self.skip;
         query.limit = self.limit.filter(|limit| *limit > 0);
+        query.control = self.control.clone();
         Ok(query)
     }
 }
 
-impl Query {
-    /// Plans and runs the query, and tells about both.
-    pub(crate) fn explain(
-        self,
-        reading: &Reading,
-        namespace: &Namespace,
-        collation: Option<&RawDocument>,
-    ) -> Result<RawDocumentBuf> {
-        let filter = Arc::clone(&self.filter);
-        let info = reading.info(namespace);
-        let (winning, mut candidates) = match &info {
-            None => (
-                rawdoc! { "stage": "EOF" },
-                Candidates::of(self, Source::nothing(), true),
-            ),
-            Some(info) => {
-                let plan = QueryPlan::choose(reading, info, &filter, self.sort.as_ref(), self.hint.as_ref())?;
-                let source = Source::new(reading, info, plan.paths());
-                (self.stages(&plan), Candidates::of(self, source, plan.is_sorted()))
-            }
-        };
+/// A query that has been planned, and not been run.
+#[derive(Debug)]
+pub struct Explanation {
+    planner: RawDocumentBuf,
+    candidates: Candidates,
+}
+
+impl Explanation {
+    /// What was planned: `explainVersion` and `queryPlanner`.
+    #[must_use]
+    pub fn planned(&self) -> RawDocumentBuf {
+        rawdoc! { "explainVersion": "1", "queryPlanner": self.planner.clone() }
+    }
+
+    /// Runs the query to its end, and tells of that as well, in `executionStats`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the documents, as of [`Collection::find_with`](crate::Collection::find_with).
+    pub fn run(mut self) -> Result<RawDocumentBuf> {
         let mut returned = 0;
-        for found in &mut candidates {
+        for found in &mut self.candidates {
             found?;
             returned += 1;
         }
-        let examined = candidates.examined();
-        let mut planner = rawdoc! {
-            "namespace": namespace.to_string(),
-            "parsedQuery": filter.to_document(),
-        };
-        if let Some(collation) = collation {
-            planner.append(bson::raw::cstr!("collation"), collation.to_owned());
-        }
-        planner.append(bson::raw::cstr!("winningPlan"), winning);
-        planner.append(bson::raw::cstr!("rejectedPlans"), RawArrayBuf::new());
-        Ok(rawdoc! {
-            "explainVersion": "1",
-            "queryPlanner": planner,
-            "executionStats": {
+        let examined = self.candidates.examined();
+        let mut told = self.planned();
+        told.append(
+            bson::raw::cstr!("executionStats"),
+            rawdoc! {
                 "executionSuccess": true,
                 "nReturned": count(returned),
                 "totalKeysExamined": count(examined.keys),
                 "totalDocsExamined": count(examined.documents),
             },
-        })
+        );
+        Ok(told)
+    }
+}
+
+impl Query {
+    /// Plans the query.
+    pub(crate) fn explanation(
+        self,
+        reading: &Reading,
+        namespace: &Namespace,
+        collation: Option<&RawDocument>,
+    ) -> Result<Explanation> {
+        let filter = Arc::clone(&self.filter);
+        let of_query = || self.collation.as_ref().map(Collation::to_document);
+        let collation = collation.map(RawDocument::to_owned).or_else(of_query);
+        let info = reading.info(namespace);
+        let (winning, candidates) = match &info {
+            None => (
+                rawdoc! { "stage": "EOF" },
+                Candidates::of(self, Source::nothing(), true),
+            ),
+            Some(info) => {
+                let plan = QueryPlan::choose(reading, info, self.asked(), self.hint.as_ref())?;
+                let source = Source::new(reading, info, plan.paths());
+                let (stages, is_sorted) = (self.stages(&plan), plan.is_sorted());
+                (stages, Candidates::of(self, source, is_sorted))
+            }
+        };
+        let mut planner = rawdoc! {
+            "namespace": namespace.to_string(),
+            "parsedQuery": filter.to_document(),
+        };
+        if let Some(collation) = collation {
+            planner.append(bson::raw::cstr!("collation"), collation);
+        }
+        planner.append(bson::raw::cstr!("winningPlan"), winning);
+        planner.append(bson::raw::cstr!("rejectedPlans"), RawArrayBuf::new());
+        Ok(Explanation { planner, candidates })
     }
 
     /// The stages from the last to the first, each within the one that reads from it.
@@ -147,17 +179,26 @@ fn union(paths: &[Plan<'_>], filter: &Expression) -> RawDocumentBuf {
 fn scan(plan: &Plan<'_>) -> RawDocumentBuf {
     let direction = if plan.descending { "backward" } else { "forward" };
     let definition = plan.index.map(|index| &index.definition);
-    rawdoc! {
+    let mut scan = rawdoc! {
         "stage": "IXSCAN",
         "keyPattern": definition.map_or_else(|| rawdoc! { "_id": 1 }, |d| d.key().to_owned()),
         "indexName": definition.map_or(ID_INDEX, |d| &d.name),
+    };
+    if let Some(collation) = definition.and_then(|d| d.collation.as_ref()) {
+        scan.append(bson::raw::cstr!("collation"), collation.to_document());
+    }
+    let rest = rawdoc! {
         "isMultiKey": plan.multikey,
         "isUnique": definition.is_none_or(|d| d.unique),
         "isSparse": definition.is_some_and(|d| d.sparse),
         "isPartial": definition.is_some_and(|d| d.partial.is_some()),
         "direction": direction,
         "indexBounds": bounds(plan),
+    };
+    for (name, value) in rest.iter().flatten() {
+        scan.append(name, value);
     }
+    scan
 }
 
 /// Whether a filter is `{_id: value}` and nothing else.

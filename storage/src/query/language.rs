@@ -1,7 +1,8 @@
 //! How a query compares strings: by their bytes, or by a collation (MongoDB manual: *Collation*).
 //!
-//! What an index has in order are bytes. So under a collation the matcher says of a comparison with a string only that there
-//! must be a value, no bounds come of it, and an order is made in memory; comparisons with other values use indexes as ever.
+//! A query has one collation, the one that it names or else the collection's. An index has strings in the order of its own, or of
+//! their bytes: only where both are the same it bounds comparisons with strings and provides an order; comparisons with other
+//! values use indexes as ever.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -22,16 +23,19 @@ pub(crate) struct Language {
 }
 
 impl Language {
-    /// Reads `{locale: …, strength: …}`; none, an empty one and the locale `simple` are by bytes.
+    /// Reads `{locale: …, strength: …}`; the locale `simple` is by bytes. Without one, or with an empty one, it is the default of
+    /// the collection that is asked.
     ///
     /// # Errors
     ///
     /// [`Error::Collation`].
-    pub(crate) fn new(collation: Option<&RawDocument>) -> Result<Language> {
-        let collation = collation.filter(|document| !document.is_empty());
-        let collation = collation.map(Collation::parse).transpose().map_err(Error::Collation)?;
+    pub(crate) fn new(collation: Option<&RawDocument>, default: Option<&Collation>) -> Result<Language> {
+        let collation = match collation.filter(|document| !document.is_empty()) {
+            Some(document) => Collation::parse(document).map_err(Error::Collation)?,
+            None => default.cloned(),
+        };
         Ok(Language {
-            options: ParseOptions::default().with_collation(collation.flatten()),
+            options: ParseOptions::default().with_collation(collation),
             now: None,
         })
     }
@@ -103,6 +107,7 @@ impl Language {
         }
         let mut query = Query::new(Arc::new(filter));
         query.sort = self.sort(sort)?;
+        query.collation = self.collation().cloned();
         Ok(query)
     }
 }

@@ -271,8 +271,13 @@ impl Core {
                 let definitions = definitions(detail()?)?;
                 let start = kind == EntryKind::StartIndexBuild;
                 let state = if start { IndexState::Building } else { IndexState::Ready };
-                let unfinished = self.unfinished(&catalog, id, &definitions);
+                let mut unfinished = self.unfinished(&catalog, id, &definitions);
+                let filling = match self.log.is_following() && !start {
+                    true => take_begun(&catalog, id, &mut unfinished),
+                    false => Vec::new(),
+                };
                 changes.extend(catalog.add_indexes(id, definitions, state));
+                changes.extend(catalog.modify(id, |info| set_filling(info, &filling)));
                 if !start && !unfinished.is_empty() {
                     let generation = &layers.generations[0];
                     changes.extend(self.complete_indexes(&mut catalog, layers, generation, op_id, id, &unfinished)?);
@@ -377,6 +382,24 @@ pub(crate) fn mark_multikey(
     if let Some(change) = change {
         generation.change_catalog(change);
         ahead.catalog = Arc::new(catalog);
+    }
+}
+
+/// Takes those of the indexes out whose build an earlier entry has begun: a follower goes on with it beside the entries behind.
+fn take_begun(catalog: &Catalog, id: &[u8; 16], names: &mut Vec<String>) -> Vec<String> {
+    let info = catalog.by_id(id);
+    names
+        .extract_if(.., |name| info.is_some_and(|info| info.index(name).is_some()))
+        .collect()
+}
+
+fn set_filling(info: &mut CollectionInfo, names: &[String]) {
+    for index in info
+        .indexes
+        .iter_mut()
+        .filter(|index| names.contains(&index.definition.name))
+    {
+        index.state = IndexState::Filling;
     }
 }
 

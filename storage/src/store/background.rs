@@ -43,9 +43,11 @@ impl Store {
 }
 
 impl Handle {
-    fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    pub(super) fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
         let mut threads = self.background.lock().unwrap_or_else(PoisonError::into_inner);
         let thread = std::thread::Builder::new().name(name.into()).spawn(work);
+        // Of those that are over there is nothing to wait for.
+        threads.retain(|thread| !thread.is_finished());
         threads.push(thread.map_err(|source| Error::Thread {
             name: name.to_owned(),
             source: Arc::new(source),

@@ -15,7 +15,6 @@
 //!   checked against all those that came before it, by the builder or by the write, whichever is second.
 
 use std::ops::Bound;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use tailwater_oplog::OpId;
@@ -23,7 +22,7 @@ use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
 use super::apply::{Logged, definitions, indexes_detail, mark_multikey, put_index_entry};
 use super::commit::{Commit, Draft, entry_for};
-use super::shared::{Core, View, closed};
+use super::shared::{Core, View};
 use crate::applier;
 use crate::catalog::{CollectionInfo, IndexInfo, IndexState};
 use crate::error::{Error, Result};
@@ -37,6 +36,15 @@ pub(crate) const BUILD_AT_ONCE_MAX: i64 = 1000;
 /// Documents of one chunk; writers wait so long.
 const CHUNK_DOCUMENTS: usize = 256;
 
+/// Whether the keys of a unique index are looked at while it is built.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Uniqueness {
+    /// Two documents with one key give the build up.
+    Checked,
+    /// The primary has looked, or does.
+    Given,
+}
+
 /// Indexes of one collection that are to be completed.
 #[derive(Clone, Debug)]
 pub(crate) struct Build {
@@ -46,16 +54,28 @@ pub(crate) struct Build {
 }
 
 impl Build {
-    /// What the collection has of them that is not complete, if `of` says that it belongs to the build.
+    /// Those of a collection's indexes of which `of` says so, if there are any.
     pub(crate) fn new(info: &CollectionInfo, of: impl Fn(&IndexInfo) -> bool) -> Option<Build> {
-        let building = info.indexes.iter().filter(|index| index.state == IndexState::Building);
-        let indexes: Vec<_> = building.filter(|index| of(index)).cloned().collect();
+        let indexes: Vec<_> = info.indexes.iter().filter(|index| of(index)).cloned().collect();
         let collection = info.id;
         (!indexes.is_empty()).then_some(Build { collection, indexes })
     }
 
+    /// The same, of those whose build has begun, and has not ended by what the log says.
+    pub(crate) fn begun(info: &CollectionInfo, of: impl Fn(&IndexInfo) -> bool) -> Option<Build> {
+        Build::new(info, |index| index.state == IndexState::Building && of(index))
+    }
+
+    /// A build for each of them.
+    pub(super) fn singly(&self) -> impl Iterator<Item = Build> {
+        self.indexes.iter().map(|index| Build {
+            collection: self.collection,
+            indexes: vec![index.clone()],
+        })
+    }
+
     /// The collection as it is by now, and those of the indexes that it still has.
-    fn found(&self, view: &View) -> Result<(Arc<CollectionInfo>, Vec<IndexInfo>)> {
+    pub(super) fn found(&self, view: &View) -> Result<(Arc<CollectionInfo>, Vec<IndexInfo>)> {
         let info = view.catalog.by_id(&self.collection).cloned();
         let info = info.ok_or_else(|| aborted(&self.indexes[0]))?;
         let mut indexes = info.indexes.clone();
@@ -68,7 +88,7 @@ impl Core {
     /// The builds that an earlier process has begun and not ended, and how many documents each has before it.
     pub(crate) fn unfinished_builds(&self) -> Vec<(Build, i64)> {
         let catalog = self.catalog();
-        let of = |info: &CollectionInfo| Some((Build::new(info, |_| true)?, self.size(info.number).documents));
+        let of = |info: &CollectionInfo| Some((Build::begun(info, |_| true)?, self.size(info.number).documents));
         catalog.collections().filter_map(|info| of(info)).collect()
     }
 
@@ -86,7 +106,7 @@ impl Core {
         loop {
             // Between two chunks nothing is held, so that others come in.
             let mut commit = self.lock_commit()?;
-            match self.index_chunk(&mut commit, build, after) {
+            match self.index_chunk(&mut commit, build, after, Uniqueness::Checked) {
                 Ok(None) => return self.end_build(&mut commit, build),
                 Ok(last) => after = last,
                 Err(error) => {
@@ -99,8 +119,8 @@ impl Core {
         }
     }
 
-    /// Indexes what an entry of the log says to be complete, before it is replayed; so that replaying it has nothing left to
-    /// do, however many documents there are.
+    /// Indexes what an entry of the log says to be complete, before it is replayed by a store that takes writes; so that replaying
+    /// it has nothing left to do, however many documents there are.
     pub(crate) fn complete_before(&self, entry: &Logged<'_>) -> Result<()> {
         if EntryKind::from_number(entry.kind) != Some(EntryKind::CreateIndexes) {
             return Ok(());
@@ -112,17 +132,13 @@ impl Core {
             return Ok(());
         };
         let is_named = |index: &IndexInfo| named.iter().any(|named| named.name == index.definition.name);
-        let Some(build) = Build::new(info, is_named) else {
+        let Some(build) = Build::begun(info, is_named) else {
             return Ok(());
         };
         let mut after = None;
         loop {
-            // It may take as long as the collection is large; who opens the store again has it done before the entry is replayed.
-            if self.stopping.load(Ordering::SeqCst) {
-                return Err(closed());
-            }
             // Without waiting for room in the overlay: the applier is not running yet.
-            after = self.index_chunk(&mut Commit { ahead: self.lock() }, &build, after)?;
+            after = self.index_chunk(&mut Commit { ahead: self.lock() }, &build, after, Uniqueness::Checked)?;
             let layers = self.layers()?;
             if self.is_due(&layers) {
                 applier::flush(self)?;
@@ -136,11 +152,20 @@ impl Core {
     }
 
     /// Indexes the documents after a key; returns the last one's key, or nothing at the end.
-    fn index_chunk(&self, commit: &mut Commit<'_>, build: &Build, after: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
+    pub(super) fn index_chunk(
+        &self,
+        commit: &mut Commit<'_>,
+        build: &Build,
+        after: Option<Vec<u8>>,
+        uniqueness: Uniqueness,
+    ) -> Result<Option<Vec<u8>>> {
         let view = self.view_locked(commit)?;
         let (info, indexes) = build.found(&view)?;
         if indexes.is_empty() {
             return Err(aborted(&build.indexes[0]));
+        }
+        if indexes.iter().all(|index| index.state == IndexState::Ready) {
+            return Ok(None);
         }
         let reading = Reading::new(view.clone());
         let generation = &view.layers.generations[0];
@@ -153,11 +178,12 @@ impl Core {
         for found in reading.scan(info.number, range).take(CHUNK_DOCUMENTS) {
             let (key, stored) = found?;
             let document = stored.document()?;
-            for index in indexes.iter().filter(|index| index.state == IndexState::Building) {
+            for index in indexes.iter().filter(|index| index.state != IndexState::Ready) {
                 let keys = keys::of(&index.definition, document)?;
                 for values in &keys.values {
                     check_length(&index.definition, values, &key)?;
-                    if index.definition.unique && is_taken(&reading, index.number, values, &key)? {
+                    let checked = index.definition.unique && uniqueness == Uniqueness::Checked;
+                    if checked && is_taken(&reading, index.number, values, &key)? {
                         return Err(Error::duplicate(&info, &index.definition, document, values));
                     }
                     put_index_entry(generation, index.number, values, &key, view.at);
@@ -207,7 +233,8 @@ impl Core {
         Ok(())
     }
 
-    fn remember_completed(&self, build: &Build) {
+    /// The entry that says that they are complete has nothing left to do.
+    pub(super) fn remember_completed(&self, build: &Build) {
         let mut completed = self.completed.lock().unwrap_or_else(PoisonError::into_inner);
         completed.extend(build.indexes.iter().map(|index| index.number));
     }

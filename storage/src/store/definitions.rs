@@ -270,6 +270,9 @@ fn index_modification(info: &CollectionInfo, change: &RawDocument) -> Result<Raw
         }
     }
     let index = index.ok_or_else(|| invalid("index needs a name or a keyPattern".into()))?;
+    if index.definition.is_id() {
+        return Err(invalid("the index on _id cannot be changed".into()));
+    }
     let changed = index.definition.changed(&changes)?;
     Ok(rawdoc! { "index": changed.document, "before": index.definition.document.clone() })
 }

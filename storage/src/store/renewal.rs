@@ -1,5 +1,5 @@
-//! Indexes whose entries an earlier version of this program has made by other rules ([`keys::RULES`]): they are made anew when
-//! the store is opened, before anything reads them or the log is replayed over them.
+//! Indexes whose entries another version of this program has made by other rules ([`keys::RULES`], or the sort keys of another
+//! version of ICU, [`Collation::KEYS`](tailwater_matcher::Collation::KEYS)): they are made anew when the store is opened, before anything reads them or the log is replayed over them.
 //!
 //! All entries are removed, then those of every document are put, then the catalogue says so, each in commits of the engine that
 //! leave the OpID as it is. A crash in between leaves the index as outdated as it was, and the next opening begins again. An index

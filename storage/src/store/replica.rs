@@ -121,11 +121,13 @@ impl Store {
     /// As [`Oplog::follow`](tailwater_oplog::Oplog::follow).
     pub fn follow(&self) -> Result<()> {
         let _alone = self.receive();
-        Ok(self.core().log.follow()?)
+        self.core().log.follow()?;
+        self.ensure_filling()
     }
 
     /// Makes the store take writes, in a new term of `member`; returns it. For one that takes them already, this begins a new
-    /// term all the same.
+    /// term all the same. A unique index that the primary had completed and this store had not comes to be complete first, however
+    /// long that takes: without it, writes could not be checked.
     ///
     /// # Errors
     ///
@@ -135,6 +137,7 @@ impl Store {
         let (term, was_following) = {
             let _alone = self.receive();
             let was_following = self.is_following();
+            self.core().fill(|index| index.definition.unique)?;
             (self.core().log.promote(member)?, was_following)
         };
         // Otherwise the collections that an `$out` fills for a while may be those of one that runs.
@@ -154,6 +157,23 @@ impl Store {
         let mut commit = core.lock_commit()?;
         core.log.begin_term(term)?;
         let detail = bson::rawdoc! { "newTerm": i64::from(term.get()) };
+        let entry = StoreEntry {
+            detail: Some(&detail),
+            ..StoreEntry::default()
+        };
+        core.commit(&mut commit, &[Draft::new(EntryKind::Noop, &entry)])
+    }
+
+    /// Appends an entry that changes nothing, in the term that it has. Who holds that entry holds everything before it, and only
+    /// who leads has others hold it: so whoever waits for a majority to hold it knows that no other has led them meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of a write.
+    pub fn append_noop(&self, message: &str) -> Result<AppendOutcome> {
+        let core = self.core();
+        let mut commit = core.lock_commit()?;
+        let detail = bson::rawdoc! { "msg": message };
         let entry = StoreEntry {
             detail: Some(&detail),
             ..StoreEntry::default()
@@ -214,6 +234,7 @@ impl Store {
                 self.apply_together(&together[..batch])?;
                 self.apply_together(&together[batch..])?;
                 together.clear();
+                self.ensure_filling()?;
             } else if together.len() >= TOGETHER {
                 self.apply_together(&together)?;
                 together.clear();
@@ -228,9 +249,6 @@ impl Store {
             return Ok(());
         };
         let core = self.core();
-        for entry in entries {
-            core.complete_before(entry)?;
-        }
         let mut commit = core.lock_commit()?;
         let layers = core.layers()?;
         let unapplied = Unapplied::new(core);
@@ -282,13 +300,16 @@ impl Store {
         drop(self.core().lock());
     }
 
-    /// What a store does that takes writes, beside taking them. Nothing while it follows.
+    /// What a store does that takes writes, beside taking them. While it follows, only what is its own affair.
     pub(super) fn begin_writing(&self) -> Result<()> {
         if self.is_following() {
-            return Ok(());
+            return self.ensure_filling();
         }
+        // A copy of a follower may have become a store of its own.
+        self.core().fill(|index| index.definition.unique)?;
         self.drop_temporary()?;
         self.resume_builds()?;
+        self.ensure_filling()?;
         self.ensure_expiry()
     }
 

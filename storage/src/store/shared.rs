@@ -20,12 +20,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustc_hash::FxHashMap;
+use tailwater_matcher::Collation;
 use tailwater_oplog::{Durability, OpId, Oplog, ReadConcern};
 
 use super::apply::Logged;
+use super::filling::Filling;
 use super::signal::Signal;
 use crate::applier;
-use crate::catalog::{Catalog, CollectionNumber, Size};
+use crate::catalog::{Catalog, CollectionNumber, Namespace, Size};
 use crate::checkpoint::Checkpoints;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -68,6 +70,7 @@ pub(crate) struct Core {
     pub(super) sizes: Mutex<FxHashMap<CollectionNumber, Size>>,
     /// Indexes under construction that this process has completed; the entry that says so has nothing left to do.
     pub(super) completed: Mutex<HashSet<CollectionNumber>>,
+    pub(super) filling: Mutex<Filling>,
     /// Where the thread sleeps that deletes expired documents.
     pub(crate) expiry: Pause,
     pub(crate) transactions: Transactions,
@@ -124,6 +127,7 @@ impl Core {
             applying: Mutex::new(()),
             forgotten: Mutex::default(),
             completed: Mutex::default(),
+            filling: Mutex::default(),
             expiry: Pause::default(),
             transactions: Transactions::new(),
             receiving: Mutex::default(),
@@ -169,6 +173,13 @@ impl Core {
             // A writer is between two stores that are next to each other, unless it has lost its processor.
             std::thread::yield_now();
         }
+    }
+
+    /// By what operations on a collection compare strings that do not say it themselves: the collection's default as of now. It
+    /// never changes, as long as no other collection takes its name.
+    pub(crate) fn collation_of(&self, namespace: &Namespace) -> Option<Collation> {
+        let published = self.catalog.load();
+        published.catalog.get(namespace)?.options.collation.clone()
     }
 
     /// The state as the holder of the lock finds it.
@@ -368,7 +379,10 @@ impl Core {
                 payload: entry.payload(),
                 document: None,
             };
-            self.complete_before(&entry)?;
+            // A follower builds beside what it takes; see `filling`.
+            if !self.log.is_following() {
+                self.complete_before(&entry)?;
+            }
             let layers = self.layers()?;
             let due = {
                 let mut ahead = self.lock();

@@ -8,10 +8,10 @@ use tailwater_oplog::entry::{EntryKind, StoreEntry};
 use tailwater_oplog::{Durability, OpId};
 
 use super::commit::Draft;
-use super::{Store, StoreOptions};
+use super::{Store, StoreOptions, state_directory};
 use crate::applier;
 use crate::catalog::{Catalog, Namespace};
-use crate::engine::{EngineBatch, Slice, StateKey};
+use crate::engine::{Engine, EngineBatch, Slice, StateKey};
 use crate::error::Error;
 use crate::index::{IndexModel, keys};
 
@@ -149,4 +149,36 @@ fn indexes_whose_keys_were_made_by_earlier_rules_are_made_anew() {
             .collections()
             .any(|info| info.indexes[0].outdated)
     );
+}
+
+/// The sort keys of another version of ICU are in another order, and a catalogue that does not name today's has such.
+#[test]
+fn indexes_whose_strings_another_icu_has_sorted_are_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let people = store.collection("town", "people").unwrap();
+    let letters = rawdoc! { "locale": "en", "strength": 1 };
+    people
+        .create_index(&IndexModel::new("name", 1).name("old").collation(&letters))
+        .unwrap();
+    let document = rawdoc! { "_id": 1, "name": "Zoé" };
+    people.insert_one(&document).unwrap();
+    let digest = store.digest().unwrap().sha256;
+    let mut stale = Vec::new();
+    encode_key(RawBsonRef::String("zoe"), &mut stale);
+    outdate(&store, "old", &[(stale, &document)]);
+    drop(people);
+    store.close().unwrap();
+
+    for _ in 0..2 {
+        let store = open(dir.path());
+        let people = store.collection("town", "people").unwrap();
+        assert_eq!(people.validate().unwrap().findings, Vec::<String>::new());
+        assert_eq!(store.digest().unwrap().sha256, digest);
+        store.close().unwrap();
+        // Then the catalogue names today's, and nothing is made anew.
+        let engine = Engine::open(&state_directory(dir.path()), 8 << 20).unwrap();
+        let catalog = Catalog::load(&engine.snapshot()).unwrap();
+        assert!(!catalog.collections().any(|info| info.indexes[0].outdated));
+    }
 }

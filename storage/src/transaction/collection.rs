@@ -8,10 +8,13 @@ mod find_and_modify;
 mod read;
 mod write;
 
+use tailwater_matcher::Collation;
+
 use super::Transaction;
 use crate::catalog::Namespace;
 use crate::error::Result;
 use crate::store::View;
+use crate::workspace::Workspace;
 
 /// A collection as a transaction sees it. See [`Transaction::collection`].
 ///
@@ -40,6 +43,12 @@ impl<'t> TransactionCollection<'t> {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.namespace.collection
+    }
+
+    /// By what operations compare strings that do not say it themselves.
+    fn collation(&self, workspace: &Workspace) -> Option<Collation> {
+        let info = workspace.reading().info(&self.namespace)?;
+        info.options.collation.clone()
     }
 
     /// The state by now, to see what others have done since the transaction began.

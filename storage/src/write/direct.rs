@@ -115,6 +115,11 @@ impl<'a> Writer<'a> {
         self
     }
 
+    /// By what operations on the collection compare strings that do not say it themselves.
+    pub(crate) fn collation(&self) -> Option<tailwater_matcher::Collation> {
+        self.core.collation_of(self.namespace)
+    }
+
     fn turn(&self) -> Result<Turn<'a>> {
         let commit = self.core.lock_commit()?;
         let mut workspace = Workspace::new(self.core.view_locked(&commit)?);

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bson::{Bson, DateTime, RawBson, RawDocument, RawDocumentBuf};
+use tailwater_matcher::Collation;
 use tailwater_oplog::OpId;
 
 use super::change::{Change, check_replacement};
@@ -64,11 +65,9 @@ impl Returned {
         version: ReturnDocument,
         projection: Option<&RawDocument>,
         filter: &RawDocument,
-        collation: Option<&RawDocument>,
-        now: DateTime,
+        language: &Language,
     ) -> Result<Option<Returned>> {
-        let language = Language::new(collation)?.at(now);
-        let projection = projection.map(|projection| Projection::parse(projection, filter, &language));
+        let projection = projection.map(|projection| Projection::parse(projection, filter, language));
         Ok(Some(Returned {
             version,
             projection: projection.transpose()?,
@@ -78,7 +77,7 @@ impl Returned {
 
 impl Modification {
     /// An update by operators or by a pipeline. Here and in the others, `now` is what `$$NOW` and `$currentDate` take for the
-    /// time, in the filter as in the change, and for every document.
+    /// time, in the filter as in the change, and for every document; `default` is the collection's collation.
     ///
     /// # Errors
     ///
@@ -89,9 +88,10 @@ impl Modification {
         reach: Reach,
         update: &UpdateModifications,
         options: &UpdateOptions,
+        default: Option<&Collation>,
         now: DateTime,
     ) -> Result<Modification> {
-        let language = Language::new(options.collation.as_deref())?.at(now);
+        let language = Language::new(options.collation.as_deref(), default)?.at(now);
         let update = update.parse(&options.array_filters, &language)?;
         let positions = update.is_positional().then(|| Positions::parse(filter, &language));
         let positions = positions.transpose()?;
@@ -115,11 +115,12 @@ impl Modification {
         filter: &RawDocument,
         replacement: &RawDocument,
         options: &ReplaceOptions,
+        default: Option<&Collation>,
         now: DateTime,
     ) -> Result<Modification> {
         check_replacement(replacement)?;
         let change = Change::Update(Update::parse_replacement(replacement)?);
-        let language = Language::new(options.collation.as_deref())?.at(now);
+        let language = Language::new(options.collation.as_deref(), default)?.at(now);
         let query = language.query(filter, options.sort.as_deref())?;
         let mut modification = Modification::new(query, Reach::First, change, now);
         modification.query.hint.clone_from(&options.hint);
@@ -137,9 +138,10 @@ impl Modification {
         filter: &RawDocument,
         reach: Reach,
         options: &DeleteOptions,
+        default: Option<&Collation>,
         now: DateTime,
     ) -> Result<Modification> {
-        let language = Language::new(options.collation.as_deref())?.at(now);
+        let language = Language::new(options.collation.as_deref(), default)?.at(now);
         let mut modification = Modification::new(language.query(filter, None)?, reach, Change::Delete, now);
         modification.query.hint.clone_from(&options.hint);
         Ok(modification)
@@ -167,17 +169,18 @@ impl Modification {
         filter: &RawDocument,
         update: &UpdateModifications,
         options: &FindOneAndUpdateOptions,
+        default: Option<&Collation>,
     ) -> Result<Modification> {
         let now = DateTime::now();
+        let language = Language::new(options.collation.as_deref(), default)?.at(now);
         Ok(Modification {
             returned: Returned::new(
                 options.return_document,
                 options.projection.as_deref(),
                 filter,
-                options.collation.as_deref(),
-                now,
+                &language,
             )?,
-            ..Modification::update(filter, Reach::First, update, &options.update(), now)?
+            ..Modification::update(filter, Reach::First, update, &options.update(), default, now)?
         })
     }
 
@@ -190,17 +193,18 @@ impl Modification {
         filter: &RawDocument,
         replacement: &RawDocument,
         options: &FindOneAndReplaceOptions,
+        default: Option<&Collation>,
     ) -> Result<Modification> {
         let now = DateTime::now();
+        let language = Language::new(options.collation.as_deref(), default)?.at(now);
         Ok(Modification {
             returned: Returned::new(
                 options.return_document,
                 options.projection.as_deref(),
                 filter,
-                options.collation.as_deref(),
-                now,
+                &language,
             )?,
-            ..Modification::replace(filter, replacement, &options.replace(), now)?
+            ..Modification::replace(filter, replacement, &options.replace(), default, now)?
         })
     }
 
@@ -209,19 +213,18 @@ impl Modification {
     /// # Errors
     ///
     /// As [`Modification::delete`]; [`Error::InvalidSort`].
-    pub(crate) fn find_one_and_delete(filter: &RawDocument, options: &FindOneAndDeleteOptions) -> Result<Modification> {
+    pub(crate) fn find_one_and_delete(
+        filter: &RawDocument,
+        options: &FindOneAndDeleteOptions,
+        default: Option<&Collation>,
+    ) -> Result<Modification> {
         let now = DateTime::now();
-        let language = Language::new(options.collation.as_deref())?.at(now);
+        let language = Language::new(options.collation.as_deref(), default)?.at(now);
         let query = language.query(filter, options.sort.as_deref())?;
         let mut modification = Modification::new(query, Reach::First, Change::Delete, now);
         modification.query.hint.clone_from(&options.hint);
-        modification.returned = Returned::new(
-            ReturnDocument::Before,
-            options.projection.as_deref(),
-            filter,
-            options.collation.as_deref(),
-            now,
-        )?;
+        modification.returned =
+            Returned::new(ReturnDocument::Before, options.projection.as_deref(), filter, &language)?;
         Ok(modification)
     }
 

@@ -24,7 +24,8 @@ fn filter_and_change_have_one_time() {
         people
             .update_one(&rawdoc! {}, rawdoc! { "$unset": { "seen": "" } })
             .unwrap();
-        let modification = Modification::update(&now, Reach::First, &update, &UpdateOptions::default(), then).unwrap();
+        let modification =
+            Modification::update(&now, Reach::First, &update, &UpdateOptions::default(), None, then).unwrap();
         let namespace = Namespace::new("town", "people");
         let mut outcome = WriteOutcome::default();
         let writer = Writer::new(store.core(), &namespace);

@@ -5,6 +5,7 @@ mod common;
 
 mod bulk;
 mod collated;
+mod collated_indexes;
 mod collation;
 mod distinct;
 mod durability;

@@ -31,6 +31,11 @@ impl Peer for OkayWal {
         Memory::Absent
     }
 
+    fn reads_again(&self) -> bool {
+        // It is read while it is opened.
+        false
+    }
+
     fn open(&self, dir: &Path, _: Guarantee) -> Result<Box<dyn Log>> {
         Ok(Box::new(open(dir)?))
     }

@@ -62,6 +62,11 @@ impl Peer for Walrus {
         Memory::Kept
     }
 
+    fn reads_again(&self) -> bool {
+        // What has been read is behind its reader for good.
+        false
+    }
+
     fn open(&self, dir: &Path, guarantee: Guarantee) -> Result<Box<dyn Log>> {
         static FIRST: Once = Once::new();
         let mut first = Ok(());

@@ -73,6 +73,9 @@ pub(super) fn open(
         }
     }
     let (watch, name) = scope(context, all_changes)?;
+    if starts.is_empty() {
+        context.await_majority()?;
+    }
     let watch = watch.read_concern(context.sees());
     let watch = watch.raw_pipeline(stages.iter().map(|stage| (*stage).to_owned()));
     let watch = match collation.filter(|collation| !collation.is_empty()) {

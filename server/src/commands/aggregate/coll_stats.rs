@@ -3,16 +3,20 @@
 use bson::raw::cstr;
 use bson::{DateTime, RawDocument, RawDocumentBuf, rawdoc};
 
-use super::super::stats;
+use super::super::{oplog_commands, stats};
 use crate::context::Context;
 use crate::error::CommandResult;
+use crate::oplog_view;
 use crate::value::fields;
 
 pub(super) const STAGE: &str = "$collStats";
 
 /// The one document that it gives.
 pub(super) fn document(context: &Context<'_>, options: &RawDocument) -> CommandResult<RawDocumentBuf> {
-    let collection = context.collection()?;
+    let collection = match (context.request.database, context.request.collection()?) {
+        oplog_view::NAMESPACE => None,
+        _ => Some(context.collection()?),
+    };
     let mut document = rawdoc! {
         "ns": context.namespace()?,
         "host": context.me(),
@@ -30,10 +34,17 @@ pub(super) fn document(context: &Context<'_>, options: &RawDocument) -> CommandR
                         _ => return Err(option.unknown()),
                     }
                 }
-                document.append(cstr!("storageStats"), stats::collection(&collection, scale)?);
+                let sizes = match &collection {
+                    Some(collection) => stats::collection(collection, scale)?,
+                    None => oplog_commands::sizes(context, scale),
+                };
+                document.append(cstr!("storageStats"), sizes);
             }
             "count" => {
-                let count = collection.estimated_count()?;
+                let count = match &collection {
+                    Some(collection) => collection.estimated_count()?,
+                    None => oplog_commands::entries(context),
+                };
                 document.append(cstr!("count"), i64::try_from(count).unwrap_or(i64::MAX));
             }
             "latencyStats" | "queryExecStats" => option.unsupported(false)?,

@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proptest::prelude::*;
 
 use super::super::{Engine, EngineBatch, EngineSnapshot, Slice, StateKey};
-use super::{ANSWER_KEYS_MAX, CommitNumber, INDEXES_MAX, LENGTHS_MAX, PREFIX_BYTES_MAX, PrefixCache};
+use super::{
+    ANSWER_BYTES_MAX, ANSWER_KEYS_MAX, Answer, CommitNumber, INDEXES_MAX, LENGTHS_MAX, PREFIX_BYTES_MAX, PrefixCache,
+    beginning,
+};
 use crate::overlay::after_prefix;
 
 const CACHE_BYTES: u64 = 8 << 20;
@@ -183,15 +186,15 @@ fn short_answers_are_kept_and_given_again() {
         assert_eq!(look(&snapshot, 3, &[1], false).len(), ANSWER_KEYS_MAX + 1);
         assert_eq!(look(&snapshot, 3, &[2], false), [(vec![2, 0], b"one".to_vec())]);
         assert_eq!(look(&snapshot, 3, &[3], false), []);
-        assert!(matches!(kept(&[1]), Some(super::Answer::Long)));
-        assert!(matches!(kept(&[2]), Some(super::Answer::Whole(_))));
+        assert!(matches!(kept(&[1]), Some(Answer::Long)));
+        assert!(matches!(kept(&[2]), Some(Answer::Whole(_))));
         // What is not there is what inserts look for, and put there at once.
         assert!(kept(&[3]).is_none());
     }
     let mut batch = EngineBatch::new();
     batch.put(StateKey::new(3, &[2, 1]), Slice::new(b"two"));
     engine.commit(batch, 2).unwrap();
-    assert!(matches!(kept(&[2]), None | Some(super::Answer::Whole(_))));
+    assert!(matches!(kept(&[2]), None | Some(Answer::Whole(_))));
     assert!(
         engine
             .prefixes
@@ -281,4 +284,120 @@ fn lengths_and_bytes_are_bounded() {
     }
     assert!(cache.answers.weight() <= BYTES);
     assert!(cache.answers.len() > 1000);
+}
+
+/// So many keys are one answer, and one more are none, of which only that is kept; either way all are found.
+#[test]
+fn an_answer_has_so_many_keys_and_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(dir.path(), CACHE_BYTES).unwrap();
+    // Of each key and each value the length stands before it; the prefix is left out.
+    let whole = ANSWER_BYTES_MAX - (2 + 1 + 2);
+    let cases = [
+        (1, ANSWER_KEYS_MAX, 1, true),
+        (2, ANSWER_KEYS_MAX + 1, 1, false),
+        (3, 1, whole, true),
+        (4, 1, whole + 1, false),
+        // Of which some are still to be read when it is known that there are too many.
+        (5, ANSWER_KEYS_MAX + 5, 1, false),
+    ];
+    let mut batch = EngineBatch::new();
+    for (first, keys, bytes, _) in cases {
+        for key in 0..u8::try_from(keys).unwrap() {
+            batch.put(StateKey::new(3, &[first, key]), Slice::new(&vec![key; bytes]));
+        }
+    }
+    engine.commit(batch, 1).unwrap();
+    let snapshot = engine.snapshot();
+    for (first, keys, bytes, is_whole) in cases {
+        let expected: Vec<_> = (0..u8::try_from(keys).unwrap())
+            .map(|key| (vec![first, key], vec![key; bytes]))
+            .collect();
+        let backward: Vec<_> = expected.iter().rev().cloned().collect();
+        for _ in 0..2 {
+            assert_eq!(look(&snapshot, 3, &[first], false), expected);
+            assert_eq!(look(&snapshot, 3, &[first], true), backward);
+            let kept = engine.prefixes.get(&StateKey::new(3, &[first]), snapshot.commit());
+            match (kept, is_whole) {
+                (Some(Answer::Whole(packed)), true) => {
+                    let found = packed.unpack(&StateKey::new(3, &[first]));
+                    let found: Vec<_> = found
+                        .iter()
+                        .map(|(key, value)| (key.key().to_vec(), value.to_vec()))
+                        .collect();
+                    assert_eq!(found, expected);
+                }
+                (Some(Answer::Long), false) => {}
+                _ => panic!("{first}: another answer is kept"),
+            }
+        }
+    }
+}
+
+/// Whoever has asked before a change is not told of the state before it afterwards, whatever the engine was told to change.
+#[test]
+fn every_kind_of_change_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(dir.path(), CACHE_BYTES).unwrap();
+    let change = |applied: u64, change: &dyn Fn(&mut EngineBatch)| {
+        let mut batch = EngineBatch::new();
+        change(&mut batch);
+        engine.commit(batch, applied).unwrap();
+    };
+    let (prefix, key) = (StateKey::new(3, &[1]), StateKey::new(3, &[1, 1]));
+    let is_kept = || engine.prefixes.get(&prefix, engine.snapshot().commit()).is_some();
+    let put = |applied: u64| change(applied, &|batch| batch.put(key.clone(), Slice::new(b"v")));
+    let ask = || look(&engine.snapshot(), 3, &[1], false).len();
+    // The first who asks registers the length; from the next commit on answers are kept.
+    put(1);
+    assert_eq!(ask(), 1);
+    put(2);
+    assert_eq!(ask(), 1);
+    assert!(is_kept());
+    put(3);
+    assert!(!is_kept(), "a document was put");
+    assert_eq!(ask(), 1);
+    assert!(is_kept());
+    change(4, &|batch| batch.delete(key.clone()));
+    assert!(!is_kept(), "a document was deleted");
+    put(5);
+    assert_eq!(ask(), 1);
+    assert!(is_kept());
+    assert_eq!(engine.drop_collection_chunk(3, 10).unwrap(), 1);
+    assert!(!is_kept(), "a collection was dropped");
+    assert_eq!(ask(), 0);
+}
+
+#[test]
+fn long_prefixes_are_not_kept() {
+    let cache = PrefixCache::new(CACHE_BYTES);
+    let at = CommitNumber::default();
+    let longest = PREFIX_BYTES_MAX - StateKey::new(3, &[]).len();
+    for (bytes, is_kept) in [(longest, true), (longest + 1, false)] {
+        let prefix = StateKey::new(3, &vec![1; bytes]);
+        cache.keep(&prefix, at, None);
+        assert_eq!(cache.get(&prefix, at).is_some(), is_kept, "{bytes}");
+    }
+}
+
+/// At least three quarters of a prefix count, and of each power of two there are four lengths.
+#[test]
+fn beginnings_are_of_few_lengths() {
+    for (length, expected) in [
+        (0, 0),
+        (1, 1),
+        (7, 7),
+        (8, 8),
+        (9, 8),
+        (15, 14),
+        (16, 16),
+        (19, 16),
+        (20, 20),
+        (31, 28),
+        (100, 96),
+        (511, 448),
+        (512, 512),
+    ] {
+        assert_eq!(beginning(length), expected, "{length}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Finding a document and changing it, within a transaction.
 
 use bson::{RawDocument, RawDocumentBuf};
+use tailwater_matcher::Collation;
 
 use super::TransactionCollection;
 use crate::collection::{
@@ -37,7 +38,7 @@ impl TransactionCollection<'_> {
     ) -> Result<Option<RawDocumentBuf>> {
         let update = update.into();
         Ok(self
-            .find_and_change(|| Modification::find_one_and_update(filter, &update, options))?
+            .find_and_change(|default| Modification::find_one_and_update(filter, &update, options, default))?
             .document)
     }
 
@@ -66,7 +67,7 @@ impl TransactionCollection<'_> {
         options: &FindOneAndReplaceOptions,
     ) -> Result<Option<RawDocumentBuf>> {
         Ok(self
-            .find_and_change(|| Modification::find_one_and_replace(filter, replacement, options))?
+            .find_and_change(|default| Modification::find_one_and_replace(filter, replacement, options, default))?
             .document)
     }
 
@@ -90,7 +91,7 @@ impl TransactionCollection<'_> {
         options: &FindOneAndDeleteOptions,
     ) -> Result<Option<RawDocumentBuf>> {
         Ok(self
-            .find_and_change(|| Modification::find_one_and_delete(filter, options))?
+            .find_and_change(|default| Modification::find_one_and_delete(filter, options, default))?
             .document)
     }
 
@@ -100,12 +101,15 @@ impl TransactionCollection<'_> {
     ///
     /// Those of the operation that it is.
     pub fn find_and_modify(&self, filter: &RawDocument, operation: &FindAndModify) -> Result<FindAndModifyOutcome> {
-        self.find_and_change(|| operation.modification(filter))
+        self.find_and_change(|default| operation.modification(filter, default))
     }
 
-    fn find_and_change(&self, modification: impl FnOnce() -> Result<Modification>) -> Result<FindAndModifyOutcome> {
+    fn find_and_change(
+        &self,
+        modification: impl FnOnce(Option<&Collation>) -> Result<Modification>,
+    ) -> Result<FindAndModifyOutcome> {
         self.transaction.run(|workspace| {
-            let modification = modification()?;
+            let modification = modification(self.collation(workspace).as_ref())?;
             let mut first = FindAndModifyOutcome::default();
             self.modify_each(workspace, &modification, |modified| first = modified.into())?;
             Ok(first)

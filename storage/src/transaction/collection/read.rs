@@ -28,7 +28,7 @@ impl TransactionCollection<'_> {
     /// As there and as [`TransactionCollection::find`].
     pub fn find_with(&self, filter: &RawDocument, options: &FindOptions) -> Result<Documents> {
         self.transaction.run(|workspace| {
-            let (query, projection) = options.query(filter)?;
+            let (query, projection) = options.query(filter, self.collation(workspace).as_ref())?;
             Ok(Documents::new(self.candidates(workspace, query)?, projection))
         })
     }
@@ -39,10 +39,15 @@ impl TransactionCollection<'_> {
     ///
     /// As [`TransactionCollection::find`].
     pub fn find_one(&self, filter: &RawDocument) -> Result<Option<RawDocumentBuf>> {
+        let options = FindOptions::default();
         let Some(key) = only_id(filter) else {
-            return self.find_one_with(filter, &FindOptions::default());
+            return self.find_one_with(filter, &options);
         };
         self.transaction.run(|workspace| {
+            // Then another document may match, too.
+            if self.collation(workspace).is_some() {
+                return self.first(workspace, filter, &options);
+            }
             let found = workspace.find_key(&self.namespace, key)?;
             found.map(|(_, found)| found.stored.into_document()).transpose()
         })
@@ -54,12 +59,19 @@ impl TransactionCollection<'_> {
     ///
     /// As [`TransactionCollection::find_with`].
     pub fn find_one_with(&self, filter: &RawDocument, options: &FindOptions) -> Result<Option<RawDocumentBuf>> {
-        self.transaction.run(|workspace| {
-            let (mut query, projection) = options.query(filter)?;
-            query.limit = Some(1);
-            let candidates = self.candidates(workspace, query)?;
-            Documents::new(candidates, projection).next().transpose()
-        })
+        self.transaction.run(|workspace| self.first(workspace, filter, options))
+    }
+
+    fn first(
+        &self,
+        workspace: &Workspace,
+        filter: &RawDocument,
+        options: &FindOptions,
+    ) -> Result<Option<RawDocumentBuf>> {
+        let (mut query, projection) = options.query(filter, self.collation(workspace).as_ref())?;
+        query.limit = Some(1);
+        let candidates = self.candidates(workspace, query)?;
+        Documents::new(candidates, projection).next().transpose()
     }
 
     /// How many documents match.
@@ -78,7 +90,7 @@ impl TransactionCollection<'_> {
     /// As there and as [`TransactionCollection::find`].
     pub fn count_with(&self, filter: &RawDocument, options: &CountOptions) -> Result<u64> {
         self.transaction.run(|workspace| {
-            let query = options.query(filter)?;
+            let query = options.query(filter, self.collation(workspace).as_ref())?;
             self.candidates(workspace, query)?.count_all()
         })
     }
@@ -98,8 +110,12 @@ impl TransactionCollection<'_> {
     ///
     /// As there and as [`TransactionCollection::find`].
     pub fn distinct_with(&self, field: &str, filter: &RawDocument, options: &DistinctOptions) -> Result<Vec<Bson>> {
-        self.transaction
-            .run(|workspace| Distinct::gather(field, filter, options, |query| self.candidates(workspace, query)))
+        self.transaction.run(|workspace| {
+            let default = self.collation(workspace);
+            Distinct::gather(field, filter, options, default.as_ref(), |query| {
+                self.candidates(workspace, query)
+            })
+        })
     }
 
     /// As [`Collection::aggregate`](crate::Collection::aggregate), of what the transaction sees, in every collection that the

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bson::{Bson, DateTime, RawDocument};
+use tailwater_matcher::Collation;
 
 use super::TransactionCollection;
 use super::ahead::Ahead;
@@ -87,7 +88,7 @@ impl TransactionCollection<'_> {
         options: &UpdateOptions,
     ) -> Result<WriteOutcome> {
         let update = update.into();
-        self.run(|| Modification::update(filter, Reach::First, &update, options, DateTime::now()))
+        self.run(|default| Modification::update(filter, Reach::First, &update, options, default, DateTime::now()))
     }
 
     /// Changes every document that matches.
@@ -111,7 +112,7 @@ impl TransactionCollection<'_> {
         options: &UpdateOptions,
     ) -> Result<WriteOutcome> {
         let update = update.into();
-        self.run(|| Modification::update(filter, Reach::All, &update, options, DateTime::now()))
+        self.run(|default| Modification::update(filter, Reach::All, &update, options, default, DateTime::now()))
     }
 
     /// Replaces the first document that matches; its `_id` stays.
@@ -134,7 +135,7 @@ impl TransactionCollection<'_> {
         replacement: &RawDocument,
         options: &ReplaceOptions,
     ) -> Result<WriteOutcome> {
-        self.run(|| Modification::replace(filter, replacement, options, DateTime::now()))
+        self.run(|default| Modification::replace(filter, replacement, options, default, DateTime::now()))
     }
 
     /// Deletes the first document that matches.
@@ -152,7 +153,7 @@ impl TransactionCollection<'_> {
     ///
     /// As there and as [`TransactionCollection::delete_one`].
     pub fn delete_one_with(&self, filter: &RawDocument, options: &DeleteOptions) -> Result<WriteOutcome> {
-        self.run(|| Modification::delete(filter, Reach::First, options, DateTime::now()))
+        self.run(|default| Modification::delete(filter, Reach::First, options, default, DateTime::now()))
     }
 
     /// Deletes every document that matches.
@@ -170,7 +171,7 @@ impl TransactionCollection<'_> {
     ///
     /// As [`TransactionCollection::delete_one_with`].
     pub fn delete_many_with(&self, filter: &RawDocument, options: &DeleteOptions) -> Result<WriteOutcome> {
-        self.run(|| Modification::delete(filter, Reach::All, options, DateTime::now()))
+        self.run(|default| Modification::delete(filter, Reach::All, options, default, DateTime::now()))
     }
 
     /// Carries out writes in order. The first that fails aborts the transaction, as any other operation would.
@@ -200,9 +201,10 @@ impl TransactionCollection<'_> {
                 return Err(Error::NoWrites);
             }
             let now = self.now()?;
+            let default = self.collation(workspace);
             let mut outcome = BulkWriteOutcome::default();
             for (index, model) in models.iter().enumerate() {
-                match model.prepare(moment, bypass)? {
+                match model.prepare(moment, bypass, default.as_ref())? {
                     Prepared::Insert(document) => {
                         outcome.add_insert(index, self.insert(workspace, document, &now, bypass)?);
                     }
@@ -216,9 +218,11 @@ impl TransactionCollection<'_> {
         })
     }
 
-    fn run(&self, modification: impl FnOnce() -> Result<Modification>) -> Result<WriteOutcome> {
-        self.transaction
-            .run(|workspace| self.modify(workspace, &modification()?))
+    fn run(&self, modification: impl FnOnce(Option<&Collation>) -> Result<Modification>) -> Result<WriteOutcome> {
+        self.transaction.run(|workspace| {
+            let modification = modification(self.collation(workspace).as_ref())?;
+            self.modify(workspace, &modification)
+        })
     }
 
     /// Stages an insert. `now` is the state as of any moment since the transaction began.

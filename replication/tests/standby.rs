@@ -1,0 +1,83 @@
+//! What members hold for the followers of a primary that may be gone tomorrow.
+
+#[allow(dead_code, reason = "other tests use the rest")]
+mod stores;
+
+use stores::{LONG, MEMBERS, assert_same, eventually, follower, options, primary, write};
+use tailwater_oplog::OpId;
+use tailwater_replication::WriteConcern;
+use tailwater_storage::{Store, StoreOptions};
+use tempfile::TempDir;
+
+/// A log that keeps no more by itself than what is being written.
+fn forgetful() -> StoreOptions {
+    let mut options = options();
+    options.oplog.retention.max_bytes = Some(1 << 20);
+    options
+}
+
+/// Those that are held for members.
+fn slots(store: &Store) -> Vec<String> {
+    let names = store.slots().into_iter().map(|slot| slot.name);
+    names.filter(|name| !name.starts_with("tailwater.")).collect()
+}
+
+#[test]
+fn a_member_that_was_away_finds_what_it_lacks_at_whoever_is_promoted() {
+    let [a, b, c] = [(); 3].map(|()| TempDir::new().unwrap());
+    let store = forgetful().open(a.path()).unwrap();
+    let serving = primary(&store, "a", &MEMBERS);
+    let following = |dir: &TempDir, name, from| {
+        let builder = follower(dir.path(), name, from, &MEMBERS);
+        builder.store_options(forgetful()).start().unwrap()
+    };
+    let of_b = following(&b, "b", serving.address());
+    let of_c = following(&c, "c", serving.address());
+    let last = write(&store, 0, 50);
+    serving.wait(last, WriteConcern::members(3).unwrap(), LONG).unwrap();
+    of_c.stop();
+    drop(of_c);
+    let of_b_store = of_b.wait_for(last, LONG).unwrap();
+    eventually("b holds its log for c", || slots(&of_b_store) == ["standby.c"]);
+    drop(of_b_store);
+    let last = write(&store, 1000, 9000);
+    serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+    drop(serving);
+    store.close().unwrap();
+
+    let promoted = of_b.promote().unwrap();
+    let serving = primary(&promoted, "b", &MEMBERS);
+    // For a, too, whose entries it has.
+    assert_eq!(slots(&promoted), ["follower.a", "follower.c"]);
+    let of_c = following(&c, "c", serving.address());
+    let last = write(&promoted, 20_000, 3000);
+    serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+    let of_a = following(&a, "a", serving.address());
+    serving.wait(last, WriteConcern::members(3).unwrap(), LONG).unwrap();
+    for other in [&of_a, &of_c] {
+        assert_same(other, &promoted, last);
+    }
+    // What nobody lacks goes, as they report what they have.
+    let mut id = 30_000;
+    eventually("the log is trimmed", || {
+        id += 1;
+        write(&promoted, id, 1);
+        promoted.trim_log(last).unwrap() > OpId::FIRST
+    });
+}
+
+#[test]
+fn what_is_not_held_for_a_follower_there_is_not_held_here() {
+    let [a, b, c] = [(); 3].map(|()| TempDir::new().unwrap());
+    let store = options().open(a.path()).unwrap();
+    let serving = primary(&store, "a", &[]);
+    let of_b = follower(b.path(), "b", serving.address(), &[]).start().unwrap();
+    let of_c = follower(c.path(), "c", serving.address(), &[]).start().unwrap();
+    let last = write(&store, 0, 50);
+    serving.wait(last, WriteConcern::members(3).unwrap(), LONG).unwrap();
+    of_c.stop();
+    let of_b = of_b.wait_for(last, LONG).unwrap();
+    eventually("b holds its log for c", || slots(&of_b) == ["standby.c"]);
+    store.slot_drop("follower.c").unwrap();
+    eventually("and does not when a does not", || slots(&of_b).is_empty());
+}
