@@ -2,7 +2,7 @@
 
 mod common;
 
-use bson::rawdoc;
+use bson::{doc, rawdoc};
 use common::{ORDERS, PATIENCE, collection, drain, eventually, ids, insert_orders, orders, short};
 use tailwater_changestream::{Dispatcher, Error, FullDocumentBeforeChange, RecvError};
 use tailwater_oplog::{self as oplog, ReadConcern};
@@ -211,4 +211,29 @@ fn a_channel_that_nobody_empties_keeps_few_segments_mapped_and_loses_nothing() {
     // It is at the tail again, and as good as new.
     insert_orders(&writer, EVENTS + 1..=EVENTS + 1);
     assert_eq!(ids(&[stalled.recv_timeout(PATIENCE).unwrap()]), [EVENTS + 1]);
+}
+
+#[test]
+fn what_follows_an_entry_that_nobody_wanted_is_looked_at_for_what_it_is() {
+    let (_dir, writer) = orders(0);
+    let dispatcher = Dispatcher::new(writer.log.view());
+    let subscribe = |condition: bson::Document| {
+        let watch = dispatcher.watch(collection(ORDERS));
+        watch.pipeline([doc! { "$match": condition }]).subscribe().unwrap()
+    };
+    // An update shows no document, though its entry has one.
+    let (_handle, without) = subscribe(doc! { "fullDocument.n": null });
+    insert_orders(&writer, 1..=3);
+    writer.update(ORDERS, 1, 7);
+    assert_eq!(short(&without.recv_timeout(PATIENCE).unwrap()), "update shop.orders 1");
+    // Nobody wants this one.
+    insert_orders(&writer, 4..=4);
+    let concern = ReadConcern::Durable;
+    eventually("the tail is behind", || {
+        dispatcher.stats(concern).position == writer.newest()
+    });
+    // Who joins asks for something else than the document.
+    let (_handle, by_type) = subscribe(doc! { "operationType": "insert" });
+    insert_orders(&writer, 5..=5);
+    assert_eq!(ids(&[by_type.recv_timeout(PATIENCE).unwrap()]), [5]);
 }
