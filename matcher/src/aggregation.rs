@@ -188,6 +188,8 @@ impl ValueExpression {
             root: variables.root,
             now: variables.now,
             slots: Vec::new(),
+            held: 0,
+            bound: 0,
             comparer: self.comparer(),
         };
         if self.slots > 0 {

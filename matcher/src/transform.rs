@@ -7,7 +7,8 @@
 //! pipeline.
 //!
 //! Results are documents like others: at most 16 MiB, unless [`Transform::with_bytes_max`] says more, and 100 levels deep,
-//! checked once at the end.
+//! checked at the end. What a stage computes, and what it hands on, may be larger, four times so and up to 64 MiB, and is checked
+//! as it is made: a later stage may make it smaller again, and until then it takes memory.
 
 mod find;
 mod parse;
@@ -32,6 +33,9 @@ use projection::{Mode, Projection};
 
 /// How many stages a pipeline may have; MongoDB's limit.
 pub const STAGES_MAX: usize = 1000;
+
+/// Most bytes that stages make on the way to a result, where that is not larger itself.
+const BETWEEN_BYTES_MAX: usize = 4 * DOCUMENT_BYTES_MAX;
 
 /// Stages that turn one document into one document or none.
 ///
@@ -164,6 +168,7 @@ impl Transform {
         variables: &Variables<'_>,
         bytes_max: usize,
     ) -> Result<Option<RawDocumentBuf>, EvaluateError> {
+        let between = between(bytes_max);
         let mut current = Cow::Borrowed(document);
         for stage in &self.stages {
             let next = match stage {
@@ -173,13 +178,16 @@ impl Transform {
                     }
                     continue;
                 }
-                Stage::Project(projection) => projection.apply(&current, variables)?,
+                Stage::Project(projection) => projection.apply(&current, variables, between)?,
                 Stage::ReplaceRoot(expression) => replace_root(expression, &current, variables)?,
                 Stage::Redact(expression) => match redact::apply(expression, &current, variables)? {
                     Some(redacted) => redacted,
                     None => return Ok(None),
                 },
             };
+            if next.as_bytes().len() > between.max(document.as_bytes().len()) {
+                return Err(AggregationError::from(Kind::Memory { limit: between }).into());
+            }
             current = Cow::Owned(next);
         }
         if let Cow::Owned(made) = &current {
@@ -219,6 +227,11 @@ fn replace_root(
             Kind::wrong(40228, "a document as the new root", &value),
         )),
     }
+}
+
+/// What stages may make on the way to a result of so many bytes.
+fn between(bytes_max: usize) -> usize {
+    bytes_max.max(bytes_max.saturating_mul(4).min(BETWEEN_BYTES_MAX))
 }
 
 /// Holds a computed document to the limits of documents.

@@ -331,3 +331,46 @@ fn elem_match_keeps_the_first_item_that_matches() {
         (r#"{"n": {"$elemMatch": 1}}"#, class, None, "error 31274"),
     ]);
 }
+
+#[test]
+fn what_stages_make_on_the_way_is_bounded() {
+    let numbers = |count: i32| bson::bson!({ "$range": [0, count] });
+    let fields = |count: usize, value: &bson::Bson| -> bson::Document {
+        (0..count).map(|at| (format!("a{at}"), value.clone())).collect()
+    };
+    let items = |value: &bson::Bson| bson::doc! { "items": { "a": value.clone() } };
+    let outcome = |stages: &[bson::Document]| {
+        let stages: Vec<_> = stages
+            .iter()
+            .map(|stage| RawDocumentBuf::try_from(stage).unwrap())
+            .collect();
+        let transform = Transform::parse(stages.iter().map(AsRef::as_ref)).unwrap();
+        let input = document(r#"{"items": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}"#);
+        shown(
+            transform
+                .with_bytes_max(1 << 20)
+                .apply(&input)
+                .map(|made| made.map(|_| RawDocumentBuf::new())),
+        )
+    };
+    // Half a mebibyte each; nothing of it is left at the end.
+    let half = numbers(48_000);
+    let gone: bson::Bson = fields(200, &half).keys().cloned().collect::<Vec<_>>().into();
+    let last = bson::doc! { "$unset": gone };
+    let several = [
+        vec![bson::doc! { "$addFields": fields(200, &half) }, last.clone()],
+        vec![
+            bson::doc! { "$addFields": items(&half) },
+            bson::doc! { "$unset": "items" },
+        ],
+        (0..200)
+            .map(|at| bson::doc! { "$addFields": { format!("a{at}"): half.clone() } })
+            .chain([last.clone()])
+            .collect(),
+    ];
+    for stages in &several {
+        assert_eq!(outcome(stages), "error 146", "{}", stages[0]);
+    }
+    // Somewhat more than may be left is no matter.
+    assert_eq!(outcome(&[bson::doc! { "$addFields": fields(5, &half) }, last]), "{}");
+}

@@ -15,14 +15,26 @@ impl Call {
             Body::Positional { apply, arguments } => Ok(match &arguments[..] {
                 // Most operators take one or two arguments: no list is made for those.
                 [one] => apply.apply(&[one.evaluate(frame)?], frame.comparer)?,
-                [one, two] => apply.apply(&[one.evaluate(frame)?, two.evaluate(frame)?], frame.comparer)?,
+                [one, two] => {
+                    let before = frame.held;
+                    let one = one.evaluate(frame)?;
+                    frame.hold(&one)?;
+                    let two = two.evaluate(frame)?;
+                    frame.held = before;
+                    apply.apply(&[one, two], frame.comparer)?
+                }
                 all => apply.apply(&evaluate_all(all, frame)?, frame.comparer)?,
             }),
             Body::Named { apply, arguments } => {
-                let values = arguments
-                    .iter()
-                    .map(|argument| evaluate_optional(argument.as_ref(), frame));
-                Ok(apply.apply(&values.collect::<Result<Vec<_>>>()?, frame.comparer)?)
+                let before = frame.held;
+                let mut values = Vec::with_capacity(arguments.len());
+                for argument in arguments {
+                    let value = evaluate_optional(argument.as_ref(), frame)?;
+                    value.iter().try_for_each(|value| frame.hold(value))?;
+                    values.push(value);
+                }
+                frame.held = before;
+                Ok(apply.apply(&values, frame.comparer)?)
             }
             Body::And(parts) => every(parts, frame, true),
             Body::Or(parts) => every(parts, frame, false),
@@ -75,7 +87,15 @@ impl Call {
 }
 
 pub(super) fn evaluate_all<'a>(trees: &'a [Tree], frame: &mut Frame<'a>) -> Result<Vec<Value<'a>>> {
-    trees.iter().map(|tree| tree.evaluate(frame)).collect()
+    let before = frame.held;
+    let mut values = Vec::with_capacity(trees.len());
+    for tree in trees {
+        let value = tree.evaluate(frame)?;
+        frame.hold(&value)?;
+        values.push(value);
+    }
+    frame.held = before;
+    Ok(values)
 }
 
 fn evaluate_optional<'a>(tree: Option<&'a Tree>, frame: &mut Frame<'a>) -> Result<Option<Value<'a>>> {
@@ -122,9 +142,16 @@ fn switch<'a>(branches: &'a [(Tree, Tree)], default: Option<&'a Tree>, frame: &m
 
 fn with_bindings<'a>(bindings: &'a [(usize, Tree)], body: &'a Tree, frame: &mut Frame<'a>) -> Result<Value<'a>> {
     // None of them sees another.
-    let values = bindings.iter().map(|(slot, tree)| Ok((*slot, tree.evaluate(frame)?)));
-    for (slot, value) in values.collect::<Result<Vec<_>>>()? {
-        frame.bind(slot, value);
+    let before = frame.held;
+    let mut values = Vec::with_capacity(bindings.len());
+    for (slot, tree) in bindings {
+        let value = tree.evaluate(frame)?;
+        frame.hold(&value)?;
+        values.push((*slot, value));
+    }
+    frame.held = before;
+    for (slot, value) in values {
+        frame.bind(slot, value)?;
     }
     body.evaluate(frame)
 }
@@ -134,17 +161,21 @@ fn map<'a>(input: &'a Tree, slot: usize, body: &'a Tree, frame: &mut Frame<'a>) 
     if input.is_nullish() {
         return Ok(Value::NULL);
     }
+    let before = frame.held;
+    frame.hold(&input)?;
     let items = items(&input, 16883)?;
     let mut mapped = Vec::with_capacity(items.len());
     // Checked on the way: each item may be small and the whole too large.
     let mut bytes = 0;
     for item in items.iter() {
-        frame.bind(slot, item.clone());
+        frame.bind(slot, item.clone())?;
         let value = body.evaluate(frame)?;
         bytes += value.bytes();
         within_document(bytes)?;
+        frame.hold(&value)?;
         mapped.push(value);
     }
+    frame.held = before;
     Ok(Value::array(mapped)?)
 }
 
@@ -159,6 +190,8 @@ fn filter<'a>(
     if input.is_nullish() {
         return Ok(Value::NULL);
     }
+    let before = frame.held;
+    frame.hold(&input)?;
     let limit = filter_limit(evaluate_optional(limit, frame)?)?;
     let items = items(&input, 28651)?;
     let mut kept = Vec::new();
@@ -166,11 +199,12 @@ fn filter<'a>(
         if kept.len() == limit {
             break;
         }
-        frame.bind(slot, item.clone());
+        frame.bind(slot, item.clone())?;
         if condition.evaluate(frame)?.is_true() {
             kept.push(item.clone());
         }
     }
+    frame.held = before;
     Ok(Value::array(kept)?)
 }
 
@@ -186,13 +220,16 @@ fn reduce<'a>(
     if input.is_nullish() {
         return Ok(Value::NULL);
     }
+    let before = frame.held;
+    frame.hold(&input)?;
     let items = items(&input, 40080)?;
     let mut accumulated = initial.evaluate(frame)?;
     for item in items.iter() {
-        frame.bind(value, accumulated);
-        frame.bind(this, item.clone());
+        frame.bind(value, accumulated)?;
+        frame.bind(this, item.clone())?;
         accumulated = body.evaluate(frame)?;
     }
+    frame.held = before;
     Ok(accumulated)
 }
 

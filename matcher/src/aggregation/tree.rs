@@ -18,6 +18,7 @@ use super::sort::SortPattern;
 use super::value::Value;
 use crate::fields::Fields;
 use crate::node::Constant;
+use crate::validate::DOCUMENT_BYTES_MAX;
 
 /// An operator on arguments by position.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,10 @@ impl Named {
 
 /// Constants larger than this are not kept in place of the expression that yields them.
 const FOLDED_BYTES_MAX: usize = 64 * 1024;
+
+/// What an expression may have computed and hold at one time, as bytes of BSON. Each value is bounded as a document is; this bounds
+/// how many there are, as arguments, in variables, in arrays that are not complete.
+const HELD_BYTES_MAX: usize = 4 * DOCUMENT_BYTES_MAX;
 
 /// One node of an expression.
 #[derive(Clone, Debug)]
@@ -153,6 +158,9 @@ pub(crate) struct Frame<'a> {
     /// `$$NOW`; taken from the clock when it is first used, unless it was given.
     pub(crate) now: Option<DateTime>,
     pub(crate) slots: Vec<Value<'a>>,
+    /// Bytes of computed values that are kept while others are evaluated, and of those in `slots`.
+    pub(crate) held: usize,
+    pub(crate) bound: usize,
     pub(crate) comparer: Comparer<'a>,
 }
 
@@ -196,6 +204,8 @@ impl Tree {
             root: &nothing,
             now: None,
             slots: Vec::new(),
+            held: 0,
+            bound: 0,
             comparer,
         };
         let folded = match self.evaluate(&mut frame) {
@@ -221,10 +231,14 @@ impl Tree {
             },
             Tree::Array(items) => Value::array(call::evaluate_all(items, frame)?)?,
             Tree::Object(fields) => {
+                let before = frame.held;
                 let mut values = Vec::with_capacity(fields.len());
                 for (name, tree) in fields {
-                    values.push((Cow::Borrowed(&**name), tree.evaluate(frame)?));
+                    let value = tree.evaluate(frame)?;
+                    frame.hold(&value)?;
+                    values.push((Cow::Borrowed(&**name), value));
                 }
+                frame.held = before;
                 Value::document(values)?
             }
             Tree::Call(call) => call
@@ -248,11 +262,26 @@ impl<'a> Frame<'a> {
         }
     }
 
-    pub(super) fn bind(&mut self, slot: usize, value: Value<'a>) {
+    /// Counts a value that is kept while others are evaluated. Whoever keeps it sets `held` back.
+    pub(super) fn hold(&mut self, value: &Value<'_>) -> Result<(), Kind> {
+        self.held += value.computed_bytes();
+        self.check_held()
+    }
+
+    fn check_held(&self) -> Result<(), Kind> {
+        match self.held + self.bound > HELD_BYTES_MAX {
+            true => Err(Kind::Memory { limit: HELD_BYTES_MAX }),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn bind(&mut self, slot: usize, value: Value<'a>) -> Result<(), Kind> {
         if self.slots.len() <= slot {
             self.slots.resize(slot + 1, Value::Missing);
         }
+        self.bound = self.bound + value.computed_bytes() - self.slots[slot].computed_bytes();
         self.slots[slot] = value;
+        self.check_held()
     }
 }
 

@@ -284,6 +284,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// How many of them are no document's and no expression's, so that the value takes memory for them.
+    pub(crate) fn computed_bytes(&self) -> usize {
+        match self {
+            Value::Missing | Value::Raw(_) => 0,
+            computed => computed.bytes(),
+        }
+    }
+
     fn depth(&self) -> usize {
         match self {
             Value::Array(array) => array.size.depth,

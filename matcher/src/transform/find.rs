@@ -3,9 +3,9 @@
 use bson::raw::RawBsonRef;
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
 
-use super::check;
 use super::parse::{Leaf, Specification};
 use super::projection::{Projection, Rule};
+use super::{between, check};
 use crate::aggregation::{Parser, Variables, whole_i32};
 use crate::error::ParseError;
 use crate::evaluate::EvaluateError;
@@ -107,7 +107,7 @@ impl FindProjection {
         let Some(projection) = &self.projection else {
             return Ok(document.to_owned());
         };
-        let projected = projection.apply_matched(document, variables, matched)?;
+        let projected = projection.apply_matched(document, variables, matched, between(DOCUMENT_BYTES_MAX))?;
         check(&projected, DOCUMENT_BYTES_MAX)?;
         Ok(projected)
     }

@@ -61,12 +61,14 @@ pub(super) enum Rule {
 pub(super) type Matched = Option<usize>;
 
 impl Projection {
+    /// The document as it makes it, of which at most `bytes_max` are computed.
     pub(super) fn apply(
         &self,
         document: &RawDocument,
         variables: &Variables<'_>,
+        bytes_max: usize,
     ) -> Result<RawDocumentBuf, EvaluateError> {
-        self.apply_matched(document, variables, None)
+        self.apply_matched(document, variables, None, bytes_max)
     }
 
     pub(super) fn apply_matched(
@@ -74,13 +76,18 @@ impl Projection {
         document: &RawDocument,
         variables: &Variables<'_>,
         matched: Matched,
+        bytes_max: usize,
     ) -> Result<RawDocumentBuf, EvaluateError> {
         let kept = match self.mode {
             Mode::Addition => fields_of(document),
             mode => self.root.select(fields_of(document), mode, matched, 0)?,
         };
         let variables = variables.clone().rooted(&document);
-        let fields = self.root.compute(kept, &variables, 0)?;
+        let mut room = Room {
+            bytes_max,
+            left: bytes_max,
+        };
+        let fields = self.root.compute(kept, &variables, &mut room, 0)?;
         Ok(encode_fields(&fields)?)
     }
 
@@ -93,6 +100,21 @@ impl Projection {
             (Mode::Addition, Some(_)) => IdEffect::Uncertain,
             (_, Some(_)) => IdEffect::Dropped,
         }
+    }
+}
+
+/// For what a projection computes. It is asked for each value, before the next is computed: together they are held until the last
+/// is there.
+struct Room {
+    bytes_max: usize,
+    left: usize,
+}
+
+impl Room {
+    fn take(&mut self, value: &Value<'_>) -> Result<(), Kind> {
+        let left = self.left.checked_sub(value.computed_bytes());
+        self.left = left.ok_or(Kind::Memory { limit: self.bytes_max })?;
+        Ok(())
     }
 }
 
@@ -176,6 +198,7 @@ impl Level {
         &'a self,
         fields: Vec<Field<'a>>,
         variables: &Variables<'a>,
+        room: &mut Room,
         depth: usize,
     ) -> Result<Vec<Field<'a>>, EvaluateError> {
         let mut fields = fields;
@@ -183,12 +206,13 @@ impl Level {
             match rule {
                 Rule::Compute(expression) => {
                     let value = expression.compute(variables)?;
+                    room.take(&value)?;
                     put(&mut fields, Cow::Borrowed(name), value);
                 }
                 Rule::Nested(level) if level.computes() => {
                     let old = fields.iter().find(|(field, _)| **field == **name);
                     let old = old.map_or(Value::Missing, |(_, value)| value.clone());
-                    let value = level.compute_in(&old, variables, depth + 1)?;
+                    let value = level.compute_in(&old, variables, room, depth + 1)?;
                     put(&mut fields, Cow::Borrowed(name), value);
                 }
                 _ => {}
@@ -202,16 +226,19 @@ impl Level {
         &'a self,
         value: &Value<'a>,
         variables: &Variables<'a>,
+        room: &mut Room,
         depth: usize,
     ) -> Result<Value<'a>, EvaluateError> {
         within(depth)?;
         if let Some(items) = value.items() {
-            let computed = items.iter().map(|item| self.compute_in(item, variables, depth + 1));
+            let computed = items
+                .iter()
+                .map(|item| self.compute_in(item, variables, room, depth + 1));
             return Ok(Value::array(computed.collect::<Result<_, _>>()?)?);
         }
         // Anything but a document gives way to one.
         let fields = value.fields().map(Cow::into_owned).unwrap_or_default();
-        Ok(Value::document(self.compute(fields, variables, depth)?)?)
+        Ok(Value::document(self.compute(fields, variables, room, depth)?)?)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Paths, comparison, conditions, types, and what holds for every expression.
 
-use bson::RawBson;
-use tailwater_matcher::{ParseOptions, ValueExpression, Variables};
+use bson::{Bson, RawBson, bson, doc, rawdoc};
+use tailwater_matcher::{EvaluateErrorKind, ParseOptions, ValueExpression, Variables};
 
 use crate::common::document;
 use crate::{check, value};
@@ -211,6 +211,39 @@ fn values_stay_within_a_document() {
         (nesting, "{}", "error 15"),
         (arrays, "{}", "error 10334"),
     ]);
+}
+
+/// Each value is within a document's size; that there are so many is what is refused, before all of them are there.
+#[test]
+fn values_that_are_held_together_stay_within_a_bound() {
+    let root = rawdoc! { "text": "x".repeat(1 << 20), "items": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10] };
+    let large = doc! { "$concat": vec!["$text"; 8] };
+    let nested = (0..10).fold(Bson::Int32(1), |inner, _| {
+        bson!({ "$let": { "vars": { "x": large.clone() }, "in": { "$add": [{ "$strLenBytes": "$$x" }, inner] } } })
+    });
+    let cases = [
+        bson!({ "$size": { "$concatArrays": vec![bson!([large.clone()]); 10] } }),
+        bson!({ "$cmp": [vec![large.clone(); 10], 1] }),
+        bson!({ "$cmp": [{ "a": large.clone(), "b": vec![large.clone(); 10] }, 1] }),
+        nested,
+    ];
+    let evaluate = |expression: &Bson| {
+        let raw = RawBson::try_from(expression.clone()).unwrap();
+        let parsed = ValueExpression::parse(raw.as_raw_bson_ref()).unwrap();
+        match parsed.evaluate(&Variables::new(&root)).map(|_| ()) {
+            Ok(()) => 0,
+            Err(error) => match error.kind() {
+                EvaluateErrorKind::Aggregation(error) => error.code(),
+                other => panic!("{other}"),
+            },
+        }
+    };
+    for case in &cases {
+        assert_eq!(evaluate(case), 146, "{case}");
+    }
+    // One after the other they are fine.
+    let in_turn = bson!({ "$sum": { "$map": { "input": "$items", "in": { "$strLenBytes": large } } } });
+    assert_eq!(evaluate(&in_turn), 0);
 }
 
 #[test]
