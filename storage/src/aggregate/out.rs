@@ -5,7 +5,7 @@
 //! are ordinary entries: a creation, inserts, a rename that drops its target. What a crash leaves of that other collection is
 //! dropped when the store is opened.
 
-use bson::{RawBsonRef, RawDocument};
+use bson::{RawBsonRef, RawDocumentBuf};
 
 use super::context::Context;
 use super::error::AggregateErrorKind as Kind;
@@ -51,9 +51,9 @@ impl Out {
             .with_durability(writing.durability);
         let filled = (|| {
             let indexes = existing.iter().flat_map(|info| &info.indexes);
-            let indexes: Vec<&RawDocument> = indexes.map(|index| index.definition.document.as_ref()).collect();
+            let indexes: Vec<RawDocumentBuf> = indexes.map(|index| index.definition.to_ask_for()).collect();
             if !indexes.is_empty() {
-                collection.create_indexes(&indexes)?;
+                collection.create_indexes(&indexes.iter().map(AsRef::as_ref).collect::<Vec<_>>())?;
             }
             let options = InsertManyOptions {
                 bypass_document_validation: context.options.bypass_document_validation,

@@ -182,6 +182,16 @@ impl IndexDefinition {
         document
     }
 
+    /// The definition as it has to be asked for to be the same in any collection: the one that is kept says nothing of an order by
+    /// bytes, which would then be the collection's.
+    pub(crate) fn to_ask_for(&self) -> RawDocumentBuf {
+        let mut document = self.document.clone();
+        if self.collation.is_none() {
+            document.append(bson::raw::cstr!("collation"), bson::rawdoc! { "locale": "simple" });
+        }
+        document
+    }
+
     /// The definition with what `collMod` changes of it: `hidden` and `expireAfterSeconds`.
     ///
     /// # Errors

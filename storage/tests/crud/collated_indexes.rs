@@ -493,3 +493,25 @@ proptest! {
         store.close().unwrap();
     }
 }
+
+/// Also one by bytes, of which the listed definition says nothing.
+#[test]
+fn out_keeps_the_indexes_of_what_it_replaces_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, people) = collated(dir.path());
+    let by_bytes = rawdoc! { "key": { "code": 1 }, "name": "by_bytes", "unique": true, "collation": simple() };
+    let by_letters = rawdoc! { "key": { "code": 1 }, "name": "by_letters" };
+    people.create_indexes(&[&by_bytes, &by_letters]).unwrap();
+    for (id, code) in ["a", "A"].into_iter().enumerate() {
+        people.insert_one(&rawdoc! { "_id": id as i32, "code": code }).unwrap();
+    }
+    let listed = people.list_indexes().unwrap();
+    let out = Pipeline::parse(&[rawdoc! { "$out": "people" }]).unwrap();
+    assert_eq!(people.aggregate(&out).unwrap().count(), 0);
+    assert_eq!(people.list_indexes().unwrap(), listed);
+    assert_eq!(
+        stage(&people, &rawdoc! { "code": "a" }, &with(Some(simple()))),
+        ("IXSCAN".to_owned(), "by_bytes".to_owned())
+    );
+    store.close().unwrap();
+}
