@@ -1,11 +1,15 @@
 //! Aggregation pipelines, stage by stage, on real files; the data are those of MongoDB's manual where it has some.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use bson::{Bson, Document, RawDocumentBuf, Uuid, bson, doc, rawdoc};
 use tailwater_oplog::entry::EntryKind;
 use tailwater_oplog::{OpId, ReadConcern};
 use tailwater_storage::update::{ApplyContext, Update, UpdateError};
 use tailwater_storage::{
-    AggregateError, AggregateOptions, Collection, CollectionOptions, Error, IndexModel, Pipeline, Store,
+    AggregateError, AggregateOptions, Collection, CollectionOptions, Error, IndexModel, MemoryBudget, Pipeline,
+    QueryControl, Store,
 };
 
 fn open() -> (tempfile::TempDir, Store) {
@@ -496,6 +500,28 @@ fn stages_that_hold_documents_keep_to_their_memory() {
             .count(),
         2
     );
+}
+
+/// What asks is behind each stage: the source has one document, and gives no occasion.
+#[test]
+fn a_pipeline_that_makes_much_of_little_can_be_ended() {
+    let (_dir, store) = open();
+    let items: Vec<i32> = (0..1000).collect();
+    let people = filled(&store, "people", &[doc! { "_id": 1, "a": items }]);
+    let unwound = ["a", "b", "c", "d"].map(|name| doc! { "$unwind": format!("${name}") });
+    let copied = doc! { "$set": { "b": "$a", "c": "$a", "d": "$a" } };
+    let never = doc! { "$match": { "a": -1 } };
+    let stages = [&[copied], &unwound[..], &[never]].concat();
+    for stages in [stages.clone(), vec![doc! { "$facet": { "all": stages } }]] {
+        let control = QueryControl::new(MemoryBudget::new(usize::MAX));
+        control.set_ends(Arc::new(AtomicBool::new(true)), None);
+        let options = AggregateOptions {
+            control,
+            ..AggregateOptions::default()
+        };
+        let mut found = people.aggregate_with(&parse(&stages).unwrap(), options).unwrap();
+        assert!(matches!(found.next(), Some(Err(Error::QueryInterrupted))));
+    }
 }
 
 #[test]

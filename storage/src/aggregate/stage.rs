@@ -17,6 +17,7 @@ use super::union::Union;
 use super::unwind::Unwind;
 use super::{bucket_auto, count, documents, facet, group, lookup, sample, sort, union, unwind};
 use crate::error::{Error, Result};
+use crate::query::{Looks, QueryControl};
 use crate::sort::SortPattern;
 
 /// Documents on their way from one stage to the next.
@@ -135,13 +136,24 @@ impl Stage {
     }
 }
 
-/// Puts all stages behind `input`.
+/// Puts all stages behind `input`. Each can make any number of documents of one, so who runs them is asked behind each.
 pub(super) fn chain(stages: &[Stage], input: Stream, context: &Context) -> Stream {
     let mut stream = input;
     for (at, stage) in stages.iter().enumerate() {
-        stream = stage.open(stream, &stages[at + 1..], context);
+        stream = looked_at(stage.open(stream, &stages[at + 1..], context), &context.options.control);
     }
     stream
+}
+
+fn looked_at(stream: Stream, control: &QueryControl) -> Stream {
+    if !control.is_held() {
+        return stream;
+    }
+    let mut looks = Looks::new(control.clone());
+    Box::new(stream.map(move |document| {
+        looks.next()?;
+        document
+    }))
 }
 
 /// How many documents of a sort matter to the stages behind it, if they say.

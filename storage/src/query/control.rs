@@ -66,6 +66,11 @@ impl QueryControl {
         }
     }
 
+    /// Whether anybody holds it.
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.is_some()
+    }
+
     pub(crate) fn share(&self) -> MemoryShare {
         self.0
             .as_ref()
