@@ -16,11 +16,13 @@ type Outcome = Result<Consumer, WatchError>;
 struct Copy {
     documents: BTreeMap<i32, RawDocumentBuf>,
     snapshots: usize,
+    options: ConsumerOptions,
 }
 
 impl Copy {
     fn join(&mut self, store: &Store) -> Outcome {
-        orders(store).consumer("billing").join_with_snapshot(|snapshot| {
+        let builder = orders(store).consumer("billing").options(self.options.clone());
+        builder.join_with_snapshot(|snapshot| {
             self.begin(snapshot)?;
             // Behind the snapshot: it is a change.
             insert(store, 100 + self.snapshots as i32);
@@ -121,6 +123,42 @@ fn one_call_serves_the_first_start_every_later_one_and_the_return_after_too_long
     let status = &home.store.consumers().unwrap()[0];
     assert_eq!(status.acknowledged, 3, "it is the same consumer: {status:?}");
     assert_eq!(held(&home.store), ["consumer.billing"], "nothing else is kept for it");
+}
+
+/// As a loop does that assigns the new member to the place of the old one.
+#[test]
+fn who_still_holds_the_member_that_has_lost_history_begins_anew() {
+    let home = Home::new();
+    insert(&home.store, 1);
+    let mut copy = Copy::default();
+    // It reads no further than to what nobody has taken yet.
+    copy.options.window_events = 1;
+    let mut member = copy.join(&home.store).unwrap();
+    let taken = next(&mut member);
+    (2..=4).for_each(|id| insert(&home.store, id));
+    lose_history(&home.store);
+    taken.ack().unwrap();
+    let mut last = None;
+    let failure = loop {
+        match member.wait_next(None) {
+            Ok(delivery) => last = delivery,
+            Err(failure) => break failure,
+        }
+        last.as_ref().unwrap().ack().unwrap();
+    };
+    assert!(matches!(failure, WatchError::ConsumerLostHistory { .. }), "{failure}");
+    let lost = std::mem::replace(&mut member, copy.join(&home.store).unwrap());
+    assert_eq!(copy.snapshots, 2);
+    copy.follow(&mut member, 102);
+    // What it has to say counts no more, and neither does that it leaves.
+    if let Some(last) = last {
+        assert!(last.ack().is_err());
+    }
+    drop(lost);
+    insert(&home.store, 5);
+    copy.follow(&mut member, 5);
+    copy.assert_is_of(&home.store);
+    assert_eq!(held(&home.store), ["consumer.billing"]);
 }
 
 #[test]

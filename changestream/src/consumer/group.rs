@@ -231,6 +231,23 @@ impl Group {
         }
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Has nothing written down for it any more if it has failed, and says whether it has. Its members are still told of the failure,
+    /// and what they have not acknowledged comes again to whoever joins.
+    pub(super) fn give_up_if_failed(&self) -> bool {
+        let mut state = self.lock();
+        let failed = state.failure.is_some();
+        state.closing |= failed;
+        drop(state);
+        if failed {
+            self.notify();
+        }
+        failed
+    }
+
     fn enter(self: &Arc<Group>) -> Consumer {
         let mut state = self.lock();
         let member = state.next_member;
@@ -242,7 +259,7 @@ impl Group {
     }
 
     /// Takes back what a member has; the last one ends the thread.
-    pub(super) fn leave(&self, member: MemberId) {
+    pub(super) fn leave(self: &Arc<Group>, member: MemberId) {
         let groups = self.store.groups();
         // Who would join now waits, and finds all of it written down. A thread in a turn of this name has no member of it.
         let turn = groups.turn(&self.name).ok();
@@ -250,7 +267,7 @@ impl Group {
         state.window.leave(member);
         state.held -= 1;
         let last = state.held == 0;
-        if last {
+        if last && !state.closing {
             self.settle(&mut state);
             // Who comes again finds what was passed over because it did not match, though there was too little of it to be
             // written down as it went by.
@@ -264,7 +281,7 @@ impl Group {
         }
         drop(state);
         if last {
-            groups.remove(&self.name);
+            groups.remove(self);
         }
         // Wakers and threads go on without it: they may ask for a turn.
         drop(turn);
@@ -297,9 +314,7 @@ impl Group {
         id: EventId,
         write: impl FnOnce(Put<'_>) -> std::result::Result<(T, OpId), E>,
     ) -> std::result::Result<T, E> {
-        if state.closing {
-            return Err(Error::from(LogError::Closed).into());
-        }
+        state.check_open()?;
         self.settle(state);
         // In a copy: if nothing is written nothing has happened.
         let mut record = state.record.clone();
@@ -318,9 +333,7 @@ impl Group {
 
     /// Writes down how far the window is, as if `also` were done, in one step with `letter`.
     fn save(&self, state: &mut State, also: Option<EventId>, letter: Option<&RawDocument>) -> Result<()> {
-        if state.closing {
-            return Err(LogError::Closed.into());
-        }
+        state.check_open()?;
         let (database, collection) = &self.options.dead_letters;
         let letter = letter.map(|document| Put {
             database,
@@ -506,6 +519,15 @@ fn put(store: &dyn DocumentStore, state: &mut State, also: Option<EventId>, lett
 }
 
 impl State {
+    /// Refuses to write anything down once others may.
+    fn check_open(&self) -> Result<()> {
+        match &self.failure {
+            _ if !self.closing => Ok(()),
+            Some(failure) => Err(failure.clone()),
+            None => Err(LogError::Closed.into()),
+        }
+    }
+
     /// Notes that a record was written down, by that entry.
     fn note_written(&mut self, record: Record, written: OpId) {
         let from = slot::needed_from(record.position);

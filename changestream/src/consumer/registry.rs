@@ -64,9 +64,15 @@ impl ConsumerGroups {
         Ok(Turn { groups: self, name })
     }
 
-    /// Takes out a consumer that has no members left.
-    pub(super) fn remove(&self, name: &str) {
-        let removed = self.lock().groups.remove(name);
+    /// Takes out what the members of a consumer have shared, if it is still what those who join would share.
+    pub(super) fn remove(&self, group: &Arc<Group>) {
+        let mut registry = self.lock();
+        let is_there = registry
+            .groups
+            .get(group.name())
+            .is_some_and(|there| Arc::ptr_eq(there, group));
+        let removed = is_there.then(|| registry.groups.remove(group.name()));
+        drop(registry);
         drop(removed);
     }
 }
@@ -76,9 +82,14 @@ impl Turn<'_> {
         self.name
     }
 
-    /// What the consumer's members share, if it has any.
+    /// What the consumer's members share, if it has any and it goes on. One that has failed is given up: who joins opens another.
     pub(super) fn group(&self) -> Option<Arc<Group>> {
-        self.groups.lock().groups.get(self.name).cloned()
+        let group = self.groups.lock().groups.get(self.name).cloned()?;
+        if group.give_up_if_failed() {
+            self.groups.remove(&group);
+            return None;
+        }
+        Some(group)
     }
 
     pub(super) fn insert(&self, group: Arc<Group>) {
