@@ -472,7 +472,9 @@ impl Watch {
         self
     }
 
-    pub(crate) fn has_start(&self) -> bool {
+    /// Whether it was told where to begin; otherwise it begins with what is written from its start on.
+    #[must_use]
+    pub fn has_start(&self) -> bool {
         !self.starts.is_empty()
     }
 

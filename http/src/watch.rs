@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use tailwater::{Scope, WatchDescription};
 use tokio::time::{Instant, sleep};
@@ -89,24 +90,20 @@ pub(crate) async fn answer(shared: &Arc<Shared>, peer: &Arc<Peer>, mut request: 
     let scope = scope_of(parts.uri.path())?;
     let sight = Sight::Changes(scope.clone());
     let warrant = shared.gate.admit(&parts.headers, peer.address.ip(), sight).await?;
-    await_majority(shared).await;
-    let caller = Arc::clone(peer);
-    let feed = in_background(shared, move |shared| {
-        begin(
-            shared,
-            &caller,
-            transport,
-            (scope, parts.uri.query(), &parts.headers),
-            warrant,
-        )
-    })
-    .await?;
-    let Some(feed) = feed else {
+    let Asked::Watch(question) = read(shared, scope, &parts)? else {
         // What a browser takes as the word to reconnect no more.
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         return Ok(response);
     };
+    if question.begins_with_majority {
+        await_majority(shared).await;
+    }
+    let caller = Arc::clone(peer);
+    let feed = in_background(shared, move |shared| {
+        begin(shared, &caller, transport, *question, warrant)
+    })
+    .await?;
     let streaming = |media_type, chunks: Chunks| {
         let body = if is_head { Body::empty() } else { Body::Chunks(chunks) };
         let mut response = Response::new(body);
@@ -136,26 +133,35 @@ async fn await_majority(shared: &Shared) {
     }
 }
 
-/// Begins the watch that the request asks for, by path, query and head; nothing when it is over by what the client has seen.
+/// What the request asks for, by path, query and head.
+fn read(shared: &Shared, scope: Scope, request: &Parts) -> Answer<Asked> {
+    let last_event_id = request
+        .headers
+        .get("last-event-id")
+        .map(HeaderValue::to_str)
+        .transpose();
+    let last_event_id = last_event_id.map_err(|_| Problem::bad_parameter("Last-Event-ID", "it is no text"))?;
+    let seen = (&shared.store, shared.options.majority());
+    query::parse(seen, scope, request.uri.query(), last_event_id)
+}
+
+/// Begins a watch.
 fn begin(
     shared: &Arc<Shared>,
     peer: &Peer,
     transport: Transport,
-    (scope, query, headers): (Scope, Option<&str>, &HeaderMap),
+    question: Question,
     warrant: Warrant,
-) -> Answer<Option<Feed>> {
-    let last_event_id = headers.get("last-event-id").map(HeaderValue::to_str).transpose();
-    let last_event_id = last_event_id.map_err(|_| Problem::bad_parameter("Last-Event-ID", "it is no text"))?;
-    let asked = query::parse((&shared.store, shared.options.majority()), scope, query, last_event_id)?;
-    let Asked::Watch(question) = asked else { return Ok(None) };
+) -> Answer<Feed> {
     let Question {
         scope,
         filter,
         pipeline,
         writing,
         heartbeat,
+        begins_with_majority: _,
         watch,
-    } = *question;
+    } = question;
     if shared.store.log().is_closed() {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the store is closed"));
     }
@@ -168,13 +174,13 @@ fn begin(
         pipeline,
     };
     let listed = shared.store.listed_watches().enter_receiver(description, &receiver);
-    Ok(Some(Feed::new(
+    Ok(Feed::new(
         (handle, receiver, listed),
         writing,
         (heartbeat, shared.options.heartbeat),
         (shared.stop.clone(), warrant),
         (Arc::clone(&shared.budget), peer.eviction.clone()),
-    )))
+    ))
 }
 
 fn scope_of(path: &str) -> Answer<Scope> {

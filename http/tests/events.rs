@@ -248,6 +248,11 @@ fn a_watch_shows_what_a_majority_of_the_members_holds() {
     // Nothing is known of a majority yet, so that a watch waits for the first.
     let watching = std::thread::scope(|scope| {
         let watching = scope.spawn(|| served.get(&format!("{ORDERS}?heartbeat=1"), &[]));
+        // Who needs none does not wait with it, and neither does who asks for what there is not.
+        for (query, status) in [("readConcern=local", 200), ("colour=red", 400)] {
+            assert_eq!(served.get(&format!("{ORDERS}?{query}"), &[]).status, status);
+        }
+        assert!(!watching.is_finished());
         let follower = follow();
         (watching.join().unwrap(), follower)
     });

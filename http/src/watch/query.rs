@@ -53,6 +53,8 @@ pub(crate) struct Question {
     pub(crate) writing: Writing,
     /// How often it wants to be told where it is, if it says so.
     pub(crate) heartbeat: Option<Duration>,
+    /// Whether it begins now, with what a majority holds now.
+    pub(crate) begins_with_majority: bool,
     pub(crate) watch: Watch,
 }
 
@@ -63,8 +65,8 @@ pub(crate) enum Asked {
     Ended,
 }
 
-/// Reads a request. `majority` is what is seen where the query does not say otherwise. `last_event_id` wins over every starting point in the query: a browser that reconnects sends the URL that it
-/// has begun with.
+/// Reads a request. `majority` is what is seen where the query does not say otherwise. `last_event_id` wins over every starting
+/// point in the query: a browser that reconnects sends the URL that it has begun with.
 pub(crate) fn parse(
     (store, majority): (&Store, ReadConcern),
     scope: Scope,
@@ -103,7 +105,8 @@ pub(crate) fn parse(
         watch = watch.match_deletes_by_pre_image(by_pre_image);
     }
     let concern = parameters.parse("readConcern", |text| read_concern(text, majority))?;
-    watch = watch.read_concern(concern.unwrap_or(majority)).growth_max(GROWTH_MAX);
+    let concern = concern.unwrap_or(majority);
+    watch = watch.read_concern(concern).growth_max(GROWTH_MAX);
     match last_event_id.filter(|id| !id.is_empty()) {
         Some(id) => {
             let token: ResumeToken = id.parse()?;
@@ -122,6 +125,7 @@ pub(crate) fn parse(
         pipeline: parameters.text("pipeline").map(str::to_owned),
         writing: Writing::new(envelope, json),
         heartbeat: parameters.parse("heartbeat", heartbeat)?,
+        begins_with_majority: concern == ReadConcern::Majority && !watch.has_start(),
         watch,
     })))
 }
