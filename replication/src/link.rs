@@ -280,7 +280,7 @@ pub(crate) fn open(raw: Raw, heartbeat: Duration, frames_max: usize) -> Result<(
     let patience = heartbeat * MISSED_MAX;
     let split = || -> std::io::Result<_> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(patience.min(GREETING_TIMEOUT)))?;
+        stream.set_read_timeout(Some(GREETING_TIMEOUT))?;
         stream.set_write_timeout(Some(patience))?;
         Ok((stream.try_clone()?, stream.try_clone()?))
     };
