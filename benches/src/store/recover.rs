@@ -3,17 +3,23 @@
 //! A store that runs never has so many: it applies what has waited for half a second. Power loss can take the engine back,
 //! though, to the last checkpoint. So a child inserts a million documents and is killed, and then the state is taken away:
 //! every entry of the log is to be applied again. That is repeated for each round; the log stays as it is.
+//!
+//! Beside it stand the parts: the bare engine that takes the same documents in batches, and the bare log whose entries are read
+//! with their checksums. The limit is what is to be reached.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use tailwater::Store;
+use tailwater_oplog::{Oplog, ReadConcern};
 
+use super::bare::{BARE, Bare};
+use super::documents::{BATCH, Batch, batches};
 use super::filled;
 use crate::child::Child;
 use crate::cli::Arguments;
 use crate::harness::{Plan, Result, timed};
-use crate::report::{Comparison, Unit};
+use crate::report::{Comparison, LIMIT, Series, TAILWATER, Unit};
 
 const ENTRIES: u64 = 1_000_000;
 /// What is to be reached, in milliseconds, with all entries to be replayed.
@@ -32,16 +38,61 @@ pub(crate) fn recoveries(plan: &Plan) -> Result<Vec<Comparison>> {
     drop(Child::start(&mut command)?);
     plan.settle()?;
     let as_killed = open(dir.path())?;
-    let mut recoveries = Vec::new();
+    let (mut bares, mut logs, mut recoveries) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..plan.rounds {
+        bares.push(insert_bare(plan)?);
+        logs.push(read_log(&dir.path().join("log"))?);
         std::fs::remove_dir_all(dir.path().join("state"))?;
         recoveries.push(open(dir.path())?);
     }
+    let series = |engine, values| Series { engine, values };
     let target = vec![TARGET];
     Ok(vec![
-        Comparison::new("recover-1m", Unit::Milliseconds, target.clone(), recoveries),
+        Comparison {
+            workload: "recover-1m",
+            unit: Unit::Milliseconds,
+            series: vec![
+                series(LIMIT, target.clone()),
+                series(BARE, bares),
+                series("log", logs),
+                series(TAILWATER, recoveries),
+            ],
+        },
         Comparison::new("recover-1m-as-killed", Unit::Milliseconds, target, vec![as_killed]),
     ])
+}
+
+/// Milliseconds that the bare engine takes for as many documents.
+fn insert_bare(plan: &Plan) -> Result<f64> {
+    let dir = plan.scratch()?;
+    let bare = Bare::open(dir.path())?;
+    let mut batch = Batch::new(BATCH);
+    let (time, inserted) = timed(|| {
+        batches(0..ENTRIES).try_for_each(|first| {
+            batch.fill(first);
+            bare.insert(first, &batch, false)
+        })
+    });
+    inserted?;
+    Ok(time.as_secs_f64() * 1e3)
+}
+
+/// Milliseconds that opening the bare log takes, and reading as many of its entries.
+fn read_log(dir: &Path) -> Result<f64> {
+    let (time, read) = timed(|| {
+        let log = Oplog::open(dir)?;
+        let mut cursor = log.view().cursor_from_oldest(ReadConcern::Local);
+        let mut entries = 0;
+        while entries < ENTRIES && cursor.try_next()?.is_some() {
+            entries += 1;
+        }
+        log.close()?;
+        Ok::<u64, tailwater_oplog::Error>(entries)
+    });
+    if read? < ENTRIES {
+        return Err("the log has fewer entries than were appended".into());
+    }
+    Ok(time.as_secs_f64() * 1e3)
 }
 
 /// Milliseconds that opening takes.
