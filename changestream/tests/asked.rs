@@ -46,10 +46,23 @@ fn seen(watch: Watch) -> Vec<String> {
 }
 
 #[test]
+fn what_a_pipeline_adds_is_bounded_where_that_is_asked_for() {
+    let (_dir, writer) = history();
+    let first = |growth_max| {
+        let watch = writer.watch(collection(ORDERS)).start_at_oldest();
+        let longer = watch.pipeline([doc! { "$addFields": { "all": { "$range": [0, 1000] } } }]);
+        longer.growth_max(growth_max).start().unwrap().next_if_any()
+    };
+    assert!(first(1 << 20).unwrap().is_some());
+    let refused = first(1000).unwrap_err();
+    assert!(refused.to_string().contains("too much memory"), "{refused}");
+}
+
+#[test]
 fn no_option_is_accepted_and_ignored() {
     type Asked = (&'static str, fn(Watch, &[ResumeToken]) -> Watch);
-    // Everything a watch can be asked for, but where its channel ends (`subscriptions.rs`), the read concern (`reading.rs`)
-    // and the comment, which only traces show.
+    // Everything a watch can be asked for, but where its channel ends (`subscriptions.rs`), the read concern (`reading.rs`),
+    // how much a pipeline may add (below) and the comment, which only traces show.
     let options: [Asked; 17] = [
         ("filter", |watch, _| watch.filter("n > 1")),
         ("pipeline", |watch, _| watch.pipeline([doc! { "$unset": "wallTime" }])),

@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::Duration;
 
 use bson::{Document, doc, rawdoc};
@@ -394,4 +397,64 @@ fn watches_on_both_concerns_and_of_another_process_see_the_same() {
     for (_, receiver) in &watches {
         assert_eq!(received(receiver, 20), (1..=20).collect::<Vec<_>>());
     }
+}
+
+/// It is lost to everybody who has come to it. Who begins behind it, and who comes later, goes on.
+#[test]
+fn an_entry_that_cannot_be_read_is_told_to_those_who_need_it() {
+    let dir = temporary();
+    let options = oplog::Options {
+        segment_bytes: 1 << 20,
+        // Nothing is released but by the test.
+        sync_interval: Duration::from_secs(3600),
+        ..oplog::Options::default()
+    };
+    let writer = Writer {
+        log: options.open(dir.path()).unwrap(),
+        durability: Durability::Memory,
+    };
+    let release = || writer.log.sync(writer.log.watermarks().appended).unwrap();
+    let there = Dispatcher::new(oplog::OplogView::open(dir.path()).unwrap());
+    let watch = || there.watch(collection(ORDERS));
+    let concerned = [(); 2].map(|()| watch().subscribe().unwrap());
+    for n in 1..=3 {
+        writer.insert(ORDERS, &rawdoc! { "_id": n, "mark": format!("mark-{n}") });
+    }
+    let mut here = Watch::new(writer.log.view(), collection(ORDERS))
+        .read_concern(ReadConcern::Local)
+        .start_at_oldest()
+        .start()
+        .unwrap();
+    let last = drain(&mut here).pop().unwrap().resume_token();
+    let behind = watch().resume_after(last).subscribe().unwrap();
+
+    damage(dir.path(), b"mark-2");
+    release();
+    for (handle, receiver) in &concerned {
+        assert_eq!(received(receiver, 1), [1]);
+        let error = receiver.recv_timeout(PATIENCE).unwrap_err();
+        let corrupt = matches!(&error, RecvError::Failed(Error::Log(oplog::Error::Corrupt { .. })));
+        assert!(corrupt, "{error:?}");
+        assert!(handle.is_ended());
+    }
+    let later = watch().subscribe().unwrap();
+    writer.insert(ORDERS, &rawdoc! { "_id": 4 });
+    release();
+    for (_, receiver) in [&behind, &later] {
+        assert_eq!(received(receiver, 1), [4]);
+    }
+}
+
+/// Changes the first byte of `bytes` in the log's files.
+fn damage(log: &Path, bytes: &[u8]) {
+    for file in fs::read_dir(log).unwrap() {
+        let path = file.unwrap().path();
+        let Ok(content) = fs::read(&path) else { continue };
+        if let Some(at) = content.windows(bytes.len()).position(|window| window == bytes) {
+            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            file.write_all_at(&[bytes[0] ^ 1], at as u64).unwrap();
+            return;
+        }
+    }
+    panic!("the log does not hold that");
 }

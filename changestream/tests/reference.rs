@@ -448,7 +448,7 @@ impl Schedule {
 
 fn seeds() -> Range<u64> {
     let Ok(text) = std::env::var("TAILWATER_SEEDS") else {
-        return 0..200;
+        return 0..1000;
     };
     let (from, to) = text.split_once("..").expect("TAILWATER_SEEDS is FROM..TO");
     from.parse().unwrap()..to.parse().unwrap()
