@@ -408,6 +408,16 @@ fn a_dropped_index_is_gone_and_can_be_made_anew() {
     insert(&items, &doc! { "_id": 2, "a": 1 }).unwrap();
     assert!(matches!(items.drop_index("a_1"), Err(Error::NoSuchIndex { .. })));
     assert!(matches!(items.drop_index("_id_"), Err(Error::InvalidIndex { .. })));
+    // As long as drivers make them of many fields.
+    let long = "a".repeat(300);
+    let named_long = rawdoc! { "key": { "other": 1 }, "name": long.as_str() };
+    assert_eq!(items.create_indexes(&[&named_long]).unwrap().names, [long.as_str()]);
+    items.drop_index(&long).unwrap();
+    let named_so = rawdoc! { "key": { "other": 1 }, "name": "_id_" };
+    assert!(matches!(
+        items.create_indexes(&[&named_so]),
+        Err(Error::InvalidIndex { .. })
+    ));
     items.create_index(&IndexModel::new("a", 1)).unwrap();
     assert_keys(&items, "a_1", 2);
     store.close().unwrap();

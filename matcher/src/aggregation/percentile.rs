@@ -27,6 +27,9 @@ pub(crate) const OPERATORS: &[Operator] = &[
     }),
 ];
 
+/// So many percentiles can be asked for at once.
+const PARTS_MAX: usize = 100_000;
+
 /// Which percentiles are asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Quantiles {
@@ -97,6 +100,12 @@ impl<'d> Arguments<'d> {
 fn parts(p: &Value<'_>) -> Result<Box<[f64]>, (&'static str, i32)> {
     let items = p.items().filter(|items| !items.is_empty());
     let items = items.ok_or(("p must be an array of at least one number from 0 to 1", 7_750_301))?;
+    if items.len() > PARTS_MAX {
+        return Err((
+            "p must be an array of at most 100,000 numbers: the answers have to fit into a document",
+            7_750_301,
+        ));
+    }
     let part = |item: &Value<'_>| {
         let number = Number::of(item).ok_or(("p must be an array of numbers", 7_750_302))?;
         let part = number.to_f64();

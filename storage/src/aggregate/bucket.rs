@@ -36,8 +36,13 @@ pub(super) fn parse(scope: &Scope, value: RawBsonRef<'_>) -> Result<Group, Kind>
         default,
         language: scope.language.clone(),
     };
-    // The order of texts is that of the collection's collation, which is not known before the pipeline runs on it.
-    if scope.language.collation().is_some() || !matches!(boundaries.values[..], [RawBson::String(_), ..]) {
+    // The order of texts, and of what may hold some, is that of the collection's collation, which is not known before the pipeline
+    // runs on it.
+    let waits = matches!(
+        boundaries.values[..],
+        [RawBson::String(_) | RawBson::Document(_) | RawBson::Array(_), ..]
+    );
+    if scope.language.collation().is_some() || !waits {
         boundaries.check()?;
     }
     Ok(Group {

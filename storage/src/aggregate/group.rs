@@ -104,8 +104,10 @@ impl Output {
             let before = state.bytes();
             let added = accumulator.add(state, &variables);
             added.map_err(|error| place.error(error))?;
-            memory.release(before);
-            memory.take(state.bytes(), place)?;
+            let after = state.bytes();
+            // The difference alone: what was given back in between, another query might take.
+            memory.release(before.saturating_sub(after));
+            memory.take(after.saturating_sub(before), place)?;
         }
         Ok(())
     }

@@ -171,6 +171,12 @@ fn wanted(info: &CollectionInfo, definitions: Vec<IndexDefinition>) -> Result<Ve
             }
             continue;
         }
+        if definition.name == ID_INDEX {
+            return Err(Error::InvalidIndex {
+                name: definition.name,
+                what: "the name is that of the index on _id: give it another one".into(),
+            });
+        }
         let present = info.indexes.iter().map(|index| &*index.definition);
         let conflict = |other: &IndexDefinition| Error::IndexConflict {
             name: definition.name.clone(),

@@ -18,8 +18,6 @@ use crate::names::is_field_path;
 pub const INDEX_FIELDS_MAX: usize = 32;
 /// Most indexes of one collection, the one on `_id` included.
 pub const INDEXES_MAX: usize = 64;
-/// Longest name of an index in bytes.
-const NAME_BYTES_MAX: usize = 127;
 
 /// Name of the index that every collection has.
 pub const ID_INDEX: &str = "_id_";
@@ -118,10 +116,10 @@ impl IndexDefinition {
             match (option.as_str(), value) {
                 ("key", RawBsonRef::Document(fields)) => key = Some(fields),
                 ("key", _) => return Err(refuse("a document")),
-                ("name", RawBsonRef::String(text)) if !text.is_empty() && text.len() <= NAME_BYTES_MAX => {
+                ("name", RawBsonRef::String(text)) if !text.is_empty() => {
                     name = Some(text.to_owned());
                 }
-                ("name", _) => return Err(refuse("a string of 1 to 127 bytes")),
+                ("name", _) => return Err(refuse("a string that is not empty")),
                 ("unique", value) => definition.unique = truth(value).ok_or_else(|| refuse("a boolean"))?,
                 ("sparse", value) => definition.sparse = truth(value).ok_or_else(|| refuse("a boolean"))?,
                 ("hidden", value) => definition.hidden = truth(value).ok_or_else(|| refuse("a boolean"))?,

@@ -515,3 +515,26 @@ fn out_keeps_the_indexes_of_what_it_replaces_as_they_are() {
     );
     store.close().unwrap();
 }
+
+/// Boundaries ascend by the collection's collation, also where they hold strings deeper in.
+#[test]
+fn boundaries_of_buckets_ascend_by_the_collection() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, people) = collated(dir.path());
+    people.insert_one(&rawdoc! { "_id": 1, "name": "ada" }).unwrap();
+    let counted = |boundaries: [RawDocumentBuf; 2]| {
+        let [a, b] = boundaries;
+        let bucket = rawdoc! { "groupBy": { "n": "$name" }, "boundaries": [a, b], "default": "other" };
+        let pipeline = Pipeline::parse(&[rawdoc! { "$bucket": bucket }])?;
+        people.aggregate(&pipeline)?.collect::<Result<Vec<_>, _>>()
+    };
+    let [a, b] = ["a", "B"].map(|name| rawdoc! { "n": name });
+    let counts = counted([a.clone(), b.clone()]).unwrap();
+    assert_eq!(counts, [rawdoc! { "_id": a.clone(), "count": 1 }]);
+    let refused = counted([b, a]).unwrap_err();
+    assert!(
+        matches!(&refused, Error::Aggregate(error) if error.code() == 40194),
+        "{refused}"
+    );
+    store.close().unwrap();
+}
