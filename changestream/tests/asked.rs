@@ -62,7 +62,7 @@ fn what_a_pipeline_adds_is_bounded_where_that_is_asked_for() {
 fn no_option_is_accepted_and_ignored() {
     type Asked = (&'static str, fn(Watch, &[ResumeToken]) -> Watch);
     // Everything a watch can be asked for, but where its channel ends (`subscriptions.rs`), the read concern (`reading.rs`),
-    // how much a pipeline may add (below) and the comment, which only traces show.
+    // how much a pipeline may add (above) and the comment, which only traces show (`told.rs`).
     let options: [Asked; 17] = [
         ("filter", |watch, _| watch.filter("n > 1")),
         ("pipeline", |watch, _| watch.pipeline([doc! { "$unset": "wallTime" }])),

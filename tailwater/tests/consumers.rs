@@ -246,17 +246,28 @@ fn the_end_of_the_collection_waits_for_everything_before_it() {
 
 #[test]
 fn a_full_window_waits_for_acknowledgements() {
-    let home = Home::new();
-    let options = ConsumerOptions {
+    let by_count = ConsumerOptions {
         window_events: 4,
         ..eager()
     };
-    let mut member = orders(&home.store).consumer("billing").options(options).join().unwrap();
-    insert(&home.store, 1..=9);
-    let events = take(&mut member, 4);
-    assert!(member.wait_next(Some(Duration::from_millis(20))).unwrap().is_none());
-    member.ack_through(&events[3]).unwrap();
-    assert_eq!(keys(&take(&mut member, 4)), [5, 6, 7, 8]);
+    // The fourth is the one that fills it.
+    let by_bytes = ConsumerOptions {
+        window_bytes: 3500,
+        ..eager()
+    };
+    for options in [by_count, by_bytes] {
+        let home = Home::new();
+        let mut member = orders(&home.store).consumer("billing").options(options).join().unwrap();
+        let collection = home.store.collection("shop", "orders").unwrap();
+        for id in 1..=9 {
+            let document = rawdoc! { "_id": id, "text": "x".repeat(1000) };
+            collection.insert_one(&document).unwrap();
+        }
+        let events = take(&mut member, 4);
+        assert!(member.wait_next(Some(Duration::from_millis(20))).unwrap().is_none());
+        member.ack_through(&events[3]).unwrap();
+        assert_eq!(keys(&take(&mut member, 4)), [5, 6, 7, 8]);
+    }
 }
 
 #[test]

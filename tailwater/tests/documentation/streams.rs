@@ -272,6 +272,36 @@ fn a_snapshot_then_every_change() -> Outcome {
 }
 
 #[test]
+fn a_snapshot_that_begins_anew() -> Outcome {
+    let home = Home::new();
+    let orders = collection(&home, "orders");
+    orders.insert_one(&rawdoc! { "_id": 1 })?;
+    home.store.sync()?;
+    let mut stream = orders.watch().with_snapshot().start()?;
+    let event = stream.wait_next(None)?.expect("a document is there");
+    let token = event.resume_token().clone();
+    let mut copy = vec![rawdoc! { "_id": 1 }];
+
+    let mut copied = orders
+        .watch()
+        .with_snapshot()
+        .resume_after(token)
+        .anew_if_lost(true)
+        .start()?;
+    if copied.begins_anew() {
+        copy.clear();
+    }
+
+    // Nothing was lost.
+    assert_eq!(copy.len(), 1);
+    orders.insert_one(&rawdoc! { "_id": 2 })?;
+    home.store.sync()?;
+    let event = copied.wait_next(None)?.expect("the collection is there");
+    assert_eq!(event.document_key(), Some(rawdoc! { "_id": 2 }));
+    Ok(())
+}
+
+#[test]
 fn durable_consumers() -> Outcome {
     let home = Home::new();
     let orders = collection(&home, "orders");
