@@ -41,7 +41,7 @@ pub(crate) fn recoveries(plan: &Plan) -> Result<Vec<Comparison>> {
     let (mut bares, mut logs, mut recoveries) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..plan.rounds {
         bares.push(insert_bare(plan)?);
-        logs.push(read_log(&dir.path().join("log"))?);
+        logs.push(read_log(&tailwater::log_directory(dir.path()))?);
         std::fs::remove_dir_all(dir.path().join("state"))?;
         recoveries.push(open(dir.path())?);
     }
