@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use bson::RawBsonRef;
+use bson::{RawBsonRef, Timestamp};
 use chrono::{Datelike, NaiveDate, NaiveDateTime, TimeDelta, Timelike, Weekday};
 
 use super::calendar::{self, OUT_OF_RANGE, Unit, Zone, instant_of, week_start};
@@ -13,7 +13,7 @@ use super::date_format::{self, ISO, ISO_LOCAL};
 use super::date_parse;
 use super::error::AggregationErrorKind as Kind;
 use super::numeric::whole_i64;
-use super::operator::{Argument, Form, Operator, named, optional, required};
+use super::operator::{Argument, Form, Operator, exactly, named, optional, required};
 use super::tree::Named;
 use super::value::Value;
 
@@ -94,7 +94,22 @@ pub(crate) const OPERATORS: &[Operator] = &[
     }),
     named("$dateDiff", DIFFERENCE, (5_166_301, 5_166_302), difference),
     named("$dateTrunc", TRUNCATE, (5_439_007, 5_439_008), truncate),
+    exactly("$tsSecond", 1, |values| {
+        timestamp_part(&values[0], 5_687_301, |timestamp| timestamp.time)
+    }),
+    exactly("$tsIncrement", 1, |values| {
+        timestamp_part(&values[0], 5_687_302, |timestamp| timestamp.increment)
+    }),
 ];
+
+/// A part of a timestamp, as a long.
+fn timestamp_part<'a>(value: &Value<'a>, code: i32, part: fn(&Timestamp) -> u32) -> Result<Value<'a>, Kind> {
+    match value {
+        value if value.is_nullish() => Ok(Value::NULL),
+        Value::Raw(RawBsonRef::Timestamp(timestamp)) => Ok(Value::Raw(RawBsonRef::Int64(part(timestamp).into()))),
+        other => Err(Kind::wrong(code, "a timestamp", other)),
+    }
+}
 
 /// An operator on a date alone, or on a date and a time zone by name.
 const fn part(name: &'static str, apply: for<'a> fn(&[Option<Value<'a>>]) -> Result<Value<'a>, Kind>) -> Operator {

@@ -3,6 +3,24 @@
 use crate::check;
 
 #[test]
+fn timestamps_have_two_parts() {
+    let on = r#"{"t": {"$timestamp": {"t": 1622731060, "i": 4294967295}}}"#;
+    check(&[
+        (r#"{"$tsSecond": "$t"}"#, on, r#"{"$numberLong": "1622731060"}"#),
+        (r#"{"$tsIncrement": ["$t"]}"#, on, r#"{"$numberLong": "4294967295"}"#),
+        (r#"{"$tsSecond": "$missing"}"#, on, "null"),
+        (r#"{"$tsIncrement": null}"#, on, "null"),
+        (
+            r#"{"$tsSecond": {"$date": "2021-06-03T14:37:40Z"}}"#,
+            on,
+            "error 5687301",
+        ),
+        (r#"{"$tsIncrement": 1}"#, on, "error 5687302"),
+        (r#"{"$tsSecond": ["$t", 1]}"#, on, "error 16020"),
+    ]);
+}
+
+#[test]
 fn dates_have_parts_in_a_zone() {
     let on = r#"{"d": {"$date": "2014-01-01T08:15:39.736Z"}, "s": {"$date": "2017-06-19T15:13:25.713Z"}}"#;
     check(&[
