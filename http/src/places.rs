@@ -58,11 +58,12 @@ impl Places {
             None => self.max - self.max / 4,
         };
         let mut taken = lock(&self.taken);
-        let of_network = taken.entry(network).or_default();
-        if *of_network >= max {
+        let of_network = taken.get(&network).copied().unwrap_or(0);
+        // Nothing is kept of who has no place.
+        if of_network >= max {
             return None;
         }
-        *of_network += 1;
+        taken.insert(network, of_network + 1);
         drop(taken);
         Some(Place {
             network,
@@ -113,6 +114,16 @@ mod tests {
         let all: Vec<Place> = (0..4).map(|_| places.take(here).unwrap()).collect();
         assert_eq!(places.taken(), 4);
         drop(all);
+        assert!(lock(&places.taken).is_empty());
+    }
+
+    #[test]
+    fn of_who_gets_no_place_nothing_is_kept() {
+        let places = Places::new(&HttpOptions {
+            connections_per_address_max: Some(0),
+            ..HttpOptions::default()
+        });
+        assert!(places.take("192.0.2.1".parse().unwrap()).is_none());
         assert!(lock(&places.taken).is_empty());
     }
 }
