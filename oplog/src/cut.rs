@@ -21,7 +21,7 @@ use crate::oplog::Oplog;
 use crate::record_file::read_record;
 use crate::recovery::{free_name, scan};
 use crate::segment::read_header;
-use crate::tail::Tail;
+use crate::tail::{Found, Tail};
 use crate::view::read_manifest;
 
 pub(crate) const CUT: &str = "CUT";
@@ -220,7 +220,14 @@ fn carry_out(disk: &dyn Disk, manifest: &Manifest, plan: &Plan) -> Result<()> {
     // A live tail page would go on proving what is there no more.
     let log_id = LogId::from_bytes(manifest.log_id);
     let tail = Tail::open(disk, true).map_err(Error::io("open", disk.path().join(TAIL)))?;
-    tail.take_over(log_id, OpId::new(manifest.first_op_id), plan.last, plan.last, true);
+    let found = Found {
+        oldest: OpId::new(manifest.first_op_id),
+        durable: plan.last,
+        last: plan.last,
+        confirmed: None,
+        counts: true,
+    };
+    tail.take_over(log_id, &found);
     tracing::warn!(path = %disk.path().display(), last = %plan.last, "cut the log back");
     disk.remove(CUT)
         .and_then(|()| disk.sync_directory())

@@ -110,6 +110,21 @@ impl OplogView {
     ///
     /// As [`Cursor::try_next`](crate::Cursor::try_next).
     pub fn frames(&self, from: OpId, bytes_max: usize, concern: ReadConcern) -> Result<Option<FrameRun>> {
+        self.frames_up_to(from, OpId::new(u64::MAX), bytes_max, concern)
+    }
+
+    /// As [`OplogView::frames`], with no entry behind `last`, which ends its batch.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn frames_up_to(
+        &self,
+        from: OpId,
+        last: OpId,
+        bytes_max: usize,
+        concern: ReadConcern,
+    ) -> Result<Option<FrameRun>> {
         let mut cursor = self.cursor(from, concern)?;
         let mut run: Option<FrameRun> = None;
         // End of the batch that is being looked at.
@@ -119,6 +134,7 @@ impl OplogView {
                 break;
             };
             match &run {
+                _ if entry.op_id() > last => break,
                 Some(run) if !Arc::ptr_eq(&run.segment, segment) => break,
                 Some(run) if run.term != entry.term() => break,
                 Some(run) if !run.range.is_empty() && frame.end - run.range.start > bytes_max => break,

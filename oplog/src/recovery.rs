@@ -97,6 +97,8 @@ pub(crate) struct Recovered {
     pub(crate) full: Vec<Arc<Segment>>,
     /// The last entry that is known to be durable.
     pub(crate) durable: OpId,
+    /// What was durable where the last entry was written, when it was.
+    pub(crate) confirmed: OpId,
     /// The newest segment and the claim to it.
     pub(crate) newest: (Arc<Segment>, Claim),
     /// With term and timestamp of the last entry, wherever it stands.
@@ -156,8 +158,10 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: E
     disk.sync_directory().map_err(Error::io("sync", disk.path()))?;
 
     let mut scan = end.scan;
+    let mut confirmed = OpId::ZERO;
     if let Some(last) = last_entry(&segments, sealed.as_deref(), &end) {
         (scan.term, scan.timestamp) = (last.term, last.timestamp);
+        confirmed = last.watermark;
     }
     let mut open: Vec<_> = segments.into_iter().zip(claims).take(end.segment + 1).collect();
     let newest = open.pop().ok_or(Error::Closed)?;
@@ -165,6 +169,7 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: E
         chain: chain.truncated(keep),
         full: open.into_iter().map(|(segment, _)| segment).collect(),
         durable,
+        confirmed,
         newest,
         end: scan,
     })

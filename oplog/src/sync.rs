@@ -136,6 +136,8 @@ impl Syncer {
         // The watermark before the files: what it covers is in them.
         let target = core.tail().appended();
         self.group.begin(target);
+        // Followers may have it meanwhile.
+        core.tail().set_syncing(target);
         let (mut full, newest) = {
             let dirty = self.lock_dirty();
             (dirty.full.clone(), Arc::clone(&dirty.newest))
@@ -369,10 +371,16 @@ impl Core {
     /// Whether `op_id` is durable, or never will be.
     pub(crate) fn durable_now(&self, op_id: OpId) -> Option<Result<()>> {
         let tail = self.tail();
-        if self.shared.limit(ReadConcern::Durable) >= op_id {
+        let is_frozen = self.shared.is_frozen();
+        // What is released may be less than that.
+        let durable = match is_frozen {
+            true => self.shared.limit(ReadConcern::Durable),
+            false => tail.durable(),
+        };
+        if durable >= op_id {
             return Some(Ok(()));
         }
-        if self.shared.is_frozen() {
+        if is_frozen {
             return Some(Err(Error::Closed));
         }
         if let Err(error) = self.syncer.check(self) {
@@ -425,5 +433,6 @@ impl Drop for Leader<'_> {
         let poisoned = self.syncer.check(self.core).is_err();
         self.syncer.group.stop_leading(poisoned);
         self.core.tail().released_bell.ring();
+        self.core.tail().sync_bell.ring();
     }
 }

@@ -4,7 +4,8 @@
 //!   oldest ≤ … ≤ released ≤ durable ≤ appended
 //!   │            │          │         └ in the log buffer or the segment: survives the process
 //!   │            │          └ covered by a successful sync: survives power loss
-//!   │            └ what watchers and followers may see
+//!   │            └ what watchers and followers may see: less than what is durable only in a log that follows, of
+//!   │              entries that its primary has sent before they were durable there
 //!   └ first entry that has not been trimmed
 //! ```
 //!
@@ -20,7 +21,7 @@ use crate::boot::boot_id;
 use crate::disk::{Disk, FileIdentity};
 use crate::format::{self, RECORD_BYTES, TAIL, TailIdentity};
 use crate::ids::{LogId, OpId};
-use crate::primitives::SharedU64;
+use crate::primitives::{AtomicU64, SharedU64};
 use crate::region::Region;
 
 const TAIL_BYTES: usize = 4096;
@@ -42,6 +43,9 @@ const MAJORITY_BELL: usize = 1088;
 /// Zero is what a page says whose writer knows of no members, also one of an earlier release.
 const NO_MEMBERS: u64 = 0;
 
+/// Whatever is durable is released.
+const ALL: u64 = u64::MAX;
+
 /// The watermarks at one moment.
 ///
 /// Invariant: `oldest - 1 ≤ released ≤ durable ≤ appended`.
@@ -56,6 +60,20 @@ pub struct Watermarks {
     /// Last entry that readers with [`ReadConcern::Local`](crate::ReadConcern::Local) find. In the process that writes the
     /// log that is the last one appended; others find it when they wait for it, or soon.
     pub appended: OpId,
+}
+
+/// A log that has been recovered, for its [`Tail::take_over`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) oldest: OpId,
+    /// Known to be durable.
+    pub(crate) durable: OpId,
+    /// The last entry.
+    pub(crate) last: OpId,
+    /// Released of what is durable, where that is not everything.
+    pub(crate) confirmed: Option<OpId>,
+    /// Whether members decide what a majority holds, of which nothing is known yet.
+    pub(crate) counts: bool,
 }
 
 /// What has become of *majority*.
@@ -82,6 +100,12 @@ pub(crate) struct Tail {
     majority_bell: Bell,
     /// Rung when the thread that drains the log buffer has work.
     pub(crate) drain_bell: Bell,
+    /// Rung when a sync begins, and when *released* moves.
+    pub(crate) sync_bell: Bell,
+    /// What the sync begun last covers.
+    syncing: AtomicU64,
+    /// How far what is durable may be released.
+    confirmed: AtomicU64,
 }
 
 impl Tail {
@@ -97,6 +121,8 @@ impl Tail {
         let majority_bell = Bell::new(Arc::clone(&region), MAJORITY_BELL, writer);
         // Readers of other processes ring it, too.
         let drain_bell = Bell::new(Arc::clone(&region), DRAIN_BELL, false);
+        // Only the threads of this process wait for syncs that begin.
+        let sync_bell = Bell::new(Arc::new(Region::heap(64)), 0, true);
         Tail {
             region,
             file,
@@ -104,6 +130,9 @@ impl Tail {
             released_bell,
             majority_bell,
             drain_bell,
+            sync_bell,
+            syncing: AtomicU64::new(0),
+            confirmed: AtomicU64::new(ALL),
         }
     }
 
@@ -117,17 +146,18 @@ impl Tail {
         })
     }
 
-    /// Takes the page over for a writer that has just recovered the log up to `last`, and knows it to be durable up to
-    /// `durable`. With `counts`, members decide what a majority holds, of which nothing is known yet.
-    pub(crate) fn take_over(&self, log_id: LogId, oldest: OpId, durable: OpId, last: OpId, counts: bool) {
-        self.cell(OLDEST).store(oldest.get(), Ordering::Release);
+    /// Takes the page over for a writer that has just recovered the log.
+    pub(crate) fn take_over(&self, log_id: LogId, found: &Found) {
+        self.cell(OLDEST).store(found.oldest.get(), Ordering::Release);
         for offset in [APPENDED, ACCEPTED] {
-            self.cell(offset).store(last.get(), Ordering::Release);
+            self.cell(offset).store(found.last.get(), Ordering::Release);
         }
-        for offset in [DURABLE, RELEASED] {
-            self.cell(offset).store(durable.get(), Ordering::Release);
-        }
-        let majority = if counts { held(OpId::ZERO) } else { NO_MEMBERS };
+        let confirmed = found.confirmed.map_or(ALL, OpId::get);
+        self.confirmed.store(confirmed, Ordering::SeqCst);
+        self.cell(DURABLE).store(found.durable.get(), Ordering::Release);
+        self.cell(RELEASED)
+            .store(found.durable.get().min(confirmed), Ordering::Release);
+        let majority = if found.counts { held(OpId::ZERO) } else { NO_MEMBERS };
         self.cell(MAJORITY).store(majority, Ordering::Release);
         self.cell(WANTED).store(0, Ordering::Release);
         self.cell(POISONED).store(0, Ordering::Release);
@@ -171,10 +201,13 @@ impl Tail {
     /// What a majority of the members is known to hold, of what is released; all of that when nobody counts.
     pub(crate) fn majority(&self) -> OpId {
         let released = self.released();
-        match self.cell(MAJORITY).load(Ordering::Acquire) {
-            NO_MEMBERS => released,
-            known => released.min(OpId::new(known - 1)),
-        }
+        self.held_by_majority().map_or(released, |held| released.min(held))
+    }
+
+    /// What a majority of the members is known to hold; nothing when nobody counts.
+    pub(crate) fn held_by_majority(&self) -> Option<OpId> {
+        let known = self.cell(MAJORITY).load(Ordering::Acquire);
+        (known != NO_MEMBERS).then(|| OpId::new(known - 1))
     }
 
     /// Whether members decide what a majority holds.
@@ -270,8 +303,55 @@ impl Tail {
 
     pub(crate) fn set_durable(&self, op_id: OpId) {
         debug_assert!(op_id <= self.accepted() && op_id >= self.durable());
-        self.cell(DURABLE).store(op_id.get(), Ordering::Release);
-        self.cell(RELEASED).store(op_id.get(), Ordering::Release);
+        // SeqCst, as the load in `release`: partner of `set_confirmed`. Whichever of the two comes second sees the other.
+        self.cell(DURABLE).store(op_id.get(), Ordering::SeqCst);
+        self.release();
+    }
+
+    /// Releases what is durable and confirmed; whether that is more than before.
+    fn release(&self) -> bool {
+        let confirmed = self.confirmed.load(Ordering::SeqCst);
+        let durable = self.cell(DURABLE).load(Ordering::SeqCst);
+        let to = durable.min(confirmed);
+        self.cell(RELEASED).fetch_max(to, Ordering::AcqRel) < to
+    }
+
+    /// Has what is durable here released up to this entry only, or all of it. What has been released stays so.
+    pub(crate) fn set_confirmed(&self, up_to: Option<OpId>) {
+        let up_to = up_to.map_or(ALL, OpId::get);
+        let before = self.confirmed.load(Ordering::SeqCst);
+        // One member is followed at a time, and what it has on its disk grows.
+        if before == ALL || before < up_to {
+            self.confirmed.store(up_to, Ordering::SeqCst);
+            if self.release() {
+                self.released_bell.ring();
+                // What a majority holds of it may have been known before.
+                self.majority_bell.ring();
+                self.sync_bell.ring();
+            }
+        }
+    }
+
+    /// Up to which entry what is durable may be released; nothing when that is all of it.
+    pub(crate) fn confirmed(&self) -> Option<OpId> {
+        let confirmed = self.confirmed.load(Ordering::SeqCst);
+        (confirmed != ALL).then(|| OpId::new(confirmed))
+    }
+
+    /// Whether all that is durable is released.
+    pub(crate) fn releases_all(&self) -> bool {
+        self.confirmed().is_none()
+    }
+
+    /// Says that a sync begins that will cover everything up to `target`.
+    pub(crate) fn set_syncing(&self, target: OpId) {
+        self.syncing.fetch_max(target.get(), Ordering::SeqCst);
+        self.sync_bell.ring();
+    }
+
+    /// The last entry that is durable, or will be with the sync that has begun.
+    pub(crate) fn syncing(&self) -> OpId {
+        OpId::new(self.syncing.load(Ordering::SeqCst)).max(self.durable())
     }
 
     pub(crate) fn set_oldest(&self, op_id: OpId) {
@@ -287,6 +367,7 @@ impl Tail {
         self.appended_bell.ring();
         self.released_bell.ring();
         self.majority_bell.ring();
+        self.sync_bell.ring();
     }
 
     pub(crate) fn watermarks(&self) -> Watermarks {

@@ -274,6 +274,21 @@ impl OplogView {
         registration.expect("registering makes a registration")
     }
 
+    /// The last entry that is durable, or will be when the sync ends that is under way: what a follower may be sent, whose own
+    /// disk can write it meanwhile. In a log that follows, and in a process that does not write the log, what has been
+    /// [released](Watermarks::released).
+    #[must_use]
+    pub fn syncing(&self) -> OpId {
+        self.shared.syncing()
+    }
+
+    /// Waits until [`OplogView::syncing`] is above the first or what has been released above the second of `seen`, in the process
+    /// that writes the log.
+    #[must_use]
+    pub fn wait_for_sync(&self, seen: (OpId, OpId), deadline: Instant, interrupt: &Interrupt) -> WaitOutcome {
+        self.shared.wait_for_sync(seen, deadline, interrupt)
+    }
+
     /// Raises `interrupt` and wakes everyone who waits, so that its waits end now.
     pub fn interrupt(&self, interrupt: &Interrupt) {
         interrupt.0.store(true, Ordering::SeqCst);

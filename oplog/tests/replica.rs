@@ -386,6 +386,86 @@ fn what_was_durable_elsewhere_proves_nothing_here() {
     assert!(matches!(opened, Err(Error::Corrupt { .. })), "{opened:?}");
 }
 
+/// A log that is opened to follow.
+fn open_following(dir: &Path) -> Oplog {
+    let options = Options {
+        segment_bytes: SEGMENT,
+        sync_interval: std::time::Duration::from_secs(3600),
+        follow: true,
+        ..Options::default()
+    };
+    options.open(dir).unwrap()
+}
+
+#[test]
+fn what_its_primary_does_not_have_on_its_disk_is_kept_and_not_shown() {
+    let (a, b) = (temporary(), temporary());
+    let primary = open(a.path());
+    write(&primary, 3, 100);
+    follower_of(&primary, b.path()).close().unwrap();
+    let follower = open_following(b.path());
+    let shown = |follower: &Oplog| {
+        let marks = follower.watermarks();
+        assert_eq!(follower.view().newest(ReadConcern::Durable), marks.released);
+        (marks.released.get(), marks.durable.get())
+    };
+    catch_up(&primary.view(), &follower, 1 << 20);
+    follower.sync(OpId::new(3)).unwrap();
+    assert_eq!(shown(&follower), (0, 3));
+    follower.set_confirmed(OpId::new(2));
+    assert_eq!((shown(&follower), follower.settled()), ((2, 3), Some(OpId::ZERO)));
+    // It does not go back.
+    follower.set_confirmed(OpId::FIRST);
+    assert_eq!(shown(&follower), (2, 3));
+    follower.set_confirmed(OpId::new(3));
+    follower.set_majority(None);
+    assert_eq!((shown(&follower), follower.settled()), ((3, 3), Some(OpId::new(3))));
+
+    // The fourth is sent while the primary syncs it.
+    primary.append(200, b"x", Durability::Memory).unwrap();
+    assert_eq!(primary.watermarks().durable, OpId::new(3));
+    let early = primary.view().frames(OpId::new(4), 1 << 20, ReadConcern::Local);
+    follower.append_frames(early.unwrap().unwrap().bytes()).unwrap();
+    follower.sync(OpId::new(4)).unwrap();
+    assert_eq!(shown(&follower), (3, 4));
+    let copy = copy_of(b.path());
+
+    // Neither the next process nor, after power loss, its frames say more; a promotion does.
+    follower.close().unwrap();
+    let again = open_following(b.path());
+    assert_eq!(shown(&again), (3, 4));
+    let after_power_loss = open_following(copy.path());
+    assert_eq!(shown(&after_power_loss), (3, 4));
+    after_power_loss.promote(member(1)).unwrap();
+    assert_eq!((shown(&after_power_loss), after_power_loss.confirmed()), ((4, 4), None));
+    // What is said to one that was promoted comes too late.
+    after_power_loss.set_confirmed(OpId::new(4));
+    assert_eq!(after_power_loss.confirmed(), None);
+}
+
+#[test]
+fn a_sync_that_begins_is_told_to_who_sends() {
+    let dir = temporary();
+    let log = open(dir.path());
+    write(&log, 1, 100);
+    let (view, none) = (log.view(), tailwater_oplog::Interrupt::new());
+    assert_eq!(view.syncing(), OpId::FIRST);
+    let soon = || std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let waiter = {
+        let (view, none) = (view.clone(), none.clone());
+        std::thread::spawn(move || view.wait_for_sync((OpId::FIRST, OpId::FIRST), soon(), &none))
+    };
+    log.append(200, b"x", Durability::Disk).unwrap();
+    assert_eq!(waiter.join().unwrap(), tailwater_oplog::WaitOutcome::Ready);
+    assert_eq!(view.syncing(), OpId::new(2));
+    let waiter = {
+        let (view, none) = (view.clone(), none.clone());
+        std::thread::spawn(move || view.wait_for_sync((OpId::new(2), OpId::new(2)), soon(), &none))
+    };
+    view.interrupt(&none);
+    assert_eq!(waiter.join().unwrap(), tailwater_oplog::WaitOutcome::Interrupted);
+}
+
 #[test]
 fn a_promoted_log_writes_in_terms_of_its_own() {
     let (a, b) = (temporary(), temporary());

@@ -26,7 +26,7 @@ use crate::slot_file::RETENTION;
 use crate::slots::Slots;
 use crate::stats::Meters;
 use crate::sync::Syncer;
-use crate::tail::Tail;
+use crate::tail::{Found, Tail};
 use crate::view::{Shared, read_manifest};
 
 impl Oplog {
@@ -69,7 +69,9 @@ impl Oplog {
         name_strangers(&*disk)?;
 
         let tail = Tail::open(&*disk, true).map_err(Error::io("open", disk.path().join(format::TAIL)))?;
-        let evidence = match tail.is_live(log_id) {
+        let is_live = tail.is_live(log_id);
+        let released = if is_live { tail.released() } else { OpId::ZERO };
+        let evidence = match is_live {
             true => Evidence {
                 new,
                 durable: tail.durable(),
@@ -107,7 +109,16 @@ impl Oplog {
             write_role(&*disk, log_id, role)?;
         }
         let last = recovered.end.next.previous();
-        tail.take_over(log_id, first, recovered.durable, last, role.counts());
+        let found = Found {
+            oldest: first,
+            durable: recovered.durable,
+            last,
+            // Until the primary says more: what its frames say, and what has been shown before. What this log has written itself
+            // is durable where it was written.
+            confirmed: (options.follow && was_following).then(|| recovered.confirmed.max(released)),
+            counts: role.counts(),
+        };
+        tail.take_over(log_id, &found);
 
         let (segment, claim) = recovered.newest;
         let (buffer, ring) = Buffer::create(

@@ -109,6 +109,35 @@ impl Oplog {
         core.tail().ring_majority(moved);
     }
 
+    /// Says up to which entry the member that this log follows has everything on its disk: what is durable here is
+    /// [released](crate::Watermarks::released) up to there. What lies behind it is kept, but not shown to those who want what no power
+    /// loss takes back: over there, one still may. It does not go back. A log that does not follow, or that nobody has said this to
+    /// since it was opened (but [`Options::follow`](crate::Options::follow)), releases whatever is durable.
+    pub fn set_confirmed(&self, up_to: OpId) {
+        let core = self.core();
+        // Against a promotion, and a close.
+        let _role = core.role.lock().unwrap_or_else(PoisonError::into_inner);
+        if !core.is_closed() && core.following.load(Ordering::SeqCst) {
+            core.tail().set_confirmed(Some(up_to));
+        }
+    }
+
+    /// Up to which entry what is durable here may be released, as it was [last said](Oplog::set_confirmed), or found when the log was
+    /// opened to follow; nothing when that is all of it.
+    #[must_use]
+    pub fn confirmed(&self) -> Option<OpId> {
+        self.core().tail().confirmed()
+    }
+
+    /// The last entry that no history of another member takes back: what a majority holds, where members are counted, and what
+    /// [has been confirmed](Oplog::set_confirmed), in a log that follows; whether it is durable here or not. Nothing for any other
+    /// log, all of which stays.
+    #[must_use]
+    pub fn settled(&self) -> Option<OpId> {
+        let tail = self.core().tail();
+        [tail.confirmed(), tail.held_by_majority()].into_iter().flatten().min()
+    }
+
     /// Has what nobody waits for become durable within `pace` instead of [`sync_interval`](crate::Options::sync_interval), if that
     /// is longer: for whom only durable entries are of use, as for followers. `None` ends that.
     pub fn set_sync_pace(&self, pace: Option<std::time::Duration>) {
@@ -170,7 +199,12 @@ impl Oplog {
         })?;
         let _appender = core.lock_appender();
         core.term.store(term.get(), Ordering::SeqCst);
-        core.following.store(false, Ordering::SeqCst);
+        {
+            // Nobody else says from here on what is released.
+            let _role = core.role.lock().unwrap_or_else(PoisonError::into_inner);
+            core.following.store(false, Ordering::SeqCst);
+            core.tail().set_confirmed(None);
+        }
         tracing::info!(%term, path = %core.disk().path().display(), "promoted: writing in a new term");
         Ok(term)
     }

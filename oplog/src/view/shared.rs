@@ -102,7 +102,7 @@ impl Shared {
     /// Keeps what there is to read as it is now, for those who still hold a log that was closed.
     pub(crate) fn freeze(&self) {
         if let Some(tail) = self.any_tail() {
-            self.still.store(tail.durable().get(), Ordering::Release);
+            self.still.store(tail.released().get(), Ordering::Release);
             self.still_majority.store(tail.majority().get(), Ordering::Release);
             self.state.store(FROZEN, Ordering::Release);
         }

@@ -77,6 +77,43 @@ impl Shared {
         false
     }
 
+    /// What may be sent to followers.
+    pub(crate) fn syncing(&self) -> OpId {
+        let released = self.limit(ReadConcern::Durable);
+        match self.tail() {
+            // What is not all released is another's to release.
+            Some(tail) if self.writer && tail.releases_all() => tail.syncing().max(released),
+            _ => released,
+        }
+    }
+
+    /// Waits until more than that may be sent, or has been released.
+    pub(crate) fn wait_for_sync(
+        &self,
+        (syncing, released): (OpId, OpId),
+        deadline: Instant,
+        interrupt: &Interrupt,
+    ) -> WaitOutcome {
+        let mut outcome = WaitOutcome::TimedOut;
+        let mut look = || {
+            outcome = if self.syncing() > syncing || self.limit(ReadConcern::Durable) > released {
+                WaitOutcome::Ready
+            } else if interrupt.is_raised() {
+                WaitOutcome::Interrupted
+            } else if self.closed.load(Ordering::SeqCst) {
+                WaitOutcome::Closed
+            } else {
+                WaitOutcome::TimedOut
+            };
+            outcome != WaitOutcome::TimedOut
+        };
+        match self.any_tail() {
+            Some(tail) => drop(tail.sync_bell.wait_until(Some(deadline), look)),
+            None => drop(look()),
+        }
+        outcome
+    }
+
     /// Waits until entry `next` can be read.
     pub(crate) fn wait(
         &self,
