@@ -2,6 +2,10 @@
 //!
 //! Who writes ends a generation when it is due, and goes on with the next while this thread applies the one before. The engine
 //! is never ahead of the durable log. While there is nothing to apply the thread sleeps without a time-out.
+//!
+//! What the engine has cannot be taken back, and what a member of a replicated store has may be cut off its log again, as long
+//! as it is not [settled](tailwater_oplog::Oplog::settled). So a generation whose entries are not stays in the overlay while that is
+//! not more than half full: then a cut removes it from there, and the state stays. Beyond that it is given all the same.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -56,12 +60,16 @@ fn wait_for_work(core: &Core) {
     loop {
         let Ok(layers) = core.layers() else { return };
         let bytes = layers.generations[0].bytes();
+        let held = layers.generations[1..].last().map(|oldest| oldest.last());
+        // Before the look at what is settled: whoever settles it later finds that it is waited for.
+        core.awaits_settled(held);
         let is_due = core.is_due(&layers);
         drop(layers);
         if core.stopping.load(Ordering::SeqCst) || is_due {
             return;
         }
-        if bytes == 0 {
+        if bytes == 0 || held.is_some() {
+            deadline = None;
             guard = core.signal.wait_for_work(guard, None);
             continue;
         }
@@ -74,7 +82,7 @@ fn wait_for_work(core: &Core) {
     }
 }
 
-/// Applies everything written so far.
+/// Applies everything written so far, but for what is [held back](Core::may_be_given).
 pub(crate) fn flush(core: &Core) -> Result<()> {
     let _one = core.applying.lock().unwrap_or_else(PoisonError::into_inner);
     core.freeze();
@@ -83,6 +91,9 @@ pub(crate) fn flush(core: &Core) -> Result<()> {
     // Oldest first; one may be left from a flush that failed.
     let frozen: Vec<_> = core.layers()?.generations[1..].iter().rev().cloned().collect();
     for generation in frozen {
+        if !core.may_be_given(&generation) {
+            break;
+        }
         apply(core, &generation)?;
         core.retire(&generation);
         core.transactions.reap();

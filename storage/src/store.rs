@@ -211,8 +211,13 @@ impl Store {
 
 impl Handle {
     fn close(&self) -> Result<()> {
+        self.close_covering().map(drop)
+    }
+
+    /// Closes; returns the last entry that the state covers, unless it has been closed before.
+    fn close_covering(&self) -> Result<Option<OpId>> {
         let Some(applier) = self.applier.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-            return Ok(());
+            return Ok(None);
         };
         let core = &self.core;
         core.stopping.store(true, Ordering::SeqCst);
@@ -229,7 +234,7 @@ impl Handle {
         // The state before the log, whose lock says to others whether the directory is free.
         core.release_state();
         core.log.clone().close()?;
-        flushed.map(drop)
+        flushed.map(Some)
     }
 }
 

@@ -6,7 +6,8 @@ mod common;
 use bson::{Document, RawDocumentBuf, rawdoc};
 use common::{catch_up, content, copy_open_store, eventually, follower_of, partial_follower_of, small};
 use proptest::prelude::*;
-use tailwater_storage::{Collection, CollectionOptions, ExplainOptions, IndexModel, Selection, Store};
+use tailwater_oplog::OpId;
+use tailwater_storage::{Collection, CollectionOptions, CutBack, ExplainOptions, IndexModel, Selection, Store};
 
 const DATABASE: &str = "db";
 /// With nothing beside the documents, with an index, with an order of its own.
@@ -238,4 +239,56 @@ proptest! {
             }
         }
     }
+}
+
+/// A log that does not go back to the beginning, so that the state could not be made anew from it.
+#[test]
+fn what_is_cut_before_it_is_settled_leaves_the_state_as_it_is() {
+    let [a, b] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let store = small().open(a.path()).unwrap();
+    let follower = follower_of(&store, b.path(), &small());
+    let things = store.collection(DATABASE, "plain").unwrap();
+    let text = "x".repeat(1000);
+    for id in 0..3000 {
+        things.insert_one(&rawdoc! { "_id": id, "text": text.as_str() }).unwrap();
+    }
+    catch_up(&store, &follower, 1 << 20);
+    let settled = store.log().watermarks().durable;
+    follower.set_majority(Some(settled));
+    follower.sync().unwrap();
+    assert!(follower.trim_log(settled).unwrap() > OpId::FIRST);
+    let (before, there) = (content(&store), store.digest().unwrap());
+
+    things.delete_many(&rawdoc! { "_id": { "$gte": 10 } }).unwrap();
+    things.insert_one(&rawdoc! { "_id": -1 }).unwrap();
+    catch_up(&store, &follower, 1 << 20);
+    follower.sync().unwrap();
+    // Seen in the meantime, but not by the engine.
+    assert_same(&follower, &store);
+    assert_eq!(follower.cut_back(settled).unwrap(), CutBack::Done);
+    let again = small().open(b.path()).unwrap();
+    assert_eq!(again.digest().unwrap(), there);
+    assert_eq!(content(&again), before);
+    // And goes on from there.
+    catch_up(&store, &again, 1 << 20);
+    assert_same(&again, &store);
+}
+
+/// A primary whose followers are all away goes on, and so does one that nobody has ever heard.
+#[test]
+fn what_nobody_settles_holds_no_writer_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = small();
+    options.overlay_bytes_max = 1 << 20;
+    let store = options.open(dir.path()).unwrap();
+    store.set_majority(Some(OpId::ZERO));
+    let things = store.collection(DATABASE, "plain").unwrap();
+    let text = "x".repeat(1000);
+    for id in 0..4000 {
+        things.insert_one(&rawdoc! { "_id": id, "text": text.as_str() }).unwrap();
+    }
+    let there = store.digest().unwrap();
+    drop(things);
+    store.close().unwrap();
+    assert_eq!(options.open(dir.path()).unwrap().digest().unwrap(), there);
 }

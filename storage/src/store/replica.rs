@@ -92,6 +92,20 @@ impl Store {
     /// Says what a majority of the members holds; see [`Oplog::set_majority`](tailwater_oplog::Oplog::set_majority).
     pub fn set_majority(&self, held: Option<OpId>) {
         self.core().log.set_majority(held);
+        self.core().wake_if_settled();
+    }
+
+    /// Says how far the member that is followed has its log on its disk; see
+    /// [`Oplog::set_confirmed`](tailwater_oplog::Oplog::set_confirmed).
+    pub fn set_confirmed(&self, up_to: OpId) {
+        self.core().log.set_confirmed(up_to);
+        self.core().wake_if_settled();
+    }
+
+    /// How far that is; see [`Oplog::confirmed`](tailwater_oplog::Oplog::confirmed).
+    #[must_use]
+    pub fn confirmed(&self) -> Option<OpId> {
+        self.core().log.confirmed()
     }
 
     /// Has what nobody waits for become durable sooner; see [`Oplog::set_sync_pace`](tailwater_oplog::Oplog::set_sync_pace).
@@ -140,6 +154,7 @@ impl Store {
             self.core().fill(|index| index.definition.unique)?;
             (self.core().log.promote(member)?, was_following)
         };
+        self.core().wake_if_settled();
         // Otherwise the collections that an `$out` fills for a while may be those of one that runs.
         if was_following {
             self.begin_writing()?;
@@ -261,9 +276,10 @@ impl Store {
         Ok(())
     }
 
-    /// Closes the store and cuts its log back to entry `last`; other handles find it closed. The state covers the entries that
-    /// go, and cannot be taken back: it is removed, and the next opening makes it anew from the log, if that is complete. If it
-    /// is not, nothing is changed.
+    /// Closes the store and cuts its log back to entry `last`; other handles find it closed. What was not settled was kept out of
+    /// the engine, as far as there was room for it; so most often the state there covers nothing that goes, and stays. If it does,
+    /// it cannot be taken back: it is removed, and the next opening makes it anew from the log, if that is complete. If it is not,
+    /// nothing is changed.
     ///
     /// # Errors
     ///
@@ -273,7 +289,11 @@ impl Store {
         let log = self.log();
         let (path, oldest) = (log.path().to_path_buf(), log.watermarks().oldest);
         let options = self.core().options.oplog.clone();
-        self.close()?;
+        if self.handle.close_covering()?.is_some_and(|covered| covered <= last) {
+            // What goes was never given to the engine.
+            options.open(&path)?.cut_back(last)?;
+            return Ok(CutBack::Done);
+        }
         if oldest > OpId::FIRST {
             return Ok(CutBack::NeedsCopy { oldest });
         }

@@ -15,7 +15,7 @@
 //! whole, with everything that was appended in its batch.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -58,6 +58,8 @@ pub(crate) struct Core {
     /// The last entry that has been applied: what a read that begins now reads at.
     visible: AtomicU64,
     pub(crate) signal: Signal,
+    /// The entry that has to be settled before the applier goes on; none when it is the largest number.
+    awaited: AtomicU64,
     pub(crate) stopping: AtomicBool,
     /// Why the store takes no more writes, if it does not; see [`Core::fail`].
     failure: Mutex<Option<Error>>,
@@ -122,6 +124,7 @@ impl Core {
             engine: ArcSwapOption::from_pointee(engine),
             options,
             signal: Signal::default(),
+            awaited: AtomicU64::new(u64::MAX),
             stopping: AtomicBool::new(false),
             failure: Mutex::new(None),
             applying: Mutex::new(()),
@@ -242,7 +245,35 @@ impl Core {
 
     /// Whether there is something to be moved into the engine now.
     pub(crate) fn is_due(&self, layers: &Layers) -> bool {
-        layers.generations.len() > 1 || layers.generations[0].bytes() >= self.freeze_bytes()
+        let [newest, older @ ..] = &layers.generations[..] else {
+            return false;
+        };
+        newest.bytes() >= self.freeze_bytes() || older.last().is_some_and(|oldest| self.may_be_given(oldest))
+    }
+
+    /// Whether a generation may go into the engine: not as long as its entries may be cut off the log, but when the overlay is
+    /// half full.
+    pub(crate) fn may_be_given(&self, generation: &Generation) -> bool {
+        let settled = |settled| generation.last() <= settled;
+        self.log.settled().is_none_or(settled) || self.overlay_bytes() > self.options.overlay_bytes_max / 2
+    }
+
+    /// Says that the applier waits for this entry to be settled, or for none.
+    pub(crate) fn awaits_settled(&self, op_id: Option<OpId>) {
+        let awaited = op_id.map_or(u64::MAX, OpId::get);
+        self.awaited.store(awaited, Ordering::SeqCst);
+        // Partner: the fence in `wake_if_settled`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Wakes the applier if it waits for something that is settled by now. Call it when more may be.
+    pub(crate) fn wake_if_settled(&self) {
+        // Partner: the fence in `awaits_settled`.
+        fence(Ordering::SeqCst);
+        let awaited = OpId::new(self.awaited.load(Ordering::SeqCst));
+        if self.log.settled().is_none_or(|settled| awaited <= settled) {
+            self.signal.wake_applier();
+        }
     }
 
     fn overlay_bytes(&self) -> usize {
