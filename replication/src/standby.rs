@@ -53,7 +53,7 @@ pub(crate) fn keep(store: &Store, own: &str, needs: &[Need], max_lag_bytes: u64)
         let slot = format!("{STANDBY}{}", need.name);
         let held = slots.iter().find(|held| held.name == slot);
         // It may have more than this one.
-        let from = need.from.min(marks.appended);
+        let from = need.from.min(marks.durable.next());
         let done = match held.map(|held| (held.state, held.position)) {
             Some((SlotState::Active, position)) if position == from => Ok(()),
             Some((SlotState::Active, position)) if position < from => store.slot_advance(&slot, from).map(drop),

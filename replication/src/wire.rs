@@ -30,7 +30,7 @@ pub(crate) const FRAMES_BYTES_MAX: usize = 2 << 30;
 /// Bytes in front of a body.
 const HEAD_BYTES: usize = 12;
 /// Bytes of an encoded [`Run`].
-const RUN_BYTES: usize = 28;
+const RUN_BYTES: usize = 36;
 /// A body is read in steps of so many bytes, so that a length that lies costs no memory.
 const STEP_BYTES: usize = 64 << 10;
 
@@ -388,6 +388,7 @@ mod tests {
                     first: OpId::new(4),
                     last: OpId::new(5),
                     majority: OpId::ZERO,
+                    durable: OpId::new(4),
                 },
                 vec![5; 200_000],
             ),

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bson::rawdoc;
-use stores::{HEARTBEAT, LONG, MEMBERS, assert_same, assert_same_segments, follower, open, primary, write};
+use stores::{
+    HEARTBEAT, LONG, MEMBERS, assert_same, assert_same_segments, eventually, follower, open, options, primary, write,
+};
 use tailwater_oplog::OpId;
 use tailwater_replication::decision::number_of;
 use tailwater_replication::{Error, FollowerEvent, Primary, Refusal, WriteConcern};
@@ -162,6 +164,55 @@ fn a_majority_holds_what_is_acknowledged_and_a_failover_keeps_it() {
     );
 }
 
+/// What only it had was never given to its engine, so nothing has to be made anew: neither from a log that does not go back to the
+/// beginning, nor from a copy.
+#[test]
+fn a_primary_whose_log_was_trimmed_cuts_what_only_it_had_and_keeps_its_state() {
+    let [a, b, c] = [(); 3].map(|()| TempDir::new().unwrap());
+    let store = open(a.path());
+    let serving = primary(&store, "a", &MEMBERS);
+    let of_b = follower(b.path(), "b", serving.address(), &MEMBERS).start().unwrap();
+    let of_c = follower(c.path(), "c", serving.address(), &MEMBERS).start().unwrap();
+    write(&store, 0, 6000);
+    let mut id = 7000;
+    eventually("the log is trimmed, as the followers have it", || {
+        id += 1;
+        let last = write(&store, id, 1);
+        serving.wait(last, WriteConcern::members(3).unwrap(), LONG).unwrap();
+        serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+        store.trim_log(last).unwrap() > OpId::FIRST
+    });
+
+    of_b.stop();
+    of_c.stop();
+    drop(of_c);
+    write(&store, 10_000, 20);
+    drop(serving);
+    store.close().unwrap();
+    let promoted = of_b.promote().unwrap();
+    let now_serving = primary(&promoted, "b", &MEMBERS);
+    let _of_c = follower(c.path(), "c", now_serving.address(), &MEMBERS)
+        .start()
+        .unwrap();
+    let last = write(&promoted, 20_000, 10);
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&events);
+    let of_a = follower(a.path(), "a", now_serving.address(), &MEMBERS)
+        .on_event(move |event| {
+            let event = match event {
+                FollowerEvent::RolledBack { .. } => "rolled back",
+                FollowerEvent::Resyncing { .. } | FollowerEvent::Copying { .. } => "copied",
+                _ => return,
+            };
+            seen.lock().unwrap().push(event);
+        })
+        .start()
+        .unwrap();
+    now_serving.wait(last, WriteConcern::members(3).unwrap(), LONG).unwrap();
+    assert_same(&of_a, &promoted, last);
+    assert_eq!(*events.lock().unwrap(), ["rolled back"]);
+}
+
 #[test]
 fn a_primary_that_died_comes_back_as_a_follower_and_deposes_nobody() {
     let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
@@ -222,7 +273,10 @@ fn a_follower_that_was_away_too_long_says_so_and_copies_again_if_it_may() {
 #[test]
 fn a_listed_member_that_is_replaced_by_a_copy_keeps_its_promise_and_what_it_is_known_to_have_had() {
     let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let store = open(a.path());
+    let mut few = options();
+    // What nobody else holds stays out of the engine, and in the log, only as far as there is room for it.
+    few.overlay_bytes_max = 256 << 10;
+    let store = few.open(a.path()).unwrap();
     let builder = Primary::builder(store.clone(), "a")
         .members(MEMBERS)
         .heartbeat(HEARTBEAT);

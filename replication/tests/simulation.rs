@@ -86,6 +86,13 @@ fn run(seed: u64) -> (usize, usize) {
             97 => {
                 let unsynced = cluster.nodes[at].disk.log.len() - cluster.nodes[at].disk.durable;
                 cluster.kill(at, random.usize(..=unsynced));
+                // Often its operator has it started again at once, and those that followed it find it there.
+                if cluster.nodes[at].was_primary && random.bool() {
+                    cluster.promote(at);
+                    for other in (0..nodes).filter(|_| random.bool()) {
+                        cluster.connect(other, at);
+                    }
+                }
             }
             98 => {
                 if matches!(cluster.nodes[at].role, Role::Down) {

@@ -5,7 +5,7 @@
 
 use tailwater_oplog::{Member, OpId, Term};
 
-use super::history::{Apart, History};
+use super::history::{Apart, History, Position};
 use super::message::{Course, Hello, MemberList, Refusal, Report, Run, Status, Welcome};
 
 /// What the follower is told.
@@ -38,6 +38,8 @@ pub enum FollowerOutput {
     Report(Report),
     /// Write durably that nothing older than this term will be taken; before anything that comes behind it.
     Promise(Term),
+    /// Everything up to this entry is on the primary's own disk, as far as it is here: it may be shown.
+    Confirmed(OpId),
     /// Check the frames, append and apply them.
     Append(Run),
     /// Keep a copy of the entries behind this one, cut them off, and connect again.
@@ -91,6 +93,8 @@ pub struct Follower {
     part: Option<Vec<u8>>,
     session: Option<Session>,
     majority: OpId,
+    /// Up to which entry it knows that what it has was on the disk of the member it has it from.
+    confirmed: OpId,
     /// What the primary last said a majority holds, whether it is here or not.
     released: OpId,
 }
@@ -112,6 +116,7 @@ impl Follower {
             members,
             promised,
             durable: history.last,
+            confirmed: history.last,
             history,
             window,
             part: None,
@@ -127,6 +132,13 @@ impl Follower {
         Follower { part, ..self }
     }
 
+    /// The same, which has entries behind `confirmed` of which it does not know that their primary's disk has them.
+    #[must_use]
+    pub fn with_confirmed(self, confirmed: OpId) -> Follower {
+        let confirmed = confirmed.min(self.history.last);
+        Follower { confirmed, ..self }
+    }
+
     /// Takes one input; returns what to do.
     pub fn step(&mut self, input: FollowerInput) -> Vec<FollowerOutput> {
         let mut outputs = Vec::new();
@@ -136,7 +148,7 @@ impl Follower {
             FollowerInput::Welcome(welcome) => self.welcome(&welcome, &mut outputs),
             FollowerInput::Refused(refusal) => self.refused(refusal, &mut outputs),
             FollowerInput::Run(run) => self.run(run, &mut outputs),
-            FollowerInput::Status(status) => self.heard(status.term, status.majority, &mut outputs),
+            FollowerInput::Status(status) => self.heard(&status, &mut outputs),
             FollowerInput::Durable(op_id) => self.durable(op_id, &mut outputs),
             FollowerInput::Consumed(bytes) => {
                 if self.session.is_some() {
@@ -161,6 +173,7 @@ impl Follower {
     pub fn was_cut(&mut self, last: OpId) {
         self.history.cut(last);
         self.durable = self.durable.min(last);
+        self.confirmed = self.confirmed.min(last);
     }
 
     /// Whether a primary has let it on, and entries come.
@@ -211,10 +224,11 @@ impl Follower {
     }
 
     fn welcome(&mut self, welcome: &Welcome, outputs: &mut Vec<FollowerOutput>) {
+        let offered = welcome.asks.unwrap_or(welcome.term);
+        let needed = self.rank_to(offered.member());
         let Some(session) = &mut self.session else {
             return;
         };
-        let offered = welcome.asks.unwrap_or(welcome.term);
         if !offered.is_near(self.promised.max(self.history.end().term)) {
             return self.retry(Retry::TermTooFar, outputs);
         }
@@ -224,7 +238,7 @@ impl Follower {
         // An earlier promise to the same primary is as good as a new one; it may not have heard of it.
         let grant = welcome.asks.filter(|_| {
             let listed = usize::from(self.member.get()) < self.members.len();
-            listed && welcome.rank >= self.history.rank()
+            listed && welcome.rank >= needed
         });
         session.granted = grant;
         self.promise(grant.unwrap_or(welcome.term), outputs);
@@ -256,6 +270,18 @@ impl Follower {
             Course::Cut(_) | Course::Resync(_) | Course::Wait => self.retry(Retry::NotElected, outputs),
             Course::Continue(_) => self.retry(Retry::OutOfOrder, outputs),
         }
+    }
+
+    /// How much a member has to know to be agreed to: as much as this one. But what that member has itself sent, in its own term,
+    /// before it was on its disk, and this one has not heard to be there since, it may have lost: nobody was told that it is held.
+    fn rank_to(&self, member: Member) -> Position {
+        let rank = self.history.rank();
+        if rank.term.member() != member || rank.op_id <= self.confirmed {
+            return rank;
+        }
+        let mut confirmed = self.history.clone();
+        confirmed.cut(self.confirmed);
+        confirmed.rank()
     }
 
     /// Promises a term that binds: one that was elected, or, without a list of members, any. A primary that nobody has agreed
@@ -309,15 +335,26 @@ impl Follower {
             return self.retry(Retry::OutOfOrder, outputs);
         }
         session.next = Some(run.last.next());
+        // Before the frames: what is behind this must not be shown when it comes.
+        self.confirm(run.durable.min(run.last), outputs);
         outputs.push(FollowerOutput::Append(run));
         self.released = self.released.max(run.majority);
     }
 
-    fn heard(&mut self, term: Term, majority: OpId, outputs: &mut Vec<FollowerOutput>) {
-        if self.believes(term, outputs) {
-            self.released = self.released.max(majority);
+    fn heard(&mut self, status: &Status, outputs: &mut Vec<FollowerOutput>) {
+        if self.believes(status.term, outputs) {
+            if self.is_following() {
+                self.confirm(status.newest.min(self.history.last), outputs);
+            }
+            self.released = self.released.max(status.majority);
             self.release(outputs);
         }
+    }
+
+    /// The primary has everything up to this entry, which is here or on its way, on its disk.
+    fn confirm(&mut self, op_id: OpId, outputs: &mut Vec<FollowerOutput>) {
+        self.confirmed = self.confirmed.max(op_id);
+        outputs.push(FollowerOutput::Confirmed(self.confirmed));
     }
 
     fn durable(&mut self, op_id: OpId, outputs: &mut Vec<FollowerOutput>) {

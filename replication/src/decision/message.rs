@@ -155,6 +155,8 @@ pub struct Run {
     pub last: OpId,
     /// What a majority holds.
     pub majority: OpId,
+    /// What is on the primary's own disk: what comes behind it has been sent while its sync is under way.
+    pub durable: OpId,
 }
 
 /// What the primary says when there is nothing else to say.
@@ -162,7 +164,7 @@ pub struct Run {
 pub struct Status {
     /// The term that it writes in.
     pub term: Term,
-    /// The newest entry that it could send.
+    /// The newest entry that is on its own disk.
     pub newest: OpId,
     /// What a majority holds.
     pub majority: OpId,

@@ -344,6 +344,7 @@ impl Primary {
             first,
             last,
             majority: self.majority,
+            durable: self.durable,
         }
     }
 
@@ -366,7 +367,7 @@ impl Primary {
                 let counts = |member| member != self.member.into() && !self.is_partial(member);
                 let holders = self.held.iter().filter(|(member, _)| counts(**member));
                 let durable = holders.map(|(_, held)| *held).chain([self.durable]);
-                Some(held_by(usize::from(count.get()), durable) >= op_id)
+                Some(held_by(usize::from(count.get()), durable).min(self.durable) >= op_id)
             }
             WriteConcern::Majority if self.members.is_empty() => None,
             WriteConcern::Majority => Some(self.majority >= op_id),
@@ -462,6 +463,9 @@ impl Primary {
 
     /// A majority's entries count from the elected term's first one on: only who has that has agreed to everything before it.
     ///
+    /// The primary is always one of those that hold them. Entries travel while it syncs, so others may have them sooner; but what
+    /// it lost with the power its followers let it disown ([`Follower`](super::Follower)), and that must not have been acknowledged.
+    ///
     /// Only the primary of that term may count: a relay that saw it begin may follow one by now that has not been elected, or that
     /// knows of less, and takes its word instead.
     fn count_majority(&mut self, outputs: &mut Vec<PrimaryOutput>) {
@@ -477,7 +481,7 @@ impl Primary {
             true => self.durable,
             false => self.held.get(&member).copied().unwrap_or_default(),
         });
-        let majority = held_by(majority_of(self.members.len()), durable);
+        let majority = held_by(majority_of(self.members.len()), durable).min(self.durable);
         if majority >= from && majority > self.majority {
             self.majority = majority;
             outputs.push(PrimaryOutput::Majority(majority));

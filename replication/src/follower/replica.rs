@@ -101,6 +101,22 @@ impl Replica {
         }
     }
 
+    /// Says what the primary has on its disk: what watchers may see at all.
+    pub(crate) fn set_confirmed(&self, up_to: OpId) {
+        match self {
+            Replica::Store(store) => store.set_confirmed(up_to),
+            Replica::Log(log, _) => log.set_confirmed(up_to),
+        }
+    }
+
+    /// Up to where that is known; nothing when all that is here was on a primary's disk, or written here.
+    pub(crate) fn confirmed(&self) -> Option<OpId> {
+        match self {
+            Replica::Store(store) => store.confirmed(),
+            Replica::Log(log, _) => log.confirmed(),
+        }
+    }
+
     pub(crate) fn begin_segment(&self, start: &SegmentStart) -> Result<Fit> {
         let view = self.view();
         let marks = view.watermarks();

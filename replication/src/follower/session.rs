@@ -97,6 +97,10 @@ pub(super) fn run(replica: &Replica, settings: &Settings) -> Result<Ending> {
         settings.window_bytes,
     )
     .with_part(settings.selection.as_ref().map(Selection::to_bytes));
+    let decisions = match replica.confirmed() {
+        Some(confirmed) => decisions.with_confirmed(confirmed),
+        None => decisions,
+    };
     // Before it is introduced: what is in the log is on the disk.
     replica.sync()?;
     let stream = settings.dial.connect(&settings.from, &settings.security)?;
@@ -165,6 +169,7 @@ impl Session<'_> {
                 FollowerOutput::Report(report) => self.say(&Message::Report(report))?,
                 FollowerOutput::Promise(term) => self.replica.promise(term)?,
                 FollowerOutput::Append(_) => {}
+                FollowerOutput::Confirmed(op_id) => self.replica.set_confirmed(op_id),
                 FollowerOutput::Cut(last) => return Ok(Some(Ending::Cut(last))),
                 FollowerOutput::Resync(apart) => return Ok(Some(Ending::Resync(apart))),
                 FollowerOutput::Retry(why) => return Ok(Some(Ending::Retry(why))),
@@ -237,6 +242,8 @@ impl Session<'_> {
                 Message::Needs(needs) if self.follows() => {
                     // What is on the way to a store cannot be promoted.
                     if let Some(store) = self.replica.store() {
+                        // A slot cannot begin behind what is durable, and it is said once where others need it to.
+                        self.sync(log)?;
                         let (own, lag_bytes_max) = (&self.settings.identity.name, self.settings.lag_bytes_max);
                         standby::keep(store, own, &needs, lag_bytes_max);
                     }
@@ -315,7 +322,7 @@ impl Session<'_> {
             self.replica.sync()?;
         }
         let _alone = self.reporting.lock().unwrap_or_else(PoisonError::into_inner);
-        let durable = log.newest(ReadConcern::Durable);
+        let durable = log.watermarks().durable;
         if self.settings.durable(durable) {
             self.carry_out(self.step(FollowerInput::Durable(durable)))?;
         }

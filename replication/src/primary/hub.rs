@@ -52,6 +52,17 @@ struct Outbox {
     closing: bool,
 }
 
+/// What a sender has said last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Told {
+    /// The last entry it has sent.
+    pub(crate) sent: OpId,
+    /// What is on this disk, as far as it was said.
+    pub(crate) durable: OpId,
+    /// What a majority holds.
+    pub(crate) majority: OpId,
+}
+
 /// What a sender does next.
 #[derive(Debug)]
 pub(crate) enum Work {
@@ -196,7 +207,7 @@ impl Hub {
     fn look_at_log(&self, state: &mut State) -> Result<()> {
         let log = self.store.log();
         let (durable, oldest) = (log.newest(ReadConcern::Durable), log.oldest());
-        self.note_entries(state, durable)?;
+        self.note_entries(state, log.syncing().max(durable))?;
         self.step(state, PrimaryInput::Trimmed(oldest))?;
         self.step(state, PrimaryInput::Durable(durable))
     }
@@ -294,16 +305,13 @@ impl Hub {
         Ok(())
     }
 
-    /// What the sender of a connection does next, waiting for `heartbeat` at most. `told` is what it last said a majority holds.
-    pub(crate) fn work(&self, peer: PeerId, told: OpId, heartbeat: Duration) -> Work {
+    /// What the sender of a connection does next, waiting for `heartbeat` at most. `told` is what it last said of what is on this
+    /// disk, and of what a majority holds.
+    pub(crate) fn work(&self, peer: PeerId, told: Told, heartbeat: Duration) -> Work {
         let deadline = Instant::now() + heartbeat;
         let mut state = self.lock();
         loop {
-            let last = state
-                .decisions
-                .history()
-                .last
-                .min(self.store.log().newest(ReadConcern::Durable));
+            let last = state.decisions.history().last.min(self.store.log().syncing());
             let sendable = state.decisions.sendable(peer).filter(|(next, _)| *next <= last);
             let status = state.decisions.status();
             let Some(outbox) = state.outboxes.get_mut(&peer) else {
@@ -319,7 +327,8 @@ impl Hub {
                 return Work::Send(next, bytes);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if status.majority > told || left.is_zero() {
+            let news = status.majority > told.majority || status.newest > told.durable && told.durable < told.sent;
+            if news || left.is_zero() {
                 return Work::Tell(status);
             }
             let waited = self.sendable.wait_timeout(state, left);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tailwater_oplog::{FrameEntry, FrameRun, OpId, PartialRun, ReadConcern, Share};
 use tailwater_storage::Sharing;
 
-use super::hub::{Hub, Work};
+use super::hub::{Hub, Told, Work};
 use super::service::Settings;
 use super::{offer, slots};
 use crate::decision::{Course, Hello, History, PeerId, Refusal, Report, Status};
@@ -136,7 +136,12 @@ fn receive(
             && moved.elapsed() >= SLOT_INTERVAL
         {
             moved = Instant::now();
-            slots::advance(&hub.store, name, op_id);
+            // It may have more on its disk than this member has.
+            slots::advance(
+                &hub.store,
+                name,
+                op_id.min(hub.store.log().newest(ReadConcern::Durable)),
+            );
             settle(hub, settings, name);
         }
     }
@@ -224,7 +229,7 @@ impl<'a> Sender<'a> {
     fn send(&self, heartbeat: Duration, chunk_max: usize) -> Result<()> {
         let Connected { hub, peer } = *self.connected;
         let log = hub.store.log();
-        let mut told = OpId::ZERO;
+        let mut told = Told::default();
         let mut chunk = SLOW_CHUNK_BYTES.min(chunk_max);
         let mut needs = Needs::default();
         loop {
@@ -250,13 +255,18 @@ impl<'a> Sender<'a> {
                     }
                 }
                 Work::Tell(status) => {
-                    told = status.majority;
+                    told = Told {
+                        durable: status.newest,
+                        majority: status.majority,
+                        ..told
+                    };
                     self.say(&Message::Status(status))?;
                     self.stands(status);
                 }
                 Work::Send(from, bytes) => {
                     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(chunk);
-                    let Some(frames) = log.frames(from, bytes, ReadConcern::Durable)? else {
+                    let last = log.syncing();
+                    let Some(frames) = log.frames_up_to(from, last, bytes, ReadConcern::Local)? else {
                         continue;
                     };
                     if frames.begins_segment() {
@@ -273,14 +283,18 @@ impl<'a> Sender<'a> {
                     };
                     let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
                     let run = hub.sending(peer, frames.first, frames.last, bytes as u64)?;
-                    told = run.majority;
+                    told = Told {
+                        sent: run.last,
+                        durable: run.durable,
+                        majority: run.majority,
+                    };
                     let begun = Instant::now();
                     let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
                     out.write_run(&run, &pieces)?;
                     drop(out);
                     self.stands(Status {
                         term: run.term,
-                        newest: run.last,
+                        newest: run.durable,
                         majority: run.majority,
                     });
                     chunk = match begun.elapsed() < heartbeat / 8 {

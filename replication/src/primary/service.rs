@@ -133,14 +133,14 @@ pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<
     thread.map_err(Error::network("this member", "starting a thread"))
 }
 
-/// Tells the decisions of what has become durable.
+/// Tells the decisions of what has become durable, and of what is about to: that may be sent.
 fn pulse(hub: &Hub, interrupt: &Interrupt) {
     let log = hub.store.log();
     loop {
         if hub.is_stopped() {
             return;
         }
-        let seen = log.newest(ReadConcern::Durable);
+        let seen = (log.syncing(), log.newest(ReadConcern::Durable));
         if let Err(error) = hub.advance() {
             // Nobody would be sent anything any more: better to be seen to have failed.
             hub.fail(error);
@@ -148,7 +148,7 @@ fn pulse(hub: &Hub, interrupt: &Interrupt) {
         }
         // A trim is worth a look now and then.
         let deadline = Instant::now() + Duration::from_secs(1);
-        match log.wait(seen.next(), ReadConcern::Durable, Some(deadline), interrupt) {
+        match log.wait_for_sync(seen, deadline, interrupt) {
             WaitOutcome::Ready | WaitOutcome::TimedOut => {}
             WaitOutcome::Interrupted => return,
             WaitOutcome::Closed => {

@@ -197,8 +197,9 @@ fn what_a_primary_sends() {
         first: op(4),
         last: op(5),
         majority: op(3),
+        durable: op(4),
     };
-    let expected = body().u32(130).u64(4).u64(5).u64(3).raw(&[0xaa, 0xbb]);
+    let expected = body().u32(130).u64(4).u64(5).u64(3).u64(4).raw(&[0xaa, 0xbb]);
     assert_is(&Message::Run(run, vec![0xaa, 0xbb]), 19, expected);
     let status = Status {
         term: term(130),

@@ -27,6 +27,8 @@ pub(crate) struct Entry {
 pub(crate) struct Disk {
     pub(crate) log: Vec<Entry>,
     pub(crate) durable: usize,
+    /// Of a follower's, what it knows to be on its primary's disk.
+    pub(crate) confirmed: usize,
     pub(crate) promised: Term,
     /// The newest term it has heard of: what it begins is newer.
     known: Term,
@@ -44,6 +46,11 @@ impl Disk {
     fn is_whole(&self) -> bool {
         self.copied
             .is_none_or(|(last, entry)| self.log.get(last - 1) == Some(&entry))
+    }
+
+    /// What is shown, and passed on by a follower.
+    fn released(&self) -> usize {
+        self.durable.min(self.confirmed)
     }
 
     /// Its log in short, as it is found after a restart.
@@ -182,18 +189,19 @@ impl Cluster {
     pub(crate) fn start(&mut self, at: usize) {
         let member = self.member(at);
         let node = &mut self.nodes[at];
-        let durable = op_id(node.disk.durable);
+        let durable = op_id(node.disk.released());
         node.relay = node
             .listens
             .then(|| Primary::relay(member, self.members.clone(), node.disk.history(), durable));
-        node.role = Role::Follower(Follower::new(
+        let follower = Follower::new(
             member,
             node.name.clone(),
             self.members.clone(),
             node.disk.history(),
             node.disk.promised,
             WINDOW,
-        ));
+        );
+        node.role = Role::Follower(follower.with_confirmed(op_id(node.disk.confirmed)));
     }
 
     /// Makes a node primary, as its operator decides; one whose log has yet to come to its state cannot be.
@@ -205,6 +213,7 @@ impl Cluster {
         let member = self.member(at);
         let node = &mut self.nodes[at];
         node.disk.durable = node.disk.log.len();
+        node.disk.confirmed = node.disk.durable;
         let newest = node.disk.log.last().map_or(Term::default(), |entry| entry.term);
         let term = member.term_after(node.disk.known.max(newest), false).unwrap();
         node.disk.known = term;
@@ -224,6 +233,10 @@ impl Cluster {
         let left = (node.disk.durable + kept).min(node.disk.log.len());
         node.disk.log.truncate(left);
         node.disk.durable = left;
+        node.disk.confirmed = match node.was_primary {
+            true => left,
+            false => node.disk.confirmed.min(left),
+        };
     }
 
     fn drop_connections_of(&mut self, at: usize) {
@@ -344,13 +357,15 @@ impl Cluster {
             return;
         };
         let node = &mut self.nodes[sender];
-        let Some(primary) = node.role.hub(&mut node.relay) else {
+        if node.role.hub(&mut node.relay).is_none() {
             return;
-        };
+        }
+        let newest = sendable_of(&node.role, &node.disk);
+        let primary = node.role.hub(&mut node.relay).expect("looked at above");
         let message = match primary.sendable(peer) {
-            Some((next, credit)) if next.get() <= node.disk.durable as u64 => {
+            Some((next, credit)) if next.get() <= newest as u64 => {
                 let count = credit.div_ceil(ENTRY_BYTES).min(entries as u64).max(1);
-                let last = (next.get() + count - 1).min(node.disk.durable as u64);
+                let last = (next.get() + count - 1).min(newest as u64);
                 let frames = node.disk.log[next.get() as usize - 1..last as usize].to_vec();
                 let run = primary.run(next, OpId::new(last));
                 let bytes = frames.len() as u64 * ENTRY_BYTES;
@@ -451,7 +466,7 @@ impl Cluster {
         let Some(relay) = &node.relay else {
             return;
         };
-        let (from, durable) = (relay.history().last.get() as usize, node.disk.durable);
+        let (from, durable) = (relay.history().last.get() as usize, node.disk.released());
         let new = node.disk.log.iter().enumerate().take(durable).skip(from);
         let mut inputs: Vec<PrimaryInput> = new
             .map(|(at, entry)| PrimaryInput::Appended {
@@ -528,6 +543,8 @@ impl Cluster {
         }
         // Carried out, a deposed primary is a follower.
         if matches!(&self.nodes[at].role, Role::Primary(primary) if primary.is_deposed()) {
+            let disk = &mut self.nodes[at].disk;
+            (disk.durable, disk.confirmed) = (disk.log.len(), disk.log.len());
             self.start(at);
         }
     }
@@ -567,7 +584,11 @@ impl Cluster {
         // Those behind it, too: what they follow is closed.
         self.drop_connections_of(at);
         let theirs = &self.nodes[primary].disk;
-        let copied = theirs.durable;
+        // A state is given nothing that is not released.
+        let copied = match self.nodes[primary].role {
+            Role::Primary(_) => theirs.durable,
+            _ => theirs.released(),
+        };
         // A segment begins somewhere between; which, is as good as random.
         let trimmed = theirs.trimmed + (copied - theirs.trimmed).saturating_sub(1) * (self.clock as usize % 3) / 2;
         let log = theirs.log[..trimmed].to_vec();
@@ -581,6 +602,7 @@ impl Cluster {
         let rank = disk.history().rank();
         *disk = Disk {
             durable: trimmed,
+            confirmed: trimmed,
             log,
             promised: disk.promised.max(promised),
             known: disk.known.max(known),
@@ -651,6 +673,7 @@ impl Cluster {
                     self.check_majority(at, op_id);
                     self.relay_step(at, PrimaryInput::Majority(op_id));
                 }
+                FollowerOutput::Confirmed(op_id) => self.nodes[at].disk.confirmed = op_id.get() as usize,
                 // The caller has the frames.
                 FollowerOutput::Append(_) => {}
             }
@@ -696,6 +719,7 @@ impl Cluster {
         }
         node.disk.log.truncate(last.get() as usize);
         node.disk.durable = node.disk.durable.min(node.disk.log.len());
+        node.disk.confirmed = node.disk.confirmed.min(node.disk.log.len());
         self.note(at, &format!("cuts what is behind {last}"));
         self.start(at);
     }
@@ -745,8 +769,24 @@ impl Cluster {
             Role::Primary(primary) => Some(primary),
             _ => node.relay.as_ref(),
         };
-        hub.and_then(|hub| hub.sendable(peer))
-            .is_some_and(|(next, _)| next.get() <= node.disk.durable as u64)
+        let Some((next, _)) = hub.and_then(|hub| hub.sendable(peer)) else {
+            return false;
+        };
+        let follower = &self.nodes[connection.follower].disk;
+        let durable = match node.role {
+            Role::Primary(_) => node.disk.durable,
+            _ => node.disk.released(),
+        };
+        // Entries, or that those it has been sent are durable.
+        next.get() <= sendable_of(&node.role, &node.disk) as u64 || follower.confirmed < durable.min(follower.log.len())
+    }
+}
+
+/// How far what is sent may go: a primary sends what its own disk may not have yet, a follower what is released.
+fn sendable_of(role: &Role, disk: &Disk) -> usize {
+    match role {
+        Role::Primary(_) => disk.log.len(),
+        _ => disk.released(),
     }
 }
 
