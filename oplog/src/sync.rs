@@ -48,6 +48,20 @@ pub(crate) struct Syncer {
     pause: (Mutex<()>, Condvar),
     /// Microseconds within which background syncs come, when that is less than the sync interval; zero when nobody asks for it.
     pace: AtomicU64,
+    /// Who is told by the leader when a sync begins.
+    listener: Mutex<Option<SyncListener>>,
+}
+
+/// What is called when a sync begins; whether that was enough, or those have to be woken as well who wait for it.
+pub(crate) type Heard = dyn Fn() -> bool + Send + Sync;
+
+/// See [`Oplog::on_sync`](crate::Oplog::on_sync).
+pub(crate) struct SyncListener(pub(crate) Box<Heard>);
+
+impl std::fmt::Debug for SyncListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SyncListener")
+    }
 }
 
 /// What the last watermark slot says.
@@ -81,6 +95,21 @@ impl Syncer {
             left,
             pause: (Mutex::new(()), Condvar::new()),
             pace: AtomicU64::new(0),
+            listener: Mutex::new(None),
+        }
+    }
+
+    /// Replaces who is told of syncs that begin.
+    pub(crate) fn set_listener(&self, listener: Option<SyncListener>) {
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = listener;
+    }
+
+    /// Says that a sync begins that will cover everything up to `target`: followers may have it meanwhile.
+    fn tell_begun(&self, core: &Core, target: OpId) {
+        core.tail().set_syncing(target);
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        if !listener.as_ref().is_some_and(|listener| listener.0()) {
+            core.tail().sync_bell.ring();
         }
     }
 
@@ -136,8 +165,7 @@ impl Syncer {
         // The watermark before the files: what it covers is in them.
         let target = core.tail().appended();
         self.group.begin(target);
-        // Followers may have it meanwhile.
-        core.tail().set_syncing(target);
+        self.tell_begun(core, target);
         let (mut full, newest) = {
             let dirty = self.lock_dirty();
             (dirty.full.clone(), Arc::clone(&dirty.newest))

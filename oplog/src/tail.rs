@@ -343,10 +343,9 @@ impl Tail {
         self.confirmed().is_none()
     }
 
-    /// Says that a sync begins that will cover everything up to `target`.
+    /// Says that a sync begins that will cover everything up to `target`. The bell is the caller's to ring.
     pub(crate) fn set_syncing(&self, target: OpId) {
         self.syncing.fetch_max(target.get(), Ordering::SeqCst);
-        self.sync_bell.ring();
     }
 
     /// The last entry that is durable, or will be with the sync that has begun.

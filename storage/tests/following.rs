@@ -250,7 +250,9 @@ fn what_is_cut_before_it_is_settled_leaves_the_state_as_it_is() {
     let things = store.collection(DATABASE, "plain").unwrap();
     let text = "x".repeat(1000);
     for id in 0..3000 {
-        things.insert_one(&rawdoc! { "_id": id, "text": text.as_str() }).unwrap();
+        things
+            .insert_one(&rawdoc! { "_id": id, "text": text.as_str() })
+            .unwrap();
     }
     catch_up(&store, &follower, 1 << 20);
     let settled = store.log().watermarks().durable;
@@ -285,7 +287,9 @@ fn what_nobody_settles_holds_no_writer_up() {
     let things = store.collection(DATABASE, "plain").unwrap();
     let text = "x".repeat(1000);
     for id in 0..4000 {
-        things.insert_one(&rawdoc! { "_id": id, "text": text.as_str() }).unwrap();
+        things
+            .insert_one(&rawdoc! { "_id": id, "text": text.as_str() })
+            .unwrap();
     }
     let there = store.digest().unwrap();
     drop(things);

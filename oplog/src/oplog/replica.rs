@@ -21,6 +21,7 @@ use crate::member::Member;
 use crate::options::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::role_file::{Base, Role, write_role};
 use crate::segment::{frames_capacity, header_records};
+use crate::sync::SyncListener;
 use crate::view::ReadConcern;
 
 /// Frames that [`Oplog::append_frames`] has taken.
@@ -142,6 +143,13 @@ impl Oplog {
     /// is longer: for whom only durable entries are of use, as for followers. `None` ends that.
     pub fn set_sync_pace(&self, pace: Option<std::time::Duration>) {
         self.core().syncer.set_pace(pace);
+    }
+
+    /// Has `listener` called when a sync begins, by the thread that syncs, which waits for it: it must not. It says whether it has
+    /// woken those who want to know; if not, who [waits for that](crate::OplogView::wait_for_sync) is woken. It replaces the one
+    /// before.
+    pub fn on_sync(&self, listener: Option<Box<dyn Fn() -> bool + Send + Sync>>) {
+        self.core().syncer.set_listener(listener.map(SyncListener));
     }
 
     /// Makes the log follow: from here on it refuses entries of its own. Everything it has is durable afterwards.

@@ -374,6 +374,12 @@ impl Primary {
         }
     }
 
+    /// Whether there are members whose majority counts.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        !self.members.is_empty()
+    }
+
     /// The term that is written in.
     #[must_use]
     pub fn term(&self) -> Term {

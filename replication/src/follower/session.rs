@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tailwater_oplog::{Error as LogError, OpId, OplogView, ReadConcern};
+use tailwater_oplog::{Error as LogError, OpId, OplogView};
 use tailwater_storage::{Error as StoreError, Selection};
 
 use super::event::FollowerEvent;

@@ -19,9 +19,13 @@ use crate::wire::Message;
 
 use super::status::{MemberStatus, PrimaryStatus};
 
-/// While followers are connected, entries that no writer syncs are synced within this time: they travel when they are durable, and
+/// While followers are connected, entries that no writer syncs are synced within this time: they travel when a sync begins, and
 /// with the log's own interval a follower would always be that much behind.
 const SYNC_PACE: Duration = Duration::from_millis(2);
+
+/// How long a sender waits before it says that what it has sent is durable here, where a majority counts: most often somebody soon
+/// says to hold it as well, and one message says both.
+const NEWS_DELAY: Duration = Duration::from_micros(500);
 
 /// Shared by the threads of a primary.
 #[derive(Debug)]
@@ -199,6 +203,17 @@ impl Hub {
         looked
     }
 
+    /// A sync has begun: has those send that wait for something. Not while another has the lock, whom the caller must not wait
+    /// for; whether it has.
+    pub(crate) fn sync_begun(&self) -> bool {
+        // Under it, nobody is between looking and waiting.
+        let free = self.state.try_lock().is_ok();
+        if free {
+            self.sendable.notify_all();
+        }
+        free
+    }
+
     fn notify_all(&self) {
         self.decided.notify_all();
         self.sendable.notify_all();
@@ -310,10 +325,11 @@ impl Hub {
     pub(crate) fn work(&self, peer: PeerId, told: Told, heartbeat: Duration) -> Work {
         let deadline = Instant::now() + heartbeat;
         let mut state = self.lock();
+        let mut durable_since = None;
         loop {
-            let last = state.decisions.history().last.min(self.store.log().syncing());
+            let last = self.store.log().syncing();
             let sendable = state.decisions.sendable(peer).filter(|(next, _)| *next <= last);
-            let status = state.decisions.status();
+            let (status, counts) = (state.decisions.status(), state.decisions.counts());
             let Some(outbox) = state.outboxes.get_mut(&peer) else {
                 return Work::End;
             };
@@ -326,9 +342,21 @@ impl Hub {
             if let Some((next, bytes)) = sendable {
                 return Work::Send(next, bytes);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            let news = status.majority > told.majority || status.newest > told.durable && told.durable < told.sent;
-            if news || left.is_zero() {
+            let now = Instant::now();
+            let left = deadline.saturating_duration_since(now);
+            if status.majority > told.majority || left.is_zero() {
+                return Work::Tell(status);
+            }
+            let is_durable = told.durable < told.sent && status.newest > told.durable;
+            let left = match is_durable {
+                true => {
+                    let since = *durable_since.get_or_insert(now);
+                    let delay = if counts { NEWS_DELAY } else { Duration::ZERO };
+                    delay.saturating_sub(now - since).min(left)
+                }
+                false => left,
+            };
+            if left.is_zero() {
                 return Work::Tell(status);
             }
             let waited = self.sendable.wait_timeout(state, left);

@@ -107,6 +107,8 @@ impl Service {
 
     /// Ends all connections and waits for the threads.
     pub(crate) fn stop(&self) {
+        // Nobody comes to the hub from the log behind this.
+        self.hub.store.on_sync(None);
         self.hub.stop();
         self.hub.store.log().interrupt(&self.interrupt);
         // Any number but zero rings it. When it has been rung so often that this fails, it rings all the same.

@@ -113,6 +113,11 @@ impl Store {
         self.core().log.set_sync_pace(pace);
     }
 
+    /// Has `listener` called when a sync begins; see [`Oplog::on_sync`](tailwater_oplog::Oplog::on_sync).
+    pub fn on_sync(&self, listener: Option<Box<dyn Fn() -> bool + Send + Sync>>) {
+        self.core().log.on_sync(listener);
+    }
+
     /// The newest term that it knows of; see [`Oplog::known`](tailwater_oplog::Oplog::known).
     #[must_use]
     pub fn known(&self) -> Term {
