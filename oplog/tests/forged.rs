@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use allocation_counter::measure;
-use tailwater_oplog::{Error, Finding, OpId, OplogView, ReadConcern, verify};
+use tailwater_oplog::{Durability, Error, Finding, OpId, OplogView, ReadConcern, Timestamp, verify};
 
 mod common;
 
@@ -287,6 +287,23 @@ fn an_entry_that_claims_to_have_been_durable_before_it_was_written_is_corrupt_fo
         // What it claims is no position that a cursor could not have.
         assert!(view.cursor_from_now(ReadConcern::Durable).position() > OpId::new(LAST));
     }
+}
+
+#[test]
+fn a_log_whose_last_entry_has_the_largest_timestamp_is_written_on() {
+    let dir = closed(LAST);
+    append_frames(dir.path(), 1, |header| header[24..32].fill(0xff));
+    assert_eq!(newest(dir.path()), LAST + 1);
+    let log = options().open(dir.path()).unwrap();
+    for n in 2..5 {
+        let entry = log.append(200, b"later", Durability::Disk).unwrap();
+        assert_eq!((entry.first.get(), entry.timestamp.as_nanos()), (LAST + n, u64::MAX));
+    }
+    let last = OpId::new(LAST + 1);
+    let cursor = log
+        .view()
+        .cursor_from_time(Timestamp::from_nanos(u64::MAX), ReadConcern::Durable);
+    assert_eq!(cursor.unwrap().position(), last);
 }
 
 #[test]
