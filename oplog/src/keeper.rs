@@ -199,6 +199,12 @@ impl Keeper {
         matches!(self.lock().spare, Spare::Wanted(_))
     }
 
+    /// Whether an append waits for the segment it needs.
+    #[cfg(test)]
+    pub(crate) fn is_spare_awaited(&self) -> bool {
+        self.taking.load(Ordering::Relaxed)
+    }
+
     /// The housekeeping thread.
     pub(crate) fn run(core: &Core) {
         yield_to_others(NICE);

@@ -161,7 +161,9 @@ impl Syncer {
             slots.sequence != newest.sequence.0 || newest.region().published() >= slots.end + SLOT_BYTES
         };
         if due {
-            self.note_end(core, leader)?;
+            // Those that have been served sleep until the leader is gone, and a roll may wait for the disk: then the next sync
+            // writes it.
+            self.note_end(core, leader, false)?;
         }
         Ok(())
     }
@@ -178,10 +180,12 @@ impl Syncer {
         }
     }
 
-    /// Writes a slot for the newest durable entry, if the end of its frame is at hand.
-    fn note_end(&self, core: &Core, _: &Leader<'_>) -> Result<()> {
+    /// Writes a slot for the newest durable entry, if the end of its frame is at hand; of a log that rolls, if it is to `wait`.
+    fn note_end(&self, core: &Core, _: &Leader<'_>, wait: bool) -> Result<()> {
+        let Some((segment, last, end)) = core.end(wait) else {
+            return Ok(());
+        };
         let mut slots = self.lock_slots();
-        let (segment, last, end) = core.end();
         let durable = core.tail().durable();
         if durable < segment.first || slots.durable == durable {
             return Ok(());
@@ -339,7 +343,7 @@ impl Syncer {
             return Ok(());
         }
         self.settled.store(durable.get(), Ordering::SeqCst);
-        self.note_end(core, &leader)?;
+        self.note_end(core, &leader, true)?;
         // It may have been written before, behind the last sync.
         if !self.lock_slots().synced {
             self.sync_newest(core)?;
@@ -359,7 +363,7 @@ impl Syncer {
         // What cannot be sealed is damaged, and the slot is what will prove it.
         let sealed = core.keeper.seal_all(core);
         let leader = self.leader(core);
-        self.note_end(core, &leader)?;
+        self.note_end(core, &leader, true)?;
         self.sync_newest(core)?;
         sealed
     }

@@ -71,15 +71,24 @@ impl Core {
     pub(super) fn lock_appender(&self) -> MutexGuard<'_, Appender> {
         // An append holds the lock for less time than it takes to fall asleep, and whoever sleeps makes each that unlocks call
         // the kernel. So look for a while first.
+        match self.look_for_appender() {
+            Some(appender) => appender,
+            None => self.appender.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// The append lock, unless somebody has it for longer than it takes to write an entry, as a roll may.
+    #[inline]
+    pub(super) fn look_for_appender(&self) -> Option<MutexGuard<'_, Appender>> {
         for _ in 0..LOOKS {
             match self.appender.try_lock() {
-                Ok(appender) => return appender,
+                Ok(appender) => return Some(appender),
                 // A panic under the lock leaves bytes in the buffer that were not handed over, which the next append overwrites.
-                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
                 Err(TryLockError::WouldBlock) => (0..SPINS).for_each(|_| std::hint::spin_loop()),
             }
         }
-        self.appender.lock().unwrap_or_else(PoisonError::into_inner)
+        None
     }
 
     pub(super) fn append(&self, records: &[Record<'_>]) -> Result<AppendOutcome> {

@@ -81,6 +81,33 @@ fn a_failed_sync_of_the_directory_is_not_forgotten_because_another_thread_was_to
     assert_eq!(log.watermarks().durable, OpId::new(FIT));
 }
 
+/// A slot is due as well, for which the end of the log is looked up: it has to wait.
+#[test]
+fn who_is_served_does_not_wait_for_the_segment_that_another_thread_needs() {
+    let disk = SimDisk::new();
+    let log = open(&disk).unwrap();
+    disk.hold("prepare");
+    let mut last = OpId::ZERO;
+    for _ in 0..FIT {
+        last = append(&log, LARGE).unwrap();
+    }
+    let rolling = std::thread::spawn({
+        let log = log.clone();
+        move || append(&log, LARGE).unwrap()
+    });
+    while !log.core().keeper.is_spare_awaited() {
+        std::thread::yield_now();
+    }
+    log.sync(last).unwrap();
+    assert_eq!(log.watermarks().durable, last);
+    disk.release();
+    let next = rolling.join().unwrap();
+    log.sync(next).unwrap();
+    log.close().unwrap();
+    let proven = open(&disk.crash_to_durable()).unwrap();
+    assert_eq!(proven.watermarks().durable, next);
+}
+
 #[test]
 fn a_segment_that_could_not_be_mapped_once_is_prepared_again() {
     let disk = SimDisk::new();
