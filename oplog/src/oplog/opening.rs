@@ -155,6 +155,7 @@ impl Oplog {
                 look: 0,
                 scratch: Vec::new(),
             }),
+            known_term: AtomicU32::new(manifest.term),
             manifest: Mutex::new(manifest),
             forgotten: Mutex::default(),
             removing: Mutex::default(),

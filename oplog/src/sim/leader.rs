@@ -108,6 +108,44 @@ fn who_is_served_does_not_wait_for_the_segment_that_another_thread_needs() {
     assert_eq!(proven.watermarks().durable, next);
 }
 
+/// A trim writes the manifest, and holds its lock for as long as the disk takes.
+#[test]
+fn frames_of_a_term_that_is_known_do_not_wait_for_a_trim() {
+    let disk = SimDisk::new();
+    let primary = filled(&disk);
+    for _ in 0..FIT {
+        append(&primary, LARGE).unwrap();
+    }
+    primary.close().unwrap();
+    let copy = disk.crash_to_durable();
+    let primary = open(&disk).unwrap();
+    let options = Options {
+        segment_bytes: 20 << 10,
+        sync_interval: Duration::from_secs(3600),
+        follow: true,
+        ..Options::default()
+    };
+    let follower = Oplog::on(Box::new(copy.clone()), &options).unwrap();
+    let hand_over = || {
+        let last = append(&primary, 1).unwrap();
+        primary.sync(last).unwrap();
+        let frames = primary.view().frames(last, 1 << 20, ReadConcern::Durable).unwrap();
+        follower.append_frames(frames.unwrap().bytes()).unwrap()
+    };
+    let first = hand_over();
+    assert_eq!(first.term, primary.term());
+    copy.hold("replace MANIFEST");
+    let trimming = std::thread::spawn({
+        let (follower, last) = (follower.clone(), first.first.previous());
+        move || follower.trim(last).unwrap()
+    });
+    copy.await_arrival();
+    assert_eq!(hand_over().first, first.last.next());
+    copy.release();
+    assert!(trimming.join().unwrap() > OpId::FIRST);
+    follower.close().unwrap();
+}
+
 #[test]
 fn a_segment_that_could_not_be_mapped_once_is_prepared_again() {
     let disk = SimDisk::new();
