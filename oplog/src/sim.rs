@@ -320,11 +320,6 @@ impl SimDisk {
         self.gate.set_closed(None);
     }
 
-    /// What they have prepared, replaced and removed since they were first held, in order: as for [`SimDisk::hold`].
-    pub(crate) fn passed(&self) -> Vec<String> {
-        self.gate.state.lock().unwrap().passed.clone()
-    }
-
     fn is_owner(&self) -> bool {
         std::thread::current().id() == self.owner
     }

@@ -174,6 +174,7 @@ impl Oplog {
         // If one cannot be started, the handle's drop ends the others before it gives the directory free.
         handle.start("tailwater-sync", Syncer::run)?;
         handle.start("tailwater-keep", Keeper::run)?;
+        handle.start("tailwater-trim", Keeper::run_removals)?;
         handle.start("tailwater-drain", Core::run_drain)?;
         Ok(Oplog { handle })
     }

@@ -70,8 +70,7 @@ impl Faults {
     }
 }
 
-/// Holds all threads but the owner up at the next operation of a kind, until it is opened, and notes what they prepare, replace
-/// and remove.
+/// Holds all threads but the owner up at the next operation of a kind, until it is opened.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     pub(super) state: Mutex<GateState>,
@@ -82,8 +81,6 @@ pub(super) struct Gate {
 pub(super) struct GateState {
     /// What an operation that has to wait begins with.
     pub(super) closed: Option<&'static str>,
-    /// Names with what is done to them, in order, since the gate was closed.
-    pub(super) passed: Vec<String>,
     /// How many threads are held up.
     waiting: usize,
 }
@@ -92,13 +89,10 @@ impl Gate {
     pub(super) fn set_closed(&self, closed: Option<&'static str>) {
         let mut state = self.state.lock().unwrap();
         state.closed = closed;
-        if closed.is_some() {
-            state.passed.clear();
-        }
         self.changed.notify_all();
     }
 
-    pub(super) fn pass(&self, what: String) {
+    pub(super) fn pass(&self, what: &str) {
         let mut state = self.state.lock().unwrap();
         let stops = |state: &GateState| state.closed.is_some_and(|kind| what.starts_with(kind));
         if stops(&state) {
@@ -109,7 +103,6 @@ impl Gate {
             }
             state.waiting -= 1;
         }
-        state.passed.push(what);
     }
 
     pub(super) fn await_arrival(&self) {
@@ -151,10 +144,10 @@ fn who_passes_the_gate_does_not_hide_who_is_held_up_there() {
     let gate = Gate::default();
     gate.set_closed(Some("remove"));
     std::thread::scope(|scope| {
-        scope.spawn(|| gate.pass("remove one".to_owned()));
+        scope.spawn(|| gate.pass("remove one"));
         gate.await_arrival();
         // As the housekeeping thread may, between the arrival and the look of the one who waits for it.
-        gate.pass("prepare another".to_owned());
+        gate.pass("prepare another");
         let waiting = gate.state.lock().unwrap().waiting;
         gate.set_closed(None);
         assert_eq!(waiting, 1);
