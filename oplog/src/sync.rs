@@ -16,6 +16,7 @@ use crate::group::Group;
 use crate::ids::OpId;
 use crate::oplog::Core;
 use crate::primitives::{AtomicU64, Condvar, Instant, Mutex, MutexGuard};
+use crate::recovery::Unproven;
 use crate::segment::Segment;
 use crate::stats::is_slow;
 use crate::view::ReadConcern;
@@ -30,6 +31,8 @@ struct Dirty {
     /// Full segments that no sync has covered since they became full, oldest first.
     full: Vec<Arc<Segment>>,
     newest: Arc<Segment>,
+    /// What recovery has left to the first sync.
+    unproven: Vec<Unproven>,
 }
 
 /// Group commit. See the module documentation.
@@ -61,9 +64,9 @@ struct Slots {
 }
 
 impl Syncer {
-    /// With what recovery has left to the first sync: everything up to entry `left`, and with it the segments `full`, oldest
-    /// first.
-    pub(crate) fn new(left: OpId, full: Vec<Arc<Segment>>, newest: Arc<Segment>) -> Syncer {
+    /// With what recovery has left to the first sync: everything up to entry `left`, the frames of it that are `unproven`, and the
+    /// segments `full`, oldest first.
+    pub(crate) fn new(left: OpId, unproven: Vec<Unproven>, full: Vec<Arc<Segment>>, newest: Arc<Segment>) -> Syncer {
         let slot = newest.slot();
         let slots = Slots {
             sequence: newest.sequence.0,
@@ -75,7 +78,7 @@ impl Syncer {
         Syncer {
             group: Group::default(),
             slots: Mutex::new(slots),
-            dirty: Mutex::new(Dirty { full, newest }),
+            dirty: Mutex::new(Dirty { full, newest, unproven }),
             wanted: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             left,
@@ -129,6 +132,11 @@ impl Syncer {
         let begun = Instant::now();
         let before = core.tail().durable();
         let _span = tracing::debug_span!("sync", durable = before.get()).entered();
+        let unproven = std::mem::take(&mut self.lock_dirty().unproven);
+        for frames in &unproven {
+            // Otherwise the sync would pass them over, and call them durable.
+            frames.rewrite().map_err(|e| self.poison(core, e))?;
+        }
         // Of these, the drain moves the last frame. One that becomes full while it is at work may have its last frames in the
         // buffer when it is synced here, and stays on the list for the next sync.
         let whole = self.lock_dirty().full.len();

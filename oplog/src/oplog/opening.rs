@@ -102,6 +102,7 @@ impl Oplog {
             ..role
         };
         manifest.term = opening_term(&*disk, &role, Term::new(manifest.term).max(recovered.end.term))?.get();
+        // It syncs the directory: what recovery has found is in files that have their names.
         write_manifest(&*disk, &manifest)?;
         if role.following != was_following {
             write_role(&*disk, log_id, role)?;
@@ -133,7 +134,7 @@ impl Oplog {
             false => (last, recovered.full, Vec::new()),
         };
         let core = Arc::new(Core {
-            syncer: Syncer::new(left, unsynced, Arc::clone(&segment)),
+            syncer: Syncer::new(left, recovered.unproven, unsynced, Arc::clone(&segment)),
             keeper: Keeper::new(unsealed),
             meters: Meters::default(),
             options: options.clone(),
