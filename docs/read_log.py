@@ -52,15 +52,15 @@ class Segment:
         slots = [record(b"TAILWSLT", data, at, 512, self.seed) for at in (512, 1024)]
         slots = [slot for slot in slots if slot and slot[0] < 2**64 - 1 and slot[1] < beyond]
         _, self.slot_durable, self.slot_end = max(slots, default=(0, 0, 0))
-        footer = record(b"TAILWEND", data, self.limit, TRAILER_BYTES, self.seed)
-        if (footer and FRAMES_START <= footer[2] <= self.limit - 4 * footer[5]
-                and 0 <= footer[1] - footer[0] < (footer[2] - FRAMES_START) // FRAME.size):
-            index = data[self.limit - 4 * footer[5]:self.limit]
-            if zlib.crc32(index, self.seed) == footer[6]:
-                self.index = [8 * at for at, in struct.iter_unpack("<I", index)]
-                self.footer, self.limit = footer, footer[2]
-                if footer[0] != self.first:
-                    raise Refused(dict(verdict="foreign segment", file=name))
+        first, last, end, _, _, n, crc = footer = record(b"TAILWEND", data, self.limit, 128, self.seed) or 7 * (0,)
+        index = data[max(0, self.limit - 4 * n):self.limit]
+        self.index = at = [8 * number for number, in struct.iter_unpack("<I", index)]
+        if (FRAMES_START <= end <= self.limit - 4 * n and end % 8 == 0 and zlib.crc32(index, self.seed) == crc
+                and 0 <= last - first < (end - FRAMES_START) // FRAME.size and n == (last - first) // STRIDE + 1
+                and at[0] == FRAMES_START and at[-1] <= end - 40 and all(b - a >= 320 for a, b in zip(at, at[1:]))):
+            self.footer, self.limit = footer, end
+            if first != self.first:
+                raise Refused(dict(verdict="foreign segment", file=name))
 
     def frame(self, at):
         """End and fields of the frame at that offset, if it is whole and its CRC holds."""

@@ -14,6 +14,7 @@ use tailwater_fuzz::{
     FRAMES_START, HEADER, Input, Plan, Segment, TRAILER, body, contents, directory, fix_frames, fix_record, manifest,
     payload, put, segment_name, u32_at, u64_at,
 };
+use tailwater_oplog::fuzzing::checksum;
 use tailwater_oplog::{Error, ErrorKind, Finding, Oplog, OplogView, Options, ReadConcern, verify};
 
 const LENGTH: usize = 8 << 10;
@@ -80,7 +81,7 @@ fn proven(files: &[(String, Vec<u8>)]) -> u64 {
         let trailer = bytes.get(length - TRAILER..length);
         if let Some(footer) = trailer.and_then(|trailer| body(trailer, b"TAILWEND", seed)) {
             let index = length - TRAILER - 4 * u32_at(footer, 40) as usize..length - TRAILER;
-            if tailwater_oplog::fuzzing::checksum(seed, &bytes[index]) == u32_at(footer, 44) {
+            if checksum(seed, &bytes[index]) == u32_at(footer, 44) {
                 proven = proven.max(u64_at(footer, 8));
             }
         }
@@ -125,7 +126,7 @@ fn forge(name: &str, file: &mut [u8], input: &mut Input<'_>) {
         return;
     }
     let seed = u32_at(file, 44);
-    match input.u8() % 6 {
+    match input.u8() % 7 {
         0 => {
             put(file, 16 + at % 48, &value.to_le_bytes());
             // An open for writing makes a file as long as its header says, if a segment can be; that takes time and memory.
@@ -142,6 +143,20 @@ fn forge(name: &str, file: &mut [u8], input: &mut Input<'_>) {
         2 => {
             let trailer = LENGTH - TRAILER;
             put(file, trailer + 12 + at % 52, &value.to_le_bytes());
+            fix_record(&mut file[trailer..], b"TAILWEND", seed);
+        }
+        3 => {
+            // A number of the footer's index, or how many there are.
+            let trailer = LENGTH - TRAILER;
+            let entries = (u32_at(file, trailer + 56) as usize).min(64);
+            if at & 1 == 0 {
+                put(file, trailer - 4 * (1 + at / 2 % entries.max(1)), &(value as u32).to_le_bytes());
+            } else {
+                put(file, trailer + 56, &(value as u32).to_le_bytes());
+            }
+            let entries = (u32_at(file, trailer + 56) as usize).min(64);
+            let crc = checksum(seed, &file[trailer - 4 * entries..trailer]);
+            put(file, trailer + 60, &crc.to_le_bytes());
             fix_record(&mut file[trailer..], b"TAILWEND", seed);
         }
         _ => {

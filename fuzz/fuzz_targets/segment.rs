@@ -1,5 +1,6 @@
 //! One segment file of any contents, read by a view and by `verify`. Its header has a good checksum, so that what it says
-//! is looked at; slots, footer and frames have one when the input wants it.
+//! is looked at; slots, footer and frames have one when the input wants it. A footer is only looked at where another segment
+//! follows: then an empty one does, which begins where the footer says, and the log is read by its writer, too.
 #![no_main]
 
 use std::fs;
@@ -9,7 +10,7 @@ use tailwater_fuzz::{
     FRAMES_START, Input, TRAILER, directory, fields, fix_frames, header, manifest, put, record, segment_name,
 };
 use tailwater_oplog::fuzzing::checksum;
-use tailwater_oplog::{OpId, OplogView, ReadConcern, Timestamp, verify};
+use tailwater_oplog::{OpId, OplogView, Options, ReadConcern, Timestamp, verify};
 
 const LENGTH: usize = 16 << 10;
 
@@ -37,6 +38,7 @@ fuzz_target!(|data: &[u8]| {
     if flags & 64 != 0 {
         fix_frames(frames, seed);
     }
+    let mut successor = None;
     if flags & 32 != 0 {
         let count = index.len() as u32 / 4;
         let [first, last, end, from, to] = footer;
@@ -50,12 +52,21 @@ fuzz_target!(|data: &[u8]| {
         let count = if flags & 128 == 0 { count } else { from as u32 };
         let footer = fields![first, last, end.wrapping_mul(8), from, to, count, crc];
         put(&mut bytes, LENGTH - TRAILER, &record(b"TAILWEND", seed, &footer));
+        let behind = last.wrapping_add(1);
+        if last >= first && behind < 1 << 63 {
+            let mut empty = vec![0; LENGTH];
+            put(&mut empty, 0, &header(1, sequence.wrapping_add(1), seed, LENGTH as u64));
+            successor = Some((segment_name(sequence.wrapping_add(1), behind), empty));
+        }
     }
     put(&mut bytes, 1536, &header(version, sequence, seed, length));
 
     let dir = directory();
     fs::write(dir.path().join("MANIFEST"), manifest(1, 1, 1, first)).unwrap();
     fs::write(dir.path().join(segment_name(1, first)), &bytes).unwrap();
+    if let Some((name, bytes)) = &successor {
+        fs::write(dir.path().join(name), bytes).unwrap();
+    }
     if let Ok(view) = OplogView::open(dir.path()) {
         let mut cursor = view.cursor_from_oldest(ReadConcern::Durable);
         let mut last = None;
@@ -76,4 +87,16 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     let _ = verify(dir.path());
+    if successor.is_some() {
+        let options = Options {
+            segment_bytes: 1 << 20,
+            create: false,
+            ..Options::default()
+        };
+        if let Ok(log) = options.open(dir.path()) {
+            let mut reverse = log.view().reverse_from_newest(ReadConcern::Durable);
+            while let Ok(Some(_)) = reverse.try_next() {}
+            let _ = log.close();
+        }
+    }
 });

@@ -5,9 +5,10 @@
 //! before it looks at anything else. What is cut is kept, as recovery keeps a torn tail.
 //!
 //! ```text
-//!   CUT ──► later segments set aside ──► end kept in torn-*.bin, zeroed; slots say the new end ──► TAIL ──► CUT removed
+//!   CUT ──► later segments set aside ──► end kept in torn-*.bin, zeroed; slots say the new end ──► BUFFER removed ──► TAIL ──► CUT removed
 //! ```
 
+use std::io;
 use std::path::Path;
 
 use bincode::{Decode, Encode};
@@ -15,7 +16,9 @@ use bincode::{Decode, Encode};
 use crate::chain::Chain;
 use crate::disk::{Disk, LockError, OsDisk};
 use crate::error::{Error, Result};
-use crate::format::{self, Checked, FRAMES_START, LOCK, Manifest, SLOT_OFFSETS, Slot, TAIL, VERSION, encode_checked};
+use crate::format::{
+    self, BUFFER, Checked, FRAMES_START, LOCK, Manifest, SLOT_OFFSETS, Slot, TAIL, VERSION, encode_checked,
+};
 use crate::ids::{LogId, OpId, Sequence, Term};
 use crate::oplog::Oplog;
 use crate::record_file::read_record;
@@ -217,6 +220,13 @@ fn carry_out(disk: &dyn Disk, manifest: &Manifest, plan: &Plan) -> Result<()> {
             .map_err(Error::io("rename", disk.path().join(name)))?;
     }
     empty_behind(disk, plan)?;
+    // A buffer that a close could not remove would give the next open back what is cut.
+    match disk.remove(BUFFER) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io("remove", disk.path().join(BUFFER))(error));
+        }
+        _ => {}
+    }
     // A live tail page would go on proving what is there no more.
     let log_id = LogId::from_bytes(manifest.log_id);
     let tail = Tail::open(disk, true).map_err(Error::io("open", disk.path().join(TAIL)))?;
@@ -338,6 +348,46 @@ mod tests {
         let report = crate::verify::verify(dir).unwrap();
         assert!(report.findings.is_empty(), "{what}: {:?}", report.findings);
         assert_eq!(report.newest, next.last);
+    }
+
+    /// A log of ten entries, closed, whose buffer stayed.
+    fn with_a_buffer(dir: &Path) {
+        let log = options().open(dir).unwrap();
+        for op_id in 1..=10 {
+            log.append(200, &payload(op_id)[..100], Durability::Memory).unwrap();
+        }
+        let kept = dir.with_extension("kept");
+        std::fs::hard_link(dir.join(BUFFER), &kept).unwrap();
+        log.close().unwrap();
+        std::fs::rename(&kept, dir.join(BUFFER)).unwrap();
+    }
+
+    #[test]
+    fn what_is_cut_does_not_come_back_through_a_buffer_that_stayed() {
+        let dir = tempfile::tempdir().unwrap();
+        with_a_buffer(dir.path());
+        cut(dir.path(), OpId::new(5)).unwrap();
+        let log = options().open(dir.path()).unwrap();
+        assert_eq!(log.watermarks().appended, OpId::new(5));
+        assert_eq!(log.append(200, b"new", Durability::Disk).unwrap().first, OpId::new(6));
+    }
+
+    #[test]
+    fn a_buffer_that_cannot_be_removed_keeps_the_cut_from_being_done() {
+        let dir = tempfile::tempdir().unwrap();
+        with_a_buffer(dir.path());
+        let (buffer, aside) = (dir.path().join(BUFFER), dir.path().with_extension("aside"));
+        std::fs::rename(&buffer, &aside).unwrap();
+        std::fs::create_dir(&buffer).unwrap();
+        for _ in 0..2 {
+            let refused = cut(dir.path(), OpId::new(5));
+            assert!(matches!(refused, Err(Error::Io { .. })), "{refused:?}");
+            assert!(options().open(dir.path()).is_err());
+        }
+        std::fs::remove_dir(&buffer).unwrap();
+        std::fs::rename(&aside, &buffer).unwrap();
+        let log = options().open(dir.path()).unwrap();
+        assert_eq!(log.watermarks().appended, OpId::new(5));
     }
 
     #[test]

@@ -148,10 +148,11 @@ impl Timestamp {
         (self.0 / 1_000_000) as i64
     }
 
-    /// The timestamp of an entry written at wall-clock time `now`, after one with the timestamp `self`.
+    /// The timestamp of an entry written at wall-clock time `now`, after one with the timestamp `self`. Behind the largest there
+    /// is, which only a forged frame can carry, it is the same.
     #[must_use]
     pub(crate) fn successor(self, now: Timestamp) -> Timestamp {
-        Timestamp(now.0.max(self.0 + 1))
+        Timestamp(now.0.max(self.0.saturating_add(1)))
     }
 }
 
@@ -182,5 +183,6 @@ mod tests {
             last = next;
         }
         assert_eq!(last, Timestamp(2 * YEARS + 2));
+        assert_eq!(Timestamp(u64::MAX).successor(Timestamp(5)), Timestamp(u64::MAX));
     }
 }

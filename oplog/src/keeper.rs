@@ -1,6 +1,7 @@
-//! The log's housekeeping thread: prepares the next segment before it is needed, writes the footers of full segments, and
-//! removes what retention does not keep, in this order. Each of these is a short step, after which it begins again with the
-//! first: an append that needs a segment before it is prepared waits for the removal of one old segment at most.
+//! The log's housekeeping thread: prepares the next segment before it is needed, writes the footers of full segments, and has
+//! the log begin behind what retention does not keep, in this order. Each of these is a short step, after which it begins again
+//! with the first. The files of what is not kept are removed by a thread of their own: that may take the disk long, and no append
+//! that needs a segment before it is prepared waits for it.
 //!
 //! A segment is ready as soon as its blocks are allocated. What time is left until it is needed goes into writing zeros over
 //! them, and it is taken as it is: no append waits for zeros.
@@ -61,6 +62,8 @@ struct Jobs {
     full: Vec<Arc<Segment>>,
     /// When to look whether something is to be removed.
     retain_at: Option<Instant>,
+    /// Whether there are files to be removed.
+    remove: bool,
     stop: bool,
 }
 
@@ -87,6 +90,8 @@ impl Jobs {
 pub(crate) struct Keeper {
     jobs: Mutex<Jobs>,
     changed: Condvar,
+    /// Where the thread that removes files waits.
+    forgotten: Condvar,
     /// Whether the spare for the next segment has been asked for; a copy for the append path.
     asked: AtomicBool,
     /// Whether the spare is about to be taken: no more zeros.
@@ -102,11 +107,13 @@ impl Keeper {
             spare: Spare::None,
             full,
             retain_at: Some(Instant::now()),
+            remove: false,
             stop: false,
         };
         Keeper {
             jobs: Mutex::new(jobs),
             changed: Condvar::new(),
+            forgotten: Condvar::new(),
             asked: AtomicBool::new(false),
             taking: AtomicBool::new(false),
             zeros_due: AtomicUsize::new(0),
@@ -188,15 +195,22 @@ impl Keeper {
         self.changed.notify_all();
     }
 
+    /// Has the files removed that are no part of the log any more.
+    pub(crate) fn remove(&self) {
+        self.lock().remove = true;
+        self.forgotten.notify_all();
+    }
+
     pub(crate) fn stop(&self) {
         self.lock().stop = true;
         self.changed.notify_all();
+        self.forgotten.notify_all();
     }
 
-    /// Whether the thread has yet to prepare a segment that was asked for.
+    /// Whether an append waits for the segment it needs.
     #[cfg(test)]
-    pub(crate) fn is_spare_wanted(&self) -> bool {
-        matches!(self.lock().spare, Spare::Wanted(_))
+    pub(crate) fn is_spare_awaited(&self) -> bool {
+        self.taking.load(Ordering::Relaxed)
     }
 
     /// The housekeeping thread.
@@ -264,6 +278,30 @@ impl Keeper {
         }
     }
 
+    /// The thread that removes files.
+    pub(crate) fn run_removals(core: &Core) {
+        yield_to_others(NICE);
+        let keeper = &core.keeper;
+        let mut jobs = keeper.lock();
+        while !jobs.stop {
+            if std::mem::take(&mut jobs.remove) {
+                drop(jobs);
+                let removed = core.remove_forgotten();
+                jobs = keeper.lock();
+                if let Err(error) = removed
+                    && !jobs.stop
+                {
+                    tracing::error!(%error, "removing old segments");
+                    jobs.retain_at = jobs.retain_at.or(Instant::now().checked_add(RETRY));
+                    keeper.changed.notify_all();
+                }
+            } else {
+                let waited = keeper.forgotten.wait(jobs);
+                jobs = waited.unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
     /// Seals what is left, at close.
     pub(crate) fn seal_all(&self, core: &Core) -> Result<()> {
         let full = std::mem::take(&mut self.lock().full);
@@ -314,7 +352,6 @@ fn fill(prepared: &mut Prepared, limit: usize) -> io::Result<()> {
 fn retain(core: &Core) -> Option<Instant> {
     let now = Instant::now();
     match core.retain() {
-        Ok(Pace::Again) => Some(now),
         // A time that cannot be named does not come.
         Ok(Pace::After(wait)) => now.checked_add(wait),
         Ok(Pace::Rest) | Err(Error::Closed | Error::Poisoned { .. }) => None,

@@ -56,6 +56,8 @@ pub(crate) struct Core {
     pub(crate) segment_bytes: u64,
     /// The term that entries are written in, or, in a log that follows, that of the newest. Written under the append lock.
     term: AtomicU32,
+    /// The manifest's term. Written under its lock, once it is on the disk.
+    known_term: AtomicU32,
     /// Entries come from another member. Written under the append lock.
     following: AtomicBool,
     /// The role as it is on disk.

@@ -10,9 +10,11 @@
 //! The search begins at the newest watermark slot, not at the beginning, and covers only segments that are not sealed, so
 //! its cost does not grow with the log. Recovery is idempotent: it may be interrupted anywhere and be started again.
 //!
-//! What was found and nothing proves to be on disk is written over itself, so that the next sync writes it. If it is little,
-//! recovery syncs it; otherwise that is left to the log's first sync, and *durable* stands at what is proven until then.
+//! What was found and nothing proves to be on disk is written over itself, so that a sync writes it. If it is little, recovery
+//! does so and syncs it; otherwise both is left to the log's first sync, and *durable* stands at what is proven until then.
 
+use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::buffer::LeftOver;
@@ -90,6 +92,22 @@ pub(crate) fn last_whole_entry(disk: &dyn Disk, log_id: LogId, chain: &Chain, fi
     Ok(end)
 }
 
+/// Frames of which nothing proves that they are on disk: a sync may have failed in an earlier life of the log, and the kernel
+/// takes their pages for clean since.
+#[derive(Debug)]
+pub(crate) struct Unproven {
+    segment: Arc<Segment>,
+    frames: Range<usize>,
+}
+
+impl Unproven {
+    /// Writes them over themselves: the next sync of the segment writes them. What they say does not change, so they may be read
+    /// meanwhile.
+    pub(crate) fn rewrite(&self) -> io::Result<()> {
+        self.segment.file().rewrite(self.frames.clone())
+    }
+}
+
 /// A log that has been recovered and is ready for appending.
 pub(crate) struct Recovered {
     pub(crate) chain: Chain,
@@ -99,6 +117,8 @@ pub(crate) struct Recovered {
     pub(crate) durable: OpId,
     /// What was durable where the last entry was written, when it was.
     pub(crate) confirmed: OpId,
+    /// Where the frames stand that are not, which are to be written over themselves before they are synced.
+    pub(crate) unproven: Vec<Unproven>,
     /// The newest segment and the claim to it.
     pub(crate) newest: (Arc<Segment>, Claim),
     /// With term and timestamp of the last entry, wherever it stands.
@@ -106,7 +126,7 @@ pub(crate) struct Recovered {
 }
 
 /// Recovers the log for its writer: finds the end, keeps a copy of what lies beyond and cuts it off, and makes the rest
-/// durable, or leaves that to the next sync of all the segments returned.
+/// durable, or leaves that to the first sync. The directory is the caller's to sync before anybody is told what is durable.
 pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: Evidence) -> Result<Recovered> {
     let _span = tracing::debug_span!("recover", durable = evidence.durable.get()).entered();
     let (segments, sealed) = unsealed(disk, log_id, chain, true)?;
@@ -131,7 +151,7 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: E
     let newest = &segments[end.segment];
     cut(disk, newest, &claims[end.segment], &end)?;
 
-    let mut unproven = 0;
+    let (mut unproven, mut bytes) = (Vec::new(), 0);
     for (i, (segment, claim)) in segments.iter().zip(&mut claims).take(end.segment + 1).enumerate() {
         let (_, start) = starting_point(segment);
         segment.trust_from(start);
@@ -140,14 +160,19 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: E
         }
         let frames_end = end.ends[i];
         claim.publish(frames_end);
-        // Nothing proves that these frames are on disk: a sync may have failed in an earlier life of the log.
         let from = unproven_from(segment, end.durable, start..frames_end);
-        let rewritten = segment.file().rewrite(from..frames_end);
-        rewritten.map_err(Error::io("write", &segment.path))?;
-        unproven += frames_end - from;
+        bytes += frames_end - from;
+        unproven.push(Unproven {
+            segment: Arc::clone(segment),
+            frames: from..frames_end,
+        });
     }
-    let durable = match unproven <= SYNC_AT_OPEN_BYTES {
+    let durable = match bytes <= SYNC_AT_OPEN_BYTES {
         true => {
+            for unproven in std::mem::take(&mut unproven) {
+                let rewritten = unproven.rewrite();
+                rewritten.map_err(Error::io("write", &unproven.segment.path))?;
+            }
             for segment in &segments[..=end.segment] {
                 segment.sync().map_err(Error::io("sync", &segment.path))?;
             }
@@ -155,7 +180,6 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: E
         }
         false => end.durable,
     };
-    disk.sync_directory().map_err(Error::io("sync", disk.path()))?;
 
     let mut scan = end.scan;
     let mut confirmed = OpId::ZERO;
@@ -170,6 +194,7 @@ pub(crate) fn recover(disk: &dyn Disk, log_id: LogId, chain: &Chain, evidence: E
         full: open.into_iter().map(|(segment, _)| segment).collect(),
         durable,
         confirmed,
+        unproven,
         newest,
         end: scan,
     })

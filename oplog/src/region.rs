@@ -207,7 +207,8 @@ impl Region {
         let _ = offset;
     }
 
-    /// As [`Region::prefetch`], for a line that will soon be written: other processors give up theirs.
+    /// As [`Region::prefetch`], for a line that will soon be written: with a processor that has a hint for that, where the program
+    /// is compiled for it, other processors give up theirs. (`prefetchw` itself gained nothing where it was tried.)
     #[inline(always)]
     fn prefetch_write(&self, offset: usize) {
         #[cfg(all(target_arch = "x86_64", not(miri)))]

@@ -47,8 +47,6 @@ impl Retention {
 /// When retention is to be looked at again, unless something happens before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Pace {
-    /// At once: there is more to remove.
-    Again,
     /// After so long.
     After(Duration),
     /// Not before something happens.
@@ -63,10 +61,6 @@ const AGE_LOOK_MIN: u64 = 1_000_000_000;
 fn look_again(left: u64, max_age: u64) -> Duration {
     Duration::from_nanos(left.min(max_age.max(AGE_LOOK_MIN)))
 }
-
-/// So many segments are removed in one step: an append that needs the next segment before it is prepared waits for one step
-/// at most.
-const STEP_SEGMENTS: usize = 1;
 
 /// What is known of segments that change no more; saves asking for it again.
 #[derive(Debug, Default)]
@@ -231,10 +225,11 @@ impl Core {
         if !self.slots.is_empty() {
             self.lose_lagging(&self.shared.chain.load_full());
         }
-        self.remove_before(before, true)
+        self.remove_before(before)
     }
 
-    /// One step of retention: finds slots that lag too much, writes positions, and removes what is too much.
+    /// Finds slots that lag too much, writes positions, and has the log begin behind what is too much. The files of that are left
+    /// to another thread.
     pub(crate) fn retain(&self) -> Result<Pace> {
         let policy = self.policy();
         if policy == Retention::default() && self.slots.is_empty() {
@@ -244,9 +239,6 @@ impl Core {
         }
         let _span = tracing::debug_span!("retain").entered();
         self.syncer.check(self)?;
-        // What is left is tried again; it does not keep the rest from going. An append may wait for this thread, which must not
-        // wait for somebody's trim.
-        let left = self.remove_forgotten(false);
         let chain = self.shared.chain.load_full();
         self.note_lengths(&chain);
         let extents = self.lose_lagging(&chain);
@@ -259,16 +251,20 @@ impl Core {
         let durable = self.tail().durable();
         let durable = chain.links().partition_point(|link| link.first <= durable);
         let remove = surplus.max(aged).min(durable.saturating_sub(1));
-        if remove == 0 {
-            self.slots.note_wanted(OpId::ZERO);
-            return left.map(|()| rest);
+        let wanted = match remove {
+            0 => OpId::ZERO,
+            _ => chain.links()[remove].first,
+        };
+        self.slots.note_wanted(wanted);
+        let forgotten = match remove {
+            0 => Ok(OpId::ZERO),
+            _ => self.forget_before(wanted),
+        };
+        // What was left of earlier ones is tried again, and does not keep the rest from going.
+        if self.has_forgotten() {
+            self.keeper.remove();
         }
-        self.slots.note_wanted(chain.links()[remove].first);
-        let step = &chain.links()[remove.min(STEP_SEGMENTS)];
-        let oldest = self.remove_before(step.first, false)?;
-        // Otherwise a slot holds the rest.
-        let again = oldest >= step.first && remove > STEP_SEGMENTS;
-        Ok(if again { Pace::Again } else { rest })
+        forgotten.map(|_| rest)
     }
 }
 

@@ -240,6 +240,9 @@ impl Segment {
     #[inline]
     pub(crate) fn frame(&self, offset: usize, expected: OpId) -> Result<FrameHeader, InvalidFrame> {
         let invalid = InvalidFrame { offset, expected };
+        if offset < FRAMES_START {
+            return Err(invalid);
+        }
         if offset + HEADER_BYTES > self.region().published() {
             self.publish_next(offset, expected).ok_or(invalid)?;
         }

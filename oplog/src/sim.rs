@@ -304,24 +304,20 @@ impl SimDisk {
         drop(acts);
     }
 
-    /// Has the log's own threads wait before they remove a file.
-    pub(crate) fn hold_removals(&self) {
-        self.gate.set_closed(true);
+    /// Has all threads but this one wait before they do that to a file: "prepare", "replace" or "remove", and a name, or what it
+    /// begins with.
+    pub(crate) fn hold(&self, what: &'static str) {
+        self.gate.set_closed(Some(what));
     }
 
     /// Returns when one of them waits.
-    pub(crate) fn await_removal(&self) {
+    pub(crate) fn await_arrival(&self) {
         self.gate.await_arrival();
     }
 
     /// Lets them go on.
-    pub(crate) fn release_removals(&self) {
-        self.gate.set_closed(false);
-    }
-
-    /// What they have prepared and removed since they were first held, in order: "prepare" or "remove", and the name.
-    pub(crate) fn passed(&self) -> Vec<String> {
-        self.gate.state.lock().unwrap().passed.clone()
+    pub(crate) fn release(&self) {
+        self.gate.set_closed(None);
     }
 
     fn is_owner(&self) -> bool {

@@ -16,6 +16,7 @@ use crate::group::Group;
 use crate::ids::OpId;
 use crate::oplog::Core;
 use crate::primitives::{AtomicU64, Condvar, Instant, Mutex, MutexGuard};
+use crate::recovery::Unproven;
 use crate::segment::Segment;
 use crate::stats::is_slow;
 use crate::view::ReadConcern;
@@ -30,6 +31,8 @@ struct Dirty {
     /// Full segments that no sync has covered since they became full, oldest first.
     full: Vec<Arc<Segment>>,
     newest: Arc<Segment>,
+    /// What recovery has left to the first sync.
+    unproven: Vec<Unproven>,
 }
 
 /// Group commit. See the module documentation.
@@ -75,9 +78,9 @@ struct Slots {
 }
 
 impl Syncer {
-    /// With what recovery has left to the first sync: everything up to entry `left`, and with it the segments `full`, oldest
-    /// first.
-    pub(crate) fn new(left: OpId, full: Vec<Arc<Segment>>, newest: Arc<Segment>) -> Syncer {
+    /// With what recovery has left to the first sync: everything up to entry `left`, the frames of it that are `unproven`, and the
+    /// segments `full`, oldest first.
+    pub(crate) fn new(left: OpId, unproven: Vec<Unproven>, full: Vec<Arc<Segment>>, newest: Arc<Segment>) -> Syncer {
         let slot = newest.slot();
         let slots = Slots {
             sequence: newest.sequence.0,
@@ -89,7 +92,7 @@ impl Syncer {
         Syncer {
             group: Group::default(),
             slots: Mutex::new(slots),
-            dirty: Mutex::new(Dirty { full, newest }),
+            dirty: Mutex::new(Dirty { full, newest, unproven }),
             wanted: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             left,
@@ -158,6 +161,11 @@ impl Syncer {
         let begun = Instant::now();
         let before = core.tail().durable();
         let _span = tracing::debug_span!("sync", durable = before.get()).entered();
+        let unproven = std::mem::take(&mut self.lock_dirty().unproven);
+        for frames in &unproven {
+            // Otherwise the sync would pass them over, and call them durable.
+            frames.rewrite().map_err(|e| self.poison(core, e))?;
+        }
         // Of these, the drain moves the last frame. One that becomes full while it is at work may have its last frames in the
         // buffer when it is synced here, and stays on the list for the next sync.
         let whole = self.lock_dirty().full.len();
@@ -191,7 +199,9 @@ impl Syncer {
             slots.sequence != newest.sequence.0 || newest.region().published() >= slots.end + SLOT_BYTES
         };
         if due {
-            self.note_end(core, leader)?;
+            // Those that have been served sleep until the leader is gone, and a roll may wait for the disk: then the next sync
+            // writes it.
+            self.note_end(core, leader, false)?;
         }
         Ok(())
     }
@@ -208,10 +218,12 @@ impl Syncer {
         }
     }
 
-    /// Writes a slot for the newest durable entry, if the end of its frame is at hand.
-    fn note_end(&self, core: &Core, _: &Leader<'_>) -> Result<()> {
+    /// Writes a slot for the newest durable entry, if the end of its frame is at hand; of a log that rolls, if it is to `wait`.
+    fn note_end(&self, core: &Core, _: &Leader<'_>, wait: bool) -> Result<()> {
+        let Some((segment, last, end)) = core.end(wait) else {
+            return Ok(());
+        };
         let mut slots = self.lock_slots();
-        let (segment, last, end) = core.end();
         let durable = core.tail().durable();
         if durable < segment.first || slots.durable == durable {
             return Ok(());
@@ -369,7 +381,7 @@ impl Syncer {
             return Ok(());
         }
         self.settled.store(durable.get(), Ordering::SeqCst);
-        self.note_end(core, &leader)?;
+        self.note_end(core, &leader, true)?;
         // It may have been written before, behind the last sync.
         if !self.lock_slots().synced {
             self.sync_newest(core)?;
@@ -389,7 +401,7 @@ impl Syncer {
         // What cannot be sealed is damaged, and the slot is what will prove it.
         let sealed = core.keeper.seal_all(core);
         let leader = self.leader(core);
-        self.note_end(core, &leader)?;
+        self.note_end(core, &leader, true)?;
         self.sync_newest(core)?;
         sealed
     }

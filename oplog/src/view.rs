@@ -194,22 +194,26 @@ impl OplogView {
         Cursor::new(Arc::clone(&self.shared), next, concern)
     }
 
-    /// A cursor that begins with the first entry at or after `time`, of those that have been released.
+    /// A cursor that begins with the first entry at or after `time`, of those that have been released and are still there.
     ///
     /// # Errors
     ///
-    /// As [`OplogView::get`], for the entries looked at on the way.
+    /// As [`OplogView::get`], for the entries looked at on the way, but never [`Error::HistoryLost`]: a trim meanwhile moves the
+    /// beginning.
     pub fn cursor_from_time(&self, time: Timestamp, concern: ReadConcern) -> Result<Cursor> {
         let (mut low, mut high) = (self.shared.oldest(), self.shared.limit(concern).next());
         while low < high {
             let middle = OpId::new(low.get() + (high.get() - low.get()) / 2);
-            if self.get(middle, concern)?.timestamp() < time {
-                low = middle.next();
-            } else {
-                high = middle;
+            match self.get(middle, concern) {
+                Ok(entry) if entry.timestamp() < time => low = middle.next(),
+                Ok(_) => high = middle,
+                // Trimmed meanwhile. Who asks by time asks for what there is.
+                Err(Error::HistoryLost { oldest, .. }) if oldest > middle => low = oldest,
+                Err(error) => return Err(error),
             }
         }
-        self.cursor(low, concern)
+        let from = low.max(self.shared.oldest());
+        Ok(Cursor::new(Arc::clone(&self.shared), from, concern))
     }
 
     /// Reads one entry.
@@ -334,5 +338,45 @@ impl fmt::Debug for OplogView {
             .field("path", &self.path())
             .field("watermarks", &self.watermarks())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::oplog::Oplog;
+    use crate::options::{Durability, Options};
+    use crate::sim::SimDisk;
+
+    #[test]
+    fn a_trim_does_not_take_its_history_from_who_asks_for_a_time() {
+        const LOOKS: usize = 20_000;
+        let options = Options {
+            segment_bytes: 16 << 10,
+            sync_interval: Duration::from_secs(3600),
+            ..Options::default()
+        };
+        let log = Oplog::on(Box::new(SimDisk::new()), &options).unwrap();
+        log.append(200, &[7; 1400], Durability::Disk).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let last = log.append(200, &[7; 1400], Durability::Disk).unwrap().last;
+                    log.trim(last).unwrap();
+                }
+            });
+            let (view, mut answers) = (log.view(), Vec::new());
+            for _ in 0..LOOKS {
+                answers.extend(
+                    view.cursor_from_time(Timestamp::from_nanos(1), ReadConcern::Durable)
+                        .err(),
+                );
+            }
+            done.store(true, Ordering::Relaxed);
+            assert!(answers.is_empty(), "{:?}", answers.first());
+        });
     }
 }

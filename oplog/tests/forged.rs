@@ -5,12 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use allocation_counter::measure;
-use tailwater_oplog::{Error, Finding, OpId, OplogView, ReadConcern, verify};
+use tailwater_oplog::{Durability, Error, Finding, OpId, OplogView, ReadConcern, Timestamp, verify};
 
 mod common;
 
 use common::{
-    FRAMES_START, LAST, append_frames, append_frames_to, closed, frames, names, options, record, reframe,
+    FRAMES_START, LAST, append_frames, append_frames_to, closed, forge_index, frames, names, options, record, reframe,
     remove_footer, seed, segments, write_at, zero,
 };
 
@@ -104,6 +104,79 @@ fn a_footer_beyond_what_its_segment_can_hold_is_no_footer() {
             &record(b"TAILWEND", seed(&segment), &body),
         );
         assert_eq!(newest(dir.path()), 10, "{last}");
+    }
+}
+
+/// Reads everything, each way there is.
+fn read_all(view: &OplogView, last: u64) {
+    let mut cursor = view.cursor_from_oldest(ReadConcern::Durable);
+    for n in 1..=last {
+        assert_eq!(cursor.try_next().unwrap().unwrap().op_id(), OpId::new(n));
+    }
+    assert!(cursor.try_next().unwrap().is_none());
+    for n in (1..=last).rev() {
+        let entry = view.get(OpId::new(n), ReadConcern::Durable).unwrap();
+        assert_eq!(entry.op_id(), OpId::new(n));
+    }
+    let mut reverse = view.reverse(OpId::new(last), ReadConcern::Durable).unwrap();
+    for n in (1..=last).rev() {
+        assert_eq!(reverse.try_next().unwrap().unwrap().op_id(), OpId::new(n));
+    }
+}
+
+#[test]
+fn an_index_that_no_segment_can_have_makes_no_footer() {
+    let sound = |segment: &Path| -> Vec<u32> {
+        let all = frames(&fs::read(segment).unwrap());
+        all.iter().step_by(8).map(|frame| frame.start as u32 / 8).collect()
+    };
+    for which in [0, 1] {
+        let model = closed(LAST);
+        let index = sound(&segments(model.path())[which]);
+        assert_eq!(index.len(), 2);
+        let end = frames(&fs::read(&segments(model.path())[which]).unwrap())
+            .pop()
+            .unwrap()
+            .end as u32
+            / 8;
+        forge_index(&segments(model.path())[which], &index);
+        read_all(&OplogView::open(model.path()).unwrap(), LAST);
+        assert_eq!(newest(model.path()), LAST);
+        let mut forgeries = vec![
+            vec![],
+            index[..1].to_vec(),
+            [&index[..], &[end - 5]].concat(),
+            vec![512; 100],
+        ];
+        // No frame begins in the headers, before the eight frames in front of it, or where there is no room for one.
+        for first in [0, 1, 511, 513, end, u32::MAX] {
+            forgeries.push(vec![first, index[1]]);
+        }
+        for second in [0, 1, 511, 512, 513, 512 + 39, end - 4, end, end + 1, u32::MAX] {
+            forgeries.push(vec![512, second]);
+        }
+        for forgery in forgeries {
+            let dir = closed(LAST);
+            forge_index(&segments(dir.path())[which], &forgery);
+            let view = OplogView::open(dir.path()).unwrap();
+            bounded(|| read_all(&view, LAST));
+            assert_eq!(newest(dir.path()), LAST, "{which} {forgery:?}");
+            read_all(&OplogView::open(dir.path()).unwrap(), LAST);
+        }
+    }
+}
+
+#[test]
+fn an_index_that_leads_to_another_frame_is_corrupt_and_nothing_else() {
+    let dir = closed(LAST);
+    let segment = &segments(dir.path())[0];
+    let second = frames(&fs::read(segment).unwrap())[8].start as u32 / 8;
+    for off in [1, 5, 24] {
+        forge_index(segment, &[512, second + off]);
+        let view = OplogView::open(dir.path()).unwrap();
+        let error = view.get(OpId::new(9), ReadConcern::Durable).map(|_| ()).unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+        assert!(view.get(OpId::new(8), ReadConcern::Durable).is_ok());
     }
 }
 
@@ -214,6 +287,23 @@ fn an_entry_that_claims_to_have_been_durable_before_it_was_written_is_corrupt_fo
         // What it claims is no position that a cursor could not have.
         assert!(view.cursor_from_now(ReadConcern::Durable).position() > OpId::new(LAST));
     }
+}
+
+#[test]
+fn a_log_whose_last_entry_has_the_largest_timestamp_is_written_on() {
+    let dir = closed(LAST);
+    append_frames(dir.path(), 1, |header| header[24..32].fill(0xff));
+    assert_eq!(newest(dir.path()), LAST + 1);
+    let log = options().open(dir.path()).unwrap();
+    for n in 2..5 {
+        let entry = log.append(200, b"later", Durability::Disk).unwrap();
+        assert_eq!((entry.first.get(), entry.timestamp.as_nanos()), (LAST + n, u64::MAX));
+    }
+    let last = OpId::new(LAST + 1);
+    let cursor = log
+        .view()
+        .cursor_from_time(Timestamp::from_nanos(u64::MAX), ReadConcern::Durable);
+    assert_eq!(cursor.unwrap().position(), last);
 }
 
 #[test]

@@ -170,6 +170,29 @@ fn script_and_engine_agree_about_a_log_of_many_segments_and_terms() {
     assert!(common::segments(dir.path()).len() >= 4);
 }
 
+#[test]
+fn script_and_engine_agree_about_an_index_that_no_segment_can_have() {
+    let sound = common::closed(common::LAST);
+    let frames = common::frames(&std::fs::read(&common::segments(sound.path())[1]).unwrap());
+    let (second, end) = (frames[8].start as u32 / 8, frames[9].end as u32 / 8);
+    let forgeries: [&[u32]; 8] = [
+        &[512, second],
+        &[],
+        &[512],
+        &[0, second],
+        &[512, 512],
+        &[512, 512 + 39],
+        &[512, end - 4],
+        &[512, second, end - 5],
+    ];
+    for forgery in forgeries {
+        let dir = common::closed(common::LAST);
+        common::forge_index(&common::segments(dir.path())[1], forgery);
+        let account = agree(dir.path(), &format!("{forgery:?}"));
+        assert_eq!(account.entries.len() as u64, common::LAST, "{forgery:?}");
+    }
+}
+
 /// One bit after the other of a small log's newest segment: whatever it does to the frames, the two see the same.
 #[test]
 fn script_and_engine_agree_about_flipped_bits_anywhere() {

@@ -104,6 +104,7 @@ impl Oplog {
             ..role
         };
         manifest.term = opening_term(&*disk, &role, Term::new(manifest.term).max(recovered.end.term))?.get();
+        // It syncs the directory: what recovery has found is in files that have their names.
         write_manifest(&*disk, &manifest)?;
         if role.following != was_following {
             write_role(&*disk, log_id, role)?;
@@ -144,7 +145,7 @@ impl Oplog {
             false => (last, recovered.full, Vec::new()),
         };
         let core = Arc::new(Core {
-            syncer: Syncer::new(left, unsynced, Arc::clone(&segment)),
+            syncer: Syncer::new(left, recovered.unproven, unsynced, Arc::clone(&segment)),
             keeper: Keeper::new(unsealed),
             meters: Meters::default(),
             options: options.clone(),
@@ -166,6 +167,7 @@ impl Oplog {
                 look: 0,
                 scratch: Vec::new(),
             }),
+            known_term: AtomicU32::new(manifest.term),
             manifest: Mutex::new(manifest),
             forgotten: Mutex::default(),
             removing: Mutex::default(),
@@ -184,6 +186,7 @@ impl Oplog {
         // If one cannot be started, the handle's drop ends the others before it gives the directory free.
         handle.start("tailwater-sync", Syncer::run)?;
         handle.start("tailwater-keep", Keeper::run)?;
+        handle.start("tailwater-trim", Keeper::run_removals)?;
         handle.start("tailwater-drain", Core::run_drain)?;
         Ok(Oplog { handle })
     }

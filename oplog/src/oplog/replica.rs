@@ -72,7 +72,7 @@ impl Oplog {
     /// The newest term that it knows of, written in or promised, by itself or by others: whatever it begins is newer.
     #[must_use]
     pub fn known(&self) -> Term {
-        Term::new(self.core().manifest.lock().unwrap_or_else(PoisonError::into_inner).term)
+        self.core().known_term()
     }
 
     /// Which member it is, if it has ever been one.
@@ -281,7 +281,10 @@ impl Oplog {
         let mut appender = core.lock_appender();
         core.check_following()?;
         let checked = core.check_frames(&appender, frames)?;
-        core.know(checked.term)?;
+        // Not the manifest's lock for what is known: a trim holds it while the disk writes.
+        if checked.term > core.known_term() {
+            core.know(checked.term)?;
+        }
         core.write_frames(&mut appender, frames, &checked)?;
         core.meters.batch_entries.add_alone(checked.frames.len() as u64);
         core.meters.append_bytes.add_alone(frames.len() as u64);
@@ -382,8 +385,14 @@ impl Core {
             };
             write_manifest(self.disk(), &changed)?;
             *manifest = changed;
+            self.known_term.store(term.get(), Ordering::SeqCst);
         }
         Ok(())
+    }
+
+    /// The newest term that is known, as it stands in the manifest on the disk.
+    fn known_term(&self) -> Term {
+        Term::new(self.known_term.load(Ordering::SeqCst))
     }
 
     fn set_role(&self, change: impl FnOnce(Role) -> Role) -> Result<()> {
@@ -398,7 +407,7 @@ impl Core {
     }
 
     fn check_frames(&self, appender: &Appender, bytes: &[u8]) -> Result<Checked> {
-        let known = Term::new(self.manifest.lock().unwrap_or_else(PoisonError::into_inner).term);
+        let known = self.known_term();
         let mut checked = Checked {
             frames: Vec::new(),
             term: Term::new(self.term.load(Ordering::SeqCst)),

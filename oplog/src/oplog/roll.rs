@@ -88,9 +88,13 @@ impl Core {
         }
     }
 
-    /// Where the newest segment ends, for a slot. The end belongs to the returned OpID.
-    pub(crate) fn end(&self) -> (Arc<Segment>, OpId, usize) {
-        let appender = self.lock_appender();
-        (Arc::clone(&appender.segment), appender.next.previous(), appender.offset)
+    /// Where the newest segment ends, for a slot. The end belongs to the returned OpID. Nothing while the log rolls, unless it
+    /// is to `wait`.
+    pub(crate) fn end(&self, wait: bool) -> Option<(Arc<Segment>, OpId, usize)> {
+        let appender = match wait {
+            true => self.lock_appender(),
+            false => self.look_for_appender()?,
+        };
+        Some((Arc::clone(&appender.segment), appender.next.previous(), appender.offset))
     }
 }

@@ -1,12 +1,12 @@
 //! Removing the oldest segments: the manifest first, then the files.
 //!
-//! The files go without the locks that others need: an append that needs a segment may have to wait for the housekeeping
-//! thread, and that one for the lock of the slots. A file that cannot be removed is kept in mind and tried again with the next
+//! The files go without the locks that others need, and not by the housekeeping thread, for which an append may have to wait: a
+//! large file may take the disk long. Retention leaves them to a thread of its own, a trim to its caller. A file that cannot be removed is kept in mind and tried again with the next
 //! trim, or by the next open.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{PoisonError, TryLockError};
+use std::sync::PoisonError;
 
 use super::Core;
 use super::opening::write_manifest;
@@ -17,15 +17,15 @@ use crate::primitives::MutexGuard;
 
 impl Core {
     /// Removes whole segments below `before`, but for what slots hold. Those that lag too much are the caller's to find.
-    /// Returns when their files are gone, if it is to `wait` for others who remove some.
-    pub(crate) fn remove_before(&self, before: OpId, wait: bool) -> Result<OpId> {
+    /// Returns when their files are gone.
+    pub(crate) fn remove_before(&self, before: OpId) -> Result<OpId> {
         let oldest = self.forget_before(before)?;
-        self.remove_forgotten(wait)?;
+        self.remove_forgotten()?;
         Ok(oldest)
     }
 
     /// Has the log begin with the segment that `before` is in, or with what slots hold; returns its first entry.
-    fn forget_before(&self, before: OpId) -> Result<OpId> {
+    pub(crate) fn forget_before(&self, before: OpId) -> Result<OpId> {
         // Held until it is written, so that no slot comes to hold what is being removed.
         let mut slots = self.slots.lock_open(self)?;
         let before = before.min(self.slots.floor(self, &mut slots)?);
@@ -65,16 +65,16 @@ impl Core {
         self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes the files that are no part of the log any more, all that can be removed. When somebody is at it already, that one
-    /// takes them along; who is to `wait` returns when they are gone.
-    pub(crate) fn remove_forgotten(&self, wait: bool) -> Result<()> {
-        // A close waits for it, too: then there may be another log, with files of these names.
-        let _removing = match self.removing.try_lock() {
-            Ok(removing) => removing,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) if wait => self.removing.lock().unwrap_or_else(PoisonError::into_inner),
-            Err(TryLockError::WouldBlock) => return Ok(()),
-        };
+    /// Whether there are files that are no part of the log any more.
+    pub(crate) fn has_forgotten(&self) -> bool {
+        !self.lock_forgotten().is_empty()
+    }
+
+    /// Removes the files that are no part of the log any more, all that can be removed, and returns when they are gone.
+    pub(crate) fn remove_forgotten(&self) -> Result<()> {
+        // Who is at it already takes them along. A close waits for it, too: then there may be another log, with files of these
+        // names.
+        let _removing = self.removing.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut removed, mut stayed, mut failed) = (false, Vec::new(), None);
         while let Some(name) = { self.lock_forgotten().pop_front() } {
             // The next open removes the rest.

@@ -6,7 +6,7 @@
 
 use super::strides::LENGTHS;
 use super::{InvalidFrame, Segment};
-use crate::format::{self, INDEX_STRIDE};
+use crate::format::{self, FRAMES_START, INDEX_STRIDE};
 use crate::frame::{FrameHeader, HEADER_BYTES};
 use crate::ids::OpId;
 
@@ -91,6 +91,9 @@ impl Segment {
     /// The header at `offset`, bounds checked but without its checksum: enough to step over it.
     pub(crate) fn hop(&self, offset: usize, expected: OpId) -> Result<FrameHeader, InvalidFrame> {
         let invalid = InvalidFrame { offset, expected };
+        if offset < FRAMES_START {
+            return Err(invalid);
+        }
         if offset + HEADER_BYTES > self.region().published() {
             self.publish_next(offset, expected).ok_or(invalid)?;
         }

@@ -4,10 +4,11 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::{Sealed, entries_max};
+use super::{FRAME_BYTES_MIN, Sealed, entries_max};
 use crate::error::{Error, Result};
 use crate::format::{
-    self, FRAMES_START, HEADER_OFFSETS, NewerVersion, RECORD_BYTES, SegmentHeader, TRAILER_BYTES, Trailer, VERSION,
+    self, FRAMES_START, HEADER_OFFSETS, INDEX_STRIDE, NewerVersion, RECORD_BYTES, SegmentHeader, TRAILER_BYTES,
+    Trailer, VERSION,
 };
 use crate::frame::crc32;
 use crate::ids::{LogId, Sequence, Timestamp};
@@ -75,27 +76,44 @@ pub(crate) fn read_header(region: &Region, log_id: LogId, sequence: Sequence, pa
     Ok(header)
 }
 
+/// The trailer, if it is one that a writer can have written, and where its index stands.
 pub(super) fn read_trailer(region: &Region, seed: u32, length: usize) -> Option<(Trailer, Range<usize>)> {
     let limit = length.checked_sub(TRAILER_BYTES)?;
     let mut bytes = [0; TRAILER_BYTES];
     region.load(limit, &mut bytes);
     let trailer: Trailer = format::decode_checked(&bytes, seed)?;
     let index_offset = limit.checked_sub(4 * trailer.index_len as usize)?;
-    Some((trailer, index_offset..limit))
+    let end = usize::try_from(trailer.end).ok()?;
+    if !(FRAMES_START..=index_offset).contains(&end) || !end.is_multiple_of(8) {
+        return None;
+    }
+    let behind_first = trailer.last.checked_sub(trailer.first)?;
+    let indexed = behind_first / INDEX_STRIDE + 1;
+    (behind_first < entries_max(FRAMES_START..end) && u64::from(trailer.index_len) == indexed)
+        .then_some((trailer, index_offset..limit))
 }
 
 pub(super) fn read_footer(region: &Region, seed: u32, length: usize) -> Option<Sealed> {
-    let (trailer, index) = read_trailer(region, seed, length)?;
-    let (index_offset, limit) = (index.start, index.end);
-    let end = usize::try_from(trailer.end).ok()?;
-    if !(FRAMES_START..=index_offset).contains(&end)
-        || trailer.first > trailer.last
-        || trailer.last - trailer.first >= entries_max(FRAMES_START..end)
-    {
-        return None;
-    }
-    let start = index_offset & !7;
-    let mut index = vec![0; limit - start];
-    region.load(start, &mut index);
-    (crc32(seed, &index[index_offset - start..]) == trailer.index_crc).then_some(Sealed { trailer, index_offset })
+    let (trailer, Range { start, end }) = read_trailer(region, seed, length)?;
+    let padding = start % 8;
+    let mut index = vec![0; end - start + padding];
+    region.load(start - padding, &mut index);
+    let index = &index[padding..];
+    (crc32(seed, index) == trailer.index_crc && is_index(index, trailer.end)).then_some(Sealed {
+        trailer,
+        index_offset: start,
+    })
+}
+
+/// Whether these can be the places of every eighth of the frames that begin where frames do and end at `end`.
+fn is_index(index: &[u8], end: u64) -> bool {
+    const SMALLEST: u64 = FRAME_BYTES_MIN as u64;
+    let mut earliest = FRAMES_START as u64;
+    let mut numbers = index.chunks_exact(4).enumerate();
+    numbers.all(|(slot, number)| {
+        let at = format::read_u32(number, 0).map_or(0, |number| u64::from(number) * 8);
+        let fits = at >= earliest && at + SMALLEST <= end && (slot > 0 || at == earliest);
+        earliest = at + INDEX_STRIDE * SMALLEST;
+        fits
+    })
 }

@@ -144,6 +144,9 @@ impl Disk for SimDisk {
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        if !self.is_owner() {
+            self.gate.pass(&format!("replace {name}"));
+        }
         let name = self.at(name);
         let temporary = format!("{name}.tmp");
         let inode = self
@@ -158,7 +161,7 @@ impl Disk for SimDisk {
 
     fn prepare(&self, name: &str, length: u64, _: u64, records: &[(usize, Vec<u8>)]) -> io::Result<()> {
         if !self.is_owner() {
-            self.gate.pass(format!("prepare {name}"), false);
+            self.gate.pass(&format!("prepare {name}"));
         }
         let mut bytes = vec![0; length as usize];
         for (at, record) in records {
@@ -229,7 +232,7 @@ impl Disk for SimDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         if !self.is_owner() {
-            self.gate.pass(format!("remove {name}"), true);
+            self.gate.pass(&format!("remove {name}"));
         }
         let mut state = self.operate()?;
         state.inode(&self.at(name))?;

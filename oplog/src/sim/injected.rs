@@ -70,7 +70,7 @@ impl Faults {
     }
 }
 
-/// Holds the log's own threads up at the next file they remove, until it is opened, and notes what they prepare and remove.
+/// Holds all threads but the owner up at the next operation of a kind, until it is opened.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     pub(super) state: Mutex<GateState>,
@@ -79,34 +79,30 @@ pub(super) struct Gate {
 
 #[derive(Debug, Default)]
 pub(super) struct GateState {
-    pub(super) closed: bool,
-    /// Names with what is done to them, in order, since the gate was closed.
-    pub(super) passed: Vec<String>,
+    /// What an operation that has to wait begins with.
+    pub(super) closed: Option<&'static str>,
     /// How many threads are held up.
     waiting: usize,
 }
 
 impl Gate {
-    pub(super) fn set_closed(&self, closed: bool) {
+    pub(super) fn set_closed(&self, closed: Option<&'static str>) {
         let mut state = self.state.lock().unwrap();
         state.closed = closed;
-        if closed {
-            state.passed.clear();
-        }
         self.changed.notify_all();
     }
 
-    pub(super) fn pass(&self, what: String, stops: bool) {
+    pub(super) fn pass(&self, what: &str) {
         let mut state = self.state.lock().unwrap();
-        if stops && state.closed {
+        let stops = |state: &GateState| state.closed.is_some_and(|kind| what.starts_with(kind));
+        if stops(&state) {
             state.waiting += 1;
             self.changed.notify_all();
-            while state.closed {
+            while stops(&state) {
                 state = self.changed.wait(state).unwrap();
             }
             state.waiting -= 1;
         }
-        state.passed.push(what);
     }
 
     pub(super) fn await_arrival(&self) {
@@ -146,14 +142,14 @@ pub(super) fn due(fault: &mut Option<(u64, bool)>) -> bool {
 #[test]
 fn who_passes_the_gate_does_not_hide_who_is_held_up_there() {
     let gate = Gate::default();
-    gate.set_closed(true);
+    gate.set_closed(Some("remove"));
     std::thread::scope(|scope| {
-        scope.spawn(|| gate.pass("remove one".to_owned(), true));
+        scope.spawn(|| gate.pass("remove one"));
         gate.await_arrival();
         // As the housekeeping thread may, between the arrival and the look of the one who waits for it.
-        gate.pass("prepare another".to_owned(), false);
+        gate.pass("prepare another");
         let waiting = gate.state.lock().unwrap().waiting;
-        gate.set_closed(false);
+        gate.set_closed(None);
         assert_eq!(waiting, 1);
     });
 }

@@ -81,6 +81,71 @@ fn a_failed_sync_of_the_directory_is_not_forgotten_because_another_thread_was_to
     assert_eq!(log.watermarks().durable, OpId::new(FIT));
 }
 
+/// A slot is due as well, for which the end of the log is looked up: it has to wait.
+#[test]
+fn who_is_served_does_not_wait_for_the_segment_that_another_thread_needs() {
+    let disk = SimDisk::new();
+    let log = open(&disk).unwrap();
+    disk.hold("prepare");
+    let mut last = OpId::ZERO;
+    for _ in 0..FIT {
+        last = append(&log, LARGE).unwrap();
+    }
+    let rolling = std::thread::spawn({
+        let log = log.clone();
+        move || append(&log, LARGE).unwrap()
+    });
+    while !log.core().keeper.is_spare_awaited() {
+        std::thread::yield_now();
+    }
+    log.sync(last).unwrap();
+    assert_eq!(log.watermarks().durable, last);
+    disk.release();
+    let next = rolling.join().unwrap();
+    log.sync(next).unwrap();
+    log.close().unwrap();
+    let proven = open(&disk.crash_to_durable()).unwrap();
+    assert_eq!(proven.watermarks().durable, next);
+}
+
+/// A trim writes the manifest, and holds its lock for as long as the disk takes.
+#[test]
+fn frames_of_a_term_that_is_known_do_not_wait_for_a_trim() {
+    let disk = SimDisk::new();
+    let primary = filled(&disk);
+    for _ in 0..FIT {
+        append(&primary, LARGE).unwrap();
+    }
+    primary.close().unwrap();
+    let copy = disk.crash_to_durable();
+    let primary = open(&disk).unwrap();
+    let options = Options {
+        segment_bytes: 20 << 10,
+        sync_interval: Duration::from_secs(3600),
+        follow: true,
+        ..Options::default()
+    };
+    let follower = Oplog::on(Box::new(copy.clone()), &options).unwrap();
+    let hand_over = || {
+        let last = append(&primary, 1).unwrap();
+        primary.sync(last).unwrap();
+        let frames = primary.view().frames(last, 1 << 20, ReadConcern::Durable).unwrap();
+        follower.append_frames(frames.unwrap().bytes()).unwrap()
+    };
+    let first = hand_over();
+    assert_eq!(first.term, primary.term());
+    copy.hold("replace MANIFEST");
+    let trimming = std::thread::spawn({
+        let (follower, last) = (follower.clone(), first.first.previous());
+        move || follower.trim(last).unwrap()
+    });
+    copy.await_arrival();
+    assert_eq!(hand_over().first, first.last.next());
+    copy.release();
+    assert!(trimming.join().unwrap() > OpId::FIRST);
+    follower.close().unwrap();
+}
+
 #[test]
 fn a_segment_that_could_not_be_mapped_once_is_prepared_again() {
     let disk = SimDisk::new();

@@ -57,7 +57,8 @@ fn fill(log: &Oplog, count: u64) -> OpId {
 
 /// What the housekeeping thread does. It may be doing so as well.
 fn retain(log: &Oplog) {
-    while log.core().retain().unwrap() == Pace::Again {}
+    log.core().retain().unwrap();
+    log.core().remove_forgotten().unwrap();
 }
 
 fn slot(log: &Oplog, name: &str) -> Option<RetentionSlot> {
@@ -104,6 +105,7 @@ fn use_slots(log: &Oplog) -> [Option<Known>; 2] {
         log.slot_advance("a", OpId::new(2 * FIT + 2), Durability::Memory)?;
         log.trim(OpId::new(1000))?;
         log.core().retain()?;
+        log.core().remove_forgotten()?;
         a.as_mut().unwrap().high = OpId::new(5 * FIT);
         log.slot_advance("a", OpId::new(5 * FIT), Durability::Disk)?;
         a.as_mut().unwrap().low = OpId::new(5 * FIT);
@@ -112,6 +114,7 @@ fn use_slots(log: &Oplog) -> [Option<Known>; 2] {
         log.slot_drop("b")?;
         *b = None;
         log.core().retain()?;
+        log.core().remove_forgotten()?;
         Ok(())
     };
     let done = act(&mut a, &mut b);

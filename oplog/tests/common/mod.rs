@@ -202,6 +202,26 @@ pub(crate) fn place(dir: &Path, op_id: u64) -> (PathBuf, Range<usize>) {
     segments(dir).into_iter().find_map(find).unwrap()
 }
 
+/// Gives a segment a footer with that index and good checksums, which otherwise says what its frames are.
+pub(crate) fn forge_index(segment: &Path, index: &[u32]) {
+    let bytes = fs::read(segment).unwrap();
+    let (seed, all, trailer) = (seed(segment), frames(&bytes), bytes.len() - TRAILER);
+    let (first, last) = (all.first().unwrap(), all.last().unwrap());
+    let fields = [
+        u64_at(&bytes, first.start + 8),
+        u64_at(&bytes, last.start + 8),
+        last.end as u64,
+        u64_at(&bytes, first.start + 24),
+        u64_at(&bytes, last.start + 24),
+    ];
+    let numbers: Vec<u8> = index.iter().flat_map(|number| number.to_le_bytes()).collect();
+    let mut body: Vec<u8> = fields.iter().flat_map(|field| field.to_le_bytes()).collect();
+    body.extend_from_slice(&(index.len() as u32).to_le_bytes());
+    body.extend_from_slice(&crc32(seed, &numbers).to_le_bytes());
+    write_at(segment, trailer - numbers.len(), &numbers);
+    write_at(segment, trailer, &record(b"TAILWEND", seed, &body));
+}
+
 /// Changes the header of every frame of a segment and sets its CRC right.
 pub(crate) fn reframe(segment: &Path, change: impl Fn(&mut [u8])) {
     let mut bytes = fs::read(segment).unwrap();
