@@ -54,9 +54,24 @@ pub struct MemberOptions {
     pub fence: Vec<String>,
     /// Whether what is here may be replaced by a copy when it is of no use any more.
     pub resync: bool,
+    /// Bytes of log that are kept for a member that is away. Default [`MemberOptions::LAG_BYTES_MAX`].
+    pub lag_bytes_max: u64,
+    /// Bytes of log that are kept for a member from the beginning of its copy of the state until it has caught up. Default
+    /// [`MemberOptions::COPY_LAG_BYTES_MAX`].
+    pub copy_lag_bytes_max: u64,
+    /// Most bytes that are rolled back without anybody being asked; more ends the member with an error, and nothing is cut.
+    /// Default [`MemberOptions::ROLLBACK_BYTES_MAX`].
+    pub rollback_bytes_max: u64,
 }
 
 impl MemberOptions {
+    /// 16 GiB.
+    pub const LAG_BYTES_MAX: u64 = 16 << 30;
+    /// 64 GiB.
+    pub const COPY_LAG_BYTES_MAX: u64 = 64 << 30;
+    /// 300 MiB.
+    pub const ROLLBACK_BYTES_MAX: u64 = 300 << 20;
+
     /// A member of that name, and nothing else.
     #[must_use]
     pub fn new(name: impl Into<String>) -> MemberOptions {
@@ -70,6 +85,9 @@ impl MemberOptions {
             heartbeat: Duration::from_secs(1),
             fence: Vec::new(),
             resync: false,
+            lag_bytes_max: Self::LAG_BYTES_MAX,
+            copy_lag_bytes_max: Self::COPY_LAG_BYTES_MAX,
+            rollback_bytes_max: Self::ROLLBACK_BYTES_MAX,
         }
     }
 
@@ -77,7 +95,10 @@ impl MemberOptions {
         let mut builder = Store::follower(dir, &self.name, from)
             .members(&self.members)
             .heartbeat(self.heartbeat)
-            .listen(self.listen);
+            .listen(self.listen)
+            .lag_bytes_max(self.lag_bytes_max)
+            .copy_lag_bytes_max(self.copy_lag_bytes_max)
+            .rollback_bytes_max(self.rollback_bytes_max);
         if self.allow_plaintext {
             builder = builder.allow_plaintext();
         }
@@ -97,6 +118,8 @@ impl MemberOptions {
             .members(&self.members)
             .heartbeat(self.heartbeat)
             .listen(self.listen)
+            .lag_bytes_max(self.lag_bytes_max)
+            .copy_lag_bytes_max(self.copy_lag_bytes_max)
             .fence(&self.fence);
         if self.allow_plaintext {
             builder = builder.allow_plaintext();

@@ -46,6 +46,9 @@ pub(crate) struct FollowArguments {
     /// With --listen: bytes of log that are kept for a follower of this one while it copies, and until it has caught up.
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 30, requires = "listen")]
     copy_lag_max: u64,
+    /// Bytes of entries that are cut off at most when the primary does not have them. More end the follower, and stay.
+    #[arg(long, value_name = "BYTES", default_value_t = 300 << 20)]
+    rollback_max: u64,
     /// Keep only documents of these collections: database.collection, or database.* for all of a database.
     #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',')]
     filter_namespaces: Vec<String>,
@@ -78,7 +81,8 @@ pub(crate) fn follow(arguments: &FollowArguments) -> Outcome {
     }
     builder = builder
         .lag_bytes_max(arguments.lag_max)
-        .copy_lag_bytes_max(arguments.copy_lag_max);
+        .copy_lag_bytes_max(arguments.copy_lag_max)
+        .rollback_bytes_max(arguments.rollback_max);
     if let Some(selection) = selection(arguments)? {
         builder = builder.filter(selection);
     }

@@ -39,6 +39,15 @@ pub(super) struct MemberArguments {
     /// As a follower, replace what is here by a new copy when it is of no use any more.
     #[arg(long)]
     resync: bool,
+    /// Bytes of log that are kept for a member that is away. More than that, and it needs a new copy.
+    #[arg(long, value_name = "BYTES", default_value_t = MemberOptions::LAG_BYTES_MAX)]
+    lag_max: u64,
+    /// Bytes of log that are kept for a member from the beginning of its copy of the state until it has caught up.
+    #[arg(long, value_name = "BYTES", default_value_t = MemberOptions::COPY_LAG_BYTES_MAX)]
+    copy_lag_max: u64,
+    /// As a follower, cut off so many bytes of entries at most that the primary does not have. More end it, and stay.
+    #[arg(long, value_name = "BYTES", default_value_t = MemberOptions::ROLLBACK_BYTES_MAX)]
+    rollback_max: u64,
     /// This member's certificate, with those between it and the authority (PEM): what members say to each other is then encrypted.
     #[arg(long, value_name = "FILE")]
     replication_tls_cert: Option<PathBuf>,
@@ -136,6 +145,9 @@ impl MemberArguments {
         options.fence.clone_from(&self.fence);
         options.listen = self.replicate.unwrap_or(options.listen);
         options.resync = self.resync;
+        options.lag_bytes_max = self.lag_max;
+        options.copy_lag_bytes_max = self.copy_lag_max;
+        options.rollback_bytes_max = self.rollback_max;
         options.allow_plaintext = self.replication_allow_plaintext;
         options.heartbeat = Duration::from_millis(self.heartbeat);
         options.tls = self.tls()?;
