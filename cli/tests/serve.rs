@@ -149,6 +149,31 @@ fn settings_that_say_nothing_alone_are_refused() {
             &["--replicate", "127.0.0.1:0", "--name", "a", "--hosts", "a"],
             "NAME=HOST:PORT",
         ),
+        (
+            &["--replicate", "127.0.0.1:0", "--name", "a", "--filter", "a = 1", "--no-auth"],
+            "a primary has everything",
+        ),
+        (
+            &["--follow", "127.0.0.1:1", "--name", "a", "--filter-namespaces", "shop.*"],
+            "leaves out the users",
+        ),
+        (
+            &[
+                "--follow",
+                "127.0.0.1:1",
+                "--name",
+                "a",
+                "--filter-namespaces",
+                "tailwater.*",
+                "--filter",
+                "a = 1",
+            ],
+            "leaves out the users",
+        ),
+        (
+            &["--follow", "127.0.0.1:1", "--name", "a", "--filter", "a ==="],
+            "filter",
+        ),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let refused = Command::new(env!("CARGO_BIN_EXE_tailwater"))

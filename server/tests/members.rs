@@ -12,7 +12,7 @@ use bson::oid::ObjectId;
 use bson::{Document, Timestamp, doc};
 use common::{Client, batch, cursor_id, session};
 use tailwater::Store;
-use tailwater::replication::{Error, FollowerEvent};
+use tailwater::replication::{Error, FollowerEvent, Selection};
 use tailwater_auth::{Authentication, Authority};
 use tailwater_server::{Member, MemberEvent, MemberOptions, Server, ServerHandle, ServerOptions};
 use tailwater_wire::MsgFlags;
@@ -669,4 +669,48 @@ fn a_member_with_more_to_roll_back_than_it_may_ends_and_cuts_nothing() {
         }
         member.stop();
     }
+}
+
+#[test]
+fn a_partial_copy_answers_what_it_has_and_is_not_promoted() {
+    let primary = Node::lead(BOTH);
+    let users = doc! { "createUser": "root", "pwd": "root's", "roles": ["root"], "writeConcern": { "w": 1 } };
+    let mut client = primary.client();
+    client.admin(users);
+    client.login("root", "root's");
+    let one =
+        |id: i32| doc! { "insert": "c", "documents": [{ "_id": id, "tenant": id % 2 }], "writeConcern": { "w": 1 } };
+    (0..4).for_each(|id| drop(client.ok(one(id))));
+    client.ok(doc! { "insert": "left-out", "documents": [{ "_id": 1 }], "writeConcern": { "w": 1 } });
+
+    let dir = tempfile::tempdir().unwrap();
+    let (say, events) = channel();
+    let mut options = options("part", BOTH);
+    options.selection = Some(Selection::new(["test.c", "tailwater.*"], &bson::rawdoc! {}).unwrap());
+    let from = primary.member.address().unwrap().to_string();
+    let member = Member::follow(options, dir.path(), &from, move |event| {
+        say.send(event).unwrap_or_default();
+    });
+    let part = Node::serve(member.unwrap(), dir, events);
+    let mut reader = part.client();
+    // The users came with it.
+    until(|| reader.run(anywhere(doc! { "find": "c" })).get_i32("code").ok() == Some(13));
+    reader.login("root", "root's");
+    let written = client.ok(one(4));
+    assert_eq!(
+        ids(&reader.ok(after(doc! { "find": "c", "sort": { "_id": 1 } }, &written))),
+        [0, 1, 2, 3, 4]
+    );
+    assert_eq!(ids(&reader.ok(anywhere(doc! { "find": "left-out" }))), [0; 0]);
+    // It holds nothing for anybody, and leads nobody; asking does not end it.
+    let mut alone = one(5);
+    alone.insert("writeConcern", doc! { "w": 2, "wtimeout": 20 });
+    let answer = client.ok(alone);
+    let error = answer.get_document("writeConcernError").unwrap();
+    assert_eq!(error.get_i32("code").unwrap(), 64, "{error}");
+    let refused = reader.run_on("admin", doc! { "replSetStepUp": 1 });
+    assert_eq!(refused.get_i32("code").unwrap(), 125, "{refused}");
+    let written = client.ok(one(6));
+    let read = doc! { "find": "c", "filter": { "_id": 6 } };
+    assert_eq!(ids(&reader.ok(after(read, &written))), [6]);
 }

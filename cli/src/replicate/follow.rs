@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tailwater::Store;
-use tailwater::replication::{FollowerEvent, Selection};
+use tailwater::replication::FollowerEvent;
 
-use super::MemberArguments;
-use crate::export::parse;
-use crate::failure::{Exit, Failure, Outcome};
+use super::{MemberArguments, SelectionArguments};
+use crate::failure::Outcome;
 
 /// Keeps a store in step with a primary's: copies it first, while it is written to, then takes every entry as it comes. Until it
 /// is stopped.
@@ -49,12 +48,8 @@ pub(crate) struct FollowArguments {
     /// Bytes of entries that are cut off at most when the primary does not have them. More end the follower, and stay.
     #[arg(long, value_name = "BYTES", default_value_t = 300 << 20)]
     rollback_max: u64,
-    /// Keep only documents of these collections: database.collection, or database.* for all of a database.
-    #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',')]
-    filter_namespaces: Vec<String>,
-    /// Keep only documents that match: a $match document, or a text filter (`tailwater help filter`).
-    #[arg(long, value_name = "FILTER")]
-    filter: Option<String>,
+    #[command(flatten)]
+    selection: SelectionArguments,
     /// Replace what is here by a new copy when it is of no use any more.
     #[arg(long)]
     resync: bool,
@@ -83,7 +78,7 @@ pub(crate) fn follow(arguments: &FollowArguments) -> Outcome {
         .lag_bytes_max(arguments.lag_max)
         .copy_lag_bytes_max(arguments.copy_lag_max)
         .rollback_bytes_max(arguments.rollback_max);
-    if let Some(selection) = selection(arguments)? {
+    if let Some(selection) = arguments.selection.selection()? {
         builder = builder.filter(selection);
     }
     if arguments.resync {
@@ -93,19 +88,6 @@ pub(crate) fn follow(arguments: &FollowArguments) -> Outcome {
     let ended = follower.join();
     bar.finish_and_clear();
     Ok(ended?)
-}
-
-/// What is kept of the primary's store, unless that is everything.
-fn selection(arguments: &FollowArguments) -> Outcome<Option<Selection>> {
-    if arguments.filter_namespaces.is_empty() && arguments.filter.is_none() {
-        return Ok(None);
-    }
-    let filter = arguments.filter.as_deref().map(parse).transpose()?.unwrap_or_default();
-    let namespaces = arguments.filter_namespaces.iter().map(String::as_str);
-    let selection = Selection::new(namespaces, &filter.to_document());
-    Ok(Some(
-        selection.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?,
-    ))
 }
 
 /// A copy is counted in bytes, …
