@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const WORKLOADS: [Workload; 4] = [
     Workload {
         names: &["catch-up"],
-        limit: "the same bytes through a loopback connection into a file, and one sync",
+        limit: "the same bytes through a loopback connection, or into a file with one sync: the slower of the two",
         long: false,
         run: catch_up::run,
     },
