@@ -23,11 +23,12 @@ use std::thread;
 use std::time::Duration;
 
 use tailwater::oplog::{self, Term};
-use tailwater::{Store, log_directory};
 use tailwater::replication::decision::number_of;
 use tailwater::replication::{
-    Error, Follower, FollowerBuilder, FollowerEvent, FollowerStatus, Primary, PrimaryStatus, Result, Selection, TlsOptions,
+    Error, Follower, FollowerBuilder, FollowerEvent, FollowerStatus, Primary, PrimaryStatus, Result, Selection,
+    TlsOptions,
 };
+use tailwater::{Store, log_directory};
 
 use crate::topology::Topology;
 use troubles::Troubles;
