@@ -150,11 +150,26 @@ fn settings_that_say_nothing_alone_are_refused() {
             "NAME=HOST:PORT",
         ),
         (
-            &["--replicate", "127.0.0.1:0", "--name", "a", "--filter", "a = 1", "--no-auth"],
+            &[
+                "--replicate",
+                "127.0.0.1:0",
+                "--name",
+                "a",
+                "--filter",
+                "a = 1",
+                "--no-auth",
+            ],
             "a primary has everything",
         ),
         (
-            &["--follow", "127.0.0.1:1", "--name", "a", "--filter-namespaces", "shop.*"],
+            &[
+                "--follow",
+                "127.0.0.1:1",
+                "--name",
+                "a",
+                "--filter-namespaces",
+                "shop.*",
+            ],
             "leaves out the users",
         ),
         (

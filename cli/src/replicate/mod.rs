@@ -1,5 +1,6 @@
 //! `tailwater replicate`, `follow` and `promote`: a store on more than one machine.
 
+mod display;
 mod follow;
 mod insert;
 mod primary;
