@@ -27,7 +27,15 @@ pub struct Arguments {
     #[arg(long)]
     pub dir: Option<PathBuf>,
 
-    /// Entries that `fill` appends before it says so, and that `follow` and `listen` wait for; documents that `insert` and
+    /// Bytes of the documents in the state that `copy-memory` copies. Default 1 GiB, 64 MiB with --quick.
+    #[arg(long)]
+    pub state_bytes: Option<u64>,
+
+    /// The primary that `copy` follows.
+    #[arg(long, hide = true, default_value = "")]
+    pub from: String,
+
+    /// Entries that `fill` appends before it says so, and that `follow`, `listen` and `copy` wait for; documents that `insert` and
     /// `feed` insert; watches of `idle`.
     #[arg(long, hide = true, default_value_t = 0)]
     pub entries: u64,
@@ -70,4 +78,7 @@ pub enum Suite {
     /// For this program's own use: a process with many watches that says how much memory they take.
     #[value(hide = true)]
     Idle,
+    /// For this program's own use: a process that copies a primary's state, and says how much memory it took.
+    #[value(hide = true)]
+    Copy,
 }

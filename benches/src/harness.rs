@@ -23,6 +23,8 @@ pub struct Plan {
     pub(crate) quick: bool,
     /// Rounds of each measurement; limit and engine take turns, so that a drift of the machine meets both.
     pub rounds: usize,
+    /// How large the state is that is copied, where that was said.
+    pub(crate) state_bytes: Option<u64>,
     dir: PathBuf,
 }
 
@@ -44,6 +46,7 @@ impl Plan {
         Ok(Plan {
             quick,
             rounds: if quick { 3 } else { 5 },
+            state_bytes: None,
             dir,
         })
     }

@@ -49,6 +49,7 @@ pub fn main(guests: &dyn Guests) -> ExitCode {
         Suite::Insert => store::insert(&arguments),
         Suite::Feed => store::feed(&arguments),
         Suite::Idle => streams::idle(&arguments),
+        Suite::Copy => replication::copy(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -26,7 +26,8 @@ pub(crate) fn run(
     guests: &dyn Guests,
 ) -> Result<()> {
     let chosen = choose(suite, workloads, arguments)?;
-    let plan = Plan::new(arguments.quick, arguments.dir.as_deref())?;
+    let mut plan = Plan::new(arguments.quick, arguments.dir.as_deref())?;
+    plan.state_bytes = arguments.state_bytes;
     plan.sweep()?;
     let mut head = vec![
         machine::facts(plan.dir()),

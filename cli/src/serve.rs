@@ -187,7 +187,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     allow_files(arguments.limits.connections_max);
     // Whoever can read the store's files needs no login: they are their owner's alone.
     umask(Mode::RWXG | Mode::RWXO);
-    arguments.member.check(arguments.advertise.as_deref())?;
+    arguments
+        .member
+        .check(arguments.advertise.as_deref(), arguments.no_auth)?;
     arguments.http.check()?;
     let tls = arguments.tls.load()?;
     let limits = &arguments.limits;

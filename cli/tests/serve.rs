@@ -101,6 +101,31 @@ fn settings_that_belong_together_may_come_from_several_places() {
 }
 
 #[test]
+fn caps_of_a_member_have_names_everywhere() {
+    let printed = settings(
+        "dir = \"a\"\nlag-max = 1\n",
+        &[("TAILWATER_COPY_LAG_MAX", "2")],
+        &["--rollback-max", "3"],
+    );
+    assert!(
+        printed.contains("\ncopy-lag-max = 2  # TAILWATER_COPY_LAG_MAX\n"),
+        "{printed}"
+    );
+    assert!(printed.contains("\nrollback-max = 3  # command line\n"), "{printed}");
+    let of_file = printed.lines().find(|line| line.starts_with("lag-max"));
+    assert!(of_file.unwrap().starts_with("lag-max = 1  # "), "{printed}");
+    let printed = settings("dir = \"a\"\n", &[], &[]);
+    for (name, default) in [
+        ("lag-max", 16_u64 << 30),
+        ("copy-lag-max", 64 << 30),
+        ("rollback-max", 300 << 20),
+    ] {
+        let line = format!("{name} = {default}  # default");
+        assert!(printed.lines().any(|printed| printed == line), "{line}\n{printed}");
+    }
+}
+
+#[test]
 fn settings_that_say_nothing_alone_are_refused() {
     for (flags, named) in [
         (&["--http-allow-origin", "https://a.example"][..], "--http"),
@@ -123,6 +148,46 @@ fn settings_that_say_nothing_alone_are_refused() {
         (
             &["--replicate", "127.0.0.1:0", "--name", "a", "--hosts", "a"],
             "NAME=HOST:PORT",
+        ),
+        (
+            &[
+                "--replicate",
+                "127.0.0.1:0",
+                "--name",
+                "a",
+                "--filter",
+                "a = 1",
+                "--no-auth",
+            ],
+            "a primary has everything",
+        ),
+        (
+            &[
+                "--follow",
+                "127.0.0.1:1",
+                "--name",
+                "a",
+                "--filter-namespaces",
+                "shop.*",
+            ],
+            "leaves out the users",
+        ),
+        (
+            &[
+                "--follow",
+                "127.0.0.1:1",
+                "--name",
+                "a",
+                "--filter-namespaces",
+                "tailwater.*",
+                "--filter",
+                "a = 1",
+            ],
+            "leaves out the users",
+        ),
+        (
+            &["--follow", "127.0.0.1:1", "--name", "a", "--filter", "a ==="],
+            "filter",
         ),
     ] {
         let dir = tempfile::tempdir().unwrap();

@@ -5,9 +5,11 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use bson::rawdoc;
 use common::{Running, encoded};
 use tailwater::Store;
 use tailwater::replication::WriteConcern;
+use tailwater_http::HttpOptions;
 
 /// So long a busy machine may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -124,6 +126,73 @@ fn metrics_tell_of_those_that_follow() {
     }
     drop(follower);
     drop(primary);
+    assert!(!served.get("/metrics", &[]).body().contains("tailwater_replication"));
+}
+
+/// The sample of that family which has no labels.
+fn sample(text: &str, name: &str) -> Option<f64> {
+    let line = text.lines().find(|line| line.split(' ').next() == Some(name))?;
+    line.rsplit_once(' ')?.1.parse().ok()
+}
+
+#[test]
+fn metrics_of_a_follower_tell_how_far_it_has_come() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = Store::open(here.path()).unwrap();
+    let things = store.collection("shop", "things").unwrap();
+    things.insert_one(&rawdoc! { "_id": 0 }).unwrap();
+    let primary = store.primary("ada").members(["ada", "bo"]).start().unwrap();
+    let builder = Store::follower(there.path(), "bo", primary.address().to_string());
+    let follower = builder.members(["ada", "bo"]).start().unwrap();
+    let insert = |id: i32| {
+        let last = things.insert_one(&rawdoc! { "_id": id }).unwrap().op_id;
+        primary.wait(last, WriteConcern::Majority, PATIENCE).unwrap();
+        follower.wait_for(last, PATIENCE).unwrap();
+        last.get() as f64
+    };
+    let last = insert(1);
+    let options = HttpOptions {
+        bind: "127.0.0.1:0".parse().unwrap(),
+        ..HttpOptions::default()
+    };
+    let served = Running::over(Store::of_follower(&follower).unwrap(), options);
+    let text_once = |holds: &dyn Fn(&str) -> bool| {
+        let begun = Instant::now();
+        loop {
+            let text = served.get("/metrics", &[]).body();
+            if holds(&text) || begun.elapsed() > PATIENCE {
+                break text;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let of = |text: &str, family: &str| sample(text, &format!("tailwater_replication_{family}"));
+    // What a majority holds is said behind the entries.
+    let first = text_once(&|text| of(text, "majority_op_id") >= Some(last));
+    assert!(
+        first
+            .lines()
+            .any(|line| line == "tailwater_replication_role{role=\"follower\"} 1"),
+        "{first}"
+    );
+    for family in ["majority_op_id", "durable_op_id", "newest_op_id"] {
+        assert!(of(&first, family) >= Some(last), "{family} in {first}");
+    }
+    for family in ["behind_entries", "behind_seconds", "copied_bytes", "copy_bytes"] {
+        assert_eq!(of(&first, family), Some(0.0), "{family} in {first}");
+    }
+    let bytes = of(&first, "received_bytes_total");
+    assert!(bytes > Some(0.0), "{first}");
+    // They go on with it.
+    let last = insert(2);
+    let second = text_once(&|text| of(text, "durable_op_id") >= Some(last));
+    assert!(of(&second, "received_bytes_total") > bytes, "{second}");
+    assert!(of(&second, "newest_op_id") >= Some(last), "{second}");
+    // With the primary gone, nothing that it spoke of is missing.
+    drop(primary);
+    let third = served.get("/metrics", &[]).body();
+    assert_eq!(of(&third, "behind_entries"), Some(0.0), "{third}");
+    drop(follower);
     assert!(!served.get("/metrics", &[]).body().contains("tailwater_replication"));
 }
 

@@ -102,7 +102,7 @@ pub enum Error {
     },
     /// The entries to be rolled back take more space than allowed.
     #[error(
-        "entries behind {last} would have to be rolled back, which are {bytes} bytes, more than the {max} allowed: look at them first, then raise the limit or make a new copy"
+        "entries behind {last} would have to be rolled back, which are {bytes} bytes, more than the {max} allowed: look at them first, then raise rollback_bytes_max (`--rollback-max`), or make a new copy in another directory"
     )]
     RollbackTooLarge {
         /// The last entry that would stay.

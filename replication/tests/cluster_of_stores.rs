@@ -239,6 +239,53 @@ fn a_primary_that_died_comes_back_as_a_follower_and_deposes_nobody() {
 }
 
 #[test]
+fn more_to_roll_back_than_is_allowed_is_an_error_and_nothing_is_cut() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    let serving = primary(&store, "a", &[]);
+    let of_b = follower(b.path(), "b", serving.address(), &[]).start().unwrap();
+    let shared = write(&store, 0, 20);
+    of_b.wait_for(shared, LONG).unwrap();
+    of_b.stop();
+    drop(serving);
+    let alone = write(&store, 1000, 30);
+    let digest = store.digest().unwrap();
+    store.close().unwrap();
+
+    let promoted = of_b.promote().unwrap();
+    let now_serving = primary(&promoted, "b", &[]);
+    // Nor is it replaced: that would take away the same.
+    for may_be_replaced in [false, true] {
+        let builder = follower(a.path(), "a", now_serving.address(), &[]).rollback_bytes_max(100);
+        let builder = if may_be_replaced { builder.resync() } else { builder };
+        let ended = builder.start().unwrap().join();
+        let Err(Error::RollbackTooLarge { last, bytes, max }) = &ended else {
+            panic!("{ended:?}");
+        };
+        assert_eq!((*last, *max), (shared, 100));
+        assert!(*bytes > 100);
+        let said = ended.unwrap_err().to_string();
+        assert!(
+            said.contains("rollback_bytes_max") && said.contains("--rollback-max"),
+            "{said}"
+        );
+        assert!(!a.path().join("rollback").exists());
+        let store = open(a.path());
+        assert_eq!(store.log().watermarks().durable, alone);
+        assert_eq!(store.digest().unwrap(), digest);
+        store.close().unwrap();
+    }
+    // Whoever has looked at them allows more.
+    let builder = follower(a.path(), "a", now_serving.address(), &[]).rollback_bytes_max(1 << 20);
+    let of_a = builder.start().unwrap();
+    let last = write(&promoted, 2000, 60);
+    assert!(last > alone);
+    assert_same(&of_a, &promoted, last);
+    let kept: Vec<_> = std::fs::read_dir(a.path().join("rollback")).unwrap().collect();
+    assert_eq!(kept.len(), 1);
+}
+
+#[test]
 fn a_follower_that_was_away_too_long_says_so_and_copies_again_if_it_may() {
     let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let store = open(a.path());

@@ -5,9 +5,12 @@
 mod stores;
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bson::rawdoc;
 use stores::{HEARTBEAT, LONG, Proxy, assert_same, eventually, follower, open, primary, write};
 use tailwater_oplog::{OpId, SlotState};
 use tailwater_replication::{Error, Follower, FollowerBuilder, FollowerEvent, Primary, Refusal};
@@ -108,6 +111,76 @@ fn a_term_that_was_lost_with_what_was_written_in_it_is_not_used_again() {
     assert!(promoted.term() > lost, "{} after {lost}", promoted.term());
 }
 
+/// What a follower says of its copy.
+#[derive(Default)]
+struct Told {
+    /// Bytes that are here, each time some have come.
+    here: Vec<u64>,
+    total: u64,
+}
+
+impl Told {
+    fn hear(&mut self, event: &FollowerEvent) {
+        if let FollowerEvent::Copying { bytes, total } = event {
+            self.here.push(*bytes);
+            self.total = *total;
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_was_interrupted_goes_on_with_the_next_byte() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    // Many pieces of what is sent at a time, which cannot be made smaller.
+    let things = store.collection("shop", "things").unwrap();
+    for number in 0..40 {
+        let text: String = (0..100_000).map(|_| fastrand::alphanumeric()).collect();
+        things.insert_one(&rawdoc! { "_id": number, "text": text }).unwrap();
+    }
+    let serving = primary(&store, "a", &[]);
+    let proxy = Proxy::to(serving.address());
+    let begin = |come_to_a_stop: bool| {
+        let told = Arc::<Mutex<Told>>::default();
+        let (hear, weather) = (Arc::clone(&told), Arc::clone(&proxy.weather));
+        // Slow enough for the next piece not to be here when the link all but stops.
+        weather
+            .pace
+            .store(if come_to_a_stop { 64 << 10 } else { 0 }, Ordering::SeqCst);
+        let builder = follower(b.path(), "b", proxy.address, &[]).on_event(move |event| {
+            let mut told = hear.lock().unwrap();
+            told.hear(event);
+            if come_to_a_stop && !told.here.is_empty() {
+                weather.pace.store(1, Ordering::SeqCst);
+            }
+        });
+        (builder.start().unwrap(), told)
+    };
+    let mut had = 0;
+    // By who follows, and by the link.
+    for round in 0..3 {
+        let (following, told) = begin(true);
+        eventually("nothing comes", || !told.lock().unwrap().here.is_empty());
+        if round == 1 {
+            proxy.cut();
+        }
+        following.stop();
+        let told = told.lock().unwrap();
+        // Another copy would begin with its first piece again.
+        let first = told.here[0];
+        assert!(first > had && first - had <= 256 << 10, "{first} after {had}");
+        had = *told.here.last().unwrap();
+        assert!(had < told.total);
+    }
+    let (following, told) = begin(false);
+    let last = write(&store, 20_000, 100);
+    assert_same(&following, &store, last);
+    let told = told.lock().unwrap();
+    let first = told.here[0];
+    assert!(first > had && first - had <= 256 << 10, "{first} after {had}");
+    assert_eq!(told.here.last(), Some(&told.total));
+}
+
 #[test]
 fn a_slow_copy_is_completed_however_little_a_follower_may_fall_behind() {
     let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
@@ -129,6 +202,24 @@ fn a_slow_copy_is_completed_however_little_a_follower_may_fall_behind() {
             .iter()
             .any(|slot| slot.name == "follower.b" && slot.max_lag_bytes == 1)
     });
+}
+
+#[test]
+fn a_follower_says_how_far_its_copy_has_come() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    write(&store, 0, 1000);
+    let serving = primary(&store, "a", &[]);
+    let halted = Halted::start(follower(b.path(), "b", serving.address(), &[]));
+    let progress = halted.following.progress();
+    assert!(
+        progress.copied_bytes > 0 && progress.copied_bytes <= progress.copy_bytes,
+        "{progress:?}"
+    );
+    let following = halted.go_on();
+    following.wait_for(write(&store, 10_000, 10), LONG).unwrap();
+    let progress = following.progress();
+    assert_eq!((progress.copied_bytes, progress.copy_bytes), (0, 0));
 }
 
 #[test]

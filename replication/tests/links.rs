@@ -3,13 +3,14 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod stores;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stores::{LONG, Proxy, assert_same, eventually, follower, open, primary, write};
+use stores::{End, LONG, Proxy, assert_same, eventually, follower, open, primary, write};
 use tailwater_oplog::OpId;
 use tailwater_replication::{Error, FollowerEvent, Primary, WriteConcern};
 use tempfile::TempDir;
@@ -43,6 +44,116 @@ fn connections_that_break_or_fall_silent_are_made_anew() {
         serving.wait(last, WriteConcern::Majority, LONG).unwrap();
         assert_same(&following, &store, last);
     }
+}
+
+#[test]
+fn a_link_that_is_silent_in_one_direction_is_made_anew() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    let serving = primary(&store, "a", &["a", "b"]);
+    let proxy = Proxy::to(serving.address());
+    let following = follower(b.path(), "b", proxy.address, &["a", "b"]).start().unwrap();
+    let mut from = 0;
+    for silent in [&proxy.weather.follower_is_silent, &proxy.weather.primary_is_silent] {
+        let last = write(&store, from, 100);
+        serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+        // It comes anew once its log has everything that its copy of the state covers.
+        following.wait_for(last, LONG).unwrap();
+        let made = proxy.made();
+        silent.store(true, Ordering::SeqCst);
+        // What one side hears does not keep a connection on which the other hears nothing.
+        eventually("the follower is still connected", || serving.followers() == 0);
+        eventually("the follower does not try again", || proxy.made() > made);
+        let last = write(&store, from + 100, 100);
+        silent.store(false, Ordering::SeqCst);
+        serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+        assert_same(&following, &store, last);
+        from += 200;
+    }
+}
+
+#[test]
+fn connections_that_are_reset_are_made_anew() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    write(&store, 0, 3000);
+    let serving = primary(&store, "a", &["a", "b"]);
+    let proxy = Proxy::to(serving.address());
+    let resets = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&resets);
+    let builder = follower(b.path(), "b", proxy.address, &["a", "b"]).on_event(move |event| {
+        if let FollowerEvent::Retrying {
+            error: Some(Error::Network { source, .. }),
+            ..
+        } = event
+        {
+            *count.lock().unwrap() += u32::from(source.kind() == ErrorKind::ConnectionReset);
+        }
+    });
+    let following = builder.start().unwrap();
+    // Also while the copy is fetched.
+    for round in 0..4 {
+        std::thread::sleep(Duration::from_millis(20 * round));
+        proxy.reset();
+    }
+    for round in 0..3 {
+        let last = write(&store, 10_000 + 100 * round, 100);
+        serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+        assert_same(&following, &store, last);
+        let before = *resets.lock().unwrap();
+        proxy.reset();
+        eventually("no reset was seen", || *resets.lock().unwrap() > before);
+    }
+}
+
+/// One side has ended the connection, and the other does not hear of it, as when a machine loses its power.
+#[test]
+fn a_connection_of_which_one_side_is_gone_does_not_survive() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    let serving = primary(&store, "a", &["a", "b"]);
+    let proxy = Proxy::to(serving.address());
+    let following = follower(b.path(), "b", proxy.address, &["a", "b"]).start().unwrap();
+    let mut from = 0;
+    for gone in [End::Primary, End::Follower] {
+        let last = write(&store, from, 100);
+        serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+        // It comes anew once its log has everything that its copy of the state covers.
+        following.wait_for(last, LONG).unwrap();
+        let made = proxy.made();
+        proxy.lose(gone);
+        // The follower connects again: because it hears nothing, or because its own side has ended.
+        eventually("the follower keeps a dead connection", || proxy.made() > made);
+        let last = write(&store, from + 100, 100);
+        serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+        assert_same(&following, &store, last);
+        assert_eq!(serving.followers(), 1);
+        from += 200;
+    }
+    // And this one does not come back.
+    following.stop();
+    proxy.lose(End::Follower);
+    eventually("the primary keeps a dead connection", || serving.followers() == 0);
+}
+
+#[test]
+fn a_follower_that_comes_again_takes_the_place_of_its_dead_connection() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    // Nobody notices by silence.
+    let builder = Primary::builder(store.clone(), "a").members(["a", "b"]);
+    let serving = builder.heartbeat(LONG).start().unwrap();
+    let proxy = Proxy::to(serving.address());
+    let builder = follower(b.path(), "b", proxy.address, &["a", "b"]).heartbeat(LONG);
+    let following = builder.start().unwrap();
+    serving
+        .wait(write(&store, 0, 10), WriteConcern::Majority, LONG)
+        .unwrap();
+    proxy.lose(End::Follower);
+    let last = write(&store, 100, 10);
+    serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+    assert_eq!(serving.followers(), 1);
+    assert_same(&following, &store, last);
 }
 
 #[test]
@@ -81,6 +192,34 @@ fn a_kilobyte_a_second_is_enough() {
     serving.wait(last, WriteConcern::Majority, LONG).unwrap();
     proxy.weather.pace.store(0, Ordering::SeqCst);
     assert_same(&following, &store, last);
+}
+
+#[test]
+fn bytes_that_come_one_by_one_keep_a_connection() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    // Signs of life must be less than the link takes.
+    let heartbeat = Duration::from_secs(1);
+    let builder = Primary::builder(store.clone(), "a").members(["a", "b"]);
+    let serving = builder.heartbeat(heartbeat).start().unwrap();
+    let proxy = Proxy::to(serving.address());
+    let builder = follower(b.path(), "b", proxy.address, &["a", "b"]).heartbeat(heartbeat);
+    let following = builder.start().unwrap();
+    // It comes anew once its log has everything that its copy of the state covers.
+    following.wait_for(write(&store, 0, 10), LONG).unwrap();
+    serving
+        .wait(write(&store, 100, 1), WriteConcern::Majority, LONG)
+        .unwrap();
+    let made = proxy.made();
+    proxy.weather.pace.store(1, Ordering::SeqCst);
+    // More heartbeats than may be missed, and as many for the answer as that takes.
+    let last = write(&store, 1397, 1);
+    serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+    proxy.weather.pace.store(0, Ordering::SeqCst);
+    let last = write(&store, 2000, 10);
+    serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+    assert_same(&following, &store, last);
+    assert_eq!(proxy.made(), made);
 }
 
 #[test]

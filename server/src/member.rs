@@ -22,12 +22,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use tailwater::Store;
 use tailwater::oplog::{self, Term};
 use tailwater::replication::decision::number_of;
 use tailwater::replication::{
-    Error, Follower, FollowerBuilder, FollowerEvent, FollowerStatus, Primary, PrimaryStatus, Result, TlsOptions,
+    Error, Follower, FollowerBuilder, FollowerEvent, FollowerStatus, Primary, PrimaryStatus, Result, Selection,
+    TlsOptions,
 };
+use tailwater::{Store, log_directory};
 
 use crate::topology::Topology;
 use troubles::Troubles;
@@ -54,9 +55,27 @@ pub struct MemberOptions {
     pub fence: Vec<String>,
     /// Whether what is here may be replaced by a copy when it is of no use any more.
     pub resync: bool,
+    /// What a follower keeps, if not everything: it is then a partial copy, which is on no list of members and is never promoted.
+    /// A primary takes no notice of it.
+    pub selection: Option<Selection>,
+    /// Bytes of log that are kept for a member that is away. Default [`MemberOptions::LAG_BYTES_MAX`].
+    pub lag_bytes_max: u64,
+    /// Bytes of log that are kept for a member from the beginning of its copy of the state until it has caught up. Default
+    /// [`MemberOptions::COPY_LAG_BYTES_MAX`].
+    pub copy_lag_bytes_max: u64,
+    /// Most bytes that are rolled back without anybody being asked; more ends the member with an error, and nothing is cut.
+    /// Default [`MemberOptions::ROLLBACK_BYTES_MAX`].
+    pub rollback_bytes_max: u64,
 }
 
 impl MemberOptions {
+    /// 16 GiB.
+    pub const LAG_BYTES_MAX: u64 = 16 << 30;
+    /// 64 GiB.
+    pub const COPY_LAG_BYTES_MAX: u64 = 64 << 30;
+    /// 300 MiB.
+    pub const ROLLBACK_BYTES_MAX: u64 = 300 << 20;
+
     /// A member of that name, and nothing else.
     #[must_use]
     pub fn new(name: impl Into<String>) -> MemberOptions {
@@ -70,6 +89,10 @@ impl MemberOptions {
             heartbeat: Duration::from_secs(1),
             fence: Vec::new(),
             resync: false,
+            selection: None,
+            lag_bytes_max: Self::LAG_BYTES_MAX,
+            copy_lag_bytes_max: Self::COPY_LAG_BYTES_MAX,
+            rollback_bytes_max: Self::ROLLBACK_BYTES_MAX,
         }
     }
 
@@ -77,7 +100,10 @@ impl MemberOptions {
         let mut builder = Store::follower(dir, &self.name, from)
             .members(&self.members)
             .heartbeat(self.heartbeat)
-            .listen(self.listen);
+            .listen(self.listen)
+            .lag_bytes_max(self.lag_bytes_max)
+            .copy_lag_bytes_max(self.copy_lag_bytes_max)
+            .rollback_bytes_max(self.rollback_bytes_max);
         if self.allow_plaintext {
             builder = builder.allow_plaintext();
         }
@@ -86,6 +112,9 @@ impl MemberOptions {
         }
         if self.resync {
             builder = builder.resync();
+        }
+        if let Some(selection) = &self.selection {
+            builder = builder.filter(selection.clone());
         }
         builder
     }
@@ -97,6 +126,8 @@ impl MemberOptions {
             .members(&self.members)
             .heartbeat(self.heartbeat)
             .listen(self.listen)
+            .lag_bytes_max(self.lag_bytes_max)
+            .copy_lag_bytes_max(self.copy_lag_bytes_max)
             .fence(&self.fence);
         if self.allow_plaintext {
             builder = builder.allow_plaintext();
@@ -261,12 +292,18 @@ impl Member {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFollower`] when it is none; [`Error::Stopped`] when it has no whole store yet. After any other it has ended:
-    /// what stopped it from following, the store's errors, and those of [`Member::lead`].
+    /// [`Error::NotFollower`] when it is none; [`Error::Stopped`] when it has no whole store yet; that of a partial copy
+    /// ([`oplog::Error::Partial`]). After any other it has ended: what stopped it from following, the store's errors, and those of
+    /// [`Member::lead`].
     pub fn promote(&self) -> Result<Term> {
         let mut standing = self.lock();
         match &*standing {
             Standing::Follower(follower) if follower.store().is_none() => return Err(Error::Stopped),
+            // The log says the same, when it has stopped following.
+            Standing::Follower(follower) if self.options.selection.is_some() => {
+                let path = log_directory(follower.directory());
+                return Err(Error::Log(oplog::Error::Partial { path }));
+            }
             Standing::Follower(_) => {}
             Standing::Primary(..) | Standing::Ended(_) => return Err(Error::NotFollower),
         }

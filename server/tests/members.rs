@@ -3,8 +3,8 @@
 mod common;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use bson::oid::ObjectId;
 use bson::{Document, Timestamp, doc};
 use common::{Client, batch, cursor_id, session};
 use tailwater::Store;
+use tailwater::replication::{Error, FollowerEvent, Selection};
 use tailwater_auth::{Authentication, Authority};
 use tailwater_server::{Member, MemberEvent, MemberOptions, Server, ServerHandle, ServerOptions};
 use tailwater_wire::MsgFlags;
@@ -603,4 +604,113 @@ fn a_majority_is_not_what_is_durable_here_where_others_have_the_log_as_well() {
     assert_eq!(error_of(doc! { "w": "majority" }), Some(100));
     handle.stop();
     thread.join().unwrap();
+}
+
+#[test]
+fn what_is_kept_for_who_follows_is_what_a_member_was_told() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = Store::open(here.path()).unwrap();
+    let mut options = options("a", &[]);
+    (options.lag_bytes_max, options.copy_lag_bytes_max) = (123 << 20, 456 << 20);
+    let member = Member::lead(options, &store, |_| {}).unwrap();
+    let cap = |store: &Store| {
+        let slots = store.slots();
+        let slot = slots.iter().find(|slot| slot.name == "follower.b");
+        slot.map(|slot| slot.max_lag_bytes)
+    };
+    let while_copied = Arc::new(Mutex::new(None));
+    let (note, looked_at) = (Arc::clone(&while_copied), store.clone());
+    let from = member.address().unwrap().to_string();
+    let follower = Store::follower(there.path(), "b", from).on_event(move |event| {
+        if let FollowerEvent::Copying { .. } = event {
+            *note.lock().unwrap() = cap(&looked_at);
+        }
+    });
+    let _follower = follower.start().unwrap();
+    until(|| cap(&store) == Some(123 << 20));
+    assert_eq!(*while_copied.lock().unwrap(), Some(456 << 20));
+    member.stop();
+}
+
+#[test]
+fn a_member_with_more_to_roll_back_than_it_may_ends_and_cuts_nothing() {
+    let primary = Node::lead(&[]);
+    let following = Node::follow(&primary, &[]);
+    let written = primary.client().ok(insert(1));
+    following.client().ok(after(doc! { "find": "c" }, &written));
+    let store = primary.member.store().unwrap();
+    let dir = primary.end().unwrap();
+    // What nobody else has.
+    let things = store.collection("test", "c").unwrap();
+    things.insert_one(&bson::rawdoc! { "_id": 2 }).unwrap();
+    drop(things);
+    store.close().unwrap();
+    following.member.promote().unwrap();
+    let from = following.member.address().unwrap().to_string();
+    for (bytes, is_cut) in [(1, false), (1 << 20, true)] {
+        let mut options = options("a", &[]);
+        options.rollback_bytes_max = bytes;
+        let (say, events) = channel();
+        let member = Member::follow(options, dir.path(), &from, move |event| {
+            say.send(event).unwrap_or_default();
+        });
+        let member = member.unwrap();
+        match is_cut {
+            false => {
+                until(|| events.recv().unwrap() == MemberEvent::Ended);
+                let failure = member.failure();
+                assert!(
+                    matches!(failure, Some(Error::RollbackTooLarge { max: 1, .. })),
+                    "{failure:?}"
+                );
+                assert!(!dir.path().join("rollback").exists());
+            }
+            true => until(|| dir.path().join("rollback").exists()),
+        }
+        member.stop();
+    }
+}
+
+#[test]
+fn a_partial_copy_answers_what_it_has_and_is_not_promoted() {
+    let primary = Node::lead(BOTH);
+    let users = doc! { "createUser": "root", "pwd": "root's", "roles": ["root"], "writeConcern": { "w": 1 } };
+    let mut client = primary.client();
+    client.admin(users);
+    client.login("root", "root's");
+    let one =
+        |id: i32| doc! { "insert": "c", "documents": [{ "_id": id, "tenant": id % 2 }], "writeConcern": { "w": 1 } };
+    (0..4).for_each(|id| drop(client.ok(one(id))));
+    client.ok(doc! { "insert": "left-out", "documents": [{ "_id": 1 }], "writeConcern": { "w": 1 } });
+
+    let dir = tempfile::tempdir().unwrap();
+    let (say, events) = channel();
+    let mut options = options("part", BOTH);
+    options.selection = Some(Selection::new(["test.c", "tailwater.*"], &bson::rawdoc! {}).unwrap());
+    let from = primary.member.address().unwrap().to_string();
+    let member = Member::follow(options, dir.path(), &from, move |event| {
+        say.send(event).unwrap_or_default();
+    });
+    let part = Node::serve(member.unwrap(), dir, events);
+    let mut reader = part.client();
+    // The users came with it.
+    until(|| reader.run(anywhere(doc! { "find": "c" })).get_i32("code").ok() == Some(13));
+    reader.login("root", "root's");
+    let written = client.ok(one(4));
+    assert_eq!(
+        ids(&reader.ok(after(doc! { "find": "c", "sort": { "_id": 1 } }, &written))),
+        [0, 1, 2, 3, 4]
+    );
+    assert_eq!(ids(&reader.ok(anywhere(doc! { "find": "left-out" }))), [0; 0]);
+    // It holds nothing for anybody, and leads nobody; asking does not end it.
+    let mut alone = one(5);
+    alone.insert("writeConcern", doc! { "w": 2, "wtimeout": 20 });
+    let answer = client.ok(alone);
+    let error = answer.get_document("writeConcernError").unwrap();
+    assert_eq!(error.get_i32("code").unwrap(), 64, "{error}");
+    let refused = reader.run_on("admin", doc! { "replSetStepUp": 1 });
+    assert_eq!(refused.get_i32("code").unwrap(), 125, "{refused}");
+    let written = client.ok(one(6));
+    let read = doc! { "find": "c", "filter": { "_id": 6 } };
+    assert_eq!(ids(&reader.ok(after(read, &written))), [6]);
 }

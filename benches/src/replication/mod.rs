@@ -1,6 +1,7 @@
 //! Suite `replication`: a primary and its followers in one process, over loopback, documents of some 200 bytes.
 
 mod catch_up;
+mod copy_memory;
 mod lag;
 mod majority;
 mod writers;
@@ -17,13 +18,15 @@ use crate::guests::Nobody;
 use crate::harness::Result;
 use crate::suite::{self, Workload};
 
+pub(crate) use copy_memory::copy;
+
 /// Nothing takes so long that works.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-const WORKLOADS: [Workload; 4] = [
+const WORKLOADS: [Workload; 5] = [
     Workload {
         names: &["catch-up"],
-        limit: "the same bytes through a loopback connection into a file, and one sync",
+        limit: "the same bytes through a loopback connection, or into a file with one sync: the slower of the two",
         long: false,
         run: catch_up::run,
     },
@@ -44,6 +47,17 @@ const WORKLOADS: [Workload; 4] = [
         limit: "the same insertions in batches, without followers, on as many processors",
         long: false,
         run: writers::run,
+    },
+    Workload {
+        names: &[
+            "copy-memory-fetching",
+            "copy-memory-fetching-rss",
+            "copy-memory-open",
+            "copy-memory-open-rss",
+        ],
+        limit: "cache_bytes and overlay_bytes_max of the follower's store together; what is fetched takes none of them",
+        long: false,
+        run: copy_memory::run,
     },
 ];
 

@@ -1,17 +1,13 @@
 //! `tailwater follow`: keeps a store that is another one's.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tailwater::Store;
-use tailwater::replication::{FollowerEvent, Selection};
 
-use super::MemberArguments;
-use crate::export::parse;
-use crate::failure::{Exit, Failure, Outcome};
+use super::display::Display;
+use super::{MemberArguments, SelectionArguments};
+use crate::failure::Outcome;
 
 /// Keeps a store in step with a primary's: copies it first, while it is written to, then takes every entry as it comes. Until it
 /// is stopped.
@@ -46,12 +42,11 @@ pub(crate) struct FollowArguments {
     /// With --listen: bytes of log that are kept for a follower of this one while it copies, and until it has caught up.
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 30, requires = "listen")]
     copy_lag_max: u64,
-    /// Keep only documents of these collections: database.collection, or database.* for all of a database.
-    #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',')]
-    filter_namespaces: Vec<String>,
-    /// Keep only documents that match: a $match document, or a text filter (`tailwater help filter`).
-    #[arg(long, value_name = "FILTER")]
-    filter: Option<String>,
+    /// Bytes of entries that are cut off at most when the primary does not have them. More end the follower, and stay.
+    #[arg(long, value_name = "BYTES", default_value_t = 300 << 20)]
+    rollback_max: u64,
+    #[command(flatten)]
+    selection: SelectionArguments,
     /// Replace what is here by a new copy when it is of no use any more.
     #[arg(long)]
     resync: bool,
@@ -60,13 +55,13 @@ pub(crate) struct FollowArguments {
 /// Runs `tailwater follow`.
 pub(crate) fn follow(arguments: &FollowArguments) -> Outcome {
     let member = &arguments.member;
-    let bar = bar();
-    let shown = bar.clone();
+    let display = Display::new();
+    let shown = display.clone();
     let mut builder = Store::follower(&arguments.dir, member.name()?, &arguments.from)
         .members(&member.members)
         .heartbeat(member.heartbeat())
         .window_bytes(arguments.window)
-        .on_event(move |event| show(&shown, event));
+        .on_event(move |event| shown.show(event));
     if member.allow_plaintext {
         builder = builder.allow_plaintext();
     }
@@ -78,8 +73,9 @@ pub(crate) fn follow(arguments: &FollowArguments) -> Outcome {
     }
     builder = builder
         .lag_bytes_max(arguments.lag_max)
-        .copy_lag_bytes_max(arguments.copy_lag_max);
-    if let Some(selection) = selection(arguments)? {
+        .copy_lag_bytes_max(arguments.copy_lag_max)
+        .rollback_bytes_max(arguments.rollback_max);
+    if let Some(selection) = arguments.selection.selection()? {
         builder = builder.filter(selection);
     }
     if arguments.resync {
@@ -87,85 +83,6 @@ pub(crate) fn follow(arguments: &FollowArguments) -> Outcome {
     }
     let follower = builder.start()?;
     let ended = follower.join();
-    bar.finish_and_clear();
+    display.end();
     Ok(ended?)
-}
-
-/// What is kept of the primary's store, unless that is everything.
-fn selection(arguments: &FollowArguments) -> Outcome<Option<Selection>> {
-    if arguments.filter_namespaces.is_empty() && arguments.filter.is_none() {
-        return Ok(None);
-    }
-    let filter = arguments.filter.as_deref().map(parse).transpose()?.unwrap_or_default();
-    let namespaces = arguments.filter_namespaces.iter().map(String::as_str);
-    let selection = Selection::new(namespaces, &filter.to_document());
-    Ok(Some(
-        selection.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?,
-    ))
-}
-
-/// A copy is counted in bytes, …
-const BYTES: &str = "{spinner} {msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec}";
-/// … the log in entries.
-const ENTRIES: &str = "{spinner} {msg} {wide_bar} {human_pos}/{human_len} entries";
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
-}
-
-/// A bar on a terminal. It says how far a copy has come, and afterwards how far the log, or what was heard last.
-fn bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-    }
-    let bar = ProgressBar::new(0).with_style(style(BYTES));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
-}
-
-#[expect(clippy::print_stderr, reason = "a command line prints")]
-fn show(bar: &ProgressBar, event: &FollowerEvent) {
-    let text = match event {
-        FollowerEvent::Preparing { bytes, expected } => {
-            bar.set_style(style(BYTES));
-            bar.set_message("the primary copies its state");
-            bar.set_length((*expected).max(*bytes));
-            bar.set_position(*bytes);
-            return;
-        }
-        FollowerEvent::Copying { bytes, total } => {
-            bar.set_style(style(BYTES));
-            bar.set_message("copying");
-            bar.set_length(*total);
-            bar.set_position(*bytes);
-            return;
-        }
-        FollowerEvent::Progress(progress) => {
-            bar.set_style(style(ENTRIES));
-            bar.set_message(match progress.entries_behind() {
-                0 => "up to date".to_owned(),
-                _ => format!("{:.1} s behind", progress.behind.as_secs_f64()),
-            });
-            bar.set_length(progress.newest.get());
-            bar.set_position(progress.durable.get());
-            return;
-        }
-        FollowerEvent::Following { term, from } => format!("following in term {term}, from entry {from} on"),
-        FollowerEvent::RolledBack { last, file } => {
-            format!(
-                "entries behind {last} are not the primary's: they are in {}, and removed",
-                file.display()
-            )
-        }
-        FollowerEvent::Resyncing { .. } => "what is here is replaced by a new copy".to_owned(),
-        FollowerEvent::Retrying { error, after } => match error {
-            Some(error) => format!("{error}; trying again in {after:?}"),
-            None => format!("the primary is not one to follow at the moment; trying again in {after:?}"),
-        },
-        _ => return,
-    };
-    match bar.is_hidden() {
-        true => eprintln!("tailwater: {text}"),
-        false => bar.set_message(text),
-    }
 }

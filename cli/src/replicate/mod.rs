@@ -1,5 +1,6 @@
 //! `tailwater replicate`, `follow` and `promote`: a store on more than one machine.
 
+mod display;
 mod follow;
 mod insert;
 mod primary;
@@ -8,8 +9,9 @@ mod promote;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tailwater::replication::{Error, TlsOptions, WriteConcern};
+use tailwater::replication::{Error, Selection, TlsOptions, WriteConcern};
 
+use crate::export::parse;
 use crate::failure::{Exit, Failure, Outcome, exit_of_log, exit_of_store};
 
 pub(crate) use follow::{FollowArguments, follow};
@@ -57,6 +59,32 @@ impl MemberArguments {
 
     fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.heartbeat)
+    }
+}
+
+/// What a follower keeps of the primary's store.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SelectionArguments {
+    /// Keep only documents of these collections: database.collection, or database.* for all of a database.
+    #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',')]
+    filter_namespaces: Vec<String>,
+    /// Keep only documents that match: a $match document, or a text filter (`tailwater help filter`).
+    #[arg(long, value_name = "FILTER")]
+    filter: Option<String>,
+}
+
+impl SelectionArguments {
+    /// What is kept, unless that is everything.
+    pub(crate) fn selection(&self) -> Outcome<Option<Selection>> {
+        if self.filter_namespaces.is_empty() && self.filter.is_none() {
+            return Ok(None);
+        }
+        let filter = self.filter.as_deref().map(parse).transpose()?.unwrap_or_default();
+        let namespaces = self.filter_namespaces.iter().map(String::as_str);
+        let selection = Selection::new(namespaces, &filter.to_document());
+        Ok(Some(
+            selection.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?,
+        ))
     }
 }
 

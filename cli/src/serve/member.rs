@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use tailwater::Store;
-use tailwater::replication::TlsOptions;
+use bson::RawDocumentBuf;
+use tailwater::replication::{Selection, TlsOptions};
+use tailwater::{INTERNAL_DATABASE, Store};
 use tailwater_server::{Member, MemberOptions};
 
 use super::program::Event;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::replicate::SelectionArguments;
 
 /// One of several.
 #[derive(Debug, clap::Args)]
@@ -39,6 +41,17 @@ pub(super) struct MemberArguments {
     /// As a follower, replace what is here by a new copy when it is of no use any more.
     #[arg(long)]
     resync: bool,
+    /// Bytes of log that are kept for a member that is away. More than that, and it needs a new copy.
+    #[arg(long, value_name = "BYTES", default_value_t = MemberOptions::LAG_BYTES_MAX)]
+    lag_max: u64,
+    /// Bytes of log that are kept for a member from the beginning of its copy of the state until it has caught up.
+    #[arg(long, value_name = "BYTES", default_value_t = MemberOptions::COPY_LAG_BYTES_MAX)]
+    copy_lag_max: u64,
+    /// As a follower, cut off so many bytes of entries at most that the primary does not have. More end it, and stay.
+    #[arg(long, value_name = "BYTES", default_value_t = MemberOptions::ROLLBACK_BYTES_MAX)]
+    rollback_max: u64,
+    #[command(flatten)]
+    selection: SelectionArguments,
     /// This member's certificate, with those between it and the authority (PEM): what members say to each other is then encrypted.
     #[arg(long, value_name = "FILE")]
     replication_tls_cert: Option<PathBuf>,
@@ -69,8 +82,21 @@ fn host(text: &str) -> Result<(String, String), String> {
 }
 
 impl MemberArguments {
-    /// Refuses an address for this member that is told in two ways.
-    pub(super) fn check(&self, advertise: Option<&str>) -> Outcome {
+    /// Refuses an address for this member that is told in two ways, and a part of a store without its users, whom nobody would
+    /// know to be missing.
+    pub(super) fn check(&self, advertise: Option<&str>, is_open: bool) -> Outcome {
+        if let Some(selection) = self.selection.selection()?
+            && !is_open
+            && !has_users(&selection)
+        {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "the filter leaves out the users: keep them (--filter-namespaces with {INTERNAL_DATABASE}.*, without --filter), or say \
+                     that nobody has to log in (--no-auth, on loopback addresses)"
+                ),
+            ));
+        }
         let own = self.hosts.iter().find(|(name, _)| Some(name) == self.name.as_ref());
         match (own, advertise) {
             (Some((_, host)), Some(advertised)) if host != advertised => Err(Failure::new(
@@ -119,6 +145,13 @@ impl MemberArguments {
                 false => Ok(None),
             };
         }
+        let selection = self.selection.selection()?;
+        if self.follow.is_none() && selection.is_some() {
+            return Err(Failure::new(
+                Exit::Usage,
+                "filter and filter-namespaces are of a server that follows (--follow): a primary has everything",
+            ));
+        }
         let Some(name) = &self.name else {
             return Err(Failure::new(Exit::Usage, "a member needs a name: give --name"));
         };
@@ -136,6 +169,10 @@ impl MemberArguments {
         options.fence.clone_from(&self.fence);
         options.listen = self.replicate.unwrap_or(options.listen);
         options.resync = self.resync;
+        options.selection = selection;
+        options.lag_bytes_max = self.lag_max;
+        options.copy_lag_bytes_max = self.copy_lag_max;
+        options.rollback_bytes_max = self.rollback_max;
         options.allow_plaintext = self.replication_allow_plaintext;
         options.heartbeat = Duration::from_millis(self.heartbeat);
         options.tls = self.tls()?;
@@ -160,6 +197,13 @@ impl MemberArguments {
             )),
         }
     }
+}
+
+/// Whether a store of which that is kept has all the users there are.
+fn has_users(selection: &Selection) -> bool {
+    let pattern = format!("{INTERNAL_DATABASE}.*");
+    let users = Selection::new([pattern.as_str()], &RawDocumentBuf::new());
+    users.is_ok_and(|users| users.is_within(selection))
 }
 
 /// Whose store is served.

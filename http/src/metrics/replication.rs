@@ -62,6 +62,18 @@ fn follower(text: &mut Text, progress: &FollowerProgress) {
             progress.bytes as f64,
         ),
         (
+            "tailwater_replication_copied_bytes",
+            Kind::Gauge,
+            "Of the copy of the state that is being fetched, the bytes that are here; 0 while none is.",
+            progress.copied_bytes as f64,
+        ),
+        (
+            "tailwater_replication_copy_bytes",
+            Kind::Gauge,
+            "All bytes of the copy of the state that is being fetched; 0 while none is.",
+            progress.copy_bytes as f64,
+        ),
+        (
             "tailwater_replication_durable_op_id",
             Kind::Gauge,
             "The last entry that is durable on this follower.",

@@ -13,6 +13,10 @@ use super::shared::{FollowerStatus, Settings};
 pub struct FollowerProgress {
     /// Bytes of frames that have come since it was started.
     pub bytes: u64,
+    /// Of the copy of the state that it fetches, the bytes that are here; 0 while it fetches none.
+    pub copied_bytes: u64,
+    /// All bytes of that copy.
+    pub copy_bytes: u64,
     /// The last entry that is durable here.
     pub durable: OpId,
     /// The newest entry that the primary has spoken of.
@@ -36,6 +40,8 @@ impl FollowerProgress {
         let age = log.filter(|_| is_behind).and_then(age_of_newest);
         FollowerProgress {
             bytes: status.bytes,
+            copied_bytes: status.copied_bytes,
+            copy_bytes: status.copy_bytes,
             durable: status.durable,
             newest: status.newest,
             majority: status.majority,

@@ -32,6 +32,10 @@ pub struct FollowerStatus {
     pub majority: OpId,
     /// Bytes of frames that have come since it was started.
     pub bytes: u64,
+    /// Of the copy of the state that it fetches, the bytes that are here; 0 while it fetches none.
+    pub copied_bytes: u64,
+    /// All bytes of that copy.
+    pub copy_bytes: u64,
     /// When the primary was last heard.
     pub heard: Option<Instant>,
 }
@@ -85,9 +89,20 @@ impl Settings {
     }
 
     pub(super) fn tell(&self, event: &FollowerEvent) {
+        match event {
+            FollowerEvent::Copying { bytes, total } => self.copied(*bytes, *total),
+            // Whoever follows has no copy under way.
+            FollowerEvent::Following { .. } => self.copied(0, 0),
+            _ => {}
+        }
         if let Some(on_event) = &self.on_event {
             on_event(event);
         }
+    }
+
+    fn copied(&self, bytes: u64, total: u64) {
+        let status = &mut self.lock().status;
+        (status.copied_bytes, status.copy_bytes) = (bytes, total);
     }
 
     pub(super) fn connected(&self, peer: &str) {

@@ -1,10 +1,10 @@
 //! What the tests of real stores over loopback share.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+mod proxy;
+
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bson::rawdoc;
@@ -12,6 +12,8 @@ use tailwater_oplog::{Durability, OpId};
 use tailwater_replication::{Follower, FollowerBuilder, Primary};
 use tailwater_storage::{Store, StoreOptions};
 use tempfile::TempDir;
+
+pub(crate) use proxy::{End, Proxy};
 
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 pub(crate) const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -100,89 +102,6 @@ pub(crate) fn assert_same_segments(a: &TempDir, b: &TempDir) {
         }
     }
     assert!(compared > 0);
-}
-
-/// A connection in between that can be cut, or made silent without being closed.
-pub(crate) struct Proxy {
-    pub(crate) address: SocketAddr,
-    pub(crate) weather: Arc<Weather>,
-    open: Arc<Mutex<Vec<TcpStream>>>,
-}
-
-/// What the connection does to what it carries.
-#[derive(Default)]
-pub(crate) struct Weather {
-    /// Nothing is passed on.
-    pub(crate) silent: AtomicBool,
-    /// In so many of the next large pieces a bit is flipped.
-    pub(crate) damage: AtomicUsize,
-    /// Bytes that are passed on in ten milliseconds; 0 for as many as there are.
-    pub(crate) pace: AtomicUsize,
-}
-
-impl Weather {
-    /// Passes on what `from` sends until one of the two ends.
-    fn carry(&self, from: &mut TcpStream, to: &mut TcpStream) {
-        let mut bytes = vec![0; 64 << 10];
-        while let Ok(count @ 1..) = from.read(&mut bytes) {
-            while self.silent.load(Ordering::SeqCst) {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            let spend = |left: usize| left.checked_sub(1);
-            let (order, large) = (Ordering::SeqCst, count > 2000);
-            if large && self.damage.fetch_update(order, order, spend).is_ok() {
-                // In the first message that is as large.
-                bytes[1000] ^= 4;
-            }
-            let pace = self.pace.load(Ordering::SeqCst);
-            for piece in bytes[..count].chunks(if pace == 0 { count } else { pace }) {
-                if to.write_all(piece).is_err() {
-                    return;
-                }
-                if pace > 0 {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-            }
-        }
-    }
-}
-
-impl Proxy {
-    pub(crate) fn to(target: SocketAddr) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let weather = Arc::<Weather>::default();
-        let open: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
-        let (weather_now, open_now) = (Arc::clone(&weather), Arc::clone(&open));
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (Ok(near), Ok(far)) = (stream, TcpStream::connect(target)) else {
-                    continue;
-                };
-                open_now
-                    .lock()
-                    .unwrap()
-                    .extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
-                for (mut from, mut to) in [
-                    (near.try_clone().unwrap(), far.try_clone().unwrap()),
-                    (far.try_clone().unwrap(), near.try_clone().unwrap()),
-                ] {
-                    let weather = Arc::clone(&weather_now);
-                    std::thread::spawn(move || {
-                        weather.carry(&mut from, &mut to);
-                        let _ = to.shutdown(Shutdown::Both);
-                    });
-                }
-            }
-        });
-        Proxy { address, weather, open }
-    }
-
-    pub(crate) fn cut(&self) {
-        for stream in self.open.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
 }
 
 /// Waits until something holds that needs nothing else to happen.

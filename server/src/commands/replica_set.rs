@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bson::raw::cstr;
 use bson::{DateTime, RawArrayBuf, RawDocumentBuf, Timestamp, rawdoc};
+use tailwater::oplog;
 use tailwater::replication::Error;
 use tailwater::replication::decision::majority_of;
 use tailwater::{OpId, ReadConcern};
@@ -267,6 +268,7 @@ fn step_up(context: &mut Context<'_>) -> CommandResult {
     match member.promote() {
         Ok(term) => Ok(rawdoc! { "term": i64::from(term.get()) }),
         Err(Error::NotFollower) => Err(unable("this member is the primary already")),
+        Err(error @ Error::Log(oplog::Error::Partial { .. })) => Err(unable(&error.to_string())),
         Err(error) => Err(CommandError::new(code::INTERNAL_ERROR, error.to_string())),
     }
 }
