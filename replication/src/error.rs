@@ -134,6 +134,18 @@ pub enum Error {
         /// The term that was promised to another one.
         promised: Option<Term>,
     },
+    /// A primary of this process has the store.
+    #[error("a primary of this process serves this store already: stop that one first")]
+    AlreadyPrimary,
+    /// Somebody began a term over the store of a primary, beside it: nothing of that is acknowledged by this primary, nor
+    /// anything more.
+    #[error(
+        "term {term} was begun in this store beside its primary, which has ended: leave promoting to the primary, and start one again"
+    )]
+    Superseded {
+        /// The term.
+        term: Term,
+    },
     /// What is in the directory is another part of the primary's store than was asked for.
     #[error("{} has {found}, and {asked} is asked for: give the same filter, or another directory and name", path.display())]
     OtherPart {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bson::rawdoc;
 use stores::{HEARTBEAT, LONG, MEMBERS, assert_same, assert_same_segments, follower, open, primary, write};
-use tailwater_oplog::OpId;
+use tailwater_oplog::{Member, OpId};
 use tailwater_replication::decision::number_of;
 use tailwater_replication::{Error, FollowerEvent, Primary, Refusal, WriteConcern};
 use tailwater_storage::{ErrorCode, IndexModel};
@@ -160,6 +160,41 @@ fn a_majority_holds_what_is_acknowledged_and_a_failover_keeps_it() {
             .unwrap(),
         None
     );
+}
+
+#[test]
+fn a_term_that_is_begun_beneath_a_primary_is_acknowledged_by_nobody() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    let serving = primary(&store, "a", &["a", "b"]);
+    let of_b = follower(b.path(), "b", serving.address(), &["a", "b"]).start().unwrap();
+    let last = write(&store, 0, 20);
+    serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+
+    // There is one primary over a store.
+    let again = Primary::builder(store.clone(), "a").members(["a", "b"]).start();
+    assert!(matches!(again, Err(Error::AlreadyPrimary)), "{again:?}");
+    let last = write(&store, 100, 20);
+    serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+
+    // Whoever has the store can begin a term all the same: one that nobody has agreed to.
+    store.promote(Member::new(0).unwrap()).unwrap();
+    assert!(!store.term().is_elected());
+    let unelected = write(&store, 200, 20);
+    let counted = serving.wait(unelected, WriteConcern::Majority, LONG);
+    assert!(
+        matches!(counted, Err(Error::Superseded { term }) if term == store.term()),
+        "{counted:?}"
+    );
+    assert!(!serving.is_primary() && serving.majority() < unelected);
+    assert!(matches!(serving.join(), Err(Error::Superseded { .. })));
+    // The store is still one that takes writes, and the next primary over it is elected for all that is there.
+    let port = serving.address();
+    drop(serving);
+    let serving = Primary::builder(store.clone(), "a").members(["a", "b"]);
+    let serving = serving.heartbeat(HEARTBEAT).listen(port).start().unwrap();
+    serving.wait(unelected, WriteConcern::Majority, LONG).unwrap();
+    assert_same(&of_b, &store, unelected);
 }
 
 #[test]

@@ -288,6 +288,8 @@ impl Hub {
                 self.store.follow()?;
                 self.store.promise(term)?;
             }
+            // Not to follow, nor to promise anything: the store is the other one's.
+            PrimaryOutput::Superseded(term) => return Err(Error::Superseded { term }),
             PrimaryOutput::Majority(op_id) => self.store.set_majority(Some(op_id)),
             PrimaryOutput::Held => {}
         }
@@ -330,7 +332,7 @@ impl Hub {
     /// Says that entries are on their way; returns what goes in front of them.
     pub(crate) fn sending(&self, peer: PeerId, first: OpId, last: OpId, bytes: u64) -> Result<Run> {
         let mut state = self.lock();
-        // More may have become durable than was looked at.
+        // More may have become durable than was looked at, also of a term that is not this primary's: that is an error.
         self.note_entries(&mut state, last)?;
         let run = state.decisions.run(first, last);
         self.step(&mut state, PrimaryInput::Sent(peer, last, bytes))?;

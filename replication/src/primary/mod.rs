@@ -133,7 +133,7 @@ impl PrimaryBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::NotPrimary`] when the store follows, [`Error::Plaintext`], [`Error::Certificate`], [`Error::InvalidOption`],
+    /// [`Error::NotPrimary`] when the store follows, [`Error::AlreadyPrimary`], [`Error::Plaintext`], [`Error::Certificate`], [`Error::InvalidOption`],
     /// [`Error::Network`]; the store's.
     pub fn start(self) -> Result<Primary> {
         let identity = Identity::new(&self.name, &self.members)?;
@@ -151,6 +151,8 @@ impl PrimaryBuilder {
             });
         }
         let store = self.store;
+        let standings = store.attached(Standings::default);
+        let _alone = standings.begin_primary().ok_or(Error::AlreadyPrimary)?;
         if store.is_following() {
             return Err(Error::NotPrimary { promised: None });
         }

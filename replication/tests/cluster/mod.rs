@@ -520,6 +520,7 @@ impl Cluster {
                 PrimaryOutput::BeginTerm(term) => self.begin_term(at, term),
                 PrimaryOutput::Majority(op_id) => self.commit(at, op_id),
                 PrimaryOutput::Held => {}
+                PrimaryOutput::Superseded(term) => panic!("{} has not begun term {term}", self.nodes[at].name),
                 PrimaryOutput::StepDown(term) => {
                     self.note(at, &format!("steps down for term {term}"));
                     self.promise(at, term);
