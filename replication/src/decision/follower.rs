@@ -70,6 +70,8 @@ pub enum Retry {
 /// What is known of the connection.
 #[derive(Clone, Debug)]
 struct Session {
+    /// Whether the primary has answered.
+    answered: bool,
     /// The term that was granted on it.
     granted: Option<Term>,
     /// The next entry; nothing until the primary has let it on.
@@ -191,6 +193,7 @@ impl Follower {
         // What another primary said was of its entries.
         self.released = OpId::ZERO;
         self.session = Some(Session {
+            answered: false,
             granted: None,
             next: None,
         });
@@ -214,6 +217,10 @@ impl Follower {
         let Some(session) = &mut self.session else {
             return;
         };
+        if std::mem::replace(&mut session.answered, true) {
+            // Once for each introduction. Another one may be of what was here before.
+            return self.retry(Retry::OutOfOrder, outputs);
+        }
         let offered = welcome.asks.unwrap_or(welcome.term);
         if !offered.is_near(self.promised.max(self.history.end().term)) {
             return self.retry(Retry::TermTooFar, outputs);

@@ -29,7 +29,7 @@ pub struct PeerId(pub u64);
 /// What the primary is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PrimaryInput {
-    /// A follower has introduced itself on a new connection.
+    /// A follower has introduced itself on a new connection. Whoever does so again on one that it was let on by loses it.
     Hello(PeerId, Hello),
     /// It reports.
     Report(PeerId, Report),
