@@ -292,6 +292,31 @@ fn a_listed_member_that_is_replaced_by_a_copy_keeps_its_promise_and_what_it_is_k
 }
 
 #[test]
+fn a_heartbeat_with_which_no_connection_lasts_is_refused_by_name() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    for heartbeat in [Duration::from_millis(9), Duration::from_millis(60_001)] {
+        let leading = Primary::builder(store.clone(), "a").heartbeat(heartbeat).start().err();
+        let nowhere = "127.0.0.1:1".parse().unwrap();
+        let following = follower(b.path(), "b", nowhere, &[]).heartbeat(heartbeat).start().err();
+        for refused in [leading, following] {
+            let named = matches!(
+                refused,
+                Some(Error::InvalidOption {
+                    option: "heartbeat",
+                    ..
+                })
+            );
+            assert!(named, "{heartbeat:?}: {refused:?}");
+        }
+    }
+    Primary::builder(store, "a")
+        .heartbeat(Duration::from_secs(60))
+        .start()
+        .unwrap();
+}
+
+#[test]
 fn strangers_are_refused_by_name() {
     let (a, b, c) = (
         TempDir::new().unwrap(),
