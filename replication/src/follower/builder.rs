@@ -177,7 +177,8 @@ impl FollowerBuilder {
     }
 
     /// Is told what happens, from the follower's threads: [`FollowerEvent::Progress`] comes from the one that makes entries durable
-    /// and reports them, which goes on when this returns.
+    /// and reports them, which goes on when this returns. It may call [`Follower::stop`], which waits for nothing then; what waits
+    /// for the follower to end, or to come somewhere, must not be called there.
     #[must_use]
     pub fn on_event(mut self, on_event: impl Fn(&FollowerEvent) + Send + Sync + 'static) -> FollowerBuilder {
         self.on_event = Some(Arc::new(on_event));

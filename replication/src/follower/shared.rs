@@ -1,6 +1,8 @@
 //! What the threads of a follower share with those that look at it: what it goes by, and how it stands.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::ptr;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,11 @@ pub struct FollowerStatus {
     pub bytes: u64,
     /// When the primary was last heard.
     pub heard: Option<Instant>,
+}
+
+thread_local! {
+    /// Whose listeners this thread is in.
+    static TELLING: RefCell<Vec<*const Settings>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What a follower goes by, and what is known of it.
@@ -79,15 +86,33 @@ impl fmt::Debug for Settings {
     }
 }
 
+/// A listener that returns.
+struct Told;
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        TELLING.with_borrow_mut(Vec::pop);
+    }
+}
+
 impl Settings {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn tell(&self, event: &FollowerEvent) {
-        if let Some(on_event) = &self.on_event {
-            on_event(event);
-        }
+        let Some(on_event) = &self.on_event else {
+            return;
+        };
+        TELLING.with_borrow_mut(|telling| telling.push(self));
+        // It may panic.
+        let _told = Told;
+        on_event(event);
+    }
+
+    /// Whether this thread is one of the follower's own, and tells of an event: then it cannot wait for the follower's threads.
+    pub(super) fn is_telling(&self) -> bool {
+        TELLING.with_borrow(|telling| telling.iter().any(|settings| ptr::eq(*settings, self)))
     }
 
     pub(super) fn connected(&self, peer: &str) {
