@@ -13,6 +13,7 @@ use super::currency::Currency;
 use super::event::{FollowerEvent, Listener};
 use super::relay::Relay;
 use crate::deadline::after;
+use crate::decision::Apart;
 use crate::dial::Dial;
 use crate::error::Result;
 use crate::identity::Identity;
@@ -73,6 +74,8 @@ pub(super) struct State {
     pub(super) status: FollowerStatus,
     pub(super) currency: Currency,
     pub(super) store: Option<Store>,
+    /// Why what is here is being replaced, when that has been told.
+    pub(super) resyncing: Option<Apart>,
     pub(super) stopped: bool,
     pub(super) ended: Option<Result<()>>,
 }
@@ -168,6 +171,11 @@ impl Settings {
         self.lock().stopped
     }
 
+    /// What is here is to be replaced; whether that is news.
+    pub(super) fn resyncs(&self, apart: Apart) -> bool {
+        self.lock().resyncing.replace(apart) != Some(apart)
+    }
+
     /// Shows a store that has been opened, or that there is none at the moment.
     pub(super) fn show(&self, store: Option<Store>) {
         if let Some(relay) = &self.relay {
@@ -177,7 +185,12 @@ impl Settings {
         if let Some(store) = &store {
             Standings::is_kept_by(store, Weak::clone(&self.own));
         }
-        self.lock().store = store;
+        let mut state = self.lock();
+        if opened {
+            state.resyncing = None;
+        }
+        state.store = store;
+        drop(state);
         self.changed.notify_all();
         self.tell(match opened {
             true => &FollowerEvent::Opened,
