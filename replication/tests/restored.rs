@@ -65,7 +65,7 @@ fn a_follower_ahead_of_a_restored_primary_is_replaced_only_when_that_is_allowed(
         }
     });
     let allowed = allowed.start().unwrap();
-    // From then on there is no store until the new one.
+    // From then on nobody who waits for an entry is given the store that goes.
     replaced.recv_timeout(LONG).unwrap();
     assert_same(&allowed, &restored, last);
     assert_eq!(replaced.try_iter().count(), 0);

@@ -197,10 +197,7 @@ fn cut_back(dir: &Path, settings: &Settings, replica: Replica, last: OpId, file:
             settings.durable(last);
             Ok(())
         }
-        false => {
-            settings.durable(OpId::ZERO);
-            replace(dir, settings, kept, Apart::Unrelated, || Ok(()))
-        }
+        false => replace(dir, settings, kept, Apart::Unrelated, || Ok(())),
     }
 }
 
@@ -225,7 +222,6 @@ fn resync(dir: &Path, settings: &Settings, replica: Replica, apart: Apart, held:
     let mut open = Some(replica);
     let replaced = replace(dir, settings, kept, apart, || {
         settings.show(None);
-        settings.durable(OpId::ZERO);
         open.take().map_or(Ok(()), Replica::close)
     });
     match (replaced, open) {
@@ -265,5 +261,7 @@ fn replace(
         tracing::warn!(?apart, "what is here is replaced by a copy");
         settings.tell(&FollowerEvent::Resyncing { apart });
     }
+    // Who waits for an entry waits for the copy: what is here has others, maybe.
+    settings.durable(OpId::ZERO);
     fetch::run(dir, settings, Some(kept), close)
 }

@@ -166,7 +166,7 @@ fn pulse(hub: &Hub, interrupt: &Interrupt, blind_max: Duration, look: impl Fn() 
                     return;
                 }
                 tracing::warn!(%error, "a primary cannot look at its log, and tries again");
-                hub.pause(BLIND_PAUSE);
+                std::thread::sleep(BLIND_PAUSE);
                 continue;
             }
         }
