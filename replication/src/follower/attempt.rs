@@ -14,6 +14,7 @@ use super::session::{self, Ending};
 use super::shared::Settings;
 use crate::decision::Apart;
 use crate::error::{Error, Result};
+use crate::standby;
 
 /// Pauses between attempts: from this …
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -97,6 +98,9 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
         if settings.identity.members.is_empty() {
             // Nobody counts.
             replica.set_majority(None);
+        }
+        if settings.relay.is_none() {
+            standby::step_back(store, settings.lag_bytes_max);
         }
         settings.durable(store.log().watermarks().durable);
         settings.show(Some(store.clone()));
