@@ -342,6 +342,15 @@ fn reason(refusal: &Refusal) -> String {
                 "it has only a part itself, and this member's filter is not known to leave out all that is outside {part}; follow the primary, or filter as narrowly"
             )
         }
+        Refusal::Differs(differs, same) => {
+            let from = match *same {
+                OpId::ZERO => String::new(),
+                same => format!(", the first that does so behind entry {same}"),
+            };
+            format!(
+                "its entry {differs} has other bytes than this member's{from}, in the same term: one of the two logs was changed; find out which, by a backup or by what it says, and have that member copy anew in another directory"
+            )
+        }
         Refusal::TooManyFiles(max) => {
             format!("its state is in more than {max} files, which no copy may have")
         }

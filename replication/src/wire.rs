@@ -345,7 +345,7 @@ mod golden;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decision::{Course, History, MemberNumber};
+    use crate::decision::{Course, History, Mark, MemberNumber};
     use tailwater_oplog::Timestamp;
 
     fn samples() -> Vec<Message> {
@@ -360,6 +360,10 @@ mod tests {
                 history,
                 durable: OpId::new(6),
                 part: Some(vec![5, 0, 0, 0, 0]),
+                marks: vec![Mark {
+                    op_id: OpId::new(7),
+                    checksum: 3,
+                }],
             }),
             Message::Report(Report::Credit(77)),
             Message::Report(Report::Holds(MemberNumber(2), OpId::new(9))),

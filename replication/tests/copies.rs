@@ -37,6 +37,7 @@ fn only_an_elected_primary_that_knows_as_much_has_a_log_replaced() {
         history: History::empty(LOG, OpId::FIRST),
         durable: OpId::ZERO,
         part: None,
+        marks: Vec::new(),
     };
     primary.step(PrimaryInput::Hello(PeerId(1), hello));
     let elected = primary.step(PrimaryInput::Report(PeerId(1), Report::Grant(term(129))));
@@ -85,6 +86,7 @@ fn elected() -> Primary {
         history: empty,
         durable: OpId::ZERO,
         part: None,
+        marks: Vec::new(),
     };
     primary.step(PrimaryInput::Hello(PeerId(1), hello));
     primary.step(PrimaryInput::Report(PeerId(1), Report::Grant(term(129))));

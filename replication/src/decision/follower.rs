@@ -6,7 +6,7 @@
 use tailwater_oplog::{Member, OpId, Term};
 
 use super::history::{Apart, History};
-use super::message::{Course, Hello, MemberList, Refusal, Report, Run, Status, Welcome};
+use super::message::{Course, Hello, Mark, MemberList, Refusal, Report, Run, Status, Welcome};
 
 /// What the follower is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -91,6 +91,8 @@ pub struct Follower {
     window: u64,
     /// Which part of the entries it has; nothing for all.
     part: Option<Vec<u8>>,
+    /// Some of its entries, for the primary to compare.
+    marks: Vec<Mark>,
     session: Option<Session>,
     majority: OpId,
     /// What the primary last said a majority holds, whether it is here or not.
@@ -117,6 +119,7 @@ impl Follower {
             history,
             window,
             part: None,
+            marks: Vec::new(),
             session: None,
             majority: OpId::ZERO,
             released: OpId::ZERO,
@@ -127,6 +130,12 @@ impl Follower {
     #[must_use]
     pub fn with_part(self, part: Option<Vec<u8>>) -> Follower {
         Follower { part, ..self }
+    }
+
+    /// The same, with some of its entries for the primary to compare.
+    #[must_use]
+    pub fn with_marks(self, marks: Vec<Mark>) -> Follower {
+        Follower { marks, ..self }
     }
 
     /// Takes one input; returns what to do.
@@ -205,6 +214,7 @@ impl Follower {
             history: self.history.clone(),
             durable: self.durable,
             part: self.part.clone(),
+            marks: self.marks.clone(),
         }));
     }
 

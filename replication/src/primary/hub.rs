@@ -603,7 +603,7 @@ mod tests {
             let (member, name) = (crate::decision::number_of("b", &[]), "b".to_owned());
             let (members, promised, durable) = (Vec::new(), Term::default(), OpId::ZERO);
             let history = history.clone();
-            let part = None;
+            let (part, marks) = (None, Vec::new());
             Hello {
                 member,
                 name,
@@ -612,6 +612,7 @@ mod tests {
                 history,
                 durable,
                 part,
+                marks,
             }
         };
         let hangup = || {
