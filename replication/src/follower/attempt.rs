@@ -102,6 +102,7 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
         if settings.relay.is_none() {
             standby::step_back(store, settings.lag_bytes_max);
         }
+        settings.resynced();
         settings.durable(store.log().watermarks().durable);
         settings.show(Some(store.clone()));
     } else if let (Some(relay), Some(store)) = (&settings.relay, replica.store()) {
@@ -265,7 +266,5 @@ fn replace(
         tracing::warn!(?apart, "what is here is replaced by a copy");
         settings.tell(&FollowerEvent::Resyncing { apart });
     }
-    // Who waits for an entry waits for the copy: what is here has others, maybe.
-    settings.durable(OpId::ZERO);
     fetch::run(dir, settings, Some(kept), close)
 }

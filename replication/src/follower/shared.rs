@@ -74,7 +74,7 @@ pub(super) struct State {
     pub(super) status: FollowerStatus,
     pub(super) currency: Currency,
     pub(super) store: Option<Store>,
-    /// Why what is here is being replaced, when that has been told.
+    /// Why what is here is being replaced, from when that is told until there is something else, or a primary goes on here.
     pub(super) resyncing: Option<Apart>,
     pub(super) stopped: bool,
     pub(super) ended: Option<Result<()>>,
@@ -125,6 +125,7 @@ impl Settings {
     /// A primary goes on here with entry `from`. What another one has spoken of may be no part of its log.
     pub(super) fn begins(&self, from: OpId) {
         let mut state = self.lock();
+        state.resyncing = None;
         state.status.newest = from.previous();
         state.currency = Currency::default();
     }
@@ -153,6 +154,7 @@ impl Settings {
     /// Whether that is news.
     pub(super) fn durable(&self, op_id: OpId) -> bool {
         let mut state = self.lock();
+        let op_id = if state.resyncing.is_none() { op_id } else { OpId::ZERO };
         let news = op_id > state.status.durable;
         state.status.durable = op_id;
         let newest = state.status.newest;
@@ -171,9 +173,17 @@ impl Settings {
         self.lock().stopped
     }
 
-    /// What is here is to be replaced; whether that is news.
+    /// What is here is to be replaced; whether that is news. From now on who waits for an entry waits for the copy, or for a primary
+    /// that goes on here: what is here has other entries, maybe.
     pub(super) fn resyncs(&self, apart: Apart) -> bool {
-        self.lock().resyncing.replace(apart) != Some(apart)
+        let news = self.lock().resyncing.replace(apart) != Some(apart);
+        self.durable(OpId::ZERO);
+        news
+    }
+
+    /// There is something else in the place of what was here.
+    pub(super) fn resynced(&self) {
+        self.lock().resyncing = None;
     }
 
     /// Shows a store that has been opened, or that there is none at the moment.
@@ -185,12 +195,7 @@ impl Settings {
         if let Some(store) = &store {
             Standings::is_kept_by(store, Weak::clone(&self.own));
         }
-        let mut state = self.lock();
-        if opened {
-            state.resyncing = None;
-        }
-        state.store = store;
-        drop(state);
+        self.lock().store = store;
         self.changed.notify_all();
         self.tell(match opened {
             true => &FollowerEvent::Opened,
