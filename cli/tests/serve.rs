@@ -131,6 +131,10 @@ fn settings_that_say_nothing_alone_are_refused() {
         (&["--http-allow-origin", "https://a.example"][..], "--http"),
         (&["--tls-cert", "cert.pem"], "tls-key"),
         (&["--name", "a"], "--replicate"),
+        (
+            &["--replicate", "127.0.0.1:0", "--name", "a", "--heartbeat", "60001"],
+            "60000",
+        ),
         (&["--follow", "127.0.0.1:1"], "--name"),
         (
             &[

@@ -163,6 +163,12 @@ impl SharedEntry {
         self.header.term
     }
 
+    /// The checksum in its frame, by the writer: the same in every member's log that has the entry with these bytes.
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        self.header.crc
+    }
+
     /// When it was written.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {

@@ -240,6 +240,24 @@ impl Oplog {
     /// is neither there nor the next; [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`]. After [`Error::Io`] the slot may
     /// be found when the log is opened again.
     pub fn slot_create(&self, name: &str, from: OpId, options: SlotOptions) -> Result<()> {
+        self.create(name, from, options, None)
+    }
+
+    /// Puts the slot `name`, with the position `from`, in the place of the slot `replaced`, and returns when that survives power
+    /// loss. The two may be the same: then it is set back or forward, and lost no longer. It is one change of the file, so entries
+    /// that both hold are held throughout, whenever the machine stops, also when there is no room for a slot more. Where there is no
+    /// slot `replaced`, it creates one all the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`Oplog::slot_create`], but for [`Error::SlotExists`]: one called `name` is replaced, too. After any of them both are as
+    /// they were.
+    pub fn slot_replace(&self, replaced: &str, name: &str, from: OpId, options: SlotOptions) -> Result<()> {
+        check_given_name(replaced)?;
+        self.create(name, from, options, Some(replaced))
+    }
+
+    fn create(&self, name: &str, from: OpId, options: SlotOptions, replaced: Option<&str>) -> Result<()> {
         check_given_name(name)?;
         let core = self.core();
         let mut written = core.slots.lock_open(core)?;
@@ -251,6 +269,10 @@ impl Oplog {
         }
         core.check_not_ahead(from)?;
         let mut slots = core.slots.lock_state().slots.clone();
+        if let Some(replaced) = replaced {
+            slots.remove(replaced);
+            slots.remove(name);
+        }
         match slots.get(name) {
             Some(slot) if !slot.lost => {
                 return Err(Error::SlotExists {
@@ -258,7 +280,7 @@ impl Oplog {
                     position: slot.position,
                 });
             }
-            None if slots.len() - usize::from(slots.contains_key(OWNER)) == RETENTION_SLOTS_MAX => {
+            None if slots.len() - usize::from(slots.contains_key(OWNER)) >= RETENTION_SLOTS_MAX => {
                 return Err(Error::TooManySlots {
                     max: RETENTION_SLOTS_MAX,
                 });
@@ -272,8 +294,19 @@ impl Oplog {
         };
         slots.insert(name.to_owned(), slot.clone());
         write(core, &mut written, slots)?;
-        // The others may have moved meanwhile.
-        core.slots.lock_state().slots.insert(name.to_owned(), slot);
+        let frees = {
+            // The others may have moved meanwhile.
+            let mut state = core.slots.lock_state();
+            if let Some(replaced) = replaced {
+                state.slots.remove(replaced);
+            }
+            state.slots.insert(name.to_owned(), slot);
+            replaced.is_some() && state.holding
+        };
+        drop(written);
+        if frees {
+            core.keeper.retain();
+        }
         Ok(())
     }
 

@@ -202,6 +202,54 @@ fn a_slot_is_given_another_cap_where_it_is() {
 }
 
 #[test]
+fn a_slot_takes_the_place_of_another_or_of_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = options(None, None).open(dir.path()).unwrap();
+    let last = fill(&log, 60);
+    let names = |log: &Oplog| -> Vec<(String, OpId)> {
+        let slots = log.slots().into_iter();
+        slots.map(|slot| (slot.name, slot.position)).collect()
+    };
+    let (early, late) = (OpId::new(5), OpId::new(40));
+    log.slot_create("standby", late, cap(1000)).unwrap();
+    // Back, forward, under another name, in the place of what is there, and of what is not.
+    for (replaced, name, from) in [
+        ("standby", "standby", early),
+        ("standby", "standby", late),
+        ("standby", "follower", early),
+        ("nobody", "follower", late),
+        ("nobody", "other", early),
+        ("other", "follower", early),
+    ] {
+        log.slot_replace(replaced, name, from, cap(1000)).unwrap();
+        let found = slot(&log, name);
+        assert_eq!((found.position, found.state), (from, SlotState::Active), "{name}");
+        assert!(replaced == name || names(&log).iter().all(|(name, _)| name != replaced));
+    }
+    assert_eq!(names(&log), [("follower".to_owned(), early)]);
+    // What cannot be changes nothing, and nothing that both hold goes.
+    assert!(log.trim(last).unwrap() <= early);
+    let ahead = log.slot_replace("follower", "standby", last.next().next(), cap(1000));
+    assert!(matches!(ahead, Err(Error::Ahead { .. })), "{ahead:?}");
+    log.slot_replace("follower", "standby", late, cap(1000)).unwrap();
+    wait_until("the trim", || log.trim(last).unwrap() > early);
+    let gone = log.slot_replace("standby", "follower", early, cap(1000));
+    assert!(matches!(gone, Err(Error::HistoryLost { .. })), "{gone:?}");
+    assert_eq!(names(&log), [("standby".to_owned(), late)]);
+    // As it was written.
+    assert_eq!(names(&log)[0].1, log.view().slots().unwrap()[0].position);
+
+    // Also when there is room for none.
+    for number in 1..tailwater_oplog::RETENTION_SLOTS_MAX {
+        log.slot_create(&number.to_string(), late, cap(1000)).unwrap();
+    }
+    let another = log.slot_replace("nobody", "another", late, cap(1000));
+    assert!(matches!(another, Err(Error::TooManySlots { .. })), "{another:?}");
+    log.slot_replace("standby", "another", late, cap(1000)).unwrap();
+    assert_eq!(slot(&log, "another").position, late);
+}
+
+#[test]
 fn at_its_cap_a_dead_consumer_loses_by_name_and_the_disk_does_not_fill() {
     let dir = tempfile::tempdir().unwrap();
     let log = options(Some(2 * SEGMENT), None).open(dir.path()).unwrap();

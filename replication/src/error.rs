@@ -134,6 +134,18 @@ pub enum Error {
         /// The term that was promised to another one.
         promised: Option<Term>,
     },
+    /// A primary of this process has the store.
+    #[error("a primary of this process serves this store already: stop that one first")]
+    AlreadyPrimary,
+    /// Somebody began a term over the store of a primary, beside it: nothing of that is acknowledged by this primary, nor
+    /// anything more.
+    #[error(
+        "term {term} was begun in this store beside its primary, which has ended: leave promoting to the primary, and start one again"
+    )]
+    Superseded {
+        /// The term.
+        term: Term,
+    },
     /// What is in the directory is another part of the primary's store than was asked for.
     #[error("{} has {found}, and {asked} is asked for: give the same filter, or another directory and name", path.display())]
     OtherPart {
@@ -328,6 +340,15 @@ fn reason(refusal: &Refusal) -> String {
             let part = Selection::from_bytes(part).map_or_else(|error| error.to_string(), |part| part.to_string());
             format!(
                 "it has only a part itself, and this member's filter is not known to leave out all that is outside {part}; follow the primary, or filter as narrowly"
+            )
+        }
+        Refusal::Differs(differs, same) => {
+            let from = match *same {
+                OpId::ZERO => String::new(),
+                same => format!(", the first that does so behind entry {same}"),
+            };
+            format!(
+                "its entry {differs} has other bytes than this member's{from}, in the same term: one of the two logs was changed; find out which, by a backup or by what it says, and have that member copy anew in another directory"
             )
         }
         Refusal::TooManyFiles(max) => {

@@ -4,6 +4,18 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::wire::HEARTBEAT_MAX;
+
+/// An error by name for an interval with which no connection would last.
+pub(crate) fn check(interval: Duration) -> Result<()> {
+    let what = match interval {
+        short if short < Duration::from_millis(10) => "shorter than ten milliseconds",
+        long if long > HEARTBEAT_MAX => "longer than a minute, which is what the other side waits for at most",
+        _ => return Ok(()),
+    };
+    let option = "heartbeat";
+    Err(Error::InvalidOption { option, what })
+}
 
 /// Calls `beat` at every `interval`, from a thread of its own, while `work` is done. A beat that fails is the last: whoever does
 /// the work finds out by itself that the connection has ended.

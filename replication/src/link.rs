@@ -218,7 +218,7 @@ pub(crate) struct Outbound {
 
 /// Ends the connection, for both halves at once.
 #[derive(Debug)]
-pub(crate) struct Hangup(TcpStream);
+pub(crate) struct Hangup(pub(crate) TcpStream);
 
 impl Hangup {
     pub(crate) fn now(&self) {

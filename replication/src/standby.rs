@@ -58,12 +58,29 @@ pub(crate) fn keep(store: &Store, own: &str, needs: &[Need], max_lag_bytes: u64)
             Some((SlotState::Active, position)) if position == from => Ok(()),
             Some((SlotState::Active, position)) if position < from => store.slot_advance(&slot, from).map(drop),
             _ if from < marks.oldest || from == OpId::ZERO => Ok(()),
-            held => {
-                let dropped = held.map_or(Ok(()), |_| store.slot_drop(&slot));
-                dropped.and_then(|()| store.slot_create(&slot, from, SlotOptions { max_lag_bytes }))
-            }
+            _ => store.slot_replace(&slot, &slot, from, SlotOptions { max_lag_bytes }),
         };
         tell(&need.name, done);
+    }
+}
+
+/// This one follows, and nobody follows it: what it holds for followers, from when it was primary, it holds for those of the primary
+/// that it follows now, which says of whom that is true ([`keep`]).
+pub(crate) fn step_back(store: &Store, max_lag_bytes: u64) {
+    for slot in store.slots() {
+        let Some(name) = slot.name.strip_prefix(FOLLOWER) else {
+            continue;
+        };
+        tell(
+            name,
+            match slot.state {
+                SlotState::Active => {
+                    let standby = format!("{STANDBY}{name}");
+                    store.slot_replace(&slot.name, &standby, slot.position, SlotOptions { max_lag_bytes })
+                }
+                SlotState::Lost => store.slot_drop(&slot.name),
+            },
+        );
     }
 }
 
@@ -74,10 +91,10 @@ pub(crate) fn take_over(store: &Store, own: Member, members: &[String], history:
         let Some(name) = slot.name.strip_prefix(STANDBY) else {
             continue;
         };
-        if slot.state == SlotState::Active {
-            slots::hold(store, max_lag_bytes, name, slot.position);
+        match slot.state {
+            SlotState::Active => slots::take_over(store, max_lag_bytes, &slot, name),
+            SlotState::Lost => tell(name, store.slot_drop(&slot.name)),
         }
-        tell(name, store.slot_drop(&slot.name));
     }
     let before = history.end().term.member();
     let name = members.get(usize::from(before.get()));

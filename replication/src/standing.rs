@@ -1,6 +1,6 @@
 //! How a store's replication stands, asked of the store: who shows it need not be handed the primary or the follower.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tailwater_storage::{Acknowledge, Store};
@@ -29,9 +29,19 @@ pub enum Standing {
 pub(crate) struct Standings {
     primary: Mutex<Weak<Hub>>,
     follower: Mutex<Weak<Settings>>,
+    /// Held while a primary is started.
+    starting: Mutex<()>,
 }
 
 impl Standings {
+    /// The right to start a primary over the store: nobody else does until it is let go of. Nothing while there is one: two would
+    /// each begin terms of their own in one log, and count majorities of what the other has written.
+    pub(crate) fn begin_primary(&self) -> Option<MutexGuard<'_, ()>> {
+        let alone = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let primary = self.primary.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        primary.is_none_or(|hub| !hub.is_primary()).then_some(alone)
+    }
+
     pub(crate) fn is_served_by(store: &Store, hub: Weak<Hub>) {
         let kept = store.attached(Standings::default);
         *kept.primary.lock().unwrap_or_else(PoisonError::into_inner) = hub;

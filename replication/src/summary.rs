@@ -2,7 +2,7 @@
 
 use tailwater_oplog::{Error as LogError, OpId, OplogView, ReadConcern, TermBegin};
 
-use crate::decision::{History, LogName, TERMS_MAX};
+use crate::decision::{Hello, History, LogName, Mark, TERMS_MAX};
 use crate::error::Result;
 
 /// Newest terms that are looked at first when entries of new ones turn up: mostly there is one.
@@ -49,4 +49,43 @@ pub(crate) fn terms_from(log: &OplogView, first: OpId) -> Result<Vec<TermBegin>>
         }
         count = count.saturating_mul(2);
     }
+}
+
+/// Entries at most that are compared when two members meet: enough for any log, as they lie ever further apart.
+const MARKS_MAX: usize = 64;
+
+/// The last entry of a log, and others before it, each twice as far from the one behind it as that from its own.
+pub(crate) fn marks_of(log: &OplogView, history: &History) -> Vec<Mark> {
+    let (mut marks, mut op_id, mut step) = (Vec::new(), history.last, 1u64);
+    while op_id >= history.oldest && op_id > OpId::ZERO && marks.len() < MARKS_MAX {
+        // One that cannot be read, or has been trimmed since, is no concern of who only introduces himself.
+        let Ok(entry) = log.get(op_id, ReadConcern::Local) else {
+            break;
+        };
+        let checksum = entry.checksum();
+        marks.push(Mark { op_id, checksum });
+        op_id = OpId::new(op_id.get().saturating_sub(step));
+        step = step.saturating_mul(2);
+    }
+    marks
+}
+
+/// The oldest of a follower's marks whose entry is another one here, though of the same term, and the one before it; nothing when
+/// there is none such.
+pub(crate) fn difference(log: &OplogView, hello: &Hello) -> Option<(OpId, OpId)> {
+    let mut marks = hello.marks.iter().take(MARKS_MAX).collect::<Vec<_>>();
+    marks.sort_by_key(|mark| mark.op_id);
+    let mut same = OpId::ZERO;
+    for mark in marks {
+        let term = hello.history.term_at(mark.op_id);
+        let own = log.get(mark.op_id, ReadConcern::Local).ok();
+        let Some(own) = own.filter(|own| Some(own.term()) == term) else {
+            continue;
+        };
+        if own.checksum() != mark.checksum {
+            return Some((mark.op_id, same));
+        }
+        same = mark.op_id;
+    }
+    None
 }

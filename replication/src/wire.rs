@@ -20,7 +20,7 @@ pub(crate) const VERSION: u16 = 1;
 /// Bytes of the preface: magic, oldest and newest version, heartbeat.
 pub(crate) const PREFACE_BYTES: usize = 16;
 /// A heartbeat that the other side says to have counts for so much at most: nobody waits for ever for who says that he is slow.
-const HEARTBEAT_MAX: Duration = Duration::from_secs(60);
+pub(crate) const HEARTBEAT_MAX: Duration = Duration::from_secs(60);
 /// Most bytes of a file in one message.
 pub(crate) const CHUNK_BYTES_MAX: usize = 256 << 10;
 /// Most bytes of a message without raw bytes.
@@ -345,7 +345,7 @@ mod golden;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decision::{Course, History, MemberNumber};
+    use crate::decision::{Course, History, Mark, MemberNumber};
     use tailwater_oplog::Timestamp;
 
     fn samples() -> Vec<Message> {
@@ -360,6 +360,10 @@ mod tests {
                 history,
                 durable: OpId::new(6),
                 part: Some(vec![5, 0, 0, 0, 0]),
+                marks: vec![Mark {
+                    op_id: OpId::new(7),
+                    checksum: 3,
+                }],
             }),
             Message::Report(Report::Credit(77)),
             Message::Report(Report::Holds(MemberNumber(2), OpId::new(9))),

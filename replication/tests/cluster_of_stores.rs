@@ -13,7 +13,7 @@ use bson::rawdoc;
 use stores::{
     HEARTBEAT, LONG, MEMBERS, assert_same, assert_same_segments, eventually, follower, open, options, primary, write,
 };
-use tailwater_oplog::OpId;
+use tailwater_oplog::{Member, OpId};
 use tailwater_replication::decision::number_of;
 use tailwater_replication::{Error, FollowerEvent, Primary, Refusal, WriteConcern};
 use tailwater_storage::{ErrorCode, IndexModel};
@@ -214,6 +214,41 @@ fn a_primary_whose_log_was_trimmed_cuts_what_only_it_had_and_keeps_its_state() {
 }
 
 #[test]
+fn a_term_that_is_begun_beneath_a_primary_is_acknowledged_by_nobody() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    let serving = primary(&store, "a", &["a", "b"]);
+    let of_b = follower(b.path(), "b", serving.address(), &["a", "b"]).start().unwrap();
+    let last = write(&store, 0, 20);
+    serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+
+    // There is one primary over a store.
+    let again = Primary::builder(store.clone(), "a").members(["a", "b"]).start();
+    assert!(matches!(again, Err(Error::AlreadyPrimary)), "{again:?}");
+    let last = write(&store, 100, 20);
+    serving.wait(last, WriteConcern::Majority, LONG).unwrap();
+
+    // Whoever has the store can begin a term all the same: one that nobody has agreed to.
+    store.promote(Member::new(0).unwrap()).unwrap();
+    assert!(!store.term().is_elected());
+    let unelected = write(&store, 200, 20);
+    let counted = serving.wait(unelected, WriteConcern::Majority, LONG);
+    assert!(
+        matches!(counted, Err(Error::Superseded { term }) if term == store.term()),
+        "{counted:?}"
+    );
+    assert!(!serving.is_primary() && serving.majority() < unelected);
+    assert!(matches!(serving.join(), Err(Error::Superseded { .. })));
+    // The store is still one that takes writes, and the next primary over it is elected for all that is there.
+    let port = serving.address();
+    drop(serving);
+    let serving = Primary::builder(store.clone(), "a").members(["a", "b"]);
+    let serving = serving.heartbeat(HEARTBEAT).listen(port).start().unwrap();
+    serving.wait(unelected, WriteConcern::Majority, LONG).unwrap();
+    assert_same(&of_b, &store, unelected);
+}
+
+#[test]
 fn a_primary_that_died_comes_back_as_a_follower_and_deposes_nobody() {
     let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let store = open(a.path());
@@ -355,6 +390,31 @@ fn a_listed_member_that_is_replaced_by_a_copy_keeps_its_promise_and_what_it_is_k
     assert_eq!(copy.promised(), elected);
     let known = copy.log().before(copy.log().watermarks().oldest).unwrap().rank;
     assert!(known.term == elected && known.op_id >= first, "{known:?}");
+}
+
+#[test]
+fn a_heartbeat_with_which_no_connection_lasts_is_refused_by_name() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    for heartbeat in [Duration::from_millis(9), Duration::from_millis(60_001)] {
+        let leading = Primary::builder(store.clone(), "a").heartbeat(heartbeat).start().err();
+        let nowhere = "127.0.0.1:1".parse().unwrap();
+        let following = follower(b.path(), "b", nowhere, &[]).heartbeat(heartbeat).start().err();
+        for refused in [leading, following] {
+            let named = matches!(
+                refused,
+                Some(Error::InvalidOption {
+                    option: "heartbeat",
+                    ..
+                })
+            );
+            assert!(named, "{heartbeat:?}: {refused:?}");
+        }
+    }
+    Primary::builder(store, "a")
+        .heartbeat(Duration::from_secs(60))
+        .start()
+        .unwrap();
 }
 
 #[test]

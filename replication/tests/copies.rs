@@ -1,4 +1,4 @@
-//! Who may have a member's log replaced by a copy: a listed member's is counted on by others.
+//! What a primary may do, and for how long: have a member's log replaced by a copy, and count a majority.
 
 use tailwater_oplog::{Member, OpId, Term, Timestamp};
 use tailwater_replication::decision::{
@@ -37,6 +37,7 @@ fn only_an_elected_primary_that_knows_as_much_has_a_log_replaced() {
         history: History::empty(LOG, OpId::FIRST),
         durable: OpId::ZERO,
         part: None,
+        marks: Vec::new(),
     };
     primary.step(PrimaryInput::Hello(PeerId(1), hello));
     let elected = primary.step(PrimaryInput::Report(PeerId(1), Report::Grant(term(129))));
@@ -69,4 +70,75 @@ fn only_an_elected_primary_that_knows_as_much_has_a_log_replaced() {
     let (primary, _) = new(&[]);
     assert!(primary.may_replace(term(0), nothing));
     assert!(!primary.may_replace(term(256), nothing));
+}
+
+/// An elected primary of `a`, whose term 129 has begun with entry 1, which `b` follows.
+fn elected() -> Primary {
+    let members: Vec<String> = ["a", "b", "c"].map(String::from).into();
+    let empty = History::empty(LOG, OpId::FIRST);
+    let a = Member::new(0).unwrap();
+    let (mut primary, _) = Primary::new(a, members.clone(), empty.clone(), term(0), term(128), OpId::ZERO);
+    let hello = Hello {
+        member: MemberNumber(1),
+        name: "b".into(),
+        members,
+        promised: term(0),
+        history: empty,
+        durable: OpId::ZERO,
+        part: None,
+        marks: Vec::new(),
+    };
+    primary.step(PrimaryInput::Hello(PeerId(1), hello));
+    primary.step(PrimaryInput::Report(PeerId(1), Report::Grant(term(129))));
+    primary.step(appended(129, 1, 1));
+    primary
+}
+
+fn appended(number: u32, first: u64, last: u64) -> PrimaryInput {
+    PrimaryInput::Appended {
+        term: term(number),
+        first: OpId::new(first),
+        timestamp: Timestamp::from_nanos(first),
+        last: OpId::new(last),
+    }
+}
+
+#[test]
+fn a_primary_counts_nothing_when_another_has_begun_a_term_over_its_log() {
+    let history = |primary: &Primary| {
+        let mut history = primary.history().clone();
+        history.extend(term(256), OpId::new(3), Timestamp::from_nanos(3), OpId::new(3));
+        history
+    };
+    // As it comes, and as it is found after a trim.
+    let news: [fn(&Primary, History) -> PrimaryInput; 2] =
+        [|_, _| appended(256, 3, 3), |_, history| PrimaryInput::Looked(history)];
+    for of in news {
+        let mut primary = elected();
+        primary.step(appended(129, 2, 2));
+        let news = of(&primary, history(&primary));
+        let outputs = primary.step(news);
+        assert!(outputs.contains(&PrimaryOutput::Superseded(term(256))), "{outputs:?}");
+        assert!(outputs.contains(&PrimaryOutput::Close(PeerId(1))), "{outputs:?}");
+        assert!(
+            !outputs
+                .iter()
+                .any(|output| matches!(output, PrimaryOutput::StepDown(_))),
+            "the other one's writes go on: {outputs:?}"
+        );
+        assert!(primary.is_deposed() && !primary.is_served(PeerId(1)));
+        // Whatever comes now, of the term that was elected as well.
+        for input in [
+            PrimaryInput::Sent(PeerId(1), OpId::new(3), 100),
+            PrimaryInput::Durable(OpId::new(3)),
+            PrimaryInput::Report(PeerId(1), Report::Durable(OpId::new(3))),
+        ] {
+            assert_eq!(primary.step(input.clone()), [], "{input:?}");
+        }
+        assert_eq!(primary.majority(), OpId::ZERO);
+    }
+    // Entries of older terms, and of its own, are no reason.
+    let mut primary = elected();
+    assert_eq!(primary.step(appended(129, 2, 2)), []);
+    assert!(!primary.is_deposed());
 }

@@ -277,6 +277,61 @@ fn who_cannot_catch_up_with_a_copy_is_told_so_instead_of_being_given_another() {
 }
 
 #[test]
+fn who_is_given_no_copy_for_now_answers_from_what_it_has() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    let had = write(&store, 0, 100);
+    let serving = impatient(&store, 1 << 30);
+    let following = follower(b.path(), "b", serving.address(), &[]).start().unwrap();
+    following.wait_for(had, LONG).unwrap();
+    drop(following);
+    write_much(&store, 10_000);
+    // The primary has no place to make one.
+    let copies = a.path().join("copies");
+    let _ = std::fs::remove_dir_all(&copies);
+    std::fs::write(&copies, b"").unwrap();
+
+    let (tell, told) = channel();
+    let following = follower(b.path(), "b", serving.address(), &[]).resync();
+    let following = following.on_event(move |event| {
+        // Nobody listens at the end.
+        let _ = tell.send(event.clone());
+    });
+    let following = following.start().unwrap();
+    let mut refused = 0;
+    let mut seen = Vec::new();
+    while refused < 3 {
+        match told.recv_timeout(LONG).unwrap() {
+            FollowerEvent::Retrying {
+                error: Some(Error::Refused { refusal }),
+                ..
+            } => {
+                assert!(matches!(refusal, Refusal::CopyFailed(_)), "{refusal:?}");
+                refused += 1;
+            }
+            FollowerEvent::Opened => seen.push("opened"),
+            FollowerEvent::Closed => seen.push("closed"),
+            FollowerEvent::Resyncing { .. } => seen.push("resyncing"),
+            _ => {}
+        }
+    }
+    assert_eq!(seen, ["opened", "resyncing"]);
+    let count = |store: &Store| {
+        let things = store.collection("shop", "things").unwrap();
+        things.count(&bson::rawdoc! {}).unwrap()
+    };
+    assert!(count(&following.store().unwrap()) > 0);
+    std::fs::remove_file(&copies).unwrap();
+    assert_same(&following, &store, write(&store, 30_000, 10));
+    seen.extend(told.try_iter().filter_map(|event| match event {
+        FollowerEvent::Opened => Some("opened"),
+        FollowerEvent::Closed => Some("closed"),
+        _ => None,
+    }));
+    assert_eq!(seen, ["opened", "resyncing", "closed", "opened"]);
+}
+
+#[test]
 fn a_copy_is_not_handed_out_again_once_its_log_is_gone() {
     let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let store = open(a.path());

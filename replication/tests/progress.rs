@@ -4,10 +4,11 @@
 mod stores;
 
 use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
 
 use stores::{HEARTBEAT, LONG, eventually, follower, open, own_address, primary, write};
 use tailwater_oplog::OpId;
-use tailwater_replication::{FollowerEvent, Primary, Standing, WriteConcern, standing};
+use tailwater_replication::{Follower, FollowerEvent, Primary, Standing, WriteConcern, standing};
 use tempfile::TempDir;
 
 const MEMBERS: [&str; 2] = ["a", "b"];
@@ -109,4 +110,36 @@ fn what_a_primary_spoke_of_that_is_no_more_is_not_missing() {
     let serving = builder.start().unwrap();
     serving.wait(last, WriteConcern::members(2).unwrap(), LONG).unwrap();
     assert_eq!(following.progress().newest, last);
+}
+
+#[test]
+fn a_follower_is_stopped_by_whom_it_tells() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(a.path());
+    let serving = primary(&store, "a", &[]);
+    write(&store, 0, 10);
+    // They come from different threads of the follower, which wait for each other when it ends.
+    let kinds: [fn(&FollowerEvent) -> bool; 3] = [
+        |event| matches!(event, FollowerEvent::Opened),
+        |event| matches!(event, FollowerEvent::Progress(_)),
+        |event| matches!(event, FollowerEvent::Following { .. }),
+    ];
+    for is_awaited in kinds {
+        let following = Arc::new(OnceLock::<Follower>::new());
+        let own = Arc::downgrade(&following);
+        let builder = follower(b.path(), "b", serving.address(), &[]).on_event(move |event| {
+            while is_awaited(event) {
+                let Some(own) = own.upgrade() else {
+                    return;
+                };
+                if let Some(own) = own.get() {
+                    return own.stop();
+                }
+                std::thread::yield_now();
+            }
+        });
+        let following = following.get_or_init(|| builder.start().unwrap());
+        following.join().unwrap();
+        following.stop();
+    }
 }

@@ -36,6 +36,7 @@ fn hello(name: &str, members: &[String], promised: Term, history: History) -> He
         promised,
         durable: history.last,
         part: None,
+        marks: Vec::new(),
         history,
     }
 }

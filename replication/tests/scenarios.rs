@@ -57,6 +57,16 @@ fn command(cluster: &mut Cluster, line: &str) {
             let peer = cluster.nodes[node(name)].connection.expect("not connected");
             assert!(cluster.deliver(peer, way == "up"), "nothing to deliver");
         }
+        // The next message comes a second time.
+        ["again", name, way] => {
+            let peer = cluster.nodes[node(name)].connection.expect("not connected");
+            cluster.duplicate(peer, way == "up", 0);
+        }
+        // One end of a follower's connection goes, and the other does not know.
+        ["leave", name, end] => {
+            let peer = cluster.nodes[node(name)].connection.expect("not connected");
+            cluster.leave_end(peer, end == "follower");
+        }
         ["send", name] => {
             let peer = cluster.nodes[node(name)].connection.expect("not connected");
             cluster.send(peer, 5);

@@ -1,5 +1,6 @@
-//! Seeded schedules: connections that break, stall in one direction and are made anew, crashes, promotions at any moment, logs
-//! that are trimmed, members that are copied anew, and such as follow a follower.
+//! Seeded schedules: connections that break, for both or for one end only, stall in one direction and are made anew, messages that
+//! come twice and introductions that somebody repeats, crashes, promotions at any moment, logs that are trimmed, members that are
+//! copied anew, and such as follow a follower; in a quarter of them without a list of members.
 //!
 //! What is checked at every step is in `cluster`: logs never differ at an equal term and OpID, nothing that was acknowledged at
 //! majority is lost or shown before it is. At the end the faults stop, and all must come to the same log.
@@ -30,8 +31,12 @@ fn random_peer(cluster: &Cluster, random: &mut fastrand::Rng) -> Option<PeerId> 
 fn run(seed: u64) -> (usize, usize) {
     let mut random = fastrand::Rng::with_seed(seed);
     let nodes = random.usize(2..=NAMES.len());
-    // Sometimes one of them is on nobody's list.
-    let listed = if random.u8(..4) == 0 { nodes - 1 } else { nodes };
+    // Sometimes one of them is on nobody's list, or there is none.
+    let listed = match random.u8(..16) {
+        0..4 => 0,
+        4..7 => nodes - 1,
+        _ => nodes,
+    };
     let mut cluster = Cluster::new(&NAMES[..nodes], listed);
     // In half of them nobody follows a follower.
     let chains = random.bool();
@@ -39,14 +44,15 @@ fn run(seed: u64) -> (usize, usize) {
         cluster.nodes[at].listens = chains && random.bool();
         cluster.start(at);
     }
-    cluster.promote(random.usize(..listed));
+    cluster.promote(random.usize(..if listed == 0 { nodes } else { listed }));
     // Some schedules are quiet enough for much to be acknowledged, others are storms.
     let storm = random.usize(1..=12);
     // Directions in which nothing is delivered, by follower.
     let mut stalled = vec![(false, false); nodes];
     for _ in 0..STEPS {
         let at = random.usize(..nodes);
-        match random.usize(..100) {
+        cluster.unnoticed = random.u8(..4) == 0;
+        match random.usize(..104) {
             0..20 => drop(cluster.write(at, random.u64(1..))),
             20..31 => cluster.sync(at),
             31 => {
@@ -103,9 +109,22 @@ fn run(seed: u64) -> (usize, usize) {
                     }
                 }
             }
+            100 | 101 => {
+                if let Some(peer) = random_peer(&cluster, &mut random) {
+                    cluster.duplicate(peer, random.bool(), random.usize(..3));
+                }
+            }
+            102 => cluster.replay(random.usize(..), at),
+            103 => {
+                if let Some(peer) = random_peer(&cluster, &mut random) {
+                    cluster.leave_end(peer, random.bool());
+                }
+            }
             _ => {
                 // One that is on no list can be promoted as well, by mistake.
-                if matches!(cluster.nodes[at].role, Role::Follower(_)) && (at < listed || random.u8(..4) == 0) {
+                if matches!(cluster.nodes[at].role, Role::Follower(_))
+                    && (at < listed || listed == 0 || random.u8(..4) == 0)
+                {
                     cluster.promote(at);
                 }
             }
@@ -118,14 +137,20 @@ fn run(seed: u64) -> (usize, usize) {
 
 /// The faults end; the operator looks for a member that the others agree to, and all come to its log.
 fn heal(cluster: &mut Cluster, listed: usize) {
+    cluster.unnoticed = false;
     let peers: Vec<PeerId> = cluster.connections.keys().copied().collect();
     for peer in peers {
         cluster.break_connection(peer);
     }
+    // Without a list any will do, and nothing is acknowledged at majority.
+    let (candidates, counts) = match listed {
+        0 => (cluster.nodes.len(), false),
+        listed => (listed, true),
+    };
     // A promotion that meets a newer promise is taken back, and the next one asks for a newer term. So each has some in a row:
     // one that is promoted in between, in vain, has others promise what the next but one does not know of.
-    let attempts = listed + 1;
-    for candidate in (0..listed).flat_map(|at| std::iter::repeat_n(at, attempts)) {
+    let attempts = candidates + 1;
+    for candidate in (0..candidates).flat_map(|at| std::iter::repeat_n(at, attempts)) {
         // Who was promoted before is a follower again.
         for at in 0..cluster.nodes.len() {
             cluster.kill(at, 0);
@@ -142,7 +167,7 @@ fn heal(cluster: &mut Cluster, listed: usize) {
         let Role::Primary(primary) = &cluster.nodes[candidate].role else {
             continue;
         };
-        if !primary.term().is_elected() {
+        if counts && !primary.term().is_elected() {
             continue;
         }
         let log = &cluster.nodes[candidate].disk.log;
@@ -154,17 +179,17 @@ fn heal(cluster: &mut Cluster, listed: usize) {
         }
         assert_eq!(
             cluster.ledger.committed.len(),
-            log.len(),
+            if counts { log.len() } else { 0 },
             "not everything is acknowledged"
         );
-        chain(cluster, candidate);
+        chain(cluster, candidate, counts);
         return;
     }
     panic!("no member can be elected");
 }
 
 /// All follow again, each the one before it; what is written comes to the last of them, and what that holds counts.
-fn chain(cluster: &mut Cluster, first: usize) {
+fn chain(cluster: &mut Cluster, first: usize, counts: bool) {
     let mut last = first;
     for at in (0..cluster.nodes.len()).filter(|at| *at != first) {
         cluster.kill(at, 0);
@@ -187,7 +212,7 @@ fn chain(cluster: &mut Cluster, first: usize) {
     }
     assert_eq!(
         cluster.ledger.committed.len(),
-        log.len(),
+        if counts { log.len() } else { 0 },
         "the ends of the chain do not count"
     );
 }

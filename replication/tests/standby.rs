@@ -57,6 +57,10 @@ fn a_member_that_was_away_finds_what_it_lacks_at_whoever_is_promoted() {
     for other in [&of_a, &of_c] {
         assert_same(other, &promoted, last);
     }
+    // What a held as the primary it holds as a follower: for the others of b, and for b no longer.
+    let of_a_store = of_a.store().unwrap();
+    eventually("a holds its log for c alone", || slots(&of_a_store) == ["standby.c"]);
+    drop(of_a_store);
     // What nobody lacks goes, as they report what they have.
     let mut id = 30_000;
     eventually("the log is trimmed", || {

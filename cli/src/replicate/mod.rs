@@ -40,7 +40,7 @@ pub(crate) struct MemberArguments {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_ca: Option<PathBuf>,
     /// Milliseconds between signs of life; a connection that is silent for four times as long is given up.
-    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..))]
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     heartbeat: u64,
 }
 

@@ -65,7 +65,7 @@ pub(super) struct MemberArguments {
     #[arg(long)]
     replication_allow_plaintext: bool,
     /// Milliseconds between signs of life of members; the same everywhere.
-    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..))]
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     heartbeat: u64,
 }
 

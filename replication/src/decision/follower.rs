@@ -6,7 +6,7 @@
 use tailwater_oplog::{Member, OpId, Term};
 
 use super::history::{Apart, History, Position};
-use super::message::{Course, Hello, MemberList, Refusal, Report, Run, Status, Welcome};
+use super::message::{Course, Hello, Mark, MemberList, Refusal, Report, Run, Status, Welcome};
 
 /// What the follower is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,6 +72,8 @@ pub enum Retry {
 /// What is known of the connection.
 #[derive(Clone, Debug)]
 struct Session {
+    /// Whether the primary has answered.
+    answered: bool,
     /// The term that was granted on it.
     granted: Option<Term>,
     /// The next entry; nothing until the primary has let it on.
@@ -91,6 +93,8 @@ pub struct Follower {
     window: u64,
     /// Which part of the entries it has; nothing for all.
     part: Option<Vec<u8>>,
+    /// Some of its entries, for the primary to compare.
+    marks: Vec<Mark>,
     session: Option<Session>,
     majority: OpId,
     /// Up to which entry it knows that what it has was on the disk of the member it has it from.
@@ -120,6 +124,7 @@ impl Follower {
             history,
             window,
             part: None,
+            marks: Vec::new(),
             session: None,
             majority: OpId::ZERO,
             released: OpId::ZERO,
@@ -137,6 +142,12 @@ impl Follower {
     pub fn with_confirmed(self, confirmed: OpId) -> Follower {
         let confirmed = confirmed.min(self.history.last);
         Follower { confirmed, ..self }
+    }
+
+    /// The same, with some of its entries for the primary to compare.
+    #[must_use]
+    pub fn with_marks(self, marks: Vec<Mark>) -> Follower {
+        Follower { marks, ..self }
     }
 
     /// Takes one input; returns what to do.
@@ -204,6 +215,7 @@ impl Follower {
         // What another primary said was of its entries.
         self.released = OpId::ZERO;
         self.session = Some(Session {
+            answered: false,
             granted: None,
             next: None,
         });
@@ -215,6 +227,7 @@ impl Follower {
             history: self.history.clone(),
             durable: self.durable,
             part: self.part.clone(),
+            marks: self.marks.clone(),
         }));
     }
 
@@ -229,6 +242,10 @@ impl Follower {
         let Some(session) = &mut self.session else {
             return;
         };
+        if std::mem::replace(&mut session.answered, true) {
+            // Once for each introduction. Another one may be of what was here before.
+            return self.retry(Retry::OutOfOrder, outputs);
+        }
         if !offered.is_near(self.promised.max(self.history.end().term)) {
             return self.retry(Retry::TermTooFar, outputs);
         }

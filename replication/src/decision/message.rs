@@ -48,6 +48,15 @@ pub fn number_of(name: &str, members: &[String]) -> MemberNumber {
     MemberNumber(u8::try_from(number).unwrap_or(u8::MAX))
 }
 
+/// An entry by its bytes: with the same term, OpID and checksum two logs have the same one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Mark {
+    /// Which entry.
+    pub op_id: OpId,
+    /// The checksum in its frame.
+    pub checksum: u32,
+}
+
 /// A follower introduces itself, and says what it has.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Hello {
@@ -66,6 +75,8 @@ pub struct Hello {
     /// Which part of the entries it has and wants, as a store's `Selection` is written; nothing for all. What it holds of those
     /// is nothing to be counted.
     pub part: Option<Vec<u8>>,
+    /// Some of its entries, newest first: the last one, and others that lie ever further apart. None of a part.
+    pub marks: Vec<Mark>,
 }
 
 /// The primary's answer to a [`Hello`].
@@ -131,6 +142,9 @@ pub enum Refusal {
     ListedPart,
     /// This member has only a part itself, this one, and the follower's is not known to be within that.
     WiderPart(Vec<u8>),
+    /// Both have this entry in one term, and not with the same bytes: one of the two logs was changed. Up to the other entry they are
+    /// known to be the same, if it is not zero; in between they were not compared.
+    Differs(OpId, OpId),
 }
 
 impl Refusal {

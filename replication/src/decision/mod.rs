@@ -22,6 +22,7 @@ pub use concern::{WriteConcern, majority_of};
 pub use follower::{Follower, FollowerInput, FollowerOutput, Retry};
 pub use history::{Apart, History, Meeting, Position, TERMS_MAX, TermStart};
 pub use message::{
-    Course, Hello, LISTED_MAX, LogName, MemberList, MemberNumber, Refusal, Report, Run, Status, Welcome, number_of,
+    Course, Hello, LISTED_MAX, LogName, Mark, MemberList, MemberNumber, Refusal, Report, Run, Status, Welcome,
+    number_of,
 };
 pub use primary::{PeerId, Primary, PrimaryInput, PrimaryOutput};

@@ -29,7 +29,7 @@ pub struct PeerId(pub u64);
 /// What the primary is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PrimaryInput {
-    /// A follower has introduced itself on a new connection.
+    /// A follower has introduced itself on a new connection. Whoever does so again on one that it was let on by loses it.
     Hello(PeerId, Hello),
     /// It reports.
     Report(PeerId, Report),
@@ -83,6 +83,8 @@ pub enum PrimaryOutput {
     Held,
     /// Be a primary no longer: this term has been promised to somebody.
     StepDown(Term),
+    /// Be a primary no longer: somebody else who has this log has begun this term in it. The log stays as it is, for that one.
+    Superseded(Term),
 }
 
 /// Whose word those that connect are given.
@@ -210,8 +212,14 @@ impl Primary {
                 first,
                 timestamp,
                 last,
-            } => self.appended(term, first, timestamp, last),
-            PrimaryInput::Looked(history) => self.looked(history),
+            } => {
+                self.appended(term, first, timestamp, last);
+                self.superseded(&mut outputs);
+            }
+            PrimaryInput::Looked(history) => {
+                self.looked(history);
+                self.superseded(&mut outputs);
+            }
             PrimaryInput::Durable(op_id) => {
                 self.durable = self.durable.max(op_id);
                 self.count_majority(&mut outputs);
@@ -386,7 +394,7 @@ impl Primary {
         self.term
     }
 
-    /// Whether it has learned that somebody else is primary.
+    /// Whether it has learned that somebody else is primary, or writes over its log.
     #[must_use]
     pub fn is_deposed(&self) -> bool {
         self.deposed
@@ -456,6 +464,19 @@ impl Primary {
         if term.is_elected() && term == self.term && self.elected_from.is_none() && !self.members.is_empty() {
             self.elected_from = Some(first);
         }
+    }
+
+    /// Whether the log has entries of a term that this primary has not begun. Nobody has agreed to that term here, nor does
+    /// anything that is said for the own one, however it was elected, hold for what comes behind.
+    fn superseded(&mut self, outputs: &mut Vec<PrimaryOutput>) {
+        let newest = self.history.end().term;
+        if self.standing != Standing::Primary || self.deposed || newest <= self.term {
+            return;
+        }
+        self.deposed = true;
+        self.asks = None;
+        outputs.push(PrimaryOutput::Superseded(newest));
+        self.close_all(outputs);
     }
 
     /// The log in short takes the place of what was known of it.

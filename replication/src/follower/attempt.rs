@@ -14,6 +14,7 @@ use super::session::{self, Ending};
 use super::shared::Settings;
 use crate::decision::Apart;
 use crate::error::{Error, Result};
+use crate::standby;
 
 /// Pauses between attempts: from this …
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -72,7 +73,7 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
         None => {
             incoming::finish(dir)?;
             if !incoming::has_log(dir) {
-                fetch::run(dir, settings, None)?;
+                fetch::run(dir, settings, None, || Ok(()))?;
             }
             match Replica::open(dir, &settings.store) {
                 // The copy that it was made from covered entries that were rolled back everywhere.
@@ -98,6 +99,10 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
             // Nobody counts.
             replica.set_majority(None);
         }
+        if settings.relay.is_none() {
+            standby::step_back(store, settings.lag_bytes_max);
+        }
+        settings.resynced();
         settings.durable(store.log().watermarks().durable);
         settings.show(Some(store.clone()));
     } else if let (Some(relay), Some(store)) = (&settings.relay, replica.store()) {
@@ -136,8 +141,7 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
             Ok(true)
         }
         Ok(Ending::Resync(apart)) => {
-            settings.show(None);
-            resync(dir, settings, replica, apart)?;
+            resync(dir, settings, replica, apart, held)?;
             Ok(true)
         }
         Ok(Ending::Retry(why)) => {
@@ -198,7 +202,7 @@ fn cut_back(dir: &Path, settings: &Settings, replica: Replica, last: OpId, file:
             settings.durable(last);
             Ok(())
         }
-        false => replace(dir, settings, kept, Apart::Unrelated),
+        false => replace(dir, settings, kept, Apart::Unrelated, || Ok(())),
     }
 }
 
@@ -206,19 +210,35 @@ fn cut_back(dir: &Path, settings: &Settings, replica: Replica, last: OpId, file:
 fn resync_log(dir: &Path, settings: &Settings, apart: Apart) -> Result<()> {
     let log = Replica::open_log(dir, &settings.store)?;
     match check_part(dir, settings, &log) {
-        Ok(()) => resync(dir, settings, log, apart),
+        Ok(()) => resync(dir, settings, log, apart, &mut None),
         Err(error) => Err(closed_for(log, error)),
     }
 }
 
-/// Closes what is here, and replaces it by a copy.
-fn resync(dir: &Path, settings: &Settings, replica: Replica, apart: Apart) -> Result<()> {
-    match replica.kept() {
-        Ok(kept) => {
-            replica.close()?;
-            replace(dir, settings, kept, apart)
+/// Replaces what is here by a copy. It answers reads until all of that has come, and is `held` when nothing comes of it for now.
+fn resync(dir: &Path, settings: &Settings, replica: Replica, apart: Apart, held: &mut Option<Replica>) -> Result<()> {
+    let kept = match replica.kept() {
+        Ok(kept) => kept,
+        Err(error) => {
+            settings.show(None);
+            return Err(closed_for(replica, error));
         }
-        Err(error) => Err(closed_for(replica, error)),
+    };
+    let mut open = Some(replica);
+    let replaced = replace(dir, settings, kept, apart, || {
+        settings.show(None);
+        open.take().map_or(Ok(()), Replica::close)
+    });
+    match (replaced, open) {
+        (Err(error), Some(replica)) if error.is_passing() => {
+            *held = Some(replica);
+            Err(error)
+        }
+        (Err(error), Some(replica)) => {
+            settings.show(None);
+            Err(closed_for(replica, error))
+        }
+        (replaced, _) => replaced,
     }
 }
 
@@ -231,13 +251,20 @@ pub(super) fn closed_for(replica: Replica, error: Error) -> Error {
     error
 }
 
-/// Replaces what is here, closed, by a copy, if that is allowed. It stays until all of the copy has come.
-fn replace(dir: &Path, settings: &Settings, kept: Kept, apart: Apart) -> Result<()> {
+/// Replaces what is here by a copy, if that is allowed. It stays until all of the copy has come, and is closed then by `close`.
+fn replace(
+    dir: &Path,
+    settings: &Settings,
+    kept: Kept,
+    apart: Apart,
+    close: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     if !settings.resync {
         return Err(Error::ResyncNeeded { apart });
     }
-    tracing::warn!(?apart, "what is here is replaced by a copy");
-    settings.tell(&FollowerEvent::Resyncing { apart });
-    settings.durable(OpId::ZERO);
-    fetch::run(dir, settings, Some(kept))
+    if settings.resyncs(apart) {
+        tracing::warn!(?apart, "what is here is replaced by a copy");
+        settings.tell(&FollowerEvent::Resyncing { apart });
+    }
+    fetch::run(dir, settings, Some(kept), close)
 }

@@ -15,6 +15,7 @@ use super::relay::Relay;
 use super::shared::Settings;
 use crate::dial::Dial;
 use crate::error::{Error, Result};
+use crate::heartbeat;
 use crate::identity::Identity;
 use crate::link::Security;
 use crate::primary::{COPY_LAG_BYTES_MAX, LAG_BYTES_MAX};
@@ -176,7 +177,8 @@ impl FollowerBuilder {
     }
 
     /// Is told what happens, from the follower's threads: [`FollowerEvent::Progress`] comes from the one that makes entries durable
-    /// and reports them, which goes on when this returns.
+    /// and reports them, which goes on when this returns. It may call [`Follower::stop`], which waits for nothing then; what waits
+    /// for the follower to end, or to come somewhere, must not be called there.
     #[must_use]
     pub fn on_event(mut self, on_event: impl Fn(&FollowerEvent) + Send + Sync + 'static) -> FollowerBuilder {
         self.on_event = Some(Arc::new(on_event));
@@ -191,6 +193,7 @@ impl FollowerBuilder {
     /// address that cannot be listened at; everything else is told later, by [`Follower::join`] and the events.
     pub fn start(self) -> Result<Follower> {
         let identity = Identity::new(&self.name, &self.members)?;
+        heartbeat::check(self.heartbeat)?;
         if self.selection.is_some() && self.members.contains(&self.name) {
             return Err(Error::InvalidOption {
                 option: "the name of a follower with a filter",
@@ -199,7 +202,7 @@ impl FollowerBuilder {
         }
         std::fs::create_dir_all(&self.dir).map_err(Error::file("create", &self.dir))?;
         let security = Security::new(self.tls.as_ref(), self.plaintext)?;
-        let heartbeat = self.heartbeat.max(Duration::from_millis(10));
+        let heartbeat = self.heartbeat;
         let caps = (self.lag_bytes_max, self.copy_lag_bytes_max);
         let relay = |address| Relay::bind(address, &identity, &security, heartbeat, caps);
         let relay = self.listen.map(relay).transpose()?;

@@ -38,17 +38,29 @@ struct CopyRecord {
     segment: SegmentMessage,
 }
 
-/// Fetches a copy into `dir`. What is there, closed, is replaced when all of it has come; the member it was has `kept`.
-pub(super) fn run(dir: &Path, settings: &Settings, kept: Option<Kept>) -> Result<()> {
-    let fetched = fetch(dir, settings, kept);
+/// Fetches a copy into `dir`. What is there is replaced when all of it has come, after `close` has closed it; the member it was has
+/// `kept`.
+pub(super) fn run(
+    dir: &Path,
+    settings: &Settings,
+    kept: Option<Kept>,
+    close: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let fetched = fetch(dir, settings, kept, close);
     settings.dial.over();
     fetched
 }
 
-fn fetch(dir: &Path, settings: &Settings, kept: Option<Kept>) -> Result<()> {
-    finish(dir)?;
-    if kept.is_none() && has_log(dir) {
-        return Ok(());
+fn fetch(dir: &Path, settings: &Settings, kept: Option<Kept>, close: impl FnOnce() -> Result<()>) -> Result<()> {
+    if kept.is_none() {
+        finish(dir)?;
+        if has_log(dir) {
+            return Ok(());
+        }
+    } else if incoming::is_whole(dir) {
+        // It had come, and could not be put in its place.
+        close()?;
+        return finish(dir);
     }
     let incoming = incoming::directory(dir);
     fs::create_dir_all(&incoming).map_err(Error::file("create", &incoming))?;
@@ -68,22 +80,23 @@ fn fetch(dir: &Path, settings: &Settings, kept: Option<Kept>) -> Result<()> {
     // The primary waits for a slow link, or for a disk here, as long as it hears something.
     let beat = || say(&Message::Report(Report::Alive));
     heartbeat::during(settings.heartbeat, beat, || {
-        receive(dir, settings, begun, kept, &mut inbound, &say)
+        let record = receive(dir, settings, begun, &mut inbound, &say)?;
+        close()?;
+        complete(dir, settings.selection.as_ref(), &record, kept)
     })?;
     // If this does not arrive, the primary keeps the copy for some time.
     let _ = say(&Message::CopyDone);
     finish(dir)
 }
 
-/// Takes what the primary offers, and makes it complete.
+/// Takes what the primary offers.
 fn receive(
     dir: &Path,
     settings: &Settings,
     begun: Option<CopyRecord>,
-    kept: Option<Kept>,
     inbound: &mut Inbound,
     say: &dyn Fn(&Message) -> Result<()>,
-) -> Result<()> {
+) -> Result<CopyRecord> {
     let Message::Offer(offer) = next(inbound, settings)? else {
         return Err(inbound.unexpected());
     };
@@ -133,7 +146,7 @@ fn receive(
             });
         }
     }
-    complete(dir, settings.selection.as_ref(), &record, kept)
+    Ok(record)
 }
 
 /// The next part of what was asked for. The primary says in between that it is still there, or that nothing will come of it.
@@ -200,6 +213,7 @@ fn begin(incoming: &Path, record: &CopyRecord) -> Result<()> {
     write_whole(&incoming.join(COPY), &codec::encode(record))
 }
 
+/// Makes the log that goes on from the copy, and declares all of it whole.
 fn complete(dir: &Path, selection: Option<&Selection>, record: &CopyRecord, kept: Option<Kept>) -> Result<()> {
     let log = incoming::directory(dir).join(LOG);
     if log.exists() {

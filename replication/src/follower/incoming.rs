@@ -123,6 +123,11 @@ pub(crate) fn abandon(dir: &Path) -> Result<()> {
     discard_directory(&incoming).map_err(Error::file("remove", &incoming))
 }
 
+/// Whether a copy is there whole, and has yet to be put in its place.
+pub(super) fn is_whole(dir: &Path) -> bool {
+    directory(dir).join(READY).exists()
+}
+
 /// Nothing when the copy is not whole; then its parts are looked at one by one.
 fn read_ready(incoming: &Path) -> Option<Ready> {
     codec::decode(&fs::read(incoming.join(READY)).ok()?).ok()

@@ -180,11 +180,15 @@ impl Follower {
         self.settings.lock().ended.clone()
     }
 
-    /// Stops following, and waits for what was under way. The store stays open while somebody has it.
+    /// Stops following, and waits for what was under way; called from [`FollowerBuilder::on_event`], it waits for nothing. The store
+    /// stays open while somebody has it.
     pub fn stop(&self) {
         self.settings.lock().stopped = true;
         self.settings.changed.notify_all();
         self.settings.dial.end();
+        if self.settings.is_telling() {
+            return;
+        }
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // A panic over there has been reported by the panic hook.
             let _ = thread.join();

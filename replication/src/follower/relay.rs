@@ -236,6 +236,7 @@ mod tests {
             promised: history.end().term,
             durable: holds,
             part: None,
+            marks: Vec::new(),
             history,
         };
         decisions.step(PrimaryInput::Hello(PeerId(1), hello));

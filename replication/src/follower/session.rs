@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::heartbeat;
 use crate::link::{self, Inbound, Outbound};
 use crate::standby;
-use crate::summary::history_of;
+use crate::summary::{history_of, marks_of};
 use crate::wire::Message;
 
 /// Why a connection ended that had not failed.
@@ -87,6 +87,7 @@ impl Unsynced {
 pub(super) fn run(replica: &Replica, settings: &Settings) -> Result<Ending> {
     let log = replica.view();
     let history = history_of(&log, LogName::from(log.log_id()))?;
+    let marks = settings.selection.is_none().then(|| marks_of(&log, &history));
     let identity = &settings.identity;
     let decisions = Decisions::new(
         identity.member,
@@ -96,7 +97,8 @@ pub(super) fn run(replica: &Replica, settings: &Settings) -> Result<Ending> {
         replica.promised(),
         settings.window_bytes,
     )
-    .with_part(settings.selection.as_ref().map(Selection::to_bytes));
+    .with_part(settings.selection.as_ref().map(Selection::to_bytes))
+    .with_marks(marks.unwrap_or_default());
     let decisions = match replica.confirmed() {
         Some(confirmed) => decisions.with_confirmed(confirmed),
         None => decisions,

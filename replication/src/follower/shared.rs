@@ -1,6 +1,8 @@
 //! What the threads of a follower share with those that look at it: what it goes by, and how it stands.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::ptr;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,7 @@ use super::currency::Currency;
 use super::event::{FollowerEvent, Listener};
 use super::relay::Relay;
 use crate::deadline::after;
+use crate::decision::Apart;
 use crate::dial::Dial;
 use crate::error::Result;
 use crate::identity::Identity;
@@ -38,6 +41,11 @@ pub struct FollowerStatus {
     pub copy_bytes: u64,
     /// When the primary was last heard.
     pub heard: Option<Instant>,
+}
+
+thread_local! {
+    /// Whose listeners this thread is in.
+    static TELLING: RefCell<Vec<*const Settings>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What a follower goes by, and what is known of it.
@@ -70,6 +78,8 @@ pub(super) struct State {
     pub(super) status: FollowerStatus,
     pub(super) currency: Currency,
     pub(super) store: Option<Store>,
+    /// Why what is here is being replaced, from when that is told until there is something else, or a primary goes on here.
+    pub(super) resyncing: Option<Apart>,
     pub(super) stopped: bool,
     pub(super) ended: Option<Result<()>>,
 }
@@ -80,6 +90,15 @@ impl fmt::Debug for Settings {
             .field("name", &self.identity.name)
             .field("from", &self.from)
             .finish_non_exhaustive()
+    }
+}
+
+/// A listener that returns.
+struct Told;
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        TELLING.with_borrow_mut(Vec::pop);
     }
 }
 
@@ -95,9 +114,18 @@ impl Settings {
             FollowerEvent::Following { .. } => self.copied(0, 0),
             _ => {}
         }
-        if let Some(on_event) = &self.on_event {
-            on_event(event);
-        }
+        let Some(on_event) = &self.on_event else {
+            return;
+        };
+        TELLING.with_borrow_mut(|telling| telling.push(self));
+        // It may panic.
+        let _told = Told;
+        on_event(event);
+    }
+
+    /// Whether this thread is one of the follower's own, and tells of an event: then it cannot wait for the follower's threads.
+    pub(super) fn is_telling(&self) -> bool {
+        TELLING.with_borrow(|telling| telling.iter().any(|settings| ptr::eq(*settings, self)))
     }
 
     fn copied(&self, bytes: u64, total: u64) {
@@ -112,6 +140,7 @@ impl Settings {
     /// A primary goes on here with entry `from`. What another one has spoken of may be no part of its log.
     pub(super) fn begins(&self, from: OpId) {
         let mut state = self.lock();
+        state.resyncing = None;
         state.status.newest = from.previous();
         state.currency = Currency::default();
     }
@@ -140,6 +169,7 @@ impl Settings {
     /// Whether that is news.
     pub(super) fn durable(&self, op_id: OpId) -> bool {
         let mut state = self.lock();
+        let op_id = if state.resyncing.is_none() { op_id } else { OpId::ZERO };
         let news = op_id > state.status.durable;
         state.status.durable = op_id;
         let newest = state.status.newest;
@@ -156,6 +186,19 @@ impl Settings {
 
     pub(super) fn is_stopped(&self) -> bool {
         self.lock().stopped
+    }
+
+    /// What is here is to be replaced; whether that is news. From now on who waits for an entry waits for the copy, or for a primary
+    /// that goes on here: what is here has other entries, maybe.
+    pub(super) fn resyncs(&self, apart: Apart) -> bool {
+        let news = self.lock().resyncing.replace(apart) != Some(apart);
+        self.durable(OpId::ZERO);
+        news
+    }
+
+    /// There is something else in the place of what was here.
+    pub(super) fn resynced(&self) {
+        self.lock().resyncing = None;
     }
 
     /// Shows a store that has been opened, or that there is none at the moment.

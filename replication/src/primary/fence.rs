@@ -59,6 +59,7 @@ fn tell(hub: &Hub, identity: &Identity, stream: Raw, heartbeat: Duration) -> Res
         history: hub.history(),
         durable: hub.history().last,
         part: None,
+        marks: Vec::new(),
     }))?;
     match inbound.read()? {
         Message::Refuse(Refusal::StalePrimary(_)) => Ok(true),

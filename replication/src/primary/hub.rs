@@ -110,6 +110,10 @@ impl Hub {
     /// A follower has introduced itself.
     pub(crate) fn hello(&self, hello: Hello, hangup: Arc<Hangup>) -> Result<PeerId> {
         let mut state = self.lock();
+        if state.stopped {
+            // It was in its greeting when the others were disconnected. Nothing would be decided for it any more.
+            return Err(state.failure.clone().unwrap_or(Error::NotPrimary { promised: None }));
+        }
         state.next_peer += 1;
         let peer = PeerId(state.next_peer);
         let outbox = Outbox {
@@ -314,6 +318,8 @@ impl Hub {
                 self.store.follow()?;
                 self.store.promise(term)?;
             }
+            // Not to follow, nor to promise anything: the store is the other one's.
+            PrimaryOutput::Superseded(term) => return Err(Error::Superseded { term }),
             PrimaryOutput::Majority(op_id) => self.store.set_majority(Some(op_id)),
             PrimaryOutput::Held => {}
         }
@@ -367,7 +373,7 @@ impl Hub {
     /// Says that entries are on their way; returns what goes in front of them.
     pub(crate) fn sending(&self, peer: PeerId, first: OpId, last: OpId, bytes: u64) -> Result<Run> {
         let mut state = self.lock();
-        // More may have become durable than was looked at.
+        // More may have become durable than was looked at, also of a term that is not this primary's: that is an error.
         self.note_entries(&mut state, last)?;
         let run = state.decisions.run(first, last);
         self.step(&mut state, PrimaryInput::Sent(peer, last, bytes))?;
@@ -380,7 +386,8 @@ impl Hub {
         let mut state = self.lock();
         if op_id > state.decisions.status().newest && op_id <= self.store.log().newest(ReadConcern::Durable) {
             // It is on this disk already, most likely since a moment ago: the senders need not wait until another thread has seen it.
-            self.look_at_log(&mut state)?;
+            // Of an error that thread makes what is to be made.
+            let _ = self.look_at_log(&mut state);
             self.sendable.notify_all();
         }
         loop {
@@ -620,6 +627,46 @@ mod tests {
         assert!(log.watermarks().oldest > OpId::new(20), "{:?}", log.watermarks());
         hub.advance().unwrap();
         assert_eq!(hub.history(), history_of(&log, name).unwrap());
+    }
+
+    #[test]
+    fn who_introduces_himself_to_a_hub_that_has_ended_is_turned_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = StoreOptions::default().open(dir.path()).unwrap();
+        let log = store.log();
+        let history = history_of(&log, LogName::from(log.log_id())).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let hello = || {
+            let (member, name) = (crate::decision::number_of("b", &[]), "b".to_owned());
+            let (members, promised, durable) = (Vec::new(), Term::default(), OpId::ZERO);
+            let history = history.clone();
+            let (part, marks) = (None, Vec::new());
+            Hello {
+                member,
+                name,
+                members,
+                promised,
+                history,
+                durable,
+                part,
+                marks,
+            }
+        };
+        let hangup = || {
+            let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            Arc::new(Hangup(stream))
+        };
+        for fails in [false, true] {
+            let decisions = Decisions::relay(Member::new(1).unwrap(), Vec::new(), history.clone(), OpId::ZERO);
+            let hub = Hub::new(store.clone(), decisions);
+            hub.hello(hello(), hangup()).unwrap();
+            match fails {
+                true => hub.fail(Error::Panicked),
+                false => hub.stop(),
+            }
+            assert!(hub.hello(hello(), hangup()).is_err());
+            assert_eq!(hub.followers(), 1);
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(crate) use self::service::Service;
 pub use self::status::{MemberStatus, PrimaryStatus};
 use crate::decision::{LogName, Primary as Decisions, WriteConcern};
 use crate::error::{Error, Result};
+use crate::heartbeat;
 use crate::identity::Identity;
 use crate::link::Security;
 use crate::standby;
@@ -91,7 +92,7 @@ impl PrimaryBuilder {
     }
 
     /// How often something is said when there is nothing to say; a connection that is silent for four times as long is given
-    /// up. The same everywhere. Default one second.
+    /// up. From ten milliseconds to a minute, the same everywhere. Default one second.
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration) -> PrimaryBuilder {
         self.heartbeat = interval;
@@ -133,7 +134,7 @@ impl PrimaryBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::NotPrimary`] when the store follows, [`Error::Plaintext`], [`Error::Certificate`], [`Error::InvalidOption`],
+    /// [`Error::NotPrimary`] when the store follows, [`Error::AlreadyPrimary`], [`Error::Plaintext`], [`Error::Certificate`], [`Error::InvalidOption`],
     /// [`Error::Network`]; the store's.
     pub fn start(self) -> Result<Primary> {
         let identity = Identity::new(&self.name, &self.members)?;
@@ -144,13 +145,10 @@ impl PrimaryBuilder {
             None => self.listen,
         };
         security.check(listen)?;
-        if self.heartbeat < Duration::from_millis(10) {
-            return Err(Error::InvalidOption {
-                option: "heartbeat",
-                what: "shorter than ten milliseconds",
-            });
-        }
+        heartbeat::check(self.heartbeat)?;
         let store = self.store;
+        let standings = store.attached(Standings::default);
+        let _alone = standings.begin_primary().ok_or(Error::AlreadyPrimary)?;
         if store.is_following() {
             return Err(Error::NotPrimary { promised: None });
         }

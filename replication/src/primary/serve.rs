@@ -12,11 +12,12 @@ use tailwater_storage::Sharing;
 use super::hub::{Hub, Told, Work};
 use super::service::Settings;
 use super::{offer, slots};
-use crate::decision::{Course, Hello, History, PeerId, Refusal, Report, Status};
+use crate::decision::{Course, Hello, History, Meeting, PeerId, Refusal, Report, Status};
 use crate::error::{Error, Result};
 use crate::heartbeat;
 use crate::link::{self, Inbound, Outbound};
 use crate::standby;
+use crate::summary::difference;
 use crate::wire::{CHUNK_BYTES_MAX, Message, Need};
 
 /// How often a follower's retention slot is moved, and others are told of it.
@@ -46,6 +47,10 @@ fn serve(hub: &Arc<Hub>, settings: &Settings, stream: TcpStream, introduced: &At
     match introduction {
         Message::Hello(hello) => {
             if let Some(refusal) = refusal_of_outrun(hub, settings, &hello) {
+                return outbound.write(&Message::Refuse(refusal));
+            }
+            if let Some(refusal) = refusal_of_difference(hub, &hello) {
+                tracing::error!(follower = hello.name, ?refusal, "turning a follower away");
                 return outbound.write(&Message::Refuse(refusal));
             }
             let sharing = match hub.sharing(&hello.name, hello.part.as_deref())? {
@@ -96,6 +101,16 @@ fn refusal_of_outrun(hub: &Hub, settings: &Settings, hello: &Hello) -> Option<Re
     let needs_more = hello.history.last.next() < hub.store.log().watermarks().oldest;
     let outrun = needs_more && slots::is_lost(&hub.store, &hello.name) && settings.copies.end_catching_up(&hello.name);
     outrun.then_some(Refusal::CopyOutrun(settings.copy_lag_bytes_max))
+}
+
+/// Why a follower is turned away that has other bytes in an entry which terms and OpIDs say is the same: somebody has changed one of
+/// the two logs, and nothing here can tell which. What is told by terms already is not looked at.
+fn refusal_of_difference(hub: &Hub, hello: &Hello) -> Option<Refusal> {
+    let is_own = hello.part.is_none() && hub.refusal_of(&hello.name, &hello.members).is_none();
+    let meets = is_own && !matches!(hub.history().meet(&hello.history), Meeting::Apart(_));
+    let log = hub.store.log();
+    let (differs, same) = meets.then(|| difference(&log, hello)).flatten()?;
+    Some(Refusal::Differs(differs, same))
 }
 
 /// A follower that has caught up after a copy has its log held as others have.

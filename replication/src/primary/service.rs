@@ -21,6 +21,11 @@ use crate::dial::Dial;
 use crate::error::{Error, Result};
 use crate::link::Security;
 
+/// How long it may not be possible to look at the log, for lack of descriptors or memory, say, before the primary ends …
+const BLIND_MAX: Duration = Duration::from_secs(30);
+/// … and how long between two looks meanwhile.
+const BLIND_PAUSE: Duration = Duration::from_millis(100);
+
 /// Connections of members at most.
 const CONNECTIONS_MAX: usize = 64;
 /// Connections at most over which nobody has introduced himself yet: strangers take no place of a member's.
@@ -77,9 +82,13 @@ impl Service {
         });
         let interrupt = Interrupt::new();
         let (pulse_hub, pulse_interrupt) = (Arc::clone(&hub), interrupt.clone());
-        let (accept_hub, accept_bell) = (Arc::clone(&hub), Arc::clone(&bell));
+        let (accept_hub, accept_bell, pulse_bell) = (Arc::clone(&hub), Arc::clone(&bell), Arc::clone(&bell));
         let threads = vec![
-            spawn("tailwater-pulse", move || pulse(&pulse_hub, &pulse_interrupt))?,
+            spawn("tailwater-pulse", move || {
+                pulse(&pulse_hub, &pulse_interrupt, BLIND_MAX, || pulse_hub.advance());
+                // However it has ended, there is nothing to connect to any more.
+                ring(&pulse_bell);
+            })?,
             spawn("tailwater-accept", move || {
                 accept(&listener, &accept_bell, &accept_hub, &settings);
             })?,
@@ -111,8 +120,7 @@ impl Service {
         self.hub.store.on_sync(None);
         self.hub.stop();
         self.hub.store.log().interrupt(&self.interrupt);
-        // Any number but zero rings it. When it has been rung so often that this fails, it rings all the same.
-        let _ = rustix::io::write(&*self.bell, &[1; 8]);
+        ring(&self.bell);
         for dial in &*self.dials.lock().unwrap_or_else(PoisonError::into_inner) {
             dial.end();
         }
@@ -135,18 +143,34 @@ pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<
     thread.map_err(Error::network("this member", "starting a thread"))
 }
 
-/// Tells the decisions of what has become durable, and of what is about to: that may be sent.
-fn pulse(hub: &Hub, interrupt: &Interrupt) {
+fn ring(bell: &OwnedFd) {
+    // Any number but zero rings it. When it has been rung so often that this fails, it rings all the same.
+    let _ = rustix::io::write(bell, &[1; 8]);
+}
+
+/// Has the decisions told of what has become durable, and of what is about to and may be sent, by `look`. What only passes is waited out, for `blind_max`.
+fn pulse(hub: &Hub, interrupt: &Interrupt, blind_max: Duration, look: impl Fn() -> Result<()>) {
     let log = hub.store.log();
+    let mut blind: Option<Instant> = None;
     loop {
         if hub.is_stopped() {
             return;
         }
         let seen = (log.syncing(), log.newest(ReadConcern::Durable));
-        if let Err(error) = hub.advance() {
-            // Nobody would be sent anything any more: better to be seen to have failed.
-            hub.fail(error);
-            return;
+        match look() {
+            Ok(()) => blind = None,
+            Err(error) => {
+                let since = *blind.get_or_insert_with(Instant::now);
+                let passes = error.is_passing() && !error.needs_reopening();
+                if !passes || since.elapsed() >= blind_max {
+                    // Nobody would be sent anything any more: better to be seen to have failed.
+                    hub.fail(error);
+                    return;
+                }
+                tracing::warn!(%error, "a primary cannot look at its log, and tries again");
+                std::thread::sleep(BLIND_PAUSE);
+                continue;
+            }
         }
         // A trim is worth a look now and then.
         let deadline = Instant::now() + Duration::from_secs(1);
@@ -212,8 +236,9 @@ fn accept(listener: &TcpListener, bell: &OwnedFd, hub: &Arc<Hub>, settings: &Arc
             Err(_) => pause = Some(Duration::from_millis(50)),
         }
     }
-    for mut connection in served {
-        connection.dismiss();
+    // First all of them: one may wait for what another has until its link takes more.
+    served.iter_mut().for_each(Served::dismiss);
+    for connection in served {
         // A panic over there has been reported by the panic hook.
         let _ = connection.thread.join();
     }
@@ -244,5 +269,85 @@ fn serve_one(served: &mut Vec<Served>, stream: TcpStream, other: TcpStream, hub:
             dismissed: false,
         }),
         Err(error) => tracing::warn!(%error, "turning a connection away"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io::Read;
+
+    use tailwater_oplog::{Error as LogError, Member};
+    use tailwater_storage::{Store, StoreOptions};
+
+    use super::*;
+    use crate::decision::{LogName, Primary as Decisions};
+    use crate::summary::history_of;
+
+    fn hub(store: &Store) -> Arc<Hub> {
+        let log = store.log();
+        let history = history_of(&log, LogName::from(log.log_id())).unwrap();
+        let durable = log.watermarks().durable;
+        let decisions = Decisions::relay(Member::new(1).unwrap(), Vec::new(), history, durable);
+        Arc::new(Hub::new(store.clone(), decisions))
+    }
+
+    fn no_descriptor() -> Error {
+        let source = std::io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
+        Error::Log(LogError::Io {
+            action: "map",
+            path: "a segment".into(),
+            source: Arc::new(source),
+        })
+    }
+
+    #[test]
+    fn what_passes_ends_no_primary_unless_it_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = StoreOptions::default().open(dir.path()).unwrap();
+        for (error, blind_max, looks) in [
+            // Until the test ends it.
+            (no_descriptor(), Duration::MAX, 3),
+            (no_descriptor(), Duration::ZERO, 1),
+            (Error::Log(LogError::Closed), Duration::MAX, 1),
+            (Error::Panicked, Duration::MAX, 1),
+        ] {
+            let (hub, looked) = (hub(&store), Cell::new(0));
+            pulse(&hub, &Interrupt::new(), blind_max, || {
+                looked.set(looked.get() + 1);
+                match looked.get() < 3 {
+                    true => Err(error.clone()),
+                    false => {
+                        assert!(!hub.is_stopped(), "{error}");
+                        hub.stop();
+                        Ok(())
+                    }
+                }
+            });
+            assert_eq!(looked.get(), looks, "{error}");
+            assert_eq!(hub.join().is_err(), looks == 1, "{error}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_let_on_by_a_hub_that_has_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = StoreOptions::default().open(dir.path()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let security = Security::Plaintext { anywhere: false };
+        let never = Duration::from_secs(60);
+        let service = Service::start(hub(&store), listener, security, never, (1, 1)).unwrap();
+        // It has come before, and says nothing.
+        let mut waiting = TcpStream::connect(service.address).unwrap();
+        let mut preface = [0; 1];
+        waiting.read_exact(&mut preface).unwrap();
+        service.hub.fail(Error::Panicked);
+        let mut rest = Vec::new();
+        // Closed, or reset for what was not read.
+        let _ = waiting.read_to_end(&mut rest);
+        // And nothing listens there.
+        while TcpStream::connect(service.address).is_ok() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }

@@ -34,12 +34,11 @@ pub(super) fn needed_next(own: &History, follower: &History) -> Option<OpId> {
 
 /// Has the log keep what a follower needs, from `next` on.
 pub(crate) fn hold(store: &Store, max_lag_bytes: u64, follower: &str, next: OpId) {
-    let create = || store.slot_create(&slot_name(follower), next, SlotOptions { max_lag_bytes });
-    let created = match create() {
+    let (name, options) = (slot_name(follower), SlotOptions { max_lag_bytes });
+    let created = match store.slot_create(&name, next, options) {
         // It has moved on with entries that this follower has lost since.
         Err(StoreError::Log(LogError::SlotExists { position, .. })) if position > next => {
-            let dropped = store.slot_drop(&slot_name(follower));
-            dropped.and_then(|()| create())
+            store.slot_replace(&name, &name, next, options)
         }
         Err(StoreError::Log(LogError::SlotExists { .. })) => Ok(()),
         other => other,
@@ -59,13 +58,20 @@ pub(super) fn hold_for_copy(
     max_lag_bytes: u64,
 ) -> std::result::Result<(), StoreError> {
     let name = slot_name(follower);
-    // What an earlier copy needed does not matter any more.
-    match store.slot_drop(&name) {
-        Ok(()) | Err(StoreError::Log(LogError::NoSuchSlot { .. })) => {}
-        Err(error) => return Err(error),
-    }
     let from = applied.max(store.log().watermarks().oldest).max(OpId::FIRST);
-    store.slot_create(&name, from, SlotOptions { max_lag_bytes })
+    // What an earlier copy needed does not matter any more.
+    store.slot_replace(&name, &name, from, SlotOptions { max_lag_bytes })
+}
+
+/// Has what is held by the slot `held` held for a follower from now on, in the same moment.
+pub(crate) fn take_over(store: &Store, max_lag_bytes: u64, held: &RetentionSlot, follower: &str) {
+    // It may have followed this one before, too.
+    let own = find(store, follower).filter(|slot| slot.state == SlotState::Active);
+    let from = own.map_or(held.position, |slot| slot.position.min(held.position));
+    let options = SlotOptions { max_lag_bytes };
+    if let Err(error) = store.slot_replace(&held.name, &slot_name(follower), from, options) {
+        tracing::warn!(%error, follower, "nothing holds the log for a follower");
+    }
 }
 
 /// Has the log keep nothing for a follower that is given no copy: it has to begin anew.

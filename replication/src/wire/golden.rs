@@ -4,7 +4,7 @@
 use tailwater_oplog::Timestamp;
 
 use super::*;
-use crate::decision::{Apart, Course, History, MemberNumber, Position};
+use crate::decision::{Apart, Course, History, Mark, MemberNumber, Position};
 
 /// Puts fields one behind the other.
 #[derive(Default)]
@@ -97,19 +97,30 @@ fn what_a_follower_says() {
         history,
         durable: op(6),
         part: None,
+        marks: [(7, 20), (6, 21)]
+            .map(|(op_id, checksum)| Mark {
+                op_id: op(op_id),
+                checksum,
+            })
+            .to_vec(),
     };
     let expected = body().u8(1).text("b").u64(2).text("a").text("bc").u32(129);
     let expected = expected.raw(&[9; 16]).u64(3);
     let expected = expected.u64(1).u32(128).u64(3).u64(5);
     let expected = expected.u32(131).u64(2).u8(1).u32(130).u64(7);
     let Body(expected) = expected.u64(6);
-    assert_is(&Message::Hello(hello.clone()), 1, body().raw(&expected).u8(0));
+    assert_is(
+        &Message::Hello(hello.clone()),
+        1,
+        body().raw(&expected).u8(0).u64(2).u64(7).u32(20).u64(6).u32(21),
+    );
     let part = Some(vec![0xaa, 0xbb]);
     let hello = Hello {
         part: part.clone(),
+        marks: Vec::new(),
         ..hello
     };
-    let of_a_part = body().raw(&expected).u8(1).u64(2).raw(&[0xaa, 0xbb]);
+    let of_a_part = body().raw(&expected).u8(1).u64(2).raw(&[0xaa, 0xbb]).u64(0);
     assert_is(&Message::Hello(hello), 1, of_a_part);
     for (report, expected) in [
         (Report::Grant(term(5)), body().u32(0).u32(5)),
@@ -184,6 +195,7 @@ fn what_a_primary_answers() {
         (Refusal::CopyFailed("x".into()), body().u32(13).text("x")),
         (Refusal::ListedPart, body().u32(14)),
         (Refusal::WiderPart(vec![0xaa]), body().u32(15).u64(1).raw(&[0xaa])),
+        (Refusal::Differs(op(5), op(4)), body().u32(16).u64(5).u64(4)),
     ] {
         assert_is(&Message::Refuse(refusal), 17, expected);
     }

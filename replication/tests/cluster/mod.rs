@@ -118,12 +118,17 @@ pub(crate) enum Message {
     End,
 }
 
+/// A connection. It may be half-open: one end has left, and the other one does not know. What was under way to that one arrives.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) follower: usize,
     pub(crate) primary: usize,
     pub(crate) up: VecDeque<Message>,
     pub(crate) down: VecDeque<Message>,
+    /// Whether the follower's end is open. If so, that is its node's connection.
+    at_follower: bool,
+    /// Whether the primary's is.
+    at_primary: bool,
 }
 
 /// What must hold in every schedule.
@@ -143,6 +148,10 @@ pub(crate) struct Cluster {
     pub(crate) members: Vec<String>,
     pub(crate) connections: BTreeMap<PeerId, Connection>,
     pub(crate) ledger: Ledger,
+    /// Whether those at the other ends of a node's connections do not notice that it has gone.
+    pub(crate) unnoticed: bool,
+    /// What followers have said of themselves, for others to say again.
+    hellos: Vec<Hello>,
     clock: u64,
     next_peer: u64,
     /// What happened, for scripts.
@@ -170,6 +179,8 @@ impl Cluster {
             members,
             connections: BTreeMap::new(),
             ledger: Ledger::default(),
+            unnoticed: false,
+            hellos: Vec::new(),
             clock: 0,
             next_peer: 0,
             trace: Vec::new(),
@@ -247,22 +258,90 @@ impl Cluster {
             .map(|(peer, _)| *peer)
             .collect();
         for peer in ended {
-            self.break_connection(peer);
+            match self.unnoticed {
+                true => self.leave_end(peer, self.connections[&peer].follower == at),
+                false => self.break_connection(peer),
+            }
         }
     }
 
     /// Ends a connection for both.
     pub(crate) fn break_connection(&mut self, peer: PeerId) {
-        let Some(connection) = self.connections.remove(&peer) else {
+        self.leave_end(peer, true);
+        self.leave_end(peer, false);
+    }
+
+    /// Ends a connection for the follower, or for the primary; the other one does not know.
+    pub(crate) fn leave_end(&mut self, peer: PeerId, of_follower: bool) {
+        let Some(connection) = self.connections.get_mut(&peer) else {
             return;
         };
         let (follower, primary) = (connection.follower, connection.primary);
-        if self.nodes[follower].connection == Some(peer) {
+        let end = match of_follower {
+            true => &mut connection.at_follower,
+            false => &mut connection.at_primary,
+        };
+        let was_open = std::mem::take(end);
+        if !connection.at_follower && !connection.at_primary {
+            self.connections.remove(&peer);
+        }
+        if was_open && of_follower {
             self.nodes[follower].connection = None;
             self.follower_step(follower, FollowerInput::Gone);
             self.relay_step(follower, PrimaryInput::FollowsNobody);
+        } else if was_open {
+            self.primary_step(primary, PrimaryInput::Gone(peer));
         }
-        self.primary_step(primary, PrimaryInput::Gone(peer));
+    }
+
+    /// Has the first message that is under way come a second time, behind `behind` of the others: as from a peer that is broken.
+    pub(crate) fn duplicate(&mut self, peer: PeerId, up: bool, behind: usize) {
+        let Some(connection) = self.connections.get_mut(&peer) else {
+            return;
+        };
+        let queue = if up { &mut connection.up } else { &mut connection.down };
+        // The end of a connection is no message.
+        if let Some(message) = queue
+            .front()
+            .filter(|message| !matches!(message, Message::End))
+            .cloned()
+        {
+            queue.insert((1 + behind).min(queue.len()), message);
+        }
+    }
+
+    /// Has somebody say to a node what a follower has said of itself at some time, over a connection of which that one knows
+    /// nothing.
+    pub(crate) fn replay(&mut self, said: usize, primary: usize) {
+        let Some(hello) = self.hellos.get(said % self.hellos.len().max(1)).cloned() else {
+            return;
+        };
+        let follower = self.nodes.iter().position(|node| node.name == hello.name);
+        let follower = follower.expect("one of the nodes has said it");
+        if follower == primary {
+            return;
+        }
+        let peer = self.open(follower, primary, false);
+        self.connections
+            .get_mut(&peer)
+            .expect("it is open at one end")
+            .up
+            .push_back(Message::Hello(hello));
+    }
+
+    fn open(&mut self, follower: usize, primary: usize, at_follower: bool) -> PeerId {
+        self.next_peer += 1;
+        let peer = PeerId(self.next_peer);
+        let connection = Connection {
+            follower,
+            primary,
+            up: VecDeque::new(),
+            down: VecDeque::new(),
+            at_follower,
+            at_primary: true,
+        };
+        self.connections.insert(peer, connection);
+        peer
     }
 
     /// Has a follower connect to a node.
@@ -271,19 +350,12 @@ impl Cluster {
             return;
         }
         if let Some(old) = self.nodes[follower].connection {
-            self.break_connection(old);
+            match self.unnoticed {
+                true => self.leave_end(old, true),
+                false => self.break_connection(old),
+            }
         }
-        self.next_peer += 1;
-        let peer = PeerId(self.next_peer);
-        self.connections.insert(
-            peer,
-            Connection {
-                follower,
-                primary,
-                up: VecDeque::new(),
-                down: VecDeque::new(),
-            },
-        );
+        let peer = self.open(follower, primary, true);
         self.nodes[follower].connection = Some(peer);
         self.nodes[follower].reported.clear();
         self.follower_step(follower, FollowerInput::Connected);
@@ -349,7 +421,8 @@ impl Cluster {
 
     /// Has a primary send what it may on one connection, `entries` at most.
     pub(crate) fn send(&mut self, peer: PeerId, entries: usize) {
-        let Some(sender) = self.connections.get(&peer).map(|connection| connection.primary) else {
+        let connection = self.connections.get(&peer).filter(|connection| connection.at_primary);
+        let Some(sender) = connection.map(|connection| connection.primary) else {
             return;
         };
         self.look(sender);
@@ -388,6 +461,13 @@ impl Cluster {
         let Some(message) = queue.pop_front() else {
             return false;
         };
+        if !(if up {
+            connection.at_primary
+        } else {
+            connection.at_follower
+        }) {
+            return true;
+        }
         match message {
             Message::Hello(hello) => {
                 self.look(primary);
@@ -508,7 +588,11 @@ impl Cluster {
     }
 
     fn tell_follower(&mut self, peer: PeerId, message: Message) {
-        if let Some(connection) = self.connections.get_mut(&peer) {
+        if let Some(connection) = self
+            .connections
+            .get_mut(&peer)
+            .filter(|connection| connection.at_primary)
+        {
             connection.down.push_back(message);
         }
     }
@@ -535,6 +619,7 @@ impl Cluster {
                 PrimaryOutput::BeginTerm(term) => self.begin_term(at, term),
                 PrimaryOutput::Majority(op_id) => self.commit(at, op_id),
                 PrimaryOutput::Held => {}
+                PrimaryOutput::Superseded(term) => panic!("{} has not begun term {term}", self.nodes[at].name),
                 PrimaryOutput::StepDown(term) => {
                     self.note(at, &format!("steps down for term {term}"));
                     self.promise(at, term);
@@ -580,7 +665,13 @@ impl Cluster {
     /// from some entry up to the one that the state covers.
     fn copy(&mut self, at: usize) {
         let peer = self.nodes[at].connection.expect("a copy is of a primary");
-        let primary = self.connections[&peer].primary;
+        let Connection {
+            primary, at_primary, ..
+        } = self.connections[&peer];
+        if !at_primary {
+            // Nobody gives it one.
+            return self.leave(at);
+        }
         // Those behind it, too: what they follow is closed.
         self.drop_connections_of(at);
         let theirs = &self.nodes[primary].disk;
@@ -654,7 +745,10 @@ impl Cluster {
     fn carry_out_follower(&mut self, at: usize, outputs: Vec<FollowerOutput>) {
         for output in outputs {
             match output {
-                FollowerOutput::Hello(hello) => self.tell_primary(at, Message::Hello(hello)),
+                FollowerOutput::Hello(hello) => {
+                    self.hellos.push(hello.clone());
+                    self.tell_primary(at, Message::Hello(hello));
+                }
                 FollowerOutput::Report(report) => {
                     if let Report::Grant(term) = report {
                         self.note(at, &format!("grants term {term}"));

@@ -18,6 +18,16 @@ impl Store {
         Ok(self.core().log.slot_create(name, from, options)?)
     }
 
+    /// Puts a slot in the place of another one, or of itself, in one change. See
+    /// [`Oplog::slot_replace`](tailwater_oplog::Oplog::slot_replace).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn slot_replace(&self, replaced: &str, name: &str, from: OpId, options: SlotOptions) -> Result<()> {
+        Ok(self.core().log.slot_replace(replaced, name, from, options)?)
+    }
+
     /// Says that the slot's consumer needs nothing below `op_id` any more; written later. See
     /// [`Oplog::slot_advance`](tailwater_oplog::Oplog::slot_advance).
     ///

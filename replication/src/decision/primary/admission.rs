@@ -8,6 +8,11 @@ use tailwater_oplog::{OpId, Term};
 
 impl Primary {
     pub(super) fn hello(&mut self, peer: PeerId, hello: &Hello, outputs: &mut Vec<PrimaryOutput>) {
+        if self.peers.remove(&peer).is_some() {
+            // Said twice: what was made of the first one does not hold, nor is the second one believed.
+            outputs.push(PrimaryOutput::Close(peer));
+            return;
+        }
         if let Some(refusal) = self.refusal(hello) {
             if let Refusal::StalePrimary(term) = refusal {
                 self.step_down(term, outputs);
