@@ -266,7 +266,7 @@ fn step_up(context: &mut Context<'_>) -> CommandResult {
     };
     match member.promote() {
         Ok(term) => Ok(rawdoc! { "term": i64::from(term.get()) }),
-        Err(Error::NotFollower) => Err(unable("this member is the primary already")),
+        Err(Error::NotFollower) => Err(unable("this member is the primary already, or is becoming it")),
         Err(error) => Err(CommandError::new(code::INTERNAL_ERROR, error.to_string())),
     }
 }
