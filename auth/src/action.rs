@@ -116,6 +116,8 @@ actions! {
     KillAnySession = "killAnySession",
     /// Make everything that was written durable.
     Fsync = "fsync",
+    /// Have commands fail, on a server for tests; Tailwater's own.
+    ConfigureFailPoint = "configureFailPoint",
     /// Follow the log as a member; Tailwater's own.
     Replicate = "replicate",
 }

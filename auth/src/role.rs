@@ -92,6 +92,9 @@ const SIZES: &[Action] = &[CollStats, DbStats, ListCollections, ListIndexes];
 /// What says which member is the primary.
 const MANAGE_SET: &[Action] = &[ReplSetStateChange];
 
+/// What has the commands of others fail, on a server for tests.
+const MANAGE_TESTS: &[Action] = &[ConfigureFailPoint];
+
 const MANAGE_HOST: &[Action] = &[Fsync, KillOp, KillAnyCursor, KillAnySession];
 
 /// What a role of the table allows on what a pattern takes in: lists of actions together.
@@ -182,7 +185,7 @@ static BUILT_IN: [BuiltIn; 15] = [
         home: Home::Admin,
         privileges: |_| {
             vec![
-                on_cluster(vec![MONITOR, MANAGE_HOST, MANAGE_SET]),
+                on_cluster(vec![MONITOR, MANAGE_HOST, MANAGE_SET, MANAGE_TESTS]),
                 on_any(vec![SIZES, &[DropDatabase]]),
                 (Pattern::database("config"), vec![SIZES]),
                 (Pattern::database("local"), vec![SIZES]),

@@ -58,6 +58,20 @@ pub struct UserChange {
     pub custom_data: Option<RawDocumentBuf>,
 }
 
+impl UserChange {
+    /// Whether everything stays as it is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let UserChange {
+            password,
+            mechanisms,
+            roles,
+            custom_data,
+        } = self;
+        password.is_none() && mechanisms.is_none() && roles.is_none() && custom_data.is_none()
+    }
+}
+
 /// Passwords are not for logs.
 impl std::fmt::Debug for UserChange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -73,7 +73,10 @@ pub use path::{PATH_COMPONENTS_MAX, PATH_POSITIONS_MAX, Path, PathError, is_refe
 pub use path_set::{PathSet, Shape};
 pub use pattern::{PatternError, REGEX_BYTES_MAX, REGEX_STEPS_MAX};
 pub use transform::{FindProjection, IdEffect, STAGES_MAX, Transform};
-pub use validate::{DEPTH_MAX, DOCUMENT_BYTES_MAX, ValidateError, ValidateErrorKind, validate};
+pub use validate::{
+    DEPTH_MAX, DOCUMENT_BYTES_MAX, ENVELOPE_BYTES_MAX, ENVELOPE_DEPTH_MAX, ValidateError, ValidateErrorKind, validate,
+    validate_envelope,
+};
 
 /// The reference page for both languages, in Markdown, for `help` texts.
 pub const REFERENCE: &str = include_str!("../reference.md");

@@ -23,6 +23,12 @@ pub const DEPTH_MAX: usize = 100;
 /// The largest document, in bytes: 16 MiB, MongoDB's limit.
 pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// The largest document that only carries others, such as a command, in bytes: one of [`DOCUMENT_BYTES_MAX`] fits into it.
+pub const ENVELOPE_BYTES_MAX: usize = DOCUMENT_BYTES_MAX + 16 * 1024;
+
+/// How many levels a document that only carries others may nest: one of [`DEPTH_MAX`] fits into it.
+pub const ENVELOPE_DEPTH_MAX: usize = DEPTH_MAX + 20;
+
 /// The smallest document: its length and its terminator.
 const DOCUMENT_BYTES_MIN: usize = 5;
 
@@ -31,8 +37,24 @@ pub fn validate(bytes: &[u8]) -> Result<&RawDocument, ValidateError> {
     validate_within(bytes, DOCUMENT_BYTES_MAX)
 }
 
+/// As [`validate`], of a document that is never stored itself and carries some that are: a command, or a statement of one. It may
+/// be larger and deeper, as in MongoDB, so that whatever may be stored can be sent. What it carries is validated again, by the
+/// limits of a document, by whoever takes it out.
+///
+/// # Errors
+///
+/// As [`validate`]; [`ValidateErrorKind::TooLarge`] beyond [`ENVELOPE_BYTES_MAX`], [`ValidateErrorKind::TooDeep`] beyond
+/// [`ENVELOPE_DEPTH_MAX`].
+pub fn validate_envelope(bytes: &[u8]) -> Result<&RawDocument, ValidateError> {
+    validate_levels::<ENVELOPE_DEPTH_MAX>(bytes, ENVELOPE_BYTES_MAX)
+}
+
 /// As [`validate`], of documents that may have so many bytes: what is on its way need not be storable.
 pub(crate) fn validate_within(bytes: &[u8], bytes_max: usize) -> Result<&RawDocument, ValidateError> {
+    validate_levels::<DEPTH_MAX>(bytes, bytes_max)
+}
+
+fn validate_levels<const LEVELS: usize>(bytes: &[u8], bytes_max: usize) -> Result<&RawDocument, ValidateError> {
     if bytes.len() > bytes_max {
         return Err(ValidateError {
             offset: 0,
@@ -44,7 +66,7 @@ pub(crate) fn validate_within(bytes: &[u8], bytes_max: usize) -> Result<&RawDocu
     if end != bytes.len() {
         return Err(reader.length_error(0));
     }
-    let mut ends = [0usize; DEPTH_MAX];
+    let mut ends = [0usize; LEVELS];
     ends[0] = end;
     let mut depth = 1;
     while depth > 0 {

@@ -6,7 +6,8 @@ use bson::{Document, RawDocument, RawDocumentBuf, doc, rawdoc};
 use common::{any_value, decodes_deep, document, match_document, raw_document};
 use proptest::prelude::*;
 use tailwater_matcher::{
-    DEPTH_MAX, DOCUMENT_BYTES_MAX, Expression, KeyString, ValidateErrorKind as Kind, compare, validate,
+    DEPTH_MAX, DOCUMENT_BYTES_MAX, ENVELOPE_BYTES_MAX, ENVELOPE_DEPTH_MAX, Expression, KeyString,
+    ValidateErrorKind as Kind, compare, validate, validate_envelope,
 };
 
 #[track_caller]
@@ -65,6 +66,19 @@ fn nesting_is_limited_at_the_documented_level() {
     assert!(validate(nested(DEPTH_MAX).as_bytes()).is_ok());
     let error = validate(nested(DEPTH_MAX + 1).as_bytes()).unwrap_err();
     assert_eq!(error.kind, Kind::TooDeep);
+}
+
+#[test]
+fn what_carries_documents_may_be_larger_and_deeper_by_what_it_adds() {
+    let nested = |levels: usize| (1..levels).fold(RawDocumentBuf::new(), |inner, _| rawdoc! { "a": inner });
+    assert!(validate_envelope(nested(ENVELOPE_DEPTH_MAX).as_bytes()).is_ok());
+    let error = validate_envelope(nested(ENVELOPE_DEPTH_MAX + 1).as_bytes()).unwrap_err();
+    assert_eq!(error.kind, Kind::TooDeep);
+
+    let sized = |bytes: usize| rawdoc! { "a": "x".repeat(bytes - rawdoc! { "a": "" }.as_bytes().len()) };
+    assert!(validate_envelope(sized(ENVELOPE_BYTES_MAX).as_bytes()).is_ok());
+    let error = validate_envelope(sized(ENVELOPE_BYTES_MAX + 1).as_bytes()).unwrap_err();
+    assert!(matches!(error.kind, Kind::TooLarge { .. }), "{error}");
 }
 
 #[test]

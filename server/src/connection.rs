@@ -136,6 +136,12 @@ impl<'a> Connection<'a> {
     fn command(&mut self, asked: &Asked, msg: &Msg<'_>) -> Result<(), Broken> {
         let request = Request::of_msg(msg, self.login.identity.id());
         let mut response_to = asked.request_id;
+        // Whoever sends checksums wants them; TLS and compression have their own.
+        let is_plain = asked.compressor.is_none() && self.server.options.tls.is_none();
+        let flags = match is_plain && msg.flags.contains(MsgFlags::CHECKSUM_PRESENT) {
+            true => MsgFlags::CHECKSUM_PRESENT,
+            false => MsgFlags::default(),
+        };
         loop {
             let answer = match &request {
                 Ok(request) => self.answer(request)?,
@@ -151,15 +157,18 @@ impl<'a> Connection<'a> {
             let answer_bytes = answer.as_bytes().len();
             memory.take(2 * answer_bytes)?;
             let mut reply = Msg::new(&answer);
-            if more {
-                reply.flags = MsgFlags::MORE_TO_COME;
-            }
+            reply.flags = match more {
+                true => flags | MsgFlags::MORE_TO_COME,
+                false => flags,
+            };
             let id = self.number();
             let bytes = match reply.to_bytes(id, response_to) {
                 Err(tailwater_wire::Error::Length { length }) => {
                     let message = format!("the answer has {length} bytes, more than a message may have");
                     let refusal = self.refusal(&CommandError::new(code::BSON_TOO_LARGE, message));
-                    Msg::new(&refusal).to_bytes(id, response_to)?
+                    let mut reply = Msg::new(&refusal);
+                    reply.flags = flags;
+                    reply.to_bytes(id, response_to)?
                 }
                 bytes => bytes?,
             };

@@ -6,9 +6,9 @@
 //! as a secondary; the member knows the others, waits for them, and is promoted.
 //!
 //! ```text
-//!   follow ──► Follower ── promote ──► Primary ◄── lead
-//!                  │                      │ another has become primary
-//!                  └──────► Ended ◄───────┘
+//!   follow ──► Follower ── promote ──► Promoting ──► Primary ◄── lead
+//!                  │                       │             │ another has become primary
+//!                  └──────────────────► Ended ◄──────────┘
 //! ```
 //!
 //! Who is ended does not come back: the program that serves it ends, and is started again as what it is to be then.
@@ -18,7 +18,7 @@ mod troubles;
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -159,8 +159,18 @@ type Listener = Arc<dyn Fn(MemberEvent) + Send + Sync>;
 /// What it is at the moment.
 enum Standing {
     Follower(Follower),
+    /// On the way from the one to the other, which may take long: unique indexes are completed before it takes writes.
+    Promoting(Promoting),
     Primary(Arc<Primary>, Store),
     Ended(Error),
+}
+
+/// What there is of a member while it becomes the primary.
+struct Promoting {
+    store: Option<Store>,
+    address: Option<SocketAddr>,
+    /// Whether it was stopped meanwhile.
+    is_stopped: bool,
 }
 
 /// How others stand, as far as a member knows.
@@ -174,6 +184,8 @@ pub(crate) enum Others {
 pub struct Member {
     options: MemberOptions,
     standing: Mutex<Standing>,
+    /// A promotion has come to its end.
+    promoted: Condvar,
     /// Who is told when clients should look again.
     topologies: Arc<Mutex<Vec<Weak<Topology>>>>,
     on_event: Listener,
@@ -203,6 +215,7 @@ impl Member {
         Ok(Member {
             options,
             standing: Mutex::new(standing),
+            promoted: Condvar::new(),
             topologies: Arc::default(),
             on_event,
         })
@@ -238,6 +251,7 @@ impl Member {
         Ok(Member {
             options,
             standing: Mutex::new(standing),
+            promoted: Condvar::new(),
             topologies,
             on_event,
         })
@@ -253,6 +267,7 @@ impl Member {
     pub fn store(&self) -> Option<Store> {
         match &*self.lock() {
             Standing::Follower(follower) => Store::of_follower(follower),
+            Standing::Promoting(promoting) => promoting.store.clone(),
             Standing::Primary(_, store) => Some(store.clone()),
             Standing::Ended(_) => None,
         }
@@ -263,6 +278,7 @@ impl Member {
     pub fn address(&self) -> Option<SocketAddr> {
         match &*self.lock() {
             Standing::Follower(follower) => follower.address(),
+            Standing::Promoting(promoting) => promoting.address,
             Standing::Primary(primary, _) => Some(primary.address()),
             Standing::Ended(_) => None,
         }
@@ -276,6 +292,7 @@ impl Member {
                 Ok(()) => Some(Error::Stopped),
                 Err(error) => Some(error),
             },
+            Standing::Promoting(_) => None,
             Standing::Primary(primary, _) if primary.is_primary() => None,
             Standing::Primary(primary, store) => Some(match primary.join() {
                 Err(error) => error,
@@ -288,35 +305,43 @@ impl Member {
     }
 
     /// Makes a follower the primary, in a new term, which is returned. Clients that watch the server are told, and those that are
-    /// connected stay.
+    /// connected stay. Until then it serves reads as the follower that it was.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFollower`] when it is none; [`Error::Stopped`] when it has no whole store yet; that of a partial copy
-    /// ([`oplog::Error::Partial`]). After any other it has ended: what stopped it from following, the store's errors, and those of
-    /// [`Member::lead`].
+    /// [`Error::NotFollower`] when it is none, or becomes the primary already; [`Error::Stopped`] when it has no whole store yet; that
+    /// of a partial copy ([`oplog::Error::Partial`]). After any other it has ended: what stopped it from following, the store's
+    /// errors, and those of [`Member::lead`].
     pub fn promote(&self) -> Result<Term> {
         let mut standing = self.lock();
-        match &*standing {
+        let promoting = match &*standing {
             Standing::Follower(follower) if follower.store().is_none() => return Err(Error::Stopped),
             // The log says the same, when it has stopped following.
             Standing::Follower(follower) if self.options.selection.is_some() => {
                 let path = log_directory(follower.directory());
                 return Err(Error::Log(oplog::Error::Partial { path }));
             }
-            Standing::Follower(_) => {}
-            Standing::Primary(..) | Standing::Ended(_) => return Err(Error::NotFollower),
-        }
-        let before = std::mem::replace(&mut *standing, Standing::Ended(Error::Stopped));
+            Standing::Follower(follower) => Promoting {
+                store: Store::of_follower(follower),
+                address: follower.address(),
+                is_stopped: false,
+            },
+            Standing::Promoting(_) | Standing::Primary(..) | Standing::Ended(_) => return Err(Error::NotFollower),
+        };
+        let before = std::mem::replace(&mut *standing, Standing::Promoting(promoting));
         let Standing::Follower(follower) = before else {
             return Err(Error::NotFollower);
         };
+        // Who asks meanwhile how it stands is answered, and who stops it does not wait.
+        drop(standing);
         // Nobody else is to have the address when the new term has been written.
         let listener = follower.listener();
         let promoted = follower.promote().map(Store::from).and_then(|store| {
             let leading = begin(&self.options, &store, listener, &self.on_event)?;
             Ok((leading, store.term()))
         });
+        let mut standing = self.lock();
+        let is_stopped = matches!(&*standing, Standing::Promoting(promoting) if promoting.is_stopped);
         let promoted = match promoted {
             Ok((leading, term)) => {
                 *standing = leading;
@@ -329,6 +354,10 @@ impl Member {
             }
         };
         drop(standing);
+        self.promoted.notify_all();
+        if is_stopped {
+            self.stop();
+        }
         change(&self.topologies);
         if promoted.is_err() {
             (self.on_event)(MemberEvent::Ended);
@@ -336,11 +365,16 @@ impl Member {
         promoted
     }
 
-    /// Ends it: followers are disconnected, or it follows nobody any more. The store stays open.
+    /// Ends it: followers are disconnected, or it follows nobody any more. The store stays open. One that is becoming the primary
+    /// ends as soon as it is.
     pub fn stop(&self) {
-        let primary = match &*self.lock() {
+        let primary = match &mut *self.lock() {
             Standing::Follower(follower) => {
                 follower.stop();
+                return;
+            }
+            Standing::Promoting(promoting) => {
+                promoting.is_stopped = true;
                 return;
             }
             Standing::Primary(primary, _) => Arc::clone(primary),
@@ -349,11 +383,17 @@ impl Member {
         primary.stop();
     }
 
-    /// The primary that it is, if it is one.
+    /// The primary that it is, if it is one. Waits for the last steps of a promotion, in which the store takes writes already.
     pub(crate) fn primary(&self) -> Option<Arc<Primary>> {
-        match &*self.lock() {
-            Standing::Primary(primary, _) => Some(Arc::clone(primary)),
-            Standing::Follower(_) | Standing::Ended(_) => None,
+        let takes_writes = |promoting: &Promoting| promoting.store.as_ref().is_some_and(|store| !store.is_following());
+        let mut standing = self.lock();
+        loop {
+            match &*standing {
+                Standing::Primary(primary, _) => return Some(Arc::clone(primary)),
+                Standing::Promoting(promoting) if takes_writes(promoting) => {}
+                Standing::Follower(_) | Standing::Promoting(_) | Standing::Ended(_) => return None,
+            }
+            standing = self.promoted.wait(standing).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -362,7 +402,7 @@ impl Member {
         match &*self.lock() {
             Standing::Follower(follower) => Others::OfFollower(follower.status()),
             Standing::Primary(primary, _) => Others::OfPrimary(primary.status()),
-            Standing::Ended(_) => Others::Unknown,
+            Standing::Promoting(_) | Standing::Ended(_) => Others::Unknown,
         }
     }
 

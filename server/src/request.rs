@@ -6,7 +6,7 @@ use std::time::Duration;
 use bson::{RawBsonRef, RawDocument};
 use sha2::{Digest, Sha256};
 use tailwater::RetryableWrite;
-use tailwater::matcher::validate;
+use tailwater::matcher::{ENVELOPE_BYTES_MAX, ENVELOPE_DEPTH_MAX, ValidateErrorKind, validate_envelope};
 use tailwater_auth::UserId;
 use tailwater_wire::{Msg, Query, Sequence};
 
@@ -333,8 +333,21 @@ fn secondary_ok(field: Value<'_>) -> CommandResult<bool> {
     }
 }
 
-/// Looks whether a document is one in all its depth: what is done with it afterwards relies on that.
+/// Looks whether a document is one in all its depth: what is done with it afterwards relies on that. What it carries may be as
+/// large and as deep as a stored document, which is looked at where it is taken out: one that is not is no fault of the others.
 fn check(document: &RawDocument) -> CommandResult<()> {
-    validate(document.as_bytes()).map_err(tailwater::Error::from)?;
-    Ok(())
+    let Err(error) = validate_envelope(document.as_bytes()) else {
+        return Ok(());
+    };
+    Err(match error.kind {
+        ValidateErrorKind::TooLarge { found } => CommandError::new(
+            code::BSON_TOO_LARGE,
+            format!("BSONObj size: {found} is invalid. Size must be between 0 and {ENVELOPE_BYTES_MAX}"),
+        ),
+        ValidateErrorKind::TooDeep => CommandError::new(
+            (15, "Overflow"),
+            format!("the command nests too deep, limit={ENVELOPE_DEPTH_MAX}"),
+        ),
+        _ => tailwater::Error::from(error).into(),
+    })
 }

@@ -47,10 +47,10 @@ fn a_connection_that_says_nothing_or_never_finishes_its_first_message_is_closed(
 #[test]
 fn half_open_connections_make_room_for_others() {
     let running = Running::with(|options| {
-        options.connections_max = 100;
+        options.connections_max = 400;
         options.handshake_timeout = Duration::from_millis(300);
     });
-    let silent: Vec<_> = (0..100).map(|_| running.client()).collect();
+    let silent: Vec<_> = (0..400).map(|_| running.client()).collect();
     // None of them ever says anything; each is closed, and its place is another's.
     let mut client = loop {
         let mut client = running.client();

@@ -497,6 +497,51 @@ fn a_follower_is_promoted_while_clients_are_connected() {
     assert_eq!(ids(&client.ok(doc! { "find": "c" })), [1, 2]);
 }
 
+/// A promotion takes as long as unique indexes take that the follower has not completed; here, as long as its thread takes to end.
+#[test]
+fn a_promotion_that_takes_long_holds_nobody_up() {
+    let primary = Node::lead(BOTH);
+    let dir = tempfile::tempdir().unwrap();
+    let ((say, events), (ended, has_ended)) = (channel(), channel());
+    let (go_on, may_go_on) = channel::<()>();
+    let may_go_on = std::sync::Mutex::new(may_go_on);
+    let from = primary.member.address().unwrap().to_string();
+    let member = Member::follow(options("b", BOTH), dir.path(), &from, move |event| {
+        if event == MemberEvent::Ended {
+            ended.send(()).unwrap_or_default();
+            may_go_on.lock().unwrap().recv().unwrap_or_default();
+        }
+        say.send(event).unwrap_or_default();
+    });
+    let follower = Node::serve(member.unwrap(), dir, events);
+    primary.client().ok(insert(1));
+    let mut client = follower.client();
+    until(|| ids(&client.ok(anywhere(doc! { "find": "c" }))) == [1]);
+    let mut asking = follower.client();
+    let ask = doc! { "replSetStepUp": 1, "$db": "admin" };
+    asking.send(&ask, MsgFlags::default(), Vec::new());
+    has_ended.recv().unwrap();
+
+    // It is neither the one nor the other yet, and answers as the follower that it was.
+    let hello = client.admin(doc! { "hello": 1 });
+    assert!(hello.get_bool("secondary").unwrap(), "{hello}");
+    assert_eq!(
+        client.admin(doc! { "replSetGetStatus": 1 }).get_i32("myState").ok(),
+        Some(2)
+    );
+    assert_eq!(ids(&client.ok(anywhere(doc! { "find": "c" }))), [1]);
+    assert_eq!(client.run(insert(2)).get_i32("code").ok(), Some(10107));
+    let again = client.run_on("admin", doc! { "replSetStepUp": 1 });
+    assert_eq!(again.get_i32("code").ok(), Some(125), "{again}");
+    assert!(follower.member.store().is_some() && follower.member.failure().is_none());
+    // Whoever stops it does not wait; it ends when it is the primary.
+    follower.member.stop();
+    drop(go_on);
+    let (promoted, ..) = asking.receive();
+    assert_eq!(promoted.get_f64("ok").ok(), Some(1.0), "{promoted}");
+    until(|| follower.member.failure().is_some());
+}
+
 #[test]
 fn users_of_the_primary_are_users_of_its_followers_and_who_is_dropped_is_gone_there() {
     let (primary, follower) = pair();

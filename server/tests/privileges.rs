@@ -350,7 +350,10 @@ fn cases() -> Vec<Case> {
             "inprog",
         ),
         server(doc! { "killOp": 1, "op": 1_000_000 }, "killop"),
-        login("admin", doc! { "configureFailPoint": "failCommand", "mode": "off" }),
+        server(
+            doc! { "configureFailPoint": "failCommand", "mode": "off" },
+            "configureFailPoint",
+        ),
         server(doc! { "fsync": 1 }, "fsync"),
         server(doc! { "getCmdLineOpts": 1 }, "getCmdLineOpts"),
         server(doc! { "getLog": "*" }, "getLog"),
@@ -556,6 +559,53 @@ fn rights_that_were_taken_are_taken_from_every_cursor() {
         let answer = ada.run_on(database, more);
         assert_eq!(answer.get_i32("code").ok(), Some(13), "{command}: {answer}");
     }
+}
+
+/// Each field of `updateUser` needs something of its own. Without one nothing would be asked, and the answer would say which users
+/// there are.
+#[test]
+fn an_update_of_a_user_without_a_field_is_refused_and_tells_nothing() {
+    let running = Running::guarded();
+    let mut root = running.root();
+    root.admin(doc! { "createUser": "nobody", "pwd": "p", "roles": [] });
+    let mut client = running.client();
+    client.login("nobody", "p");
+    let before = running.store.applied();
+    let mut answers = ["root", "nobody", "someone"].map(|name| {
+        [doc! {}, doc! { "digestPassword": true }].map(|nothing| {
+            let mut command = doc! { "updateUser": name };
+            command.extend(nothing);
+            let mut answer = client.run_on("admin", command);
+            for time in ["operationTime", "$clusterTime"] {
+                answer.remove(time);
+            }
+            answer
+        })
+    });
+    let first = answers[0][0].clone();
+    assert_eq!(first.get_i32("code").ok(), Some(2), "{first}");
+    assert!(answers.iter_mut().flatten().all(|answer| *answer == first));
+    assert_eq!(running.store.applied(), before, "nothing was written");
+}
+
+/// A fail point that closes connections would lock everybody out.
+#[test]
+fn fail_points_are_for_administrators_of_the_cluster() {
+    let running = Running::guarded_with(|options| options.test_commands = true);
+    let mut root = running.root();
+    let command = doc! { "configureFailPoint": "failCommand", "mode": "off" };
+    for (role, may) in [
+        ("readWriteAnyDatabase", false),
+        ("clusterMonitor", false),
+        ("clusterAdmin", true),
+    ] {
+        root.admin(doc! { "createUser": role, "pwd": "p", "roles": [role] });
+        let mut client = running.client();
+        client.login(role, "p");
+        let answer = client.run_on("admin", command.clone());
+        assert_eq!(answer.get_i32("code").ok(), (!may).then_some(13), "{role}: {answer}");
+    }
+    root.admin(command);
 }
 
 #[test]

@@ -128,6 +128,36 @@ fn an_exhaust_cursor_gives_everything_for_one_request() {
 }
 
 #[test]
+fn a_request_with_a_checksum_is_answered_with_one_and_any_other_without() {
+    let running = Running::new();
+    let mut client = running.client();
+    let documents: Vec<_> = (0..4).map(|i| doc! { "_id": i }).collect();
+    client.ok(doc! { "insert": "c", "documents": documents });
+    for flags in [MsgFlags::CHECKSUM_PRESENT, MsgFlags::default()] {
+        let is_checked = |found: MsgFlags| found.contains(MsgFlags::CHECKSUM_PRESENT);
+        let commands = [
+            doc! { "ping": 1, "$db": "test" },
+            doc! { "noSuchCommand": 1, "$db": "test" },
+        ];
+        for command in commands {
+            client.send(&command, flags, Vec::new());
+            // Reading it verifies it.
+            let (_, found, _) = client.receive();
+            assert_eq!(is_checked(found), is_checked(flags), "{command}");
+        }
+        let first = client.ok(doc! { "find": "c", "batchSize": 1 });
+        let more = doc! { "getMore": cursor_id(&first), "collection": "c", "batchSize": 1, "$db": "test" };
+        client.send(&more, flags | MsgFlags::EXHAUST_ALLOWED, Vec::new());
+        let mut has_more = true;
+        while has_more {
+            let (_, found, _) = client.receive();
+            has_more = found.contains(MsgFlags::MORE_TO_COME);
+            assert_eq!(is_checked(found), is_checked(flags));
+        }
+    }
+}
+
+#[test]
 fn what_is_no_message_ends_its_connection_and_no_other() {
     let running = Running::new();
     let ping = rawdoc! { "ping": 1, "$db": "admin" };

@@ -139,7 +139,7 @@ fn what_has_no_place_in_a_transaction_is_refused() {
     let without = doc! { "insert": "c", "documents": [{}], "txnNumber": 1_i64 };
     assert_eq!(client.refused(without).0, 72);
     let numbered = with(doc! { "find": "c" }, &lsid, 1);
-    assert_eq!(client.refused(numbered).0, 72);
+    assert_eq!(client.refused(numbered).0, 50768);
     let never_begun = in_transaction(insert(1), &lsid, 9, false);
     assert_eq!(client.refused(never_begun).0, 251);
 }

@@ -19,13 +19,15 @@ pub enum ValidateErrorKind {
     /// The bytes end inside a value or a name.
     #[error("the bytes end too early")]
     Truncated,
-    /// The document is larger than [`DOCUMENT_BYTES_MAX`].
+    /// The document is larger than [`DOCUMENT_BYTES_MAX`], or one that carries others than
+    /// [`ENVELOPE_BYTES_MAX`](crate::ENVELOPE_BYTES_MAX).
     #[error("the document is too large, found={found} limit={DOCUMENT_BYTES_MAX}")]
     TooLarge {
         /// The document's size in bytes.
         found: usize,
     },
-    /// Documents nest deeper than [`DEPTH_MAX`].
+    /// Documents nest deeper than [`DEPTH_MAX`], or with one that carries them than
+    /// [`ENVELOPE_DEPTH_MAX`](crate::ENVELOPE_DEPTH_MAX).
     #[error("the document nests too deep, limit={DEPTH_MAX}")]
     TooDeep,
     /// A length is negative, too small for its type, or does not fit what surrounds it.

@@ -162,6 +162,16 @@ fn parameters(context: &mut Context<'_>) -> CommandResult {
     }
 }
 
+/// Commands that run in `admin` alone.
+const ADMIN_ONLY: [&str; 6] = [
+    "bulkWrite",
+    "configureFailPoint",
+    "currentOp",
+    "killOp",
+    "listDatabases",
+    "renameCollection",
+];
+
 fn list_commands(context: &mut Context<'_>) -> CommandResult {
     context.request.no_arguments()?;
     let mut commands = RawDocumentBuf::new();
@@ -171,7 +181,12 @@ fn list_commands(context: &mut Context<'_>) -> CommandResult {
         let name = name.map_err(|error| CommandError::new(code::INTERNAL_ERROR, error.to_string()))?;
         commands.append(
             name,
-            rawdoc! { "help": command.help, "requiresAuth": !matches!(command.needs, Needs::Nothing), "secondaryOk": false, "adminOnly": false },
+            rawdoc! {
+                "help": command.help,
+                "requiresAuth": !matches!(command.needs, Needs::Nothing),
+                "secondaryOk": command.runs != Runs::Primary,
+                "adminOnly": ADMIN_ONLY.contains(&command.name),
+            },
         );
     }
     Ok(rawdoc! { "commands": commands })

@@ -2,6 +2,8 @@
 
 use bson::rawdoc;
 
+use tailwater_auth::Action;
+
 use super::{Command, Kind, Needs, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, code};
@@ -13,8 +15,8 @@ pub(super) const CONFIGURE_FAIL_POINT: Command = Command {
     help: "Has commands fail, for tests",
     kind: Kind::Alone,
     runs: Runs::Anywhere,
-    // It is there only on a server that was started for tests.
-    needs: Needs::Login,
+    // It is there only on a server that was started for tests, and locks others out there.
+    needs: Needs::Cluster(&[Action::ConfigureFailPoint]),
     run: configure,
 };
 

@@ -267,7 +267,7 @@ fn step_up(context: &mut Context<'_>) -> CommandResult {
     };
     match member.promote() {
         Ok(term) => Ok(rawdoc! { "term": i64::from(term.get()) }),
-        Err(Error::NotFollower) => Err(unable("this member is the primary already")),
+        Err(Error::NotFollower) => Err(unable("this member is the primary already, or is becoming it")),
         Err(error @ Error::Log(oplog::Error::Partial { .. })) => Err(unable(&error.to_string())),
         Err(error) => Err(CommandError::new(code::INTERNAL_ERROR, error.to_string())),
     }

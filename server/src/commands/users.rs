@@ -249,6 +249,13 @@ fn create(context: &mut Context<'_>) -> CommandResult {
 
 fn update(context: &mut Context<'_>) -> CommandResult {
     let (name, change) = (subject(context)?, change(context)?);
+    // Each field asks for a right of its own: without any, nothing would be asked.
+    if change.is_empty() {
+        return Err(CommandError::new(
+            code::BAD_VALUE,
+            "Must specify at least one field to update in updateUser",
+        ));
+    }
     let is_own = context.identity().name() == Some(&name);
     let home = Resource::Database(context.request.database);
     let either = |of_anybody, of_own| match is_own && context.may(of_own, home) {

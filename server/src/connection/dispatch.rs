@@ -178,7 +178,7 @@ fn run_numbered(
             result
         }
         (Numbered::Retryable(_), _) => Err(CommandError::new(
-            code::INVALID_OPTIONS,
+            (50768, "NotARetryableWriteCommand"),
             format!("txnNumber is not allowed for {} outside of a transaction", request.name),
         )),
         (Numbered::Transaction { .. }, Kind::Alone) => Err(CommandError::new(

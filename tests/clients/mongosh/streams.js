@@ -54,6 +54,28 @@ for (const options of [
   resumed.close();
 }
 
+// As far as a majority has it; and one too large for a message, in fragments.
+const agreed = shop.orders.watch([], { readConcern: { level: 'majority' }, startAfter: inserted._id });
+same(agreed.next().documentKey, { _id: 1 });
+agreed.close();
+shop.createCollection('large', { changeStreamPreAndPostImages: { enabled: true } });
+const halves = { fullDocument: 'required', fullDocumentBeforeChange: 'required' };
+const split = shop.large.watch([{ $changeStreamSplitLargeEvent: {} }], halves);
+shop.large.insertOne({ _id: 1, text: 'x'.repeat(9 << 20) });
+shop.large.replaceOne({ _id: 1 }, { text: 'y'.repeat(9 << 20) });
+assert.equal(split.next().operationType, 'insert');
+const fragments = next(split, 2);
+same(fragments.map((event) => event.splitEvent), [{ fragment: 1, of: 2 }, { fragment: 2, of: 2 }]);
+split.close();
+const resumed = shop.large.watch([{ $changeStreamSplitLargeEvent: {} }], { ...halves, resumeAfter: fragments[0]._id });
+same(resumed.next().splitEvent, { fragment: 2, of: 2 });
+resumed.close();
+
+// A collection that has another name is another one.
+const renamed = shop.large.watch();
+shop.large.renameCollection('larger');
+same(kinds(renamed, 2), ['rename', 'invalidate']);
+
 const expanded = shop.other.watch([], { showExpandedEvents: true });
 shop.createCollection('other');
 shop.other.createIndex({ a: 1 });
@@ -68,7 +90,7 @@ assert.equal(code(() => shop.orders.watch([], { resumeAfter: last._id }).tryNext
 const again = shop.orders.watch([], { startAfter: last._id });
 shop.orders.insertOne({ _id: 2 });
 same(again.next().documentKey, { _id: 2 });
-same(kinds(ofDatabase, 3), ['insert', 'drop', 'insert']);
+same(kinds(ofDatabase, 4), ['insert', 'insert', 'drop', 'insert']);
 same(kinds(ofEverything, 5).slice(0, 3), ['insert', 'update', 'update']);
 
 assert.equal(code(() => shop.orders.watch([{ $group: { _id: 1 } }]).tryNext()), 20);

@@ -64,7 +64,7 @@ await assert.rejects(User.collection.updateOne({}, { $nope: { a: 1 } }), { code:
 await assert.rejects(User.create({ name: 'Gi', tags: { no: 'list' }, address: 'no document' }), { name: 'ValidationError' });
 
 // Every option of a stream, on documents that keep their images; and how one ends.
-const itemSchema = new mongoose.Schema({ n: Number }, { versionKey: false, changeStreamPreAndPostImages: { enabled: true } });
+const itemSchema = new mongoose.Schema({ n: Number, city: String }, { versionKey: false, changeStreamPreAndPostImages: { enabled: true } });
 itemSchema.set('autoCreate', false);
 const Item = mongoose.model('Item', itemSchema);
 await Item.createCollection({ changeStreamPreAndPostImages: { enabled: true } });
@@ -89,7 +89,16 @@ const imaged = await watching([], {
   batchSize: 3,
   comment: 'of a test',
 });
-const item = await Item.create({ n: 1 });
+const agreed = await watching([], { readConcern: { level: 'majority' } });
+const collated = await watching([{ $match: { 'fullDocument.city': 'oslo' } }], { collation: { locale: 'en', strength: 2 } });
+// Of the database, and of all of them.
+const wider = [mongoose.connection, mongoose.connection.getClient()].map((scope) => {
+  const stream = scope.watch([{ $match: { operationType: 'insert', 'ns.coll': 'items' } }], { maxAwaitTimeMS: 50 });
+  const seen = new Promise((resolve) => stream.once('change', resolve).on('error', failed));
+  return { stream, seen, ready: new Promise((resolve) => stream.once('resumeTokenChanged', resolve)) };
+});
+await Promise.all(wider.map(({ ready }) => ready));
+const item = await Item.create({ n: 1, city: 'Oslo' });
 item.n = 2;
 await item.save();
 const [inserted, updated] = await imaged.take(2);
@@ -106,6 +115,13 @@ for (const options of [
   assert.equal(change.fullDocument instanceof Item, options.hydrate === true);
   await resumed.close();
 }
+assert.deepEqual((await collated.take(1)).map((event) => event.fullDocument.city), ['Oslo']);
+assert.deepEqual((await agreed.take(2)).map((event) => event.operationType), ['insert', 'update']);
+for (const { stream, seen } of wider) {
+  assert.deepEqual((await seen).documentKey, { _id: item._id });
+  await stream.close();
+}
+await Promise.all([agreed, collated].map(({ stream }) => stream.close()));
 const closed = new Promise((resolve) => imaged.stream.once('close', resolve));
 await Item.collection.drop();
 assert.deepEqual((await imaged.take(2)).map((event) => event.operationType), ['drop', 'invalidate']);

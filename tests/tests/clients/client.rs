@@ -31,6 +31,7 @@ const PYTHON: &[&str] = &[
     "fail_points.py",
     "login.py",
     "members.py",
+    "mongodump.py",
     "operations.py",
     "oplog.py",
     "retry.py",

@@ -71,6 +71,13 @@ fn tools_that_tail_the_oplog_find_one() {
 }
 
 #[test]
+fn what_mongodump_asks_for_with_the_oplog_can_be_restored() {
+    let served = Served::start();
+    run(Driver::Python.task("mongodump").arg(&uris(&served)[0]));
+    served.stop();
+}
+
+#[test]
 fn a_driver_resumes_and_retries_what_its_specifications_say() {
     let served = Served::start_with(&["--test-commands"]);
     run(Driver::Python.task("fail_points").arg(&uris(&served)[0]));
