@@ -224,6 +224,8 @@ fn all(parts: &[Node], holds: impl Fn(&Node) -> Result<bool, EvaluateError>) -> 
         match holds(part) {
             Ok(true) => {}
             Ok(false) => return Ok(false),
+            // Whoever bounds what is evaluated bounds it for all parts.
+            Err(error) if error.ran_out() => return Err(error),
             Err(error) => failed = failed.or(Some(error)),
         }
     }

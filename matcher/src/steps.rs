@@ -249,6 +249,15 @@ impl StepScope {
         })
     }
 
+    /// How many of its steps a scope that is [`limited`](StepScope::limited) has taken by now.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        match self.outer {
+            Outer::Limit { given, .. } => METER.with(|meter| given.saturating_sub(meter.total())),
+            _ => 0,
+        }
+    }
+
     /// What is evaluated ends when `interrupt` says so, in place of what says so outside.
     pub fn interrupted_by(interrupt: Arc<dyn Interrupt>) -> StepScope {
         StepScope::new(Outer::Interrupt(swap(Some(interrupt))))
