@@ -1,7 +1,7 @@
 //! A request: a command's name, its database, its fields, and what every command may carry besides.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::{RawBsonRef, RawDocument};
 use sha2::{Digest, Sha256};
