@@ -26,7 +26,7 @@ fn hostile_sequences_leave_the_server_up_its_memory_bounded_and_other_clients_al
         }
         if round % 20 == 0 {
             let found = other.ok(doc! { "find": "c" });
-            assert_eq!(common::batch(&found), [doc! { "_id": 0 }]);
+            assert_eq!(batch(&found), [doc! { "_id": 0 }]);
         }
     }
     let status = other.admin(doc! { "serverStatus": 1 });
@@ -69,9 +69,10 @@ fn attack(client: &mut Client, random: &mut fastrand::Rng) {
 
 /// An expression that no machine computes to its end: 10²⁴ rounds, on any document.
 fn endless() -> Bson {
-    (0..4).fold(bson!({ "$add": ["$$value", 1] }), |body, _| {
-        bson!({ "$reduce": { "input": { "$range": [0, 1_000_000] }, "initialValue": 0, "in": body } })
-    })
+    (0..4).fold(
+        bson!({ "$add": ["$$value", 1] }),
+        |body, _| bson!({ "$reduce": { "input": { "$range": [0, 1_000_000] }, "initialValue": 0, "in": body } }),
+    )
 }
 
 /// A client that sends a command and does not read its answer yet.
@@ -99,7 +100,10 @@ struct Unhindered {
 impl Unhindered {
     fn new(running: &Running) -> Unhindered {
         let mut watcher = running.client();
-        let pipeline = [doc! { "$changeStream": {} }, doc! { "$match": { "fullDocument.by": "the other" } }];
+        let pipeline = [
+            doc! { "$changeStream": {} },
+            doc! { "$match": { "fullDocument.by": "the other" } },
+        ];
         let opened = watcher.ok(doc! { "aggregate": "c", "pipeline": pipeline.to_vec(), "cursor": {} });
         Unhindered {
             client: running.client(),
@@ -113,10 +117,12 @@ impl Unhindered {
     fn writes_and_watches(&mut self) {
         self.written += 1;
         let id = format!("other {}", self.written);
-        self.client.ok(doc! { "insert": "c", "documents": [{ "_id": &id, "by": "the other" }] });
+        self.client
+            .ok(doc! { "insert": "c", "documents": [{ "_id": &id, "by": "the other" }] });
         let add = doc! { "q": { "_id": &id }, "u": [{ "$set": { "n": { "$add": [1, 1] } } }] };
         self.client.ok(doc! { "update": "c", "updates": [add] });
-        self.client.ok(doc! { "delete": "c", "deletes": [{ "q": { "_id": &id }, "limit": 1 }] });
+        self.client
+            .ok(doc! { "delete": "c", "deletes": [{ "q": { "_id": &id }, "limit": 1 }] });
         let more = doc! { "getMore": self.cursor, "collection": "c" };
         let seen = loop {
             let seen = batch(&self.watcher.ok(more.clone()));
@@ -124,7 +130,10 @@ impl Unhindered {
                 break seen;
             }
         };
-        assert_eq!(seen[0].get_document("documentKey").unwrap().get_str("_id"), Ok(&*id));
+        assert_eq!(
+            seen[0].get_document("documentKey").unwrap().get_str("_id").ok(),
+            Some(&*id)
+        );
     }
 }
 
@@ -132,7 +141,9 @@ impl Unhindered {
 fn an_update_that_computes_without_end_holds_up_nobody_and_ends() {
     let running = Running::new();
     let mut other = Unhindered::new(&running);
-    other.client.ok(doc! { "insert": "c", "documents": [{ "_id": 1, "n": 0 }] });
+    other
+        .client
+        .ok(doc! { "insert": "c", "documents": [{ "_id": 1, "n": 0 }] });
     let set = vec![doc! { "$set": { "n": endless() } }];
     let by_expression = doc! { "_id": 1, "$expr": endless() };
     let statements = [
@@ -160,7 +171,8 @@ fn an_update_that_computes_without_end_holds_up_nobody_and_ends() {
         assert_eq!(refused(&answer), Some(50), "{command}: {answer}");
         other.writes_and_watches();
     }
-    let modify = doc! { "findAndModify": "c", "query": { "_id": 1 }, "sort": { "n": 1 }, "update": set, "maxTimeMS": 50 };
+    let modify =
+        doc! { "findAndModify": "c", "query": { "_id": 1 }, "sort": { "n": 1 }, "update": set, "maxTimeMS": 50 };
     assert_eq!(other.client.refused(modify).0, 50);
     let stored = batch(&other.client.ok(doc! { "find": "c" }));
     assert_eq!(stored, [doc! { "_id": 1, "n": 0 }]);
@@ -184,7 +196,9 @@ fn a_pipeline_that_merges_without_end_has_few_steps_while_others_wait() {
 fn a_validator_without_end_refuses_the_write_by_name() {
     let running = Running::new();
     let mut other = Unhindered::new(&running);
-    other.client.ok(doc! { "create": "guarded", "validator": { "$expr": endless() } });
+    other
+        .client
+        .ok(doc! { "create": "guarded", "validator": { "$expr": endless() } });
     let insert = doc! { "insert": "guarded", "documents": [{ "_id": 1 }] };
     let mut hostile = sends(&running, insert);
     under_way(&mut other.client, "insert");
@@ -203,7 +217,10 @@ fn a_watch_that_computes_without_end_is_ended_and_no_other() {
         vec![doc! { "$match": { "$expr": endless() } }],
         vec![doc! { "$addFields": { "n": endless() } }],
         vec![doc! { "$project": { "n": endless() } }],
-        vec![doc! { "$match": { "operationType": "insert" } }, doc! { "$redact": { "$cond": [endless(), "$$KEEP", "$$PRUNE"] } }],
+        vec![
+            doc! { "$match": { "operationType": "insert" } },
+            doc! { "$redact": { "$cond": [endless(), "$$KEEP", "$$PRUNE"] } },
+        ],
     ];
     let mut hostile = Vec::new();
     for stages in pipelines {
@@ -235,10 +252,19 @@ fn a_query_that_computes_without_end_on_one_document_ends() {
         (doc! { "find": "c", "projection": { "n": endless() } }, "query"),
         (doc! { "count": "c", "query": &filter }, "command"),
         (doc! { "distinct": "c", "key": "_id", "query": &filter }, "command"),
-        (doc! { "aggregate": "c", "pipeline": [{ "$match": &filter }], "cursor": {} }, "command"),
+        (
+            doc! { "aggregate": "c", "pipeline": [{ "$match": &filter }], "cursor": {} },
+            "command",
+        ),
         (doc! { "aggregate": "c", "pipeline": [group], "cursor": {} }, "command"),
-        (doc! { "aggregate": "c", "pipeline": [{ "$redact": { "$cond": [endless(), "$$KEEP", "$$PRUNE"] } }], "cursor": {} }, "command"),
-        (doc! { "delete": "c", "deletes": [{ "q": &filter, "limit": 1 }] }, "remove"),
+        (
+            doc! { "aggregate": "c", "pipeline": [{ "$redact": { "$cond": [endless(), "$$KEEP", "$$PRUNE"] } }], "cursor": {} },
+            "command",
+        ),
+        (
+            doc! { "delete": "c", "deletes": [{ "q": &filter, "limit": 1 }] },
+            "remove",
+        ),
     ];
     for (mut command, op) in commands {
         let code = |answer: &Document| match answer.get_array("writeErrors") {
@@ -282,7 +308,9 @@ fn what_is_computed_before_its_turn_is_of_the_document_as_it_is_then() {
     const WRITERS: usize = 4;
     const ROUNDS: usize = 50;
     let running = Running::new();
-    running.client().ok(doc! { "insert": "c", "documents": [{ "_id": 1, "n": 0 }] });
+    running
+        .client()
+        .ok(doc! { "insert": "c", "documents": [{ "_id": 1, "n": 0 }] });
     // So much that others come between.
     let slow = bson!({ "$reduce": { "input": { "$range": [0, 5_000] }, "initialValue": "$n", "in": "$$value" } });
     std::thread::scope(|scope| {
@@ -293,11 +321,14 @@ fn what_is_computed_before_its_turn_is_of_the_document_as_it_is_then() {
                 let statement = doc! { "q": { "_id": 1 }, "u": add, "multi": writer % 2 == 0 };
                 for _ in 0..ROUNDS {
                     let answer = client.ok(doc! { "update": "c", "updates": [&statement], "writeConcern": { "w": 1 } });
-                    assert_eq!(answer.get_i32("nModified"), Ok(1), "{answer}");
+                    assert_eq!(answer.get_i32("nModified").ok(), Some(1), "{answer}");
                 }
             });
         }
     });
     let found = batch(&running.client().ok(doc! { "find": "c" }));
-    assert_eq!(found, [doc! { "_id": 1, "n": i32::try_from(WRITERS * ROUNDS).unwrap() }]);
+    assert_eq!(
+        found,
+        [doc! { "_id": 1, "n": i32::try_from(WRITERS * ROUNDS).unwrap() }]
+    );
 }

@@ -349,7 +349,8 @@ fn what_is_written_while_the_log_is_counted_is_not_counted() {
         client.ok(doc! { "insert": "c", "documents": [{ "_id": n }] });
     }
     // Each entry that is looked at takes long enough for another to be written.
-    let body = doc! { "$reduce": { "input": { "$range": [0, 20_000] }, "initialValue": 0, "in": { "$add": ["$$value", 1] } } };
+    let body =
+        doc! { "$reduce": { "input": { "$range": [0, 20_000] }, "initialValue": 0, "in": { "$add": ["$$value", 1] } } };
     let filter = doc! { "$expr": { "$gt": [body, 0] } };
     let writing = std::sync::atomic::AtomicBool::new(true);
     let counted = std::thread::scope(|scope| {
