@@ -225,7 +225,12 @@ impl Effort {
 fn may_backtrack(pattern: &str) -> bool {
     let bytes = pattern.as_bytes();
     let pairs = || bytes.windows(2).map(|pair| (pair[0], pair[1]));
-    let groups = || bytes.windows(3).filter(|three| three.starts_with(b"(?")).map(|three| three[2]);
+    let groups = || {
+        bytes
+            .windows(3)
+            .filter(|three| three.starts_with(b"(?"))
+            .map(|three| three[2])
+    };
     groups().any(|third| b"=!<>(#P|&R".contains(&third) || third.is_ascii_digit())
         || pairs().any(|pair| match pair {
             (b'\\', escaped) => escaped.is_ascii_digit() || b"kgGKbBAzZX".contains(&escaped),

@@ -55,24 +55,48 @@ fn whatever_an_operator_does_again_and_again_ends_at_the_limit() {
         ("$in", bson!({ "$in": [-1, "$array"] })),
         ("$indexOfArray", bson!({ "$indexOfArray": ["$array", -1] })),
         ("$range", bson!({ "$size": { "$range": [0, 1_000_000] } })),
-        ("$sortArray", bson!({ "$first": { "$sortArray": { "input": "$array", "sortBy": -1 } } })),
-        ("$sortArray by a field", bson!({ "$first": { "$sortArray": { "input": "$documents", "sortBy": { "a": 1 } } } })),
+        (
+            "$sortArray",
+            bson!({ "$first": { "$sortArray": { "input": "$array", "sortBy": -1 } } }),
+        ),
+        (
+            "$sortArray by a field",
+            bson!({ "$first": { "$sortArray": { "input": "$documents", "sortBy": { "a": 1 } } } }),
+        ),
         ("$reverseArray", bson!({ "$first": { "$reverseArray": "$array" } })),
         ("$slice", bson!({ "$first": { "$slice": ["$array", -5] } })),
-        ("$concatArrays", bson!({ "$first": { "$concatArrays": ["$array", "$array"] } })),
+        (
+            "$concatArrays",
+            bson!({ "$first": { "$concatArrays": ["$array", "$array"] } }),
+        ),
         ("$setUnion", bson!({ "$first": { "$setUnion": ["$array", "$array"] } })),
-        ("$setIntersection", bson!({ "$first": { "$setIntersection": ["$array", "$array"] } })),
+        (
+            "$setIntersection",
+            bson!({ "$first": { "$setIntersection": ["$array", "$array"] } }),
+        ),
         ("$setEquals", bson!({ "$setEquals": ["$array", "$array"] })),
         ("$setIsSubset", bson!({ "$setIsSubset": ["$array", "$array"] })),
-        ("$setDifference", bson!({ "$first": { "$setDifference": ["$array", "$array"] } })),
+        (
+            "$setDifference",
+            bson!({ "$first": { "$setDifference": ["$array", "$array"] } }),
+        ),
         ("$allElementsTrue", bson!({ "$allElementsTrue": "$documents" })),
-        ("$zip", bson!({ "$first": { "$zip": { "inputs": ["$array", "$array"] } } })),
+        (
+            "$zip",
+            bson!({ "$first": { "$zip": { "inputs": ["$array", "$array"] } } }),
+        ),
         ("$map", bson!({ "$first": { "$map": { "input": "$array", "in": 1 } } })),
-        ("$filter", bson!({ "$first": { "$filter": { "input": "$array", "cond": false } } })),
+        (
+            "$filter",
+            bson!({ "$first": { "$filter": { "input": "$array", "cond": false } } }),
+        ),
         ("$sum", bson!({ "$sum": "$array" })),
         ("$max", bson!({ "$max": "$array" })),
         ("$maxN", bson!({ "$first": { "$maxN": { "n": 1, "input": "$array" } } })),
-        ("$median", bson!({ "$median": { "input": "$array", "method": "approximate" } })),
+        (
+            "$median",
+            bson!({ "$median": { "input": "$array", "method": "approximate" } }),
+        ),
         ("$eq of texts", bson!({ "$eq": ["$text", "$text"] })),
         ("$eq of arrays", bson!({ "$eq": ["$array", "$array"] })),
         ("$eq of documents", bson!({ "$eq": ["$$ROOT", "$$ROOT"] })),
@@ -81,20 +105,44 @@ fn whatever_an_operator_does_again_and_again_ends_at_the_limit() {
         ("$toUpper", bson!({ "$strLenBytes": { "$toUpper": "$text" } })),
         ("$indexOfCP", bson!({ "$indexOfCP": ["$text", "bb"] })),
         ("$split", bson!({ "$first": { "$split": ["$text", "b"] } })),
-        ("$replaceAll", bson!({ "$strLenBytes": { "$replaceAll": { "input": "$text", "find": "b", "replacement": "c" } } })),
+        (
+            "$replaceAll",
+            bson!({ "$strLenBytes": { "$replaceAll": { "input": "$text", "find": "b", "replacement": "c" } } }),
+        ),
         ("$trim", bson!({ "$strLenBytes": { "$trim": { "input": "$text" } } })),
-        ("$regexMatch", bson!({ "$regexMatch": { "input": "$text", "regex": "bb" } })),
-        ("$regexMatch that goes back", bson!({ "$regexMatch": { "input": "$text", "regex": "(?=ab)(a|b)*c" } })),
-        ("$regexFindAll", bson!({ "$size": { "$regexFindAll": { "input": "$text", "regex": "b" } } })),
-        ("a pattern that is computed", bson!({ "$regexMatch": { "input": "a", "regex": { "$concat": ["a", { "$toString": "$last" }] } } })),
+        (
+            "$regexMatch",
+            bson!({ "$regexMatch": { "input": "$text", "regex": "bb" } }),
+        ),
+        (
+            "$regexMatch that goes back",
+            bson!({ "$regexMatch": { "input": "$text", "regex": "(?=ab)(a|b)*c" } }),
+        ),
+        (
+            "$regexFindAll",
+            bson!({ "$size": { "$regexFindAll": { "input": "$text", "regex": "b" } } }),
+        ),
+        (
+            "a pattern that is computed",
+            bson!({ "$regexMatch": { "input": "a", "regex": { "$concat": ["a", { "$toString": "$last" }] } } }),
+        ),
         ("$objectToArray", bson!({ "$size": { "$objectToArray": "$$ROOT" } })),
-        ("$mergeObjects", bson!({ "$type": { "$mergeObjects": ["$$ROOT", { "a": 1 }] } })),
-        ("$setField", bson!({ "$type": { "$setField": { "field": "a", "input": "$$ROOT", "value": 1 } } })),
+        (
+            "$mergeObjects",
+            bson!({ "$type": { "$mergeObjects": ["$$ROOT", { "a": 1 }] } }),
+        ),
+        (
+            "$setField",
+            bson!({ "$type": { "$setField": { "field": "a", "input": "$$ROOT", "value": 1 } } }),
+        ),
         ("$toString", bson!({ "$strLenBytes": { "$toString": "$text" } })),
     ];
     let deep = filter(&deep);
     let scope = StepScope::limited(1_000_000);
-    assert_eq!(kind(deep.matches(&large)), AggregationErrorKind::Steps { limit: 1_000_000 });
+    assert_eq!(
+        kind(deep.matches(&large)),
+        AggregationErrorKind::Steps { limit: 1_000_000 }
+    );
     drop(scope);
     for (name, body) in bodies {
         let filter = filter(&each(500_000, each(500_000, body)));
@@ -121,7 +169,10 @@ fn filters_and_stages_without_expressions_are_counted_as_well() {
     for document in matches {
         let filter = Expression::parse(&raw(&document)).unwrap();
         let _scope = StepScope::limited(1_000_000);
-        assert_eq!(kind(filter.matches(&large)), AggregationErrorKind::Steps { limit: 1_000_000 });
+        assert_eq!(
+            kind(filter.matches(&large)),
+            AggregationErrorKind::Steps { limit: 1_000_000 }
+        );
     }
     for stages in [
         vec![doc! { "$addFields": { "a": 1 } }; 900],
@@ -149,7 +200,10 @@ fn the_steps_of_a_scope_are_for_all_that_is_evaluated_in_it() {
     {
         // What an inner one has not used is left to the outer.
         let _inner = StepScope::limited(1_000);
-        assert_eq!(kind(some.matches(&document)), AggregationErrorKind::Steps { limit: 1_000 });
+        assert_eq!(
+            kind(some.matches(&document)),
+            AggregationErrorKind::Steps { limit: 1_000 }
+        );
     }
     assert!(some.matches(&document).unwrap());
     {
@@ -166,7 +220,10 @@ struct Ends(AtomicU64);
 
 impl Interrupt for Ends {
     fn check(&self) -> Result<(), Interruption> {
-        match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
+        match self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+        {
             Ok(_) => Ok(()),
             Err(_) => Err(Interruption::Killed),
         }
@@ -180,7 +237,10 @@ fn an_evaluation_is_interrupted_within_one_document() {
     let ends = Arc::new(Ends(AtomicU64::new(10)));
     let _scope = StepScope::interrupted_by(ends.clone());
     let error = endless.matches(&document).unwrap_err();
-    assert_eq!((error.code(), error.code_name().as_deref()), (Some(11601), Some("Interrupted")));
+    assert_eq!(
+        (error.code(), error.code_name().as_deref()),
+        (Some(11601), Some("Interrupted"))
+    );
     assert_eq!(ends.0.load(Ordering::Relaxed), 0);
     // Whatever comes next is interrupted at once.
     assert!(filter(&bson!(true)).matches(&document).unwrap_err().ran_out());

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bson::{Document, Timestamp, doc};
 use common::{Client, Running, batch, cursor_id, session};
 use tailwater_wire::MsgFlags;
@@ -343,35 +345,33 @@ fn the_log_is_listed_and_is_no_collection_for_commands_that_write_or_plan() {
 
 #[test]
 fn what_is_written_while_the_log_is_counted_is_not_counted() {
-    let running = Running::new();
-    let (mut client, mut other) = (running.client(), running.client());
-    for n in 0..50 {
-        client.ok(doc! { "insert": "c", "documents": [{ "_id": n }] });
-    }
-    // Each entry that is looked at takes long enough for another to be written.
+    // Each entry that is looked at takes long enough for others to be written.
     let body =
         doc! { "$reduce": { "input": { "$range": [0, 20_000] }, "initialValue": 0, "in": { "$add": ["$$value", 1] } } };
     let filter = doc! { "$expr": { "$gt": [body, 0] } };
-    let writing = std::sync::atomic::AtomicBool::new(true);
-    let counted = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for n in 50.. {
-                if !writing.load(std::sync::atomic::Ordering::Relaxed) {
-                    break;
+    let commands = [
+        doc! { "count": "oplog.rs", "query": filter.clone() },
+        doc! { "distinct": "oplog.rs", "key": "op", "query": filter.clone() },
+        doc! { "aggregate": "oplog.rs", "pipeline": [{ "$match": filter }, { "$count": "n" }], "cursor": {} },
+    ];
+    for command in commands {
+        let running = Running::new();
+        let (mut client, mut other) = (running.client(), running.client());
+        for n in 0..50 {
+            client.ok(doc! { "insert": "c", "documents": [{ "_id": n }] });
+        }
+        let writing = AtomicBool::new(true);
+        let answer = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut next = 50..;
+                while let Some(n) = next.next().filter(|_| writing.load(Ordering::Relaxed)) {
+                    other.ok(doc! { "insert": "c", "documents": [{ "_id": n }], "writeConcern": { "w": 1 } });
                 }
-                other.ok(doc! { "insert": "c", "documents": [{ "_id": n }], "writeConcern": { "w": 1 } });
-            }
+            });
+            let answer = client.run_on("local", command);
+            writing.store(false, Ordering::Relaxed);
+            answer
         });
-        let commands = [
-            doc! { "count": "oplog.rs", "query": filter.clone() },
-            doc! { "distinct": "oplog.rs", "key": "op", "query": filter.clone() },
-            doc! { "aggregate": "oplog.rs", "pipeline": [{ "$match": filter }, { "$count": "n" }], "cursor": {} },
-        ];
-        let answers = commands.map(|command| client.run_on("local", command));
-        writing.store(false, std::sync::atomic::Ordering::Relaxed);
-        answers
-    });
-    for answer in counted {
         assert_eq!(answer.get_f64("ok").ok(), Some(1.0), "{answer}");
     }
 }

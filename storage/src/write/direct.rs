@@ -360,7 +360,9 @@ impl<'a> Writer<'a> {
             let fits = prepared.as_ref().is_none_or(|prepared| prepared.is_of(&found));
             if fits || attempt == PREPARED_MAX {
                 let prepared = prepared.filter(|_| fits);
-                return self.change(turn, &info, found, modification, prepared).map(Met::Changed);
+                return self
+                    .change(turn, &info, found, modification, prepared)
+                    .map(Met::Changed);
             }
             drop(turn);
             prepared = modification.prepare(&found)?;
