@@ -59,6 +59,11 @@ pub(crate) struct EventFields<'a> {
 }
 
 impl<'a> EventFields<'a> {
+    /// How many bytes its entry has.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.entry.payload().len()
+    }
+
     pub(crate) fn new(
         entry: Entry<'a>,
         store: StoreEntry<'a>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bson::RawDocument;
 use bson::raw::RawBsonRef;
-use tailwater_matcher::{Expression, Fields, Path};
+use tailwater_matcher::{Expression, Fields, Path, StepScope};
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 use tailwater_oplog::{Entry, LogId, OpId, SharedEntry};
 
@@ -29,6 +29,16 @@ pub(crate) struct Plan {
     pub(crate) images: Images,
     pub(crate) oversize: Oversize,
     pub(crate) log_id: LogId,
+}
+
+/// How many steps of evaluation a stream has for one event, filter and pipeline together, and one more for so many bytes that it is
+/// made of. One thread evaluates for all: what would take longer ends its stream, and nobody waits for it.
+const EVENT_STEPS_MAX: u64 = 200_000;
+const STEP_BYTES: u64 = 4;
+
+/// Bounds what is evaluated on an event that is made of so many bytes.
+pub(crate) fn step_scope(bytes: usize) -> StepScope {
+    StepScope::limited(EVENT_STEPS_MAX + bytes as u64 / STEP_BYTES)
 }
 
 /// What became of one entry.
@@ -73,6 +83,7 @@ impl Plan {
         store: &StoreEntry<'_>,
         fields: &EventFields<'_>,
     ) -> Result<Verdict> {
+        let _scope = step_scope(fields.payload_bytes());
         let by_deleted = self.images.match_deleted && operation == OperationType::Delete;
         let missing = Missing::required(self.images, operation, store);
         if missing.is_any() {
@@ -175,6 +186,7 @@ impl Plan {
         let store = StoreEntry::decode(entry.payload())?;
         let operation = OperationType::Invalidate;
         let fields = EventFields::new(*entry, store, operation, self.log_id, self.images);
+        let _scope = step_scope(fields.payload_bytes());
         self.deliver(entry.op_id(), operation, &fields)
     }
 }

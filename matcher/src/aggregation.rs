@@ -15,6 +15,7 @@
 //! Expressions nest at most [`AGGREGATION_DEPTH_MAX`] levels and hold at most
 //! [`AGGREGATION_NODES_MAX`] parts. Every computed value stays within the size and the depth of a
 //! document; beyond them evaluation fails with MongoDB's error, it never exhausts memory or stack.
+//! How much an evaluation computes is counted in steps, which have a limit: [`StepScope`](crate::StepScope).
 //! Values are held once for each level of `$map`, `$filter`, `$reduce` or `$let` they are bound in.
 
 mod accumulate;
@@ -55,6 +56,7 @@ use crate::error::ParseError;
 use crate::evaluate::EvaluateError;
 use crate::expression::ParseOptions;
 use crate::fields::Fields;
+use crate::steps;
 use crate::validate::validate;
 
 pub use accumulate::{Accumulator, AccumulatorState};
@@ -197,7 +199,7 @@ impl ValueExpression {
             let bound = self.variables.iter().map(|name| variables.get(name));
             frame.slots.extend(bound);
         }
-        self.tree.evaluate(&mut frame)
+        steps::computing(|| self.tree.evaluate(&mut frame))
     }
 }
 

@@ -14,6 +14,7 @@ use crate::collation::Collation;
 use crate::evaluate::EvaluateError;
 use crate::node::{Comparison, Constant, Node};
 use crate::pattern::Pattern;
+use crate::steps;
 use crate::{elements, leaf};
 
 pub(crate) use bits::{BitMask, BitTest};
@@ -135,6 +136,7 @@ impl List {
             return Ok(true);
         }
         let Some(found) = found else { return Ok(false) };
+        steps::take(self.patterns.len() as u64)?;
         for pattern in &self.patterns {
             if pattern.accepts(found, at)? {
                 return Ok(true);
@@ -150,6 +152,7 @@ fn any_element(
 ) -> Result<bool, EvaluateError> {
     if let Some(mut elements) = elements::of_array(array) {
         while let Some((_, element)) = elements.next_value() {
+            steps::take(1)?;
             if accepts(element)? {
                 return Ok(true);
             }

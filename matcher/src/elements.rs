@@ -18,6 +18,7 @@ use serde::de::value::{BorrowedBytesDeserializer, Error as BytesError};
 
 use crate::compare::Class;
 use crate::keystring::{EXACT_MAX, ordered_bits};
+use crate::steps;
 
 /// One element: its type, its name and the undecoded bytes of its value.
 #[derive(Clone, Copy)]
@@ -222,10 +223,21 @@ pub(crate) fn find<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonR
     let mut elements = Elements::new(document);
     while let Some(element) = elements.next() {
         if is_same(element.name, name.as_bytes()) {
+            passed(elements.index);
             return elements.value(&element);
         }
     }
+    passed(elements.index);
     None
+}
+
+/// Counts the elements that were passed over, where they are many: each is a fraction of a step.
+#[inline]
+fn passed(elements: usize) {
+    let steps = steps::for_items(elements) / 8;
+    if steps > 0 {
+        steps::note(steps);
+    }
 }
 
 /// Names of one length mostly differ in their first byte, which needs no call.

@@ -43,6 +43,18 @@ impl EvaluateError {
         &self.0
     }
 
+    /// Whether it was ended for what it takes, in steps or in time, rather than for what it found.
+    #[must_use]
+    pub fn ran_out(&self) -> bool {
+        match self.kind() {
+            EvaluateErrorKind::Aggregation(error) => matches!(
+                error.kind(),
+                AggregationErrorKind::Steps { .. } | AggregationErrorKind::Interrupted(_)
+            ),
+            EvaluateErrorKind::Regex { .. } => false,
+        }
+    }
+
     /// MongoDB's number for the error; a regular expression that gives up has none.
     #[must_use]
     pub fn code(&self) -> Option<i32> {

@@ -25,6 +25,8 @@
 //! bytes never panic: what cannot be read is missing. Where a predicate cannot be decided at all,
 //! evaluation is an [`EvaluateError`], which is not to be taken for a non-match.
 //!
+//! What expressions compute is counted in steps, and ends at a limit: see [`StepScope`].
+//!
 #![doc = include_str!("../reference.md")]
 
 mod aggregation;
@@ -50,6 +52,7 @@ mod path_set;
 mod pattern;
 mod render;
 mod schema;
+mod steps;
 mod transform;
 mod validate;
 
@@ -72,6 +75,7 @@ pub use mismatch::{MISMATCH_BYTES_MAX, Mismatch, explain_mismatch};
 pub use path::{PATH_COMPONENTS_MAX, PATH_POSITIONS_MAX, Path, PathError, is_reference_field};
 pub use path_set::{PathSet, Shape};
 pub use pattern::{PatternError, REGEX_BYTES_MAX, REGEX_STEPS_MAX};
+pub use steps::{EVALUATION_STEPS_MAX, Interrupt, Interruption, StepScope};
 pub use transform::{FindProjection, IdEffect, STAGES_MAX, Transform};
 pub use validate::{
     DEPTH_MAX, DOCUMENT_BYTES_MAX, ENVELOPE_BYTES_MAX, ENVELOPE_DEPTH_MAX, ValidateError, ValidateErrorKind, validate,

@@ -20,6 +20,7 @@ use crate::fields::Fields;
 use crate::leaf;
 use crate::path::Path;
 use crate::schema::Schema;
+use crate::steps;
 
 /// One node of an expression.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,9 +115,19 @@ impl Node {
                     collation: None,
                 } => {
                     let constant = value.get();
-                    Ok(path.any(root, &mut |found| leaf::compares(*operator, constant, found, None)))
+                    counted(|count| {
+                        path.any(root, &mut |found| {
+                            *count += 1;
+                            leaf::compares(*operator, constant, found, None)
+                        })
+                    })
                 }
-                Condition::Exists => Ok(path.any(root, &mut |found| found.is_some())),
+                Condition::Exists => counted(|count| {
+                    path.any(root, &mut |found| {
+                        *count += 1;
+                        found.is_some()
+                    })
+                }),
                 condition => walk(path, condition, root),
             },
             Node::Schema(schema) => schema.accepts_document(&root.document()),
@@ -207,11 +218,14 @@ impl Node {
 /// Whether all hold. One that does not decides it, also behind one that cannot be evaluated: so the answer does not depend on
 /// which part is looked at first, nor on whether an index has answered one of them.
 fn all(parts: &[Node], holds: impl Fn(&Node) -> Result<bool, EvaluateError>) -> Result<bool, EvaluateError> {
+    take_for(parts)?;
     let mut failed = None;
     for part in parts {
         match holds(part) {
             Ok(true) => {}
             Ok(false) => return Ok(false),
+            // Whoever bounds what is evaluated bounds it for all parts.
+            Err(error) if error.ran_out() => return Err(error),
             Err(error) => failed = failed.or(Some(error)),
         }
     }
@@ -219,6 +233,7 @@ fn all(parts: &[Node], holds: impl Fn(&Node) -> Result<bool, EvaluateError>) -> 
 }
 
 fn any(parts: &[Node], holds: impl Fn(&Node) -> Result<bool, EvaluateError>) -> Result<bool, EvaluateError> {
+    take_for(parts)?;
     for part in parts {
         if holds(part)? {
             return Ok(true);
@@ -227,25 +242,53 @@ fn any(parts: &[Node], holds: impl Fn(&Node) -> Result<bool, EvaluateError>) -> 
     Ok(false)
 }
 
+/// Takes the steps for parts that may all be looked at, where they are many.
+#[inline]
+fn take_for(parts: &[Node]) -> Result<(), EvaluateError> {
+    let steps = steps::for_items(parts.len());
+    if steps > 0 {
+        steps::take(steps)?;
+    }
+    Ok(())
+}
+
 /// Looks for a value that satisfies the condition; the first error ends the walk.
 fn walk<F: Fields + ?Sized>(path: &Path, condition: &Condition, root: &F) -> Result<bool, EvaluateError> {
     let mut failure = None;
-    let mut visit = |found: Option<RawBsonRef<'_>>| match condition.accepts(found, path.as_str()) {
-        Ok(accepted) => accepted,
-        Err(error) => {
-            failure = Some(error);
-            true
+    let found = counted(|count| {
+        let mut visit = |found: Option<RawBsonRef<'_>>| {
+            *count += 1;
+            match condition.accepts(found, path.as_str()) {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    failure = Some(error);
+                    true
+                }
+            }
+        };
+        if condition.wants_arrays() {
+            path.any_whole(root, &mut visit)
+        } else {
+            path.any(root, &mut visit)
         }
-    };
-    let found = if condition.wants_arrays() {
-        path.any_whole(root, &mut visit)
-    } else {
-        path.any(root, &mut visit)
-    };
+    })?;
     match failure {
         None => Ok(found),
         Some(error) => Err(error),
     }
+}
+
+/// Takes the steps for the values that a walk has counted, where they are many: a filter of thousands of conditions may ask each of
+/// them of each item of a long array.
+#[inline]
+fn counted(walk: impl FnOnce(&mut usize) -> bool) -> Result<bool, EvaluateError> {
+    let mut count = 0;
+    let found = walk(&mut count);
+    let steps = steps::for_items(count);
+    if steps > 0 {
+        steps::take(steps)?;
+    }
+    Ok(found)
 }
 
 /// A constant in an expression: decoded and owned, in half of what a [`RawBson`] takes, because a million filters that

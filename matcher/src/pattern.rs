@@ -12,14 +12,18 @@
 
 mod dialect;
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bson::raw::CString;
 use bson::{RawBson, RawBsonRef, Regex as BsonRegex};
 use fancy_regex::{Regex, RegexBuilder};
 
+use crate::aggregation::AggregationErrorKind as Kind;
 use crate::evaluate::{EvaluateError, EvaluateErrorKind};
+use crate::steps;
 
 /// The longest pattern, in bytes; MongoDB's limit.
 pub const REGEX_BYTES_MAX: usize = 32_764;
@@ -41,6 +45,8 @@ struct Compiled {
     /// The pattern and its options as they were written.
     source: BsonRegex,
     regex: Regex,
+    /// Whether it may take longer than its text is long.
+    backtracks: bool,
     /// For texts that end with a newline, where it makes a difference: `$` also matches before it.
     before_newline: Option<Regex>,
 }
@@ -105,6 +111,7 @@ impl Pattern {
                 options: written(options)?,
             },
             regex: build(&translated.pattern)?,
+            backtracks: may_backtrack(source),
             before_newline: translated.before_newline.as_deref().map(build).transpose()?,
         })))
     }
@@ -115,7 +122,13 @@ impl Pattern {
             Some(regex) if text.ends_with('\n') => regex,
             _ => &self.0.regex,
         };
-        regex.is_match(text).map_err(|error| self.gave_up(at, &error))
+        if text.len() < FREE_BYTES && !self.0.backtracks {
+            return regex.is_match(text).map_err(|error| self.gave_up(at, &error));
+        }
+        let effort = Effort::of(self.0.backtracks, text.len())?;
+        let found = regex.is_match(text).map_err(|error| self.gave_up(at, &error));
+        effort.end()?;
+        found
     }
 
     /// Strings and symbols are searched; a regular expression matches its equal.
@@ -158,6 +171,72 @@ impl Pattern {
             reason: error.to_string(),
         })
     }
+}
+
+/// What a search takes, counted in steps.
+pub(crate) struct Effort {
+    /// When a search began that may go back over its text. How often it does is known to the engine alone, so the time it takes
+    /// stands for it.
+    since: Option<Cell<Instant>>,
+}
+
+/// What a step of a search that goes back is taken to last.
+const STEP_NANOS: u128 = 50;
+
+/// Texts that are searched without being counted: it takes less than the call that finds them.
+const FREE_BYTES: usize = 1024;
+
+/// Bytes that an automaton passes over in a step.
+const SEARCHED_BYTES: usize = 16;
+
+impl Effort {
+    /// A search with this pattern in so many bytes.
+    pub(crate) fn begin(pattern: &str, bytes: usize) -> Result<Effort, Kind> {
+        Effort::of(may_backtrack(pattern), bytes)
+    }
+
+    fn of(backtracks: bool, bytes: usize) -> Result<Effort, Kind> {
+        steps::take(1 + (bytes / SEARCHED_BYTES) as u64)?;
+        Ok(Effort {
+            since: backtracks.then(|| Cell::new(Instant::now())),
+        })
+    }
+
+    /// Takes the steps since the search began, or since this was last called.
+    pub(crate) fn take(&self) -> Result<(), Kind> {
+        let Some(since) = &self.since else {
+            return steps::take(1);
+        };
+        let taken = since.replace(Instant::now()).elapsed().as_nanos() / STEP_NANOS;
+        steps::take(u64::try_from(taken).unwrap_or(u64::MAX))
+    }
+
+    /// The search has come to its end.
+    pub(crate) fn end(self) -> Result<(), Kind> {
+        match self.since.is_some() {
+            true => self.take(),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Whether a pattern has what no automaton can do, so that it may be tried again and again: look-around, references back, atomic
+/// and possessive parts, conditions. Too often rather than too rarely.
+fn may_backtrack(pattern: &str) -> bool {
+    let bytes = pattern.as_bytes();
+    let pairs = || bytes.windows(2).map(|pair| (pair[0], pair[1]));
+    let groups = || {
+        bytes
+            .windows(3)
+            .filter(|three| three.starts_with(b"(?"))
+            .map(|three| three[2])
+    };
+    groups().any(|third| b"=!<>(#P|&R".contains(&third) || third.is_ascii_digit())
+        || pairs().any(|pair| match pair {
+            (b'\\', escaped) => escaped.is_ascii_digit() || b"kgGKbBAzZX".contains(&escaped),
+            (b'*' | b'+' | b'?' | b'}', b'+') => true,
+            _ => false,
+        })
 }
 
 impl PartialEq for Pattern {

@@ -27,6 +27,7 @@ use crate::node::{Comparison, Constant};
 use crate::number::Number;
 use crate::parse::Parser;
 use crate::pattern::Pattern;
+use crate::steps;
 
 /// A compiled schema. Clones share it.
 #[derive(Clone, Debug)]
@@ -183,6 +184,7 @@ fn count(schemas: &[Rules], value: RawBsonRef<'_>, at: &str, enough: usize) -> R
 
 impl Rule {
     fn accepts(&self, value: RawBsonRef<'_>, at: &str) -> Result<bool, EvaluateError> {
+        steps::take(self.steps(value))?;
         Ok(match (self, value) {
             (Rule::Types(types), value) => types.accepts(value),
             (Rule::Enum(keys), value) => keys.binary_search(&unordered::key(value)).is_ok(),
@@ -214,6 +216,21 @@ impl Rule {
             (_, RawBsonRef::Document(document)) => self.accepts_fields(document, at)?,
             _ => true,
         })
+    }
+
+    /// One, and those for all of a value that is looked at or copied; what other rules take for its parts is theirs.
+    fn steps(&self, value: RawBsonRef<'_>) -> u64 {
+        let bytes = match value {
+            RawBsonRef::Document(document) => document.as_bytes().len(),
+            RawBsonRef::Array(array) => array.as_bytes().len(),
+            RawBsonRef::String(text) => text.len(),
+            _ => return 1,
+        };
+        match self {
+            Rule::Enum(_) | Rule::UniqueItems => 1 + steps::for_bytes(16 * bytes),
+            Rule::Length(_) | Rule::ItemCount(_) | Rule::PropertyCount(_) => 1 + steps::for_bytes(bytes),
+            _ => 1,
+        }
     }
 
     fn accepts_fields(&self, document: &RawDocument, at: &str) -> Result<bool, EvaluateError> {

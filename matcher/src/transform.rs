@@ -25,6 +25,7 @@ use crate::aggregation::{
 use crate::error::ParseError;
 use crate::evaluate::EvaluateError;
 use crate::expression::{Expression, ParseOptions};
+use crate::steps;
 use crate::validate::{DOCUMENT_BYTES_MAX, ValidateErrorKind, validate, validate_within};
 
 pub use find::FindProjection;
@@ -171,6 +172,7 @@ impl Transform {
         let between = between(bytes_max);
         let mut current = Cow::Borrowed(document);
         for stage in &self.stages {
+            steps::take(1 + steps::for_bytes(current.as_bytes().len()) / 2)?;
             let next = match stage {
                 Stage::Match(expression) => {
                     if !expression.matches(&*current)? {

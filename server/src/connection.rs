@@ -59,7 +59,7 @@ struct Asked {
 struct Connection<'a> {
     server: &'a Arc<Shared>,
     peer: &'a Peer,
-    stream: &'a TcpStream,
+    stream: &'a Arc<TcpStream>,
     reader: BufReader<Transport<'a>>,
     /// The number of the next message that is sent.
     next_id: i32,
@@ -68,7 +68,7 @@ struct Connection<'a> {
 }
 
 /// Serves a connection until it ends.
-pub(crate) fn serve(server: &Arc<Shared>, peer: &Peer, stream: &TcpStream) {
+pub(crate) fn serve(server: &Arc<Shared>, peer: &Peer, stream: &Arc<TcpStream>) {
     let tls = server.options.tls.as_ref().map(|tls| tls.config());
     let deadline = Instant::now() + server.options.handshake_timeout;
     let is_pressed = || server.message_memory.load(Ordering::Relaxed) > server.options.message_memory_max / 2;

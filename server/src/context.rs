@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use tailwater::{Collection, QueryControl, Transaction, TransactionCollection};
 use tailwater_auth::Identity;
@@ -55,8 +54,7 @@ impl<'a> Context<'a> {
     /// Over a query of the request: it ends with that, and when its time is over.
     pub(crate) fn control(&self) -> QueryControl {
         let control = self.interrupts.control();
-        let deadline = self.request.max_time.map(|time| Instant::now() + time);
-        self.interrupts.rule(&control, deadline);
+        self.interrupts.rule(&control, self.request.deadline());
         control
     }
 

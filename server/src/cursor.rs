@@ -62,8 +62,10 @@ struct Pending {
 pub(crate) struct Fill<'a> {
     /// Most documents; as many as fit when it is missing.
     pub(crate) count_max: Option<u64>,
-    /// How long it may take: for a change stream to wait, for anything else to fail when it is over.
+    /// How long a change stream, or a tail of the log, waits.
     pub(crate) time: Option<Duration>,
+    /// When anything else fails.
+    pub(crate) deadline: Option<Instant>,
     /// Whether a change stream waits for its first event.
     pub(crate) awaits: bool,
     /// What ends it in the middle.
@@ -115,7 +117,7 @@ impl Cursor {
         let count_max = fill
             .count_max
             .map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX));
-        let deadline = fill.time.map(|time| Instant::now() + time);
+        let deadline = fill.deadline;
         if let Source::Documents(_, control) = &self.source {
             fill.interrupts.rule(control, deadline);
         }

@@ -1,15 +1,15 @@
 //! What is being carried out now, for `currentOp` and `killOp`.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bson::raw::{CString, cstr};
 use bson::{RawDocumentBuf, rawdoc};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tailwater::matcher::{Interrupt, Interruption, StepScope};
 use tailwater::{MemoryShare, QueryControl};
 
 use crate::context::Peer;
@@ -50,23 +50,80 @@ pub(crate) struct Running<'a> {
 
 impl Running<'_> {
     /// What ends it in the middle; the connection is that of its client.
-    pub(crate) fn interrupts<'a>(&self, server: &'a Shared, stream: &'a TcpStream) -> Interrupts<'a> {
+    pub(crate) fn interrupts<'a>(&self, server: &'a Arc<Shared>, stream: &Arc<TcpStream>) -> Interrupts<'a> {
         Interrupts {
             killed: Arc::clone(&self.killed),
             server,
-            stream,
-            looked: Cell::new(Instant::now()),
+            client: Arc::new(Client {
+                server: Arc::downgrade(server),
+                stream: Arc::downgrade(stream),
+                looked: Mutex::new((Instant::now(), false)),
+            }),
         }
     }
 }
 
-/// What ends an operation in the middle. Operations that may take long ask for it between two documents.
+/// What ends an operation in the middle. Operations that may take long ask for it between two documents; what they evaluate on one is
+/// ended by [`Interrupts::scope`].
 #[derive(Clone)]
 pub(crate) struct Interrupts<'a> {
     killed: Arc<AtomicBool>,
     server: &'a Shared,
-    stream: &'a TcpStream,
-    looked: Cell<Instant>,
+    client: Arc<Client>,
+}
+
+/// Whether the client of an operation is still there. A cursor that stands keeps this, and with it neither connection nor server.
+struct Client {
+    server: Weak<Shared>,
+    stream: Weak<TcpStream>,
+    /// When that was looked at, and what was seen.
+    looked: Mutex<(Instant, bool)>,
+}
+
+impl Client {
+    /// Looks now and then.
+    fn is_gone(&self) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, seen) = *looked;
+        if seen || at.elapsed() < LOOK_INTERVAL {
+            return seen;
+        }
+        let gone = match (self.server.upgrade(), self.stream.upgrade()) {
+            // A server that stops ends what comes from its clients itself, and finishes what they have asked for.
+            (Some(server), Some(stream)) => !server.is_stopping() && is_gone(&stream),
+            _ => true,
+        };
+        *looked = (Instant::now(), gone);
+        gone
+    }
+}
+
+impl Interrupt for Client {
+    fn check(&self) -> Result<(), Interruption> {
+        match self.is_gone() {
+            true => Err(Interruption::ClientGone),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What ends what an operation evaluates.
+struct Ends {
+    killed: Arc<AtomicBool>,
+    deadline: Option<Instant>,
+    client: Arc<Client>,
+}
+
+impl Interrupt for Ends {
+    fn check(&self) -> Result<(), Interruption> {
+        if self.killed.load(Ordering::Relaxed) {
+            return Err(Interruption::Killed);
+        }
+        match self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            true => Err(Interruption::TimeExpired),
+            false => self.client.check(),
+        }
+    }
 }
 
 impl Interrupts<'_> {
@@ -80,9 +137,20 @@ impl Interrupts<'_> {
         self.server.query_memory.share()
     }
 
-    /// Has a query end with this operation, and at the deadline.
+    /// Has a query end with this operation, with its client, and at the deadline.
     pub(crate) fn rule(&self, control: &QueryControl, deadline: Option<Instant>) {
         control.set_ends(Arc::clone(&self.killed), deadline);
+        control.set_other_end(Arc::clone(&self.client) as Arc<dyn Interrupt>);
+    }
+
+    /// Has all that this thread evaluates end with this operation, with its client, and at the deadline, until the scope is dropped:
+    /// also what is no query, as the changes that writes make.
+    pub(crate) fn scope(&self, deadline: Option<Instant>) -> StepScope {
+        StepScope::interrupted_by(Arc::new(Ends {
+            killed: Arc::clone(&self.killed),
+            deadline,
+            client: Arc::clone(&self.client),
+        }))
     }
 
     /// Refuses to go on when the operation was killed, or its client is gone.
@@ -90,14 +158,10 @@ impl Interrupts<'_> {
         if self.killed.load(Ordering::Relaxed) {
             return Err(CommandError::new(code::INTERRUPTED, "operation was interrupted"));
         }
-        if self.looked.get().elapsed() >= LOOK_INTERVAL {
-            self.looked.set(Instant::now());
-            // A server that stops ends what comes from its clients itself, and finishes what they have asked for.
-            if !self.server.is_stopping() && is_gone(self.stream) {
-                return Err(CommandError::new(code::CLIENT_DISCONNECT, "the client has gone"));
-            }
+        match self.client.is_gone() {
+            true => Err(CommandError::new(code::CLIENT_DISCONNECT, "the client has gone")),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// The same, and when the server stops: for what reads a log without end.

@@ -21,7 +21,7 @@ use std::time::Instant;
 use bson::{RawDocument, RawDocumentBuf};
 use tailwater::matcher::{Expression, FindProjection};
 use tailwater::oplog::{Cursor, Interrupt, OplogView, ReverseCursor, SharedEntry};
-use tailwater::{LogError, LogView, ReadConcern};
+use tailwater::{LogError, LogView, OpId, ReadConcern};
 
 use crate::cursor::too_slow;
 use crate::error::{CommandError, CommandResult, code};
@@ -56,6 +56,8 @@ pub(crate) struct OplogFind<'a> {
     pub(crate) tailable: bool,
     pub(crate) awaits_data: bool,
     pub(crate) concern: ReadConcern,
+    /// The last entry that is shown, if what is written meanwhile is not.
+    pub(crate) until: Option<OpId>,
 }
 
 /// How long a read of the log goes on.
@@ -78,6 +80,8 @@ pub(crate) struct OplogTail {
     direction: Direction,
     /// Read, and of a batch that comes next.
     pending: Option<SharedEntry>,
+    /// The last entry that is shown, if there is one.
+    until: Option<OpId>,
     filter: Expression,
     projection: Option<FindProjection>,
     skip: u64,
@@ -129,6 +133,7 @@ impl OplogTail {
             view,
             direction,
             pending: None,
+            until: find.until,
             filter: Expression::parse(find.filter).map_err(parse)?,
             projection: projection.map_err(parse)?,
             skip: find.skip,
@@ -218,6 +223,9 @@ impl OplogTail {
             Direction::Forward(cursor) => {
                 let mut entries = Vec::new();
                 while let Some(entry) = cursor.try_next()? {
+                    if self.until.is_some_and(|until| entry.op_id() > until) {
+                        return Ok(None);
+                    }
                     entries.push(entry.share());
                     if !entry.in_batch() || entry.ends_batch() {
                         return Ok(Some(Batch::new(entries)));

@@ -1,7 +1,7 @@
 //! A request: a command's name, its database, its fields, and what every command may carry besides.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::{RawBsonRef, RawDocument};
 use sha2::{Digest, Sha256};
@@ -91,6 +91,7 @@ pub(crate) struct Request<'a> {
     /// Whether a secondary will do.
     pub(crate) secondary_ok: bool,
     pub(crate) max_time: Option<Duration>,
+    received: Instant,
     /// The number of the first statement of a write that may be sent again.
     first_statement: i32,
 }
@@ -138,6 +139,7 @@ impl<'a> Request<'a> {
             reading: Reading::default(),
             secondary_ok: false,
             max_time: None,
+            received: Instant::now(),
             first_statement: 0,
         };
         request.read_generic()?;
@@ -182,6 +184,16 @@ impl<'a> Request<'a> {
             ));
         }
         Ok(())
+    }
+
+    /// When the time is over that it may take, whatever it waits for on the way: one moment for all of it.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        // Batches of a cursor that come by themselves have that time each.
+        let since = match self.name {
+            "getMore" => Instant::now(),
+            _ => self.received,
+        };
+        self.max_time.map(|time| since + time)
     }
 
     /// The write that this is, when it may be sent again, with so many statements.

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bson::{Document, Timestamp, doc};
 use common::{Client, Running, batch, cursor_id, session};
 use tailwater_wire::MsgFlags;
@@ -339,4 +341,37 @@ fn the_log_is_listed_and_is_no_collection_for_commands_that_write_or_plan() {
     assert_eq!(client.run_on("admin", rename).get_i32("code").ok(), Some(115));
     let listed = client.run_on("local", doc! { "listCollections": 1, "filter": { "name": "oplog.rs" } });
     assert_eq!(batch(&listed)[0].get_str("name").unwrap(), "oplog.rs");
+}
+
+#[test]
+fn what_is_written_while_the_log_is_counted_is_not_counted() {
+    // Each entry that is looked at takes long enough for others to be written.
+    let body =
+        doc! { "$reduce": { "input": { "$range": [0, 20_000] }, "initialValue": 0, "in": { "$add": ["$$value", 1] } } };
+    let filter = doc! { "$expr": { "$gt": [body, 0] } };
+    let commands = [
+        doc! { "count": "oplog.rs", "query": filter.clone() },
+        doc! { "distinct": "oplog.rs", "key": "op", "query": filter.clone() },
+        doc! { "aggregate": "oplog.rs", "pipeline": [{ "$match": filter }, { "$count": "n" }], "cursor": {} },
+    ];
+    for command in commands {
+        let running = Running::new();
+        let (mut client, mut other) = (running.client(), running.client());
+        for n in 0..50 {
+            client.ok(doc! { "insert": "c", "documents": [{ "_id": n }] });
+        }
+        let writing = AtomicBool::new(true);
+        let answer = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut next = 50..;
+                while let Some(n) = next.next().filter(|_| writing.load(Ordering::Relaxed)) {
+                    other.ok(doc! { "insert": "c", "documents": [{ "_id": n }], "writeConcern": { "w": 1 } });
+                }
+            });
+            let answer = client.run_on("local", command);
+            writing.store(false, Ordering::Relaxed);
+            answer
+        });
+        assert_eq!(answer.get_f64("ok").ok(), Some(1.0), "{answer}");
+    }
 }

@@ -287,6 +287,8 @@ impl Pipeline {
         let pipeline = self.on(&reading, namespace)?;
         let context = pipeline.context(reading, namespace, options)?;
         let hint = context.options.hint.as_ref();
+        let control = context.options.control.clone();
+        let _scope = control.scope();
         let stream = source::collection(namespace, None, &pipeline.stages, hint, &context)?;
         let writing = Writing {
             store,
@@ -297,19 +299,21 @@ impl Pipeline {
                 place,
                 kind: StageKind::Out(out),
             }) => {
-                out.run(stream, place, &context, &writing)?;
+                let written = out.run(stream, place, &context, &writing);
+                written.map_err(|error| control.told(error))?;
                 None
             }
             Some(Stage {
                 place,
                 kind: StageKind::Merge(merge),
             }) => {
-                merge.run(stream, place, &context, &writing)?;
+                let written = merge.run(stream, place, &context, &writing);
+                written.map_err(|error| control.told(error))?;
                 None
             }
             _ => Some(stream),
         };
-        Ok(Aggregation { stream })
+        Ok(Aggregation { stream, control })
     }
 
     /// Runs it on documents that are no collection's, and writes nothing.
@@ -334,6 +338,7 @@ impl Pipeline {
         let context = self.context(Reading::new(store.core().view()?), &nowhere, options)?;
         Ok(Aggregation {
             stream: Some(chain(&self.stages, documents, &context)),
+            control: context.options.control.clone(),
         })
     }
 
@@ -360,6 +365,7 @@ impl Pipeline {
         let hint = context.options.hint.as_ref();
         Ok(Aggregation {
             stream: Some(source::collection(namespace, None, &pipeline.stages, hint, &context)?),
+            control: context.options.control.clone(),
         })
     }
 
@@ -384,13 +390,17 @@ impl Pipeline {
 /// Items can fail with [`Error::Aggregate`], [`Error::Evaluate`] and [`Error::Engine`]; after an error there are no more.
 pub struct Aggregation {
     stream: Option<Stream>,
+    control: QueryControl,
 }
 
 impl Iterator for Aggregation {
     type Item = Result<RawDocumentBuf>;
 
     fn next(&mut self) -> Option<Result<RawDocumentBuf>> {
+        let scope = self.control.scope();
         let next = self.stream.as_mut()?.next();
+        drop(scope);
+        let next = next.map(|next| next.map_err(|error| self.control.told(error)));
         if !matches!(next, Some(Ok(_))) {
             self.stream = None;
         }

@@ -9,6 +9,13 @@ use bson::raw::{RawBsonRef, RawDocument, RawIter};
 /// Largest document, in bytes of BSON.
 pub const DOCUMENT_BYTES_MAX: usize = tailwater_matcher::DOCUMENT_BYTES_MAX;
 
+/// How many steps of evaluation there are while other writers wait: some ten milliseconds. The steps are those of
+/// [`StepScope`](tailwater_matcher::StepScope).
+pub const LOCKED_STEPS_MAX: u64 = 1_000_000;
+
+/// After so many of them a batch is committed, and the rest of it in a turn of its own.
+pub(crate) const TURN_STEPS: u64 = LOCKED_STEPS_MAX / 4;
+
 /// Deepest nesting: a document without embedded documents or arrays has one level.
 pub const NESTING_MAX: usize = tailwater_matcher::DEPTH_MAX;
 

@@ -437,7 +437,7 @@ pub(crate) fn check_length(definition: &IndexDefinition, values: &[u8], key: &[u
 ///
 /// # Errors
 ///
-/// [`Error::DocumentFailedValidation`].
+/// [`Error::DocumentFailedValidation`]; [`Error::Evaluate`] when it takes too long.
 pub(crate) fn check_validator(
     collection: &CollectionInfo,
     before: Option<&RawDocument>,
@@ -447,15 +447,18 @@ pub(crate) fn check_validator(
     let Some(validator) = options.validator_expression() else {
         return Ok(());
     };
-    // A document of which the validator cannot say whether it matches does not.
-    let matches = |document: &RawDocument| validator.matches(document).unwrap_or(false);
+    // A document of which the validator cannot say whether it matches does not; unless there was no time to find out.
+    let matches = |document: &RawDocument| match validator.matches(document) {
+        Err(error) if error.ran_out() => Err(Error::Evaluate(error)),
+        matches => Ok(matches.unwrap_or(false)),
+    };
     let seen = match (options.validation_level, before) {
         (ValidationLevel::Off, _) => false,
         // Documents that were not valid before may stay so.
-        (ValidationLevel::Moderate, Some(before)) => matches(before),
+        (ValidationLevel::Moderate, Some(before)) => matches(before)?,
         _ => true,
     };
-    if !seen || matches(after) {
+    if !seen || matches(after)? {
         return Ok(());
     }
     let (mut id, mut info) = (RawDocumentBuf::new(), RawDocumentBuf::new());

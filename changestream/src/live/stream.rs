@@ -18,6 +18,7 @@ use crate::deadline::after;
 use crate::document_store::{DocumentOrder, StoreDocuments, StoreState};
 use crate::error::Result;
 use crate::event::{ChangeEvent, OperationType};
+use crate::plan::step_scope;
 use crate::step::{self, STEPS_PER_POLL, Step};
 use crate::stream::{ChangeStream, Stopper};
 use crate::subscription::Subscribed;
@@ -238,8 +239,11 @@ impl LiveStream {
     fn apply(&mut self, event: &ChangeEvent) -> Result<()> {
         let Some(key) = event.document_key() else { return Ok(()) };
         let document = event.full_document();
+        let scope = document.map(|document| step_scope(document.as_bytes().len()));
+        let matches = document.map(|document| self.filter.matches(document)).transpose()?;
+        drop(scope);
         let matching = match document {
-            Some(document) if self.filter.matches(document)? => Some(self.place(document.to_owned())?),
+            Some(document) if matches == Some(true) => Some(self.place(document.to_owned())?),
             _ => None,
         };
         self.window.put(&key, matching, &mut self.pending);

@@ -13,7 +13,7 @@ use crate::document_store::StateCollection;
 use crate::error::{Error, Result};
 use crate::event::ChangeEvent;
 use crate::fields::cluster_time;
-use crate::plan::Plan;
+use crate::plan::{Plan, step_scope};
 
 /// `operationType` of the events that a snapshot's documents come as. An extension: MongoDB has no such events.
 pub const SNAPSHOT_OPERATION: &str = "snapshot";
@@ -63,6 +63,7 @@ impl SnapshotDocument {
             shape: None,
         };
         let fields = DocumentFields::new(&event);
+        let _scope = step_scope(event.document.as_bytes().len());
         if let Some(filter) = &plan.filter
             && !filter.matches(&fields)?
         {

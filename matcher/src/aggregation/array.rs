@@ -4,10 +4,11 @@
 use super::error::AggregationErrorKind as Kind;
 use super::numeric::{is_number, whole_i32};
 use super::operator::{Argument, Operator, any, between, comparing, exactly, named_comparing, required};
-use super::order::Comparer;
+use super::order::{Comparer, take_for_sort};
 use super::string::search_bounds;
-use super::tree::items;
+use super::tree::{items, looked_at};
 use super::value::Value;
+use crate::steps;
 use crate::validate::DOCUMENT_BYTES_MAX;
 
 const COUNTED: &[Argument] = &[required("n", 5_787_906), required("input", 5_787_907)];
@@ -31,7 +32,7 @@ pub(crate) const OPERATORS: &[Operator] = &[
     }),
     comparing("$indexOfArray", (2, 4), index_of),
     comparing("$in", (2, 2), |values, comparer| {
-        let all = items(&values[1], 40081)?;
+        let all = looked_at(&values[1], 40081)?;
         Ok(Value::bool(all.iter().any(|item| comparer.equal(item, &values[0]))))
     }),
     exactly("$isArray", 1, |values| Ok(Value::bool(values[0].is_array()))),
@@ -145,6 +146,7 @@ fn counted<'a>(values: &[Option<Value<'a>>], pick: Pick, comparer: Comparer<'_>)
         Pick::Last => drop(all.drain(..all.len().saturating_sub(n))),
         Pick::Min | Pick::Max => {
             all.retain(|item| !item.is_nullish());
+            take_for_sort(&all)?;
             all.sort_by(|a, b| match pick {
                 Pick::Max => comparer.order(b, a),
                 _ => comparer.order(a, b),
@@ -180,6 +182,7 @@ fn index_of<'a>(values: &[Value<'a>], comparer: Comparer<'_>) -> Result<Value<'a
     }
     let all = items(&values[0], 40090)?;
     let (start, end) = search_bounds(values, all.len())?;
+    steps::take(end.saturating_sub(start) as u64)?;
     let found = (start..end).find(|at| comparer.equal(&all[*at], &values[1]));
     Ok(Value::integer(found.map_or(-1, |at| at as i64)))
 }
@@ -227,6 +230,8 @@ fn range<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
             limit: DOCUMENT_BYTES_MAX,
         });
     }
+    // Before there are any.
+    steps::take(count / 2)?;
     let numbers = (0..count as i64).map(|at| Value::integer(start + at * step)).collect();
     Value::array(numbers)
 }

@@ -2,6 +2,7 @@
 //! parts are evaluated, how often, and with which variables.
 
 use super::error::{AggregationError, AggregationErrorKind as Kind};
+use super::order::take_for_sort;
 use super::percentile;
 use super::sort::SortPattern;
 use super::tree::{Body, Call, Frame, Tree, items};
@@ -239,6 +240,7 @@ fn sort_array<'a>(input: &'a Tree, pattern: &SortPattern, frame: &mut Frame<'a>)
         return Ok(Value::NULL);
     }
     let mut sorted = items(&input, 2_942_504)?.into_owned();
+    take_for_sort(&sorted)?;
     pattern.sort(&mut sorted, frame.comparer);
     Ok(Value::array(sorted)?)
 }

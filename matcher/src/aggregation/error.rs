@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use crate::steps::Interruption;
 use crate::validate::{DEPTH_MAX, DOCUMENT_BYTES_MAX};
 
 /// An expression met values that its operator does not take.
@@ -78,6 +79,16 @@ pub enum AggregationErrorKind {
         /// The limit, in bytes or elements.
         limit: usize,
     },
+    /// It takes more steps than there may be: of a pipeline on one event, of an update on one document under the lock, of an
+    /// expression on one document. See [`StepScope`](crate::StepScope).
+    #[error("takes more than {limit} steps: compute over fewer items, or less for each")]
+    Steps {
+        /// How many there may be.
+        limit: u64,
+    },
+    /// It was ended in the middle.
+    #[error("{0}")]
+    Interrupted(Interruption),
     /// The value nests deeper than a document may.
     #[error("the value nests too deep, limit={DEPTH_MAX}")]
     TooDeep,
@@ -135,6 +146,9 @@ impl AggregationError {
             AggregationErrorKind::Conversion { .. } => 241,
             AggregationErrorKind::TooLarge { .. } => 10334,
             AggregationErrorKind::Memory { .. } => 146,
+            AggregationErrorKind::Steps { .. } | AggregationErrorKind::Interrupted(Interruption::TimeExpired) => 50,
+            AggregationErrorKind::Interrupted(Interruption::Killed) => 11601,
+            AggregationErrorKind::Interrupted(Interruption::ClientGone) => 279,
             AggregationErrorKind::TooDeep => 15,
             AggregationErrorKind::ZeroByte => 2,
             AggregationErrorKind::Unsupported { .. } => 238,
@@ -155,18 +169,21 @@ impl From<AggregationErrorKind> for AggregationError {
 }
 
 /// The errors that MongoDB names; the others are called `Location` and their number.
-const NAMED: [(i32, &str); 11] = [
+const NAMED: [(i32, &str); 14] = [
     (2, "BadValue"),
     (9, "FailedToParse"),
     (14, "TypeMismatch"),
     (15, "Overflow"),
     (22, "InvalidBSON"),
+    (50, "MaxTimeMSExpired"),
     (72, "InvalidOptions"),
     (146, "ExceededMemoryLimit"),
     (168, "InvalidPipelineOperator"),
     (238, "NotImplemented"),
     (241, "ConversionFailure"),
+    (279, "ClientDisconnect"),
     (10334, "BSONObjectTooLarge"),
+    (11601, "Interrupted"),
 ];
 
 /// MongoDB's name for an error number.

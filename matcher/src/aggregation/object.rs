@@ -10,9 +10,10 @@ use bson::RawBsonRef;
 use super::error::AggregationErrorKind as Kind;
 use super::operator::{Operator, any, exactly, special};
 use super::parse::Parser;
-use super::tree::{Body, Positional, Tree, items};
+use super::tree::{Body, Positional, Tree, looked_at};
 use super::value::{Field, Value};
 use crate::error::ParseError;
+use crate::steps;
 use crate::validate::DOCUMENT_BYTES_MAX;
 
 pub(crate) const OPERATORS: &[Operator] = &[
@@ -40,6 +41,7 @@ pub(crate) fn merge_into<'a>(fields: &mut Vec<Field<'a>>, value: &Value<'a>) -> 
     let Some(added) = value.fields() else {
         return Err(Kind::wrong(40400, "documents", value));
     };
+    steps::take((fields.len() + added.len()) as u64)?;
     if fields.len().saturating_add(added.len()) < 32 {
         for (name, value) in added.iter() {
             put(fields, name.clone(), value.clone());
@@ -163,6 +165,7 @@ fn with_field<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
         return Err(Kind::wrong(4_161_105, "a document as input", input));
     };
     let mut fields = fields.into_owned();
+    steps::take(fields.len() as u64)?;
     put(
         &mut fields,
         Cow::Owned(name.as_str().unwrap_or_default().to_owned()),
@@ -192,7 +195,7 @@ fn to_object<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Kind> {
     if values[0].is_nullish() {
         return Ok(Value::NULL);
     }
-    let pairs = items(&values[0], 40386)?;
+    let pairs = looked_at(&values[0], 40386)?;
     let documents = pairs.first().is_some_and(Value::is_document);
     let mut places = std::collections::HashMap::new();
     let mut fields: Vec<Field<'a>> = Vec::with_capacity(pairs.len());

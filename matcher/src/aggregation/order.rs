@@ -7,11 +7,13 @@ use std::cmp::Ordering;
 
 use bson::RawBsonRef;
 
+use super::error::AggregationErrorKind as Kind;
 use super::value::Value;
 use crate::collation::Collation;
 use crate::compare::Class;
 use crate::keystring::encode_with;
 use crate::leaf;
+use crate::steps;
 
 /// How values are compared: strings by a collation, or by their bytes if there is none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,15 +52,23 @@ impl<'c> Comparer<'c> {
     }
 
     /// Sorts the values and drops those equal to an earlier one.
-    pub(crate) fn sort_distinct(self, values: &mut Vec<Value<'_>>) {
+    pub(crate) fn sort_distinct(self, values: &mut Vec<Value<'_>>) -> Result<(), Kind> {
+        take_for_sort(values)?;
         values.sort_by(|a, b| self.order(a, b));
         values.dedup_by(|later, earlier| self.equal(later, earlier));
+        Ok(())
     }
 
     /// Appends bytes that are the same for equal values and for no others.
     pub(crate) fn encode_key(self, value: RawBsonRef<'_>, out: &mut Vec<u8>) {
         encode_with(value, out, self.0);
     }
+}
+
+/// Takes the steps for sorting the values, before they are.
+pub(crate) fn take_for_sort(values: &[Value<'_>]) -> Result<(), Kind> {
+    let bytes = values.iter().map(Value::bytes).sum();
+    steps::take(steps::for_sort(values.len(), bytes))
 }
 
 fn class(value: &Value<'_>) -> Class {
@@ -72,6 +82,9 @@ fn class(value: &Value<'_>) -> Class {
 }
 
 fn sequences<T>(a: &[T], b: &[T], mut order: impl FnMut(&T, &T) -> Ordering) -> Ordering {
-    let differing = a.iter().zip(b).map(|(a, b)| order(a, b)).find(|order| order.is_ne());
+    let mut compared = 0;
+    let pairs = a.iter().zip(b).inspect(|_| compared += 1);
+    let differing = pairs.map(|(a, b)| order(a, b)).find(|order| order.is_ne());
+    steps::note(compared);
     differing.unwrap_or_else(|| a.len().cmp(&b.len()))
 }

@@ -17,6 +17,7 @@ use super::parse::Parser;
 use super::tree::{Body, Tree};
 use super::value::Value;
 use crate::error::ParseError;
+use crate::steps;
 
 pub(crate) const OPERATORS: &[Operator] = &[
     special("$median", |parser, operator, value| {
@@ -137,7 +138,10 @@ fn expression(
 /// Those of a value: of an array's items, or of a number alone.
 pub(crate) fn of_value<'a>(quantiles: &Quantiles, input: &Value<'_>) -> Result<Value<'a>, Kind> {
     let numbers = match input.items() {
-        Some(items) => items.iter().filter_map(counted).collect(),
+        Some(items) => {
+            steps::take(steps::for_sort(items.len(), 0))?;
+            items.iter().filter_map(counted).collect()
+        }
         None => counted(input).into_iter().collect(),
     };
     quantiles.of(numbers)

@@ -16,12 +16,17 @@ use super::parse::Parser;
 use super::tree::{Body, Tree};
 use super::value::Value;
 use crate::error::ParseError;
+use crate::pattern::Effort;
+use crate::steps;
 
 pub(crate) const OPERATORS: &[Operator] = &[
     special("$regexMatch", parse),
     special("$regexFind", parse),
     special("$regexFindAll", parse),
 ];
+
+/// Steps for compiling a pattern where it is used.
+const COMPILE_STEPS: u64 = 2_000;
 
 /// How many steps back a match may take.
 const BACKTRACK_MAX: usize = 1_000_000;
@@ -116,12 +121,22 @@ impl RegexCall {
         }
         let regex = match (&self.compiled, regex) {
             (Some(compiled), _) => Arc::clone(compiled),
-            (None, Some(regex)) if !regex.is_nullish() => Arc::new(compile(regex, options)?),
+            (None, Some(regex)) if !regex.is_nullish() => {
+                steps::take(COMPILE_STEPS)?;
+                Arc::new(compile(regex, options)?)
+            }
             _ => return Ok(nothing),
         };
         let Some(input) = input.as_str() else {
             return Ok(nothing);
         };
+        let effort = Effort::begin(regex.as_str(), input.len())?;
+        let result = self.search(&regex, input, nothing, &effort);
+        effort.end()?;
+        result
+    }
+
+    fn search<'a>(&self, regex: &Regex, input: &str, nothing: Value<'a>, effort: &Effort) -> Result<Value<'a>, Kind> {
         match self.mode {
             Mode::Match => Ok(Value::bool(regex.is_match(input).map_err(|_| GAVE_UP)?)),
             Mode::Find => match regex.captures(input).map_err(|_| GAVE_UP)? {
@@ -131,6 +146,7 @@ impl RegexCall {
             Mode::FindAll => {
                 let mut all = Vec::new();
                 for captures in regex.captures_iter(input) {
+                    effort.take()?;
                     all.push(found(input, &captures.map_err(|_| GAVE_UP)?)?);
                 }
                 Value::array(all)
@@ -148,6 +164,7 @@ fn found<'a>(input: &str, captures: &Captures<'_, str>) -> Result<Value<'a>, Kin
     let Some(whole) = captures.get(0) else {
         return Ok(Value::NULL);
     };
+    steps::take(1 + steps::for_bytes(whole.start()))?;
     let at = input[..whole.start()].chars().count();
     let mut groups = Vec::with_capacity(captures.len() - 1);
     for group in captures.iter().skip(1) {

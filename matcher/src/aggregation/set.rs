@@ -7,8 +7,9 @@
 use super::error::AggregationErrorKind as Kind;
 use super::operator::{Operator, comparing, exactly};
 use super::order::Comparer;
-use super::tree::items;
+use super::tree::{items, looked_at};
 use super::value::Value;
+use crate::steps;
 use crate::validate::DOCUMENT_BYTES_MAX;
 
 pub(crate) const OPERATORS: &[Operator] = &[
@@ -30,17 +31,17 @@ pub(crate) const OPERATORS: &[Operator] = &[
         Ok(Value::bool(part.iter().all(|item| contains(&whole, item, comparer))))
     }),
     exactly("$allElementsTrue", 1, |values| {
-        Ok(Value::bool(items(&values[0], 17040)?.iter().all(Value::is_true)))
+        Ok(Value::bool(looked_at(&values[0], 17040)?.iter().all(Value::is_true)))
     }),
     exactly("$anyElementTrue", 1, |values| {
-        Ok(Value::bool(items(&values[0], 17041)?.iter().any(Value::is_true)))
+        Ok(Value::bool(looked_at(&values[0], 17041)?.iter().any(Value::is_true)))
     }),
 ];
 
 /// The distinct values of an array, sorted.
 fn set<'a>(value: &Value<'a>, code: i32, comparer: Comparer<'_>) -> Result<Vec<Value<'a>>, Kind> {
     let mut items = items(value, code)?.into_owned();
-    comparer.sort_distinct(&mut items);
+    comparer.sort_distinct(&mut items)?;
     Ok(items)
 }
 
@@ -57,7 +58,7 @@ fn union<'a>(values: &[Value<'a>], comparer: Comparer<'_>) -> Result<Value<'a>, 
         }
         bytes += value.bytes();
         if bytes > DOCUMENT_BYTES_MAX {
-            comparer.sort_distinct(&mut all);
+            comparer.sort_distinct(&mut all)?;
             bytes = all.iter().map(Value::bytes).sum::<usize>() + value.bytes();
             if bytes > 2 * DOCUMENT_BYTES_MAX {
                 return Err(Kind::TooLarge { found: bytes });
@@ -65,7 +66,7 @@ fn union<'a>(values: &[Value<'a>], comparer: Comparer<'_>) -> Result<Value<'a>, 
         }
         all.extend_from_slice(&items(value, 17043)?);
     }
-    comparer.sort_distinct(&mut all);
+    comparer.sort_distinct(&mut all)?;
     Value::array(all)
 }
 
@@ -79,6 +80,7 @@ fn intersection<'a>(values: &[Value<'a>], comparer: Comparer<'_>) -> Result<Valu
     let mut common = set(first, 17047, comparer)?;
     for value in rest {
         let other = set(value, 17047, comparer)?;
+        steps::take(steps::for_sort(common.len(), 0))?;
         common.retain(|item| contains(&other, item, comparer));
     }
     Value::array(common)
@@ -91,7 +93,10 @@ fn difference<'a>(values: &[Value<'a>], comparer: Comparer<'_>) -> Result<Value<
     let mut seen = set(&values[1], 17049, comparer)?;
     let mut left = Vec::new();
     for item in items(&values[0], 17048)?.iter() {
+        steps::take(1)?;
         if let Err(at) = seen.binary_search_by(|other| comparer.order(other, item)) {
+            // The others are moved.
+            steps::take(steps::for_items(seen.len() - at) / 16)?;
             seen.insert(at, item.clone());
             left.push(item.clone());
         }

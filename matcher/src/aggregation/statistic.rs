@@ -9,6 +9,7 @@ use super::numeric::Number;
 use super::operator::{Operator, any, comparing};
 use super::sum::Sum;
 use super::value::Value;
+use crate::steps;
 
 pub(crate) const OPERATORS: &[Operator] = &[
     any("$sum", |values| {
@@ -17,7 +18,7 @@ pub(crate) const OPERATORS: &[Operator] = &[
             if let Some(number) = Number::of(value) {
                 sum.add(&number);
             }
-        });
+        })?;
         Ok(sum.total().into_value())
     }),
     any("$avg", |values| {
@@ -27,7 +28,7 @@ pub(crate) const OPERATORS: &[Operator] = &[
                 sum.add(&number);
                 count += 1;
             }
-        });
+        })?;
         Ok(if count == 0 {
             Value::NULL
         } else {
@@ -35,33 +36,35 @@ pub(crate) const OPERATORS: &[Operator] = &[
         })
     }),
     comparing("$min", (0, usize::MAX), |values, comparer| {
-        Ok(best(values, |new, old| comparer.order(new, old).is_lt()))
+        best(values, |new, old| comparer.order(new, old).is_lt())
     }),
     comparing("$max", (0, usize::MAX), |values, comparer| {
-        Ok(best(values, |new, old| comparer.order(new, old).is_gt()))
+        best(values, |new, old| comparer.order(new, old).is_gt())
     }),
     any("$stdDevPop", |values| deviation(values, Deviation::population)),
     any("$stdDevSamp", |values| deviation(values, Deviation::sample)),
 ];
 
-fn each<'a>(values: &[Value<'a>], visit: impl FnMut(&Value<'a>)) {
+fn each<'a>(values: &[Value<'a>], visit: impl FnMut(&Value<'a>)) -> Result<(), Kind> {
     if let [one] = values
         && let Some(items) = one.items()
     {
+        steps::take(items.len() as u64)?;
         items.iter().for_each(visit);
     } else {
         values.iter().for_each(visit);
     }
+    Ok(())
 }
 
-fn best<'a>(values: &[Value<'a>], better: impl Fn(&Value<'_>, &Value<'_>) -> bool) -> Value<'a> {
+fn best<'a>(values: &[Value<'a>], better: impl Fn(&Value<'_>, &Value<'_>) -> bool) -> Result<Value<'a>, Kind> {
     let mut best: Option<Value<'a>> = None;
     each(values, |value| {
         if !value.is_nullish() && best.as_ref().is_none_or(|best| better(value, best)) {
             best = Some(value.clone());
         }
-    });
-    best.unwrap_or(Value::NULL)
+    })?;
+    Ok(best.unwrap_or(Value::NULL))
 }
 
 fn deviation<'a>(values: &[Value<'a>], finish: fn(&Deviation) -> Option<f64>) -> Result<Value<'a>, Kind> {
@@ -70,7 +73,7 @@ fn deviation<'a>(values: &[Value<'a>], finish: fn(&Deviation) -> Option<f64>) ->
         if let Some(number) = Number::of(value) {
             deviation.add(number.to_f64());
         }
-    });
+    })?;
     Ok(finish(&deviation).map_or(Value::NULL, Value::double))
 }
 

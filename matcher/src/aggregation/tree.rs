@@ -18,6 +18,7 @@ use super::sort::SortPattern;
 use super::value::Value;
 use crate::fields::Fields;
 use crate::node::Constant;
+use crate::steps::{self, StepScope};
 use crate::validate::DOCUMENT_BYTES_MAX;
 
 /// An operator on arguments by position.
@@ -30,6 +31,7 @@ pub(crate) enum Positional {
 
 impl Positional {
     pub(crate) fn apply<'a>(self, arguments: &[Value<'a>], comparer: Comparer<'_>) -> Result<Value<'a>, Kind> {
+        steps::take(arguments.iter().map(Value::reading_steps).sum())?;
         match self {
             Positional::Plain(apply) => apply(arguments),
             Positional::Comparing(apply) => apply(arguments, comparer),
@@ -47,6 +49,7 @@ pub(crate) enum Named {
 
 impl Named {
     pub(crate) fn apply<'a>(self, arguments: &[Option<Value<'a>>], comparer: Comparer<'_>) -> Result<Value<'a>, Kind> {
+        steps::take(arguments.iter().flatten().map(Value::reading_steps).sum())?;
         match self {
             Named::Plain(apply) => apply(arguments),
             Named::Comparing(apply) => apply(arguments, comparer),
@@ -56,6 +59,9 @@ impl Named {
 
 /// Constants larger than this are not kept in place of the expression that yields them.
 const FOLDED_BYTES_MAX: usize = 64 * 1024;
+
+/// Steps for finding out what a part of an expression yields that depends on nothing; with more it is left as it is.
+const FOLDED_STEPS_MAX: u64 = 10_000;
 
 /// What an expression may have computed and hold at one time, as bytes of BSON. Each value is bounded as a document is; this bounds
 /// how many there are, as arguments, in variables, in arrays that are not complete.
@@ -199,6 +205,7 @@ impl Tree {
         if !foldable {
             return self;
         }
+        let _scope = StepScope::limited(FOLDED_STEPS_MAX);
         let nothing = RawDocumentBuf::new();
         let mut frame = Frame {
             root: &nothing,
@@ -220,6 +227,7 @@ impl Tree {
     }
 
     pub(crate) fn evaluate<'a>(&'a self, frame: &mut Frame<'a>) -> Result<Value<'a>, AggregationError> {
+        steps::take(1)?;
         Ok(match self {
             Tree::Constant(constant) => Value::Raw(constant.get()),
             Tree::Missing => Value::Missing,
@@ -337,6 +345,13 @@ impl Body {
             Body::Random => {}
         }
     }
+}
+
+/// As [`items`], for an operator that looks at each of them.
+pub(crate) fn looked_at<'v, 'a>(value: &'v Value<'a>, code: i32) -> Result<Cow<'v, [Value<'a>]>, Kind> {
+    let items = items(value, code)?;
+    steps::take(items.len() as u64)?;
+    Ok(items)
 }
 
 pub(crate) fn items<'v, 'a>(value: &'v Value<'a>, code: i32) -> Result<Cow<'v, [Value<'a>]>, Kind> {

@@ -19,6 +19,7 @@ use super::error::{AggregationError, AggregationErrorKind as Kind};
 use crate::elements::{self, Elements};
 use crate::error::type_name;
 use crate::evaluate::EvaluateError;
+use crate::steps;
 use crate::validate::{DEPTH_MAX, DOCUMENT_BYTES_MAX};
 
 /// A name and a value of a computed document.
@@ -110,10 +111,12 @@ impl<'a> Value<'a> {
         if value.len() > DOCUMENT_BYTES_MAX {
             return Err(Kind::TooLarge { found: value.len() });
         }
+        steps::take(steps::for_bytes(value.len()))?;
         Ok(Value::Text(value.into()))
     }
 
     pub(crate) fn array(items: Vec<Value<'a>>) -> Result<Value<'a>, Kind> {
+        steps::take(items.len() as u64)?;
         let mut items = items;
         let mut size = Size::EMPTY;
         for (at, item) in items.iter_mut().enumerate() {
@@ -126,6 +129,7 @@ impl<'a> Value<'a> {
     }
 
     pub(crate) fn document(fields: Vec<Field<'a>>) -> Result<Value<'a>, Kind> {
+        steps::take(fields.len() as u64)?;
         let mut fields = fields;
         fields.retain(|(_, value)| !value.is_missing());
         let mut size = Size::EMPTY;
@@ -204,6 +208,7 @@ impl<'a> Value<'a> {
                 while let Some((_, value)) = elements.next_value() {
                     items.push(Value::Raw(value));
                 }
+                steps::note(steps::for_items(items.len()));
                 Some(Cow::Owned(items))
             }
             _ => None,
@@ -214,7 +219,11 @@ impl<'a> Value<'a> {
     pub(crate) fn items_len(&self) -> Option<usize> {
         match self {
             Value::Array(array) => Some(array.items.len()),
-            Value::Raw(RawBsonRef::Array(array)) => Some(elements::of_array(array)?.count()),
+            Value::Raw(RawBsonRef::Array(array)) => {
+                let length = elements::of_array(array)?.count();
+                steps::note(steps::for_items(length) / 4);
+                Some(length)
+            }
             _ => None,
         }
     }
@@ -233,8 +242,9 @@ impl<'a> Value<'a> {
         match self {
             Value::Raw(RawBsonRef::Document(document)) => Value::found(elements::find(document, name)),
             Value::Document(document) => {
-                let found = document.fields.iter().find(|(field, _)| field == name);
-                found.map_or(Value::Missing, |(_, value)| value.clone())
+                let at = document.fields.iter().position(|(field, _)| field == name);
+                steps::note(steps::for_items(at.unwrap_or(document.fields.len())) / 4);
+                at.map_or(Value::Missing, |at| document.fields[at].1.clone())
             }
             _ => Value::Missing,
         }
@@ -289,6 +299,23 @@ impl<'a> Value<'a> {
         match self {
             Value::Missing | Value::Raw(_) => 0,
             computed => computed.bytes(),
+        }
+    }
+
+    /// The steps for an operator that may read all of it: those of its bytes. What was computed is counted by who looks at its
+    /// items, since many operators need no more of it than a reference.
+    pub(crate) fn reading_steps(&self) -> u64 {
+        match self {
+            Value::Raw(
+                raw @ (RawBsonRef::String(_)
+                | RawBsonRef::Symbol(_)
+                | RawBsonRef::JavaScriptCode(_)
+                | RawBsonRef::Binary(_)
+                | RawBsonRef::Document(_)
+                | RawBsonRef::Array(_)),
+            ) => steps::for_bytes(raw_bytes(*raw)),
+            Value::Text(text) => steps::for_bytes(text.len()),
+            _ => 0,
         }
     }
 
@@ -357,6 +384,7 @@ pub(crate) fn fields_of(document: &RawDocument) -> Vec<Field<'_>> {
         };
         fields.push((Cow::Borrowed(name), Value::Raw(value)));
     }
+    steps::note(steps::for_items(fields.len()));
     fields
 }
 

@@ -15,6 +15,7 @@ use crate::aggregation::{
 };
 use crate::evaluate::EvaluateError;
 use crate::expression::Expression;
+use crate::steps;
 use crate::validate::DEPTH_MAX;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -124,6 +125,11 @@ impl Level {
         found.map(|(_, rule)| rule)
     }
 
+    /// Takes the steps for looking each rule up among the fields.
+    fn take_for(&self, fields: &[Field<'_>]) -> Result<(), Kind> {
+        steps::take((fields.len() * self.entries.len()) as u64 / 16)
+    }
+
     fn computes(&self) -> bool {
         self.entries.iter().any(|(_, rule)| match rule {
             Rule::Compute(_) => true,
@@ -140,6 +146,7 @@ impl Level {
         matched: Matched,
         depth: usize,
     ) -> Result<Vec<Field<'a>>, EvaluateError> {
+        self.take_for(&fields)?;
         let mut selected = Vec::with_capacity(fields.len());
         // They come behind the fields that are in as they are.
         let mut matching = Vec::new();
@@ -202,6 +209,7 @@ impl Level {
         depth: usize,
     ) -> Result<Vec<Field<'a>>, EvaluateError> {
         let mut fields = fields;
+        self.take_for(&fields)?;
         for (name, rule) in &self.entries {
             match rule {
                 Rule::Compute(expression) => {

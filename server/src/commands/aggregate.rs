@@ -221,6 +221,7 @@ fn answer(context: &Context<'_>, mut cursor: Cursor, collection: &str, batch_siz
     let batch = cursor.fill(Fill {
         count_max: Some(batch_size.unwrap_or(FIRST_BATCH)),
         time: context.request.max_time,
+        deadline: context.request.deadline(),
         awaits: false,
         interrupts: &context.interrupts,
     })?;

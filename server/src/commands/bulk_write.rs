@@ -102,6 +102,7 @@ fn tell(
         let batch = cursor.fill(Fill {
             count_max,
             time: None,
+            deadline: None,
             awaits: false,
             interrupts: &interrupts,
         })?;

@@ -58,6 +58,7 @@ fn get_more(context: &mut Context<'_>) -> CommandResult {
     let filled = cursor.fill(Fill {
         count_max: batch_size,
         time: context.request.max_time,
+        deadline: context.request.deadline(),
         awaits: true,
         interrupts: &context.interrupts,
     });

@@ -71,6 +71,7 @@ fn find(context: &mut Context<'_>) -> CommandResult {
     let batch = cursor.fill(Fill {
         count_max: Some(batch_size.unwrap_or(FIRST_BATCH)),
         time: context.request.max_time,
+        deadline: context.request.deadline(),
         awaits: false,
         interrupts: &context.interrupts,
     })?;
@@ -130,6 +131,7 @@ fn oplog(
         tailable,
         awaits_data,
         concern: context.sees_of_log(),
+        until: None,
     };
     let tail = OplogTail::open(context.server.store.log(), &find)?;
     Ok(Source::Oplog(Box::new(tail)))

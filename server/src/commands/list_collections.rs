@@ -91,6 +91,7 @@ fn list(context: &mut Context<'_>) -> CommandResult {
     let batch = cursor.fill(Fill {
         count_max: None,
         time: None,
+        deadline: None,
         awaits: false,
         interrupts: &context.interrupts,
     })?;

@@ -124,6 +124,8 @@ fn everything<'a>(context: &Context<'_>) -> OplogFind<'a> {
         tailable: false,
         awaits_data: false,
         concern: context.sees_of_log(),
+        // What is written while they run may be without end, and one command tells of one moment.
+        until: Some(context.server.store.log().newest(context.sees_of_log())),
     }
 }
 

@@ -46,7 +46,7 @@ impl Context<'_> {
         let Some(after) = self.request.reading.after.filter(|_| store.is_following()) else {
             return Ok(());
         };
-        let deadline = self.request.max_time.map(|time| Instant::now() + time);
+        let deadline = self.request.deadline();
         // Who is promoted meanwhile has what there is.
         while store.is_following() {
             let newest = store.log().newest(ReadConcern::Local);
@@ -99,9 +99,8 @@ impl Context<'_> {
 
     /// Waits for what is `missing`, an entry and who has to hold it, as long as the request allows, or for a while.
     fn wait_for_majority(&self, missing: impl Fn() -> CommandResult<Option<(OpId, ReadConcern)>>) -> CommandResult<()> {
-        let now = Instant::now();
-        let asked = self.request.max_time.map(|time| now + time);
-        let until = asked.unwrap_or(now + MAJORITY_WAIT_MAX);
+        let asked = self.request.deadline();
+        let until = asked.unwrap_or_else(|| Instant::now() + MAJORITY_WAIT_MAX);
         while let Some((entry, concern)) = missing()? {
             let Err(error) = self.wait_for_log(entry, concern, Some(until)) else {
                 continue;

@@ -71,7 +71,7 @@ impl Context<'_> {
         let written = self.server.store.log().newest(ReadConcern::Local);
         let now = Instant::now();
         let given = acknowledged.timeout.map(|time| now + time);
-        let asked = self.request.max_time.map(|time| now + time);
+        let asked = self.request.deadline();
         loop {
             let until = [given, asked]
                 .into_iter()
@@ -119,7 +119,7 @@ impl Context<'_> {
         let written = store.log().newest(ReadConcern::Local);
         let now = Instant::now();
         let given = self.request.acknowledged.timeout.map(|time| now + time);
-        let asked = self.request.max_time.map(|time| now + time);
+        let asked = self.request.deadline();
         let until = given.into_iter().chain(asked).min();
         while store.log().newest(ReadConcern::Majority) < written {
             if !is_led() {

@@ -83,11 +83,15 @@ impl Connection<'_> {
         let authority = &self.server.authority;
         let needed = needs::authorize(&command.needs, request, authority, &self.login.identity)?;
         let running = self.server.operations.begin(command.name, request, self.peer);
+        let interrupts = running.interrupts(self.server, self.stream);
+        // A `getMore` has the time to wait for something, not for what is evaluated on it; see what it fills its batch with.
+        let deadline = request.deadline().filter(|_| command.name != "getMore");
+        let _scope = interrupts.scope(deadline);
         let mut context = Context {
             server: self.server,
             peer: self.peer,
             request,
-            interrupts: running.interrupts(self.server, self.stream),
+            interrupts,
             login: &mut self.login,
             transaction: None,
             needed,

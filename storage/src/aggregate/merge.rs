@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bson::raw::{CString, cstr};
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
-use tailwater_matcher::{Expression, ValueExpression, compare};
+use tailwater_matcher::{Expression, StepScope, ValueExpression, compare};
 
 use super::context::Context;
 use super::error::AggregateErrorKind as Kind;
@@ -18,6 +18,7 @@ use super::target::{Target, Writing, batch};
 use crate::catalog::{CollectionInfo, Namespace};
 use crate::document_id::document_key;
 use crate::error::{Error, Result};
+use crate::limits::{LOCKED_STEPS_MAX, TURN_STEPS};
 use crate::query::{Language, Query};
 use crate::update::{Pipeline, UpdateDiff, UpdateError};
 use crate::workspace::{Found, Workspace, with_id_first};
@@ -162,20 +163,26 @@ impl Merge {
         let mut rest = documents;
         while !rest.is_empty() {
             let mut commit = core.lock_commit()?;
+            let steps = StepScope::limited(LOCKED_STEPS_MAX);
             let mut workspace = Workspace::new(core.view_locked(&commit)?);
             workspace.bypass_validation(context.options.bypass_document_validation);
             let info = workspace.reading().info(namespace);
             self.check_unique(info.as_deref(), place)?;
             // What a capped collection makes room for is counted before it is there, so one at a time.
             let one_by_one = info.is_some_and(|info| info.natural.is_some());
-            let (now, behind) = rest.split_at(if one_by_one { 1 } else { rest.len() });
-            for document in now {
+            let mut written = 0;
+            for document in rest {
                 self.write_one(document, namespace, &mut workspace, writing, place, context)?;
+                written += 1;
+                // Others wait: what takes long to compute takes several turns.
+                if one_by_one || steps.taken() > TURN_STEPS {
+                    break;
+                }
             }
             if !workspace.drafts().is_empty() {
                 *last = Some(core.commit(&mut commit, workspace.drafts())?.last);
             }
-            rest = behind;
+            rest = &rest[written..];
         }
         Ok(())
     }

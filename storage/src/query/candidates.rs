@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tailwater_matcher::Expression;
 
 use super::source::{Examined, Source};
-use super::{Looks, Query};
+use super::{Looks, Query, QueryControl};
 use crate::error::Result;
 use crate::sort::{Sorted, Sorter};
 use crate::workspace::Found;
@@ -15,6 +15,8 @@ use crate::workspace::Found;
 pub(crate) struct Candidates {
     source: Source,
     filter: Arc<Expression>,
+    /// Whether the filter may take long on one document.
+    computes: bool,
     order: Order,
     looks: Looks,
     skip: u64,
@@ -44,12 +46,18 @@ impl Candidates {
         };
         Candidates {
             source,
+            computes: query.filter.computes(),
             filter: query.filter,
             order,
             looks: Looks::new(query.control),
             skip: query.skip,
             left: query.limit.unwrap_or(u64::MAX),
         }
+    }
+
+    /// What ends it in the middle.
+    pub(crate) fn control(&self) -> &QueryControl {
+        self.looks.control()
     }
 
     /// What has been looked at so far.
@@ -116,7 +124,10 @@ impl Iterator for Candidates {
     type Item = Result<Found>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let scope = self.computes.then(|| self.looks.control().scope()).flatten();
         let step = self.step();
+        drop(scope);
+        let step = step.map_err(|error| self.looks.control().told(error));
         if step.is_err() {
             // Going on would pass for an answer that leaves a document out.
             self.left = 0;

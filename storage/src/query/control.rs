@@ -1,11 +1,14 @@
 //! What whoever runs a query holds over it while it runs: when it has to end, and what it may hold.
 //!
 //! A query looks at documents for as long as it takes, also at those that it leaves out, and sorts and groups before it gives the
-//! first. So it asks in between, once for [`LOOK_INTERVAL`] documents.
+//! first. So it asks in between, once for [`LOOK_INTERVAL`] documents, and within one document once for some thousand steps of what is
+//! evaluated on it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use tailwater_matcher::{Interrupt, Interruption, StepScope};
 
 use super::budget::{MemoryBudget, MemoryShare};
 use crate::error::{Error, Result};
@@ -30,6 +33,16 @@ struct Control {
 struct Ends {
     killed: Arc<AtomicBool>,
     deadline: Option<Instant>,
+    other: Option<Other>,
+}
+
+/// Something else that ends it.
+struct Other(Arc<dyn Interrupt>);
+
+impl std::fmt::Debug for Other {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Other")
+    }
 }
 
 impl QueryControl {
@@ -42,10 +55,22 @@ impl QueryControl {
         })))
     }
 
-    /// From now on it ends at the deadline, and when `killed` is set.
+    /// From now on it ends at the deadline, and when `killed` is set: between two documents, and within one while an expression is
+    /// evaluated on it.
     pub fn set_ends(&self, killed: Arc<AtomicBool>, deadline: Option<Instant>) {
         if let Some(control) = &self.0 {
-            *control.ends.lock().unwrap_or_else(PoisonError::into_inner) = Ends { killed, deadline };
+            *control.ends() = Ends {
+                killed,
+                deadline,
+                other: None,
+            };
+        }
+    }
+
+    /// Until [`QueryControl::set_ends`] is called again it ends as well when `other` says so.
+    pub fn set_other_end(&self, other: Arc<dyn Interrupt>) {
+        if let Some(control) = &self.0 {
+            control.ends().other = Some(Other(other));
         }
     }
 
@@ -55,15 +80,22 @@ impl QueryControl {
     ///
     /// [`Error::QueryInterrupted`], [`Error::QueryTimeExpired`].
     pub fn check(&self) -> Result<()> {
-        let Some(control) = &self.0 else { return Ok(()) };
-        let ends = control.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        if ends.killed.load(Ordering::Relaxed) {
-            return Err(Error::QueryInterrupted);
-        }
-        match ends.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            true => Err(Error::QueryTimeExpired),
-            false => Ok(()),
-        }
+        let checked = self.0.as_ref().map_or(Ok(()), |control| control.check());
+        checked.map_err(|interruption| match interruption {
+            Interruption::TimeExpired => Error::QueryTimeExpired,
+            _ => Error::QueryInterrupted,
+        })
+    }
+
+    /// Has it end what this thread evaluates until the scope is dropped.
+    pub(crate) fn scope(&self) -> Option<StepScope> {
+        let control = Arc::clone(self.0.as_ref()?);
+        Some(StepScope::interrupted_by(control))
+    }
+
+    /// What of an error is to be told: an evaluation that was ended in the middle of a document is a query that was.
+    pub(crate) fn told(&self, error: Error) -> Error {
+        self.check().err().unwrap_or(error)
     }
 
     /// Whether anybody holds it.
@@ -75,6 +107,25 @@ impl QueryControl {
         self.0
             .as_ref()
             .map_or_else(MemoryShare::default, |control| control.memory.share())
+    }
+}
+
+impl Control {
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Interrupt for Control {
+    fn check(&self) -> Result<(), Interruption> {
+        let ends = self.ends();
+        if ends.killed.load(Ordering::Relaxed) {
+            return Err(Interruption::Killed);
+        }
+        if ends.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(Interruption::TimeExpired);
+        }
+        ends.other.as_ref().map_or(Ok(()), |Other(other)| other.check())
     }
 }
 
@@ -95,6 +146,10 @@ pub(crate) struct Looks {
 impl Looks {
     pub(crate) fn new(control: QueryControl) -> Looks {
         Looks { control, documents: 0 }
+    }
+
+    pub(crate) fn control(&self) -> &QueryControl {
+        &self.control
     }
 
     /// One more document is looked at.

@@ -44,7 +44,16 @@ impl Iterator for Documents {
 
     fn next(&mut self) -> Option<Result<RawDocumentBuf>> {
         let found = self.candidates.as_mut()?.next()?;
-        let document = found.and_then(|found| project(self.projection.as_ref(), found.stored));
+        let document = match &self.projection {
+            None => found.and_then(|found| project(None, found.stored)),
+            Some(projection) => {
+                let control = self.candidates.as_ref().map(|candidates| candidates.control().clone());
+                let control = control.unwrap_or_default();
+                let _scope = control.scope();
+                let projected = found.and_then(|found| project(Some(projection), found.stored));
+                projected.map_err(|error| control.told(error))
+            }
+        };
         if document.is_err() {
             self.candidates = None;
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 
 use bson::raw::RawBsonRef;
 use bson::{RawDocument, RawDocumentBuf};
-use tailwater_matcher::encode_key;
+use tailwater_matcher::{StepScope, encode_key};
 use tailwater_oplog::OpId;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
 
@@ -101,6 +101,8 @@ impl Core {
         entry: &Logged<'_>,
         before: Option<Option<&Stored>>,
     ) -> Result<()> {
+        // It is in the log: no limit of who wrote it ends what has to be done with it.
+        let _scope = StepScope::apart();
         let op_id = entry.op_id;
         let generation = &layers.generations[0];
         if let Some(kind) = EntryKind::from_number(entry.kind) {

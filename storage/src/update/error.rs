@@ -92,7 +92,7 @@ pub enum UpdateError {
     },
 
     /// A condition of `$pull`, or an array filter, that has no answer for an element.
-    #[error("condition has no answer for an element")]
+    #[error("what the update asks or computes has no answer: {source}")]
     Evaluate {
         /// Why not.
         source: EvaluateError,

@@ -6,22 +6,26 @@
 //! A document is changed only if it still matches under the lock, so two writers never change the same version of it. The
 //! first document in an order, and that there is none before an upsert, are looked for again under the lock if anything was
 //! written since: of two equal upserts at the same time one inserts and the other finds. That second search makes other
-//! writers wait; an index on what the filter asks for keeps it short.
+//! writers wait; an index on what the filter asks for keeps it short. What is evaluated under the lock has
+//! [`LOCKED_STEPS_MAX`] steps; what a pipeline makes of a document is computed before.
 //!
 //! Nothing here waits for durability: who calls does, once, also after an error.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bson::{Bson, RawDocument};
+use bson::{Bson, RawDocument, RawDocumentBuf};
+use tailwater_matcher::StepScope;
 use tailwater_oplog::OpId;
 
+use super::change::Prepared;
 use super::fresh::Fresh;
 use super::modify::Modified;
 use super::{Modification, Reach};
 use crate::catalog::{CollectionInfo, Namespace};
 use crate::collection::{WriteError, WriteOutcome};
 use crate::error::{Error, Result};
+use crate::limits::{LOCKED_STEPS_MAX, TURN_STEPS};
 use crate::reading::Reading;
 use crate::sessions::RetryableWrite;
 use crate::store::{Commit, Core, Few};
@@ -31,6 +35,8 @@ use crate::workspace::{Found, NewDocument, Workspace};
 const BATCH_DOCUMENTS_MAX: usize = 1000;
 /// … and so many bytes, unless one document is larger.
 const BATCH_BYTES_MAX: usize = 512 << 10;
+/// How often a change is computed anew outside of the lock because others have changed the document meanwhile.
+const PREPARED_MAX: u32 = 8;
 
 /// Writes to one collection.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +83,18 @@ type Checked<'d> = (usize, Result<NewDocument<'d>>);
 /// The commit lock, and what is staged under it.
 struct Turn<'a> {
     commit: Commit<'a>,
+    /// Others wait for whatever is evaluated in it.
+    steps: StepScope,
     workspace: Workspace,
+}
+
+/// What has become of a candidate.
+enum Met<'a> {
+    Changed(Modified),
+    /// Others have written since it was found, so that another may come first.
+    Moved(Turn<'a>),
+    /// It does not match any more.
+    Gone,
 }
 
 impl Turn<'_> {
@@ -124,7 +141,12 @@ impl<'a> Writer<'a> {
         let commit = self.core.lock_commit()?;
         let mut workspace = Workspace::new(self.core.view_locked(&commit)?);
         workspace.bypass_validation(self.bypass_validation);
-        Ok(Turn { commit, workspace })
+        let steps = StepScope::limited(LOCKED_STEPS_MAX);
+        Ok(Turn {
+            commit,
+            steps,
+            workspace,
+        })
     }
 
     /// Inserts documents, each with its index; an ordered insert ends with the first that is refused. `inserted` says how far
@@ -199,7 +221,10 @@ impl<'a> Writer<'a> {
         let documents_max = if info.natural.is_some() { 1 } else { ahead.len() };
         let mut ids = Few::with_capacity(documents_max);
         let mut refused = Vec::new();
-        for (index, document) in ahead.drain(..documents_max) {
+        while ids.len() + refused.len() < documents_max
+            && turn.steps.taken() <= TURN_STEPS
+            && let Some((index, document)) = ahead.pop_front()
+        {
             let staged = document.and_then(|document| self.stage_insert(&mut turn.workspace, &info, document));
             match staged {
                 Ok(id) => ids.push((index, id)),
@@ -274,44 +299,39 @@ impl<'a> Writer<'a> {
     pub(crate) fn modify_first(&self, modification: &Modification) -> Result<Option<Modified>> {
         let reading = Reading::new(self.core.view()?);
         for candidate in modification.candidates(&reading, self.namespace)? {
-            let candidate = candidate?;
-            let turn = self.turn()?;
-            let is_moved = turn.at() != reading.view.at;
-            if is_moved && modification.is_sorted() {
-                return self.search_first(turn, modification);
-            }
-            if let Some((info, found)) = self.current(&turn, candidate, modification, is_moved)? {
-                return self.change(turn, &info, found, modification).map(Some);
+            match self.meet(candidate?, modification, reading.view.at)? {
+                Met::Changed(modified) => return Ok(Some(modified)),
+                Met::Moved(turn) => return self.search_first(turn, modification, modification.upserted()),
+                Met::Gone => {}
             }
         }
         if !modification.is_upsert() {
             return Ok(None);
         }
+        let upserted = modification.upserted();
         let turn = self.turn()?;
         if turn.at() == reading.view.at {
-            return self.upsert(turn, modification);
+            return self.upsert(turn, modification, upserted);
         }
-        self.search_first(turn, modification)
+        self.search_first(turn, modification, upserted)
     }
 
     fn modify_all(&self, modification: &Modification, outcome: &mut WriteOutcome) -> Result<()> {
         loop {
             let reading = Reading::new(self.core.view()?);
             for candidate in modification.candidates(&reading, self.namespace)? {
-                let candidate = candidate?;
-                let turn = self.turn()?;
-                let is_moved = turn.at() != reading.view.at;
-                if let Some((info, found)) = self.current(&turn, candidate, modification, is_moved)? {
-                    outcome.add(self.change(turn, &info, found, modification)?);
+                if let Met::Changed(modified) = self.meet(candidate?, modification, reading.view.at)? {
+                    outcome.add(modified);
                 }
             }
             if outcome.matched > 0 || !modification.is_upsert() {
                 return Ok(());
             }
+            let upserted = modification.upserted();
             let turn = self.turn()?;
             let found = turn.at() != reading.view.at && self.first(&turn, modification)?.is_some();
             if !found {
-                if let Some(modified) = self.upsert(turn, modification)? {
+                if let Some(modified) = self.upsert(turn, modification, upserted)? {
                     outcome.add(modified);
                 }
                 return Ok(());
@@ -320,15 +340,46 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Changes a candidate that was found in the state at `seen`, if it still matches.
+    ///
+    /// What takes long is computed before the lock is taken, and once more if somebody else has changed the document meanwhile. A
+    /// document that is changed all the time does not hold it up for ever: in the end it is computed under the lock, where it has
+    /// few steps.
+    fn meet(&self, candidate: Found, modification: &Modification, seen: OpId) -> Result<Met<'a>> {
+        let mut prepared = modification.prepare(&candidate)?;
+        let mut key = candidate.key;
+        for attempt in 0.. {
+            let turn = self.turn()?;
+            let is_moved = turn.at() != seen;
+            if is_moved && modification.reach == Reach::First && modification.is_sorted() {
+                return Ok(Met::Moved(turn));
+            }
+            let Some((info, found)) = self.current(&turn, key, modification, is_moved)? else {
+                break;
+            };
+            let fits = prepared.as_ref().is_none_or(|prepared| prepared.is_of(&found));
+            if fits || attempt == PREPARED_MAX {
+                let prepared = prepared.filter(|_| fits);
+                return self
+                    .change(turn, &info, found, modification, prepared)
+                    .map(Met::Changed);
+            }
+            drop(turn);
+            prepared = modification.prepare(&found)?;
+            key = found.key;
+        }
+        Ok(Met::Gone)
+    }
+
     /// A candidate as it is under the lock, if it still matches.
     fn current(
         &self,
         turn: &Turn<'_>,
-        candidate: Found,
+        key: Vec<u8>,
         modification: &Modification,
         is_moved: bool,
     ) -> Result<Option<(Arc<CollectionInfo>, Found)>> {
-        let Some((info, found)) = turn.workspace.find_key(self.namespace, candidate.key)? else {
+        let Some((info, found)) = turn.workspace.find_key(self.namespace, key)? else {
             return Ok(None);
         };
         let matches = !is_moved || modification.matches(found.document()?)?;
@@ -340,12 +391,17 @@ impl<'a> Writer<'a> {
         candidates.next().transpose()
     }
 
-    /// Looks for the first match under the lock.
-    fn search_first(&self, turn: Turn<'_>, modification: &Modification) -> Result<Option<Modified>> {
+    /// Looks for the first match under the lock. `upserted` is what is inserted if there is none.
+    fn search_first(
+        &self,
+        turn: Turn<'_>,
+        modification: &Modification,
+        upserted: Result<Option<RawDocumentBuf>>,
+    ) -> Result<Option<Modified>> {
         let found = self.first(&turn, modification)?;
         match (found, turn.workspace.reading().info(self.namespace)) {
-            (Some(found), Some(info)) => self.change(turn, &info, found, modification).map(Some),
-            _ => self.upsert(turn, modification),
+            (Some(found), Some(info)) => self.change(turn, &info, found, modification, None).map(Some),
+            _ => self.upsert(turn, modification, upserted),
         }
     }
 
@@ -355,8 +411,9 @@ impl<'a> Writer<'a> {
         info: &Arc<CollectionInfo>,
         found: Found,
         modification: &Modification,
+        prepared: Option<Prepared>,
     ) -> Result<Modified> {
-        let mut modified = modification.stage(&mut turn.workspace, info, found)?;
+        let mut modified = modification.stage(&mut turn.workspace, info, found, prepared)?;
         if modified.changed {
             modified.op_id = Some(self.commit_recorded(&mut turn, &modified)?);
         } else if self.retryable.is_some_and(|write| write.has_more_than(self.index)) {
@@ -367,8 +424,13 @@ impl<'a> Writer<'a> {
     }
 
     /// Inserts what the modification has for the case that nothing matches, if it has anything.
-    fn upsert(&self, mut turn: Turn<'_>, modification: &Modification) -> Result<Option<Modified>> {
-        let Some(document) = modification.upserted()? else {
+    fn upsert(
+        &self,
+        mut turn: Turn<'_>,
+        modification: &Modification,
+        upserted: Result<Option<RawDocumentBuf>>,
+    ) -> Result<Option<Modified>> {
+        let Some(document) = upserted? else {
             return Ok(None);
         };
         let workspace = &mut turn.workspace;

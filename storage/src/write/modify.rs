@@ -7,7 +7,7 @@ use bson::{Bson, DateTime, RawBson, RawDocument, RawDocumentBuf};
 use tailwater_matcher::Collation;
 use tailwater_oplog::OpId;
 
-use super::change::{Change, check_replacement};
+use super::change::{Change, Prepared, check_replacement};
 use super::positional::Positions;
 use crate::catalog::{CollectionInfo, Namespace};
 use crate::collection::{
@@ -264,7 +264,16 @@ impl Modification {
         Ok(self.query.filter.matches(document)?)
     }
 
-    /// Stages what becomes of a document.
+    /// Computes what becomes of a document before it is staged, where that may take long.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Change::prepare`].
+    pub(crate) fn prepare(&self, found: &Found) -> Result<Option<Prepared>> {
+        self.change.prepare(found, &self.context)
+    }
+
+    /// Stages what becomes of a document, which may have been prepared.
     ///
     /// # Errors
     ///
@@ -274,6 +283,7 @@ impl Modification {
         workspace: &mut Workspace,
         info: &Arc<CollectionInfo>,
         found: Found,
+        prepared: Option<Prepared>,
     ) -> Result<Modified> {
         let matched_position = match &self.positions {
             Some(positions) => positions.of(found.document()?)?,
@@ -285,7 +295,7 @@ impl Modification {
             matched_position,
             ..self.context
         };
-        let changed = self.change.stage(workspace, info, found, &context)?;
+        let changed = self.change.stage(workspace, info, found, &context, prepared)?;
         // Before anything is committed, so that a projection that fails changes nothing.
         let document = match kept {
             Some((returned, before)) => {

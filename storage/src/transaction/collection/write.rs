@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bson::{Bson, DateTime, RawDocument};
-use tailwater_matcher::Collation;
+use tailwater_matcher::{Collation, StepScope};
 
 use super::TransactionCollection;
 use super::ahead::Ahead;
@@ -13,6 +13,7 @@ use crate::collection::{
     UpdateModifications, UpdateOptions, WriteModel, WriteOutcome,
 };
 use crate::error::{Error, Result};
+use crate::limits::LOCKED_STEPS_MAX;
 use crate::store::View;
 use crate::transaction::conflict;
 use crate::workspace::Workspace;
@@ -279,7 +280,10 @@ impl TransactionCollection<'_> {
         refuse_capped(&info)?;
         while let Some(found) = ahead.next(workspace.reading(), &info)? {
             conflict::check_document(workspace.reading(), &info, &found.key, &now)?;
-            each(modification.stage(workspace, &info, found)?);
+            // Whoever asks for the transaction waits for it.
+            let steps = StepScope::limited(LOCKED_STEPS_MAX);
+            each(modification.stage(workspace, &info, found, None)?);
+            drop(steps);
             self.transaction.check_size(workspace)?;
         }
         Ok(())
