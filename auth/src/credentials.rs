@@ -11,6 +11,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::Error;
 
@@ -64,6 +65,8 @@ impl Mechanism {
     }
 
     pub(crate) fn hash(self, data: &[u8]) -> Vec<u8> {
+        #[cfg(test)]
+        work::note("hash", self, data.len());
         match self {
             Mechanism::ScramSha1 => Sha1::digest(data).to_vec(),
             Mechanism::ScramSha256 => Sha256::digest(data).to_vec(),
@@ -71,6 +74,8 @@ impl Mechanism {
     }
 
     pub(crate) fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
+        #[cfg(test)]
+        work::note("hmac", self, data.len());
         match self {
             Mechanism::ScramSha1 => mac::<Hmac<Sha1>>(key, data),
             Mechanism::ScramSha256 => mac::<Hmac<Sha256>>(key, data),
@@ -79,6 +84,8 @@ impl Mechanism {
 
     /// `Hi` of the RFC: the costly step from a password to a key.
     fn stretch(self, password: &[u8], salt: &[u8], iterations: u32) -> Vec<u8> {
+        #[cfg(test)]
+        work::note("stretch", self, iterations as usize);
         let mut key = vec![0; self.key_bytes()];
         match self {
             Mechanism::ScramSha1 => pbkdf2::pbkdf2_hmac::<Sha1>(password, salt, iterations, &mut key),
@@ -91,7 +98,7 @@ impl Mechanism {
     fn prepare<'a>(self, user: &str, password: &'a str) -> Result<Cow<'a, str>, Error> {
         match self {
             Mechanism::ScramSha1 => {
-                let digest = Md5::digest(format!("{user}:mongo:{password}"));
+                let digest = Md5::digest(Zeroizing::new(format!("{user}:mongo:{password}")).as_bytes());
                 let hex = digest.iter().map(|byte| format!("{byte:02x}"));
                 Ok(Cow::Owned(hex.collect()))
             }
@@ -128,6 +135,14 @@ impl std::fmt::Debug for Credential {
     }
 }
 
+/// What has been let go of is not to be found in memory.
+impl Drop for Credential {
+    fn drop(&mut self) {
+        self.stored_key.zeroize();
+        self.server_key.zeroize();
+    }
+}
+
 impl Credential {
     /// The keys of a new password, with a salt of their own.
     pub(crate) fn new(mechanism: Mechanism, user: &str, password: &str) -> Result<Credential, Error> {
@@ -143,9 +158,10 @@ impl Credential {
         salt: Vec<u8>,
         iterations: u32,
     ) -> Result<Credential, Error> {
-        let prepared = mechanism.prepare(user, password)?;
-        let salted = mechanism.stretch(prepared.as_bytes(), &salt, iterations);
-        let client_key = mechanism.hmac(&salted, b"Client Key");
+        // Each of these is as good as the password.
+        let prepared = Zeroizing::new(mechanism.prepare(user, password)?.into_owned());
+        let salted = Zeroizing::new(mechanism.stretch(prepared.as_bytes(), &salt, iterations));
+        let client_key = Zeroizing::new(mechanism.hmac(&salted, b"Client Key"));
         Ok(Credential {
             mechanism,
             iterations,
@@ -213,6 +229,30 @@ impl Credential {
             && credential.server_key.len() == mechanism.key_bytes()
             && credential.iterations > 0;
         whole.then_some(credential)
+    }
+}
+
+/// What has been calculated by this thread: what takes its time.
+#[cfg(test)]
+pub(crate) mod work {
+    use std::cell::RefCell;
+
+    use super::Mechanism;
+
+    /// What was done, by which mechanism, over how many bytes or how often.
+    pub(crate) type Step = (&'static str, Mechanism, usize);
+
+    thread_local! {
+        static DONE: RefCell<Vec<Step>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn note(what: &'static str, mechanism: Mechanism, amount: usize) {
+        DONE.with_borrow_mut(|done| done.push((what, mechanism, amount)));
+    }
+
+    /// All of it since it was asked for last.
+    pub(crate) fn take() -> Vec<Step> {
+        DONE.take()
     }
 }
 

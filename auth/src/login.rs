@@ -131,8 +131,10 @@ impl Authority {
             false => Mechanism::ScramSha1,
         };
         let (user, credential) = self.credential(name, mechanism);
+        // Also of keys that are made up: it is nearly all of the time that this takes.
+        let is_right = credential.is_of(&name.name, password);
         let verified = user
-            .filter(|_| credential.is_of(&name.name, password))
+            .filter(|_| is_right)
             .filter(|user| self.is_current(user, name, mechanism, &credential));
         self.settle(&attempt, verified)
             .map(|user| Identity::user(name.clone(), user.id))
@@ -186,5 +188,71 @@ impl Authority {
                 Err(LoginError)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+    use tailwater::Store;
+
+    use super::*;
+    use crate::authority::Authentication;
+    use crate::credentials::work::{self, Step};
+    use crate::user::UserChange;
+
+    /// Names of one length, of which the first is a user's.
+    const NAMES: [&str; 2] = ["alice", "mallo"];
+
+    /// What is calculated tells by the time that it takes whether there is such a user; so it is the same.
+    #[test]
+    fn a_wrong_password_is_as_much_work_for_a_name_of_nobody_as_for_a_users() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let authority = Authority::open(store, Authentication::Off).unwrap();
+        let user = UserChange {
+            password: Some("pencil".to_owned()),
+            roles: Some(Vec::new()),
+            ..UserChange::default()
+        };
+        let nobody = Identity::nobody(Ipv4Addr::LOCALHOST.into());
+        let alice = UserName::new("admin", NAMES[0]);
+        authority.create_user(&nobody, &alice, &user).unwrap();
+
+        let mut last = 0;
+        // Whoever has failed waits the next time.
+        let mut somewhere = || {
+            last += 1;
+            IpAddr::from(Ipv4Addr::new(192, 0, last, 1))
+        };
+        let mut work_of = |run: &mut dyn FnMut(&str, IpAddr)| -> [Vec<Step>; 2] {
+            NAMES.map(|name| {
+                work::take();
+                run(name, somewhere());
+                work::take()
+            })
+        };
+        for mechanism in Mechanism::ALL {
+            let [known, unknown] = work_of(&mut |name, address| {
+                let first = format!("n,,n={name},r=nonce");
+                let begun = authority.begin_login(mechanism, "admin", first.as_bytes(), address);
+                let (conversation, answer) = begun.unwrap();
+                let nonce = answer.split(',').next().unwrap();
+                let proof = BASE64_STANDARD.encode(vec![0; mechanism.key_bytes()]);
+                let last = format!("c=biws,{nonce},p={proof}");
+                assert!(authority.finish_login(&conversation, last.as_bytes()).is_err());
+            });
+            assert!(!known.is_empty());
+            assert_eq!(known, unknown, "{mechanism:?}");
+        }
+        let [known, unknown] = work_of(&mut |name, address| {
+            let attempt = authority.admit_login(&UserName::new("admin", name), address).unwrap();
+            assert!(authority.verify_password(attempt, "pencils").is_err());
+        });
+        assert!(known.iter().any(|(what, ..)| *what == "stretch"));
+        assert_eq!(known, unknown);
     }
 }

@@ -12,6 +12,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use crate::credentials::{Credential, Mechanism};
 use crate::error::LoginError;
@@ -111,7 +112,9 @@ impl Exchange {
         }
         let signed = format!("{},{without_proof}", self.messages);
         let signature = mechanism.hmac(stored_key, signed.as_bytes());
+        // Whoever has it can log in.
         let client_key: Vec<u8> = proof.iter().zip(&signature).map(|(proof, byte)| proof ^ byte).collect();
+        let client_key = Zeroizing::new(client_key);
         match mechanism.hash(&client_key).ct_eq(stored_key).into() {
             true => Ok(format!(
                 "v={}",
