@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::{FileName, Manifest, parse_name};
 use crate::ids::{LogId, OpId, Sequence};
 use crate::primitives::Mutex;
-use crate::segment::Segment;
+use crate::segment::{Segment, StrideRoom};
 
 /// One segment of the chain. It is mapped while somebody reads it, and unmapped afterwards.
 ///
@@ -52,7 +52,8 @@ impl Link {
         if let Some(segment) = self.mapped.load().upgrade() {
             return Ok(segment);
         }
-        let segment = Arc::new(Segment::open(disk, log_id, self.sequence, self.first, false)?);
+        let segment = Segment::open(disk, log_id, self.sequence, self.first, false)?;
+        let segment = Arc::new(segment.within(&recent.strides));
         self.mapped.store(Arc::downgrade(&segment));
         recent.keep(&segment);
         Ok(segment)
@@ -62,14 +63,18 @@ impl Link {
 /// The segments that were mapped last, kept so for a while: single reads here and there would otherwise map and unmap a
 /// segment each time.
 #[derive(Debug, Default)]
-pub(crate) struct Recent(Mutex<VecDeque<Arc<Segment>>>);
+pub(crate) struct Recent {
+    segments: Mutex<VecDeque<Arc<Segment>>>,
+    /// For what look-ups in segments find, also in those that only a reader holds.
+    strides: Arc<StrideRoom>,
+}
 
 /// How many segments are kept mapped without a reader. It bounds open files, not memory.
 const RECENT_MAX: usize = 64;
 
 impl Recent {
     fn keep(&self, segment: &Arc<Segment>) {
-        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() == RECENT_MAX {
             recent.pop_front();
         }
@@ -78,7 +83,7 @@ impl Recent {
 
     /// Lets go of the segments before `sequence`, which have been trimmed.
     pub(crate) fn forget_before(&self, sequence: Sequence) {
-        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
         recent.retain(|segment| segment.sequence >= sequence);
     }
 }

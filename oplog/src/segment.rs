@@ -31,6 +31,7 @@ use crate::region::Region;
 use index::OpenIndex;
 pub(crate) use records::{header_copy, header_records, prepared_records, read_header};
 use records::{read_footer, read_trailer};
+pub(crate) use strides::StrideRoom;
 use strides::Strides;
 
 /// Smallest frame, and so the most entries a segment can hold.
@@ -182,6 +183,14 @@ impl Segment {
             strides: Strides::default(),
             trusted_from: AtomicUsize::new(usize::MAX),
             verified: AtomicUsize::new(FRAMES_START),
+        }
+    }
+
+    /// The segment, that it keeps what look-ups find within the `room` of a view.
+    pub(crate) fn within(self, room: &Arc<StrideRoom>) -> Segment {
+        Segment {
+            strides: Strides::within(room),
+            ..self
         }
     }
 
