@@ -504,7 +504,7 @@ fn a_promotion_that_takes_long_holds_nobody_up() {
     let dir = tempfile::tempdir().unwrap();
     let ((say, events), (ended, has_ended)) = (channel(), channel());
     let (go_on, may_go_on) = channel::<()>();
-    let may_go_on = std::sync::Mutex::new(may_go_on);
+    let may_go_on = Mutex::new(may_go_on);
     let from = primary.member.address().unwrap().to_string();
     let member = Member::follow(options("b", BOTH), dir.path(), &from, move |event| {
         if event == MemberEvent::Ended {
