@@ -22,12 +22,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use tailwater::Store;
 use tailwater::oplog::{self, Term};
 use tailwater::replication::decision::number_of;
 use tailwater::replication::{
     Error, Follower, FollowerBuilder, FollowerEvent, FollowerStatus, Primary, PrimaryStatus, Result, TlsOptions,
 };
+use tailwater::{Store, StoreOptions};
 
 use crate::topology::Topology;
 use troubles::Troubles;
@@ -54,6 +54,8 @@ pub struct MemberOptions {
     pub fence: Vec<String>,
     /// Whether what is here may be replaced by a copy when it is of no use any more.
     pub resync: bool,
+    /// Options of the store of a follower, which opens it itself.
+    pub store: StoreOptions,
 }
 
 impl MemberOptions {
@@ -70,6 +72,7 @@ impl MemberOptions {
             heartbeat: Duration::from_secs(1),
             fence: Vec::new(),
             resync: false,
+            store: StoreOptions::default(),
         }
     }
 
@@ -77,7 +80,8 @@ impl MemberOptions {
         let mut builder = Store::follower(dir, &self.name, from)
             .members(&self.members)
             .heartbeat(self.heartbeat)
-            .listen(self.listen);
+            .listen(self.listen)
+            .store_options(self.store.clone());
         if self.allow_plaintext {
             builder = builder.allow_plaintext();
         }
