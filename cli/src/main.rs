@@ -22,6 +22,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 use crate::failure::{Failure, Outcome};
 use crate::settings::Settings;
@@ -85,20 +86,31 @@ struct HelpArguments {
 }
 
 fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TAILWATER_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(log_lines::Escaped)
-        .init();
-    let done = parse().and_then(|arguments| arguments.map_or(Ok(()), |arguments| run(arguments.command)));
+    let done = parse().and_then(|arguments| {
+        let Some(Arguments { command }) = arguments else {
+            return Ok(());
+        };
+        tracing_subscriber::fmt()
+            .with_env_filter(log_filter(&command))
+            .with_ansi(false)
+            .with_writer(log_lines::Escaped)
+            .init();
+        run(command)
+    });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { exit, message }) => {
             eprintln!("tailwater: {message}");
             ExitCode::from(exit as u8)
         }
+    }
+}
+
+/// What is told on the standard error output. For `serve` it is a setting, which has the same variable.
+fn log_filter(command: &Command) -> EnvFilter {
+    match command {
+        Command::Serve(arguments) => EnvFilter::new(&arguments.log),
+        _ => EnvFilter::try_from_env("TAILWATER_LOG").unwrap_or_else(|_| EnvFilter::new("error")),
     }
 }
 

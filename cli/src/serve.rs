@@ -16,9 +16,12 @@ use rustix::fs::Mode;
 use rustix::process::{Resource, getrlimit, setrlimit, umask};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tailwater::Store;
+use tailwater::StoreOptions;
+use tailwater::oplog::Retention;
 use tailwater_auth::{Authentication, ClientCertificates, Tls, TlsOptions};
 use tailwater_server::{ServerError, ServerOptions};
+
+use tracing_subscriber::EnvFilter;
 
 use crate::failure::{Exit, Failure, Outcome};
 use control::Control;
@@ -74,17 +77,55 @@ pub(crate) struct Arguments {
     /// Nobody has to log in, even if there are users: for a password that was lost. Loopback addresses only.
     #[arg(long, conflicts_with = "auth")]
     no_auth: bool,
+    /// What is told on the standard error output: error, warn, info, debug or trace, or that for parts of the program
+    /// (`warn,tailwater_server=debug`).
+    #[arg(long, value_name = "FILTER", default_value = "error", value_parser = log_filter)]
+    pub(crate) log: String,
     /// Adds what only tests of drivers want: `configureFailPoint`.
     #[arg(long)]
     test_commands: bool,
     #[command(flatten)]
     member: MemberArguments,
     #[command(flatten)]
+    history: HistoryArguments,
+    #[command(flatten)]
     tls: TlsArguments,
     #[command(flatten)]
     limits: Limits,
     #[command(flatten)]
     http: HttpArguments,
+}
+
+/// What the program's own log shows, if it can be read.
+fn log_filter(text: &str) -> Result<String, String> {
+    match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// How much history the log keeps: all of it, if nothing is given. Whole segments go, the oldest first.
+#[derive(Debug, clap::Args)]
+struct HistoryArguments {
+    /// Bytes that the log's segments may take: the oldest go when there are more, but for what followers and durable consumers need.
+    #[arg(long, value_name = "BYTES")]
+    log_max_bytes: Option<u64>,
+    /// Seconds after which entries go, but for what followers and durable consumers need.
+    #[arg(long, value_name = "SECONDS")]
+    log_max_age: Option<u64>,
+    /// Bytes that the log's segments may take whoever needs them: a follower or consumer that is further behind is lost.
+    #[arg(long, value_name = "BYTES")]
+    log_hard_max_bytes: Option<u64>,
+}
+
+impl HistoryArguments {
+    fn retention(&self) -> Retention {
+        Retention {
+            max_bytes: self.log_max_bytes,
+            max_age: self.log_max_age.map(Duration::from_secs),
+            hard_max_bytes: self.log_hard_max_bytes,
+        }
+    }
 }
 
 /// Encryption.
@@ -221,9 +262,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     };
     let (says, events) = channel();
     heed(&says)?;
-    let standing = arguments
-        .member
-        .begin(&arguments.dir, || Ok(Store::open(&arguments.dir)?), &says)?;
+    let mut store = StoreOptions::default();
+    store.oplog.retention = arguments.history.retention();
+    let standing = arguments.member.begin(&arguments.dir, store, &says)?;
     let control = match standing.member().filter(|_| arguments.member.follows()) {
         Some(member) => Some(Control::listen(&arguments.dir, member)?),
         None => None,

@@ -25,7 +25,8 @@ const HOME: &str = "\x1b[H";
 const ERASE_REST: &str = "\x1b[K\r\n";
 const ERASE_BELOW: &str = "\x1b[J";
 
-/// Shows how a served store is: the log, write rate, who watches and how far behind, durable consumers.
+/// Shows how a served store is: the log with what it keeps, write rate, who watches and how far behind, durable consumers,
+/// followers, retention slots, segments.
 ///
 /// The store is served by `tailwater serve --http`. Ctrl-C ends it. When its output is no terminal, or with --once, it prints once.
 ///

@@ -1,7 +1,8 @@
 //! `tailwater serve` as a process: what it leaves on the disk, and where its settings come from.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -126,6 +127,51 @@ fn caps_of_a_member_have_names_everywhere() {
 }
 
 #[test]
+fn what_is_logged_is_a_setting() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("tailwater.toml");
+    fs::write(&config, "log = \"info\"\n").unwrap();
+    for (variable, flags, is_told) in [
+        (None, &[][..], true),
+        (Some("error"), &[], false),
+        (Some("error"), &["--log", "warn,tailwater_server=info"], true),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tailwater"));
+        command
+            .args(["serve", "--bind", "127.0.0.1:0", "--config"])
+            .arg(&config)
+            .args(flags);
+        command
+            .args(["--dir"])
+            .arg(dir.path().join("store"))
+            .envs(variable.map(|level| ("TAILWATER_LOG", level)));
+        let mut server = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        // What is no message: the server tells of the end of its connection at the level info.
+        let address = line.split("://").nth(1).unwrap().split('/').next().unwrap();
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(&[0; 16]).unwrap();
+        assert_eq!(client.read(&mut [0; 1]).unwrap_or(0), 0);
+        Command::new("kill").arg(server.id().to_string()).status().unwrap();
+        let output = server.wait_with_output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            told.contains("connection ended"),
+            is_told,
+            "{variable:?} {flags:?}: {told}"
+        );
+    }
+    let said = Command::new(env!("CARGO_BIN_EXE_tailwater"))
+        .args(["serve", "--dir", "unused", "--log", "info=nothing"])
+        .output()
+        .unwrap();
+    assert_eq!(said.status.code(), Some(2), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
+#[test]
 fn settings_that_say_nothing_alone_are_refused() {
     for (flags, named) in [
         (&["--http-allow-origin", "https://a.example"][..], "--http"),
@@ -205,4 +251,137 @@ fn settings_that_say_nothing_alone_are_refused() {
         assert_eq!(refused.status.code(), Some(2), "{flags:?}: {said}");
         assert!(said.contains(named), "{flags:?}: {said}");
     }
+}
+
+/// A server with HTTP that ends with this; where it serves that, and where it is followed if it is.
+struct Served {
+    process: Child,
+    http: String,
+    followed: Option<String>,
+}
+
+impl Served {
+    /// Starts one with these flags.
+    fn start(dir: &Path, flags: &[&str]) -> Served {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_tailwater"))
+            .args(["serve", "--bind", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dir"])
+            .arg(dir)
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut next = |before: &str| {
+            let line = lines.next().unwrap().unwrap();
+            let found = line
+                .strip_prefix(before)
+                .map(|rest| rest.trim_end_matches('/').to_owned());
+            found.unwrap_or_else(|| panic!("{line}"))
+        };
+        next("listening on mongodb://");
+        let http = next("listening on http://");
+        let followed = flags.contains(&"--name").then(|| next("listening for followers on "));
+        Served {
+            process,
+            http,
+            followed,
+        }
+    }
+
+    /// What it tells of itself.
+    fn stats(&self) -> serde_json::Value {
+        let mut stream = TcpStream::connect(&self.http).unwrap();
+        let request = format!(
+            "GET /v1/stats HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.http
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+
+    /// Watches everything; the stream is open once this is back.
+    fn watch(&self) -> BufReader<TcpStream> {
+        let mut stream = TcpStream::connect(&self.http).unwrap();
+        let request = format!("GET /v1/watch HTTP/1.1\r\nHost: {}\r\n\r\n", self.http);
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        assert!(line.contains(" 200 "), "{line}");
+        reader
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn what_a_served_log_keeps_is_a_setting() {
+    let file = "dir = \"a\"\nlog-max-bytes = 1000000000\n";
+    let variables = [("TAILWATER_LOG_MAX_AGE", "604800")];
+    let printed = settings(file, &variables, &["--log-hard-max-bytes", "2000000000"]);
+    for line in [
+        "log-max-age = 604800  # TAILWATER_LOG_MAX_AGE",
+        "log-hard-max-bytes = 2000000000  # command line",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line}\n{printed}");
+    }
+    assert!(printed.contains("log-max-bytes = 1000000000  # "), "{printed}");
+}
+
+#[test]
+fn a_server_and_its_follower_keep_as_much_history_as_they_are_told_and_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = ["--log-max-age", "3600", "--log-max-bytes", "200000000"];
+    let mut flags = vec![
+        "--name",
+        "a",
+        "--replicate",
+        "127.0.0.1:0",
+        "--log-hard-max-bytes",
+        "400000000",
+    ];
+    flags.extend(limits);
+    let primary = Served::start(&dir.path().join("a"), &flags);
+    let _watch = primary.watch();
+    let stats = primary.stats();
+    let expected = serde_json::json!({ "maxBytes": 200_000_000, "maxAgeSeconds": 3600.0, "hardMaxBytes": 400_000_000 });
+    assert_eq!(stats["log"]["retention"], expected);
+    let left = stats["watches"]["told"][0]["expiresInSeconds"].as_f64();
+    assert!(left.is_some_and(|left| left > 0.0 && left <= 3600.0), "{stats}");
+
+    let from = primary.followed.clone().unwrap();
+    let mut flags = vec!["--name", "b", "--follow", &from];
+    flags.extend(limits);
+    let follower = Served::start(&dir.path().join("b"), &flags);
+    let expected = serde_json::json!({ "maxBytes": 200_000_000, "maxAgeSeconds": 3600.0, "hardMaxBytes": null });
+    assert_eq!(follower.stats()["log"]["retention"], expected);
+
+    // The same in a terminal.
+    let shown = Command::new(env!("CARGO_BIN_EXE_tailwater"))
+        .args(["top", "--once", "--server", &primary.http])
+        .output()
+        .unwrap();
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(
+        shown.contains("keeps 190.7 MiB, 60 min, 381.5 MiB at the very most"),
+        "{shown}"
+    );
+    assert!(shown.contains("1 streams, the furthest behind first"), "{shown}");
+    let below = |head: &str| {
+        let lines = shown.lines().skip_while(|line| !line.starts_with(head));
+        lines.skip(1).take_while(|line| !line.is_empty()).count()
+    };
+    assert_eq!(
+        [below("WATCHES"), below("FOLLOWER"), below("SEGMENT")],
+        [1, 1, 1],
+        "{shown}"
+    );
 }

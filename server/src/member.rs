@@ -28,7 +28,7 @@ use tailwater::replication::{
     Error, Follower, FollowerBuilder, FollowerEvent, FollowerStatus, Primary, PrimaryStatus, Result, Selection,
     TlsOptions,
 };
-use tailwater::{Store, log_directory};
+use tailwater::{Store, StoreOptions, log_directory};
 
 use crate::topology::Topology;
 use troubles::Troubles;
@@ -66,6 +66,8 @@ pub struct MemberOptions {
     /// Most bytes that are rolled back without anybody being asked; more ends the member with an error, and nothing is cut.
     /// Default [`MemberOptions::ROLLBACK_BYTES_MAX`].
     pub rollback_bytes_max: u64,
+    /// Options of the store of a follower, which opens it itself.
+    pub store: StoreOptions,
 }
 
 impl MemberOptions {
@@ -93,6 +95,7 @@ impl MemberOptions {
             lag_bytes_max: Self::LAG_BYTES_MAX,
             copy_lag_bytes_max: Self::COPY_LAG_BYTES_MAX,
             rollback_bytes_max: Self::ROLLBACK_BYTES_MAX,
+            store: StoreOptions::default(),
         }
     }
 
@@ -103,7 +106,8 @@ impl MemberOptions {
             .listen(self.listen)
             .lag_bytes_max(self.lag_bytes_max)
             .copy_lag_bytes_max(self.copy_lag_bytes_max)
-            .rollback_bytes_max(self.rollback_bytes_max);
+            .rollback_bytes_max(self.rollback_bytes_max)
+            .store_options(self.store.clone());
         if self.allow_plaintext {
             builder = builder.allow_plaintext();
         }

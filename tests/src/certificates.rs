@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
+};
 
 /// An authority whose files are in a directory.
 pub struct Certificates {
@@ -46,7 +48,22 @@ impl Certificates {
     /// When its files cannot be written.
     #[must_use]
     pub fn sign(&self, dir: &Path, name: &str) -> Signed {
-        let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        self.sign_with(dir, name, &["localhost", "127.0.0.1"], false)
+    }
+
+    /// The same for a server of other names, or that has expired.
+    ///
+    /// # Panics
+    ///
+    /// When its files cannot be written.
+    #[must_use]
+    pub fn sign_with(&self, dir: &Path, name: &str, hosts: &[&str], is_expired: bool) -> Signed {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let mut params = CertificateParams::new(hosts).unwrap();
+        if is_expired {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2021, 1, 1);
+        }
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bson::RawDocumentBuf;
 use tailwater::replication::{Selection, TlsOptions};
-use tailwater::{INTERNAL_DATABASE, Store};
+use tailwater::{INTERNAL_DATABASE, Store, StoreOptions};
 use tailwater_server::{Member, MemberOptions};
 
 use super::program::Event;
@@ -114,22 +114,20 @@ impl MemberArguments {
         self.follow.is_some()
     }
 
-    /// The member that the store in `dir` is, if it is one; `store` opens it where nobody is followed.
-    pub(super) fn begin(
-        &self,
-        dir: &Path,
-        store: impl FnOnce() -> Outcome<Store>,
-        events: &Sender<Event>,
-    ) -> Outcome<Standing> {
-        let Some(options) = self.options()? else {
-            return Ok(Standing::Alone(store()?));
+    /// The member that the store in `dir` is, if it is one; the store is opened with these options.
+    pub(super) fn begin(&self, dir: &Path, store: StoreOptions, events: &Sender<Event>) -> Outcome<Standing> {
+        let Some(mut options) = self.options()? else {
+            return Ok(Standing::Alone(Store::open_with(dir, &store)?));
         };
         let say = events.clone();
         // Whoever is told may be gone already: then the program ends.
         let on_event = move |event| drop(say.send(Event::Member(event)));
         let member = match &self.follow {
-            Some(from) => Member::follow(options, dir, from, on_event)?,
-            None => Member::lead(options, &store()?, on_event)?,
+            Some(from) => {
+                options.store = store;
+                Member::follow(options, dir, from, on_event)?
+            }
+            None => Member::lead(options, &Store::open_with(dir, &store)?, on_event)?,
         };
         Ok(Standing::Member(Arc::new(member)))
     }

@@ -5,6 +5,12 @@ use serde_json::Value;
 /// What is shown of a stream's filter at least.
 const FILTER_COLUMNS: usize = 20;
 
+/// What the names of followers' slots begin with.
+const FOLLOWER: &str = "follower.";
+
+/// Segments that are shown, the newest.
+const SEGMENTS_SHOWN: usize = 10;
+
 /// The lines of a screen of so many lines and columns.
 pub(super) fn draw(stats: &Value, server: &str, (rows, columns): (usize, usize)) -> Vec<String> {
     let log = &stats["log"];
@@ -35,6 +41,7 @@ pub(super) fn draw(stats: &Value, server: &str, (rows, columns): (usize, usize))
             bytes(log["bytes"].as_f64()),
             number(&log["segmentCount"]),
         ),
+        format!("keeps {}", kept(&log["retention"])),
         connections(stats),
     ];
     if log["poisoned"].as_bool() == Some(true) {
@@ -90,8 +97,80 @@ pub(super) fn draw(stats: &Value, server: &str, (rows, columns): (usize, usize))
         };
         lines.extend(table(head, consumers.iter().map(row).collect()));
     }
+    // What the log keeps for a follower stands in a slot of its name.
+    let (followers, others): (Vec<&Value>, Vec<&Value>) = list(&log["slots"])
+        .iter()
+        .partition(|slot| slot_name(slot).starts_with(FOLLOWER));
+    for (slots, what, head) in [
+        (followers, "followers", "FOLLOWER"),
+        (others, "retention slots", "SLOT"),
+    ] {
+        if slots.is_empty() {
+            continue;
+        }
+        lines.push(String::new());
+        lines.push(format!("{} {what}", slots.len()));
+        let head = [head, "FROM", "BEHIND", "KEEPS", "AT MOST", ""].map(str::to_owned);
+        let row = |slot: &&Value| {
+            let name = slot_name(slot);
+            [
+                name.strip_prefix(FOLLOWER).unwrap_or(name).to_owned(),
+                number(&slot["position"]),
+                number(&slot["lagEntries"]),
+                bytes(slot["lagBytes"].as_f64()),
+                bytes(slot["maxLagBytes"].as_f64()),
+                if slot["lost"].as_bool() == Some(true) {
+                    "LOST"
+                } else {
+                    ""
+                }
+                .to_owned(),
+            ]
+        };
+        lines.extend(table(head, slots.iter().map(row).collect()));
+    }
+    let segments = list(&log["segments"]);
+    lines.push(String::new());
+    lines.push(format!("{} segments, the newest first", number(&log["segmentCount"])));
+    let head = ["SEGMENT", "STATE", "FROM", "TO", "ENTRIES IN", "FILE"].map(str::to_owned);
+    let row = |segment: &Value| {
+        [
+            text(&segment["file"]),
+            text(&segment["state"]),
+            number(&segment["first"]),
+            number(&segment["last"]),
+            segment["frameBytes"]
+                .as_f64()
+                .map_or("-".to_owned(), |count| bytes(Some(count))),
+            bytes(segment["fileBytes"].as_f64()),
+        ]
+    };
+    lines.extend(table(
+        head,
+        segments.iter().rev().take(SEGMENTS_SHOWN).map(row).collect(),
+    ));
     lines.truncate(rows);
     lines.into_iter().map(|line| cut(&line, columns)).collect()
+}
+
+fn slot_name(slot: &Value) -> &str {
+    slot["name"].as_str().unwrap_or("-")
+}
+
+/// How much history the log keeps.
+fn kept(retention: &Value) -> String {
+    let limits = [
+        retention["maxBytes"].as_f64().map(|most| bytes(Some(most))),
+        retention["maxAgeSeconds"].as_f64().map(|age| duration(Some(age))),
+        retention["hardMaxBytes"]
+            .as_f64()
+            .map(|most| format!("{} at the very most", bytes(Some(most)))),
+    ];
+    let limits: Vec<String> = limits.into_iter().flatten().collect();
+    match limits.is_empty() {
+        true => "all of its history".to_owned(),
+        false => limits.join(", "),
+    }
 }
 
 fn connections(stats: &Value) -> String {

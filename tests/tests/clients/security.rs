@@ -82,6 +82,29 @@ fn drivers_connect_over_tls_to_a_server_whose_authority_they_know_and_to_no_othe
 }
 
 #[test]
+fn a_certificate_that_has_expired_or_is_of_another_host_is_taken_by_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = Certificates::new(dir.path(), "ours");
+    let here = ["localhost", "127.0.0.1"];
+    let expired = ours.sign_with(dir.path(), "expired", &here, true);
+    let elsewhere = ours.sign_with(dir.path(), "elsewhere", &["db.example"], false);
+    for (signed, what) in [(&expired, "expired"), (&elsewhere, "of another host")] {
+        let served = serve(signed, &[]);
+        for driver in Driver::ALL {
+            assert!(!can(driver, &served, &[&ours.ca]), "{driver:?}: {what}");
+        }
+        served.stop();
+    }
+    // A client's own, too.
+    let server = ours.sign(dir.path(), "server");
+    let mutual = serve(&server, &["--tls-ca", ours.ca.to_str().unwrap()]);
+    for driver in Driver::ALL {
+        assert!(!can(driver, &mutual, &[&ours.ca, &expired.both]), "{driver:?}");
+    }
+    mutual.stop();
+}
+
+#[test]
 fn a_server_that_wants_certificates_of_its_clients_lets_nobody_in_without() {
     let dir = tempfile::tempdir().unwrap();
     let (ours, other) = (
