@@ -43,15 +43,11 @@ impl Troubles {
                 }
                 said.error = Some(text);
             }
-            FollowerEvent::Preparing { bytes, expected } => {
-                if said.is_due(Instant::now()) {
-                    tracing::info!(bytes, expected, "the primary makes a copy of its state");
-                }
+            FollowerEvent::Preparing { bytes, expected } if said.is_due(Instant::now()) => {
+                tracing::info!(bytes, expected, "the primary makes a copy of its state");
             }
-            FollowerEvent::Copying { bytes, total } => {
-                if said.is_due(Instant::now()) || bytes == total {
-                    tracing::info!(bytes, total, "fetching the copy");
-                }
+            FollowerEvent::Copying { bytes, total } if said.is_due(Instant::now()) || bytes == total => {
+                tracing::info!(bytes, total, "fetching the copy");
             }
             FollowerEvent::Following { term, .. } => {
                 tracing::info!(%term, "following");
