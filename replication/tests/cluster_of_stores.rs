@@ -1,6 +1,6 @@
 //! Real stores over loopback, in one process: copies, failovers, rollbacks, refusals.
 
-#[allow(dead_code, reason = "other tests use the rest")]
+#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
 mod stores;
 
 use std::io::{Read, Write};

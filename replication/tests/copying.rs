@@ -1,7 +1,7 @@
 //! Copies of the state that are given to real stores: what a member keeps when one replaces what it had, which one it is given, and
 //! what happens while the primary goes on writing.
 
-#[allow(dead_code, reason = "other tests use the rest")]
+#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
 mod stores;
 
 use std::path::Path;
@@ -39,7 +39,7 @@ impl Halted {
     fn start(builder: FollowerBuilder) -> Halted {
         let (reach, reached) = channel();
         let (go_on, gone_on) = channel();
-        let gone_on = std::sync::Mutex::new((gone_on, false));
+        let gone_on = Mutex::new((gone_on, false));
         let builder = builder.on_event(move |event| {
             let (wait, halted) = &mut *gone_on.lock().unwrap();
             if matches!(event, FollowerEvent::Copying { .. }) && !*halted {

@@ -1,6 +1,6 @@
 //! Followers with a filter: partial copies, on real stores over loopback.
 
-#[allow(dead_code, reason = "other tests use the rest")]
+#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
 mod stores;
 
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 #[path = "../../oplog/tests/common/mount.rs"]
 mod mount;
-#[allow(dead_code, reason = "other tests use the rest")]
+#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
 mod stores;
 
 use std::fs::File;

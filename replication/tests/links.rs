@@ -1,6 +1,6 @@
 //! What bad links do to real stores over loopback: they break, fall silent, are slow, flip bits.
 
-#[allow(dead_code, reason = "other tests use the rest")]
+#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
 mod stores;
 
 use std::io::{ErrorKind, Write};

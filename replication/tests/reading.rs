@@ -1,6 +1,6 @@
 //! Reading on one member what was written on another.
 
-#[allow(dead_code, reason = "other tests use the rest")]
+#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
 mod stores;
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! A primary that was restored from a backup, and a follower that knows more than it.
 
-#[allow(dead_code, reason = "other tests use the rest")]
+#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
 mod stores;
 
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! What members hold for the followers of a primary that may be gone tomorrow.
 
-#[allow(dead_code, reason = "other tests use the rest")]
+#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
 mod stores;
 
 use stores::{LONG, MEMBERS, assert_same, eventually, follower, options, primary, write};

@@ -4,7 +4,7 @@
 #[path = "../../tests/src/certificates.rs"]
 #[allow(dead_code, unreachable_pub, reason = "other tests use the rest, from another crate")]
 mod certificates;
-#[allow(dead_code, reason = "other tests use the rest")]
+#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
 mod stores;
 
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! What transactions and writes to several collections wait for.
 
-#[allow(dead_code, reason = "other tests use the rest")]
+#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
 mod stores;
 
 use bson::rawdoc;
