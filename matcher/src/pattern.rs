@@ -15,11 +15,12 @@ mod dialect;
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use bson::raw::CString;
 use bson::{RawBson, RawBsonRef, Regex as BsonRegex};
 use fancy_regex::{Regex, RegexBuilder};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::aggregation::AggregationErrorKind as Kind;
 use crate::evaluate::{EvaluateError, EvaluateErrorKind};
@@ -175,9 +176,9 @@ impl Pattern {
 
 /// What a search takes, counted in steps.
 pub(crate) struct Effort {
-    /// When a search began that may go back over its text. How often it does is known to the engine alone, so the time it takes
-    /// stands for it.
-    since: Option<Cell<Instant>>,
+    /// What this thread had run when a search began that may go back over its text. How often it does is known to the engine alone,
+    /// so the time it takes stands for it: the processor's, since a thread may stand still for other reasons.
+    since: Option<Cell<Duration>>,
 }
 
 /// What a step of a search that goes back is taken to last.
@@ -198,7 +199,7 @@ impl Effort {
     fn of(backtracks: bool, bytes: usize) -> Result<Effort, Kind> {
         steps::take(1 + (bytes / SEARCHED_BYTES) as u64)?;
         Ok(Effort {
-            since: backtracks.then(|| Cell::new(Instant::now())),
+            since: backtracks.then(|| Cell::new(run_time())),
         })
     }
 
@@ -207,7 +208,8 @@ impl Effort {
         let Some(since) = &self.since else {
             return steps::take(1);
         };
-        let taken = since.replace(Instant::now()).elapsed().as_nanos() / STEP_NANOS;
+        let now = run_time();
+        let taken = now.saturating_sub(since.replace(now)).as_nanos() / STEP_NANOS;
         steps::take(u64::try_from(taken).unwrap_or(u64::MAX))
     }
 
@@ -218,6 +220,12 @@ impl Effort {
             false => Ok(()),
         }
     }
+}
+
+/// How long this thread has run.
+fn run_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// Whether a pattern has what no automaton can do, so that it may be tried again and again: look-around, references back, atomic
@@ -233,7 +241,7 @@ fn may_backtrack(pattern: &str) -> bool {
     };
     groups().any(|third| b"=!<>(#P|&R".contains(&third) || third.is_ascii_digit())
         || pairs().any(|pair| match pair {
-            (b'\\', escaped) => escaped.is_ascii_digit() || b"kgGKbBAzZX".contains(&escaped),
+            (b'\\', escaped) => escaped.is_ascii_digit() || b"kgGKZX".contains(&escaped),
             (b'*' | b'+' | b'?' | b'}', b'+') => true,
             _ => false,
         })

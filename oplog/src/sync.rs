@@ -104,7 +104,11 @@ impl Syncer {
 
     /// Replaces who is told of syncs that begin.
     pub(crate) fn set_listener(&self, listener: Option<SyncListener>) {
-        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = listener;
+        let mut current = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *current, listener);
+        // What it holds may want this log.
+        drop(current);
+        drop(before);
     }
 
     /// Says that a sync begins that will cover everything up to `target`: followers may have it meanwhile.

@@ -256,6 +256,15 @@ fn log_threads() -> Vec<String> {
     names.filter(|name| name.starts_with("tailwater-")).collect()
 }
 
+/// Waits until the threads of a log run: one that comes to that under a limit may not find room for what it begins with.
+fn await_threads() {
+    let run = |_| {
+        std::thread::sleep(Duration::from_millis(1));
+        log_threads().len() == 4
+    };
+    assert!((0..LOOKS_MAX).any(run), "{:?}", log_threads());
+}
+
 /// However much room there is: for no file, for all files and no thread, for some threads.
 #[test]
 fn an_open_that_cannot_start_its_threads_leaves_none_and_a_free_directory() {
@@ -305,6 +314,7 @@ fn a_roll_that_cannot_map_its_segment_is_an_error_by_name_and_works_afterwards()
             log.close().unwrap();
             // The segment that is there is short, and the ones to come are not.
             let log = options(64 * MIB).open(&dir).unwrap();
+            await_threads();
             let limit = Limit::set(Resource::As, address_space() + 32 * MIB);
             for _ in 0..3 {
                 let error = fill(&log);
@@ -352,6 +362,7 @@ fn tasks_that_no_thread_can_be_started_for_are_woken_now_and_then() {
             let cursor = view.cursor_from_oldest(ReadConcern::Durable);
             let woken = Arc::new(Woken::default());
             let waker = Waker::from(Arc::clone(&woken));
+            await_threads();
             // Less than the stack of a thread takes.
             let limit = Limit::set(Resource::As, address_space() + MIB);
             let begun = Instant::now();

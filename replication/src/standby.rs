@@ -67,7 +67,8 @@ pub(crate) fn keep(store: &Store, own: &str, needs: &[Need], max_lag_bytes: u64)
 /// This one follows, and nobody follows it: what it holds for followers, from when it was primary, it holds for those of the primary
 /// that it follows now, which says of whom that is true ([`keep`]).
 pub(crate) fn step_back(store: &Store, max_lag_bytes: u64) {
-    for slot in store.slots() {
+    let slots = store.slots();
+    for slot in &slots {
         let Some(name) = slot.name.strip_prefix(FOLLOWER) else {
             continue;
         };
@@ -76,7 +77,11 @@ pub(crate) fn step_back(store: &Store, max_lag_bytes: u64) {
             match slot.state {
                 SlotState::Active => {
                     let standby = format!("{STANDBY}{name}");
-                    store.slot_replace(&slot.name, &standby, slot.position, SlotOptions { max_lag_bytes })
+                    let held = slots
+                        .iter()
+                        .find(|other| other.name == standby && other.state == SlotState::Active);
+                    let from = held.map_or(slot.position, |held| slot.position.min(held.position));
+                    store.slot_replace(&slot.name, &standby, from, SlotOptions { max_lag_bytes })
                 }
                 SlotState::Lost => store.slot_drop(&slot.name),
             },

@@ -6,7 +6,7 @@ mod stores;
 use std::time::Duration;
 
 use bson::{RawDocumentBuf, rawdoc};
-use stores::{HEARTBEAT, LONG, MEMBERS, Proxy, follower, open, options, primary};
+use stores::{HEARTBEAT, LONG, MEMBERS, Proxy, eventually, follower, open, options, primary};
 use tailwater_oplog::entry::{ELIDED, EntryKind};
 use tailwater_oplog::{Durability, Error as LogError, OpId, ReadConcern};
 use tailwater_replication::{Apart, Error, Follower, FollowerEvent, Refusal, Selection, WriteConcern};
@@ -102,6 +102,11 @@ fn assert_part(copy: &Store, store: &Store, selection: &Selection) {
         assert_eq!(own.estimated_count().unwrap(), count, "{}", name.name);
     }
     let (own, all) = (copy.log(), store.log());
+    // It is told a moment later that the primary's disk has it, too.
+    eventually("all of it is released", || {
+        let marks = own.watermarks();
+        marks.released == marks.durable
+    });
     let mut elided = 0;
     for number in own.watermarks().oldest.get()..=own.watermarks().durable.get() {
         let op_id = OpId::new(number);

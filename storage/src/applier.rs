@@ -85,7 +85,15 @@ fn wait_for_work(core: &Core) {
 /// Applies everything written so far, but for what is [held back](Core::may_be_given).
 pub(crate) fn flush(core: &Core) -> Result<()> {
     let _one = core.applying.lock().unwrap_or_else(PoisonError::into_inner);
-    core.freeze();
+    // What waits behind one that is held back may as well grow.
+    let layers = core.layers()?;
+    let [newest, older @ ..] = &layers.generations[..] else {
+        return Ok(());
+    };
+    let goes_on = older.last().is_none_or(|oldest| core.may_be_given(oldest));
+    if goes_on || newest.bytes() >= core.freeze_bytes() {
+        core.freeze();
+    }
     // After a failure a generation may lack an entry; the next opening makes it anew from the log.
     core.check_failure()?;
     // Oldest first; one may be left from a flush that failed.

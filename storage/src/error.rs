@@ -498,8 +498,7 @@ impl Error {
                 | Error::ParallelArrays { .. }
                 | Error::TooManyKeys { .. }
                 | Error::IndexKeyTooLong { .. }
-                | Error::Evaluate(_)
-        )
+        ) || matches!(self, Error::Evaluate(error) if !error.ran_out())
     }
 
     /// Another document has that `_id`.

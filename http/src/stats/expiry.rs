@@ -33,6 +33,8 @@ pub(super) struct Expiry {
 impl Expiry {
     /// How long a token at that entry is good; nothing when there is no end in sight.
     pub(super) fn of(&self, op_id: OpId) -> Option<Duration> {
+        // That of a watch which began before anything was written needs the first entry.
+        let op_id = op_id.max(OpId::FIRST);
         let behind = self.extents.partition_point(|extent| extent.first <= op_id);
         let Some(at) = behind.checked_sub(1) else {
             // Before the oldest entry, or a log without any.

@@ -27,11 +27,18 @@ const SYNC_PACE: Duration = Duration::from_millis(2);
 /// says to hold it as well, and one message says both.
 const NEWS_DELAY: Duration = Duration::from_micros(500);
 
+/// How long one who waits for a majority looks before he sleeps: about as long as a follower's disk takes longer than this one's.
+/// To be woken would take a good part of that.
+const GLANCE: Duration = Duration::from_micros(200);
+
 /// Shared by the threads of a primary.
 #[derive(Debug)]
 pub(crate) struct Hub {
     pub(crate) store: Store,
     state: Mutex<State>,
+    /// Whether somebody looks, without the lock, for what a majority holds. One at a time: more would keep the others from the
+    /// processors.
+    glancing: AtomicBool,
     /// Something was decided, or is held by more members.
     decided: Condvar,
     /// There may be something to send. Apart from the other, so that what concerns the senders only wakes no writer.
@@ -92,6 +99,7 @@ impl Hub {
                 stopped: false,
                 failure: None,
             }),
+            glancing: AtomicBool::new(false),
             decided: Condvar::new(),
             sendable: Condvar::new(),
         }
@@ -389,6 +397,14 @@ impl Hub {
             // Of an error that thread makes what is to be made.
             let _ = self.look_at_log(&mut state);
             self.sendable.notify_all();
+            if state.awaiting_disk > 0 {
+                self.decided.notify_all();
+            }
+        }
+        if concern == WriteConcern::Majority && state.decisions.is_held(op_id, concern) == Some(false) {
+            drop(state);
+            self.glance(op_id, timeout);
+            state = self.lock();
         }
         loop {
             if let Some(error) = &state.failure {
@@ -414,6 +430,20 @@ impl Hub {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.awaiting_disk -= awaits_disk;
         }
+    }
+
+    /// Looks for a moment whether a majority comes to hold an entry that is on this disk already.
+    fn glance(&self, op_id: OpId, timeout: Duration) {
+        let log = self.store.log();
+        if log.newest(ReadConcern::Durable) < op_id || self.glancing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let until = Instant::now() + GLANCE.min(timeout);
+        while log.newest(ReadConcern::Majority) < op_id && Instant::now() < until {
+            // Whoever can run is to run.
+            std::thread::yield_now();
+        }
+        self.glancing.store(false, Ordering::Relaxed);
     }
 
     /// Whether anybody can ever tell that as many members hold something.

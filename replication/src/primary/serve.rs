@@ -263,6 +263,8 @@ impl<'a> Sender<'a> {
                             majority: OpId::ZERO,
                         });
                         if let Course::Continue(next) = welcome.course {
+                            // Of what it has it may not know what is on this disk.
+                            told.sent = next.previous();
                             // The follower may have begun an empty segment of another primary there.
                             self.say(&Message::Segment(log.segment_of(next)?.into()))?;
                             needs.due = Some(Instant::now());

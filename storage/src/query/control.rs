@@ -95,7 +95,12 @@ impl QueryControl {
 
     /// What of an error is to be told: an evaluation that was ended in the middle of a document is a query that was.
     pub(crate) fn told(&self, error: Error) -> Error {
-        self.check().err().unwrap_or(error)
+        match error {
+            Error::Evaluate(evaluation) if evaluation.ran_out() => {
+                self.check().err().unwrap_or(Error::Evaluate(evaluation))
+            }
+            other => other,
+        }
     }
 
     /// Whether anybody holds it.

@@ -22,6 +22,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use tailwater_matcher::StepScope;
+
 use super::Store;
 use super::build::{Build, Uniqueness};
 use super::commit::Commit;
@@ -108,6 +110,8 @@ impl Core {
     ///
     /// The log's and the engine's; one of a document's that the primary found to fit.
     pub(super) fn fill(&self, of: impl Fn(&IndexInfo) -> bool) -> Result<()> {
+        // Whoever's command it is that has it done now: it is done for all.
+        let _apart = StepScope::apart();
         while let Some(build) = self.next_to_fill(|index| index.state == IndexState::Filling && of(index)) {
             self.fill_build(&build, Pace::Whole)?;
         }

@@ -297,11 +297,23 @@ impl<'a> Writer<'a> {
     ///
     /// As [`Writer::modify`].
     pub(crate) fn modify_first(&self, modification: &Modification) -> Result<Option<Modified>> {
+        let mut attempt = 0;
+        loop {
+            match self.try_first(modification) {
+                // What is looked for again under the lock has few steps there. Without the lock it has more, and may be found again
+                // before somebody else writes.
+                Err(Error::Evaluate(error)) if error.ran_out() && attempt < PREPARED_MAX => attempt += 1,
+                tried => return tried,
+            }
+        }
+    }
+
+    fn try_first(&self, modification: &Modification) -> Result<Option<Modified>> {
         let reading = Reading::new(self.core.view()?);
         for candidate in modification.candidates(&reading, self.namespace)? {
             match self.meet(candidate?, modification, reading.view.at)? {
                 Met::Changed(modified) => return Ok(Some(modified)),
-                Met::Moved(turn) => return self.search_first(turn, modification, modification.upserted()),
+                Met::Moved(turn) => return self.search_first(turn, modification, None),
                 Met::Gone => {}
             }
         }
@@ -313,11 +325,11 @@ impl<'a> Writer<'a> {
         if turn.at() == reading.view.at {
             return self.upsert(turn, modification, upserted);
         }
-        self.search_first(turn, modification, upserted)
+        self.search_first(turn, modification, Some(upserted))
     }
 
     fn modify_all(&self, modification: &Modification, outcome: &mut WriteOutcome) -> Result<()> {
-        loop {
+        for attempt in 0.. {
             let reading = Reading::new(self.core.view()?);
             for candidate in modification.candidates(&reading, self.namespace)? {
                 if let Met::Changed(modified) = self.meet(candidate?, modification, reading.view.at)? {
@@ -329,7 +341,14 @@ impl<'a> Writer<'a> {
             }
             let upserted = modification.upserted();
             let turn = self.turn()?;
-            let found = turn.at() != reading.view.at && self.first(&turn, modification)?.is_some();
+            let found = match turn.at() == reading.view.at {
+                true => false,
+                false => match self.first(&turn, modification) {
+                    // As for the first: it is looked for once more without the lock.
+                    Err(Error::Evaluate(error)) if error.ran_out() && attempt < PREPARED_MAX => true,
+                    found => found?.is_some(),
+                },
+            };
             if !found {
                 if let Some(modified) = self.upsert(turn, modification, upserted)? {
                     outcome.add(modified);
@@ -338,6 +357,7 @@ impl<'a> Writer<'a> {
             }
             // There are some by now.
         }
+        Ok(())
     }
 
     /// Changes a candidate that was found in the state at `seen`, if it still matches.
@@ -391,17 +411,17 @@ impl<'a> Writer<'a> {
         candidates.next().transpose()
     }
 
-    /// Looks for the first match under the lock. `upserted` is what is inserted if there is none.
+    /// Looks for the first match under the lock. `upserted` is what is inserted if there is none, when that has been computed.
     fn search_first(
         &self,
         turn: Turn<'_>,
         modification: &Modification,
-        upserted: Result<Option<RawDocumentBuf>>,
+        upserted: Option<Result<Option<RawDocumentBuf>>>,
     ) -> Result<Option<Modified>> {
         let found = self.first(&turn, modification)?;
         match (found, turn.workspace.reading().info(self.namespace)) {
             (Some(found), Some(info)) => self.change(turn, &info, found, modification, None).map(Some),
-            _ => self.upsert(turn, modification, upserted),
+            _ => self.upsert(turn, modification, upserted.unwrap_or_else(|| modification.upserted())),
         }
     }
 

@@ -183,7 +183,8 @@ impl World {
                     self.seed,
                     self.held
                 );
-                self.oldest = [oldest; 2];
+                // The mark of an earlier one that failed may be on the disk all the same.
+                self.oldest = [oldest, oldest.max(self.oldest[1])];
             }
             Err(_) => {
                 // Where it would have got to: the mark moves before the files go.
