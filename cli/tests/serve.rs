@@ -6,6 +6,8 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// Starts a server under that umask, and waits until it listens.
 fn serve(dir: &Path, umask: &str) -> Child {
@@ -363,13 +365,20 @@ fn a_server_and_its_follower_keep_as_much_history_as_they_are_told_and_say_so() 
     let expected = serde_json::json!({ "maxBytes": 200_000_000, "maxAgeSeconds": 3600.0, "hardMaxBytes": null });
     assert_eq!(follower.stats()["log"]["retention"], expected);
 
-    // The same in a terminal.
-    let shown = Command::new(env!("CARGO_BIN_EXE_tailwater"))
-        .args(["top", "--once", "--server", &primary.http])
-        .output()
-        .unwrap();
-    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
-    let shown = String::from_utf8(shown.stdout).unwrap();
+    // The same in a terminal, which shows the follower as soon as it has come.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let shown = loop {
+        let shown = Command::new(env!("CARGO_BIN_EXE_tailwater"))
+            .args(["top", "--once", "--server", &primary.http])
+            .output()
+            .unwrap();
+        assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        if shown.contains("FOLLOWER") || Instant::now() > deadline {
+            break shown;
+        }
+        sleep(Duration::from_millis(20));
+    };
     assert!(
         shown.contains("keeps 190.7 MiB, 60 min, 381.5 MiB at the very most"),
         "{shown}"

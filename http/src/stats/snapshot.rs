@@ -198,9 +198,10 @@ impl Snapshot {
         let expiry = Expiry {
             retention: store.retention(),
             extents: found.segments.iter().map(extent).collect(),
+            // The store's own holds what its next checkpoint lets go of.
             held_from: slots
                 .iter()
-                .filter(|slot| slot.state == SlotState::Active)
+                .filter(|slot| slot.state == SlotState::Active && !slot.name.starts_with("tailwater."))
                 .map(|slot| slot.position)
                 .min(),
             bytes_per_second: mean(history.iter().map(|point| point.bytes)),

@@ -104,8 +104,6 @@ fn a_follower_whose_place_in_the_log_is_gone_ends_with_code_6_and_copies_again_i
     let (said, _) = lines_of(child.stderr.take().unwrap());
     let mut of_b = Member(child);
     until_said(&said, "replaced by a new copy");
-    // How far that comes is said without a terminal, too.
-    until_said(&said, "copying: ");
     let last = writer.insert_all(200..210, "");
     await_entry(b.path(), last);
     writer.kill();

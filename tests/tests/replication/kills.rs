@@ -233,6 +233,13 @@ fn a_copy_survives_whoever_is_killed_while_it_is_under_way() {
                 writer.kill();
                 assert_are_there(a.path(), &(0..next).collect::<Vec<_>>(), seed);
                 writer = Writer::start(a.path(), "a", &from);
+                // What was on its way may still come; then another copy begins.
+                let mut most = 0;
+                eventually("the copy does not begin anew", || {
+                    let now = bytes_in(&parts);
+                    most = most.max(now);
+                    now < most
+                });
             }
             false => {
                 of_c.kill();
