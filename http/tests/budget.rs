@@ -5,7 +5,7 @@ mod common;
 use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
 use common::Running;
 
-const CLIENTS: usize = 40;
+const CLIENTS: usize = 64;
 const MEMORY: usize = 128 << 20;
 
 /// The most bytes of memory that the process has had in use since it was last [`forgotten`](forget_peak).
@@ -65,8 +65,10 @@ fn large_events_take_no_more_than_their_budget_and_reach_every_client() {
                 });
             }
         });
-        // Beside the budget there are the document's own copies, in the log and in the state.
-        let own = 10 * document.as_bytes().len();
+        // Beside the budget there are the document's own copies in the log, the state and the event, and what the allocator
+        // keeps of them in each thread's arena: 10 of them are usual. Without a budget there would be one more for each client
+        // at least, so the bound lies far from both.
+        let own = 20 * document.as_bytes().len();
         assert!(stalled < MEMORY + own, "{json}: {stalled} bytes for {CLIENTS} clients");
     }
 }
