@@ -5,7 +5,7 @@
 //!   │            │          │         └ in the log buffer or the segment: survives the process
 //!   │            │          └ covered by a successful sync: survives power loss
 //!   │            └ what watchers and followers may see: less than what is durable only in a log that follows, of
-//!   │              entries that its primary has sent before they were durable there
+//!   │              entries that its primary has sent before they were durable there, or that its state does not have yet
 //!   └ first entry that has not been trimmed
 //! ```
 //!
@@ -104,8 +104,10 @@ pub(crate) struct Tail {
     pub(crate) sync_bell: Bell,
     /// What the sync begun last covers.
     syncing: AtomicU64,
-    /// How far what is durable may be released.
+    /// How far what is durable may be released, by what the member that is followed has on its disk.
     confirmed: AtomicU64,
+    /// How far, by what the state has that is made of this log.
+    applied: AtomicU64,
 }
 
 impl Tail {
@@ -133,6 +135,7 @@ impl Tail {
             sync_bell,
             syncing: AtomicU64::new(0),
             confirmed: AtomicU64::new(ALL),
+            applied: AtomicU64::new(ALL),
         }
     }
 
@@ -154,6 +157,7 @@ impl Tail {
         }
         let confirmed = found.confirmed.map_or(ALL, OpId::get);
         self.confirmed.store(confirmed, Ordering::SeqCst);
+        self.applied.store(ALL, Ordering::SeqCst);
         self.cell(DURABLE).store(found.durable.get(), Ordering::Release);
         self.cell(RELEASED)
             .store(found.durable.get().min(confirmed), Ordering::Release);
@@ -303,16 +307,19 @@ impl Tail {
 
     pub(crate) fn set_durable(&self, op_id: OpId) {
         debug_assert!(op_id <= self.accepted() && op_id >= self.durable());
-        // SeqCst, as the load in `release`: partner of `set_confirmed`. Whichever of the two comes second sees the other.
+        // SeqCst, as the loads in `release`: partner of `set_confirmed` and `set_applied`. Whichever comes last sees the others.
         self.cell(DURABLE).store(op_id.get(), Ordering::SeqCst);
         self.release();
     }
 
-    /// Releases what is durable and confirmed; whether that is more than before.
+    /// Releases what is durable, confirmed and applied; whether that is more than before.
     fn release(&self) -> bool {
-        let confirmed = self.confirmed.load(Ordering::SeqCst);
+        let (confirmed, applied) = (
+            self.confirmed.load(Ordering::SeqCst),
+            self.applied.load(Ordering::SeqCst),
+        );
         let durable = self.cell(DURABLE).load(Ordering::SeqCst);
-        let to = durable.min(confirmed);
+        let to = durable.min(confirmed).min(applied);
         self.cell(RELEASED).fetch_max(to, Ordering::AcqRel) < to
     }
 
@@ -323,12 +330,22 @@ impl Tail {
         // One member is followed at a time, and what it has on its disk grows.
         if before == ALL || before < up_to {
             self.confirmed.store(up_to, Ordering::SeqCst);
-            if self.release() {
-                self.released_bell.ring();
-                // What a majority holds of it may have been known before.
-                self.majority_bell.ring();
-                self.sync_bell.ring();
-            }
+            self.release_and_ring();
+        }
+    }
+
+    /// The same for what the state has.
+    pub(crate) fn set_applied(&self, up_to: Option<OpId>) {
+        self.applied.store(up_to.map_or(ALL, OpId::get), Ordering::SeqCst);
+        self.release_and_ring();
+    }
+
+    fn release_and_ring(&self) {
+        if self.release() {
+            self.released_bell.ring();
+            // What a majority holds of it may have been known before.
+            self.majority_bell.ring();
+            self.sync_bell.ring();
         }
     }
 

@@ -86,10 +86,18 @@ impl Shared {
         self.store.log_stats().append_bytes.sum()
     }
 
-    /// The cluster time of the newest entry, or of now as long as there is none.
+    /// The newest entry that reads see.
+    pub(crate) fn seen(&self) -> OpId {
+        match self.store.is_following() {
+            // Its log has more, when much comes at once.
+            true => self.store.applied(),
+            false => self.store.log().newest(ReadConcern::Local),
+        }
+    }
+
+    /// The cluster time of the newest entry that reads see, or of now as long as there is none.
     pub(crate) fn operation_time(&self) -> Timestamp {
-        let newest = self.store.log().newest(ReadConcern::Local);
-        self.op_time(newest).map_or_else(
+        self.op_time(self.seen()).map_or_else(
             || tailwater::cluster_time(tailwater::oplog::Timestamp::now()),
             |(time, _)| time,
         )

@@ -15,6 +15,7 @@
 mod apply;
 mod attached;
 mod background;
+mod backlog;
 mod build;
 mod commit;
 mod definitions;
@@ -140,6 +141,9 @@ impl Store {
                 attached: Attached::default(),
             }),
         };
+        if store.is_following() {
+            store.core().show_applied();
+        }
         store.begin_writing()?;
         Ok(store)
     }

@@ -1,12 +1,12 @@
 //! A store that follows has, at each of the primary's entries that it has come to, the state that the primary had: whatever comes
 //! together in a run, and however many entries are applied together.
 
-mod common;
+use crate::common;
 
 use bson::{Document, RawDocumentBuf, rawdoc};
-use common::{catch_up, content, copy_open_store, eventually, follower_of, partial_follower_of, small};
+use common::{catch_up, content, copy_open_store, eventually, follower_of, partial_follower_of, small, take};
 use proptest::prelude::*;
-use tailwater_oplog::OpId;
+use tailwater_oplog::{Member, OpId};
 use tailwater_storage::{Collection, CollectionOptions, CutBack, ExplainOptions, IndexModel, Selection, Store};
 
 const DATABASE: &str = "db";
@@ -295,4 +295,68 @@ fn what_nobody_settles_holds_no_writer_up() {
     drop(things);
     store.close().unwrap();
     assert_eq!(options.open(dir.path()).unwrap().digest().unwrap(), there);
+}
+
+/// As a follower that comes back finds them: more at once than who appends them applies.
+#[test]
+fn what_comes_all_at_once_is_in_the_log_before_it_is_in_the_state() {
+    let [a, b] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let store = small().open(a.path()).unwrap();
+    let follower = follower_of(&store, b.path(), &small());
+    let behind = |follower: &Store, first: i32| {
+        // A collection that is there, so that nothing but documents comes.
+        let things = collection(&store, 1);
+        catch_up(&store, follower, 1 << 20);
+        for first in (first..first + 4000).step_by(1000) {
+            let documents: Vec<_> = (first..first + 1000).map(document).collect();
+            things.insert_many(documents.iter().map(AsRef::as_ref)).unwrap();
+        }
+        things
+            .update_many(&rawdoc! { "k": 2 }, &rawdoc! { "$set": { "k": 9 } })
+            .unwrap();
+        take(&store, follower, 1 << 20);
+        follower.sync().unwrap();
+        let marks = follower.log().watermarks();
+        assert_eq!(marks.durable, store.log().watermarks().durable);
+        // In this order: the state only grows.
+        let released = follower.log().watermarks().released;
+        assert!(
+            released <= follower.applied(),
+            "who is told of an entry finds what it did"
+        );
+        marks.appended
+    };
+
+    // Who wants to see it waits for it.
+    let last = behind(&follower, 0);
+    assert!(follower.await_applied(last, None).unwrap());
+    assert_same(&follower, &store);
+    assert_eq!(follower.log().watermarks().released, last);
+    assert!(
+        !follower.await_applied(last.next(), None).unwrap(),
+        "it is in no log, so nobody waits for it"
+    );
+    behind(&follower, 4000);
+    follower.finish_applying();
+    assert_same(&follower, &store);
+
+    // What a definition finds, and what an opening replays.
+    behind(&follower, 8000);
+    collection(&store, 1).create_index(&IndexModel::new("k", -1)).unwrap();
+    catch_up(&store, &follower, 1 << 20);
+    assert_same(&follower, &store);
+    behind(&follower, 12_000);
+    follower.close().unwrap();
+    let follower = small().open(b.path()).unwrap();
+    assert_same(&follower, &store);
+
+    // And what is written behind it.
+    behind(&follower, 16_000);
+    let member = Member::new(1).unwrap();
+    follower.promote(member).unwrap();
+    assert_same(&follower, &store);
+    collection(&follower, 1).insert_one(&document(-1)).unwrap();
+    follower.sync().unwrap();
+    let marks = follower.log().watermarks();
+    assert_eq!(marks.released, marks.durable);
 }

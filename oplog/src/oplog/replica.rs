@@ -123,6 +123,18 @@ impl Oplog {
         }
     }
 
+    /// Says up to which entry the state has everything that is made of this log, which follows: nothing behind it is
+    /// [released](crate::Watermarks::released), though it is durable, so that who is told of an entry can read what it did. What has
+    /// been released stays so. Nothing lifts that, and so does a promotion; a log is opened without it.
+    pub fn set_applied(&self, up_to: Option<OpId>) {
+        let core = self.core();
+        // Against a promotion, and a close.
+        let _role = core.role.lock().unwrap_or_else(PoisonError::into_inner);
+        if !core.is_closed() && core.following.load(Ordering::SeqCst) {
+            core.tail().set_applied(up_to);
+        }
+    }
+
     /// Up to which entry what is durable here may be released, as it was [last said](Oplog::set_confirmed), or found when the log was
     /// opened to follow; nothing when that is all of it.
     #[must_use]
@@ -212,6 +224,7 @@ impl Oplog {
             let _role = core.role.lock().unwrap_or_else(PoisonError::into_inner);
             core.following.store(false, Ordering::SeqCst);
             core.tail().set_confirmed(None);
+            core.tail().set_applied(None);
         }
         tracing::info!(%term, path = %core.disk().path().display(), "promoted: writing in a new term");
         Ok(term)

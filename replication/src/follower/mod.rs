@@ -109,12 +109,13 @@ impl Follower {
         let until = after(timeout);
         let mut state = self.settings.lock();
         loop {
-            if let Some(store) = state
-                .store
-                .as_ref()
-                .filter(|store| state.status.durable.min(store.applied()) >= op_id)
-            {
-                return Ok(store.clone());
+            if let Some(store) = state.store.clone().filter(|_| state.status.durable >= op_id) {
+                drop(state);
+                // Durable before it is applied, when much comes at once.
+                if matches!(store.await_applied(op_id, Some(until)), Ok(true)) {
+                    return Ok(store);
+                }
+                state = self.settings.lock();
             }
             match &state.ended {
                 Some(Err(error)) => return Err(error.clone()),

@@ -120,15 +120,16 @@ fn last_write(server: &Shared) -> RawDocumentBuf {
         Some(member) if member.has_majority() => ReadConcern::Majority,
         _ => ReadConcern::Local,
     };
-    let of = |concern| {
-        let written = server.op_time(log.newest(concern));
+    let of = |newest| {
+        let written = server.op_time(newest);
         let (ts, t) = written.unwrap_or_else(|| (server.operation_time(), i64::from(server.store.term().get())));
         (
             rawdoc! { "ts": ts, "t": t },
             DateTime::from_millis(i64::from(ts.time) * 1000),
         )
     };
-    let ((op_time, written), (majority, majority_written)) = (of(ReadConcern::Local), of(settled));
+    let ((op_time, written), (majority, majority_written)) =
+        (of(server.seen()), of(log.newest(settled).min(server.seen())));
     rawdoc! {
         "opTime": op_time,
         "lastWriteDate": written,

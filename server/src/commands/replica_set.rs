@@ -150,7 +150,7 @@ fn status(context: &mut Context<'_>) -> CommandResult {
         "writeMajorityCount": majority,
         "optimes": {
             "lastCommittedOpTime": op_time(context, Some(log.newest(committed))),
-            "appliedOpTime": op_time(context, Some(log.newest(ReadConcern::Local))),
+            "appliedOpTime": op_time(context, Some(server.seen())),
             "durableOpTime": op_time(context, Some(log.newest(ReadConcern::Durable))),
         },
         "members": RawArrayBuf::from_iter(members),
@@ -202,7 +202,7 @@ fn standings(context: &Context<'_>) -> BTreeMap<String, Standing> {
 }
 
 fn document(context: &Context<'_>, id: i32, host: &str, standing: Option<&Standing>, is_self: bool) -> RawDocumentBuf {
-    let newest = context.server.store.log().newest(ReadConcern::Local);
+    let newest = context.server.seen();
     let (state, held) = match standing {
         _ if is_self => (own_state(context), Some(newest)),
         Some(standing) => (standing.state, standing.held),

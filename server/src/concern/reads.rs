@@ -53,8 +53,7 @@ impl Context<'_> {
             let entry = store.log().get(newest, ReadConcern::Local);
             if entry.is_ok_and(|entry| tailwater::cluster_time(entry.timestamp()) >= after) {
                 // What is in the log is seen by reads from here on.
-                store.finish_applying();
-                return Ok(());
+                return self.wait_for_state(newest, deadline);
             }
             self.wait_for_log(newest.next(), ReadConcern::Local, deadline)?;
         }
@@ -120,6 +119,27 @@ impl Context<'_> {
         Ok(())
     }
 
+    /// Waits until a follower, whose log has entry `op_id`, has it in its state.
+    fn wait_for_state(&self, op_id: OpId, deadline: Option<Instant>) -> CommandResult<()> {
+        let store = &self.server.store;
+        loop {
+            let look = Instant::now() + LOOK_INTERVAL;
+            let until = deadline.map_or(look, |deadline| deadline.min(look));
+            match store
+                .await_applied(op_id, Some(until))
+                .map_err(tailwater::Error::from)?
+            {
+                true => return Ok(()),
+                // It is being applied by who has appended it.
+                false if Instant::now() < until => {
+                    store.finish_applying();
+                    return Ok(());
+                }
+                false => self.look_up(deadline)?,
+            }
+        }
+    }
+
     /// Waits for an entry, for a while: whoever asks looks whether it is there. Fails when the deadline is over, or nobody waits
     /// for the answer any more.
     pub(super) fn wait_for_log(
@@ -134,11 +154,18 @@ impl Context<'_> {
         match log.wait(next, concern, Some(until), &Interrupt::new()) {
             WaitOutcome::Closed => Err(tailwater::Error::from(LogError::Closed).into()),
             WaitOutcome::Ready => Ok(()),
-            _ if deadline.is_some_and(|deadline| Instant::now() >= deadline) => Err(CommandError::new(
+            _ => self.look_up(deadline),
+        }
+    }
+
+    /// Whether to go on waiting.
+    fn look_up(&self, deadline: Option<Instant>) -> CommandResult<()> {
+        match deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            true => Err(CommandError::new(
                 code::MAX_TIME_EXPIRED,
                 "operation exceeded time limit",
             )),
-            _ => self.interrupts.check_endless(),
+            false => self.interrupts.check_endless(),
         }
     }
 }

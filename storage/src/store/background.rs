@@ -58,6 +58,7 @@ impl Handle {
     /// Waits for the threads, which have been told to stop.
     pub(super) fn join_background(&self) {
         self.core.expiry.wake();
+        self.core.backlog.wake();
         let threads = std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             // A panic over there has been reported by the panic hook.

@@ -9,13 +9,15 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
-use tailwater_oplog::{AppendOutcome, FramesOutcome, Member, OpId, SegmentStart, Term, entries_in};
+use tailwater_oplog::{AppendOutcome, FramesOutcome, Member, OpId, ReadConcern, SegmentStart, Term, entries_in};
 
 use super::apply::Logged;
+use super::backlog::AT_ONCE_BYTES_MAX;
 use super::commit::{Draft, Unapplied};
+use super::shared::Core;
 use super::{STATE_DIRECTORY, Store};
 use crate::error::{Error, Result};
 use crate::selection::Selection;
@@ -141,6 +143,11 @@ impl Store {
     pub fn follow(&self) -> Result<()> {
         let _alone = self.receive();
         self.core().log.follow()?;
+        {
+            // What was appended before is in the state once this lock is free.
+            let _applied = self.core().lock();
+            self.core().show_applied();
+        }
         self.ensure_filling()
     }
 
@@ -156,6 +163,7 @@ impl Store {
         let (term, was_following) = {
             let _alone = self.receive();
             let was_following = self.is_following();
+            self.core().finish_backlog()?;
             self.core().fill(|index| index.definition.unique)?;
             (self.core().log.promote(member)?, was_following)
         };
@@ -212,8 +220,9 @@ impl Store {
         Ok(self.core().log.begin_segment(start)?)
     }
 
-    /// Appends frames that the primary has written, and applies their entries, batch by batch. Waits while too much waits for
-    /// the engine. They are not durable yet when it returns.
+    /// Appends frames that the primary has written, and applies their entries, batch by batch. Many at once are only appended, and
+    /// applied [in the background](Store::await_applied), as far as not too much waits for that; otherwise it waits. They are not
+    /// durable yet when it returns.
     ///
     /// # Errors
     ///
@@ -222,63 +231,37 @@ impl Store {
     pub fn append_frames(&self, frames: &[u8]) -> Result<FramesOutcome> {
         let _alone = self.receive();
         let core = self.core();
+        let is_plain = are_plain(frames);
+        if is_plain && (frames.len() > AT_ONCE_BYTES_MAX || core.has_backlog()) {
+            core.await_room_in_backlog(frames.len())?;
+            let outcome = core.log.append_frames(frames)?;
+            self.leave_to_backlog(outcome.last, frames.len())?;
+            return Ok(outcome);
+        }
+        core.finish_backlog()?;
         // What stops the store's writes stops these, before they are in the log.
         drop(core.lock_commit()?);
         let outcome = core.log.append_frames(frames)?;
-        self.apply_frames(frames).inspect_err(|error| {
+        core.apply_frames(frames).inspect_err(|error| {
             // What comes later must not be applied over what is missing. A store that closes will replay it.
             if !core.stopping.load(Ordering::SeqCst) {
                 core.fail(error.clone());
             }
         })?;
+        if !is_plain {
+            self.ensure_filling()?;
+        }
         Ok(outcome)
     }
 
-    /// Applies what was appended, whole batches together: what is published is what some moment on the primary looked like.
-    fn apply_frames(&self, frames: &[u8]) -> Result<()> {
-        let mut together = Vec::new();
-        let (mut batch, mut is_plain) = (0, true);
-        for entry in entries_in(frames) {
-            together.push(Logged {
-                op_id: entry.op_id,
-                kind: entry.kind,
-                payload: entry.payload,
-                document: None,
-            });
-            is_plain &= is_plain_entry(entry.kind, entry.payload);
-            if !entry.ends_batch {
-                continue;
-            }
-            if !is_plain {
-                // What it defines may look at the state, which has to be there.
-                self.apply_together(&together[..batch])?;
-                self.apply_together(&together[batch..])?;
-                together.clear();
-                self.ensure_filling()?;
-            } else if together.len() >= TOGETHER {
-                self.apply_together(&together)?;
-                together.clear();
-            }
-            (batch, is_plain) = (together.len(), true);
-        }
-        self.apply_together(&together)
-    }
-
-    fn apply_together(&self, entries: &[Logged<'_>]) -> Result<()> {
-        let Some(last) = entries.last() else {
-            return Ok(());
-        };
-        let core = self.core();
-        let mut commit = core.lock_commit()?;
-        let layers = core.layers()?;
-        let unapplied = Unapplied::new(core);
-        let generation = &layers.generations[0];
-        let before = generation.bytes();
-        unapplied.check(core.apply_all(&mut commit.ahead, &layers, entries))?;
-        core.publish(&commit.ahead, last.op_id);
-        unapplied.applied();
-        core.wake_if_due(generation, before);
-        Ok(())
+    /// Waits until everything up to `op_id` is in the state, of a store that follows and has it in its log, until `deadline` at
+    /// most; whether it is. Nothing is waited for that is not in the log.
+    ///
+    /// # Errors
+    ///
+    /// What has ended applying; that the store is closed.
+    pub fn await_applied(&self, op_id: OpId, deadline: Option<Instant>) -> Result<bool> {
+        self.core().await_applied(op_id, deadline)
     }
 
     /// Closes the store and cuts its log back to entry `last`; other handles find it closed. What was not settled was kept out of
@@ -321,8 +304,16 @@ impl Store {
     /// Waits for the writes that are being applied: what was in the log before the call is in the state when this returns, unless
     /// applying it has failed.
     pub fn finish_applying(&self) {
-        let _received = self.receive();
-        drop(self.core().lock());
+        let core = self.core();
+        let newest = core.log.view().newest(ReadConcern::Local);
+        let applied = || core.await_applied(newest, None);
+        if matches!(applied(), Ok(false)) {
+            // It is being applied under these locks, or is about to be left to the backlog.
+            let received = self.receive();
+            drop(core.lock());
+            drop(received);
+            let _ = applied();
+        }
     }
 
     /// What a store does that takes writes, beside taking them. While it follows, only what is its own affair.
@@ -341,6 +332,59 @@ impl Store {
     fn receive(&self) -> MutexGuard<'_, ()> {
         self.core().receiving.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Core {
+    /// Applies what was appended, whole batches together: what is published is what some moment on the primary looked like.
+    pub(super) fn apply_frames(&self, frames: &[u8]) -> Result<()> {
+        let mut together = Vec::new();
+        let (mut batch, mut is_plain) = (0, true);
+        for entry in entries_in(frames) {
+            together.push(Logged {
+                op_id: entry.op_id,
+                kind: entry.kind,
+                payload: entry.payload,
+                document: None,
+            });
+            is_plain &= is_plain_entry(entry.kind, entry.payload);
+            if !entry.ends_batch {
+                continue;
+            }
+            if !is_plain {
+                // What it defines may look at the state, which has to be there.
+                self.apply_together(&together[..batch])?;
+                self.apply_together(&together[batch..])?;
+                together.clear();
+            } else if together.len() >= TOGETHER {
+                self.apply_together(&together)?;
+                together.clear();
+            }
+            (batch, is_plain) = (together.len(), true);
+        }
+        self.apply_together(&together)
+    }
+
+    fn apply_together(&self, entries: &[Logged<'_>]) -> Result<()> {
+        let Some(last) = entries.last() else {
+            return Ok(());
+        };
+        let mut commit = self.lock_commit()?;
+        let layers = self.layers()?;
+        let unapplied = Unapplied::new(self);
+        let generation = &layers.generations[0];
+        let before = generation.bytes();
+        unapplied.check(self.apply_all(&mut commit.ahead, &layers, entries))?;
+        self.publish(&commit.ahead, last.op_id);
+        unapplied.applied();
+        self.wake_if_due(generation, before);
+        self.show_applied();
+        Ok(())
+    }
+}
+
+/// Whether these frames change documents and what is kept of sessions, and nothing else.
+fn are_plain(frames: &[u8]) -> bool {
+    entries_in(frames).all(|entry| is_plain_entry(entry.kind, entry.payload))
 }
 
 /// Removes a directory, which an earlier removal may have left.

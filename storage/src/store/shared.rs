@@ -24,6 +24,7 @@ use tailwater_matcher::Collation;
 use tailwater_oplog::{Durability, OpId, Oplog, ReadConcern};
 
 use super::apply::Logged;
+use super::backlog::Backlog;
 use super::filling::Filling;
 use super::signal::Signal;
 use crate::applier;
@@ -78,6 +79,7 @@ pub(crate) struct Core {
     pub(crate) transactions: Transactions,
     /// Held while entries of another member are appended and applied, and while the store's role changes.
     pub(super) receiving: Mutex<()>,
+    pub(super) backlog: Backlog,
 }
 
 /// The state that the holder of the commit lock works on; ahead of what readers see while it applies.
@@ -134,6 +136,7 @@ impl Core {
             expiry: Pause::default(),
             transactions: Transactions::new(),
             receiving: Mutex::default(),
+            backlog: Backlog::default(),
         })
     }
 
@@ -203,6 +206,11 @@ impl Core {
             }));
         }
         self.visible.store(last.get(), Ordering::Release);
+    }
+
+    /// Has what is applied released, and no more: for a store that follows.
+    pub(super) fn show_applied(&self) {
+        self.log.set_applied(Some(self.applied()));
     }
 
     /// How large a collection is.

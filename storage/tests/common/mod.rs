@@ -95,6 +95,12 @@ pub(crate) fn partial_follower_of(store: &Store, dir: &Path, options: &StoreOpti
 
 /// Brings a follower to the store's last entry, as a driver does, in runs of so many bytes, with what it is to have of them.
 pub(crate) fn catch_up(store: &Store, follower: &Store, run_bytes: usize) {
+    take(store, follower, run_bytes);
+    follower.finish_applying();
+}
+
+/// The same, as far as the log goes.
+pub(crate) fn take(store: &Store, follower: &Store, run_bytes: usize) {
     store.sync().unwrap();
     let sharing = follower.selection().unwrap().map(Sharing::new);
     loop {
