@@ -1,35 +1,55 @@
-//! A follower that comes to a log that others have written meanwhile: how many entries a second until it has all of them, applied
-//! and durable.
+//! A follower that comes to a log that others have written meanwhile: how many entries a second until the primary hears that all of
+//! them are durable there, and until they are in the follower's state besides. From when the primary lets it on: what its opening
+//! takes is another workload's.
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bson::{RawDocumentBuf, rawdoc};
+use tailwater::replication::{FollowerEvent, WriteConcern};
 use tailwater::{Durability, Store};
 
 use super::{PATIENCE, follower, primary};
-use crate::harness::{Plan, Result, millions_per_second, timed};
+use crate::harness::{Plan, Result, millions_per_second};
 use crate::report::{Comparison, Unit};
 
 const BATCH: u64 = 1000;
 const CHUNK: usize = 1 << 20;
 
 pub(super) fn run(plan: &Plan) -> Result<Vec<Comparison>> {
-    let some = |name, count, note| measure(plan, name, Entries { count, note });
+    let small = Entries {
+        count: plan.pick(1_000_000, 200_000),
+        note: 120,
+    };
+    let large = Entries {
+        count: plan.pick(300_000, 60_000),
+        note: 1000,
+    };
     Ok(vec![
-        some("catch-up", plan.pick(1_000_000, 200_000), 120)?,
-        some("catch-up-1k", plan.pick(300_000, 60_000), 1000)?,
+        measure(plan, "catch-up", small, Until::Durable)?,
+        measure(plan, "catch-up-applied", small, Until::Applied)?,
+        measure(plan, "catch-up-1k", large, Until::Durable)?,
     ])
 }
 
-fn measure(plan: &Plan, name: &'static str, entries: Entries) -> Result<Comparison> {
+fn measure(plan: &Plan, name: &'static str, entries: Entries, until: Until) -> Result<Comparison> {
     let (limits, rates) = plan.alternate(
         || Ok(through_loopback(entries)?.min(onto_disk(plan, entries)?)),
-        || caught_up(plan, entries),
+        || caught_up(plan, entries, until),
     )?;
     Ok(Comparison::new(name, Unit::MillionsPerSecond, limits, rates))
+}
+
+/// When the follower has caught up.
+#[derive(Clone, Copy)]
+enum Until {
+    /// The primary knows that everything is durable there.
+    Durable,
+    /// Readers there find everything.
+    Applied,
 }
 
 /// So many insertions, of documents with a text of so many bytes.
@@ -90,7 +110,7 @@ fn onto_disk(plan: &Plan, entries: Entries) -> Result<f64> {
     Ok(millions_per_second(entries.count, start.elapsed()))
 }
 
-fn caught_up(plan: &Plan, entries: Entries) -> Result<f64> {
+fn caught_up(plan: &Plan, entries: Entries, until: Until) -> Result<f64> {
     let (here, there) = (plan.scratch()?, plan.scratch()?);
     let store = Store::open(here.path())?;
     let collection = store
@@ -115,8 +135,20 @@ fn caught_up(plan: &Plan, entries: Entries) -> Result<f64> {
     // Removes nothing, and returns when the engine has everything: the primary has no work of its own left meanwhile.
     store.trim_log(first.op_id)?;
     let last = store.log().watermarks().durable;
-    let following = follower(there.path(), "b", serving.address(), &[])?;
-    let (time, caught_up) = timed(|| following.wait_for(last, PATIENCE));
-    caught_up?;
-    Ok(millions_per_second(entries.count, time))
+    let begun = Arc::new(OnceLock::new());
+    let clock = Arc::clone(&begun);
+    let following = Store::follower(there.path(), "b", serving.address().to_string())
+        .on_event(move |event| {
+            if let FollowerEvent::Following { .. } = event {
+                let _ = clock.set(Instant::now());
+            }
+        })
+        .start()?;
+    match until {
+        Until::Durable => serving.wait(last, WriteConcern::members(2).ok_or("two are some")?, PATIENCE)?,
+        Until::Applied => drop(following.wait_for(last, PATIENCE)?),
+    }
+    let end = Instant::now();
+    let begun = *begun.get().ok_or("it has followed")?;
+    Ok(millions_per_second(entries.count, end - begun))
 }

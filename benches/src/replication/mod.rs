@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 const WORKLOADS: [Workload; 5] = [
     Workload {
-        names: &["catch-up", "catch-up-1k"],
+        names: &["catch-up", "catch-up-applied", "catch-up-1k"],
         limit: "the same bytes through a loopback connection, or into a file with one sync: the slower of the two",
         long: false,
         run: catch_up::run,
