@@ -1,6 +1,6 @@
 //! Tokens of entries that a member which follows has not received yet.
 
-mod common;
+use crate::common;
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};

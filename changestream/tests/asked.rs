@@ -1,6 +1,6 @@
 //! What a watch is asked for is honoured or refused by name: every option, every stage, collations.
 
-mod common;
+use crate::common;
 
 use bson::{Bson, Document, RawDocumentBuf, doc, rawdoc};
 use common::{ORDERS, Writer, collection, decoded, drain, ids, of, orders, shorts};

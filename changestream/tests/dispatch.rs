@@ -5,7 +5,7 @@
 //! A round is made from a seed, which a failure names. `TAILWATER_SEEDS=17..18` runs one, `0..10000` many. Many rounds
 //! share a log, because making one costs more than a round.
 
-mod common;
+use crate::common;
 
 use std::ops::Range;
 use std::path::Path;

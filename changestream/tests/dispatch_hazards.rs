@@ -1,6 +1,6 @@
 //! What could go wrong when many watches share one reader: one test for each.
 
-mod common;
+use crate::common;
 
 use std::fs;
 use std::os::unix::fs::FileExt;

@@ -1,6 +1,6 @@
 //! The predicate index never misses: watches found through it get exactly what a stream gets that evaluates everything.
 
-mod common;
+use crate::common;
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use common::{ORDERS, PATIENCE, Writer, collection, drain, ids};

@@ -1,6 +1,6 @@
 //! How streams end.
 
-mod common;
+use crate::common;
 
 use bson::{doc, rawdoc};
 use common::{ORDERS, PATIENCE, collection, database, drain, insert_orders, orders, short, shorts};

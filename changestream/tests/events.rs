@@ -1,6 +1,6 @@
 //! What events look like, and what they show of an update.
 
-mod common;
+use crate::common;
 
 use bson::spec::BinarySubtype;
 use bson::{Bson, Document, doc, rawdoc};

@@ -1,7 +1,7 @@
 //! Events of which an image is missing: a stream that asks for it is failed by what it wants, and by nothing else; a delete that
 //! cannot be judged is delivered.
 
-mod common;
+use crate::common;
 
 use bson::{Document, doc, rawdoc};
 use common::{ORDERS, PATIENCE, Writer, collection, diff, of, orders, short};

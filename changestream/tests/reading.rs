@@ -1,6 +1,6 @@
 //! What is seen when, and the ways of reading a stream.
 
-mod common;
+use crate::common;
 
 use bson::rawdoc;
 use common::{ORDERS, PATIENCE, Writer, collection, database, drain, ids, insert_orders, orders, shorts, temporary};

@@ -8,6 +8,7 @@ mod common;
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use common::reference::{Dice, Named, Question, Reference, Seen, Written};
@@ -446,6 +447,14 @@ impl Schedule {
     }
 }
 
+/// Schedules that run beside one another.
+const SCHEDULES_AT_ONCE: usize = 6;
+
+/// The next seed, if one is left.
+fn next(left: &Mutex<Range<u64>>) -> Option<u64> {
+    left.lock().ok()?.next()
+}
+
 fn seeds() -> Range<u64> {
     let Ok(text) = std::env::var("TAILWATER_SEEDS") else {
         return 0..1000;
@@ -456,8 +465,16 @@ fn seeds() -> Range<u64> {
 
 #[test]
 fn every_watcher_gets_what_the_reference_says() {
-    for seed in seeds() {
-        let _named = Named(seed);
-        Schedule::new(seed).run();
-    }
+    // They wait for the disk most of the time: several at once.
+    let left = Mutex::new(seeds());
+    std::thread::scope(|scope| {
+        for _ in 0..SCHEDULES_AT_ONCE {
+            scope.spawn(|| {
+                while let Some(seed) = next(&left) {
+                    let _named = Named(seed);
+                    Schedule::new(seed).run();
+                }
+            });
+        }
+    });
 }

@@ -1,6 +1,6 @@
 //! What a watch takes in, and what it refuses to be asked.
 
-mod common;
+use crate::common;
 
 use bson::{Document, doc, rawdoc};
 use common::{ORDERS, collection, common_fields, database, drain, from_oldest, ids, insert_orders, orders, shorts};

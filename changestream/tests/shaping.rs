@@ -1,6 +1,6 @@
 //! Pipelines that give events another shape: what they may do, what they may not, and that tokens do not notice.
 
-mod common;
+use crate::common;
 
 use bson::{Document, doc};
 use common::{ORDERS, Writer, decoded, drain, orders};

@@ -1,6 +1,6 @@
 //! Events above 16 MiB: in fragments with `$changeStreamSplitLargeEvent`, and refused without it.
 
-mod common;
+use crate::common;
 
 use std::path::Path;
 

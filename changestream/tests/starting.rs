@@ -1,6 +1,6 @@
 //! Where streams begin.
 
-mod common;
+use crate::common;
 
 use bson::rawdoc;
 use common::{

@@ -1,6 +1,6 @@
 //! Subscriptions: a stream behind a bounded channel.
 
-mod common;
+use crate::common;
 
 use bson::{doc, rawdoc};
 use common::{ORDERS, PATIENCE, collection, drain, eventually, ids, insert_orders, orders, short};

@@ -1,6 +1,6 @@
 //! Tokens that are not good, and how a stream moves its own.
 
-mod common;
+use crate::common;
 
 use bson::rawdoc;
 use common::{

@@ -5,7 +5,7 @@ mod common;
 use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
 use common::Running;
 
-const CLIENTS: usize = 64;
+const CLIENTS: usize = 48;
 const MEMORY: usize = 128 << 20;
 
 /// The most bytes of memory that the process has had in use since it was last [`forgotten`](forget_peak).

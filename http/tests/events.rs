@@ -1,6 +1,6 @@
 //! Server-Sent Events and lines over real sockets: what comes, where it goes on, and how it ends.
 
-mod common;
+use crate::common;
 
 use bson::rawdoc;
 use common::{Running, encoded};

@@ -1,6 +1,6 @@
 //! Users over HTTP: who is let in, to what, and for how long.
 
-mod common;
+use crate::common;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,6 +1,6 @@
 //! What operators and their tools see: numbers, metrics, health, and the dashboard's files.
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! Clients that do not read: what waits for them is bounded, nobody else waits, and nothing is lost.
 
-mod common;
+use crate::common;
 
 use std::io::Read;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! What is refused, how that is said, and what is bounded.
 
-mod common;
+use crate::common;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,6 +1,6 @@
 //! WebSockets over real sockets.
 
-mod common;
+use crate::common;
 
 use std::net::TcpStream;
 use std::time::Duration;

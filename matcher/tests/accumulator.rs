@@ -1,6 +1,6 @@
 //! What accumulators gather over the documents of a group, and how much they hold meanwhile.
 
-mod common;
+use crate::common;
 
 use bson::{Bson, RawBson};
 use common::{document, value};

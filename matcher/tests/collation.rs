@@ -1,6 +1,6 @@
 //! Collations: what is equal under them, what comes first, and that keys agree.
 
-mod common;
+use crate::common;
 
 use std::cmp::Ordering;
 

@@ -4,7 +4,7 @@
 //! and evaluates the `$match` document as it stands, without a normal form. It is slow and plain on
 //! purpose: what it says is meant to be checked by reading it beside MongoDB's manual.
 
-mod common;
+use crate::common;
 
 use std::cmp::Ordering;
 

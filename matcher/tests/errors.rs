@@ -1,6 +1,6 @@
 //! What is refused, and how the error names it.
 
-mod common;
+use crate::common;
 
 use std::error::Error;
 

@@ -1,6 +1,6 @@
 //! Expressions as wholes: rendering, conjuncts, prefixes, roots that are not documents.
 
-mod common;
+use crate::common;
 
 use std::borrow::Cow;
 

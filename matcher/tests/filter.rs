@@ -1,6 +1,6 @@
 //! The text filter language: what it compiles to, and where it says it went wrong.
 
-mod common;
+use crate::common;
 
 use common::document;
 use proptest::prelude::*;

@@ -4,7 +4,7 @@
 //! <https://www.mongodb.com/docs/manual/reference/operator/query/>, cut down to what they show. Where
 //! a page states a rule in words, a document for it has been added.
 
-mod common;
+use crate::common;
 
 use common::document;
 use tailwater_matcher::Expression;

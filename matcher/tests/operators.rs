@@ -1,6 +1,6 @@
 //! What each operator matches, one table per operator.
 
-mod common;
+use crate::common;
 
 use common::document;
 use tailwater_matcher::Expression;

@@ -1,6 +1,6 @@
 //! The comparison order and the keys that follow it.
 
-mod common;
+use crate::common;
 
 use std::cmp::Ordering;
 

@@ -1,6 +1,6 @@
 //! `$jsonSchema`, keyword by keyword.
 
-mod common;
+use crate::common;
 
 use common::document;
 use tailwater_matcher::Expression;

@@ -1,7 +1,7 @@
 //! What each document stage, and the projection of `find`, makes of a document. `none` stands for a
 //! document that is filtered out, `error N` for MongoDB's error of that number.
 
-mod common;
+use crate::common;
 
 use bson::RawDocumentBuf;
 use common::document;

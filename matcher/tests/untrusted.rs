@@ -1,6 +1,6 @@
 //! Hostile and damaged bytes: the validator, and everything that reads without it.
 
-mod common;
+use crate::common;
 
 use bson::{Document, RawDocument, RawDocumentBuf, doc, rawdoc};
 use common::{any_value, decodes_deep, document, match_document, raw_document};

@@ -1,6 +1,6 @@
 //! A copy of a part of a log is a log: the same entries up to one of them, whatever the original does meanwhile.
 
-mod common;
+use crate::common;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

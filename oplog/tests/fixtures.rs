@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tailwater_oplog::{Durability, Error, Finding, OplogView, ReadConcern, verify};
 
-mod common;
+use crate::common;
 
 use common::{CASES, fixtures, kept, kind, names, options, pack, payload, segments, unpack};
 

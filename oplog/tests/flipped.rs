@@ -3,7 +3,7 @@
 
 use tailwater_oplog::{Durability, Error, OpId, OplogView, ReadConcern, verify};
 
-mod common;
+use crate::common;
 
 use common::{FRAMES_START, HEADER, flip, options, segments, temporary};
 

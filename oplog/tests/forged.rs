@@ -7,7 +7,7 @@ use std::path::Path;
 use allocation_counter::measure;
 use tailwater_oplog::{Durability, Error, Finding, OpId, OplogView, ReadConcern, Timestamp, verify};
 
-mod common;
+use crate::common;
 
 use common::{
     FRAMES_START, LAST, append_frames, append_frames_to, closed, forge_index, frames, names, options, record, reframe,

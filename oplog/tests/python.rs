@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tailwater_oplog::{Error, Finding, OplogView, ReadConcern, verify};
 
-mod common;
+use crate::common;
 
 use common::{CASES, append_to, copy, names, options};
 

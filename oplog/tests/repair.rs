@@ -1,6 +1,6 @@
 //! Repairing damaged logs: what is announced is what is lost, every byte that goes is kept, and an interruption does no harm.
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeMap;
 use std::fs;

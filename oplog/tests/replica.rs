@@ -1,6 +1,6 @@
 //! Logs that follow another: the same bytes, what recovery believes of them, promotion, and cutting back.
 
-mod common;
+use crate::common;
 
 use std::fs;
 use std::path::{Path, PathBuf};

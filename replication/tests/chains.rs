@@ -1,7 +1,6 @@
 //! Followers of followers: the same log, what they hold counts, and the middle may die or be promoted.
 
-#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
-mod stores;
+use crate::stores;
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -1,7 +1,6 @@
 //! Real stores over loopback, in one process: copies, failovers, rollbacks, refusals.
 
-#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
-mod stores;
+use crate::stores;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,8 +1,7 @@
 //! Copies of the state that are given to real stores: what a member keeps when one replaces what it had, which one it is given, and
 //! what happens while the primary goes on writing.
 
-#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
-mod stores;
+use crate::stores;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;

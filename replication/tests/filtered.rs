@@ -1,7 +1,6 @@
 //! Followers with a filter: partial copies, on real stores over loopback.
 
-#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
-mod stores;
+use crate::stores;
 
 use std::time::Duration;
 

@@ -1,7 +1,6 @@
 //! An index of a large collection, built while its followers go on acknowledging, reading, and ending in the middle of it.
 
-#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
-mod stores;
+use crate::stores;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

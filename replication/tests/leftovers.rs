@@ -1,7 +1,6 @@
 //! What crashes and other primaries leave in a follower's directory, and that it goes on from there by itself.
 
-#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
-mod stores;
+use crate::stores;
 
 use std::fs;
 use std::net::TcpListener;

@@ -1,7 +1,6 @@
 //! What bad links do to real stores over loopback: they break, fall silent, are slow, flip bits.
 
-#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
-mod stores;
+use crate::stores;
 
 use std::io::{ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};

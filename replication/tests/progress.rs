@@ -1,7 +1,6 @@
 //! What primary and follower say of how far they have come.
 
-#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
-mod stores;
+use crate::stores;
 
 use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};

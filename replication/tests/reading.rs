@@ -1,7 +1,6 @@
 //! Reading on one member what was written on another.
 
-#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
-mod stores;
+use crate::stores;
 
 use std::time::Duration;
 

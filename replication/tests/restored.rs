@@ -1,7 +1,6 @@
 //! A primary that was restored from a backup, and a follower that knows more than it.
 
-#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
-mod stores;
+use crate::stores;
 
 use std::path::Path;
 

@@ -1,7 +1,6 @@
 //! What members hold for the followers of a primary that may be gone tomorrow.
 
-#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
-mod stores;
+use crate::stores;
 
 use stores::{LONG, MEMBERS, assert_same, eventually, follower, options, primary, write};
 use tailwater_oplog::OpId;

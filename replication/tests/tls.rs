@@ -1,11 +1,8 @@
 //! Encrypted connections between real stores over loopback: members with certificates of one authority follow each other, and
 //! nobody else gets a word in.
 
-#[path = "../../tests/src/certificates.rs"]
-#[allow(dead_code, unreachable_pub, reason = "other tests use the rest, from another crate")]
-mod certificates;
-#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
-mod stores;
+use crate::certificates;
+use crate::stores;
 
 use std::path::Path;
 use std::time::Duration;

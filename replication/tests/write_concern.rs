@@ -1,7 +1,6 @@
 //! What transactions and writes to several collections wait for.
 
-#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
-mod stores;
+use crate::stores;
 
 use bson::rawdoc;
 use stores::{HEARTBEAT, LONG, assert_same, follower, open, primary};

@@ -1,6 +1,6 @@
 //! `bulkWrite`, as drivers send it to MongoDB 8.
 
-mod common;
+use crate::common;
 
 use bson::{Document, RawDocumentBuf, doc};
 use common::{Client, Running, batch, cursor_id, session};

@@ -1,6 +1,6 @@
 //! Change streams over the protocol: what a driver sees of the cursor.
 
-mod common;
+use crate::common;
 
 use bson::{Document, doc};
 use common::{Client, Running, batch, cursor_id, under_way};

@@ -1,6 +1,6 @@
 //! Commands, as drivers send them. What the store does with documents is tested there; here is what the server adds.
 
-mod common;
+use crate::common;
 
 use bson::{Bson, Document, doc};
 use common::{Running, batch, cursor_id, session};

@@ -1,6 +1,6 @@
 //! Documents, messages and batches as large as they may be, and one more.
 
-mod common;
+use crate::common;
 
 use bson::{Document, RawDocument, RawDocumentBuf, doc, rawdoc};
 use common::{Client, Running, batch, cursor_id};

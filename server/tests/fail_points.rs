@@ -1,6 +1,6 @@
 //! `configureFailPoint`, as tests of drivers use it.
 
-mod common;
+use crate::common;
 
 use bson::{Document, doc};
 use common::{Client, Running, cursor_id, session};

@@ -1,6 +1,6 @@
 //! What clients can take of the server at most, and who may reach it at all.
 
-mod common;
+use crate::common;
 
 use std::io::Write;
 use std::sync::Arc;

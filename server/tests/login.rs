@@ -1,6 +1,6 @@
 //! Logging in, and what is there before and after it.
 
-mod common;
+use crate::common;
 
 use bson::{Document, doc};
 use common::scram::{Begun, binary};

@@ -1,6 +1,6 @@
 //! Servers of one replica set: what a secondary answers, what writers wait for, and a promotion while clients are connected.
 
-mod common;
+use crate::common;
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};

@@ -1,6 +1,6 @@
 //! `currentOp` and `killOp`.
 
-mod common;
+use crate::common;
 
 use bson::{Document, doc};
 use common::{Client, Running, batch, cursor_id, under_way};

@@ -1,6 +1,6 @@
 //! `local.oplog.rs`, as those see it who tail it.
 
-mod common;
+use crate::common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

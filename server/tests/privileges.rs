@@ -1,6 +1,6 @@
 //! Every command is refused without each of the actions it needs, and goes with exactly them.
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 //! The protocol itself: what a connection does with messages, good and bad.
 
-mod common;
+use crate::common;
 
 use bson::{Document, doc, rawdoc};
 use common::{Client, Running, batch, cursor_id};

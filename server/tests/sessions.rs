@@ -1,6 +1,6 @@
 //! Transactions, and writes that are sent again.
 
-mod common;
+use crate::common;
 
 use bson::{Document, doc};
 use common::{Client, Running, session};

@@ -1,6 +1,6 @@
 //! Streamed `hello`: who watches the server's place is told of changes, and asked for nothing in between.
 
-mod common;
+use crate::common;
 
 use bson::{Document, doc};
 use common::Running;

@@ -1,6 +1,6 @@
 //! Backups are stores: a prefix of what was written, at any point of it, whatever goes on meanwhile.
 
-mod common;
+use crate::common;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Building indexes of many documents: writes go on, crashes and refusals included.
 
-mod common;
+use crate::common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,6 +1,6 @@
 //! The digest of a store's state: the same for the same contents, however they came about, and another for others.
 
-mod common;
+use crate::common;
 
 use std::collections::HashSet;
 

@@ -1,7 +1,7 @@
 //! Random documents, indexes, filters and crashes: what an index finds is what a look at every document finds, and after all of
 //! it each index has exactly the keys that its documents have.
 
-mod common;
+use crate::common;
 
 use bson::{Bson, Document, RawDocumentBuf, bson, doc};
 use common::{copy_open_store, small};

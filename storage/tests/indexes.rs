@@ -1,6 +1,6 @@
 //! Indexes as their users see them: what they refuse, and that they keep pace with the documents, also over crashes.
 
-mod common;
+use crate::common;
 
 use std::path::Path;
 

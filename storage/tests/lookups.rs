@@ -2,7 +2,7 @@
 //! reads: not the store while it goes on, nor a snapshot or a transaction of before, nor a follower, nor who replays the log.
 //! Each look-up is made twice, so that the second finds what the first has left.
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeMap;
 

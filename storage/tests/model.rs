@@ -3,7 +3,7 @@
 //! After each reopening everything in the store equals the model, and at the end a store whose state was thrown away and
 //! rebuilt from the log is the same, byte for byte.
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! Which index a query uses, as `explain` tells it.
 
-mod common;
+use crate::common;
 
 use bson::{Bson, Document, RawDocumentBuf, doc, rawdoc};
 use common::small;

@@ -1,6 +1,6 @@
 //! What sessions have written, kept for writes that are sent again.
 
-mod common;
+use crate::common;
 
 use bson::{DateTime, RawDocumentBuf, rawdoc};
 use common::{copy_open_store, small};

@@ -5,7 +5,7 @@
 //! that somebody else has. Everything a transaction reads on the way is what the model says, and in the end the digest of the
 //! state is the digest of the replay of the log.
 
-mod common;
+use crate::common;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 //! Transactions: what they see, whom they conflict with, and what is left of those that fail.
 
-mod common;
+use crate::common;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

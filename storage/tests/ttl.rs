@@ -1,6 +1,6 @@
 //! Documents that expire.
 
-mod common;
+use crate::common;
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Effects that are written in the same step as the acknowledgement: exactly once, whatever dies in between.
 
-mod common;
+use crate::common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,6 +1,6 @@
 //! Durable consumers when what they are written into lets them down: the power fails, or a write is refused.
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -1,6 +1,6 @@
 //! What could go wrong with durable consumers: one test for each.
 
-mod common;
+use crate::common;
 
 use std::ops::Deref;
 use std::sync::{Arc, mpsc};

@@ -3,7 +3,7 @@
 //!
 //! A schedule is made from a seed, which a failure names. `TAILWATER_SEEDS=17..18` runs one, `0..10000` many.
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

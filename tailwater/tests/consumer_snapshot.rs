@@ -1,6 +1,6 @@
 //! Durable consumers that begin with a snapshot: when they are new, and when they have lost history.
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;

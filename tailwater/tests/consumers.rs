@@ -1,6 +1,6 @@
 //! Durable consumers: a name instead of a token.
 
-mod common;
+use crate::common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Deletes that are matched by what they deleted.
 
-mod common;
+use crate::common;
 
 use common::{Home, PATIENCE};
 use tailwater::bson::{doc, rawdoc};

@@ -3,7 +3,7 @@
 //! The model: whoever applies the events has, behind each write, what the query finds then. A schedule is made from a seed, which
 //! a failure names. `TAILWATER_SEEDS=17..18` runs one, `0..10000` many.
 
-mod common;
+use crate::common;
 
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;

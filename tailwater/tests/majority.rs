@@ -1,6 +1,6 @@
 //! Watching at majority: what is seen is never taken back, whoever is promoted, and nothing is left out.
 
-mod common;
+use crate::common;
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Change streams on a partial copy: the events of what it has, with the primary's tokens, which are good on both.
 
-mod common;
+use crate::common;
 
 use std::time::Duration;
 

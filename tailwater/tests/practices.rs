@@ -1,7 +1,7 @@
 //! What the documentation of other databases advises whoever keeps a change stream running, with ours. The list of their
 //! examples is in `styles.rs`.
 
-mod common;
+use crate::common;
 
 use std::collections::HashMap;
 use std::sync::Mutex;

@@ -1,6 +1,6 @@
 //! A snapshot, then every change behind it.
 
-mod common;
+use crate::common;
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Streams that need the store, with a handle and a receiver: each receives, says when nothing is there, and ends with its handle.
 
-mod common;
+use crate::common;
 
 use std::fmt::Debug;
 use std::thread;

@@ -1,6 +1,6 @@
 //! Store and change streams together: what is written to the one is what the other shows.
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -15,9 +15,18 @@ pub fn tailwater() -> &'static Path {
     BINARY.get_or_init(|| {
         let tests = std::env::current_exe().unwrap();
         let profile = tests.ancestors().nth(2).unwrap();
-        // With the whole workspace's features, so that what the tests have built is used.
+        // With the whole workspace's features, and, as a test is asked for, with those that tests alone ask for: so what the tests
+        // have built is used, and nothing compiled again.
         let mut build = cargo();
-        build.args(["build", "--quiet", "--workspace", "--bin", "tailwater"]);
+        build.args([
+            "build",
+            "--quiet",
+            "--workspace",
+            "--bin",
+            "tailwater",
+            "--test",
+            "readme",
+        ]);
         build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
         if profile.ends_with("release") {
             build.arg("--release");

@@ -98,3 +98,28 @@ fn every_dependency_has_its_row() {
     }
     assert!(wrong.is_empty(), "docs/dependencies.md:\n{}", wrong.join("\n"));
 }
+
+/// A package says itself which files of its tests are programs, so that most share one; a file that is in none would not be run.
+#[test]
+fn every_file_of_tests_is_in_a_program_of_tests() {
+    let manifest = root().join("Cargo.toml");
+    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec().unwrap();
+    for package in &metadata.packages {
+        let tests = package.manifest_path.parent().unwrap().join("tests");
+        let Ok(files) = std::fs::read_dir(&tests) else {
+            continue;
+        };
+        let shared = std::fs::read_to_string(tests.join("all.rs")).unwrap_or_default();
+        for file in files.map(|file| file.unwrap().file_name().into_string().unwrap()) {
+            let Some(name) = file.strip_suffix(".rs") else {
+                continue;
+            };
+            let is_program = package
+                .targets
+                .iter()
+                .any(|target| target.src_path == tests.join(&file));
+            let is_shared = shared.lines().any(|line| line == format!("mod {name};"));
+            assert!(is_program != is_shared, "{}: tests/{file} is run once", package.name);
+        }
+    }
+}
