@@ -330,7 +330,7 @@ fn slots_outlive_a_killed_writer() {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "slots_outlive_a_killed_writer",
+                "retention::slots_outlive_a_killed_writer",
                 "--nocapture",
                 "--test-threads=1",
             ])

@@ -571,7 +571,7 @@ fn a_backup_that_was_killed_is_never_taken_for_one() {
     store.close().unwrap();
     for round in 0..6u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_that_backs_up", "--nocapture"])
+            .args(["--exact", "backup::child_that_backs_up", "--nocapture"])
             .env(CHILD, dir.path())
             .stdout(Stdio::piped())
             .spawn()
