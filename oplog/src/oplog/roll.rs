@@ -80,6 +80,7 @@ impl Core {
         // What has not been accepted yet is not moved: its append rings when it has.
         let filling = || buffer.is_filling() && tail.appended() < tail.accepted();
         let work = || filling() || tail.is_wanted() || self.is_closed();
+        buffer.prefault(work);
         loop {
             tail.drain_bell.wait_until(None, work);
             if self.is_closed() || self.shared.drain().is_err() {
