@@ -66,6 +66,7 @@ impl Core {
         appender.base = start - FRAMES_START as u64;
         appender.offset = FRAMES_START;
         appender.look = 0;
+        appender.free_until = 0;
         // This only fails by poisoning the log.
         while !appender.ring.has_room(start) {
             self.shared.make_room()?;

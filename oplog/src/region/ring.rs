@@ -115,6 +115,11 @@ impl RingWriter {
         end <= self.room
     }
 
+    /// Everything before this position can be written, as far as is known without asking the reader.
+    pub(crate) fn room(&self) -> u64 {
+        self.room
+    }
+
     /// Copies `bytes` to `position`, going round where need be.
     pub(crate) fn write(&mut self, position: u64, bytes: &[u8]) {
         let (_, contiguous) = self.ring.place(position);
