@@ -163,6 +163,11 @@ impl Latencies {
         self.microseconds.len()
     }
 
+    /// How many there are in a second, one after the other.
+    pub(crate) fn per_second(&self) -> f64 {
+        self.len() as f64 / self.microseconds.iter().sum::<f64>() * 1e6
+    }
+
     /// The latency that the share `q` of all does not exceed.
     pub(crate) fn quantile(&self, q: f64) -> f64 {
         let mut sorted = self.microseconds.clone();

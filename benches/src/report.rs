@@ -76,16 +76,16 @@ impl Comparison {
     }
 
     fn rows(&self) -> Vec<Row> {
-        let limit = self
-            .series
-            .iter()
-            .find(|series| series.engine == LIMIT)
-            .map(|series| median(&series.values));
+        let limits = self.series.iter().find(|series| series.engine == LIMIT);
+        let limit = limits.map(|series| median(&series.values));
         let row = |series: &Series| {
             let median = median(&series.values);
             let ratio = limit
                 .filter(|_| series.engine == TAILWATER)
                 .map(|limit| self.unit.ratio(median, limit));
+            let paired = limits
+                .filter(|limits| series.engine == TAILWATER && limits.values.len() == series.values.len())
+                .map(|limits| self.paired(&series.values, &limits.values));
             Row {
                 workload: self.workload,
                 engine: series.engine,
@@ -94,9 +94,20 @@ impl Comparison {
                 max: series.values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
                 unit: self.unit.name(),
                 ratio,
+                paired,
             }
         };
         self.series.iter().map(row).collect()
+    }
+
+    /// Median of the ratios of rounds that followed each other: what slows the machine for a while slows both.
+    fn paired(&self, values: &[f64], limits: &[f64]) -> f64 {
+        let rounds = values.iter().zip(limits);
+        median(
+            &rounds
+                .map(|(&value, &limit)| self.unit.ratio(value, limit))
+                .collect::<Vec<_>>(),
+        )
     }
 }
 
@@ -107,7 +118,10 @@ struct Row {
     min: f64,
     max: f64,
     unit: &'static str,
+    /// Of the medians.
     ratio: Option<f64>,
+    /// Median of the ratios of the rounds.
+    paired: Option<f64>,
 }
 
 /// Middle value; of an even number of values, the mean of the middle two.
@@ -142,8 +156,8 @@ impl Printer {
         }
         if !json {
             println!(
-                "{:<24} {:<12} {:>10} {:>10} {:>10}  {:<9} {:>6}",
-                "workload", "engine", "median", "min", "max", "unit", "ratio"
+                "{:<24} {:<12} {:>10} {:>10} {:>10}  {:<9} {:>6} {:>6}",
+                "workload", "engine", "median", "min", "max", "unit", "ratio", "paired"
             );
         }
         Printer { json, suite }
@@ -155,16 +169,17 @@ impl Printer {
             if self.json {
                 println!("{}", self.object(&row));
             } else {
-                let ratio = row.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+                let ratio = |ratio: Option<f64>| ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
                 println!(
-                    "{:<24} {:<12} {:>10} {:>10} {:>10}  {:<9} {:>6}",
+                    "{:<24} {:<12} {:>10} {:>10} {:>10}  {:<9} {:>6} {:>6}",
                     row.workload,
                     row.engine,
                     readable(row.median),
                     readable(row.min),
                     readable(row.max),
                     row.unit,
-                    ratio
+                    ratio(row.ratio),
+                    ratio(row.paired)
                 );
             }
         }
@@ -229,6 +244,20 @@ mod tests {
     fn ratios_are_oriented_so_that_more_is_better() {
         assert_eq!(Unit::MillionsPerSecond.ratio(5.0, 10.0), 0.5);
         assert_eq!(Unit::Microseconds.ratio(10.0, 5.0), 0.5);
+    }
+
+    #[test]
+    fn rounds_are_compared_with_the_rounds_beside_them() {
+        let comparison = Comparison::new(
+            "w",
+            Unit::MillionsPerSecond,
+            vec![20.0, 8.0, 20.0],
+            vec![5.0, 4.0, 10.0],
+        );
+        let row = &comparison.rows()[1];
+        assert_eq!((row.ratio, row.paired), (Some(0.25), Some(0.5)));
+        let uneven = Comparison::new("w", Unit::MillionsPerSecond, vec![1.0], vec![1.0, 2.0]);
+        assert_eq!(uneven.rows()[1].paired, None);
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(crate) fn run(
     let mut head = vec![
         machine::facts(plan.dir()),
         format!(
-            "{} rounds, limit and tailwater in turn; ratio of medians, 1 is the limit, more is better",
+            "{} rounds, limit and tailwater in turn; ratio of medians and median of the ratios of rounds, 1 is the limit, more is better",
             plan.rounds
         ),
     ];

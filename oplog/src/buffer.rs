@@ -45,6 +45,9 @@ const CAPACITY_CREDIBLE: u64 = 1 << 30;
 /// Moved at most at once, so that room comes back early.
 const DRAIN_BYTES: u64 = 256 << 10;
 
+/// Mapped at once by the draining thread, before there is something to drain.
+const PREFAULT_BYTES: usize = 256 << 10;
+
 fn capacity(segment_bytes: u64) -> usize {
     (segment_bytes / 4)
         .next_power_of_two()
@@ -131,8 +134,6 @@ impl Buffer {
                 })
                 .map_err(Error::io("write", &path))?;
         }
-        // The last quarter is touched by a writer that comes so far: one that is idle does without it.
-        medium.region.prefault((FRAMES_START + capacity) / 4 * 3);
         medium.region.store(0, &format::encode_checked(&expected, 0));
         let (ring, writer, reader) = Ring::over(medium.region, offset as u64).ok_or(Error::Closed)?;
         let target = Target::new(segment, claim, 0);
@@ -142,6 +143,19 @@ impl Buffer {
             following: Mutex::default(),
         };
         Ok((buffer, writer))
+    }
+
+    /// Maps the memory of the ring ahead of the appends, piece by piece until something is `waiting`. Not on the thread that opens
+    /// the log: it takes milliseconds.
+    pub(crate) fn prefault(&self, waiting: impl Fn() -> bool) {
+        // The last quarter is touched by a writer that comes so far: one that is idle does without it.
+        let end = (FRAMES_START + self.capacity() as usize) / 4 * 3;
+        for start in (0..end).step_by(PREFAULT_BYTES) {
+            if waiting() {
+                return;
+            }
+            self.ring.prefault(start..(start + PREFAULT_BYTES).min(end));
+        }
     }
 
     /// Bytes that can lie in the buffer.
@@ -338,14 +352,13 @@ impl LeftOver {
         self.capacity
     }
 
-    /// The first `length` bytes of the ring, turned so that it begins with the byte for `offset` of a segment.
-    pub(crate) fn read(&self, offset: usize, length: usize) -> Vec<u8> {
-        let mut bytes = vec![0; length];
+    /// Puts the first `length` bytes of the ring into `out`, turned so that it begins with the byte for `offset` of a segment.
+    pub(crate) fn read(&self, offset: usize, length: usize, out: &mut Vec<u8>) {
+        out.resize(length, 0);
         let at = offset % self.capacity;
-        let (front, back) = bytes.split_at_mut(length.min(self.capacity - at));
+        let (front, back) = out.split_at_mut(length.min(self.capacity - at));
         self.region.load(FRAMES_START + at, front);
         self.region.load(FRAMES_START, back);
-        bytes
     }
 }
 

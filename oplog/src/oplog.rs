@@ -171,13 +171,14 @@ impl Oplog {
     /// With [`Durability::Disk`], [`Error::Poisoned`] can also mean that it was appended but its sync failed: whether it
     /// survives is known after reopening.
     pub fn append(&self, kind: u8, payload: &[u8], durability: Durability) -> Result<AppendOutcome> {
-        self.append_batch(
-            &[Record {
+        let outcome = match self.core().append_one(kind, payload) {
+            Some(outcome) => outcome,
+            None => self.core().append(&[Record {
                 kind,
                 payload: &[payload],
-            }],
-            durability,
-        )
+            }])?,
+        };
+        self.settle(outcome, durability)
     }
 
     /// Appends entries that are released together or not at all, and returns when they are as durable as asked.
@@ -187,6 +188,12 @@ impl Oplog {
     /// As [`Oplog::append`]; [`Error::EmptyBatch`].
     pub fn append_batch(&self, records: &[Record<'_>], durability: Durability) -> Result<AppendOutcome> {
         let outcome = self.core().append(records)?;
+        self.settle(outcome, durability)
+    }
+
+    /// Waits until an append is as durable as asked.
+    #[inline]
+    fn settle(&self, outcome: AppendOutcome, durability: Durability) -> Result<AppendOutcome> {
         if durability == Durability::Disk {
             self.sync(outcome.last)?;
         }

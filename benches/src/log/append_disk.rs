@@ -20,7 +20,7 @@ const WRITERS_WORTH: f64 = 20.0;
 /// Length of the limit's file, as long as a segment.
 const FILE_BYTES: u64 = 64 << 20;
 /// Length of the writes that prepare it, as for a segment.
-const PREPARE_BYTES: usize = 32 << 10;
+const PREPARE_BYTES: usize = 256 << 10;
 
 pub(crate) fn one_writer(plan: &Plan) -> Result<Vec<Comparison>> {
     let dir = plan.scratch()?;

@@ -1,10 +1,12 @@
 //! Appends that return when the entry survives the process: in the mapped log buffer.
 //!
-//! A round fits one segment, so that it measures appending and not how fast a disk can prepare segments; the log prepares
-//! the next one meanwhile, moves entries into the segment and syncs every 50 ms, as it does for any user.
+//! A log of a round fits one segment, so that it measures appending and not how fast a disk can prepare segments; the log prepares
+//! the next one meanwhile, moves entries into the segment and syncs every 50 ms, as it does for any user. The limit's memory was
+//! written before, and so has the log's been: the first segment of a log with default options is filled with zeros when it is made,
+//! and the buffer has been gone round once when the clock starts.
 
 use std::hint::black_box;
-use std::path::Path;
+use std::time::Duration;
 
 use memmap2::MmapMut;
 use tailwater_oplog::{Durability, Oplog, Options, Record};
@@ -15,15 +17,23 @@ use crate::report::{Comparison, Unit};
 
 const BATCH: usize = 64;
 
-/// Length of the one segment, which the records nearly fill.
-fn segment_bytes(plan: &Plan) -> u64 {
-    plan.pick(256 << 20, 64 << 20)
+/// Appended before the clock starts: once round the log buffer.
+const WARM_UP_BYTES: u64 = 16 << 20;
+
+/// Logs of a round, one after the other.
+fn logs(plan: &Plan) -> u64 {
+    plan.pick(4, 1)
 }
 
-/// Records of a round: a multiple of the batch, leaving room for the segment's index.
-fn records(plan: &Plan) -> u64 {
-    let count = (segment_bytes(plan) - (1 << 20)) / FRAME_BYTES as u64;
+/// Records that fill that many bytes: a multiple of the batch.
+fn records_in(bytes: u64) -> u64 {
+    let count = bytes / FRAME_BYTES as u64;
     count - count % BATCH as u64
+}
+
+/// Records of a log that are timed: with those before, they leave room for the segment's index.
+fn records() -> u64 {
+    records_in(Options::default().segment_bytes - (1 << 20) - WARM_UP_BYTES)
 }
 
 pub(crate) fn one(plan: &Plan) -> Result<Vec<Comparison>> {
@@ -67,7 +77,7 @@ struct Limit {
 
 impl Limit {
     fn new(plan: &Plan) -> Result<Limit> {
-        let records = records(plan);
+        let records = logs(plan) * records();
         let mut map = MmapMut::map_anon(records as usize * FRAME_BYTES)?;
         #[cfg(target_os = "linux")]
         map.advise(memmap2::Advice::NoHugePage)?;
@@ -89,49 +99,47 @@ impl Limit {
 
 /// Appends one by one from that many threads, in total as many as with one.
 fn singles(plan: &Plan, threads: u64) -> Result<f64> {
-    let dir = plan.scratch()?;
-    let log = open(plan, dir.path())?;
     let payload = black_box(payload());
-    let each = records(plan) / threads;
-    let (time, result) = timed(|| {
+    let each = records() / threads;
+    let append =
+        |log: &Oplog, count| (0..count).try_for_each(|_| log.append(KIND, &payload, Durability::Memory).map(drop));
+    rounds(plan, each * threads, |log| {
         std::thread::scope(|scope| {
-            let appenders: Vec<_> = (0..threads)
-                .map(|_| {
-                    scope.spawn(|| (0..each).try_for_each(|_| log.append(KIND, &payload, Durability::Memory).map(drop)))
-                })
-                .collect();
+            let appenders: Vec<_> = (0..threads).map(|_| scope.spawn(|| append(log, each))).collect();
             appenders
                 .into_iter()
                 .try_for_each(|appender| appender.join().expect("an appender does not panic"))
         })
-    });
-    result?;
-    log.close()?;
-    Ok(millions_per_second(each * threads, time))
+    })
 }
 
 /// Appends in batches from one thread.
 fn batched(plan: &Plan) -> Result<f64> {
-    let dir = plan.scratch()?;
-    let log = open(plan, dir.path())?;
     let payload = black_box(payload());
     let pieces: [&[u8]; 1] = [&payload];
     let batch = [Record {
         kind: KIND,
         payload: &pieces,
     }; BATCH];
-    let batches = records(plan) / BATCH as u64;
-    let (time, result) =
-        timed(|| (0..batches).try_for_each(|_| log.append_batch(&batch, Durability::Memory).map(drop)));
-    result?;
-    log.close()?;
-    Ok(millions_per_second(records(plan), time))
+    rounds(plan, records(), |log| {
+        (0..records() / BATCH as u64).try_for_each(|_| log.append_batch(&batch, Durability::Memory).map(drop))
+    })
 }
 
-fn open(plan: &Plan, dir: &Path) -> Result<Oplog> {
-    Ok(Options {
-        segment_bytes: segment_bytes(plan),
-        ..Options::default()
+/// Has `append` fill the logs of a round with so many entries each; returns how many million a second that were.
+fn rounds(plan: &Plan, each: u64, append: impl Fn(&Oplog) -> tailwater_oplog::Result<()>) -> Result<f64> {
+    let payload = payload();
+    let mut total = Duration::ZERO;
+    for _ in 0..logs(plan) {
+        let dir = plan.scratch()?;
+        let log = Oplog::open(dir.path())?;
+        for _ in 0..records_in(WARM_UP_BYTES) {
+            log.append(KIND, &payload, Durability::Memory)?;
+        }
+        let (time, result) = timed(|| append(&log));
+        result?;
+        log.close()?;
+        total += time;
     }
-    .open(dir)?)
+    Ok(millions_per_second(each * logs(plan), total))
 }

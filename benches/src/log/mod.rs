@@ -5,6 +5,7 @@ mod append_memory;
 mod frames;
 mod killed;
 mod lookup;
+mod prepare;
 mod roll;
 mod scan;
 mod tail_async;
@@ -22,7 +23,7 @@ pub use killed::{GIBIBYTE, MORE, kill_a_writer};
 pub use roll::QUANTILE as ROLL_QUANTILE;
 pub(crate) use tail_process::{follow, listen};
 
-const WORKLOADS: [Workload; 13] = [
+const WORKLOADS: [Workload; 14] = [
     Workload {
         names: &["append-memory-1"],
         limit: "header and payload copied into prefaulted memory, CRC-32",
@@ -100,6 +101,12 @@ const WORKLOADS: [Workload; 13] = [
         limit: "for p99.99, 1 ms; for the longest, frames copied into memory for as long",
         long: false,
         run: roll::pauses,
+    },
+    Workload {
+        names: &["prepare", "prepare-p50", "prepare-p99"],
+        limit: "a file that was only allocated; tailwater: filled with zeros; recycled: written once before",
+        long: true,
+        run: prepare::syncs,
     },
 ];
 

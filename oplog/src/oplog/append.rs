@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, TryLockError};
 
 use super::Core;
+use crate::bell::Awaited;
 use crate::error::{Error, Result};
 use crate::format::FRAMES_START;
 use crate::frame::{FLAG_BATCH, FLAG_BATCH_END, FrameHeader, HEADER_BYTES, crc32, frame_bytes};
@@ -54,8 +55,22 @@ pub(super) struct Appender {
     pub(super) timestamp: Timestamp,
     /// At this offset it is time to see whether the log's threads have something to do.
     pub(super) look: usize,
+    /// Invariant: a frame that ends here or before fits the segment and the room that the log buffer is known to have, and
+    /// [`Appender::look`] does not lie before its end.
+    pub(super) free_until: usize,
     /// Holds a frame that does not lie in one piece in the buffer.
     pub(super) scratch: Vec<u8>,
+}
+
+impl Appender {
+    /// Sees how far single entries can be written without a look at anything.
+    fn set_free(&mut self) {
+        // The footer's index grows with the entries, of which no more than this fit in front of the next look.
+        let entries = self.next.get() - self.segment.first.get() + (LOOK_BYTES / HEADER_BYTES) as u64 + 1;
+        let capacity = frames_capacity(self.segment.length(), entries);
+        let room = self.ring.room().saturating_sub(self.base);
+        self.free_until = (FRAMES_START + capacity).min(self.look).min(room as usize);
+    }
 }
 
 /// How often a thread looks for the append lock before it sleeps.
@@ -91,6 +106,48 @@ impl Core {
         None
     }
 
+    /// Appends one entry, where nothing is to be seen to but the entry; otherwise does nothing. It is what most appends are, and
+    /// seeing that once for many of them saves a sixth of their time.
+    #[inline]
+    pub(super) fn append_one(&self, kind: u8, payload: &[u8]) -> Option<AppendOutcome> {
+        let bytes = frame_bytes(payload.len());
+        let mut guard = self.lock_appender();
+        let appender = &mut *guard;
+        let end = appender.offset + bytes;
+        let tail = self.tail();
+        if end > appender.free_until
+            || self.is_closed()
+            || self.following.load(Ordering::Relaxed)
+            || self.syncer.check(self).is_err()
+        {
+            return None;
+        }
+        let record = Record {
+            kind,
+            payload: &[payload],
+        };
+        let outcome = self.write_one(appender, &record, bytes)?;
+        self.meters.batch_entries.add_alone(1);
+        self.meters.append_bytes.add_alone(bytes as u64);
+        let awaited = tail.accept(outcome.last);
+        drop(guard);
+        self.wake(awaited);
+        Some(outcome)
+    }
+
+    /// Wakes those who wait for the entry that has just been accepted.
+    #[inline]
+    fn wake(&self, awaited: Awaited) {
+        if awaited.here {
+            // They find it in the buffer.
+            self.tail().appended_bell.wake_here();
+        }
+        if awaited.elsewhere {
+            // They must find it in the segment. A failure is the next call's: this entry has been accepted.
+            let _ = self.shared.drain();
+        }
+    }
+
     pub(super) fn append(&self, records: &[Record<'_>]) -> Result<AppendOutcome> {
         let bytes = self.check_batch(records)?;
         let mut appender = self.lock_appender();
@@ -124,15 +181,9 @@ impl Core {
         if appender.offset >= appender.look {
             self.look(&mut appender);
         }
+        appender.set_free();
         drop(appender);
-        if awaited.here {
-            // They find it in the buffer.
-            self.tail().appended_bell.wake_here();
-        }
-        if awaited.elsewhere {
-            // They must find it in the segment. A failure is the next call's: this entry has been accepted.
-            let _ = self.shared.drain();
-        }
+        self.wake(awaited);
         Ok(outcome)
     }
 
@@ -202,7 +253,7 @@ impl Core {
     /// As [`Core::write`], for one entry whose frame lies in one piece in the buffer; otherwise does nothing.
     ///
     /// The payload goes in before the clock is read: in that time the processor gets the cache lines that the draining thread had.
-    #[inline]
+    #[inline(always)]
     fn write_one(&self, appender: &mut Appender, record: &Record<'_>, bytes: usize) -> Option<AppendOutcome> {
         let position = appender.base + appender.offset as u64;
         let frame = appender.ring.slot(position, bytes)?;

@@ -165,6 +165,7 @@ impl Oplog {
                 timestamp: recovered.end.timestamp,
                 segment,
                 look: 0,
+                free_until: 0,
                 scratch: Vec::new(),
             }),
             known_term: AtomicU32::new(manifest.term),

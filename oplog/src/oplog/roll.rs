@@ -66,6 +66,7 @@ impl Core {
         appender.base = start - FRAMES_START as u64;
         appender.offset = FRAMES_START;
         appender.look = 0;
+        appender.free_until = 0;
         // This only fails by poisoning the log.
         while !appender.ring.has_room(start) {
             self.shared.make_room()?;
@@ -80,6 +81,7 @@ impl Core {
         // What has not been accepted yet is not moved: its append rings when it has.
         let filling = || buffer.is_filling() && tail.appended() < tail.accepted();
         let work = || filling() || tail.is_wanted() || self.is_closed();
+        buffer.prefault(work);
         loop {
             tail.drain_bell.wait_until(None, work);
             if self.is_closed() || self.shared.drain().is_err() {

@@ -5,6 +5,7 @@
 //! [`RingWriter::slot`] and [`RingReader::bytes`], which rely on it, stand with all other `unsafe` code in `region.rs`.
 #![deny(unsafe_code)]
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -73,12 +74,18 @@ impl Ring {
         self.drained.load(Ordering::Acquire)
     }
 
-    /// Asks the processor for the lines of `len` bytes from `position` on, of the first ones if they are many.
+    /// Has these bytes of the region mapped, which is to be done before they are written.
+    pub(crate) fn prefault(&self, range: Range<usize>) {
+        self.region.prefault(range);
+    }
+
+    /// Asks the processor for the lines of `len` bytes from `position` on, of the first ones if they are many, and of none behind
+    /// the place where the ring goes round.
     #[inline(always)]
     pub(super) fn prefetch(&self, position: u64, len: usize) {
-        for line in (0..len.min(PREFETCH_BYTES) as u64).step_by(LINE_BYTES) {
-            self.region.prefetch_write(self.place(position + line).0);
-        }
+        let (at, contiguous) = self.place(position);
+        let len = len.min(PREFETCH_BYTES).min(contiguous);
+        self.region.prefetch_write(at..at + len, LINE_BYTES);
     }
 
     /// The place of `position` in the region, and how many bytes follow before the ring goes round.
@@ -106,6 +113,11 @@ impl RingWriter {
             self.room = self.ring.drained() + self.ring.capacity;
         }
         end <= self.room
+    }
+
+    /// Everything before this position can be written, as far as is known without asking the reader.
+    pub(crate) fn room(&self) -> u64 {
+        self.room
     }
 
     /// Copies `bytes` to `position`, going round where need be.

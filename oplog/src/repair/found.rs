@@ -126,7 +126,8 @@ pub(super) fn look(
         let (at, next, term) = last.map_or((FRAMES_START, first, Term::default()), |p| {
             (p.end, p.span.last.next(), p.terms.1)
         });
-        let ring = left_over.read(at, left_over.len());
+        let mut ring = Vec::new();
+        left_over.read(at, left_over.len(), &mut ring);
         let room = ring.len().min((length - TRAILER_BYTES).saturating_sub(at));
         let more = scan(&ring[..room], at, seed, next, term, |_, _| {});
         if more.end > at {
