@@ -10,11 +10,13 @@
 //! can tell who waits here from who waits elsewhere.
 //!
 //! Whoever wakes turns the flag to *waking* first and takes it down last, unless somebody has raised it again in between. So a
-//! ringer that is killed before it has woken anybody leaves a flag that is not down, and the next one wakes them all. A waiter
-//! killed while *waiting* is raised costs the next ring two system calls at most.
+//! ringer that is killed before it has woken anybody leaves a flag that is not down, and the next one wakes them all. *Waking* is
+//! another value each time, so that of several ringers none takes down what another has put up, who may have been killed since.
+//! A waiter killed while *waiting* is raised costs the next ring two system calls at most.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32 as RawU32, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -29,7 +31,7 @@ const UNANNOUNCED_WAIT: Duration = Duration::from_millis(10);
 const DOWN: u32 = 0;
 /// Somebody waits, or is about to.
 const WAITING: u32 = 1;
-/// Those who waited are being woken.
+/// Those who waited are being woken. The other bits say by which ring.
 const WAKING: u32 = 2;
 
 /// Where threads sleep: a futex word, and behind it the flag that says that one does.
@@ -38,17 +40,26 @@ struct Place {
     region: Arc<Region>,
     offset: usize,
     futex: FutexFlags,
+    /// What the next ring from here turns the flag to, whatever others turn it to. It orders nothing.
+    waking: RawU32,
 }
 
 impl Place {
+    fn new(region: Arc<Region>, offset: usize, futex: FutexFlags) -> Place {
+        // Somewhere among a thousand million, so that processes that ring the same bell do not meet.
+        let start = RandomState::new().hash_one(offset) as u32;
+        Place {
+            region,
+            offset,
+            futex,
+            waking: RawU32::new(start),
+        }
+    }
+
     /// In memory of this process.
     fn private() -> Place {
-        Place {
-            // With a cache line to itself, wherever it begins.
-            region: Arc::new(Region::heap(128)),
-            offset: 64,
-            futex: FutexFlags::PRIVATE,
-        }
+        // With a cache line to itself, wherever it begins.
+        Place::new(Arc::new(Region::heap(128)), 64, FutexFlags::PRIVATE)
     }
 
     fn word(&self) -> SharedU32<'_> {
@@ -61,13 +72,21 @@ impl Place {
 
     #[cold]
     fn wake(&self) {
-        self.waiting().store(WAKING, Ordering::SeqCst);
+        let waking = self.begin_waking();
         self.word().fetch_add(1, Ordering::SeqCst);
         futex_wake(self.word(), self.futex, u32::MAX);
-        // Who has raised it since may not have been asleep yet.
+        // Who has raised it since may not have been asleep yet, and who has begun to wake since may be killed before.
         let _ = self
             .waiting()
-            .compare_exchange(WAKING, DOWN, Ordering::SeqCst, Ordering::SeqCst);
+            .compare_exchange(waking, DOWN, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// Says that those who wait are about to be woken. Returns by what value.
+    fn begin_waking(&self) -> u32 {
+        let waking = (self.waking.fetch_add(4, Ordering::Relaxed) & !3) | WAKING;
+        // An exchange: in order with those of everybody else.
+        self.waiting().swap(waking, Ordering::SeqCst);
+        waking
     }
 }
 
@@ -94,11 +113,7 @@ pub(crate) struct Bell {
 impl Bell {
     /// The bell whose two words stand at `offset` of the tail page. It is this process, and no other, that `rings` it.
     pub(crate) fn new(region: Arc<Region>, offset: usize, rings: bool) -> Bell {
-        let shared = Place {
-            region,
-            offset,
-            futex: FutexFlags::empty(),
-        };
+        let shared = Place::new(region, offset, FutexFlags::empty());
         Bell {
             shared,
             own: rings.then(Place::private),
@@ -129,6 +144,15 @@ impl Bell {
         }
     }
 
+    /// As far as a ringer of the shared word comes that is killed before it has woken anybody.
+    #[cfg(test)]
+    pub(crate) fn ring_and_die(&self) {
+        fence(Ordering::SeqCst);
+        if self.shared.waiting().load(Ordering::Relaxed) != DOWN {
+            self.shared.begin_waking();
+        }
+    }
+
     /// As [`Bell::ring`], for those who wait in this process only, and for a caller that has just asked who waits.
     #[inline]
     pub(crate) fn wake_here(&self) {
@@ -156,7 +180,8 @@ impl Bell {
             }
             let seen = place.word().load(Ordering::SeqCst);
             if place.region.is_writable() {
-                place.waiting().store(WAITING, Ordering::SeqCst);
+                // An exchange, not a store: behind whoever has taken the flag down, for all who look at it.
+                place.waiting().swap(WAITING, Ordering::SeqCst);
             }
             // Partner: the fence in `ring`.
             fence(Ordering::SeqCst);
@@ -238,7 +263,7 @@ mod tests {
         while bell.shared.waiting().load(Ordering::SeqCst) != WAITING {
             std::thread::yield_now();
         }
-        bell.shared.waiting().store(WAKING, Ordering::SeqCst);
+        bell.ring_and_die();
         value.store(1, Ordering::Release);
         bell.ring();
         assert!(waiter.join().unwrap());

@@ -2,7 +2,7 @@
 //!
 //! The writer wakes threads of other processes by futex, but knows nothing of their tasks. So in a process that only reads
 //! the log, the first task that waits starts one thread for its view and read concern, which waits like any other thread
-//! and passes each movement on. It ends when nobody waits any more, or when the view is gone.
+//! and passes each movement on. It ends when for a while nobody waits any more, or when the view is gone.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -79,19 +79,29 @@ pub(crate) fn register(
 
 fn run(weak: &Weak<Shared>, concern: ReadConcern) {
     let mut seen = None;
+    let mut empty_since: Option<Instant> = None;
     while let Some(shared) = weak.upgrade() {
         let courier = shared.courier(concern);
+        // Those who are woken come again, most of them, and are to find this thread: it ends when nobody has come for a while. A
+        // task that registers afterwards starts another.
+        let over = empty_since.is_some_and(|since| since.elapsed() >= LOOK_INTERVAL);
+        let empty = courier.tasks.is_empty_and(|| {
+            if over {
+                courier.runs.store(false, Ordering::SeqCst);
+            }
+        });
+        if empty && over {
+            return;
+        }
+        empty_since = if empty {
+            empty_since.or(Some(Instant::now()))
+        } else {
+            None
+        };
         let limit = shared.limit(concern);
         if seen != Some(limit) {
             seen = Some(limit);
             courier.wake();
-        }
-        // A task that registers afterwards starts another thread.
-        if courier
-            .tasks
-            .is_empty_and(|| courier.runs.store(false, Ordering::SeqCst))
-        {
-            return;
         }
         let until = Some(Instant::now() + LOOK_INTERVAL);
         let _ = shared.wait(limit.next(), concern, until, &Interrupt::new());

@@ -76,10 +76,7 @@ impl Oplog {
 fn cut(path: &Path, last: OpId) -> Result<()> {
     let disk = OsDisk::new(path);
     let _lock = disk.lock(LOCK).map_err(|e| match e {
-        LockError::Held { holder } => Error::Locked {
-            path: path.to_path_buf(),
-            holder,
-        },
+        LockError::Held { holder } => Error::locked(path.to_path_buf(), holder),
         LockError::Io(e) => Error::io("lock", path.join(LOCK))(e),
     })?;
     let manifest = read_manifest(&disk)?;

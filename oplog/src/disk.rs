@@ -6,19 +6,22 @@
 
 use std::any::Any;
 use std::fmt::Debug;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
+use crate::primitives::Mutex;
 use crate::region::Region;
 
+#[path = "disk/cow.rs"]
+mod cow;
 #[cfg(test)]
 #[path = "disk/death.rs"]
 pub(crate) mod death;
@@ -63,6 +66,9 @@ pub(crate) trait Durable: Send + Sync + Debug {
     fn data(&self, range: Range<usize>) -> Option<Range<usize>> {
         (!range.is_empty()).then_some(range)
     }
+    /// Gives back the descriptor of a file that is only read: its map stays, and what is asked of the file afterwards opens it
+    /// again for the time that takes. A file that is written keeps its own.
+    fn rest(&self) {}
 }
 
 /// Identity of a file, to tell it from a copy.
@@ -115,6 +121,22 @@ pub(crate) fn change<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     #[cfg(test)]
     death::after();
     result
+}
+
+/// Called between stores into mapped memory that another process may look at, now or when this one is dead: those too are
+/// places to die at.
+#[inline(always)]
+pub(crate) fn between_stores() {
+    #[cfg(test)]
+    death::at_store();
+}
+
+/// As [`between_stores`], with the place in the log buffer that a frame is about to be copied to.
+#[inline(always)]
+pub(crate) fn before_frame(place: &mut [u8]) {
+    #[cfg(test)]
+    death::in_frame(place);
+    let _ = place;
 }
 
 /// As [`change`], for the call that writes `bytes` at `offset`.
@@ -188,6 +210,42 @@ fn reserve(file: &File, length: u64) -> io::Result<()> {
     change(|| Ok(rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length)?))
 }
 
+impl FileIdentity {
+    fn of(metadata: &Metadata) -> FileIdentity {
+        FileIdentity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+/// Fails where a place in `range` cannot be read.
+fn probe(file: &File, range: Range<usize>) -> io::Result<()> {
+    let mut bytes = vec![0; PROBE_BYTES.min(range.len())];
+    for at in range.clone().step_by(PROBE_BYTES) {
+        let piece = &mut bytes[..(range.end - at).min(PROBE_BYTES)];
+        file.read_exact_at(piece, at as u64)?;
+    }
+    Ok(())
+}
+
+/// See [`Durable::data`].
+fn data(file: &File, range: Range<usize>) -> Option<Range<usize>> {
+    // Blocks that were allocated and never written are holes to most file systems. Every answer but these two leaves all
+    // of the range to be looked at.
+    let start = match rustix::fs::seek(file, SeekFrom::Data(range.start as u64)) {
+        Ok(start) => usize::try_from(start).unwrap_or(usize::MAX).max(range.start),
+        Err(Errno::NXIO) => return None,
+        Err(_) => range.start,
+    };
+    let end = match rustix::fs::seek(file, SeekFrom::Hole(start as u64)) {
+        Ok(end) if end > start as u64 => usize::try_from(end).unwrap_or(usize::MAX).min(range.end),
+        _ => range.end,
+    };
+    (start < end).then_some(start..end)
+}
+
+/// A file that is written.
 #[derive(Debug)]
 struct OsFile(File);
 
@@ -211,27 +269,64 @@ impl Durable for OsFile {
     }
 
     fn probe(&self, range: Range<usize>) -> io::Result<()> {
-        let mut bytes = vec![0; PROBE_BYTES.min(range.len())];
-        for at in range.clone().step_by(PROBE_BYTES) {
-            let piece = &mut bytes[..(range.end - at).min(PROBE_BYTES)];
-            self.0.read_exact_at(piece, at as u64)?;
-        }
-        Ok(())
+        probe(&self.0, range)
     }
 
     fn data(&self, range: Range<usize>) -> Option<Range<usize>> {
-        // Blocks that were allocated and never written are holes to most file systems. Every answer but these two leaves all
-        // of the range to be looked at.
-        let start = match rustix::fs::seek(&self.0, SeekFrom::Data(range.start as u64)) {
-            Ok(start) => usize::try_from(start).unwrap_or(usize::MAX).max(range.start),
-            Err(Errno::NXIO) => return None,
-            Err(_) => range.start,
-        };
-        let end = match rustix::fs::seek(&self.0, SeekFrom::Hole(start as u64)) {
-            Ok(end) if end > start as u64 => usize::try_from(end).unwrap_or(usize::MAX).min(range.end),
-            _ => range.end,
-        };
-        (start < end).then_some(start..end)
+        data(&self.0, range)
+    }
+}
+
+/// A file that is only read. At rest it has no descriptor, so that readers of many segments, which hold a map of each, do not
+/// come to the limit on those: 1,024 in most places.
+#[derive(Debug)]
+struct OsReader {
+    path: PathBuf,
+    identity: FileIdentity,
+    file: Mutex<Option<File>>,
+}
+
+impl OsReader {
+    fn with_file<T>(&self, act: impl FnOnce(&File) -> T) -> io::Result<T> {
+        if let Some(file) = &*self.file.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(act(file));
+        }
+        let file = File::open(&self.path)?;
+        if FileIdentity::of(&file.metadata()?) != self.identity {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "another file has its name now"));
+        }
+        Ok(act(&file))
+    }
+}
+
+fn only_read() -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, "it was opened for reading")
+}
+
+impl Durable for OsReader {
+    fn write_at(&self, _: usize, _: &[u8]) -> io::Result<()> {
+        Err(only_read())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Err(only_read())
+    }
+
+    fn rewrite(&self, _: Range<usize>) -> io::Result<()> {
+        Err(only_read())
+    }
+
+    fn probe(&self, range: Range<usize>) -> io::Result<()> {
+        self.with_file(|file| probe(file, range))?
+    }
+
+    fn data(&self, range: Range<usize>) -> Option<Range<usize>> {
+        let all = (!range.is_empty()).then_some(range.clone());
+        self.with_file(|file| data(file, range)).unwrap_or(all)
+    }
+
+    fn rest(&self) {
+        drop(self.file.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -289,18 +384,25 @@ impl Disk for OsDisk {
         if writable {
             check_limit(length as u64)?;
         }
-        let file = OpenOptions::new().read(true).write(writable).open(self.at(name))?;
-        if file.metadata()?.len() < length as u64 {
+        let path = self.at(name);
+        let file = OpenOptions::new().read(true).write(writable).open(&path)?;
+        let metadata = file.metadata()?;
+        if metadata.len() < length as u64 {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "shorter than its length says",
             ));
         }
         let region = Arc::new(Region::map(&file, length, false)?);
-        Ok(Medium {
-            region,
-            file: Arc::new(OsFile(file)),
-        })
+        let file: Arc<dyn Durable> = match writable {
+            true => Arc::new(OsFile(file)),
+            false => Arc::new(OsReader {
+                path,
+                identity: FileIdentity::of(&metadata),
+                file: Mutex::new(Some(file)),
+            }),
+        };
+        Ok(Medium { region, file })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -328,7 +430,11 @@ impl Disk for OsDisk {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false);
             let file = change(|| options.open(&path))?;
+            if file.metadata()?.len() == 0 {
+                cow::avoid(&file);
+            }
             reserve(&file, length as u64)?;
+            cow::warn(&file, &path);
             file
         } else {
             // Write permission lets a reader ring for itself; without it the reader looks from time to time.
@@ -341,10 +447,7 @@ impl Disk for OsDisk {
         if metadata.len() < length as u64 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "shorter than it must be"));
         }
-        let identity = FileIdentity {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        };
+        let identity = FileIdentity::of(&metadata);
         let region = match Region::map(&file, length, true) {
             Ok(region) => region,
             Err(_) if !writable => Region::map(&file, length, false)?,

@@ -89,6 +89,11 @@ pub enum Error {
         path: PathBuf,
         /// What the lock file says about the holder.
         holder: String,
+        /// The process that holds it, by the same file; nothing where that does not say so. In another container's numbers, it may
+        /// be none that runs here.
+        pid: Option<u32>,
+        /// Since when, to the second.
+        since: Option<Timestamp>,
     },
     /// Written by a newer release.
     #[error("{} has format version {found}, this release reads up to {known}: use a newer release", path.display())]
@@ -335,6 +340,20 @@ fn difference(op_id: OpId, requested: (Term, Timestamp), found: (Term, Timestamp
 }
 
 impl Error {
+    /// The log at `path` is open elsewhere, by one of whom the lock file says `holder`: "pid 4711 since 1790000000", in seconds.
+    pub(crate) fn locked(path: PathBuf, holder: String) -> Error {
+        let mut words = holder.split([' ', ',']);
+        let mut after = |name| words.find(|word| *word == name).and_then(|_| words.next());
+        let pid = after("pid").and_then(|pid| pid.parse().ok());
+        let since = after("since").and_then(|seconds| seconds.parse::<u64>().ok());
+        Error::Locked {
+            path,
+            pid,
+            since: since.map(|seconds| Timestamp::from_nanos(seconds.saturating_mul(1_000_000_000))),
+            holder,
+        }
+    }
+
     /// What the caller can do about it.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

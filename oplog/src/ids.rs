@@ -127,6 +127,10 @@ impl Timestamp {
     /// The wall clock's time. A clock before 1970 counts as 1970.
     #[must_use]
     pub fn now() -> Timestamp {
+        #[cfg(test)]
+        if let Some(now) = injected::now() {
+            return now;
+        }
         // Straight from the clock: every append pays for this call, and the way through `SystemTime` costs half as much again.
         let now = clock_gettime(ClockId::Realtime);
         // A clock before 1970 or after 2554 counts as 1970.
@@ -153,6 +157,27 @@ impl Timestamp {
     #[must_use]
     pub(crate) fn successor(self, now: Timestamp) -> Timestamp {
         Timestamp(now.0.max(self.0.saturating_add(1)))
+    }
+}
+
+/// A wall clock that a test sets as it likes, for what its own thread does.
+#[cfg(test)]
+pub(crate) mod injected {
+    use std::cell::Cell;
+
+    use super::Timestamp;
+
+    std::thread_local! {
+        static NOW: Cell<Option<Timestamp>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn now() -> Option<Timestamp> {
+        NOW.get()
+    }
+
+    /// Has the clock stand at `now`, or go right again.
+    pub(crate) fn set(now: Option<Timestamp>) {
+        NOW.set(now);
     }
 }
 

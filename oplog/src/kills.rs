@@ -1,11 +1,13 @@
-//! A process that is killed at every system call with which it changes a file, one after the other.
+//! A process that is killed at every system call with which it changes a file, and between every two stores into what it has
+//! mapped, one after the other.
 //!
 //! The test starts itself again as a writer, which works through a script of its own on a real directory and kills itself
 //! (SIGKILL) before its *n*-th such call, after it, or in the middle of its *n*-th write; *n* goes from 1 until a run ends
 //! alive. A second writer then comes upon what is left and dies early, while it recovers. What both were told has been
 //! done went to the test through a pipe; the test looks at the directory after each death.
 //!
-//! Stores into mapped memory (the log buffer, watermarks) are no system calls: kills among those are the simulated disk's.
+//! Stores into mapped memory (the log buffer, the watermarks) are no system calls. There it dies before and after each of those
+//! that move a mark, and halfway through a frame.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -23,15 +25,22 @@ use crate::options::{Durability, Options};
 use crate::slots::SlotOptions;
 use crate::view::ReadConcern;
 
-/// The test that children run, and what they are told: the directory, the moment, and the number of the call.
-const TEST: &str = "kills::a_kill_at_any_system_call_loses_nothing_acknowledged";
+/// The tests that children run, and what they are told: the directory, the moment, and the number of the call.
+const CALLS: &str = "kills::a_kill_at_any_system_call_loses_nothing_acknowledged";
+const STORES: &str = "kills::a_kill_between_any_two_stores_into_memory_loses_nothing_acknowledged";
 const DIRECTORY: &str = "TAILWATER_KILLS_DIRECTORY";
 const MOMENT: &str = "TAILWATER_KILLS_MOMENT";
 const CALL: &str = "TAILWATER_KILLS_CALL";
 /// A child's lines begin so; everything else on its standard output is the test harness's.
 const MARK: &str = "kills:";
 
-const MOMENTS: [Moment; 3] = [Moment::Before, Moment::HalfWay, Moment::After];
+const MOMENTS: [Moment; 5] = [
+    Moment::Before,
+    Moment::HalfWay,
+    Moment::After,
+    Moment::Store,
+    Moment::HalfFrame,
+];
 
 fn options() -> Options {
     Options {
@@ -97,6 +106,25 @@ fn write(dir: &Path) {
     }
 }
 
+/// What a child does between whose stores it dies: less, because there are more of those. Its first life leaves entries in the
+/// buffer for the second.
+fn write_a_little(dir: &Path) {
+    for life in 0..2 {
+        let log = options().open(dir).unwrap();
+        say("appended", log.watermarks().appended);
+        append(&log, 1, Durability::Memory);
+        append(&log, BATCH, Durability::Disk);
+        // Into the next segment.
+        for _ in 0..8 {
+            append(&log, BATCH, Durability::Memory);
+        }
+        match life {
+            0 => drop(log),
+            _ => log.close().unwrap(),
+        }
+    }
+}
+
 /// What children have said, the highest of each kind.
 #[derive(Default)]
 struct Said(BTreeMap<String, u64>);
@@ -107,9 +135,9 @@ impl Said {
     }
 
     /// Has a child write to the log in `dir` and die, or not.
-    fn spawn(&mut self, dir: &Path, moment: Moment, call: u64) -> ExitStatus {
+    fn spawn(&mut self, test: &str, dir: &Path, moment: Moment, call: u64) -> ExitStatus {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", TEST, "--nocapture", "--test-threads=1"])
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .env(DIRECTORY, dir)
             .env(MOMENT, format!("{moment:?}"))
             .env(CALL, call.to_string())
@@ -182,7 +210,7 @@ fn sound(dir: &Path, what: &str) {
 }
 
 /// Returns at which call a child died last.
-fn die_at_every_call(moment: Moment) -> u64 {
+fn die_at_every_call(test: &str, moment: Moment) -> u64 {
     for call in 1.. {
         let temporary = tempfile::tempdir_in("/dev/shm")
             .or_else(|_| tempfile::tempdir())
@@ -190,13 +218,13 @@ fn die_at_every_call(moment: Moment) -> u64 {
         let dir = temporary.path().join("log");
         let what = format!("{moment:?} call {call}");
         let mut said = Said::default();
-        if said.spawn(&dir, moment, call).success() {
+        if said.spawn(test, &dir, moment, call).success() {
             return call - 1;
         }
         sound(&dir, &what);
         // While it is being opened, or soon after.
         let again = 1 + call * 7 % 31;
-        said.spawn(&dir, moment, again);
+        said.spawn(test, &dir, moment, again);
         let what = format!("{what}, then call {again}");
         sound(&dir, &what);
         said.check(&dir, &what);
@@ -204,16 +232,26 @@ fn die_at_every_call(moment: Moment) -> u64 {
     unreachable!("some run ends alive")
 }
 
-#[test]
-fn a_kill_at_any_system_call_loses_nothing_acknowledged() {
+/// Has children die at each of these moments, or is one of them, which does `act`.
+fn check(test: &str, moments: &[Moment], deaths_min: u64, act: fn(&Path)) {
     if let Some(dir) = std::env::var_os(DIRECTORY) {
         let told = |name| std::env::var(name).unwrap();
         let moment = MOMENTS.into_iter().find(|moment| format!("{moment:?}") == told(MOMENT));
         die_at(moment.unwrap(), told(CALL).parse().unwrap());
-        return write(Path::new(&dir));
+        return act(Path::new(&dir));
     }
-    for moment in MOMENTS {
-        let calls = die_at_every_call(moment);
-        assert!(calls > 50, "{moment:?}: only {calls} calls");
+    for &moment in moments {
+        let deaths = die_at_every_call(test, moment);
+        assert!(deaths > deaths_min, "{moment:?}: only {deaths} deaths");
     }
+}
+
+#[test]
+fn a_kill_at_any_system_call_loses_nothing_acknowledged() {
+    check(CALLS, &[Moment::Before, Moment::HalfWay, Moment::After], 50, write);
+}
+
+#[test]
+fn a_kill_between_any_two_stores_into_memory_loses_nothing_acknowledged() {
+    check(STORES, &[Moment::Store, Moment::HalfFrame], 40, write_a_little);
 }

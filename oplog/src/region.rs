@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicU32 as RawU32, AtomicU64 as RawU64, Ordering};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
+use crate::disk::before_frame;
 use crate::format::FRAMES_START;
 use crate::primitives::{AtomicBool, AtomicUsize, SharedU32, SharedU64, note_read, note_write, shared_u32, shared_u64};
 
@@ -304,8 +305,12 @@ impl RingWriter {
         self.ring.prefetch(position + ring::PREFETCH_AHEAD, len);
         // SAFETY: in bounds, because it ends before the ring goes round. The bytes lie between *head* and
         // *drained + capacity*, where only this handle writes and nobody reads; it is borrowed mutably.
-        (len <= contiguous)
-            .then(|| unsafe { std::slice::from_raw_parts_mut(self.ring.region.base.add(at).as_ptr(), len) })
+        let mut slot = (len <= contiguous)
+            .then(|| unsafe { std::slice::from_raw_parts_mut(self.ring.region.base.add(at).as_ptr(), len) });
+        if let Some(slot) = &mut slot {
+            before_frame(slot);
+        }
+        slot
     }
 }
 

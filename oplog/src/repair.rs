@@ -208,10 +208,7 @@ pub(crate) fn apply_on(disk: &dyn Folders, plan: &RepairPlan) -> Result<Repaired
         return Ok(Repaired { folder: None });
     }
     let _lock = disk.lock(LOCK).map_err(|e| match e {
-        LockError::Held { holder } => Error::Locked {
-            path: plan.path.clone(),
-            holder,
-        },
+        LockError::Held { holder } => Error::locked(plan.path.clone(), holder),
         LockError::Io(e) => Error::io("lock", plan.path.join(LOCK))(e),
     })?;
     let fresh = plan_on(disk, plan.keep)?;
@@ -236,10 +233,7 @@ fn refuse_writer(disk: &dyn Folders) -> Result<()> {
         .lock_holder(LOCK)
         .map_err(Error::io("look at", disk.path().join(LOCK)))?
     {
-        Some(holder) => Err(Error::Locked {
-            path: disk.path().to_path_buf(),
-            holder,
-        }),
+        Some(holder) => Err(Error::locked(disk.path().to_path_buf(), holder)),
         None => Ok(()),
     }
 }

@@ -147,6 +147,8 @@ impl Segment {
                 what: "its first OpID is not the one in its name",
             });
         }
+        // All that it takes from the file is read; the rest is in the map.
+        medium.file.rest();
         let segment = Segment::new(sequence, first, header.seed, path, length, medium, sealed);
         Ok(segment)
     }
@@ -307,6 +309,11 @@ impl Segment {
 
     /// The newest valid watermark slot.
     pub(crate) fn slot(&self) -> Option<Slot> {
+        self.slots().max_by_key(|slot| slot.count)
+    }
+
+    /// The valid watermark slots, two at the most.
+    fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
         let slots = SLOT_OFFSETS.iter().filter_map(|&offset| {
             let mut bytes = [0; RECORD_BYTES];
             self.region().load(offset, &mut bytes);
@@ -314,9 +321,7 @@ impl Segment {
         });
         // What no writer can have written is no slot: it would prove that entries were durable that never existed.
         let entries = entries_max(FRAMES_START..self.frames_limit());
-        slots
-            .filter(|slot| slot.durable < self.first.get().saturating_add(entries) && slot.count < u64::MAX)
-            .max_by_key(|slot| slot.count)
+        slots.filter(move |slot| slot.durable < self.first.get().saturating_add(entries) && slot.count < u64::MAX)
     }
 
     /// Writes a watermark slot, over the older of the two. It becomes durable with the next sync.

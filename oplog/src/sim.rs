@@ -38,6 +38,8 @@ mod rng;
 mod rounds;
 #[path = "sim/schedules.rs"]
 mod schedules;
+#[path = "sim/short.rs"]
+mod short;
 #[path = "sim/slots.rs"]
 mod slots;
 #[path = "sim/unasked.rs"]

@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 
 use crate::bell::{Awaited, Bell};
 use crate::boot::boot_id;
-use crate::disk::{Disk, FileIdentity};
+use crate::disk::{Disk, FileIdentity, between_stores};
 use crate::format::{self, RECORD_BYTES, TAIL, TailIdentity};
 use crate::ids::{LogId, OpId};
 use crate::primitives::{AtomicU64, SharedU64};
@@ -151,23 +151,28 @@ impl Tail {
 
     /// Takes the page over for a writer that has just recovered the log.
     pub(crate) fn take_over(&self, log_id: LogId, found: &Found) {
-        self.cell(OLDEST).store(found.oldest.get(), Ordering::Release);
-        for offset in [APPENDED, ACCEPTED] {
-            self.cell(offset).store(found.last.get(), Ordering::Release);
-        }
         let confirmed = found.confirmed.map_or(ALL, OpId::get);
         self.confirmed.store(confirmed, Ordering::SeqCst);
         self.applied.store(ALL, Ordering::SeqCst);
-        self.cell(DURABLE).store(found.durable.get(), Ordering::Release);
-        self.cell(RELEASED)
-            .store(found.durable.get().min(confirmed), Ordering::Release);
         let majority = if found.counts { held(OpId::ZERO) } else { NO_MEMBERS };
-        self.cell(MAJORITY).store(majority, Ordering::Release);
-        self.cell(WANTED).store(0, Ordering::Release);
-        self.cell(POISONED).store(0, Ordering::Release);
+        for (offset, value) in [
+            (OLDEST, found.oldest.get()),
+            (APPENDED, found.last.get()),
+            (ACCEPTED, found.last.get()),
+            (DURABLE, found.durable.get()),
+            (RELEASED, found.durable.get().min(confirmed)),
+            (MAJORITY, majority),
+            (WANTED, 0),
+            (POISONED, 0),
+        ] {
+            between_stores();
+            self.cell(offset).store(value, Ordering::Release);
+        }
+        between_stores();
         // A log is opened for writing only where there is a boot id; should it be gone since, nobody takes the page for live.
         let identity = self.identity(log_id, boot_id().unwrap_or_default());
         self.region.store(0, &format::encode_checked(&identity, 0));
+        between_stores();
         self.ring_all();
     }
 
@@ -279,13 +284,17 @@ impl Tail {
     pub(crate) fn accept(&self, op_id: OpId) -> Awaited {
         // The two flags of the bell's protocol: here the watermark moves before the flag is looked at, a waiter raises the
         // flag before it looks at the watermark. One exchange is cheaper than a store and a fence.
+        between_stores();
         self.cell(ACCEPTED).swap(op_id.get(), Ordering::SeqCst);
+        between_stores();
         self.appended_bell.awaited()
     }
 
     /// Says that everything up to `op_id` is in the segment, unless more has been said to be.
     pub(crate) fn set_appended(&self, op_id: OpId) {
+        between_stores();
         if self.cell(APPENDED).fetch_max(op_id.get(), Ordering::AcqRel) < op_id.get() {
+            between_stores();
             self.appended_bell.ring();
         }
     }
@@ -308,8 +317,11 @@ impl Tail {
     pub(crate) fn set_durable(&self, op_id: OpId) {
         debug_assert!(op_id <= self.accepted() && op_id >= self.durable());
         // SeqCst, as the loads in `release`: partner of `set_confirmed` and `set_applied`. Whichever comes last sees the others.
+        between_stores();
         self.cell(DURABLE).store(op_id.get(), Ordering::SeqCst);
+        between_stores();
         self.release();
+        between_stores();
     }
 
     /// Releases what is durable, confirmed and applied; whether that is more than before.
@@ -371,7 +383,9 @@ impl Tail {
     }
 
     pub(crate) fn set_oldest(&self, op_id: OpId) {
+        between_stores();
         self.cell(OLDEST).store(op_id.get(), Ordering::Release);
+        between_stores();
     }
 
     /// Whether bells can be rung: the page is mapped for writing.

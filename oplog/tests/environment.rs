@@ -16,7 +16,7 @@ mod common;
 mod mount;
 
 use common::picture;
-use mount::{on_tmpfs, run};
+use mount::{BTRFS, EXT4, on_loop, on_tmpfs, run};
 
 const KIND: u8 = 200;
 
@@ -58,6 +58,67 @@ fn a_full_disk_is_an_error_and_writing_resumes_when_there_is_space() {
         "6m",
         full_disk,
     );
+}
+
+/// There, an allocation that fails may keep what it has found, and names take blocks of their own.
+#[test]
+fn a_full_ext4_is_an_error_and_writing_resumes_when_there_is_space() {
+    on_loop(
+        "a_full_ext4_is_an_error_and_writing_resumes_when_there_is_space",
+        EXT4,
+        12,
+        full_disk,
+    );
+}
+
+/// There, what is written over goes elsewhere, and space that a file has does not help it. A write that finds none poisons the log;
+/// a store into a map would end the process, so what is stored into is made without copy on write.
+#[test]
+fn a_full_btrfs_ends_no_process_and_takes_nothing_that_was_acknowledged() {
+    on_loop(
+        "a_full_btrfs_ends_no_process_and_takes_nothing_that_was_acknowledged",
+        BTRFS,
+        120,
+        full_btrfs,
+    );
+}
+
+fn full_btrfs(mount: &Path) {
+    const BYTES: usize = 3_000;
+    let dir = mount.join("log");
+    let mut durable = 0;
+    for round in 0..3 {
+        let log = options().open(&dir).unwrap();
+        durable = append(&log, BYTES, Durability::Disk).unwrap();
+        // What the file system has left, in pieces, so that it has written what it has taken.
+        let filler = fs::File::create(mount.join("filler")).unwrap();
+        let mut at = 0;
+        while std::os::unix::fs::FileExt::write_at(&filler, &[round; 65_536], at).is_ok_and(|n| n == 65_536) {
+            at += 65_536;
+        }
+        let _ = filler.sync_all();
+        for n in 0..4_000 {
+            let durability = match n % 100 {
+                99 => Durability::Disk,
+                _ => Durability::Memory,
+            };
+            match append(&log, BYTES, durability) {
+                Ok(last) if matches!(durability, Durability::Disk) => durable = last,
+                Ok(_) => {}
+                Err(Error::StorageFull { .. } | Error::Poisoned { .. } | Error::Io { .. }) => break,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        assert!(read(&log.view(), ReadConcern::Durable, BYTES).unwrap() >= durable);
+        drop(log);
+        drop(filler);
+        fs::remove_file(mount.join("filler")).unwrap();
+        run("sync", &["-f", mount.to_str().unwrap()]).unwrap();
+    }
+    let log = options().open(&dir).unwrap();
+    assert!(read(&log.view(), ReadConcern::Durable, BYTES).unwrap() >= durable);
+    log.close().unwrap();
+    assert!(verify(&dir).unwrap().findings.is_empty());
 }
 
 fn full_disk(mount: &Path) {
@@ -108,7 +169,7 @@ fn full_disk(mount: &Path) {
     }
     let error = options().open(&dir).unwrap_err();
     assert!(
-        matches!(&error, Error::Io { .. }) && error.kind() == ErrorKind::Environment,
+        matches!(&error, Error::Io { .. } | Error::StorageFull { .. }) && error.kind() == ErrorKind::Environment,
         "{error:?}"
     );
     drop(full);

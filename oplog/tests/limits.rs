@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use memmap2::{MmapOptions, MmapRaw};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tailwater_oplog::{Durability, Error, ErrorKind, OpId, Oplog, OplogView, Options, ReadConcern, verify};
 
@@ -218,6 +219,47 @@ fn without_descriptors_calls_fail_by_name_and_the_log_goes_on() {
     );
 }
 
+/// Each of the readers stands in a segment of its own, and one walks through all of them: what is mapped takes no descriptor.
+#[test]
+fn readers_in_more_segments_than_there_are_descriptors_find_them_all() {
+    alone(
+        "readers_in_more_segments_than_there_are_descriptors_find_them_all",
+        |temporary| {
+            const SEGMENTS: u64 = 90;
+            let dir = temporary.join("log");
+            // One entry in each.
+            let payload = vec![7; 600_000];
+            let log = options(MIB).open(&dir).unwrap();
+            for _ in 0..SEGMENTS {
+                log.append(KIND, &payload, Durability::Memory).unwrap();
+            }
+            log.sync(OpId::new(SEGMENTS)).unwrap();
+            log.close().unwrap();
+            let log = options(MIB).open(&dir).unwrap();
+            let limit = Limit::set(Resource::Nofile, 64);
+            for view in [OplogView::open(&dir).unwrap(), log.view()] {
+                let mut readers: Vec<_> = (1..=SEGMENTS)
+                    .map(|n| {
+                        let mut cursor = view.cursor(OpId::new(n), ReadConcern::Durable).unwrap();
+                        assert_eq!(cursor.try_next().unwrap().unwrap().payload(), payload, "entry {n}");
+                        cursor
+                    })
+                    .collect();
+                let mut walker = view.cursor_from_oldest(ReadConcern::Durable);
+                while walker.try_next().unwrap().is_some() {}
+                assert_eq!(walker.position().get(), SEGMENTS + 1);
+                // Held by readers, all of them are there yet.
+                for (n, cursor) in (2..).zip(&mut readers) {
+                    let next = cursor.try_next().unwrap();
+                    assert_eq!(next.map(|entry| entry.op_id().get()), (n <= SEGMENTS).then_some(n));
+                }
+                assert!(exhaust().len() > 16, "readers hold descriptors");
+            }
+            drop(limit);
+        },
+    );
+}
+
 /// Bytes of address space that this process uses.
 fn address_space() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -226,7 +268,52 @@ fn address_space() -> u64 {
     kilobytes.unwrap().parse::<u64>().unwrap() << 10
 }
 
-/// The same error, and the same way out, as where there are too many maps (`vm.max_map_count`).
+/// Maps a file until there are no more maps, of which there are `most`. Each begins where the others do, so that none are joined.
+fn exhaust_maps(file: &File, most: usize) -> Vec<MmapRaw> {
+    let mut maps = Vec::with_capacity(most + 2);
+    while let Ok(map) = MmapOptions::new().len(4096).map_raw_read_only(file) {
+        maps.push(map);
+    }
+    maps
+}
+
+#[test]
+fn a_segment_for_which_there_are_too_many_maps_is_an_error_by_name() {
+    alone(
+        "a_segment_for_which_there_are_too_many_maps_is_an_error_by_name",
+        |temporary| {
+            let most = fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
+            let most = most.trim().parse().unwrap();
+            if most > 1 << 18 {
+                // Where there may be millions, memory ends before.
+                return;
+            }
+            let dir = temporary.join("log");
+            let log = options(MIB).open(&dir).unwrap();
+            append(&log, Durability::Disk).unwrap();
+            await_threads();
+            let view = OplogView::open(&dir).unwrap();
+            let other = OplogView::open(&dir).unwrap();
+            let read = |view: &OplogView| view.get(OpId::FIRST, ReadConcern::Durable).map(drop);
+            read(&view).unwrap();
+            let mut maps = exhaust_maps(&File::open(dir.join("MANIFEST")).unwrap(), most);
+            let error = read(&other).unwrap_err();
+            let (kind, _) = refused(&error, &dir);
+            assert_eq!(kind, io::ErrorKind::OutOfMemory, "{error:?}");
+            // What is mapped goes on.
+            read(&view).unwrap();
+            let last = append(&log, Durability::Disk).unwrap();
+            maps.truncate(most / 2);
+            read(&other).unwrap();
+            assert_eq!(append(&log, Durability::Disk).unwrap(), last.next());
+            drop(maps);
+            log.close().unwrap();
+            assert!(verify(&dir).unwrap().findings.is_empty());
+        },
+    );
+}
+
+/// The same error, and the same way out, as where there are too many maps.
 #[test]
 fn a_segment_that_cannot_be_mapped_is_an_error_by_name() {
     alone("a_segment_that_cannot_be_mapped_is_an_error_by_name", |temporary| {

@@ -2,11 +2,12 @@
 //! look at the log there and then, close it, or drop its last handle.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use tailwater_oplog::{Durability, Error, OpId, Oplog, Options, ReadConcern};
+use tailwater_oplog::{Cursor, Durability, Error, OpId, Oplog, OplogView, Options, ReadConcern};
 
 const KIND: u8 = 200;
 /// So many looks, a millisecond apart at least, that only what never comes is missed.
@@ -165,4 +166,48 @@ fn a_last_handle_that_a_waker_drops_closes_the_log() {
         done.wait(what);
         assert_eq!(reopen(dir.path(), what), OpId::FIRST, "{what}");
     }
+}
+
+/// How often a task was woken.
+#[derive(Default)]
+struct Woken(AtomicU64);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A task of a process that only reads polls once more when it is woken. While nothing happens it is left alone, but for one look
+/// when the thread that carries rings to it begins.
+#[test]
+fn a_task_of_a_process_that_only_reads_is_left_alone_while_nothing_happens() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).unwrap();
+    let view = OplogView::open(dir.path()).unwrap();
+    let mut cursor = view.cursor_from_oldest(ReadConcern::Durable);
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let poll = |cursor: &Cursor| cursor.poll_ready(&mut Context::from_waker(&waker));
+    assert!(poll(&cursor).is_pending());
+    let mut polled = 0;
+    // Threads that each end after one wake would have it polled in most of these.
+    for _ in 0..200 {
+        std::thread::sleep(Duration::from_millis(1));
+        let wakes = woken.0.load(Ordering::SeqCst);
+        if wakes > polled {
+            polled = wakes;
+            assert!(poll(&cursor).is_pending());
+        }
+    }
+    assert!(polled <= 2, "woken {polled} times for nothing");
+    // What happens then wakes it.
+    log.append(KIND, b"entry", Durability::Disk).unwrap();
+    let told = |_| {
+        std::thread::sleep(Duration::from_millis(1));
+        woken.0.load(Ordering::SeqCst) > polled
+    };
+    assert!((0..LOOKS_MAX).any(told), "nobody was woken");
+    assert!(poll(&cursor).is_ready());
+    assert_eq!(cursor.try_next().unwrap().unwrap().op_id(), OpId::FIRST);
 }

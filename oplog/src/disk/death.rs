@@ -1,4 +1,5 @@
-//! Has this process kill itself (SIGKILL) at one of the system calls with which it changes files. `kills.rs` uses it.
+//! Has this process kill itself (SIGKILL) at one of the system calls with which it changes files, or beside one of the stores into
+//! what it has mapped. `kills.rs` uses it.
 
 use std::io;
 use std::sync::OnceLock;
@@ -13,6 +14,10 @@ pub(crate) enum Moment {
     /// Half of what is to be written has been; calls that do not write do not count.
     HalfWay,
     After,
+    /// Before a store into mapped memory that others look at, or after the last of several; such stores are counted instead of calls.
+    Store,
+    /// While a frame is copied into the log buffer, of which a half is there.
+    HalfFrame,
 }
 
 /// At which call; never, if nothing has been said.
@@ -56,6 +61,23 @@ pub(super) fn half_way(half: impl FnOnce() -> io::Result<()>) {
 pub(super) fn after() {
     static CALLS: AtomicU64 = AtomicU64::new(0);
     if is_due(Moment::After, &CALLS) {
+        die();
+    }
+}
+
+pub(super) fn at_store() {
+    static STORES: AtomicU64 = AtomicU64::new(0);
+    if is_due(Moment::Store, &STORES) {
+        die();
+    }
+}
+
+/// Called with the place that a frame is about to be copied to.
+pub(super) fn in_frame(place: &mut [u8]) {
+    static FRAMES: AtomicU64 = AtomicU64::new(0);
+    if is_due(Moment::HalfFrame, &FRAMES) {
+        let half = place.len() / 2;
+        place[..half].fill(0xa5);
         die();
     }
 }

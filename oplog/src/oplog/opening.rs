@@ -36,10 +36,7 @@ impl Oplog {
             read_manifest(&*disk)?;
         }
         let lock = disk.lock(LOCK).map_err(|e| match e {
-            LockError::Held { holder } => Error::Locked {
-                path: disk.path().to_path_buf(),
-                holder,
-            },
+            LockError::Held { holder } => Error::locked(disk.path().to_path_buf(), holder),
             LockError::Io(e) => Error::io("lock", disk.path().join(LOCK))(e),
         })?;
         let mut manifest = match read_manifest(&*disk) {

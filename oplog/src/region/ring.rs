@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Region;
+use crate::disk::between_stores;
 use crate::format::FRAMES_START;
 use crate::primitives::AtomicU64;
 
@@ -136,6 +137,7 @@ impl RingWriter {
     pub(crate) fn publish(&mut self, end: u64) {
         assert!(end >= self.head && end <= self.room);
         self.head = end;
+        between_stores();
         // Release pairs with the Acquire in `Ring::head`.
         self.ring.head.store(end, Ordering::Release);
     }

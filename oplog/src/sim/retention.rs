@@ -7,7 +7,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{MANIFEST, Manifest, encode_checked};
 use crate::frame::crc32;
-use crate::ids::OpId;
+use crate::ids::{OpId, Timestamp, injected};
 use crate::oplog::Oplog;
 use crate::options::{Durability, Options};
 use crate::retention::{Pace, Retention};
@@ -426,5 +426,84 @@ fn there_are_not_more_slots_than_can_be() {
     assert_eq!(
         open(&disk, Retention::default()).unwrap().slots().len(),
         RETENTION_SLOTS_MAX
+    );
+}
+
+/// Seeded: the wall clock stands still, creeps, leaps ten years ahead and goes back by as much or by hours, between appends and
+/// looks of retention. What goes is a prefix of segments, each entry of which was of age by the clock and its own timestamp;
+/// what has come of age has gone; and OpIDs and timestamps grow.
+#[test]
+fn retention_by_age_under_a_clock_that_leaps_removes_what_is_of_age_and_nothing_else() {
+    const HOUR: u64 = 3_600_000_000_000;
+    const DECADE: u64 = 87_660 * HOUR;
+    let max_age = Duration::from_nanos(HOUR);
+    let policy = Retention {
+        max_age: Some(max_age),
+        ..Retention::default()
+    };
+    let (mut removed, mut kept_by_a_clock_set_back) = (0, 0);
+    let now = Timestamp::now().as_nanos();
+    for seed in 0..40 {
+        let mut rng = Rng::new(seed);
+        let disk = SimDisk::new();
+        // Decades ahead of the machine's, by which the log's own thread goes: that one finds nothing of age.
+        let mut clock = now + 3 * DECADE;
+        injected::set(Some(Timestamp::from_nanos(clock)));
+        let log = open(&disk, policy).unwrap();
+        // Of each entry its timestamp; entry n stands at n - 1.
+        let mut stamps: Vec<u64> = Vec::new();
+        for step in 0..60 {
+            let what = format!("seed {seed}, step {step}");
+            clock = match rng.below(10) {
+                0..=3 => clock + rng.below(HOUR / 4),
+                4 => clock,
+                5 => clock + rng.below(2 * HOUR),
+                6 => clock + DECADE,
+                7 => clock - DECADE,
+                8 => clock - rng.below(3 * HOUR),
+                _ => clock - rng.below(HOUR / 8),
+            }
+            .clamp(now + DECADE, now + 9 * DECADE);
+            injected::set(Some(Timestamp::from_nanos(clock)));
+            for _ in 0..rng.below(5) {
+                let next = log.core().tail().accepted().next();
+                let last = log.append(KIND, &payload(next), Durability::Memory).unwrap().last;
+                assert_eq!(last.get(), stamps.len() as u64 + 1, "{what}");
+                let stamp = log.view().get(last, ReadConcern::Local).unwrap().timestamp().as_nanos();
+                assert!(
+                    stamp >= clock && stamps.last().is_none_or(|before| *before < stamp),
+                    "{what}"
+                );
+                stamps.push(stamp);
+            }
+            log.sync(log.watermarks().appended).unwrap();
+            let before = log.watermarks().oldest;
+            retain(&log);
+            let marks = log.watermarks();
+            assert!(marks.oldest >= before, "{what}");
+            let of_age = |stamp: u64| stamp.saturating_add(HOUR) <= clock;
+            for op_id in before.get()..marks.oldest.get() {
+                assert!(of_age(stamps[op_id as usize - 1]), "{what}: entry {op_id} went early");
+                removed += 1;
+            }
+            // Whatever is left, a whole segment of it is not of age: only one that is not, or the newest.
+            let chain = log.view().shared.chain.load_full();
+            if let [oldest, next, _, ..] = chain.links() {
+                assert_eq!(oldest.first, marks.oldest, "{what}");
+                assert!(!of_age(stamps[next.first.get() as usize - 2]), "{what}: {marks:?}");
+            }
+            if marks.oldest < marks.durable && stamps[marks.oldest.get() as usize - 1] > clock {
+                kept_by_a_clock_set_back += 1;
+            }
+            if !stamps.is_empty() {
+                check_from(&log, marks.oldest);
+            }
+        }
+        log.close().unwrap();
+    }
+    injected::set(None);
+    assert!(
+        removed > 500 && kept_by_a_clock_set_back > 100,
+        "{removed}, {kept_by_a_clock_set_back}"
     );
 }

@@ -50,7 +50,7 @@ macro_rules! atomic {
 }
 
 atomic!(AtomicBool, bool, load() -> bool, store(value) -> (), swap(value) -> bool);
-atomic!(AtomicU32, u32, load() -> u32, store(value) -> (), fetch_add(value) -> u32, fetch_sub(value) -> u32);
+atomic!(AtomicU32, u32, load() -> u32, store(value) -> (), swap(value) -> u32, fetch_add(value) -> u32, fetch_sub(value) -> u32);
 atomic!(AtomicU64, u64, load() -> u64, store(value) -> (), swap(value) -> u64, fetch_add(value) -> u64,
     fetch_max(value) -> u64);
 atomic!(AtomicUsize, usize, load() -> usize, store(value) -> (), fetch_max(value) -> usize);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
+use crate::bell::Bell;
 use crate::disk::FileIdentity;
 use crate::format::FRAMES_START;
 use crate::group::Group;
@@ -15,6 +16,12 @@ use crate::tail::Tail;
 pub(crate) const MODELS: &[Model] = &[
     ("a_ring_wakes_a_thread", || check(None, a_ring_wakes_a_thread)),
     ("a_ring_wakes_two_threads", || check(Some(2), a_ring_wakes_two_threads)),
+    ("two_ringers_of_one_bell_wake_a_thread", || {
+        check(Some(3), two_ringers_of_one_bell_wake_a_thread);
+    }),
+    ("a_ringer_that_dies_beside_another_leaves_the_flag_up", || {
+        check(Some(3), a_ringer_that_dies_beside_another_leaves_the_flag_up);
+    }),
     ("a_ring_wakes_a_task", || check(None, a_ring_wakes_a_task)),
     ("an_accepted_entry_is_seen_or_its_waiter_is", || {
         check(None, an_accepted_entry_is_seen_or_its_waiter_is);
@@ -97,6 +104,61 @@ fn a_ring_wakes_two_threads() {
     for waiter in waiters {
         waiter.join().unwrap();
     }
+}
+
+/// As those of the draining thread's bell, which readers in other processes ring as well as the writer. Each has something of its
+/// own to tell, and the waiter waits for one after the other.
+fn two_ringers_of_one_bell_wake_a_thread() {
+    let bell = Arc::new(bell());
+    let told = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+    let waiter = {
+        let (bell, told) = (Arc::clone(&bell), Arc::clone(&told));
+        thread::spawn(move || {
+            for what in &*told {
+                assert!(bell.wait_until(None, || what.load(Ordering::Acquire) > 0));
+            }
+        })
+    };
+    let other = {
+        let (bell, told) = (Arc::clone(&bell), Arc::clone(&told));
+        thread::spawn(move || {
+            told[1].store(1, Ordering::Release);
+            bell.ring();
+        })
+    };
+    told[0].store(1, Ordering::Release);
+    bell.ring();
+    for thread in [waiter, other] {
+        thread.join().unwrap();
+    }
+}
+
+fn bell() -> Bell {
+    let region = Arc::new(Region::heap(64));
+    for offset in [0, 4] {
+        region.cell_u32(offset);
+    }
+    Bell::new(region, 0, false)
+}
+
+/// One of two ringers is killed just before it wakes the waiter. Whatever the other has done meanwhile, who rings next wakes it.
+fn a_ringer_that_dies_beside_another_leaves_the_flag_up() {
+    let bell = Arc::new(bell());
+    let told = Arc::new(AtomicU64::new(0));
+    let waiter = {
+        let (bell, told) = (Arc::clone(&bell), Arc::clone(&told));
+        thread::spawn(move || assert!(bell.wait_until(None, || told.load(Ordering::Acquire) > 0)))
+    };
+    let dead = {
+        let bell = Arc::clone(&bell);
+        thread::spawn(move || bell.ring_and_die())
+    };
+    // For nothing that the waiter waits for.
+    bell.ring();
+    dead.join().unwrap();
+    told.store(1, Ordering::Release);
+    bell.ring();
+    waiter.join().unwrap();
 }
 
 /// A task that has a thread of its own.

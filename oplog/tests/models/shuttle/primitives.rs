@@ -63,7 +63,7 @@ macro_rules! shared {
     };
 }
 
-shared!(RawU32, u32, load() -> u32, store(value) -> (), fetch_add(value) -> u32);
+shared!(RawU32, u32, load() -> u32, store(value) -> (), swap(value) -> u32, fetch_add(value) -> u32);
 shared!(RawU64, u64, load() -> u64, store(value) -> (), swap(value) -> u64, fetch_max(value) -> u64);
 
 impl Shared<'_, RawU32> {
