@@ -3,7 +3,7 @@
 //! A script is a sequence of blocks: commands, a line `----`, what they print, an empty line. `TAILWATER_REWRITE=1` writes what
 //! they print now into the files; look at the difference before keeping it.
 
-#[allow(dead_code, reason = "the simulation uses the rest")]
+#[allow(dead_code, unused_imports, reason = "the simulation uses the rest")]
 mod cluster;
 
 use std::fmt::Write as _;

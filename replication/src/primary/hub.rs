@@ -15,7 +15,7 @@ use crate::decision::{
 use crate::error::{Error, Result};
 use crate::link::Hangup;
 use crate::summary::{history_of, terms_from};
-use crate::wire::Message;
+use crate::wire::{Message, Taken};
 
 use super::status::{MemberStatus, PrimaryStatus};
 
@@ -172,8 +172,9 @@ impl Hub {
     }
 
     pub(crate) fn report(&self, peer: PeerId, report: Report) -> Result<()> {
+        let has_room = matches!(report, Report::Credit(_));
         let reported = self.step(&mut self.lock(), PrimaryInput::Report(peer, report));
-        if let Report::Credit(_) = report {
+        if has_room {
             self.sendable.notify_all();
         }
         reported
@@ -314,6 +315,13 @@ impl Hub {
                 close(state, peer);
             }
             PrimaryOutput::Close(peer) => close(state, peer),
+            PrimaryOutput::Taken(peer, member, name) => {
+                tracing::warn!(
+                    name,
+                    "a member behind a relay has the number of another, and is to be turned away"
+                );
+                say(state, peer, Message::Taken(Taken { member, name }));
+            }
             PrimaryOutput::Promise(term) => self.store.promise(term)?,
             PrimaryOutput::BeginTerm(term) => {
                 let begun = self.store.begin_term(term)?;
@@ -504,6 +512,11 @@ impl Hub {
     /// For whom it is time to speak again.
     pub(crate) fn held_again(&self) -> BTreeSet<MemberNumber> {
         self.lock().decisions.held_again()
+    }
+
+    /// Name of a member that this one has heard of.
+    pub(crate) fn name_of(&self, member: MemberNumber) -> Option<String> {
+        self.lock().decisions.name_of(member).map(str::to_owned)
     }
 
     /// Has everybody look again.

@@ -165,7 +165,7 @@ impl PrimaryBuilder {
         let durable = log.newest(ReadConcern::Durable);
         let (member, members) = (identity.member, identity.members.clone());
         let (decisions, outputs) = Decisions::new(member, members, history, store.promised(), term, durable);
-        let hub = Arc::new(Hub::new(store, decisions));
+        let hub = Arc::new(Hub::new(store, decisions.with_name(&identity.name)));
         let begun = Arc::downgrade(&hub);
         let begun = move || begun.upgrade().is_some_and(|hub| hub.sync_begun());
         hub.store.on_sync(Some(Box::new(begun)));
