@@ -14,6 +14,7 @@ use crate::decision::{
 };
 use crate::error::{Error, Result};
 use crate::link::Hangup;
+use crate::standby;
 use crate::summary::{history_of, terms_from};
 use crate::wire::{Message, Taken};
 
@@ -333,6 +334,8 @@ impl Hub {
                 tracing::warn!(%term, "stepping down: a member has promised a newer term to another");
                 self.store.follow()?;
                 self.store.promise(term)?;
+                // Whoever it follows next knows for whom the log is to be held.
+                standby::step_back(&self.store, u64::MAX);
             }
             // Not to follow, nor to promise anything: the store is the other one's.
             PrimaryOutput::Superseded(term) => return Err(Error::Superseded { term }),
