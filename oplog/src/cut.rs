@@ -231,6 +231,8 @@ fn carry_out(disk: &dyn Disk, manifest: &Manifest, plan: &Plan) -> Result<()> {
         oldest: OpId::new(manifest.first_op_id),
         durable: plan.last,
         last: plan.last,
+        // All that stays is released, whatever the primary was known to have on its disk before: where two members' logs part, the one
+        // that has the other's cut has begun a term behind that, and with it made durable what it had.
         confirmed: None,
         counts: true,
     };

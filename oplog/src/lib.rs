@@ -95,6 +95,7 @@ pub use slot_file::{RETENTION_SLOTS_MAX, SLOT_NAME_BYTES_MAX};
 pub use slots::{RetentionSlot, SlotOptions, SlotState};
 pub use stat::{Files, LogStat, SegmentStat, stat};
 pub use stats::{Histogram, Stats};
+pub use sync::SyncListenerId;
 pub use tail::Watermarks;
 pub use terms::{Before, Rank, TermBegin};
 pub use verify::{Finding, SegmentReport, SegmentState, VerifyReport, verify};

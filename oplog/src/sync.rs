@@ -52,8 +52,19 @@ pub(crate) struct Syncer {
     /// Microseconds within which background syncs come, when that is less than the sync interval; zero when nobody asks for it.
     pace: AtomicU64,
     /// Who is told by the leader when a sync begins.
-    listener: Mutex<Option<SyncListener>>,
+    listener: Mutex<Listening>,
 }
+
+/// Who is told, and how many have been before and with that one.
+#[derive(Debug, Default)]
+struct Listening {
+    number: u64,
+    current: Option<SyncListener>,
+}
+
+/// A listener that [`Oplog::on_sync`](crate::Oplog::on_sync) was given, by which it can be taken away again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SyncListenerId(u64);
 
 /// What is called when a sync begins; whether that was enough, or those have to be woken as well who wait for it.
 pub(crate) type Heard = dyn Fn() -> bool + Send + Sync;
@@ -98,24 +109,42 @@ impl Syncer {
             left,
             pause: (Mutex::new(()), Condvar::new()),
             pace: AtomicU64::new(0),
-            listener: Mutex::new(None),
+            listener: Mutex::default(),
         }
     }
 
+    fn lock_listener(&self) -> MutexGuard<'_, Listening> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Replaces who is told of syncs that begin.
-    pub(crate) fn set_listener(&self, listener: Option<SyncListener>) {
-        let mut current = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *current, listener);
+    pub(crate) fn set_listener(&self, listener: SyncListener) -> SyncListenerId {
+        let mut listening = self.lock_listener();
+        listening.number += 1;
+        let own = SyncListenerId(listening.number);
+        let before = listening.current.replace(listener);
         // What it holds may want this log.
-        drop(current);
+        drop(listening);
+        drop(before);
+        own
+    }
+
+    /// Has that one told no longer, if no other has taken its place.
+    pub(crate) fn remove_listener(&self, own: SyncListenerId) {
+        let mut listening = self.lock_listener();
+        let before = match listening.number == own.0 {
+            true => listening.current.take(),
+            false => None,
+        };
+        drop(listening);
         drop(before);
     }
 
     /// Says that a sync begins that will cover everything up to `target`: followers may have it meanwhile.
     fn tell_begun(&self, core: &Core, target: OpId) {
         core.tail().set_syncing(target);
-        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
-        if !listener.as_ref().is_some_and(|listener| listener.0()) {
+        let listening = self.lock_listener();
+        if !listening.current.as_ref().is_some_and(|listener| listener.0()) {
             core.tail().sync_bell.ring();
         }
     }

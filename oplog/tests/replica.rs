@@ -4,6 +4,8 @@ use crate::common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::temporary;
 use tailwater_oplog::{
@@ -464,6 +466,59 @@ fn a_sync_that_begins_is_told_to_who_sends() {
     };
     view.interrupt(&none);
     assert_eq!(waiter.join().unwrap(), tailwater_oplog::WaitOutcome::Interrupted);
+}
+
+#[test]
+fn who_goes_does_not_take_away_who_is_told_of_syncs_after_him() {
+    let dir = temporary();
+    let log = open(dir.path());
+    let told = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
+    let listen = |at: usize| {
+        let told = Arc::clone(&told[at]);
+        log.on_sync(Box::new(move || told.fetch_add(1, Ordering::SeqCst) < u64::MAX))
+    };
+    let syncs = || {
+        log.append(200, b"x", Durability::Disk).unwrap();
+        told.each_ref().map(|told| told.swap(0, Ordering::SeqCst) > 0)
+    };
+    let first = listen(0);
+    assert_eq!(syncs(), [true, false]);
+    let second = listen(1);
+    assert_eq!(syncs(), [false, true]);
+    log.end_on_sync(first);
+    assert_eq!(syncs(), [false, true]);
+    log.end_on_sync(second);
+    assert_eq!(syncs(), [false, false]);
+}
+
+#[test]
+fn a_closed_log_shows_nothing_that_may_be_cut_off() {
+    let (a, b) = (temporary(), temporary());
+    let primary = open(a.path());
+    (0..3).for_each(|_| write(&primary, 1, 100));
+    follower_of(&primary, b.path()).close().unwrap();
+    let follower = open_following(b.path());
+    catch_up(&primary.view(), &follower, 1 << 20);
+    follower.set_confirmed(OpId::new(2));
+    let view = follower.view();
+    let mut cursor = view.cursor(OpId::FIRST, ReadConcern::Local).unwrap();
+    let read = |cursor: &mut tailwater_oplog::Cursor| {
+        let mut read = Vec::new();
+        while let Some(entry) = cursor.try_next().unwrap() {
+            read.push(entry.op_id().get());
+        }
+        read
+    };
+    assert_eq!(read(&mut cursor), [1, 2, 3]);
+    follower.cut_back(OpId::new(2)).unwrap();
+    // Who has come further is at the end, and who comes now finds what is left.
+    assert!(read(&mut cursor).is_empty());
+    assert_eq!(view.newest(ReadConcern::Local), OpId::new(2));
+    let mut again = view.cursor(OpId::FIRST, ReadConcern::Local).unwrap();
+    assert_eq!(read(&mut again), [1, 2]);
+    // What stays is in the log of whoever had the rest cut, and on its disk.
+    let again = open_following(b.path());
+    assert_eq!(again.watermarks().released, OpId::new(2));
 }
 
 #[test]

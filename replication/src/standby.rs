@@ -64,14 +64,16 @@ pub(crate) fn keep(store: &Store, own: &str, needs: &[Need], max_lag_bytes: u64)
     }
 }
 
-/// This one follows, and nobody follows it: what it holds for followers, from when it was primary, it holds for those of the primary
-/// that it follows now, which says of whom that is true ([`keep`]).
+/// This one was primary, or nobody follows it any more: what it holds for followers it holds for those of the primary that it follows
+/// now, which says of whom that is true ([`keep`]). Who comes to follow this one gets a slot again. No cap becomes larger than
+/// `max_lag_bytes`.
 pub(crate) fn step_back(store: &Store, max_lag_bytes: u64) {
     let slots = store.slots();
     for slot in &slots {
         let Some(name) = slot.name.strip_prefix(FOLLOWER) else {
             continue;
         };
+        let max_lag_bytes = max_lag_bytes.min(slot.max_lag_bytes);
         tell(
             name,
             match slot.state {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bincode::{Decode, Encode};
 use tailwater_oplog::{LogId, OpId, SegmentStart, Term, codec};
 
-use crate::decision::{Hello, LogName, MemberList, Position, Refusal, Report, Run, Status, Welcome};
+use crate::decision::{Hello, LogName, MemberList, MemberNumber, Position, Refusal, Report, Run, Status, Welcome};
 
 /// First bytes of a connection, from both sides.
 pub(crate) const MAGIC: [u8; 8] = *b"TAILWRPL";
@@ -143,6 +143,15 @@ pub(crate) struct Need {
     pub(crate) from: OpId,
 }
 
+/// To a relay: the number of a member that it has spoken for is another's.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub(crate) struct Taken {
+    /// The number.
+    pub(crate) member: MemberNumber,
+    /// Whose it is.
+    pub(crate) name: String,
+}
+
 /// How far making a copy has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 pub(crate) struct Preparing {
@@ -167,6 +176,7 @@ pub(crate) enum Message {
     Chunk(Vec<u8>),
     Preparing(Preparing),
     Needs(Vec<Need>),
+    Taken(Taken),
 }
 
 const HELLO: u8 = 1;
@@ -183,11 +193,12 @@ const OFFER: u8 = 21;
 const CHUNK: u8 = 22;
 const PREPARING: u8 = 23;
 const NEEDS: u8 = 24;
+const TAKEN: u8 = 25;
 
 fn limit(kind: u8) -> Option<usize> {
     Some(match kind {
         HELLO | WELCOME | REFUSE | OFFER | COPY_REQUEST | NEEDS => CONTROL_BYTES_MAX,
-        REPORT | FETCH | STATUS | SEGMENT | PREPARING => 256,
+        REPORT | FETCH | STATUS | SEGMENT | PREPARING | TAKEN => 256,
         COPY_DONE => 0,
         RUN => RUN_BYTES + FRAMES_BYTES_MAX,
         CHUNK => CHUNK_BYTES_MAX,
@@ -243,6 +254,7 @@ impl Message {
             Message::Chunk(bytes) => write_body(out, CHUNK, &[bytes]),
             Message::Preparing(preparing) => write_body(out, PREPARING, &[&codec::encode(preparing)]),
             Message::Needs(needs) => write_body(out, NEEDS, &[&codec::encode(needs)]),
+            Message::Taken(taken) => write_body(out, TAKEN, &[&codec::encode(taken)]),
         }
     }
 
@@ -288,7 +300,8 @@ impl Message {
             OFFER => Message::Offer(decode(&body)?),
             CHUNK => Message::Chunk(body),
             PREPARING => Message::Preparing(decode(&body)?),
-            _ => Message::Needs(decode(&body)?),
+            NEEDS => Message::Needs(decode(&body)?),
+            _ => Message::Taken(decode(&body)?),
         })
     }
 }
@@ -366,7 +379,7 @@ mod tests {
                 }],
             }),
             Message::Report(Report::Credit(77)),
-            Message::Report(Report::Holds(MemberNumber(2), OpId::new(9))),
+            Message::Report(Report::Holds(MemberNumber(2), "c".into(), OpId::new(9))),
             Message::CopyRequest(CopyRequest {
                 name: "b".into(),
                 members: vec!["a".into()],

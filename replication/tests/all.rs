@@ -4,7 +4,7 @@
 #[path = "../../tests/src/certificates.rs"]
 #[allow(dead_code, unreachable_pub, reason = "other tests use the rest, from another crate")]
 mod certificates;
-#[allow(dead_code, reason = "the simulation uses the rest")]
+#[allow(dead_code, unused_imports, reason = "the simulation uses the rest")]
 mod cluster;
 #[allow(dead_code, unused_imports, reason = "other tests use the rest")]
 mod stores;

@@ -167,7 +167,7 @@ fn what_a_relay_reports_counts_unless_the_member_speaks_for_itself() {
         PeerId(1),
         hello("a", &listed, elected, there.clone()),
     ));
-    let holds = |op_id| PrimaryInput::Report(PeerId(1), Report::Holds(MemberNumber(2), OpId::new(op_id)));
+    let holds = |op_id| PrimaryInput::Report(PeerId(1), Report::Holds(MemberNumber(2), "c".into(), OpId::new(op_id)));
     let held = |relay: &Primary| relay.held().get(&MemberNumber(2)).copied();
     relay.step(holds(7));
     assert_eq!(held(&relay), Some(OpId::new(7)));
@@ -212,7 +212,7 @@ fn a_relay_takes_its_primarys_word_for_what_a_majority_holds() {
                 PrimaryInput::Durable(last),
                 PrimaryInput::Sent(PeerId(1), last, 1),
                 PrimaryInput::Report(PeerId(1), Report::Durable(last)),
-                PrimaryInput::Report(PeerId(1), Report::Holds(MemberNumber(0), last)),
+                PrimaryInput::Report(PeerId(1), Report::Holds(MemberNumber(0), "a".into(), last)),
             ]
         });
     for input in inputs {
@@ -276,8 +276,8 @@ fn a_relay_speaks_for_those_that_are_here() {
     // One follows it, and another is a relay that speaks for a third.
     comes(&mut relay, 1, "c");
     comes(&mut relay, 2, "d");
-    let holds = Report::Holds(MemberNumber(4), OpId::new(10));
-    relay.step(PrimaryInput::Report(PeerId(2), holds));
+    let holds = || Report::Holds(MemberNumber(4), "e".into(), OpId::new(10));
+    relay.step(PrimaryInput::Report(PeerId(2), holds()));
     assert_eq!(spoken_for(&relay), [2, 3, 4]);
     // Again for the third only when the other relay has spoken again.
     let again = |relay: &mut Primary| {
@@ -289,7 +289,7 @@ fn a_relay_speaks_for_those_that_are_here() {
     };
     assert_eq!(again(&mut relay), [2, 3, 4]);
     assert_eq!(again(&mut relay), [2, 3]);
-    relay.step(PrimaryInput::Report(PeerId(2), holds));
+    relay.step(PrimaryInput::Report(PeerId(2), holds()));
     assert_eq!(again(&mut relay), [2, 3, 4]);
     relay.step(PrimaryInput::Gone(PeerId(2)));
     assert_eq!(spoken_for(&relay), [2]);
@@ -301,7 +301,7 @@ fn a_relay_speaks_for_those_that_are_here() {
     // The third has come here by itself: what is said for it is taken when it has gone again.
     comes(&mut relay, 3, "d");
     comes(&mut relay, 4, "e");
-    let less = PrimaryInput::Report(PeerId(3), Report::Holds(MemberNumber(4), OpId::new(9)));
+    let less = PrimaryInput::Report(PeerId(3), Report::Holds(MemberNumber(4), "e".into(), OpId::new(9)));
     relay.step(less.clone());
     assert_eq!(relay.held_here().get(&MemberNumber(4)), Some(&OpId::new(10)));
     relay.step(PrimaryInput::Gone(PeerId(4)));
@@ -321,4 +321,71 @@ fn a_relay_does_not_let_on_the_primary_that_it_follows() {
     // It is primary no longer.
     let next = Some(term(2, 0, true));
     assert_eq!(course(&mut relay(&listed, &there, next), hello()), follow);
+}
+
+#[test]
+fn two_with_one_number_are_told_apart_wherever_they_are_in_a_chain() {
+    // Neither is on a list, and both names come to one number.
+    let number = number_of("c", &[]);
+    assert_eq!(number, number_of("z", &[]));
+    let begun = term(1, 1, false);
+    let there = [(begun, 10)];
+    let comes = |at: &mut Primary, peer, name| {
+        let hello = hello(name, &[], begun, history(&there));
+        at.step(PrimaryInput::Hello(PeerId(peer), hello))
+    };
+    let holds = |name: &str, op_id| Report::Holds(number, name.into(), OpId::new(op_id));
+    let says = |at: &mut Primary, peer, report| at.step(PrimaryInput::Report(PeerId(peer), report));
+    let taken = |peer| PrimaryOutput::Taken(PeerId(peer), number, "c".into());
+    let refused = |peer| PrimaryOutput::Refuse(PeerId(peer), Refusal::NumberTaken("c".into()));
+
+    // One is here, the other behind a relay.
+    let mut at = relay(&[], &there, Some(begun));
+    comes(&mut at, 1, "c");
+    comes(&mut at, 2, "d");
+    assert_eq!(says(&mut at, 2, holds("z", 7)), [taken(2)]);
+    assert_eq!(at.held().get(&number), Some(&OpId::new(10)));
+
+    // Both are behind relays: who was heard of first stays.
+    let mut at = relay(&[], &there, Some(begun));
+    comes(&mut at, 1, "d");
+    comes(&mut at, 2, "e");
+    says(&mut at, 1, holds("c", 5));
+    assert_eq!(says(&mut at, 2, holds("z", 7)), [taken(2)]);
+    assert_eq!(at.held().get(&number), Some(&OpId::new(5)));
+    assert_eq!(at.name_of(number), Some("c"));
+    // Nor is the other one let on when it comes by itself.
+    assert_eq!(comes(&mut at, 3, "z"), [refused(3)]);
+
+    // The other is behind a relay of the one.
+    let own = Member::new(number.0).unwrap();
+    let mut at = Primary::relay(own, Vec::new(), history(&there), OpId::new(10)).with_name("c");
+    at.step(PrimaryInput::Follows(begun));
+    comes(&mut at, 1, "d");
+    assert_eq!(says(&mut at, 1, holds("z", 7)), [taken(1)]);
+    assert_eq!(
+        says(&mut at, 1, holds("c", 7)),
+        [],
+        "its own, said by whoever follows itself"
+    );
+    assert!(!at.held().contains_key(&number));
+
+    // A relay that is told so turns the other away, or passes it on to the relay which that is behind.
+    let told = || PrimaryInput::Taken(number, "c".into());
+    let mut at = relay(&[], &there, Some(begun));
+    comes(&mut at, 1, "z");
+    assert_eq!(at.step(told()), [refused(1)]);
+    assert!(at.held().is_empty() && !at.is_connected(number));
+    assert_eq!(at.step(told()), []);
+    assert_eq!(comes(&mut at, 2, "z"), [refused(2)]);
+    let mut at = relay(&[], &there, Some(begun));
+    comes(&mut at, 1, "d");
+    says(&mut at, 1, holds("z", 7));
+    assert_eq!(at.step(told()), [taken(1)]);
+    assert!(!at.held().contains_key(&number));
+    // The right one is not turned away.
+    let mut at = relay(&[], &there, Some(begun));
+    comes(&mut at, 1, "c");
+    assert_eq!(at.step(told()), []);
+    assert!(at.is_connected(number));
 }

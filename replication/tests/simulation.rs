@@ -1,9 +1,10 @@
 //! Seeded schedules: connections that break, for both or for one end only, stall in one direction and are made anew, messages that
 //! come twice and introductions that somebody repeats, crashes, promotions at any moment, logs that are trimmed, members that are
-//! copied anew, and such as follow a follower; in a quarter of them without a list of members.
+//! copied anew, such as follow a follower, and filtered ones that have only a part; in a quarter of them without a list of members.
 //!
 //! What is checked at every step is in `cluster`: logs never differ at an equal term and OpID, nothing that was acknowledged at
-//! majority is lost or shown before it is. At the end the faults stop, and all must come to the same log.
+//! majority is lost or shown before it is, a filtered member has of each entry what is its part and counts for nothing. At the end
+//! the faults stop, and all must come to the same log.
 //!
 //! `TAILWATER_SEED=n` repeats one schedule, of which `TAILWATER_TRACE=n` shows so many of the last events; `TAILWATER_SCHEDULES=n`
 //! runs so many.
@@ -11,12 +12,14 @@
 #[allow(dead_code, reason = "the scripts use the rest")]
 mod cluster;
 
-use cluster::{Cluster, Role};
+use cluster::{Cluster, Entry, Part, Role, is_within};
 use tailwater_replication::decision::PeerId;
 
 const SCHEDULES: u64 = 20_000;
 const STEPS: usize = 400;
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+/// Those that have a part.
+const FILTERED: [&str; 2] = ["p", "q"];
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -30,21 +33,31 @@ fn random_peer(cluster: &Cluster, random: &mut fastrand::Rng) -> Option<PeerId> 
 /// One schedule; returns how many entries were acknowledged at majority, and how many rolled back.
 fn run(seed: u64) -> (usize, usize) {
     let mut random = fastrand::Rng::with_seed(seed);
-    let nodes = random.usize(2..=NAMES.len());
+    let whole = random.usize(2..=NAMES.len());
     // Sometimes one of them is on nobody's list, or there is none.
     let listed = match random.u8(..16) {
         0..4 => 0,
-        4..7 => nodes - 1,
-        _ => nodes,
+        4..7 => whole - 1,
+        _ => whole,
     };
-    let mut cluster = Cluster::new(&NAMES[..nodes], listed);
+    // In half of them some have only a part; the second one, most often, one that it can have from the first.
+    let filtered = random.usize(..4).saturating_sub(1).min(FILTERED.len());
+    let nodes = whole + filtered;
+    let mut cluster = Cluster::new(&[&NAMES[..whole], &FILTERED[..filtered]].concat(), listed);
+    let mut wider = 15;
+    for at in whole..nodes {
+        let namespaces = random.u8(1..16);
+        let within = if random.u8(..4) == 0 { 15 } else { wider };
+        wider = namespaces & within;
+        cluster.nodes[at].part = Some(Part(wider));
+    }
     // In half of them nobody follows a follower.
     let chains = random.bool();
     for at in 0..nodes {
         cluster.nodes[at].listens = chains && random.bool();
         cluster.start(at);
     }
-    cluster.promote(random.usize(..if listed == 0 { nodes } else { listed }));
+    cluster.promote(random.usize(..if listed == 0 { whole } else { listed }));
     // Some schedules are quiet enough for much to be acknowledged, others are storms.
     let storm = random.usize(1..=12);
     // Directions in which nothing is delivered, by follower.
@@ -144,7 +157,10 @@ fn heal(cluster: &mut Cluster, listed: usize) {
     }
     // Without a list any will do, and nothing is acknowledged at majority.
     let (candidates, counts) = match listed {
-        0 => (cluster.nodes.len(), false),
+        0 => {
+            let whole = cluster.nodes.iter().filter(|node| node.part.is_none());
+            (whole.count(), false)
+        }
         listed => (listed, true),
     };
     // A promotion that meets a newer promise is taken back, and the next one asks for a newer term. So each has some in a row:
@@ -174,7 +190,8 @@ fn heal(cluster: &mut Cluster, listed: usize) {
         for node in &cluster.nodes {
             // What was trimmed may be that of a copy whose entries were rolled back; that one is not whole, and will be copied anew.
             let from = node.disk.trimmed;
-            let same = node.disk.log.get(from..) == log.get(from..);
+            let part: Vec<Entry> = log.iter().map(|entry| entry.share(node.part)).collect();
+            let same = node.disk.log.get(from..) == part.get(from..);
             assert!(same, "{} has not come to the primary's log", node.name);
         }
         assert_eq!(
@@ -195,7 +212,11 @@ fn chain(cluster: &mut Cluster, first: usize, counts: bool) {
         cluster.kill(at, 0);
         cluster.nodes[at].listens = true;
         cluster.start(at);
-        cluster.connect(at, last);
+        let behind = match is_within(cluster.nodes[at].part, cluster.nodes[last].part) {
+            true => last,
+            false => first,
+        };
+        cluster.connect(at, behind);
         cluster.settle();
         last = at;
     }

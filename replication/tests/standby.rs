@@ -2,9 +2,9 @@
 
 use crate::stores;
 
-use stores::{LONG, MEMBERS, assert_same, eventually, follower, options, primary, write};
+use stores::{HEARTBEAT, LONG, MEMBERS, assert_same, eventually, follower, options, primary, write};
 use tailwater_oplog::OpId;
-use tailwater_replication::WriteConcern;
+use tailwater_replication::{Primary, WriteConcern};
 use tailwater_storage::{Store, StoreOptions};
 use tempfile::TempDir;
 
@@ -83,4 +83,55 @@ fn what_is_not_held_for_a_follower_there_is_not_held_here() {
     eventually("b holds its log for c", || slots(&of_b) == ["standby.c"]);
     store.slot_drop("follower.c").unwrap();
     eventually("and does not when a does not", || slots(&of_b).is_empty());
+}
+
+#[test]
+fn a_primary_of_the_past_that_is_followed_holds_its_log_only_for_those_of_the_new_one() {
+    // Deposed while it runs, or started again as a follower.
+    for fenced in [true, false] {
+        let [a, b, c, d] = [(); 4].map(|()| TempDir::new().unwrap());
+        let store = forgetful().open(a.path()).unwrap();
+        let serving = primary(&store, "a", &[]);
+        let following = |dir: &TempDir, name, from| {
+            let builder = follower(dir.path(), name, from, &[]);
+            builder.store_options(forgetful())
+        };
+        let of_b = following(&b, "b", serving.address()).start().unwrap();
+        let of_c = following(&c, "c", serving.address()).start().unwrap();
+        let last = write(&store, 0, 50);
+        serving.wait(last, WriteConcern::members(3).unwrap(), LONG).unwrap();
+        // It will not come back.
+        of_c.stop();
+        let of_b_store = of_b.wait_for(last, LONG).unwrap();
+        eventually("b holds its log for c", || slots(&of_b_store) == ["standby.c"]);
+        drop(of_b_store);
+        let fence = fenced.then(|| serving.address().to_string());
+        if !fenced {
+            drop(serving);
+        }
+        let promoted = of_b.promote().unwrap();
+        let builder = Primary::builder(promoted.clone(), "b").heartbeat(HEARTBEAT);
+        let new = builder.fence(fence).start().unwrap();
+        if fenced {
+            eventually("a steps down", || slots(&store) == ["standby.b", "standby.c"]);
+        }
+        store.close().unwrap();
+
+        let of_a = following(&a, "a", new.address());
+        let of_a = of_a.listen("127.0.0.1:0".parse().unwrap()).start().unwrap();
+        let last = write(&promoted, 1000, 6000);
+        let followed = of_a.wait_for(last, LONG).unwrap();
+        eventually("a holds its log for c alone", || slots(&followed) == ["standby.c"]);
+        // Who follows it has a slot, which stays.
+        let of_d = following(&d, "d", of_a.address().unwrap()).start().unwrap();
+        of_d.wait_for(last, LONG).unwrap();
+        promoted.slot_drop("follower.c").unwrap();
+        eventually("a holds it for d alone", || slots(&followed) == ["follower.d"]);
+        let mut id = 30_000;
+        eventually("the log is trimmed", || {
+            id += 1;
+            write(&promoted, id, 1);
+            followed.trim_log(last).unwrap() > OpId::FIRST
+        });
+    }
 }

@@ -112,7 +112,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`BackupError::TargetTaken`], [`BackupError::NoSpace`], [`BackupError::Io`]; those of the store and its log.
+    /// [`BackupError::TargetTaken`], [`BackupError::NoSpace`], [`BackupError::Io`]; [`BackupError::Unconfirmed`] of a store that
+    /// follows; those of the store and its log.
     pub fn backup(&self, target: impl AsRef<Path>, options: &BackupOptions) -> Result<BackupOutcome, BackupError> {
         let draft = Draft::begin(target.as_ref())?;
         let made = self.copy_into(&draft, options);
@@ -129,7 +130,7 @@ impl Store {
 
         self.sync()?;
         let log = self.log();
-        let last = log.newest(ReadConcern::Durable);
+        let last = check_released(&log, applied)?;
         let oldest = log.watermarks().oldest;
         let from = if options.whole_log { oldest } else { applied.max(oldest) };
         let outcome = copy_log(&log, draft, from, last, options)?;
@@ -166,6 +167,15 @@ pub fn backup_log(
     let last = log.newest(ReadConcern::Durable);
     let made = copy_log(&log, &draft, OpId::FIRST, last, options);
     draft.end(made, |outcome, bytes| BackupOutcome { bytes, ..outcome })
+}
+
+/// The last entry that may be passed on; an error when a state that covers `applied` is ahead of that.
+fn check_released(log: &OplogView, applied: OpId) -> Result<OpId, BackupError> {
+    let released = log.newest(ReadConcern::Durable);
+    match applied > released {
+        true => Err(BackupError::Unconfirmed { applied, released }),
+        false => Ok(released),
+    }
 }
 
 /// Fills a new engine in `target`; returns how many documents it has.

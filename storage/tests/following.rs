@@ -7,7 +7,9 @@ use bson::{Document, RawDocumentBuf, rawdoc};
 use common::{catch_up, content, copy_open_store, eventually, follower_of, partial_follower_of, small, take};
 use proptest::prelude::*;
 use tailwater_oplog::{Member, OpId};
-use tailwater_storage::{Collection, CollectionOptions, CutBack, ExplainOptions, IndexModel, Selection, Store};
+use tailwater_storage::{
+    BackupError, BackupOptions, Collection, CollectionOptions, CutBack, ExplainOptions, IndexModel, Selection, Store,
+};
 
 const DATABASE: &str = "db";
 /// With nothing beside the documents, with an index, with an order of its own.
@@ -274,6 +276,43 @@ fn what_is_cut_before_it_is_settled_leaves_the_state_as_it_is() {
     // And goes on from there.
     catch_up(&store, &again, 1 << 20);
     assert_same(&again, &store);
+}
+
+/// What the overlay has no room for is given to the engine, whether the primary's disk has it or not.
+#[test]
+fn a_state_ahead_of_what_may_be_passed_on_is_not_copied() {
+    let [a, b, target] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let mut options = small();
+    options.overlay_bytes_max = 64 << 10;
+    let store = options.open(a.path()).unwrap();
+    let follower = follower_of(&store, b.path(), &options);
+    let things = store.collection(DATABASE, "plain").unwrap();
+    things.insert_one(&rawdoc! { "_id": 0 }).unwrap();
+    catch_up(&store, &follower, 1 << 20);
+    let confirmed = follower.log().watermarks().appended;
+    follower.set_confirmed(confirmed);
+    let text = "x".repeat(1000);
+    for id in 1..500 {
+        things
+            .insert_one(&rawdoc! { "_id": id, "text": text.as_str() })
+            .unwrap();
+    }
+    catch_up(&store, &follower, 1 << 20);
+    follower.sync().unwrap();
+
+    let copy = target.path().join("copy");
+    let backed_up = follower.backup(&copy, &BackupOptions::default()).map(drop);
+    let copied = follower
+        .copy_state(&copy, &BackupOptions::default(), |_| Ok(()))
+        .map(drop);
+    for refused in [backed_up, copied] {
+        let by_name = matches!(refused, Err(BackupError::Unconfirmed { released, .. }) if released == confirmed);
+        assert!(by_name, "{refused:?}");
+    }
+    assert!(!copy.exists());
+    follower.set_confirmed(store.log().watermarks().durable);
+    follower.backup(&copy, &BackupOptions::default()).unwrap();
+    assert_same(&options.open(&copy).unwrap(), &store);
 }
 
 /// A primary whose followers are all away goes on, and so does one that nobody has ever heard.

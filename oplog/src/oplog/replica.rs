@@ -21,7 +21,7 @@ use crate::member::Member;
 use crate::options::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::role_file::{Base, Role, write_role};
 use crate::segment::{frames_capacity, header_records};
-use crate::sync::SyncListener;
+use crate::sync::{SyncListener, SyncListenerId};
 use crate::view::ReadConcern;
 
 /// Frames that [`Oplog::append_frames`] has taken.
@@ -159,9 +159,14 @@ impl Oplog {
 
     /// Has `listener` called when a sync begins, by the thread that syncs, which waits for it: it must not. It says whether it has
     /// woken those who want to know; if not, who [waits for that](crate::OplogView::wait_for_sync) is woken. It replaces the one
-    /// before.
-    pub fn on_sync(&self, listener: Option<Box<dyn Fn() -> bool + Send + Sync>>) {
-        self.core().syncer.set_listener(listener.map(SyncListener));
+    /// before; what is returned [ends](Oplog::end_on_sync) it.
+    pub fn on_sync(&self, listener: Box<dyn Fn() -> bool + Send + Sync>) -> SyncListenerId {
+        self.core().syncer.set_listener(SyncListener(listener))
+    }
+
+    /// Has that listener not called any more; when this returns, it is not running either. One that has taken its place stays.
+    pub fn end_on_sync(&self, listener: SyncListenerId) {
+        self.core().syncer.remove_listener(listener);
     }
 
     /// Makes the log follow: from here on it refuses entries of its own. Everything it has is durable afterwards.

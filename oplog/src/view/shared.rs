@@ -99,7 +99,9 @@ impl Shared {
         }
     }
 
-    /// Keeps what there is to read as it is now, for those who still hold a log that was closed.
+    /// Keeps what there is to read as it is now, for those who still hold a log that was closed. For [`ReadConcern::Local`], too,
+    /// that is what has been released: of a log that follows the rest may be cut off by whoever opens it next, and its bytes with
+    /// it, of which this one's readers would not know. In any other log it is the same.
     pub(crate) fn freeze(&self) {
         if let Some(tail) = self.any_tail() {
             self.still.store(tail.released().get(), Ordering::Release);

@@ -185,7 +185,7 @@ pub struct Status {
 }
 
 /// From a follower to the primary, behind the [`Hello`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub enum Report {
     /// It agrees to this term, and will take nothing from an older one.
     Grant(Term),
@@ -195,6 +195,6 @@ pub enum Report {
     Credit(u64),
     /// It is still there.
     Alive,
-    /// A member that follows this one has everything up to this entry on its disk.
-    Holds(MemberNumber, OpId),
+    /// The member of that number and name, which follows this one, has everything up to this entry on its disk.
+    Holds(MemberNumber, String, OpId),
 }

@@ -20,7 +20,7 @@ use tailwater_oplog::{Member, OpId, Term, Timestamp};
 
 use super::concern::{WriteConcern, held_by, majority_of};
 use super::history::{History, Position};
-use super::message::{Hello, MemberList, MemberNumber, Refusal, Report, Run, Status, Welcome};
+use super::message::{Hello, MemberList, MemberNumber, Refusal, Report, Run, Status, Welcome, number_of};
 
 /// A connection, as the driver counts them: never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -62,6 +62,8 @@ pub enum PrimaryInput {
     FollowsNobody,
     /// To a relay: a majority holds everything up to this entry, of what is here.
     Majority(OpId),
+    /// To a relay: the number of a member that it has spoken for is that of another, of this name.
+    Taken(MemberNumber, String),
 }
 
 /// What the primary is to do.
@@ -73,6 +75,8 @@ pub enum PrimaryOutput {
     Refuse(PeerId, Refusal),
     /// Close the connection.
     Close(PeerId),
+    /// Tell the relay over there that a member that it speaks for must be turned away: its number is that of another, of this name.
+    Taken(PeerId, MemberNumber, String),
     /// Write durably that nothing older than this term will be taken; before anything that comes behind it.
     Promise(Term),
     /// Begin this term with an entry of its own.
@@ -133,7 +137,7 @@ pub struct Primary {
     heard_of: BTreeSet<MemberNumber>,
     /// Who has only a part of what it holds, and does not count.
     partial: BTreeSet<MemberNumber>,
-    /// Whose numbers those are.
+    /// Whose numbers are known: its own, those of whoever has been connected, or reported by a relay.
     names: BTreeMap<MemberNumber, String>,
     deposed: bool,
 }
@@ -228,6 +232,7 @@ impl Primary {
             PrimaryInput::Follows(_) | PrimaryInput::FollowsNobody | PrimaryInput::Majority(_) => {
                 self.told(&input, &mut outputs);
             }
+            PrimaryInput::Taken(member, name) => self.taken(member, name, &mut outputs),
             PrimaryInput::Heard(term) => {
                 if term.is_near(self.term) && (self.is_over(term) || self.is_replaced(term)) {
                     self.step_down(term, &mut outputs);
@@ -277,7 +282,14 @@ impl Primary {
         }
     }
 
-    /// Name of a member, if it is listed or has ever been connected.
+    /// The same, of which is known what it is called itself.
+    #[must_use]
+    pub fn with_name(mut self, name: &str) -> Primary {
+        self.names.insert(self.member.into(), name.to_owned());
+        self
+    }
+
+    /// Name of a member, if it is listed or has ever been connected, or reported by one that was.
     #[must_use]
     pub fn name_of(&self, member: MemberNumber) -> Option<&str> {
         let named = self
@@ -429,15 +441,67 @@ impl Primary {
                 self.count_majority(outputs);
             }
             Report::Credit(bytes) => known.credit = known.credit.saturating_add_unsigned(bytes),
-            Report::Holds(holder, op_id) => {
+            Report::Holds(holder, name, op_id) => {
                 // Who follows a partial log has no more than that.
                 let sent = known.next.map(OpId::previous);
-                if let Some(sent) = sent.filter(|_| !self.is_partial(member)) {
+                if let Some(sent) =
+                    sent.filter(|_| !self.is_partial(member) && self.is_its_own(peer, holder, name, outputs))
+                {
                     self.reported(peer, holder, op_id.min(sent), outputs);
                 }
             }
             Report::Alive => {}
         }
+    }
+
+    /// Whether the number of a member that a relay speaks for is nobody else's. If it is, both would be counted as one, and, were
+    /// both promoted, both would write in one term: the relay is told to turn it away.
+    fn is_its_own(
+        &mut self,
+        relay: PeerId,
+        member: MemberNumber,
+        name: String,
+        outputs: &mut Vec<PrimaryOutput>,
+    ) -> bool {
+        if number_of(&name, &self.members) != member {
+            return false;
+        }
+        match self.name_of(member) {
+            Some(known) if known != name => {
+                outputs.push(PrimaryOutput::Taken(relay, member, known.to_owned()));
+                false
+            }
+            Some(_) => true,
+            None => {
+                self.names.insert(member, name);
+                true
+            }
+        }
+    }
+
+    /// To a relay: the member of that number is another one than the one behind it.
+    fn taken(&mut self, member: MemberNumber, name: String, outputs: &mut Vec<PrimaryOutput>) {
+        let is_relay = matches!(self.standing, Standing::Relay { .. });
+        let own = member == self.member.into();
+        if !is_relay || own || number_of(&name, &self.members) != member || self.name_of(member) == Some(&*name) {
+            return;
+        }
+        self.held.remove(&member);
+        self.heard_of.remove(&member);
+        let here: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, p)| p.member == member)
+            .map(|(id, _)| *id)
+            .collect();
+        for peer in here {
+            self.peers.remove(&peer);
+            outputs.push(PrimaryOutput::Refuse(peer, Refusal::NumberTaken(name.clone())));
+        }
+        if let Some(relay) = self.through.remove(&member) {
+            outputs.push(PrimaryOutput::Taken(relay, member, name.clone()));
+        }
+        self.names.insert(member, name);
     }
 
     /// A relay says what one of its followers holds. It followed this log when it said so, by frames that came from here, so it

@@ -99,7 +99,8 @@ fn attempt(dir: &Path, settings: &Settings, held: &mut Option<Replica>) -> Resul
             // Nobody counts.
             replica.set_majority(None);
         }
-        if settings.relay.is_none() {
+        // It took writes until now if it knows of nothing that its primary's disk has. What a relay holds is its own affair.
+        if settings.relay.is_none() || store.confirmed().is_none() {
             standby::step_back(store, settings.lag_bytes_max);
         }
         settings.resynced();

@@ -87,10 +87,10 @@ impl Relay {
         let log = store.log();
         let history = history_of(&log, LogName::from(log.log_id()))?;
         let durable = log.newest(ReadConcern::Durable);
-        let Identity { member, members, .. } = self.identity.clone();
+        let Identity { name, member, members } = self.identity.clone();
         let hub = Arc::new(Hub::new(
             store.clone(),
-            Decisions::relay(member, members, history, durable),
+            Decisions::relay(member, members, history, durable).with_name(&name),
         ));
         Service::start(hub, listener, self.security.clone(), self.heartbeat, self.caps)
     }
@@ -175,7 +175,9 @@ impl<'r> Passing<'r> {
             }
             for (member, op_id) in &held {
                 if again.contains(member) || known.get(member) != Some(op_id) {
-                    say(Report::Holds(*member, *op_id))?;
+                    // Whom it has heard of it knows by name.
+                    let name = hub.name_of(*member).unwrap_or_default();
+                    say(Report::Holds(*member, name, *op_id))?;
                 }
             }
             known = held;
@@ -255,7 +257,10 @@ mod tests {
             Ok(())
         };
         passing.report(&ended, Duration::from_millis(1), say).unwrap();
-        assert_eq!(said.into_inner(), [Report::Holds(member, holds); 3]);
+        assert_eq!(
+            said.into_inner(),
+            std::array::from_fn::<_, 3, _>(|_| Report::Holds(member, "c".into(), holds))
+        );
     }
 
     #[test]

@@ -251,6 +251,12 @@ impl Session<'_> {
                     }
                     None
                 }
+                Message::Taken(taken) if self.follows() => {
+                    if let Some(passing) = &self.passing {
+                        passing.tell(PrimaryInput::Taken(taken.member, taken.name));
+                    }
+                    None
+                }
                 _ => return Err(inbound.unexpected()),
             };
             if let Some(ending) = ending {

@@ -14,8 +14,9 @@ use crate::decision::{
 };
 use crate::error::{Error, Result};
 use crate::link::Hangup;
+use crate::standby;
 use crate::summary::{history_of, terms_from};
-use crate::wire::Message;
+use crate::wire::{Message, Taken};
 
 use super::status::{MemberStatus, PrimaryStatus};
 
@@ -172,8 +173,9 @@ impl Hub {
     }
 
     pub(crate) fn report(&self, peer: PeerId, report: Report) -> Result<()> {
+        let has_room = matches!(report, Report::Credit(_));
         let reported = self.step(&mut self.lock(), PrimaryInput::Report(peer, report));
-        if let Report::Credit(_) = report {
+        if has_room {
             self.sendable.notify_all();
         }
         reported
@@ -314,6 +316,13 @@ impl Hub {
                 close(state, peer);
             }
             PrimaryOutput::Close(peer) => close(state, peer),
+            PrimaryOutput::Taken(peer, member, name) => {
+                tracing::warn!(
+                    name,
+                    "a member behind a relay has the number of another, and is to be turned away"
+                );
+                say(state, peer, Message::Taken(Taken { member, name }));
+            }
             PrimaryOutput::Promise(term) => self.store.promise(term)?,
             PrimaryOutput::BeginTerm(term) => {
                 let begun = self.store.begin_term(term)?;
@@ -325,6 +334,8 @@ impl Hub {
                 tracing::warn!(%term, "stepping down: a member has promised a newer term to another");
                 self.store.follow()?;
                 self.store.promise(term)?;
+                // Whoever it follows next knows for whom the log is to be held.
+                standby::step_back(&self.store, u64::MAX);
             }
             // Not to follow, nor to promise anything: the store is the other one's.
             PrimaryOutput::Superseded(term) => return Err(Error::Superseded { term }),
@@ -504,6 +515,11 @@ impl Hub {
     /// For whom it is time to speak again.
     pub(crate) fn held_again(&self) -> BTreeSet<MemberNumber> {
         self.lock().decisions.held_again()
+    }
+
+    /// Name of a member that this one has heard of.
+    pub(crate) fn name_of(&self, member: MemberNumber) -> Option<String> {
+        self.lock().decisions.name_of(member).map(str::to_owned)
     }
 
     /// Has everybody look again.

@@ -165,14 +165,12 @@ impl PrimaryBuilder {
         let durable = log.newest(ReadConcern::Durable);
         let (member, members) = (identity.member, identity.members.clone());
         let (decisions, outputs) = Decisions::new(member, members, history, store.promised(), term, durable);
-        let hub = Arc::new(Hub::new(store, decisions));
-        let begun = Arc::downgrade(&hub);
-        let begun = move || begun.upgrade().is_some_and(|hub| hub.sync_begun());
-        hub.store.on_sync(Some(Box::new(begun)));
+        let hub = Arc::new(Hub::new(store, decisions.with_name(&identity.name)));
         hub.begin(outputs)?;
         Standings::is_served_by(&hub.store, Arc::downgrade(&hub));
         let lag_bytes_max = (self.lag_bytes_max, self.copy_lag_bytes_max);
         let service = Service::start(hub, listener, security.clone(), self.heartbeat, lag_bytes_max)?;
+        service.listen_to_syncs();
         for other in self.fence {
             let (fence_hub, identity) = (Arc::clone(&service.hub), identity.clone());
             let (security, heartbeat) = (security.clone(), self.heartbeat);

@@ -145,8 +145,12 @@ fn receive(
             is_held = true;
             hold(hub, settings, name, history);
         }
+        let durable = match report {
+            Report::Durable(op_id) => Some(op_id),
+            _ => None,
+        };
         hub.report(peer, report)?;
-        if let Report::Durable(op_id) = report
+        if let Some(op_id) = durable
             && op_id > OpId::ZERO
             && moved.elapsed() >= SLOT_INTERVAL
         {

@@ -7,12 +7,12 @@ use std::io::ErrorKind;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use tailwater_oplog::{Interrupt, ReadConcern, WaitOutcome};
+use tailwater_oplog::{Interrupt, ReadConcern, SyncListenerId, WaitOutcome};
 
 use super::hub::Hub;
 use super::offer::Copies;
@@ -53,6 +53,8 @@ pub(crate) struct Service {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// By which some of them connect to others.
     dials: Mutex<Vec<Dial>>,
+    /// By which the log tells the hub of syncs that begin, if it does.
+    listener: OnceLock<SyncListenerId>,
 }
 
 impl Service {
@@ -100,7 +102,15 @@ impl Service {
             bell,
             threads: Mutex::new(threads),
             dials: Mutex::default(),
+            listener: OnceLock::new(),
         })
+    }
+
+    /// Has entries sent as soon as the log's sync of them begins. For a primary: a follower sends only what is durable.
+    pub(super) fn listen_to_syncs(&self) {
+        let hub = Arc::downgrade(&self.hub);
+        let begun = move || hub.upgrade().is_some_and(|hub| hub.sync_begun());
+        self.listener.get_or_init(|| self.hub.store.on_sync(Box::new(begun)));
     }
 
     /// Starts a thread that connects to others, and that is ended and joined when this stops.
@@ -116,8 +126,10 @@ impl Service {
 
     /// Ends all connections and waits for the threads.
     pub(crate) fn stop(&self) {
-        // Nobody comes to the hub from the log behind this.
-        self.hub.store.on_sync(None);
+        // Nobody comes to the hub from the log behind this. To that of another primary, who has taken this one's place, he does.
+        if let Some(listener) = self.listener.get() {
+            self.hub.store.end_on_sync(*listener);
+        }
         self.hub.stop();
         self.hub.store.log().interrupt(&self.interrupt);
         ring(&self.bell);

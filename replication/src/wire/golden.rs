@@ -127,7 +127,10 @@ fn what_a_follower_says() {
         (Report::Durable(op(5)), body().u32(1).u64(5)),
         (Report::Credit(5), body().u32(2).u64(5)),
         (Report::Alive, body().u32(3)),
-        (Report::Holds(MemberNumber(40), op(5)), body().u32(4).u8(40).u64(5)),
+        (
+            Report::Holds(MemberNumber(40), "m".into(), op(5)),
+            body().u32(4).u8(40).text("m").u64(5),
+        ),
     ] {
         assert_is(&Message::Report(report), 2, expected);
     }
@@ -244,6 +247,11 @@ fn what_a_primary_sends() {
     };
     let needs = Message::Needs(vec![need("b", 7), need("c", 8)]);
     assert_is(&needs, 24, body().u64(2).text("b").u64(7).text("c").u64(8));
+    let taken = Taken {
+        member: MemberNumber(40),
+        name: "m".into(),
+    };
+    assert_is(&Message::Taken(taken), 25, body().u8(40).text("m"));
 }
 
 #[test]

@@ -88,6 +88,17 @@ pub enum BackupError {
         /// When it was written.
         time: Timestamp,
     },
+    /// The store follows, and its state covers entries that the disk of its primary is not known to have: they may be cut off, so its
+    /// log gives them to nobody. As a rule such entries are kept out of the state; here there were too many of them.
+    #[error(
+        "the state covers entry {applied}, and the primary is known to have everything up to {released} on its disk: copy it when this store follows again, or has been promoted"
+    )]
+    Unconfirmed {
+        /// The last entry that the state covers.
+        applied: OpId,
+        /// The last one that may be passed on.
+        released: OpId,
+    },
     /// It was cancelled: see [`BackupOptions::cancel`](super::BackupOptions::cancel).
     #[error("the copy was cancelled; what there was of it is removed")]
     Cancelled,

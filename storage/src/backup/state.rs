@@ -6,7 +6,7 @@ use tailwater_oplog::OpId;
 
 use super::draft::Draft;
 use super::error::BackupError;
-use super::{BackupOptions, BackupProgress, copy_state, selected};
+use super::{BackupOptions, BackupProgress, check_released, copy_state, selected};
 use crate::applier;
 use crate::catalog::Size;
 use crate::error::Error;
@@ -80,6 +80,8 @@ impl Store {
         applier::flush(core)?;
         let pin = core.pin(false)?;
         let applied = OpId::new(pin.snapshot.applied());
+        // Who opens it needs the log that far, from here most likely; and it may be cut off.
+        check_released(&self.log(), applied)?;
         hold(applied)?;
         let expected: i64 = Size::load(&pin.snapshot)?.iter().map(|(_, size)| size.bytes).sum();
         options.report(BackupProgress::Expected(u64::try_from(expected).unwrap_or(0)));

@@ -12,7 +12,9 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
-use tailwater_oplog::{AppendOutcome, FramesOutcome, Member, OpId, ReadConcern, SegmentStart, Term, entries_in};
+use tailwater_oplog::{
+    AppendOutcome, FramesOutcome, Member, OpId, ReadConcern, SegmentStart, SyncListenerId, Term, entries_in,
+};
 
 use super::apply::Logged;
 use super::backlog::AT_ONCE_BYTES_MAX;
@@ -116,8 +118,13 @@ impl Store {
     }
 
     /// Has `listener` called when a sync begins; see [`Oplog::on_sync`](tailwater_oplog::Oplog::on_sync).
-    pub fn on_sync(&self, listener: Option<Box<dyn Fn() -> bool + Send + Sync>>) {
-        self.core().log.on_sync(listener);
+    pub fn on_sync(&self, listener: Box<dyn Fn() -> bool + Send + Sync>) -> SyncListenerId {
+        self.core().log.on_sync(listener)
+    }
+
+    /// Has that one not called any more; see [`Oplog::end_on_sync`](tailwater_oplog::Oplog::end_on_sync).
+    pub fn end_on_sync(&self, listener: SyncListenerId) {
+        self.core().log.end_on_sync(listener);
     }
 
     /// The newest term that it knows of; see [`Oplog::known`](tailwater_oplog::Oplog::known).
