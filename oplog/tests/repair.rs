@@ -471,7 +471,10 @@ fn entries_in_the_buffer_of_a_killed_writer_are_not_forgotten() {
     let dir = log();
     let path = dir.path().to_path_buf();
     let child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "repair::entries_in_the_buffer_of_a_killed_writer_are_not_forgotten"])
+        .args([
+            "--exact",
+            "repair::entries_in_the_buffer_of_a_killed_writer_are_not_forgotten",
+        ])
         .env(CHILD, &path)
         .output()
         .unwrap();
