@@ -125,10 +125,7 @@ impl Context<'_> {
         loop {
             let look = Instant::now() + LOOK_INTERVAL;
             let until = deadline.map_or(look, |deadline| deadline.min(look));
-            match store
-                .await_applied(op_id, Some(until))
-                .map_err(tailwater::Error::from)?
-            {
+            match store.await_applied(op_id, Some(until))? {
                 true => return Ok(()),
                 // It is being applied by who has appended it.
                 false if Instant::now() < until => {
