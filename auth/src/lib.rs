@@ -15,7 +15,7 @@
 //!
 //! let ada = UserName::new("admin", "ada");
 //! let first = UserChange {
-//!     password: Some("correct horse".to_owned()),
+//!     password: Some("correct horse".into()),
 //!     roles: Some(vec![RoleName::new("shop", "read")]),
 //!     ..UserChange::default()
 //! };
@@ -55,6 +55,7 @@ mod error;
 mod identity;
 mod login;
 mod name;
+mod password;
 mod privilege;
 mod records;
 mod resource;
@@ -71,6 +72,7 @@ pub use error::{Error, LoginError, Result};
 pub use identity::Identity;
 pub use login::{Attempt, Conversation};
 pub use name::{NAME_BYTES_MAX, Name, RoleName, UserName};
+pub use password::Password;
 pub use privilege::{Privilege, Privileges};
 pub use records::{pattern_from_document, privileges_to_array, role_names};
 pub use resource::{Pattern, Resource};

@@ -214,7 +214,7 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let authority = Authority::open(store, Authentication::Off).unwrap();
         let user = UserChange {
-            password: Some("pencil".to_owned()),
+            password: Some("pencil".into()),
             roles: Some(Vec::new()),
             ..UserChange::default()
         };

@@ -4,6 +4,7 @@ use bson::{RawDocumentBuf, Uuid};
 
 use crate::credentials::{Credential, Mechanism};
 use crate::name::{RoleName, UserName};
+use crate::password::Password;
 
 /// What tells a user from another of the same name that was dropped before.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -46,10 +47,10 @@ impl User {
 }
 
 /// A user to be made, or what is to become of one: what is missing stays as it is.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Debug)]
 pub struct UserChange {
     /// The password.
-    pub password: Option<String>,
+    pub password: Option<Password>,
     /// The mechanisms it is good for; with a new password both, if they are not named.
     pub mechanisms: Option<Vec<Mechanism>>,
     /// The roles.
@@ -69,16 +70,5 @@ impl UserChange {
             custom_data,
         } = self;
         password.is_none() && mechanisms.is_none() && roles.is_none() && custom_data.is_none()
-    }
-}
-
-/// Passwords are not for logs.
-impl std::fmt::Debug for UserChange {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UserChange")
-            .field("mechanisms", &self.mechanisms)
-            .field("roles", &self.roles)
-            .field("custom_data", &self.custom_data)
-            .finish_non_exhaustive()
     }
 }

@@ -76,7 +76,7 @@ fn root() -> Identity {
 
 fn user(roles: &[RoleName]) -> UserChange {
     UserChange {
-        password: Some("pencil".to_owned()),
+        password: Some("pencil".into()),
         roles: Some(roles.to_vec()),
         ..UserChange::default()
     }
@@ -180,7 +180,7 @@ fn a_password_is_good_until_it_is_changed() {
     assert!(log_in(authority, &ada, "pencils").is_err());
     fixture.login(&ada);
     let change = UserChange {
-        password: Some("chalk".to_owned()),
+        password: Some("chalk".into()),
         mechanisms: Some(vec![Mechanism::ScramSha1]),
         ..UserChange::default()
     };
@@ -228,7 +228,7 @@ fn a_conversation_that_was_begun_with_an_old_password_is_not_ended_with_it() {
     };
     prove(&|| {}).unwrap();
     let chalk = UserChange {
-        password: Some("chalk".to_owned()),
+        password: Some("chalk".into()),
         ..UserChange::default()
     };
     assert!(prove(&|| authority.update_user(&ada, &chalk).unwrap()).is_err());

@@ -338,3 +338,56 @@ impl From<ServerError> for Failure {
         Failure::of(exit, &error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+    use tailwater_http::HttpOptions;
+
+    use super::*;
+
+    #[test]
+    fn options_that_are_printed_show_where_keys_are_and_no_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        let pem = signed.signing_key.serialize_pem();
+        std::fs::write(&certificate, signed.cert.pem()).unwrap();
+        std::fs::write(&key, &pem).unwrap();
+        let (certificate, key) = (certificate.to_str().unwrap(), key.to_str().unwrap());
+        let flags = [
+            "serve",
+            "--dir",
+            "unused",
+            "--http",
+            "--tls-cert",
+            certificate,
+            "--tls-key",
+            key,
+        ];
+        let matches = Arguments::augment_args(Command::new("serve")).get_matches_from(flags);
+        let arguments = Arguments::from_arg_matches(&matches).unwrap();
+        let tls = arguments.tls.load().unwrap();
+        let server = ServerOptions {
+            tls: tls.clone(),
+            ..ServerOptions::default()
+        };
+        let http = HttpOptions {
+            tls: tls.clone(),
+            ..HttpOptions::default()
+        };
+        for printed in [
+            format!("{arguments:?}"),
+            format!("{tls:?}"),
+            format!("{server:?}"),
+            format!("{http:?}"),
+        ] {
+            assert!(printed.contains(key), "{printed}");
+            for line in pem.lines().filter(|line| !line.starts_with("-----")) {
+                assert!(!printed.contains(line), "{printed}");
+            }
+            let bytes = format!("{:?}", &signed.signing_key.serialize_der()[..16]);
+            assert!(!printed.contains(bytes.trim_matches(['[', ']'])), "{printed}");
+        }
+    }
+}

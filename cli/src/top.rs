@@ -1,5 +1,6 @@
 //! `tailwater top`: how a served store is, in a terminal, by the numbers that its dashboard shows.
 
+mod encryption;
 mod fetch;
 mod screen;
 
@@ -12,6 +13,7 @@ use signal_hook::iterator::Signals;
 
 use crate::failure::{Failure, Outcome};
 use crate::output;
+use encryption::EncryptionArguments;
 use fetch::Server;
 
 /// Lines and columns where the terminal does not say.
@@ -34,10 +36,11 @@ const ERASE_BELOW: &str = "\x1b[J";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     tailwater top\n  \
+    tailwater top --server https://db.example:27080 --tls-ca ca.pem\n  \
     TAILWATER_PASSWORD=… tailwater top --server 127.0.0.1:8080 --user operator")]
 pub(crate) struct Arguments {
-    /// Where the store serves HTTP.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:27080")]
+    /// Where the store serves HTTP; over HTTPS with `https://` in front.
+    #[arg(long, value_name = "[https://]HOST:PORT", default_value = "127.0.0.1:27080")]
     server: String,
     /// The user to log in as.
     #[arg(long, value_name = "NAME")]
@@ -48,11 +51,13 @@ pub(crate) struct Arguments {
     /// Print once, and end.
     #[arg(long)]
     once: bool,
+    #[command(flatten)]
+    encryption: EncryptionArguments,
 }
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    let server = Server::new(&arguments.server, arguments.user.as_deref())?;
+    let server = Server::new(&arguments.server, arguments.user.as_deref(), &arguments.encryption)?;
     if arguments.once || !io::stdout().is_terminal() {
         let lines = screen::draw(&server.stats()?, &arguments.server, (usize::MAX, SIZE.1));
         return output::print(&(lines.join("\n") + "\n"));

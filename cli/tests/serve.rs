@@ -178,6 +178,8 @@ fn settings_that_say_nothing_alone_are_refused() {
     for (flags, named) in [
         (&["--http-allow-origin", "https://a.example"][..], "--http"),
         (&["--tls-cert", "cert.pem"], "tls-key"),
+        (&["--http-no-tls"], "--http"),
+        (&["--auth", "--http", "0.0.0.0:0"], "--tls-cert"),
         (&["--name", "a"], "--replicate"),
         (
             &["--replicate", "127.0.0.1:0", "--name", "a", "--heartbeat", "60001"],
@@ -281,7 +283,12 @@ impl Served {
             found.unwrap_or_else(|| panic!("{line}"))
         };
         next("listening on mongodb://");
-        let http = next("listening on http://");
+        let is_encrypted = flags.contains(&"--tls-cert") && !flags.contains(&"--http-no-tls");
+        let http = next(if is_encrypted {
+            "listening on https://"
+        } else {
+            "listening on http://"
+        });
         let followed = flags.contains(&"--name").then(|| next("listening for followers on "));
         Served {
             process,
@@ -393,4 +400,49 @@ fn a_server_and_its_follower_keep_as_much_history_as_they_are_told_and_say_so() 
         [1, 1, 1],
         "{shown}"
     );
+}
+
+#[test]
+fn certificates_encrypt_http_as_well_unless_it_is_told_not_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let file = |name: &str, text: String| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let certificate = file("cert.pem", signed.cert.pem());
+    let key = file("key.pem", signed.signing_key.serialize_pem());
+    let flags = ["--tls-cert", &certificate, "--tls-key", &key];
+    let top = |flags: &[&str]| {
+        let shown = Command::new(env!("CARGO_BIN_EXE_tailwater"))
+            .args(["top", "--once", "--server"])
+            .args(flags)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(shown.stderr).unwrap();
+        (shown.status.success(), String::from_utf8(shown.stdout).unwrap() + &said)
+    };
+
+    let served = Served::start(&dir.path().join("encrypted"), &flags);
+    let (http, server) = (&*served.http, format!("https://{}/", served.http));
+    let (server, certificate) = (&*server, &*certificate);
+    let (is_shown, said) = top(&[server, "--tls-ca", certificate]);
+    assert!(is_shown && said.contains("SEGMENT"), "{said}");
+    let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let other = file("other.pem", other.cert.pem());
+    for (flags, advice) in [
+        (&[server][..], "--tls-ca"),
+        (&[server, "--tls-ca", &other], "certificate"),
+        (&[http], "ask it by https"),
+        (&[http, "--tls-ca", certificate], "https://"),
+    ] {
+        let (is_shown, said) = top(flags);
+        assert!(!is_shown && said.contains(advice), "{flags:?}: {said}");
+    }
+
+    let plain = [&flags[..], &["--http-no-tls"]].concat();
+    let plain = Served::start(&dir.path().join("plain"), &plain);
+    let (is_shown, said) = top(&[&plain.http]);
+    assert!(is_shown && said.contains("SEGMENT"), "{said}");
 }

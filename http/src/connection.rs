@@ -8,9 +8,12 @@ use std::sync::Arc;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tailwater_auth::Tls;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::budget::Eviction;
+use crate::encryption;
 use crate::patience::Patient;
 use crate::places::Place;
 use crate::router;
@@ -44,7 +47,31 @@ impl Peer {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: Peer) {
-    let (deadline, header_deadline) = (shared.options.stall_deadline, shared.options.header_deadline);
+    match shared.options.tls.clone() {
+        None => {
+            let stream = Patient::new(stream, shared.options.stall_deadline);
+            converse(shared, stream, peer).await;
+        }
+        // Boxed, so that the task of a connection that is not encrypted has no room for one that is.
+        Some(tls) => Box::pin(serve_encrypted(shared, tls, stream, peer)).await,
+    }
+}
+
+async fn serve_encrypted(shared: Arc<Shared>, tls: Arc<Tls>, stream: TcpStream, peer: Peer) {
+    match encryption::accept(&shared, &tls, stream).await {
+        Ok(stream) => converse(shared, stream, peer).await,
+        Err(error) => {
+            tracing::info!(address = %peer.address, %error, "a connection was not encrypted, and is closed");
+        }
+    }
+}
+
+/// Answers requests until one of both sides ends the connection.
+async fn converse<S>(shared: Arc<Shared>, stream: S, peer: Peer)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let header_deadline = shared.options.header_deadline;
     let mut stop = shared.stop.clone();
     let peer = Arc::new(peer);
     let eviction = peer.eviction.clone();
@@ -57,7 +84,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: Peer) {
         .header_read_timeout(header_deadline)
         .max_buf_size(BUFFER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(Patient::new(stream, deadline)), service)
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let to_the_end = async {

@@ -19,7 +19,7 @@ pub enum HttpError {
     },
     /// An address that others could reach, where passwords and documents could be read on the way.
     #[error(
-        "{address} can be reached from other machines, and HTTP is not encrypted: bind a loopback address behind a proxy that encrypts, or allow plaintext"
+        "{address} can be reached from other machines, and HTTP is not encrypted: give a certificate and its key (--tls-cert, --tls-key), bind a loopback address behind a proxy that encrypts, or allow plaintext (--http-allow-plaintext)"
     )]
     WithoutTls {
         /// The address.

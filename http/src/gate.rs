@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use tailwater::Scope;
-use tailwater_auth::{Action, Authority, Identity, Resource, User, UserName};
+use tailwater_auth::{Action, Authority, Identity, Password, Resource, User, UserName};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -189,16 +189,16 @@ impl Warrant {
 }
 
 /// User and password. A user of another database than `admin` puts that in front: `shop/ada`.
-fn credentials(authorization: &HeaderValue) -> Option<(UserName, String)> {
+fn credentials(authorization: &HeaderValue) -> Option<(UserName, Password)> {
     let (scheme, encoded) = authorization.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let text = Password::from(String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?);
     let (user, password) = text.split_once(':')?;
     // No database has a slash in its name.
     let (database, user) = user.split_once('/').unwrap_or((ADMIN, user));
-    Some((UserName::new(database, user), password.to_owned()))
+    Some((UserName::new(database, user), password.into()))
 }
 
 fn login_needed() -> Problem {

@@ -36,7 +36,7 @@
 //!
 //! Nothing that comes over a socket. Heads of requests are bounded in bytes, fields and time, bodies are not read, filters and
 //! pipelines are bounded by those who compile them, and what waits for a client that does not read is bounded by its socket and
-//! its channel. Pages of other origins are refused unless they are allowed (`origin.rs`), and who may do what is asked of the
+//! its channel. Connections are encrypted where [`HttpOptions::tls`] says so (`encryption.rs`). Pages of other origins are refused unless they are allowed (`origin.rs`), and who may do what is asked of the
 //! store's [`Authority`](tailwater_auth::Authority) (`gate.rs`), again and again while a watch goes on: where nobody has to log in,
 //! only loopback addresses can be bound.
 
@@ -44,6 +44,7 @@ mod body;
 mod budget;
 mod connection;
 mod dashboard;
+mod encryption;
 mod envelope;
 mod error;
 mod extjson;

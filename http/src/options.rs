@@ -1,15 +1,22 @@
 //! How a server is set up.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tailwater::ReadConcern;
+use tailwater_auth::Tls;
 
 /// Options of a server. All have defaults.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
-    /// The address to listen on. Port 0 takes any that is free. Default `127.0.0.1:27080`.
+    /// The address to listen on. One that other machines reach needs users that have to log in, and [`HttpOptions::tls`] or
+    /// [`HttpOptions::allow_plaintext`]. Port 0 takes any that is free. Default `127.0.0.1:27080`.
     pub bind: SocketAddr,
+    /// Encrypts all connections: HTTPS. Default: none is encrypted.
+    pub tls: Option<Arc<Tls>>,
+    /// How long a new connection may take until it is encrypted, where that is asked for. Default ten seconds.
+    pub handshake_deadline: Duration,
     /// Whether an address that other machines reach may be served though nothing is encrypted. Default: no.
     pub allow_plaintext: bool,
     /// Origins whose pages may read what is served, such as `https://shop.example`, besides pages of the server itself.
@@ -59,6 +66,8 @@ impl Default for HttpOptions {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         HttpOptions {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 27080)),
+            tls: None,
+            handshake_deadline: Duration::from_secs(10),
             allow_plaintext: false,
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),

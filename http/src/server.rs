@@ -89,7 +89,7 @@ impl HttpServer {
             if !authority.is_required() {
                 return Err(HttpError::WithoutUsers { address });
             }
-            if !options.allow_plaintext {
+            if options.tls.is_none() && !options.allow_plaintext {
                 return Err(HttpError::WithoutTls { address });
             }
         }
@@ -206,8 +206,10 @@ fn welcome(shared: &Arc<Shared>, stream: TcpStream, address: SocketAddr) {
             %address,
             "a connection was refused: there are too many, or too many from its address"
         );
-        // What does not go at once does not matter.
-        let _ = stream.try_write(FULL);
+        // What does not go at once does not matter. Who waits for encryption would not understand it.
+        if shared.options.tls.is_none() {
+            let _ = stream.try_write(FULL);
+        }
         return;
     };
     // A system that does not know these has a connection that lives without them.

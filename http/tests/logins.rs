@@ -14,7 +14,7 @@ const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Makes a user; the first one is `root`, who makes the others.
 fn create(served: &Running, database: &str, name: &str, role: (&str, &str)) {
     let user = UserChange {
-        password: Some(format!("{name}:pass")),
+        password: Some(format!("{name}:pass").into()),
         roles: Some(vec![RoleName::new(role.0, role.1)]),
         ..UserChange::default()
     };
@@ -103,7 +103,7 @@ fn a_remembered_login_ends_with_its_password() {
     let old = login("reader", "reader:pass");
     assert_eq!(served.get("/v1/watch/shop/orders", &[&old]).status, 200);
     let change = UserChange {
-        password: Some("chalk".to_owned()),
+        password: Some("chalk".into()),
         ..UserChange::default()
     };
     let reader = UserName::new("admin", "reader");

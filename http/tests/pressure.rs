@@ -6,7 +6,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use bson::rawdoc;
-use common::Running;
+use common::{Running, until};
 
 const DOCUMENTS: i32 = 400;
 const BYTES: usize = 64 << 10;
@@ -54,9 +54,7 @@ fn a_client_that_takes_nothing_for_too_long_is_left_and_can_go_on() {
     let served = Running::with(|options| options.stall_deadline = Duration::from_millis(100));
     let mut stalled = served.get("/v1/watch/shop/orders", &[]);
     fill(&served);
-    while !served.store.listed_watches().is_empty() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until("the stalled watch is left", || served.store.listed_watches().is_empty());
     let (mut seen, mut id) = (0, None);
     while let Some(event) = stalled.event() {
         assert_eq!(event.data.unwrap()["fullDocument"]["n"], seen);

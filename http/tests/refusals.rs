@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::rawdoc;
-use common::{Response, Running, encoded, request};
+use common::{Response, Running, encoded, request, until};
 use serde_json::json;
 use tailwater::{ResumeToken, Store};
 use tailwater_auth::{Authentication, Authority};
@@ -194,9 +194,9 @@ fn connections_are_limited_and_their_places_come_back() {
     assert_eq!((third.status, third.header("retry-after")), (503, Some("10")));
     drop((one, two));
     // The server learns of each end when it looks at that socket.
-    while Response::read_if_any(served.address) != Some(200) || !served.store.listed_watches().is_empty() {
-        std::thread::yield_now();
-    }
+    until("their places are free", || {
+        Response::read_if_any(served.address) == Some(200) && served.store.listed_watches().is_empty()
+    });
 }
 
 #[test]

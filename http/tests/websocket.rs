@@ -1,12 +1,22 @@
-//! WebSockets over real sockets.
+//! WebSockets over real sockets, and what is encrypted, WebSockets among it.
 
 use crate::common;
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Running, encoded};
+use common::{Running, encoded, until};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
+use tailwater::Store;
+use tailwater_auth::{Authentication, Authority, ClientCertificates, Tls, TlsOptions};
+use tailwater_http::{HttpOptions, HttpServer};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
@@ -121,4 +131,205 @@ fn a_large_event_is_one_message() {
     served.insert(2..3);
     assert_eq!(client.next().unwrap()["fullDocument"]["text"], text);
     assert_eq!(client.next().unwrap()["fullDocument"]["n"], 2);
+}
+
+/// An authority with a certificate that it has signed, good for a server on this machine and for a client.
+struct Signed {
+    ca: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Signed {
+    fn new(dir: &Path, name: &str) -> Signed {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &authority).unwrap();
+        let [ca, own, own_key] = ["ca", "cert", "key"].map(|kind| dir.join(format!("{name}-{kind}.pem")));
+        std::fs::write(&ca, authority.pem()).unwrap();
+        std::fs::write(&own, certificate.pem()).unwrap();
+        std::fs::write(&own_key, key.serialize_pem()).unwrap();
+        Signed {
+            ca,
+            certificate: own,
+            key: own_key,
+        }
+    }
+
+    fn tls(&self, client_certificates: ClientCertificates) -> Arc<Tls> {
+        let asks = client_certificates != ClientCertificates::NotAsked;
+        let options = TlsOptions {
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+            client_authorities: asks.then(|| self.ca.clone()),
+            client_certificates,
+        };
+        Arc::new(Tls::load(options).unwrap())
+    }
+}
+
+type Encrypted = StreamOwned<ClientConnection, TcpStream>;
+
+/// A connection to a server of that authority, with a certificate of one's own if one is given; an error when one of both sides does
+/// not take the other's.
+fn encrypted(served: &Running, authority: &Signed, own: Option<&Signed>) -> std::io::Result<Encrypted> {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(&authority.ca).unwrap())
+        .unwrap();
+    let builder = ClientConfig::builder().with_root_certificates(roots);
+    let mut config = match own {
+        None => builder.with_no_client_auth(),
+        Some(own) => {
+            let certificate = CertificateDer::from_pem_file(&own.certificate).unwrap();
+            let key = PrivateKeyDer::from_pem_file(&own.key).unwrap();
+            builder.with_client_auth_cert(vec![certificate], key).unwrap()
+        }
+    };
+    // As browsers ask.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let stream = TcpStream::connect(served.address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut encrypted = StreamOwned::new(connection, stream);
+    // With TLS 1.3 a client hears whether its certificate was taken with the first answer.
+    write!(encrypted, "GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", served.address)?;
+    let mut line = [0; 17];
+    encrypted.read_exact(&mut line)?;
+    assert_eq!(&line, b"HTTP/1.1 200 OK\r\n");
+    let mut last = [0; 4];
+    while last != *b"\r\n\r\n" {
+        last.rotate_left(1);
+        encrypted.read_exact(&mut last[3..])?;
+    }
+    // What is healthy says so in a word.
+    let mut body = [0; 3];
+    encrypted.read_exact(&mut body)?;
+    assert_eq!(&body, b"ok\n");
+    assert_eq!(encrypted.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+    Ok(encrypted)
+}
+
+#[test]
+fn event_streams_and_websockets_are_encrypted_where_the_server_has_a_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = Signed::new(dir.path(), "ours");
+    let other = Signed::new(dir.path(), "other");
+    let tls = ours.tls(ClientCertificates::NotAsked);
+    let served = Running::with(|options| options.tls = Some(Arc::clone(&tls)));
+
+    let mut events = encrypted(&served, &ours, None).unwrap();
+    let head = format!("GET /v1/watch/shop/orders HTTP/1.1\r\nHost: {}\r\n\r\n", served.address);
+    events.write_all(head.as_bytes()).unwrap();
+    let mut events = BufReader::new(events).lines().map(Result::unwrap);
+    assert!(events.any(|line| line.starts_with("id: ")), "the watch has not begun");
+    let request = format!("wss://{}/v1/watch/shop/orders?heartbeat=60", served.address);
+    let socket = encrypted(&served, &ours, None).unwrap();
+    let (mut socket, _) = tungstenite::client(request, socket).unwrap_or_else(|error| panic!("{error}"));
+    assert!(socket.read().unwrap().into_text().unwrap().contains("heartbeat"));
+    served.insert(0..1);
+    let event = events.find(|line| line.starts_with("data: ")).unwrap();
+    let event: Value = serde_json::from_str(&event[6..]).unwrap();
+    assert_eq!(event["fullDocument"]["n"], 0);
+    let event: Value = serde_json::from_str(&socket.read().unwrap().into_text().unwrap()).unwrap();
+    assert_eq!(event["fullDocument"]["n"], 0);
+
+    // Who knows another authority does not connect; and after a new certificate was read, the other way round.
+    assert!(encrypted(&served, &other, None).is_err());
+    std::fs::copy(&other.certificate, &ours.certificate).unwrap();
+    std::fs::copy(&other.key, &ours.key).unwrap();
+    tls.reload().unwrap();
+    encrypted(&served, &other, None).unwrap();
+    assert!(encrypted(&served, &ours, None).is_err());
+    served.insert(1..2);
+    let event: Value = serde_json::from_str(&socket.read().unwrap().into_text().unwrap()).unwrap();
+    assert_eq!(event["fullDocument"]["n"], 1);
+}
+
+#[test]
+fn clients_show_certificates_where_the_server_asks_for_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = Signed::new(dir.path(), "ours");
+    let stranger = Signed::new(dir.path(), "stranger");
+    for (asked, without) in [
+        (ClientCertificates::Required, false),
+        (ClientCertificates::Optional, true),
+    ] {
+        let served = Running::with(|options| options.tls = Some(ours.tls(asked)));
+        assert!(encrypted(&served, &ours, Some(&ours)).is_ok(), "{asked:?}");
+        assert_eq!(encrypted(&served, &ours, None).is_ok(), without, "{asked:?}");
+        assert!(encrypted(&served, &ours, Some(&stranger)).is_err(), "{asked:?}");
+    }
+}
+
+#[test]
+fn who_does_not_encrypt_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = Signed::new(dir.path(), "ours");
+    let served = Running::with(|options| options.tls = Some(ours.tls(ClientCertificates::NotAsked)));
+    let refused = served.get("/healthz", &[]);
+    assert_eq!(refused.status, 400);
+    assert!(refused.json()["detail"].as_str().unwrap().contains("https"));
+    assert!(encrypted(&served, &ours, None).is_ok());
+}
+
+/// Whether the other side closes the connection, in order or not, and says nothing before.
+fn is_closed(mut stream: TcpStream) -> bool {
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    match stream.read(&mut [0; 1]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
+#[test]
+fn handshakes_that_are_not_finished_are_ended_in_time_and_count_among_the_connections() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = Signed::new(dir.path(), "ours");
+    let with = |handshake_deadline, connections_max| {
+        Running::with(|options| {
+            *options = HttpOptions {
+                tls: Some(ours.tls(ClientCertificates::NotAsked)),
+                handshake_deadline,
+                connections_max,
+                ..options.clone()
+            };
+        })
+    };
+    // The beginning of a record of the handshake, whose rest never comes; and nothing at all.
+    for said in [&[22_u8, 3, 1, 2, 0, 1][..], &[]] {
+        let served = with(Duration::from_millis(20), 10);
+        let mut slow = TcpStream::connect(served.address).unwrap();
+        slow.write_all(said).unwrap();
+        assert!(is_closed(slow));
+    }
+    let served = with(Duration::from_secs(3600), 1);
+    let silent = TcpStream::connect(served.address).unwrap();
+    assert!(is_closed(TcpStream::connect(served.address).unwrap()));
+    drop(silent);
+    // Its place is free as soon as the server has noticed.
+    until("the place of a client that is gone is free", || {
+        encrypted(&served, &ours, None).is_ok()
+    });
+}
+
+#[test]
+fn an_address_that_others_reach_is_served_encrypted_when_clients_log_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = Signed::new(dir.path(), "ours");
+    let store = Store::open(dir.path().join("store")).unwrap();
+    for (authentication, bound) in [(Authentication::Required, true), (Authentication::Off, false)] {
+        let authority = Arc::new(Authority::open(store.clone(), authentication).unwrap());
+        let options = HttpOptions {
+            bind: "0.0.0.0:0".parse().unwrap(),
+            tls: Some(ours.tls(ClientCertificates::NotAsked)),
+            ..HttpOptions::default()
+        };
+        let server = HttpServer::bind(store.clone(), authority, options);
+        assert_eq!(server.is_ok(), bound, "{authentication:?}");
+    }
 }

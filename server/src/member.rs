@@ -20,7 +20,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tailwater::oplog::{self, Term};
 use tailwater::replication::decision::number_of;
@@ -175,6 +175,14 @@ struct Promoting {
     address: Option<SocketAddr>,
     /// Whether it was stopped meanwhile.
     is_stopped: bool,
+}
+
+/// Whether a member is the primary.
+pub(crate) enum Leading {
+    Yes(Arc<Primary>),
+    /// It takes writes, and nobody can follow it yet.
+    NotYet,
+    No,
 }
 
 /// How others stand, as far as a member knows.
@@ -387,17 +395,23 @@ impl Member {
         primary.stop();
     }
 
-    /// The primary that it is, if it is one. Waits for the last steps of a promotion, in which the store takes writes already.
-    pub(crate) fn primary(&self) -> Option<Arc<Primary>> {
+    /// The primary that it is, if it is one. Waits for the last steps of a promotion, in which the store takes writes already, but no
+    /// longer than until then.
+    pub(crate) fn leading(&self, until: Instant) -> Leading {
         let takes_writes = |promoting: &Promoting| promoting.store.as_ref().is_some_and(|store| !store.is_following());
         let mut standing = self.lock();
         loop {
             match &*standing {
-                Standing::Primary(primary, _) => return Some(Arc::clone(primary)),
+                Standing::Primary(primary, _) => return Leading::Yes(Arc::clone(primary)),
                 Standing::Promoting(promoting) if takes_writes(promoting) => {}
-                Standing::Follower(_) | Standing::Promoting(_) | Standing::Ended(_) => return None,
+                Standing::Follower(_) | Standing::Promoting(_) | Standing::Ended(_) => return Leading::No,
             }
-            standing = self.promoted.wait(standing).unwrap_or_else(PoisonError::into_inner);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Leading::NotYet;
+            }
+            let waited = self.promoted.wait_timeout(standing, left);
+            standing = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -479,4 +493,30 @@ fn change(topologies: &Mutex<Vec<Weak<Topology>>>) {
         .iter()
         .filter_map(Weak::upgrade)
         .for_each(|topology| topology.change());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_the_end_of_a_promotion_waits_no_longer_than_it_may() {
+        let dir = tempfile::tempdir().unwrap();
+        // It takes writes, and its promotion never comes to its end.
+        let promoting = Promoting {
+            store: Some(Store::open(dir.path()).unwrap()),
+            address: None,
+            is_stopped: false,
+        };
+        let member = Member {
+            options: MemberOptions::new("a"),
+            standing: Mutex::new(Standing::Promoting(promoting)),
+            promoted: Condvar::new(),
+            topologies: Arc::default(),
+            on_event: Arc::new(|_| {}),
+        };
+        assert!(matches!(member.leading(Instant::now()), Leading::NotYet));
+        let soon = Instant::now() + Duration::from_millis(10);
+        assert!(matches!(member.leading(soon), Leading::NotYet));
+    }
 }

@@ -14,7 +14,7 @@ use tailwater::{MemoryShare, QueryControl};
 
 use crate::context::Peer;
 use crate::error::{CommandError, CommandResult, code};
-use crate::request::Request;
+use crate::request::{Request, SessionId};
 use crate::server::Shared;
 
 /// How often an operation looks whether its client is still there.
@@ -27,6 +27,8 @@ struct Operation {
     connection: i32,
     client: SocketAddr,
     app_name: Option<String>,
+    /// The session that it is part of.
+    session: Option<SessionId>,
     /// The cursor that a `getMore` has.
     cursor: Option<i64>,
     started: Instant,
@@ -52,6 +54,7 @@ impl Running<'_> {
     /// What ends it in the middle; the connection is that of its client.
     pub(crate) fn interrupts<'a>(&self, server: &'a Arc<Shared>, stream: &Arc<TcpStream>) -> Interrupts<'a> {
         Interrupts {
+            id: self.id,
             killed: Arc::clone(&self.killed),
             server,
             client: Arc::new(Client {
@@ -67,6 +70,8 @@ impl Running<'_> {
 /// ended by [`Interrupts::scope`].
 #[derive(Clone)]
 pub(crate) struct Interrupts<'a> {
+    /// The operation's number.
+    id: i32,
     killed: Arc<AtomicBool>,
     server: &'a Shared,
     client: Arc<Client>,
@@ -153,6 +158,11 @@ impl Interrupts<'_> {
         }))
     }
 
+    /// Has all other operations of a session end. What waits with a cursor ends with that.
+    pub(crate) fn kill_session(&self, session: SessionId) {
+        self.server.operations.kill_session(session, self.id);
+    }
+
     /// Refuses to go on when the operation was killed, or its client is gone.
     pub(crate) fn check(&self) -> CommandResult<()> {
         if self.killed.load(Ordering::Relaxed) {
@@ -223,6 +233,7 @@ impl Operations {
             connection: peer.id,
             client: peer.address,
             app_name: peer.app_name.get().cloned(),
+            session: request.session,
             cursor,
             started: Instant::now(),
             killed: Arc::default(),
@@ -248,6 +259,15 @@ impl Operations {
         let operation = running.get(&id)?;
         operation.killed.store(true, Ordering::Relaxed);
         operation.cursor
+    }
+
+    /// Has all operations of a session end but that of the number, which asks for it.
+    fn kill_session(&self, session: SessionId, but: i32) {
+        for (id, operation) in self.lock().iter() {
+            if operation.session == Some(session) && *id != but {
+                operation.killed.store(true, Ordering::Relaxed);
+            }
+        }
     }
 }
 
@@ -305,7 +325,9 @@ mod tests {
             client.write_all(left).unwrap();
             assert!(!is_gone(&stream));
             drop(client);
+            let deadline = Instant::now() + Duration::from_secs(60);
             while !is_gone(&stream) {
+                assert!(Instant::now() < deadline, "a client that has gone is there");
                 std::thread::yield_now();
             }
         }

@@ -55,6 +55,18 @@ pub(crate) fn cursor(
     rawdoc! { "cursor": cursor }
 }
 
+/// The document without fields of those names.
+pub(crate) fn without(document: &RawDocument, names: &[&str]) -> RawDocumentBuf {
+    let mut kept = RawDocumentBuf::new();
+    // An answer is the server's own: it can be read.
+    for (name, value) in document.iter().flatten() {
+        if !names.contains(&name.as_str()) {
+            kept.append(name, value);
+        }
+    }
+    kept
+}
+
 /// What every answer ends with: `ok`, and the time of the newest entry, by which clients order what they read and write.
 pub(crate) fn finish(mut document: RawDocumentBuf, time: Timestamp) -> RawDocumentBuf {
     if document.get("ok").is_ok_and(|ok| ok.is_none()) {

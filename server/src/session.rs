@@ -179,6 +179,11 @@ impl Sessions {
         drop(ended);
     }
 
+    /// The sessions of a user; of everybody, where nobody logs in.
+    pub(crate) fn of(&self, user: Option<UserId>) -> Vec<SessionId> {
+        self.lock().keys().filter(|id| id.user == user).copied().collect()
+    }
+
     /// Somebody is done with a session.
     pub(crate) fn leave(&self, id: SessionId, entry: Arc<Entry>) {
         let mut sessions = self.lock();

@@ -3,7 +3,7 @@
 use crate::common;
 
 use bson::{Document, RawDocumentBuf, doc};
-use common::{Client, Running, batch, cursor_id, session};
+use common::{Client, Running, batch, cursor_id, session, until};
 use tailwater_wire::{MsgFlags, Sequence};
 
 fn bulk_write(client: &mut Client, ops: Vec<Document>, options: Document) -> Document {
@@ -206,13 +206,14 @@ fn what_was_written_is_told_although_its_end_was_asked_for() {
     let command = doc! { "bulkWrite": 1, "ops": ops, "nsInfo": [{ "ns": "test.a" }], "$db": "admin" };
     client.send(&command, MsgFlags::default(), Vec::new());
     client.stream.set_nonblocking(true).unwrap();
-    while client.stream.peek(&mut [0; 1]).is_err() {
+    until("the answer", || {
         let running = operator.admin(doc! { "currentOp": 1, "command.bulkWrite": { "$exists": true } });
         for operation in running.get_array("inprog").unwrap() {
             let id = operation.as_document().unwrap().get_i32("opid").unwrap();
             operator.admin(doc! { "killOp": 1, "op": id });
         }
-    }
+        client.stream.peek(&mut [0; 1]).ok()
+    });
     client.stream.set_nonblocking(false).unwrap();
     let (answer, ..) = client.receive();
     assert_eq!(answer.get_f64("ok").ok(), Some(1.0), "{answer}");

@@ -4,6 +4,7 @@ use crate::common;
 
 use bson::{Document, doc};
 use common::{Client, Running, cursor_id, session};
+use tailwater_wire::{Msg, MsgFlags};
 
 fn for_tests() -> Running {
     Running::with(|options| options.test_commands = true)
@@ -108,7 +109,7 @@ fn connections_close_writes_are_late_and_answers_have_write_concern_errors() {
     let mut doomed = running.client();
     let mut command = insert;
     command.insert("$db", "test");
-    doomed.send(&command, tailwater_wire::MsgFlags::default(), Vec::new());
+    doomed.send(&command, MsgFlags::default(), Vec::new());
     assert!(doomed.is_closed());
     assert_eq!(client.ok(doc! { "count": "c" }).get_i32("n").ok(), Some(1));
 
@@ -116,7 +117,7 @@ fn connections_close_writes_are_late_and_answers_have_write_concern_errors() {
     configure(&mut client, "onPrimaryTransactionalWrite", doc! { "times": 1 }, doc! {});
     let mut doomed = running.client();
     command.extend(doc! { "lsid": session(), "txnNumber": 1_i64 });
-    doomed.send(&command, tailwater_wire::MsgFlags::default(), Vec::new());
+    doomed.send(&command, MsgFlags::default(), Vec::new());
     assert!(doomed.is_closed());
     let again = client.ok(command);
     assert_eq!(again.get_array("retriedStmtIds").unwrap().len(), 1);
@@ -130,7 +131,7 @@ fn a_command_that_is_to_be_late_is_not_carried_out_before() {
     let data = doc! { "failCommands": ["insert"], "blockConnection": true, "blockTimeMS": 3_600_000 };
     configure(&mut client, "failCommand", "alwaysOn", data.clone());
     let insert = doc! { "insert": "c", "documents": [{}], "$db": "test" };
-    late.send(&insert, tailwater_wire::MsgFlags::default(), Vec::new());
+    late.send(&insert, MsgFlags::default(), Vec::new());
     // What is set anew says how often it has fired.
     while configure(&mut client, "failCommand", "alwaysOn", data.clone())
         .get_i64("count")
@@ -196,4 +197,40 @@ fn what_cannot_be_asked_for_is_refused() {
         let answer = client.run_on("admin", command.clone());
         assert_eq!(answer.get_f64("ok").ok(), Some(0.0), "{command}: {answer}");
     }
+}
+
+#[test]
+fn an_answer_has_one_error_of_its_write_concern() {
+    let running = for_tests();
+    let mut client = running.client();
+    let data = doc! {
+        "failCommands": ["insert"],
+        "writeConcernError": { "code": 91, "errmsg": "asked for" },
+        "errorLabels": ["RetryableWriteError"],
+    };
+    configure(&mut client, "failCommand", doc! { "times": 1 }, data);
+    // It has one by itself as well: there are no two members.
+    let insert = doc! { "insert": "c", "documents": [{ "_id": 1 }], "writeConcern": { "w": 2 }, "$db": "test" };
+    client.send(&insert, MsgFlags::default(), Vec::new());
+    let (header, rest) = client.receive_bytes().unwrap();
+    let answer = Msg::parse(&header, &rest).unwrap().body;
+    let mut names: Vec<_> = answer
+        .iter()
+        .map(|field| field.unwrap().0.as_str().to_owned())
+        .collect();
+    names.sort_unstable();
+    let fields = names.len();
+    names.dedup();
+    assert_eq!(names.len(), fields, "{answer:?}");
+    let error = answer.get_document("writeConcernError").unwrap();
+    assert_eq!(error.get_i32("code").ok(), Some(91));
+    assert_eq!(answer.get_i32("n").ok(), Some(1));
+    // The next says what is so.
+    let mut insert = insert;
+    insert.insert("documents", vec![doc! { "_id": 2 }]);
+    let answer = client.run(insert);
+    assert_eq!(
+        answer.get_document("writeConcernError").unwrap().get_i32("code").ok(),
+        Some(100)
+    );
 }

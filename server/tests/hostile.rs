@@ -3,7 +3,7 @@
 mod common;
 
 use bson::{Bson, Document, bson, doc};
-use common::{Client, Running, batch, cursor_id, peak, under_way};
+use common::{Client, Running, batch, cursor_id, peak, session, under_way, until};
 use tailwater_wire::{Msg, MsgFlags};
 
 /// What all of it may take of memory. Each of these clients may claim gigabytes; what they send is a few hundred bytes.
@@ -124,12 +124,10 @@ impl Unhindered {
         self.client
             .ok(doc! { "delete": "c", "deletes": [{ "q": { "_id": &id }, "limit": 1 }] });
         let more = doc! { "getMore": self.cursor, "collection": "c" };
-        let seen = loop {
+        let seen = until("the event of a write", || {
             let seen = batch(&self.watcher.ok(more.clone()));
-            if !seen.is_empty() {
-                break seen;
-            }
-        };
+            (!seen.is_empty()).then_some(seen)
+        });
         assert_eq!(
             seen[0].get_document("documentKey").unwrap().get_str("_id").ok(),
             Some(&*id)
@@ -190,6 +188,24 @@ fn a_pipeline_that_merges_without_end_has_few_steps_while_others_wait() {
     assert_eq!(answer.get_i32("code").ok(), Some(50), "{answer}");
     assert!(answer.get_str("errmsg").unwrap().contains("steps"), "{answer}");
     other.writes_and_watches();
+}
+
+#[test]
+fn an_update_that_computes_without_end_in_a_transaction_has_few_steps() {
+    let running = Running::new();
+    let mut client = running.client();
+    client.ok(doc! { "insert": "c", "documents": [{ "_id": 1 }] });
+    let set = vec![doc! { "$set": { "n": endless() } }];
+    let update = doc! {
+        "update": "c", "updates": [{ "q": { "_id": 1 }, "u": set }],
+        "lsid": session(), "txnNumber": 1_i64, "autocommit": false, "startTransaction": true,
+    };
+    let answer = client.run(update);
+    let error = answer
+        .get_array("writeErrors")
+        .map_or(&answer, |errors| errors[0].as_document().unwrap());
+    assert_eq!(error.get_i32("code").ok(), Some(50), "{answer}");
+    assert!(error.get_str("errmsg").unwrap().contains("steps"), "{answer}");
 }
 
 #[test]
@@ -278,11 +294,7 @@ fn a_query_that_computes_without_end_on_one_document_ends() {
             let first = shown.get_array("inprog").unwrap().first().cloned();
             first.map(|found| found.as_document().unwrap().get_i32("opid").unwrap())
         };
-        let await_start = |client: &mut Client| loop {
-            if let Some(id) = carried_out(client) {
-                break id;
-            }
-        };
+        let await_start = |client: &mut Client| until("the command to begin", || carried_out(client));
         let id = await_start(&mut other.client);
         other.writes_and_watches();
         other.client.admin(doc! { "killOp": 1, "op": id });
@@ -297,9 +309,9 @@ fn a_query_that_computes_without_end_on_one_document_ends() {
         let gone = sends(&running, command);
         await_start(&mut other.client);
         drop(gone);
-        while carried_out(&mut other.client).is_some() {
-            std::thread::yield_now();
-        }
+        until("the end of what nobody waits for", || {
+            carried_out(&mut other.client).is_none().then_some(())
+        });
     }
 }
 

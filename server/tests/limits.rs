@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use bson::{Document, doc};
-use common::{Running, cursor_id};
+use common::{Running, cursor_id, until};
 use tailwater::Store;
 use tailwater_auth::{Authentication, Authority, Identity, UserChange, UserName};
 use tailwater_server::{Server, ServerError, ServerOptions};
@@ -52,13 +52,10 @@ fn half_open_connections_make_room_for_others() {
     });
     let silent: Vec<_> = (0..400).map(|_| running.client()).collect();
     // None of them ever says anything; each is closed, and its place is another's.
-    let mut client = loop {
+    let mut client = until("the place of a silent connection", || {
         let mut client = running.client();
-        if client.run_if_open(doc! { "ping": 1 }).is_some() {
-            break client;
-        }
-        thread::yield_now();
-    };
+        client.run_if_open(doc! { "ping": 1 }).map(|_| client)
+    });
     for mut silent in silent {
         assert!(silent.is_closed());
     }
@@ -222,9 +219,9 @@ fn one_address_does_not_take_the_connections_of_others() {
     assert!(running.client().is_closed());
     drop(first);
     // The place is free as soon as the server has seen the end of the first.
-    while running.client().run_if_open(doc! { "ping": 1 }).is_none() {
-        thread::yield_now();
-    }
+    until("the place of the first", || {
+        running.client().run_if_open(doc! { "ping": 1 })
+    });
     second.ok(doc! { "ping": 1 });
 }
 
@@ -283,7 +280,7 @@ fn bind(
     let authority = Authority::open(store.clone(), authentication).unwrap();
     if with_user {
         let user = UserChange {
-            password: Some("p".to_owned()),
+            password: Some("p".into()),
             ..UserChange::default()
         };
         let here = Identity::nobody([127, 0, 0, 1].into());

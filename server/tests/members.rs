@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
 use bson::{Document, Timestamp, doc};
-use common::{Client, batch, cursor_id, session};
+use common::{Client, PATIENCE, batch, cursor_id, session};
 use tailwater::Store;
 use tailwater::replication::{Error, FollowerEvent, Selection};
 use tailwater_auth::{Authentication, Authority};
@@ -77,7 +77,7 @@ impl Node {
         let store = loop {
             match member.store() {
                 Some(store) => break store,
-                None => assert_ne!(events.recv().unwrap(), MemberEvent::Ended, "{:?}", member.failure()),
+                None => assert_ne!(next_event(&events), MemberEvent::Ended, "{:?}", member.failure()),
             }
         };
         let authority = Arc::new(Authority::open(store.clone(), Authentication::default()).unwrap());
@@ -150,10 +150,19 @@ fn after(command: Document, answer: &Document) -> Document {
 }
 
 /// Looks until it is so.
+#[track_caller]
 fn until(mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
     while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// What becomes of a member next.
+#[track_caller]
+fn next_event(events: &Receiver<MemberEvent>) -> MemberEvent {
+    events.recv_timeout(PATIENCE).expect("nothing becomes of the member")
 }
 
 fn ids(answer: &Document) -> Vec<i32> {
@@ -316,11 +325,11 @@ fn a_stream_of_one_member_goes_on_at_another() {
     here.ok(insert(0));
     let stream = here.ok(watch(None));
     (1..=4).for_each(|id| drop(here.ok(insert(id))));
-    let next = |client: &mut Client, id: i64| loop {
-        let more = client.ok(doc! { "getMore": id, "collection": "c", "batchSize": 1 });
-        if let Some(event) = batch(&more).first() {
-            break event.clone();
-        }
+    let next = |client: &mut Client, id: i64| {
+        common::until("an event", || {
+            let more = client.ok(doc! { "getMore": id, "collection": "c", "batchSize": 1 });
+            batch(&more).first().cloned()
+        })
     };
     let key = |event: &Document| event.get_document("documentKey").unwrap().get_i32("_id").unwrap();
     let first = next(&mut here, cursor_id(&stream));
@@ -520,7 +529,7 @@ fn a_promotion_that_takes_long_holds_nobody_up() {
     let mut asking = follower.client();
     let ask = doc! { "replSetStepUp": 1, "$db": "admin" };
     asking.send(&ask, MsgFlags::default(), Vec::new());
-    has_ended.recv().unwrap();
+    has_ended.recv_timeout(PATIENCE).unwrap();
 
     // It is neither the one nor the other yet, and answers as the follower that it was.
     let hello = client.admin(doc! { "hello": 1 });
@@ -577,7 +586,7 @@ fn a_primary_whose_place_another_has_taken_says_so() {
     follower.member.promote().unwrap();
     // It is told by the one that has taken it.
     while primary.member.failure().is_none() {
-        primary.events.recv().unwrap();
+        next_event(&primary.events);
     }
     let refused = client.run(insert(2));
     assert_eq!(refused.get_i32("code").unwrap(), 10107);
@@ -702,7 +711,7 @@ fn a_member_with_more_to_roll_back_than_it_may_ends_and_cuts_nothing() {
         let member = member.unwrap();
         match is_cut {
             false => {
-                until(|| events.recv().unwrap() == MemberEvent::Ended);
+                until(|| next_event(&events) == MemberEvent::Ended);
                 let failure = member.failure();
                 assert!(
                     matches!(failure, Some(Error::RollbackTooLarge { max: 1, .. })),

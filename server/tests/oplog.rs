@@ -5,7 +5,7 @@ use crate::common;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bson::{Document, Timestamp, doc};
-use common::{Client, Running, batch, cursor_id, session};
+use common::{Client, Running, batch, cursor_id, session, until};
 use tailwater_wire::MsgFlags;
 
 fn oplog(client: &mut Client, filter: Document, options: Document) -> Document {
@@ -136,10 +136,10 @@ fn a_tail_waits_for_what_is_written_and_ends_with_the_server() {
         std::thread::spawn(move || client.ok(doc! { "insert": "c", "documents": [{ "_id": 7 }] }))
     };
     // It may come before it is asked for, or while that waits.
-    let mut found = Vec::new();
-    while found.is_empty() {
-        found = batch(&client.run_on("local", more(10_000)));
-    }
+    let found = until("the entry of the write", || {
+        let found = batch(&client.run_on("local", more(10_000)));
+        (!found.is_empty()).then_some(found)
+    });
     assert_eq!(*found[0].get_document("o").unwrap(), doc! { "_id": 7 });
     writer.join().unwrap();
 
@@ -343,6 +343,15 @@ fn the_log_is_listed_and_is_no_collection_for_commands_that_write_or_plan() {
     assert_eq!(batch(&listed)[0].get_str("name").unwrap(), "oplog.rs");
 }
 
+/// Has whoever looks at it end, when it is dropped.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn what_is_written_while_the_log_is_counted_is_not_counted() {
     // Each entry that is looked at takes long enough for others to be written.
@@ -368,9 +377,9 @@ fn what_is_written_while_the_log_is_counted_is_not_counted() {
                     other.ok(doc! { "insert": "c", "documents": [{ "_id": n }], "writeConcern": { "w": 1 } });
                 }
             });
-            let answer = client.run_on("local", command);
-            writing.store(false, Ordering::Relaxed);
-            answer
+            // Also when there is no answer in time: who writes would go on, and the test not end.
+            let _end = Ends(&writing);
+            client.run_on("local", command)
         });
         assert_eq!(answer.get_f64("ok").ok(), Some(1.0), "{answer}");
     }

@@ -5,7 +5,7 @@ use crate::common;
 use std::collections::BTreeSet;
 
 use bson::{Document, doc};
-use common::{Client, Running, batch, cursor_id};
+use common::{Client, Running, batch, cursor_id, until};
 
 /// What a command needs.
 enum Needs {
@@ -442,10 +442,10 @@ fn a_watcher_sees_what_it_may_watch_until_it_may_no_more() {
     assert_eq!(watcher.run_on("shop", other).get_i32("code").ok(), Some(13));
     root.run_on("shop", doc! { "insert": "orders", "documents": [{ "_id": 1 }] });
     let more = doc! { "getMore": cursor, "collection": "orders" };
-    let mut events = Vec::new();
-    while events.is_empty() {
-        events = batch(&watcher.run_on("shop", more.clone()));
-    }
+    let events = until("the event of the write", || {
+        let events = batch(&watcher.run_on("shop", more.clone()));
+        (!events.is_empty()).then_some(events)
+    });
     assert_eq!(events[0].get_str("operationType").unwrap(), "insert");
     root.admin(doc! { "updateRole": "watcher", "privileges": [] });
     let answer = watcher.run_on("shop", more);

@@ -3,7 +3,8 @@
 use crate::common;
 
 use bson::{Document, doc};
-use common::{Client, Running, session};
+use common::{Client, Running, session, under_way};
+use tailwater_wire::MsgFlags;
 
 fn with(mut command: Document, lsid: &Document, number: i64) -> Document {
     command.insert("lsid", lsid.clone());
@@ -457,4 +458,51 @@ fn one_user_with_large_transactions_leaves_room_for_those_of_others() {
     // There would be room for it, but not all of it is this user's.
     assert_eq!(root.refused(begin(100 << 10)).0, 388);
     ada.ok(begin(100 << 10));
+}
+
+/// An expression that no machine computes to its end.
+fn endless() -> Document {
+    let first = doc! { "$add": ["$$value", 1] };
+    (0..4).fold(
+        first,
+        |body, _| doc! { "$reduce": { "input": { "$range": [0, 1_000_000] }, "initialValue": 0, "in": body } },
+    )
+}
+
+#[test]
+fn a_session_that_is_killed_ends_what_is_running_in_it() {
+    let running = Running::new();
+    let (mut client, mut operator) = (running.client(), running.client());
+    client.ok(insert(1));
+    let query = doc! { "find": "c", "filter": { "$expr": { "$gt": [endless(), 0] } }, "$db": "test" };
+    let of = |lsid: &Document| {
+        let mut query = query.clone();
+        query.insert("lsid", lsid.clone());
+        query
+    };
+    for names_it in [true, false] {
+        let (own, other) = (session(), session());
+        let mut killed = running.client();
+        killed.send(&of(&own), MsgFlags::default(), Vec::new());
+        under_way(&mut operator, "query");
+        operator.ok(doc! { "killSessions": [other], "lsid": session() });
+        under_way(&mut operator, "query");
+        let sessions = if names_it { vec![own.clone()] } else { Vec::new() };
+        // Who asks is in a session as well.
+        operator.ok(doc! { "killSessions": sessions, "lsid": own });
+        assert_eq!(killed.receive().0.get_i32("code").ok(), Some(11601));
+    }
+
+    // So does a transaction, with what it is at.
+    let lsid = session();
+    client.ok(in_transaction(insert(2), &lsid, 1, true));
+    let mut at_work = running.client();
+    let mut query = in_transaction(query.clone(), &lsid, 1, false);
+    query.insert("$db", "test");
+    at_work.send(&query, MsgFlags::default(), Vec::new());
+    under_way(&mut operator, "query");
+    operator.ok(doc! { "killSessions": [lsid.clone()] });
+    assert_eq!(at_work.receive().0.get_i32("code").ok(), Some(11601));
+    let answer = end(&mut client, "commitTransaction", &lsid, 1);
+    assert_eq!(answer.get_i32("code").ok(), Some(251), "{answer}");
 }

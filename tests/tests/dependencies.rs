@@ -1,8 +1,10 @@
-//! `docs/dependencies.md` against what cargo knows: every crate that a package names has a row, which says who uses it and in which
-//! release.
+//! What Tailwater is built from: `docs/dependencies.md` against what cargo knows (every crate that a package names has a row, which says
+//! who uses it and in which release), and what can be known without a network of what `cargo deny check` looks at: where crates come
+//! from, and their licences. Advisories are left to that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
@@ -122,4 +124,144 @@ fn every_file_of_tests_is_in_a_program_of_tests() {
             assert!(is_program != is_shared, "{}: tests/{file} is run once", package.name);
         }
     }
+}
+
+#[test]
+fn every_crate_comes_from_the_registry_with_a_checksum() {
+    let mut strangers = Vec::new();
+    for lock in [
+        "Cargo.lock",
+        "fuzz/Cargo.lock",
+        "benches/peers/Cargo.lock",
+        "tests/clients/rust/Cargo.lock",
+    ] {
+        let text = std::fs::read_to_string(root().join(lock)).unwrap();
+        let packages: Vec<&str> = text.split("[[package]]").skip(1).collect();
+        assert!(packages.len() > 5, "{lock}");
+        for package in packages {
+            let field = |name: &str| {
+                let before = format!("{name} = \"");
+                let line = package.lines().find_map(|line| line.strip_prefix(&before));
+                line.map(|value| value.trim_end_matches('"'))
+            };
+            let name = field("name").unwrap();
+            let is_known = match field("source") {
+                Some(source) => source.starts_with("registry+") && field("checksum").is_some_and(|sum| sum.len() == 64),
+                // A package of this repository.
+                None => name.starts_with("tailwater"),
+            };
+            if !is_known {
+                strangers.push(format!("{lock}: {name} from {:?}", field("source")));
+            }
+        }
+    }
+    assert!(strangers.is_empty(), "{}", strangers.join("\n"));
+}
+
+/// The licences that `deny.toml` allows.
+fn allowed() -> BTreeSet<String> {
+    let deny = std::fs::read_to_string(root().join("deny.toml")).unwrap();
+    let licenses = deny.split("\n[licenses]\n").nth(1).unwrap();
+    let list = licenses.split("allow = [").nth(1).unwrap().split("\n]").next().unwrap();
+    let lines = list.lines().map(str::trim).filter(|line| line.starts_with('"'));
+    lines.map(|line| line.trim_matches([',', '"']).to_owned()).collect()
+}
+
+/// Whether a licence's expression (SPDX: names with `OR` or `/`, `AND`, `WITH` and parentheses) can be met by what is allowed.
+fn is_allowed(expression: &str, allowed: &BTreeSet<String>) -> bool {
+    let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
+    let words: Vec<&str> = spaced.split_whitespace().collect();
+    let mut rest = words.as_slice();
+    let met = any(&mut rest, allowed);
+    assert!(rest.is_empty(), "what follows in {expression}: {rest:?}");
+    met
+}
+
+fn any(rest: &mut &[&str], allowed: &BTreeSet<String>) -> bool {
+    let mut met = all(rest, allowed);
+    while let ["OR", behind @ ..] = *rest {
+        *rest = behind;
+        met |= all(rest, allowed);
+    }
+    met
+}
+
+fn all(rest: &mut &[&str], allowed: &BTreeSet<String>) -> bool {
+    let mut met = one(rest, allowed);
+    while let ["AND", behind @ ..] = *rest {
+        *rest = behind;
+        met &= one(rest, allowed);
+    }
+    met
+}
+
+fn one(rest: &mut &[&str], allowed: &BTreeSet<String>) -> bool {
+    match *rest {
+        ["(", behind @ ..] => {
+            *rest = behind;
+            let met = any(rest, allowed);
+            assert_eq!(rest.first(), Some(&")"));
+            *rest = &rest[1..];
+            met
+        }
+        [license, "WITH", exception, behind @ ..] => {
+            *rest = behind;
+            allowed.contains(&format!("{license} WITH {exception}"))
+        }
+        [license, behind @ ..] => {
+            *rest = behind;
+            allowed.contains(*license)
+        }
+        [] => panic!("an expression ends too soon"),
+    }
+}
+
+#[test]
+fn licences_are_read_as_their_expressions_mean() {
+    let allowed = BTreeSet::from(["A".to_owned(), "B".to_owned()]);
+    for (expression, met) in [
+        ("A", true),
+        ("C", false),
+        ("A/C", true),
+        ("C OR B", true),
+        ("A AND C", false),
+        ("A AND B", true),
+        ("(C OR A) AND B", true),
+        ("C OR (A AND C)", false),
+        ("A WITH E", false),
+        ("A WITH E OR B", true),
+    ] {
+        assert_eq!(is_allowed(expression, &allowed), met, "{expression}");
+    }
+}
+
+/// Crates of this machine's system, which are the ones that are there without a network.
+#[test]
+fn every_crate_has_a_licence_that_is_allowed() {
+    let version = Command::new("rustc").arg("-vV").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    let metadata = MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .other_options(
+            ["--locked", "--offline", "--filter-platform", host]
+                .map(str::to_owned)
+                .to_vec(),
+        )
+        .exec()
+        .unwrap();
+    let own: BTreeSet<_> = metadata.workspace_members.iter().collect();
+    let allowed = allowed();
+    assert!(allowed.contains("MIT"), "{allowed:?}");
+    let crates = metadata.packages.iter().filter(|package| !own.contains(&package.id));
+    let refused: Vec<String> = crates
+        .filter(|package| {
+            !package
+                .license
+                .as_deref()
+                .is_some_and(|license| is_allowed(license, &allowed))
+        })
+        .map(|package| format!("{} {}: {:?}", package.name, package.version, package.license))
+        .collect();
+    assert!(refused.is_empty(), "not in deny.toml:\n{}", refused.join("\n"));
 }

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tailwater::Store;
-use tailwater_auth::Authority;
+use tailwater_auth::{Authority, Tls};
 use tailwater_http::{HttpError, HttpHandle, HttpOptions, HttpResult, HttpServer, WireStats};
 use tailwater_server::ServerHandle;
 
@@ -16,6 +17,9 @@ pub(super) struct HttpArguments {
     /// Also serve HTTP: change streams for browsers, metrics, and a dashboard. Port 0 takes any that is free.
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:27080")]
     http: Option<SocketAddr>,
+    /// HTTP is not encrypted, though drivers' connections are (--tls-cert): for a proxy that encrypts.
+    #[arg(long)]
+    http_no_tls: bool,
     /// Serves HTTP at an address that other machines reach, though it is not encrypted.
     #[arg(long)]
     http_allow_plaintext: bool,
@@ -39,6 +43,7 @@ pub(super) struct HttpArguments {
 /// HTTP that is being served.
 pub(super) struct Serving {
     pub(super) address: SocketAddr,
+    pub(super) is_encrypted: bool,
     pub(super) handle: HttpHandle,
     thread: JoinHandle<HttpResult<()>>,
 }
@@ -46,7 +51,10 @@ pub(super) struct Serving {
 impl HttpArguments {
     /// Refuses what says how HTTP is served that is not served at all. It may come from several places, so it is looked at here.
     pub(super) fn check(&self) -> Outcome {
-        let given = self.http_allow_plaintext || !self.http_allow_origin.is_empty() || !self.http_allow_host.is_empty();
+        let given = self.http_no_tls
+            || self.http_allow_plaintext
+            || !self.http_allow_origin.is_empty()
+            || !self.http_allow_host.is_empty();
         match given && self.http.is_none() {
             true => Err(Failure::new(
                 Exit::Usage,
@@ -57,20 +65,26 @@ impl HttpArguments {
     }
 
     /// Begins to serve, if that is asked for, and again where it was served before. `wire` is the server of MongoDB's protocol, whose
-    /// numbers are shown; it is stopped when HTTP cannot be served. `counts_majority` says whether there is a majority of members.
+    /// numbers are shown; it is stopped when HTTP cannot be served. What encrypts that server, as `encryption` has it with the time
+    /// that a handshake may take, encrypts HTTP as well, unless it is told not to. `counts_majority` says whether there is a majority
+    /// of members.
     pub(super) fn begin(
         &self,
         before: Option<SocketAddr>,
         store: &Store,
         authority: &Arc<Authority>,
         wire: &ServerHandle,
+        encryption: (Option<&Arc<Tls>>, Duration),
         counts_majority: bool,
     ) -> Outcome<Option<Serving>> {
         let Some(bind) = before.or(self.http) else {
             return Ok(None);
         };
+        let (tls, handshake_deadline) = encryption;
         let options = HttpOptions {
             bind,
+            tls: tls.filter(|_| !self.http_no_tls).cloned(),
+            handshake_deadline,
             allow_plaintext: self.http_allow_plaintext,
             counts_majority,
             allowed_origins: self.http_allow_origin.clone(),
@@ -80,6 +94,7 @@ impl HttpArguments {
             event_memory_max: self.http_event_memory_max,
             ..HttpOptions::default()
         };
+        let is_encrypted = options.tls.is_some();
         let shown = wire.clone();
         let server =
             HttpServer::bind(store.clone(), Arc::clone(authority), options)?.with_wire(move || wire_stats(&shown));
@@ -95,6 +110,7 @@ impl HttpArguments {
         let thread = thread.map_err(|error| Failure::io("start a thread", &error))?;
         Ok(Some(Serving {
             address,
+            is_encrypted,
             handle,
             thread,
         }))

@@ -131,9 +131,15 @@ impl Program<'_> {
         let server = Server::bind(store.clone(), Arc::clone(&authority), self.options.clone())?;
         let handle = server.handle();
         let counts_majority = standing.member().is_some_and(|member| member.has_majority());
-        let http = self
-            .http
-            .begin(self.http_address, store, &authority, &handle, counts_majority)?;
+        let encryption = (self.tls.as_ref(), self.options.handshake_timeout);
+        let http = self.http.begin(
+            self.http_address,
+            store,
+            &authority,
+            &handle,
+            encryption,
+            counts_majority,
+        )?;
         let address = server.local_addr();
         let http_address = http.as_ref().map(|http| http.address);
         let over = Over(self.says.clone());
@@ -143,18 +149,19 @@ impl Program<'_> {
         });
         let server = thread.map_err(|error| Failure::io("start a thread", &error))?;
         if !std::mem::replace(&mut self.is_announced, true) {
-            self.announce(standing, address, http_address)?;
+            self.announce(standing, address, http.as_ref())?;
         }
         // Ports that were free are taken again by the next.
         (self.options.bind, self.http_address) = (address, http_address);
         Ok(Life { handle, server, http })
     }
 
-    fn announce(&self, standing: &Standing, address: SocketAddr, http: Option<SocketAddr>) -> Outcome {
+    fn announce(&self, standing: &Standing, address: SocketAddr, http: Option<&http::Serving>) -> Outcome {
         let encrypted = if self.tls.is_some() { "&tls=true" } else { "" };
         let mut listening = format!("listening on mongodb://{address}/?directConnection=true{encrypted}\n");
         if let Some(http) = http {
-            listening += &format!("listening on http://{http}/\n");
+            let scheme = if http.is_encrypted { "https" } else { "http" };
+            listening += &format!("listening on {scheme}://{}/\n", http.address);
         }
         if let Some(address) = standing.member().and_then(|member| member.address()) {
             listening += &format!("listening for followers on {address}\n");

@@ -8,7 +8,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use tailwater_auth::Password;
 
+use super::encryption::{Encryption, EncryptionArguments, Stream};
 use crate::failure::{Exit, Failure, Outcome};
 
 /// How long the server may take.
@@ -21,25 +23,37 @@ const PASSWORD: &str = "TAILWATER_PASSWORD";
 /// A server that is asked.
 pub(super) struct Server {
     host: String,
-    authorization: Option<String>,
+    encryption: Option<Encryption>,
+    authorization: Option<Password>,
 }
 
 impl Server {
-    pub(super) fn new(host: &str, user: Option<&str>) -> Outcome<Server> {
+    pub(super) fn new(server: &str, user: Option<&str>, encryption: &EncryptionArguments) -> Outcome<Server> {
+        let server = server.trim_end_matches('/');
+        let (host, encryption) = match server.strip_prefix("https://") {
+            Some(host) => (host, Some(encryption.load(host)?)),
+            None => {
+                encryption.refuse()?;
+                (server.strip_prefix("http://").unwrap_or(server), None)
+            }
+        };
         let authorization = match user {
             Some(user) => {
-                let password = env::var(PASSWORD).map_err(|_| {
+                let password = env::var(PASSWORD).map(Password::from).map_err(|_| {
                     Failure::new(
                         Exit::Usage,
                         format!("--user needs the password in the variable {PASSWORD}"),
                     )
                 })?;
-                Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
+                let login = Password::from(format!("{user}:{}", &*password));
+                let encoded = Password::from(STANDARD.encode(login.as_bytes()));
+                Some(Password::from(format!("Authorization: Basic {}\r\n", &*encoded)))
             }
             None => None,
         };
         Ok(Server {
             host: host.to_owned(),
+            encryption,
             authorization,
         })
     }
@@ -68,10 +82,13 @@ impl Server {
     fn ask(&self) -> std::io::Result<(u16, Vec<u8>)> {
         let malformed = || std::io::Error::new(std::io::ErrorKind::InvalidData, "it does not speak HTTP");
         let address = self.host.to_socket_addrs()?.next().ok_or_else(malformed)?;
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let authorization = self.authorization.as_ref();
-        let authorization = authorization.map_or_else(String::new, |value| format!("Authorization: {value}\r\n"));
+        let mut stream: Box<dyn Stream> = match &self.encryption {
+            None => Box::new(stream),
+            Some(encryption) => Box::new(encryption.encrypt(stream)?),
+        };
+        let authorization = self.authorization.as_deref().unwrap_or_default();
         write!(
             stream,
             "GET /v1/stats HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{authorization}\r\n",

@@ -30,11 +30,11 @@ pub(super) const END_SESSIONS: Command = Command {
 pub(super) const KILL_SESSIONS: Command = Command {
     name: "killSessions",
     aliases: &[],
-    help: "As endSessions",
+    help: "Ends sessions, with their transactions, their cursors, and what is running in them",
     kind: Kind::Alone,
     runs: Runs::Anywhere,
     needs: Needs::Login,
-    run: end,
+    run: kill,
 };
 
 pub(super) const REFRESH_SESSIONS: Command = Command {
@@ -57,6 +57,20 @@ fn start(context: &mut Context<'_>) -> CommandResult {
 
 fn end(context: &mut Context<'_>) -> CommandResult {
     for id in ids(context)? {
+        context.server.end_session(id);
+    }
+    Ok(RawDocumentBuf::new())
+}
+
+/// Unlike `endSessions`, by which a client says that it is done, this interrupts what goes on (MongoDB manual: *killSessions*). Without
+/// names it is about all sessions of who asks.
+fn kill(context: &mut Context<'_>) -> CommandResult {
+    let mut ids = ids(context)?;
+    if ids.is_empty() {
+        ids = context.server.sessions.of(context.request.user);
+    }
+    for id in ids {
+        context.interrupts.kill_session(id);
         context.server.end_session(id);
     }
     Ok(RawDocumentBuf::new())

@@ -210,7 +210,7 @@ fn change(context: &Context<'_>) -> CommandResult<UserChange> {
     let mut change = UserChange::default();
     for field in context.request.arguments() {
         match field.name {
-            "pwd" => change.password = Some(field.string()?.to_owned()),
+            "pwd" => change.password = Some(field.string()?.into()),
             "roles" => change.roles = Some(owned(roles_of(context.request, field)?)),
             "customData" => change.custom_data = Some(field.owned()?),
             "mechanisms" => change.mechanisms = Some(mechanisms(field)?),

@@ -11,6 +11,7 @@ use super::{Held, LOOK_INTERVAL};
 use crate::command::{Command, Kind, Runs};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, RETRYABLE, RETRYABLE_LABEL, code};
+use crate::member::Leading;
 use crate::request::Numbered;
 
 impl Context<'_> {
@@ -66,35 +67,46 @@ impl Context<'_> {
             Held::Majority if member.has_majority() => WriteConcern::Majority,
             _ => return Ok(()),
         };
-        let primary = member.primary().ok_or_else(stepped_down)?;
-        // What others have written meanwhile is waited for as well: one sync and one round trip bring both.
-        let written = self.server.store.log().newest(ReadConcern::Local);
         let now = Instant::now();
         let given = acknowledged.timeout.map(|time| now + time);
         let asked = self.request.deadline();
+        let next_look = || {
+            let ends = [given, asked].into_iter().flatten();
+            ends.fold(Instant::now() + LOOK_INTERVAL, Instant::min)
+        };
+        let primary = loop {
+            match member.leading(next_look()) {
+                Leading::Yes(primary) => break primary,
+                Leading::No => return Err(stepped_down()),
+                Leading::NotYet => self.check_time(given, asked)?,
+            }
+        };
+        // What others have written meanwhile is waited for as well: one sync and one round trip bring both.
+        let written = self.server.store.log().newest(ReadConcern::Local);
         loop {
-            let until = [given, asked]
-                .into_iter()
-                .flatten()
-                .fold(Instant::now() + LOOK_INTERVAL, Instant::min);
-            match primary.wait(written, concern, until.saturating_duration_since(Instant::now())) {
+            match primary.wait(written, concern, next_look().saturating_duration_since(Instant::now())) {
                 Ok(()) => return Ok(()),
                 Err(Error::WriteConcernTimeout { .. }) => {}
                 Err(Error::NotPrimary { .. }) => return Err(stepped_down()),
                 Err(error) => return Err(CommandError::new(code::INTERNAL_ERROR, error.to_string())),
             }
-            let over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if over(given) {
-                return Err(timed_out());
-            }
-            if over(asked) {
-                return Err(CommandError::new(
-                    code::MAX_TIME_EXPIRED,
-                    "operation exceeded time limit",
-                ));
-            }
-            self.interrupts.check_endless()?;
+            self.check_time(given, asked)?;
         }
+    }
+
+    /// Refuses to wait longer when the time is up that the write concern gives or the operation has, or when nobody waits any more.
+    fn check_time(&self, given: Option<Instant>, asked: Option<Instant>) -> CommandResult<()> {
+        let over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if over(given) {
+            return Err(timed_out());
+        }
+        if over(asked) {
+            return Err(CommandError::new(
+                code::MAX_TIME_EXPIRED,
+                "operation exceeded time limit",
+            ));
+        }
+        self.interrupts.check_endless()
     }
 
     /// Waits for a majority where the server knows of no other members, though the log may be one of several. A primary that this

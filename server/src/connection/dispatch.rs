@@ -37,6 +37,8 @@ impl Connection<'_> {
         Ok(match result {
             Ok(mut document) => {
                 if let Some(error) = plan.write_concern_error {
+                    // Instead of what was really in the way of the write concern, with its labels.
+                    document = reply::without(&document, &["writeConcernError", "errorLabels"]);
                     document.append(cstr!("writeConcernError"), error);
                     if let Some(labels) = plan.labels {
                         document.append(cstr!("errorLabels"), RawArrayBuf::from_iter(labels));

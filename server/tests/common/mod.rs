@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::{Binary, Document, RawDocument, RawDocumentBuf, doc};
 use tailwater::Store;
@@ -232,15 +232,30 @@ impl Client {
     }
 }
 
-/// What is being carried out of a kind (`getmore`, `query`, …), as soon as there is any.
-pub(crate) fn under_way(client: &mut Client, op: &str) -> Document {
+/// How long something may take that comes by itself, on a machine that is busy with other things.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Looks until there is something.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
     loop {
-        let answer = client.run_on("admin", doc! { "currentOp": true, "op": op });
-        if let Some(found) = answer.get_array("inprog").unwrap().first() {
-            return found.as_document().unwrap().clone();
+        if let Some(found) = look() {
+            return found;
         }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::yield_now();
     }
+}
+
+/// What is being carried out of a kind (`getmore`, `query`, …), as soon as there is any.
+#[track_caller]
+pub(crate) fn under_way(client: &mut Client, op: &str) -> Document {
+    until(&format!("an operation {op}"), || {
+        let answer = client.run_on("admin", doc! { "currentOp": true, "op": op });
+        let found = answer.get_array("inprog").unwrap().first()?;
+        Some(found.as_document().unwrap().clone())
+    })
 }
 
 /// The documents of an answer's batch.

@@ -1,4 +1,4 @@
-//! What a browser does: an `EventSource` whose server is killed under it, and the dashboard in a real Chromium.
+//! What a browser does: an `EventSource` whose server is killed under it, npm's and that of a real Chromium, and the dashboard.
 
 use std::env;
 use std::fs;
@@ -15,36 +15,47 @@ fn script(name: &str) -> Command {
         name: "browser",
         language: Language::Node,
         sources: &Path::new(env!("CARGO_MANIFEST_DIR")).join("browser"),
-        files: &["package.json", "package-lock.json", "eventsource.mjs", "dashboard.mjs"],
+        files: &[
+            "package.json",
+            "package-lock.json",
+            "chromium.mjs",
+            "eventsource.mjs",
+            "dashboard.mjs",
+        ],
         below: Path::new(env!("CARGO_TARGET_TMPDIR")),
     };
     packages.script(name)
 }
 
-#[test]
-fn an_event_source_gets_every_event_once_and_in_order_while_the_server_is_killed_and_started_again() {
-    const COUNT: u64 = 20_000;
-    const ROUNDS: u64 = 4;
+/// Has a client watch so many documents while they are written, between which the server is killed and started again.
+fn every_event_comes_once_and_in_order(mut client: Command, more: &[PathBuf], rounds: u64, count: u64) {
     let mut served = Served::start();
-    let mut command = script("eventsource.mjs");
-    command.arg(format!(
-        "http://{}/v1/watch/numbers/numbers?operations=insert&from=oldest",
-        served.http()
-    ));
-    let watcher = Watcher::start(command);
-    for round in 0..ROUNDS {
-        let last = if round + 1 == ROUNDS { "last" } else { "more" };
-        write_numbers(&served, COUNT / ROUNDS * round, COUNT / ROUNDS * (round + 1), last);
-        if round + 1 < ROUNDS {
+    let watched = "/v1/watch/numbers/numbers?operations=insert&from=oldest";
+    client.arg(format!("http://{}{watched}", served.http())).args(more);
+    let watcher = Watcher::start(client);
+    for round in 0..rounds {
+        let last = if round + 1 == rounds { "last" } else { "more" };
+        write_numbers(&served, count / rounds * round, count / rounds * (round + 1), last);
+        if round + 1 < rounds {
             // Wherever the client is by now.
             served.kill();
             served.start_again();
         }
     }
     let numbers = watcher.numbers();
-    assert_eq!(numbers.len() as u64, COUNT);
-    assert!(numbers.into_iter().eq(0..COUNT), "out of order");
+    assert_eq!(numbers.len() as u64, count);
+    assert!(numbers.into_iter().eq(0..count), "out of order");
     served.stop();
+}
+
+#[test]
+fn an_event_source_gets_every_event_once_and_in_order_while_the_server_is_killed_and_started_again() {
+    every_event_comes_once_and_in_order(script("eventsource.mjs"), &[], 4, 20_000);
+}
+
+#[test]
+fn chromium_s_event_source_gets_every_event_once_and_in_order_while_the_server_is_killed_and_started_again() {
+    every_event_comes_once_and_in_order(script("chromium.mjs"), &[chromium()], 3, 6_000);
 }
 
 /// The browser of the system, or the one that `CHROMIUM` names.

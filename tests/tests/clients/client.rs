@@ -1,9 +1,12 @@
 //! How a test runs a client, and a watcher beside others.
 
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
 
 use tailwater_tests::driver::{Profile, rust_driver};
 use tailwater_tests::packages::{Language, Packages};
@@ -110,9 +113,24 @@ fn below() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
+/// How long a client may say nothing, or take to its end, on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// Runs a client to its end.
 pub(crate) fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
+    let piped = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = piped.spawn().unwrap();
+    let id = child.id().to_string();
+    let (tells, ended) = channel();
+    thread::spawn(move || tells.send(child.wait_with_output()));
+    let Ok(output) = ended.recv_timeout(PATIENCE) else {
+        let _ = Command::new("kill").args(["-9", &id]).status();
+        panic!("{command:?} does not come to its end");
+    };
+    let output = output.unwrap();
     let (out, err) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
@@ -139,14 +157,19 @@ pub(crate) fn write_numbers(served: &Served, from: u64, to: u64, last: &str) {
 /// A watcher in another process.
 pub(crate) struct Watcher {
     child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    lines: Receiver<String>,
 }
 
 impl Watcher {
     /// Starts it; it watches from now on.
     pub(crate) fn start(mut command: Command) -> Watcher {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (tells, lines) = channel();
+        thread::spawn(move || {
+            // Until it has ended, or nobody listens.
+            output.map_while(Result::ok).try_for_each(|line| tells.send(line))
+        });
         let mut watcher = Watcher { child, lines };
         assert_eq!(watcher.next_line(), "ready");
         watcher
@@ -154,13 +177,24 @@ impl Watcher {
 
     /// What it says next.
     pub(crate) fn next_line(&mut self) -> String {
-        let line = self.lines.next();
-        line.expect("the watcher has ended").unwrap()
+        self.told().expect("the watcher has ended")
+    }
+
+    /// The same; nothing when it has ended.
+    fn told(&mut self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => {
+                let _ = self.child.kill();
+                panic!("the watcher says nothing");
+            }
+        }
     }
 
     /// What it says from now until it comes to its end.
     pub(crate) fn lines(mut self) -> Vec<String> {
-        let lines = self.lines.map(Result::unwrap).collect();
+        let lines = std::iter::from_fn(|| self.told()).collect();
         assert!(self.child.wait().unwrap().success());
         lines
     }
