@@ -59,7 +59,7 @@ async fn shake_hands(shared: &Shared, tls: &Tls, stream: TcpStream) -> io::Resul
     let stream = Patient::new(stream, shared.options.stall_deadline);
     TlsAcceptor::from(Arc::new(config))
         .accept_with(stream, |connection| {
-            connection.set_buffer_limit(Some(ENCRYPTED_BYTES_MAX))
+            connection.set_buffer_limit(Some(ENCRYPTED_BYTES_MAX));
         })
         .await
 }
