@@ -1,7 +1,8 @@
 //! How far a follower is behind: 20,000 insertions a second that nobody waits for, and for each the time from when the primary has
 //! written it to when a reader of the follower's log has it; as soon as it is there, and when it is on the follower's disk, too.
 //!
-//! Entries travel when they are durable on the primary, so a sync is in both, and a second one in the second.
+//! Entries travel when their sync begins at the primary, so the first has the wait for that in it, and no sync; the second has one
+//! at each end, most of which pass at the same time.
 
 use std::thread;
 use std::time::{Duration, Instant};
