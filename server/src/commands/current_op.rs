@@ -28,7 +28,7 @@ pub(super) const CURRENT_OP: Command = Command {
 pub(super) const KILL_OP: Command = Command {
     name: "killOp",
     aliases: &[],
-    help: "Ends an operation that reads, between two documents; of a getMore its cursor, too",
+    help: "Ends an operation that reads, within one document, too, and a write while it evaluates; of a getMore its cursor as well",
     kind: Kind::Alone,
     runs: Runs::Anywhere,
     needs: Needs::Cluster(&[Action::KillOp]),
