@@ -10,8 +10,8 @@ use arc_swap::ArcSwap;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
 /// Which clients have to show a certificate.
@@ -135,7 +135,15 @@ fn config(options: &TlsOptions) -> Result<ServerConfig, TlsError> {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
-    builder.with_single_cert(certificates, key).map_err(TlsError::Unusable)
+    let mut config = builder
+        .with_single_cert(certificates, key)
+        .map_err(TlsError::Unusable)?;
+    if options.client_certificates != ClientCertificates::NotAsked {
+        // Who takes up an earlier session is not asked for a certificate again, which may have expired, or be no longer trusted.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
+    Ok(config)
 }
 
 fn client_verifier(

@@ -159,8 +159,10 @@ impl SnapshotWatch {
             return Ok(SnapshotStream::new(changes, Some(state), place, Some(hold)));
         }
         // Before the state is taken, so that nothing behind it can be trimmed.
-        let hold = Hold::new(&store, view.newest(ReadConcern::Local).next(), self.max_lag_bytes)?;
-        let state = store.state(concern)?;
+        let newest = view.newest(ReadConcern::Local);
+        let hold = Hold::new(&store, newest.next(), self.max_lag_bytes)?;
+        // One that has everything before what is held: the log of a follower may be ahead of its state.
+        let state = state_with(&*store, concern, newest)?;
         let changes = self.watch.start_behind(state.as_of())?;
         Ok(SnapshotStream::new(changes, Some(state), Arc::default(), Some(hold)))
     }

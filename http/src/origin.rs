@@ -40,8 +40,7 @@ pub(crate) fn check(headers: &HeaderMap, options: &HttpOptions, asks_for_login: 
         return Ok(Asking::Own);
     };
     let text = origin.to_str().unwrap_or_default();
-    let authority = text.split_once("://").map(|(_, authority)| authority);
-    if authority.is_some() && authority == host {
+    if host.is_some_and(|host| is_own_origin(text, host, options.tls.is_some())) {
         return Ok(Asking::Own);
     }
     match options.allowed_origins.iter().any(|allowed| allowed == text) {
@@ -51,6 +50,13 @@ pub(crate) fn check(headers: &HeaderMap, options: &HttpOptions, asks_for_login: 
             Err(Problem::new(StatusCode::FORBIDDEN, detail))
         }
     }
+}
+
+/// Anybody on the way can be a page without encryption, so for who encrypts that is another origin. For who does not, somebody who
+/// does may stand in front.
+fn is_own_origin(origin: &str, host: &str, encrypts: bool) -> bool {
+    let parts = origin.split_once("://");
+    parts.is_some_and(|(scheme, authority)| authority == host && (scheme == "https" || !encrypts))
 }
 
 fn is_own_name(host: &str, options: &HttpOptions) -> bool {
@@ -119,6 +125,24 @@ mod tests {
             let checked = check(&headers, &HttpOptions::default(), asks_for_login);
             let refused = checked.err().map(|problem| problem.status().as_u16());
             assert_eq!(refused, Some(400));
+        }
+    }
+
+    #[test]
+    fn a_page_without_encryption_is_no_page_of_a_server_with_it() {
+        for (origin, encrypts, own) in [
+            ("https://db.example:27080", true, true),
+            ("http://db.example:27080", true, false),
+            ("https://db.example:27080", false, true),
+            ("http://db.example:27080", false, true),
+            ("https://db.example", true, false),
+            ("db.example:27080", false, false),
+        ] {
+            assert_eq!(
+                is_own_origin(origin, "db.example:27080", encrypts),
+                own,
+                "{origin} {encrypts}"
+            );
         }
     }
 

@@ -369,7 +369,7 @@ impl Tail {
 
     /// Whether all that is durable is released.
     pub(crate) fn releases_all(&self) -> bool {
-        self.confirmed().is_none()
+        self.confirmed().is_none() && self.applied.load(Ordering::SeqCst) == ALL
     }
 
     /// Says that a sync begins that will cover everything up to `target`. The bell is the caller's to ring.

@@ -12,6 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tailwater::matcher::{Interrupt, Interruption, StepScope};
 use tailwater::{MemoryShare, QueryControl};
 
+use tailwater_auth::UserId;
+
 use crate::context::Peer;
 use crate::error::{CommandError, CommandResult, code};
 use crate::request::{Request, SessionId};
@@ -259,6 +261,13 @@ impl Operations {
         let operation = running.get(&id)?;
         operation.killed.store(true, Ordering::Relaxed);
         operation.cursor
+    }
+
+    /// The sessions of a user in which something is being carried out.
+    pub(crate) fn sessions_of(&self, user: Option<UserId>) -> Vec<SessionId> {
+        let running = self.lock();
+        let sessions = running.values().filter_map(|operation| operation.session);
+        sessions.filter(|session| session.user == user).collect()
     }
 
     /// Has all operations of a session end but that of the number, which asks for it.

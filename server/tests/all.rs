@@ -14,6 +14,5 @@ mod members;
 mod operations;
 mod oplog;
 mod privileges;
-mod protocol;
 mod sessions;
 mod topology;

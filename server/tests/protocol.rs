@@ -1,6 +1,6 @@
 //! The protocol itself: what a connection does with messages, good and bad.
 
-use crate::common;
+mod common;
 
 use bson::{Document, doc, rawdoc};
 use common::{Client, Running, batch, cursor_id};

@@ -15,8 +15,9 @@
 //! A backup that is under way keeps the hold where its state begins ([`Pin`]). That is in memory only: when the process dies, the
 //! next opening lets go of it.
 //!
-//! So beyond its limits the log keeps at most the bytes between two checkpoints and those that wait in the overlay, and an
-//! opening replays no more than those. A checkpoint is one sync of the engine, made by the applier's thread; writers go on.
+//! So beyond its limits the log keeps at most the bytes between two checkpoints, those that wait in the overlay, and, of a follower
+//! to which much comes at once, those that are not applied yet, at most half of its limits as well; and an opening replays no more
+//! than those. A checkpoint is one sync of the engine, made by the applier's thread; writers go on.
 //!
 //! [`Oplog::hold_from`]: tailwater_oplog::Oplog::hold_from
 //! [`StoreOptions::checkpoint_bytes`]: crate::StoreOptions::checkpoint_bytes
@@ -35,6 +36,8 @@ use crate::store::{Core, StoreOptions};
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
     interval: u64,
+    /// Half of what the log may take.
+    half: u64,
     /// Bytes that have been applied since the last.
     applied: AtomicU64,
     /// Where the backups that are under way need the log from, each under a number of its own. Its lock also orders moves of the
@@ -66,12 +69,18 @@ impl Checkpoints {
     pub(crate) fn new(options: &StoreOptions) -> Checkpoints {
         let retention = &options.oplog.retention;
         let limits = [retention.max_bytes, retention.hard_max_bytes].into_iter().flatten();
-        let interval = limits.map(|bytes| bytes / 2).fold(options.checkpoint_bytes, u64::min);
+        let half = limits.map(|bytes| bytes / 2).fold(u64::MAX, u64::min);
         Checkpoints {
-            interval: interval.max(1),
+            interval: options.checkpoint_bytes.min(half).max(1),
+            half,
             applied: AtomicU64::new(0),
             pins: Mutex::default(),
         }
+    }
+
+    /// So many bytes, or half of what the log may take if that is less.
+    pub(crate) fn at_most(&self, bytes: u64) -> u64 {
+        self.half.min(bytes)
     }
 
     fn lock_pins(&self) -> MutexGuard<'_, BTreeMap<u64, OpId>> {

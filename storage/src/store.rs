@@ -201,7 +201,8 @@ impl Store {
     }
 
     /// Writes everything to the engine and from there to its tables, syncs and closes: that may take some tenths of a second,
-    /// and the next opening has nothing to replay, but, of a member of a replicated store, what no majority is known to hold.
+    /// and the next opening has nothing to replay, but, of a member of a replicated store, what no majority is known to hold, and of a
+    /// follower what it has [not applied yet](Store::append_frames).
     /// Other handles find the store closed, open transactions are aborted;
     /// the directory is free to be opened again, unless somebody is still reading: an unfinished
     /// [`Documents`](crate::Documents) keeps its state open.

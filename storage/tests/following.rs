@@ -370,7 +370,7 @@ fn what_comes_all_at_once_is_in_the_log_before_it_is_in_the_state() {
     let last = behind(&follower, 0);
     assert!(follower.await_applied(last, None).unwrap());
     assert_same(&follower, &store);
-    assert_eq!(follower.log().watermarks().released, last);
+    eventually("it is released", || follower.log().watermarks().released == last);
     assert!(
         !follower.await_applied(last.next(), None).unwrap(),
         "it is in no log, so nobody waits for it"

@@ -113,13 +113,20 @@ fn every_file_of_tests_is_in_a_program_of_tests() {
         };
         let shared = std::fs::read_to_string(tests.join("all.rs")).unwrap_or_default();
         for file in files.map(|file| file.unwrap().file_name().into_string().unwrap()) {
+            let is_target = |path: cargo_metadata::camino::Utf8PathBuf| {
+                let mut targets = package.targets.iter();
+                targets.any(|target| target.src_path == path)
+            };
             let Some(name) = file.strip_suffix(".rs") else {
+                let main = tests.join(&file).join("main.rs");
+                assert!(
+                    !main.exists() || is_target(main),
+                    "{}: tests/{file} is run",
+                    package.name
+                );
                 continue;
             };
-            let is_program = package
-                .targets
-                .iter()
-                .any(|target| target.src_path == tests.join(&file));
+            let is_program = is_target(tests.join(&file));
             let is_shared = shared.lines().any(|line| line == format!("mod {name};"));
             assert!(is_program != is_shared, "{}: tests/{file} is run once", package.name);
         }
@@ -128,7 +135,7 @@ fn every_file_of_tests_is_in_a_program_of_tests() {
 
 #[test]
 fn every_crate_comes_from_the_registry_with_a_checksum() {
-    let mut strangers = Vec::new();
+    let (mut strangers, mut sources) = (Vec::new(), BTreeSet::new());
     for lock in [
         "Cargo.lock",
         "fuzz/Cargo.lock",
@@ -146,7 +153,10 @@ fn every_crate_comes_from_the_registry_with_a_checksum() {
             };
             let name = field("name").unwrap();
             let is_known = match field("source") {
-                Some(source) => source.starts_with("registry+") && field("checksum").is_some_and(|sum| sum.len() == 64),
+                Some(source) => {
+                    sources.insert(source.to_owned());
+                    source.starts_with("registry+") && field("checksum").is_some_and(|sum| sum.len() == 64)
+                }
                 // A package of this repository.
                 None => name.starts_with("tailwater"),
             };
@@ -156,6 +166,7 @@ fn every_crate_comes_from_the_registry_with_a_checksum() {
         }
     }
     assert!(strangers.is_empty(), "{}", strangers.join("\n"));
+    assert_eq!(sources.len(), 1, "one registry: {sources:?}");
 }
 
 /// The licences that `deny.toml` allows.

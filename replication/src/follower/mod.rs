@@ -112,10 +112,12 @@ impl Follower {
             if let Some(store) = state.store.clone().filter(|_| state.status.durable >= op_id) {
                 drop(state);
                 // Durable before it is applied, when much comes at once.
-                if matches!(store.await_applied(op_id, Some(until)), Ok(true)) {
+                let applied = store.await_applied(op_id, Some(until));
+                state = self.settings.lock();
+                // Looked at again under the lock that whoever has applied something takes behind that.
+                if matches!(applied, Ok(true)) || store.applied() >= op_id {
                     return Ok(store);
                 }
-                state = self.settings.lock();
             }
             match &state.ended {
                 Some(Err(error)) => return Err(error.clone()),

@@ -361,6 +361,10 @@ impl Session<'_> {
     fn sync_until_ended(&self, log: &OplogView) -> Result<()> {
         let mut told: Option<Instant> = None;
         while !self.ended.load(Ordering::SeqCst) && !log.is_closed() {
+            if let Some(store) = self.replica.store() {
+                // What is applied in the background fails there.
+                store.check_writing()?;
+            }
             self.sync(log)?;
             let now = Instant::now();
             if told.is_none_or(|told| now - told >= self.settings.heartbeat) && self.follows() {

@@ -30,7 +30,7 @@ pub(super) const END_SESSIONS: Command = Command {
 pub(super) const KILL_SESSIONS: Command = Command {
     name: "killSessions",
     aliases: &[],
-    help: "Ends sessions, with their transactions, their cursors, and what is running in them",
+    help: "Ends sessions, with their transactions, their cursors, and what is running in them, as killOp does",
     kind: Kind::Alone,
     runs: Runs::Anywhere,
     needs: Needs::Login,
@@ -68,6 +68,8 @@ fn kill(context: &mut Context<'_>) -> CommandResult {
     let mut ids = ids(context)?;
     if ids.is_empty() {
         ids = context.server.sessions.of(context.request.user);
+        // A session's first command is carried out before the session is kept.
+        ids.extend(context.server.operations.sessions_of(context.request.user));
     }
     for id in ids {
         context.interrupts.kill_session(id);

@@ -11,7 +11,8 @@
 //!
 //! - Only entries that change documents are left to the thread. Who appends anything else waits until there is no backlog.
 //! - Nothing in the backlog is [released](tailwater_oplog::Oplog::set_applied): who is told of an entry can read what it did.
-//! - It is bounded by [`BACKLOG_BYTES_MAX`]: who appends waits then. It takes no memory, and the next opening replays it.
+//! - It is bounded by [`BACKLOG_BYTES_MAX`], or half of what the log may take if that is less: who appends waits then. It takes no
+//!   memory, and the next opening replays it.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -91,7 +92,7 @@ impl Core {
         let mut state = self.backlog.lock();
         loop {
             self.check_going_on()?;
-            if state.bytes == 0 || state.bytes + bytes as u64 <= BACKLOG_BYTES_MAX {
+            if state.bytes == 0 || state.bytes + bytes as u64 <= self.checkpoints.at_most(BACKLOG_BYTES_MAX) {
                 return Ok(());
             }
             state = self.backlog.wait(state, None);
@@ -131,10 +132,13 @@ impl Store {
         let core = self.core();
         let mut state = core.backlog.lock();
         (state.last, state.bytes) = (last, state.bytes + bytes as u64);
-        if !state.running {
+        let starts = !std::mem::replace(&mut state.running, true);
+        drop(state);
+        if starts {
             let its = Arc::clone(core);
-            self.handle.spawn("tailwater-behind", move || run(&its))?;
-            state.running = true;
+            let started = self.handle.spawn("tailwater-behind", move || run(&its));
+            // Otherwise others would wait for what nobody applies. The next opening does.
+            started.inspect_err(|error| core.fail(error.clone()))?;
         }
         core.backlog.changed.notify_all();
         Ok(())
@@ -172,8 +176,10 @@ fn wait_for_entries(core: &Core) -> bool {
 fn apply_next(core: &Core, log: &OplogView) -> Result<()> {
     let from = core.applied().next();
     let Some(run) = log.frames(from, CHUNK_BYTES, ReadConcern::Local)? else {
-        // It is in the log buffer, from where asking for the watermarks moves it.
-        let _ = log.watermarks();
+        // It is in the log buffer, from where asking for the watermarks moves it, if nothing is in its way.
+        if log.watermarks().appended < from {
+            core.log.sync(from)?;
+        }
         return Ok(());
     };
     core.apply_frames(run.bytes())?;

@@ -261,6 +261,15 @@ impl Store {
         Ok(outcome)
     }
 
+    /// Whether the store still takes entries, of its own or of another member.
+    ///
+    /// # Errors
+    ///
+    /// What has ended that, such as an error of applying what was left to the background; the store has to be opened anew.
+    pub fn check_writing(&self) -> Result<()> {
+        self.core().check_failure()
+    }
+
     /// Waits until everything up to `op_id` is in the state, of a store that follows and has it in its log, until `deadline` at
     /// most; whether it is. Nothing is waited for that is not in the log.
     ///
@@ -383,8 +392,9 @@ impl Core {
         unapplied.check(self.apply_all(&mut commit.ahead, &layers, entries))?;
         self.publish(&commit.ahead, last.op_id);
         unapplied.applied();
-        self.wake_if_due(generation, before);
+        // Before the applier gives it to the engine: what that has is released.
         self.show_applied();
+        self.wake_if_due(generation, before);
         Ok(())
     }
 }

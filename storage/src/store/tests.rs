@@ -5,10 +5,10 @@ use std::cell::RefCell;
 use bson::{RawBsonRef, RawDocument, rawdoc};
 use tailwater_matcher::encode_key;
 use tailwater_oplog::entry::{EntryKind, StoreEntry};
-use tailwater_oplog::{Durability, OpId};
+use tailwater_oplog::{Before, Durability, OpId, ReadConcern, create_follower};
 
 use super::commit::Draft;
-use super::{Store, StoreOptions, state_directory};
+use super::{Store, StoreOptions, log_directory, state_directory};
 use crate::applier;
 use crate::catalog::{Catalog, Namespace};
 use crate::engine::{Engine, EngineBatch, Slice, StateKey};
@@ -181,4 +181,45 @@ fn indexes_whose_strings_another_icu_has_sorted_are_made_anew() {
         let catalog = Catalog::load(&engine.snapshot()).unwrap();
         assert!(!catalog.collections().any(|info| info.indexes[0].outdated));
     }
+}
+
+/// More at once than who appends it applies: it is durable without the state, and shown with it.
+#[test]
+fn what_waits_to_be_applied_is_durable_and_not_released() {
+    let [here, there] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let store = open(here.path());
+    let start = store.log().segment_of(OpId::FIRST).unwrap();
+    let log = log_directory(there.path());
+    create_follower(log, &start, store.promised(), store.known(), Before::default()).unwrap();
+    let follower = open(there.path());
+    let take = || {
+        store.sync().unwrap();
+        let next = follower.log().watermarks().appended.next();
+        let run = store
+            .log()
+            .frames(next, 1 << 20, ReadConcern::Durable)
+            .unwrap()
+            .unwrap();
+        follower.append_frames(run.bytes()).unwrap();
+        follower.sync().unwrap();
+        run.last
+    };
+    let things = store.collection("db", "things").unwrap();
+    things.insert_one(&rawdoc! { "_id": -1 }).unwrap();
+    let first = take();
+    assert_eq!(follower.applied(), first, "a few are applied at once");
+
+    let documents: Vec<_> = (0..1000).map(|id| rawdoc! { "_id": id }).collect();
+    things.insert_many(documents.iter().map(AsRef::as_ref)).unwrap();
+    // Nobody applies anything.
+    let held = follower.core().lock();
+    let last = take();
+    let marks = follower.log().watermarks();
+    assert_eq!(
+        (marks.durable, marks.released, follower.applied()),
+        (last, first, first)
+    );
+    drop(held);
+    assert!(follower.await_applied(last, None).unwrap());
+    assert_eq!(follower.digest().unwrap(), store.digest().unwrap());
 }
