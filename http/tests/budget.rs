@@ -28,7 +28,7 @@ fn text() -> RawDocumentBuf {
 
 /// Small numbers, each of which makes three times its length of canonical text.
 fn numbers() -> RawDocumentBuf {
-    let numbers = RawArrayBuf::from_iter((0..400_000).map(|n| n % 10));
+    let numbers = RawArrayBuf::from_iter((0..200_000).map(|n| n % 10));
     rawdoc! { "_id": 0, "n": 0, "numbers": numbers }
 }
 
