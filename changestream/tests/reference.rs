@@ -457,7 +457,7 @@ fn next(left: &Mutex<Range<u64>>) -> Option<u64> {
 
 fn seeds() -> Range<u64> {
     let Ok(text) = std::env::var("TAILWATER_SEEDS") else {
-        return 0..1000;
+        return 0..600;
     };
     let (from, to) = text.split_once("..").expect("TAILWATER_SEEDS is FROM..TO");
     from.parse().unwrap()..to.parse().unwrap()
