@@ -190,7 +190,7 @@ impl Meter {
 /// assert!(filter.matches(&document)?);
 /// let _scope = StepScope::limited(1_000);
 /// assert_eq!(filter.matches(&document).unwrap_err().code(), Some(50));
-/// # Ok::<(), tailwater_matcher::ParseError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 #[must_use = "it bounds what is evaluated until it is dropped"]
