@@ -113,7 +113,8 @@ impl Oplog {
     /// Says up to which entry the member that this log follows has everything on its disk: what is durable here is
     /// [released](crate::Watermarks::released) up to there. What lies behind it is kept, but not shown to those who want what no power
     /// loss takes back: over there, one still may. It does not go back. A log that does not follow, or that nobody has said this to
-    /// since it was opened (but [`Options::follow`](crate::Options::follow)), releases whatever is durable.
+    /// since it was opened (but [`Options::follow`](crate::Options::follow)), releases whatever is durable, as
+    /// far as [it is applied](Oplog::set_applied) where somebody says that.
     pub fn set_confirmed(&self, up_to: OpId) {
         let core = self.core();
         // Against a promotion, and a close.

@@ -138,7 +138,10 @@ impl Store {
             let its = Arc::clone(core);
             let started = self.handle.spawn("tailwater-behind", move || run(&its));
             // Otherwise others would wait for what nobody applies. The next opening does.
-            started.inspect_err(|error| core.fail(error.clone()))?;
+            started.inspect_err(|error| {
+                core.fail(error.clone());
+                core.backlog.wake();
+            })?;
         }
         core.backlog.changed.notify_all();
         Ok(())
